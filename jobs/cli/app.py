@@ -20,6 +20,7 @@ from jobs.cli.commands import (
     installation,
     reconcile,
     resync,
+    status,
 )
 from jobs.cli.output import say
 from jobs.errors import exit_code_for
@@ -73,6 +74,7 @@ app.command("actions")(history.actions)
 app.command("telemetry")(history.telemetry)
 app.add_typer(installation.db)
 app.command("check")(installation.check)
+app.command("status")(status.status)
 
 
 def main() -> None:

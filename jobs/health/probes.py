@@ -3,13 +3,14 @@
 `check` shows every probe as a line; the health page shows those that have a component (`jobs.health.page`).
 """
 
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from jobs.health.deadline import late_text, start
+from jobs.health.figures import read_breaker_states
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
@@ -21,7 +22,6 @@ from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.queue_names import QUEUES
-from sync.upstream.breaker import read_breakers
 from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport
 
@@ -64,9 +64,7 @@ class Probe:
 
     def start(self) -> "Future[ProbeResult]":
         """Asks in a daemon thread, so that a part that never responds does not keep the process alive."""
-        future: Future[ProbeResult] = Future()
-        threading.Thread(target=lambda: future.set_result(self._run()), name=f"probe {self.name}", daemon=True).start()
-        return future
+        return start(f"probe {self.name}", self._run)
 
     def _run(self) -> ProbeResult:
         try:
@@ -81,7 +79,7 @@ def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeRe
     """The result of a probe that had `deadline_seconds` to respond."""
     if future.done():
         return future.result()
-    late = f"no answer within {deadline_seconds:g} s"
+    late = late_text(deadline_seconds)
     return ProbeResult(False, late, {"error": late})
 
 
@@ -206,14 +204,12 @@ def _probe_breakers(application: Application) -> ProbeResult:
     # The states are read from the database when the breakers are built, so not before it has them.
     if not application.database.schema_is_current():
         return ProbeResult(True, "none known yet")
-    states = application.breakers.states()
-    details = {str(name): str(state) for name, state in states.items()}
-    with application.database.read() as connection:
-        rows = read_breakers(connection)
+    found = read_breaker_states(application)
+    details = {str(each.service): str(each.state) for each in found}
     down = [
-        f"{name} since {row.opened_at:%Y-%m-%d %H:%M}Z" if (row := rows.get(name)) and row.opened_at else str(name)
-        for name, state in states.items()
-        if state is not BreakerState.CLOSED
+        f"{each.service} since {each.opened_at:%Y-%m-%d %H:%M}Z" if each.opened_at else str(each.service)
+        for each in found
+        if each.state is not BreakerState.CLOSED
     ]
     if down:
         text = f"taken to be down: {', '.join(down)}; receiving continues when their health pings succeed"

@@ -1,9 +1,10 @@
 """The `scheduler` command: waits for the database, then runs the drains and the schedule until it is stopped."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -44,7 +45,8 @@ def run_scheduler(application: Application) -> None:
         while _wait_for_database(application, stop_requested):
             try:
                 with application.job_runs.run(JOB, {"queues": list(QUEUES)}) as active_run:
-                    schedulers.append(make_scheduler(application, jobs))
+                    record = partial(_record_heartbeat, application, active_run.id)
+                    schedulers.append(make_scheduler(application, jobs, record))
                     if stop_requested.is_set():
                         stop()
                     active_run.counts.update(schedulers[0].run())
@@ -55,7 +57,9 @@ def run_scheduler(application: Application) -> None:
                 return
 
 
-def make_scheduler(application: Application, jobs: Sequence[DueJob]) -> Scheduler:
+def make_scheduler(
+    application: Application, jobs: Sequence[DueJob], record_heartbeat: Callable[[Mapping[str, Any]], None]
+) -> Scheduler:
     """The scheduler of an application whose database is ready."""
     workload = Workload(
         queues=QUEUES,
@@ -63,8 +67,16 @@ def make_scheduler(application: Application, jobs: Sequence[DueJob]) -> Schedule
         drain_interval_seconds=application.settings.drain_interval_seconds,
         jobs=jobs,
         send_due=lambda: asdict(application.outbox.send_due()),
+        record_heartbeat=record_heartbeat,
     )
     return Scheduler(workload, application.job_runs)
+
+
+def _record_heartbeat(application: Application, run_id: str, counts: Mapping[str, Any]) -> None:
+    """Records that the scheduler lives, and the queues whose drain hangs all the same."""
+    longest = application.settings.health_stall_seconds
+    hanging = [queue for queue, seconds in application.seconds_since_progress().items() if seconds > longest]
+    application.job_runs.record_heartbeat(run_id, {**counts, "hanging": hanging})
 
 
 def due_jobs(application: Application, stop_requested: threading.Event) -> list[DueJob]:

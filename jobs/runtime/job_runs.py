@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
 
 from jobs.errors import UsageError
 from sync import clock
@@ -147,6 +147,25 @@ class JobRuns:
                 self._finish(active_run, time.monotonic() - began)
         finally:
             self._leases.release(lease)
+
+    def record_heartbeat(self, run_id: str, counts: Mapping[str, Any]) -> None:
+        """Records the present counts of a run that is in progress. Raises `StoreUnavailable`."""
+        running = (job_runs.c.id == run_id) & (job_runs.c.status == Status.RUNNING)
+        with self._database.begin() as connection:
+            connection.execute(update(job_runs).where(running).values(counts=dict(counts)))
+
+    def in_progress(self, job: str) -> list[JobRun]:
+        """The runs of `job` that are in progress, oldest first; those whose process died are not."""
+        query = self._query().where(job_runs.c.job == job, job_runs.c.status == Status.RUNNING)
+        with self._database.read() as connection:
+            found = [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at))]
+        return [run for run in found if run.status == Status.RUNNING]
+
+    def first_started(self) -> datetime | None:
+        """When the first recorded run was started, None without one."""
+        with self._database.read() as connection:
+            moment: datetime | None = connection.execute(select(func.min(job_runs.c.started_at))).scalar_one()
+        return moment
 
     def status_of(self, run_id: str) -> Status | None:
         """The status of the run with this id; None when there is none."""

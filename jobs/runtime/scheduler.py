@@ -23,8 +23,11 @@ from jobs.runtime.job_runs import ActiveRun, AlreadyStarted, JobRuns, Status, Tr
 from jobs.runtime.logging import bound, failure_log, log_failure
 from sync import clock
 from sync.pipeline.drain import BatchSummary
+from sync.store.database import StoreUnavailable
 
-HEARTBEAT_SECONDS = 60
+#: How often it is logged that the scheduler lives, and how often that is recorded.
+LOG_SECONDS = 60
+HEARTBEAT_SECONDS = 15.0
 OUTBOX_SECONDS = 3.0
 #: How often to check whether a job is due, and how soon to check again after it failed or ran in another process.
 _DUE_SECONDS = 1
@@ -61,7 +64,10 @@ class DueJob:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a scheduler runs: a drain of each queue, jobs by their schedules, and the deliveries of the outbox."""
+    """What a scheduler runs: a drain of each queue, jobs by their schedules, and the deliveries of the outbox.
+
+    record_heartbeat: is given every `heartbeat_seconds` what `Scheduler.heartbeat` returns.
+    """
 
     queues: tuple[str, ...]
     open_drain: Callable[[str], QueueDrain]
@@ -69,6 +75,8 @@ class Workload:
     jobs: Sequence[DueJob]
     send_due: Callable[[], Mapping[str, int]]
     outbox_seconds: float = OUTBOX_SECONDS
+    record_heartbeat: Callable[[Mapping[str, Any]], None] = lambda _: None
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
 
 
 class Scheduler:
@@ -83,6 +91,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._drains: dict[str, QueueDrain] = {}
         self._totals: Counter[str] = Counter()
+        self._last_batch: dict[str, Any] = {}
         self._done: dict[str, datetime] = {}
         self._recheck_at: dict[str, float] = {}
         self._failures = {queue: failure_log(f"drain of {queue}") for queue in workload.queues}
@@ -101,7 +110,7 @@ class Scheduler:
             schedules={job.name: str(job.schedule) for job in self._workload.jobs},
         )
         try:
-            while not self._stopping.wait(HEARTBEAT_SECONDS):
+            while not self._stopping.wait(LOG_SECONDS):
                 seconds = round(time.monotonic() - started)
                 self._log.info("scheduler-alive", seconds=seconds, failing=self.failing(), **self.totals())
         finally:
@@ -128,11 +137,22 @@ class Scheduler:
         """The work that fails at present, and why."""
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
+    def heartbeat(self) -> dict[str, Any]:
+        """What is recorded of a scheduler that lives: when, its totals, its last batch with messages, what fails."""
+        with self._lock:
+            return {
+                **self._totals,
+                "heartbeatAt": clock.now().isoformat(timespec="seconds"),
+                **({"lastBatch": dict(self._last_batch)} if self._last_batch else {}),
+                "failing": self.failing(),
+            }
+
     def _executors(self) -> dict[str, ThreadPoolExecutor]:
         return {
             "default": ThreadPoolExecutor(max(1, len(self._workload.jobs))),
             "drains": ThreadPoolExecutor(max(1, len(self._workload.queues))),
             "outbox": ThreadPoolExecutor(1),
+            "heartbeat": ThreadPoolExecutor(1),
         }
 
     def _add_work(self, timer: BackgroundScheduler) -> None:
@@ -145,6 +165,7 @@ class Scheduler:
         for job in self._workload.jobs:
             repeat(job.name, "default", _DUE_SECONDS, self._run_due, job)
         repeat("outbox", "outbox", self._workload.outbox_seconds, self._send)
+        repeat("heartbeat", "heartbeat", self._workload.heartbeat_seconds, self._record_heartbeat)
 
     def _drain(self, queue: str) -> None:
         if self._stopping.is_set():
@@ -175,6 +196,11 @@ class Scheduler:
         counts = {name: value for name, value in summary.as_dict().items() if isinstance(value, int) and value}
         with self._lock:
             self._totals.update(counts)
+            self._last_batch = {
+                "queue": summary.queue,
+                "received": summary.received,
+                "endedAt": clock.now().isoformat(timespec="seconds"),
+            }
         self._log.info("batch", **counts, seconds=round(summary.seconds, 3))
 
     def _run_due(self, job: DueJob) -> None:
@@ -211,6 +237,13 @@ class Scheduler:
             self._log.info("job-started", job=job.name, resumed=active_run.resumed)
             job.run(active_run)
         self._log.info("job-ended", job=job.name, status=active_run.status, **_plain_values(active_run.counts))
+
+    def _record_heartbeat(self) -> None:
+        try:
+            self._workload.record_heartbeat(self.heartbeat())
+        except StoreUnavailable:
+            # The drains say so; the next heartbeat is tried all the same.
+            return
 
     def _send(self) -> None:
         if self._stopping.is_set():

@@ -44,7 +44,7 @@ class Aws:
 
     def client(
         self,
-        service: Literal["sqs", "sns", "s3"],
+        service: Literal["sqs", "sns", "s3", "cloudwatch"],
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> Any:

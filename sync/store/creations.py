@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, select, update
 
 from sync.clock import now
 from sync.store.tables import creations, insert_into
@@ -87,6 +87,23 @@ def get(connection: Connection, creation_id: int) -> CreationRecord | None:
     """The record with this number, None if there is none."""
     row = connection.execute(select(creations).where(creations.c.id == creation_id)).one_or_none()
     return None if row is None else as_record(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """How many creations in one of the open states there are, and since when the oldest of them."""
+
+    state: CreationState
+    number: int
+    oldest: datetime
+
+
+def count_unsettled(connection: Connection) -> list[Unsettled]:
+    """The creations of which NOMIS has, or may get, a record without a mapping, by state."""
+    state = creations.c.state
+    query = select(state, func.count(), func.min(creations.c.intended_at)).where(state.in_(OPEN_STATES))
+    rows = connection.execute(query.group_by(state).order_by(state)).tuples()
+    return [Unsettled(CreationState(each), number, oldest) for each, number, oldest in rows]
 
 
 def list_creations(

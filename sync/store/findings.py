@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
 from sync.clock import now
 from sync.severity import Severity
@@ -118,6 +118,30 @@ def list_findings(
         if value is not None:
             query = query.where(column == value)
     return [_finding(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFindings:
+    """How many findings of one kind and severity are open, and since when the oldest of them."""
+
+    kind: FindingKind
+    severity: Severity
+    number: int
+    oldest: datetime
+
+
+def count_open(connection: Connection) -> list[OpenFindings]:
+    """The open findings by kind and severity, the most serious first."""
+    kind, severity = findings.c.kind, findings.c.severity
+    query = select(kind, severity, func.count(), func.min(findings.c.created_at)).where(findings.c.status == "open")
+    found: dict[tuple[Severity, FindingKind], OpenFindings] = {}
+    for of_kind, stored, number, oldest in connection.execute(query.group_by(kind, severity)).tuples():
+        # Earlier versions stored other words for the same level.
+        key = Severity(stored), FindingKind(of_kind)
+        known = found.get(key) or OpenFindings(key[1], key[0], 0, oldest)
+        found[key] = OpenFindings(key[1], key[0], known.number + number, min(known.oldest, oldest))
+    levels = list(Severity)
+    return [found[key] for key in sorted(found, key=lambda key: (levels.index(key[0]), key[1]))]
 
 
 def get(connection: Connection, finding_id: int) -> Finding | None:

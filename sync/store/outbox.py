@@ -5,7 +5,7 @@ records its progress, and completes it. `key` makes each delivery unique, howeve
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -120,6 +120,46 @@ def pending(connection: Connection, channels: Collection[str]) -> int:
     """The number of deliveries to `channels` that are still to be sent."""
     query = select(func.count()).where(outbox.c.state == DeliveryState.PENDING, outbox.c.channel.in_(channels))
     return int(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """How many deliveries to a channel are pending, or were given up, the oldest of them, and why the last one failed.
+
+    `key` is that of the oldest.
+    """
+
+    channel: str
+    state: DeliveryState
+    number: int
+    oldest: datetime
+    key: str
+    last_error: str | None
+
+
+def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
+    """What is not sent, by channel and state, oldest first: pending, or enqueued since then (aware) and given up.
+
+    A report that was given up and sent again by a person since is left out.
+    """
+    columns, again = outbox.c, outbox.alias()
+    sent_again = (
+        (again.c.state == DeliveryState.SENT)
+        & (again.c.channel == columns.channel)
+        & (func.substr(again.c.key, 1, func.length(columns.key) + 1) == columns.key + ":")
+    )
+    given_up = (columns.state == DeliveryState.FAILED) & (columns.created_at >= given_up_since)
+    query = (
+        select(columns.channel, columns.state, columns.created_at, columns.key, columns.last_error)
+        .where((columns.state == DeliveryState.PENDING) | given_up, ~select(again.c.id).where(sent_again).exists())
+        .order_by(columns.id)
+    )
+    found: dict[tuple[str, DeliveryState], Unsent] = {}
+    for channel, state, created_at, key, error in connection.execute(query).tuples():
+        group = channel, DeliveryState(state)
+        known = found.get(group) or Unsent(*group, 0, created_at, key, None)
+        found[group] = replace(known, number=known.number + 1, last_error=error or known.last_error)
+    return list(found.values())
 
 
 def counts(connection: Connection) -> dict[DeliveryState, int]:

@@ -1,0 +1,203 @@
+"""`status`: the whole system on one screen, and what needs a person."""
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.output import print_json, say
+from jobs.errors import WORK_FAILED
+from reports.presentation.text import count
+
+if TYPE_CHECKING:
+    from jobs.operations.status import Line, Need, Status
+
+_WIDTH = 80
+#: What marks a line that needs a person.
+_MARK = "!"
+_INDENT = "    "
+_NOTHING = {"FINDING": "none is open", "CREATION": "all are settled", "DELIVERY": "all are sent"}
+_CLOSED = "closed"
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the screen.")] = False,
+) -> None:
+    """Shows how everything stands, on one screen.
+
+    Queues and dead letters, breakers, schedulers, the last complete run of each reconciliation, open findings,
+    creations that are not settled, and what could not be sent. A line that needs a person begins with `!`, and the
+    command to type follows it. What cannot be read is shown as unknown, and needs a person too. Exits 1 when a
+    person is needed, 0 otherwise. It looks only, and changes nothing.
+    """
+    from jobs.operations.status import read_status
+    from jobs.runtime.application import open_application
+
+    with open_application(prepare_database=False) as application:
+        found = read_status(application)
+        zone = application.settings.zone
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        for line in _screen(found, f"{found.at.astimezone(zone):%d %b %Y %H:%M}"):
+            say(line)
+    if found.needs:
+        raise typer.Exit(WORK_FAILED)
+
+
+def _screen(status: "Status", at: str) -> list[str]:
+    number = len(status.needs)
+    verdict = f"{count(number, 'thing')} need{'s' if number == 1 else ''} a person" if number else "all is well"
+    screen = [f"prisoner-to-nomis, {status.environment}, {at}: {verdict}"]
+    short = False
+    for section in _sections(status):
+        lines = list(section)
+        # Sections of one line stand together.
+        if not (short and len(lines) == 1):
+            screen.append("")
+        screen += lines
+        short = len(lines) == 1
+    return screen
+
+
+def _sections(status: "Status") -> Iterable[Iterable[str]]:
+    table, parts = partial(_table, set()), status.parts
+    yield from (
+        chain(
+            table(("QUEUE", "WAITING", "IN FLIGHT", "OLDEST", "DEAD", "OLDEST"), parts["queues"], _queue),
+            _why_no_ages(status),
+        ),
+        table(("SCHEDULER", "UP FOR", "HEARTBEAT", "LAST BATCH"), parts["schedulers"], partial(_scheduler, status)),
+        table(
+            ("RECONCILIATION", "LAST COMPLETE", "DIFFERENCES", "NEW", "LAST RUN"),
+            parts["reconciliations"],
+            partial(_reconciliation, status),
+        ),
+        table(
+            ("BREAKER", "STATE", "SINCE"),
+            [each for each in parts["breakers"] if each.values.get("state") != _CLOSED],
+            lambda each: (each.values["state"], _ago(status, each.values["openedAt"])),
+            nothing="all closed",
+        ),
+    )
+    for heading, part, names in (
+        ("FINDING", "findings", ("severity", "open")),
+        ("CREATION", "creations", ("number",)),
+        ("DELIVERY", "deliveries", ("state", "number")),
+    ):
+        headings = (heading, *(name.upper() for name in names), "OLDEST")
+        yield table(headings, parts[part], partial(_counts, status, names), nothing=_NOTHING[heading])
+
+
+def _why_no_ages(status: "Status") -> Iterable[str]:
+    if status.ages_unknown is not None and any(each.values.get("waiting") for each in status.parts["queues"]):
+        yield from _wrapped(f"The age of waiting messages is not known: {status.ages_unknown}", "  ")
+
+
+def _queue(line: "Line") -> tuple[str, ...]:
+    from jobs.operations.status import age_text
+
+    values = line.values
+    ages = [values["oldestSeconds"], values["oldestDeadSeconds"]]
+    oldest, oldest_dead = ("-" if each is None else age_text(each) for each in ages)
+    return str(values["waiting"]), str(values["inFlight"]), oldest, str(values["dead"]), oldest_dead
+
+
+def _scheduler(status: "Status", line: "Line") -> tuple[str, ...]:
+    values = line.values
+    if "lastDrainAt" in values:
+        return "-", "-", f"by drain, {_ago(status, values['lastDrainAt'])}"
+    batch = values["lastBatch"]
+    last = "none yet" if batch is None else f"{batch['received']} of {batch['queue']}, {_ago(status, batch['endedAt'])}"
+    return _age(status, values["startedAt"]), _ago(status, values["heartbeatAt"]), last
+
+
+def _reconciliation(status: "Status", line: "Line") -> tuple[str, ...]:
+    values = line.values
+    last = values["lastStatus"] or ("-" if values["scheduled"] else "not scheduled here")
+    figures = ("-" if values[name] is None else f"{values[name]:,}" for name in ("differences", "new"))
+    return _ago(status, values["completedAt"]), *figures, last
+
+
+def _counts(status: "Status", names: tuple[str, ...], line: "Line") -> tuple[str, ...]:
+    return *(str(line.values[name]) for name in names), _ago(status, line.values["oldestAt"])
+
+
+def _table(
+    told: set["Need"],
+    headings: Sequence[str],
+    lines: "Sequence[Line]",
+    cells: "Callable[[Line], tuple[str, ...]]",
+    nothing: str = "",
+) -> Iterable[str]:
+    """A part as aligned columns, each row with its mark, and below a row what a person has to do.
+
+    What is in `told` already is not said again: of several lines with one cause the first says it. A part of which
+    nothing is known, for one reason, is one line; without a line it is `nothing`.
+    """
+    unknown = {line.unknown for line in lines}
+    if not lines:
+        yield f"  {headings[0]}  {nothing}"
+    elif len(unknown) == 1 and None not in unknown:
+        yield f"{_MARK} {headings[0]}  unknown"
+        yield from _told(told, lines[0])
+    else:
+        rows = [(line.name, *(cells(line) if line.unknown is None else ("unknown",))) for line in lines]
+        for line, row in zip((None, *lines), _aligned([tuple(headings), *rows]), strict=True):
+            yield f"{_MARK if line is not None and line.needs else ' '} {row}"
+            if line is not None:
+                yield from _classes(line)
+                yield from _told(told, line)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """Rows of cells in columns, figures to the right; the first row is the headings."""
+    columns = range(len(rows[0]))
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in columns]
+    figures = [
+        all(row[column][:1].isdecimal() or row[column] == "-" for row in rows[1:] if column < len(row))
+        for column in columns
+    ]
+    for row in rows:
+        cells = zip(row, widths, figures, strict=False)
+        yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip()
+
+
+def _classes(line: "Line") -> Iterable[str]:
+    """The dead letters of a queue by class, where it has any."""
+    classes = [f"{number} {name}" for name, number in line.values.get("classes", {}).items()]
+    if classes:
+        given_up = line.values["givenUp"]
+        yield from _wrapped(", ".join([*classes, *([f"{given_up} given up"] if given_up else [])]), _INDENT)
+
+
+def _told(told: set["Need"], line: "Line") -> Iterable[str]:
+    """What a person has to do about a line, unless an earlier line said so."""
+    for need in line.needs:
+        if need not in told:
+            told.add(need)
+            text = f"{_INDENT}{need.reason}: {need.command}"
+            if len(text) <= _WIDTH:
+                yield text
+            else:
+                # A command stays on one line, so that it can be copied.
+                yield from _wrapped(f"{need.reason}:", _INDENT)
+                yield f"{_INDENT}{need.command}"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _ago(status: "Status", moment: str | None) -> str:
+    return "never" if moment is None else f"{_age(status, moment)} ago"
+
+
+def _age(status: "Status", moment: str) -> str:
+    from jobs.operations.status import age_text
+
+    return age_text((status.at - datetime.fromisoformat(moment)).total_seconds())

@@ -1,0 +1,46 @@
+"""Questions that are asked side by side, each in a daemon thread: one that hangs delays no other, nor the end."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sync.failures import one_line
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """What a question found out: its value, or why it is `unknown`, on one line."""
+
+    value: T | None = None
+    unknown: str | None = None
+
+
+def start(name: str, ask: Callable[[], T]) -> "Future[T]":
+    """Calls `ask`, which must not raise, in a daemon thread of this name."""
+    future: Future[T] = Future()
+    threading.Thread(target=lambda: future.set_result(ask()), name=name, daemon=True).start()
+    return future
+
+
+def late_text(deadline_seconds: float) -> str:
+    """What is said of a question without an answer in time."""
+    return f"no answer within {deadline_seconds:g} s"
+
+
+def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, Reading[Any]]:
+    """The reading of each question, by its name; one that raises, or is late, is unknown."""
+    asked = {name: start(f"read {name}", lambda ask=ask: _reading(ask)) for name, ask in questions.items()}  # type: ignore[misc]
+    wait(asked.values(), deadline_seconds)
+    late: Reading[Any] = Reading(unknown=late_text(deadline_seconds))
+    return {name: future.result() if future.done() else late for name, future in asked.items()}
+
+
+def _reading(ask: Callable[[], T]) -> Reading[T]:
+    try:
+        return Reading(ask())
+    except Exception as error:  # a part that breaks hides no other
+        return Reading(unknown=one_line(error))

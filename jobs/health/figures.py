@@ -1,0 +1,247 @@
+"""How things stand: the figures that `status`, the metrics, the health page and `check` show, each read in one place.
+
+Nothing that is looked at is changed: no message is received, no service is called.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from jobs.errors import WorkError
+from jobs.health.deadline import Reading, read_all
+from jobs.runtime.application import Application
+from jobs.runtime.job_runs import JobRun
+from reports.reconciliations.registry import RECONCILIATIONS
+from sync import clock
+from sync.queues.queue import QueueCounts
+from sync.settings.declaration import UpstreamName
+from sync.settings.queue_names import QUEUES
+from sync.store import creations, findings, outbox
+from sync.upstream.breaker import read_breakers
+from sync.upstream.circuit import BreakerState
+
+#: The job of the runs of the scheduler.
+SCHEDULER_JOB = "scheduler"
+#: Deliveries are tried for fourteen days; one that was given up is shown for another week.
+_GIVEN_UP_SHOWN = timedelta(days=21)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """A queue and its dead letter queue: their names in SQS and the numbers of their messages.
+
+    dlq_attached: failing messages reach the dead letter queue.
+    """
+
+    queue: str
+    name: str
+    dlq_name: str
+    main: QueueCounts
+    dlq: QueueCounts
+    dlq_attached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerFigures:
+    """The breaker of one service, and since when it is open (None unless it is)."""
+
+    service: UpstreamName
+    state: BreakerState
+    opened_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerFigures:
+    """The scheduler of one process.
+
+    heartbeat_at: when it last said that it lives; None before it did so for the first time. last_batch: the queue, the
+    number of messages and the end of its last batch that had any; None without one. failing: the work that fails at
+    present, and why. hanging: the queues whose drain makes no progress.
+    """
+
+    host: str
+    started_at: datetime
+    heartbeat_at: datetime | None
+    last_batch: tuple[str, int, datetime] | None
+    failing: Mapping[str, str]
+    hanging: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainFigures:
+    """What drains the queues: the schedulers that live, and the end of the last `drain` command that ended well."""
+
+    schedulers: tuple[SchedulerFigures, ...]
+    last_drain_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationFigures:
+    """A reconciliation: its last run over everyone, and its last complete one; None without such a run.
+
+    last_run_id, last_status, last_unread: of the last one, with the records and lists that could not be read. run_id,
+    completed_at, differences, new: of the last complete one.
+    """
+
+    name: str
+    last_run_id: str | None = None
+    last_status: str | None = None
+    last_unread: int | None = None
+    run_id: str | None = None
+    completed_at: datetime | None = None
+    differences: int | None = None
+    new: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All figures, each with why it is unknown if it could not be read.
+
+    queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
+    by name. known_since: when the first run of any job was recorded; None before it.
+    """
+
+    queues: Mapping[str, Reading[QueueFigures]]
+    ages: Reading[Mapping[str, float]]
+    breakers: Reading[tuple[BreakerFigures, ...]]
+    drains: Reading[DrainFigures]
+    reconciliations: Mapping[str, Reading[ReconciliationFigures]]
+    housekeeping: Reading[JobRun | None]
+    findings: Reading[list[findings.OpenFindings]]
+    creations: Reading[list[creations.Unsettled]]
+    deliveries: Reading[list[outbox.Unsent]]
+    known_since: Reading[datetime | None]
+
+
+def read_figures(application: Application, deadline_seconds: float) -> Figures:
+    """Reads all figures side by side; what fails, or takes longer than the deadline, is unknown."""
+    queues = {f"queue {queue}": partial(read_queue, application, queue) for queue in QUEUES}
+    stored: dict[str, Callable[[], Any]] = {
+        "breakers": partial(_stored, application, read_breaker_states),
+        "drains": partial(_stored, application, _read_drains),
+        "housekeeping": partial(_stored, application, lambda each: each.job_runs.last_success("dlq-housekeeping")),
+        "findings": partial(_stored, application, _read_findings),
+        "creations": partial(_stored, application, _read_creations),
+        "deliveries": partial(_stored, application, _read_deliveries),
+        "known since": partial(_stored, application, lambda each: each.job_runs.first_started()),
+    }
+    runs: dict[str, Callable[[], Any]] = {
+        f"reconciliation {name}": partial(_stored, application, partial(_read_reconciliation, name=name))
+        for name in RECONCILIATIONS
+    }
+    found = read_all({**queues, "ages": partial(read_ages, application), **stored, **runs}, deadline_seconds)
+    return Figures(
+        queues={queue: found[f"queue {queue}"] for queue in QUEUES},
+        ages=found["ages"],
+        breakers=found["breakers"],
+        drains=found["drains"],
+        reconciliations={name: found[f"reconciliation {name}"] for name in RECONCILIATIONS},
+        housekeeping=found["housekeeping"],
+        findings=found["findings"],
+        creations=found["creations"],
+        deliveries=found["deliveries"],
+        known_since=found["known since"],
+    )
+
+
+def read_queue(application: Application, queue: str) -> QueueFigures:
+    """The figures of a queue id. Raises `QueueUnavailable`."""
+    pair = application.queue_pair(queue)
+    return QueueFigures(
+        queue=queue,
+        name=pair.main.name,
+        dlq_name=pair.dlq.name,
+        main=pair.main.counts(),
+        dlq=pair.dlq.counts(),
+        dlq_attached=pair.main.max_receives() is not None,
+    )
+
+
+def read_ages(application: Application) -> dict[str, float]:
+    """Seconds since the oldest message was sent, by the SQS name of its queue.
+
+    Raises `WorkError` where there is no CloudWatch, which a local endpoint does not fill, and `AgesUnavailable`.
+    """
+    from sync.queues.oldest import oldest_ages
+
+    settings = application.settings
+    if settings.hmpps_sqs_provider == "localstack":
+        raise WorkError("a local endpoint has no CloudWatch, which alone knows it")
+    names = [name for queue in map(settings.queue, QUEUES) for name in (queue.queue_name, queue.dlq_name)]
+    return oldest_ages(application.aws, names)
+
+
+def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
+    """The breaker of every service. Raises `StoreUnavailable`."""
+    with application.database.read() as connection:
+        rows = read_breakers(connection)
+    states = application.breakers.states()
+    opened = {name: row.opened_at for name, row in rows.items()}
+    return tuple(
+        BreakerFigures(name, state, None if state is BreakerState.CLOSED else opened.get(name))
+        for name, state in states.items()
+    )
+
+
+def _stored(application: Application, read: Callable[[Application], Any]) -> Any:
+    """What `read` finds in the database. Raises `WorkError` where it has not the current schema."""
+    database = application.database
+    if not database.exists:
+        raise WorkError(f"there is no database yet at {database.url_without_password}")
+    if not database.schema_is_current():
+        raise WorkError("the database schema is not current: run `prisoner-to-nomis db upgrade`")
+    return read(application)
+
+
+def _read_drains(application: Application) -> DrainFigures:
+    drained = application.job_runs.last_success("drain")
+    running = application.job_runs.in_progress(SCHEDULER_JOB)
+    return DrainFigures(tuple(map(_scheduler, running)), None if drained is None else drained.finished_at)
+
+
+def _scheduler(run: JobRun) -> SchedulerFigures:
+    heartbeat, batch = run.counts.get("heartbeatAt"), run.counts.get("lastBatch")
+    return SchedulerFigures(
+        host=run.host,
+        started_at=run.started_at,
+        heartbeat_at=None if heartbeat is None else datetime.fromisoformat(heartbeat),
+        last_batch=None
+        if batch is None
+        else (batch["queue"], batch["received"], datetime.fromisoformat(batch["endedAt"])),
+        failing=run.counts.get("failing", {}),
+        hanging=tuple(run.counts.get("hanging", ())),
+    )
+
+
+def _read_reconciliation(application: Application, name: str) -> ReconciliationFigures:
+    from reports.engine.runs import last_runs
+
+    with application.database.read() as connection:
+        last, complete = last_runs(connection, name)
+    return ReconciliationFigures(
+        name=name,
+        last_run_id=None if last is None else last.run_id,
+        last_status=None if last is None else last.status,
+        last_unread=None if last is None else last.unread + last.gaps,
+        run_id=None if complete is None else complete.run_id,
+        completed_at=None if complete is None else complete.finished_at,
+        differences=None if complete is None else complete.mismatches,
+        new=None if complete is None else complete.new,
+    )
+
+
+def _read_findings(application: Application) -> list[findings.OpenFindings]:
+    with application.database.read() as connection:
+        return findings.count_open(connection)
+
+
+def _read_creations(application: Application) -> list[creations.Unsettled]:
+    with application.database.read() as connection:
+        return creations.count_unsettled(connection)
+
+
+def _read_deliveries(application: Application) -> list[outbox.Unsent]:
+    with application.database.read() as connection:
+        return outbox.unsent(connection, clock.now() - _GIVEN_UP_SHOWN)

@@ -1,0 +1,247 @@
+"""The status command: everything on one screen, what needs a person marked with the command to type."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobs.cli.app import PROGRAM
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sync.clock import now
+from sync.queues.aws import Aws
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
+from sync.severity import Severity
+from sync.store import outbox
+from sync.store.findings import FindingKind, record_finding
+from sync.store.tables import creations, job_runs
+from sync.store.tables import outbox as deliveries
+from sync.upstream.breaker import set_breaker
+from tests.harness.app import App, application
+from tests.harness.commands import Ended, run_here
+
+PARTS = ("queues", "schedulers", "reconciliations", "breakers", "findings", "creations", "deliveries")
+
+
+@contextmanager
+def opened(app: App) -> Iterator[Application]:
+    """The parts of the program on the database of an installation."""
+    with application(app.settings, app.settings["DATABASE_URL"]) as made:
+        yield made
+
+
+def needs(shown: dict[str, Any], part: str, name: str) -> list[dict[str, str]]:
+    """What a line of a part says that a person is needed for."""
+    (line,) = [line for line in shown[part] if line["name"] == name]
+    found: list[dict[str, str]] = line["needs"]
+    return found
+
+
+def command_of(shown: dict[str, Any], part: str, name: str) -> str:
+    """The one command that a line says."""
+    (need,) = needs(shown, part, name)
+    return need["command"]
+
+
+def fits_the_screen(ended: Ended) -> bool:
+    """Whether a terminal of 80 columns shows it whole, but for commands, which stay on one line to be copied."""
+    return all(len(line) <= 80 or line.strip().startswith(PROGRAM) for line in ended.out.splitlines())
+
+
+def test_all_is_well(app: App) -> None:
+    """Where nothing needs a person it says so and exits 0, on one screen; JSON has the same."""
+    app.drain("visit")
+    shown = app.run("status")
+    assert (shown.code, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert lines[0].endswith(": all is well")
+    assert len(lines) <= 30
+    assert fits_the_screen(shown)
+    assert not [line for line in lines if line.startswith("!")]
+    read = app.run("status", "--json")
+    assert (read.code, read.json()["needsPerson"]) == (0, False)
+    assert set(PARTS) <= set(read.json())
+
+
+@pytest.fixture
+def troubled(app: App) -> App:
+    """An installation with one trouble of each kind."""
+    app.queues()["visit"].dlq.send("no valid message")
+    app.main_queue("visit").send("waits")
+    app.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
+    report = "reconciliation:20230522-030000-abcd:2023-05-22T04:00:00:email"
+    with opened(app) as made, made.database.begin() as connection:
+        set_breaker(connection, UpstreamName.NOMIS, "open", opened_at=now() - timedelta(hours=2), reason="status 503")
+        for kind, severity in ((FindingKind.DUPLICATE, Severity.LOW), (FindingKind.AMBIGUOUS, Severity.INFO)):
+            record_finding(connection, kind.value, kind, "visit", severity, "an-event", {}, None)
+        for state, age in (("ambiguous", timedelta(hours=1)), ("created", timedelta(hours=13))):
+            values = {"domain": "visit", "dps_id": state, "state": state, "request": {}, "properties": {}}
+            times = dict.fromkeys(("intended_at", "created_at", "updated_at"), now() - age)
+            connection.execute(creations.insert().values(**values, **times, attempts=1))
+        for key, channel in (("finding:1", "slack"), (report, "email")):
+            outbox.enqueue(connection, key, channel, {})
+        late = {"created_at": now() - timedelta(hours=1), "last_error": "slack: status 503"}
+        connection.execute(deliveries.update().where(deliveries.c.channel == "slack").values(late))
+        given_up = {"state": "failed", "last_error": "mailbox unavailable"}
+        connection.execute(deliveries.update().where(deliveries.c.channel == "email").values(given_up))
+    return app
+
+
+def test_each_trouble_has_its_command(troubled: App) -> None:
+    """Each line that needs a person says why and names the command; the screen marks it, and the exit code is 1."""
+    read = troubled.run("status", "--json")
+    shown = read.json()
+    assert (read.code, read.err, shown["needsPerson"]) == (1, "", True)
+    assert command_of(shown, "queues", "visit") == "prisoner-to-nomis dlq show visit"
+    (visit,) = [line for line in shown["queues"] if line["name"] == "visit"]
+    assert (visit["waiting"], visit["dead"], visit["classes"]) == (1, 1, {"unreadable": 1})
+    assert visit["oldestDeadSeconds"] >= 0
+    assert command_of(shown, "breakers", "nomis") == "prisoner-to-nomis check"
+    assert command_of(shown, "schedulers", "none") == "prisoner-to-nomis scheduler"
+    assert command_of(shown, "findings", "duplicate") == "prisoner-to-nomis duplicates list"
+    assert needs(shown, "findings", "ambiguous") == []
+    assert command_of(shown, "creations", "ambiguous") == "prisoner-to-nomis creations list"
+    assert command_of(shown, "creations", "created") == "prisoner-to-nomis creations list"
+    assert needs(shown, "deliveries", "slack")[0]["reason"] == "slack: status 503"
+    again = "prisoner-to-nomis report send 20230522-030000-abcd --to email"
+    assert command_of(shown, "deliveries", "email") == again
+
+    screen = troubled.run("status")
+    assert screen.code == 1
+    assert fits_the_screen(screen)
+    lines = screen.out.splitlines()
+    assert len(lines) <= 50
+    marked = {line.split()[1] for line in lines if line.startswith("! ")}
+    assert marked == {"visit", "none", "nomis", "duplicate", "ambiguous", "created", "email", "slack"}
+    commands = {need["command"] for part in PARTS for line in shown[part] for need in line["needs"]}
+    for command in commands:
+        assert f"{command}\n" in screen.out
+        program, *arguments = shlex.split(command)
+        assert program == PROGRAM
+        assert run_here([*arguments, "--help"], troubled.settings).code == 0
+
+
+def test_looking_changes_nothing(troubled: App) -> None:
+    """No message is received from a main queue, and the dead letter is visible again."""
+    troubled.run("status")
+    (message,) = troubled.main_queue("visit").receive()
+    assert message.receive_count == 1
+    assert troubled.messages("visit") == 1
+
+
+def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sandbox) -> None:
+    """A complete run is shown with age and differences; one that failed, could not read all, or is late is marked."""
+    sandbox.reset(prisoners=40, mismatches={"7": 2})
+    app.forget_queues()
+    app.run_ok("reconcile", "incentives", "--no-notify")
+    # Of the other reconciliations nothing is expected before the first time that they are due.
+    app.drain("visit")
+    shown = app.run("status", "--json").json()
+    (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
+    assert (incentives["differences"], incentives["new"], incentives["needs"]) == (2, 2, [])
+    assert incentives["ageSeconds"] >= 0
+    assert [line["name"] for line in shown["reconciliations"] if line["needs"]] == []
+
+    with opened(app) as made, made.database.begin() as connection:
+        connection.execute(job_runs.update().values(started_at=now() - timedelta(days=60)))
+    shown = app.run("status", "--json").json()
+    late = {line["name"] for line in shown["reconciliations"] if line["needs"]}
+    assert late == {line["name"] for line in shown["reconciliations"]} - {"incentives"}
+    (need,) = needs(shown, "reconciliations", "visits")
+    assert need["reason"].startswith("no complete run since it was due on ")
+    assert need["command"] == "prisoner-to-nomis runs list --job reconcile-visits"
+    off = app.run("status", "--json", SCHEDULER_RECONCILIATION="false").json()
+    assert [line["name"] for line in off["reconciliations"] if line["needs"]] == []
+
+    booking = sandbox.prisoners()[0]["bookingId"]
+    sandbox.fault("nomis", "GET", f"/incentives/booking-id/{booking}/current", kind="status", status=400)
+    incomplete = app.run("reconcile", "incentives", "--no-notify", "--json").json()
+    shown = app.run("status", "--json").json()
+    resume = f"prisoner-to-nomis reconcile incentives --resume {incomplete['runId']}"
+    assert command_of(shown, "reconciliations", "incentives") == resume
+    (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
+    assert (incentives["lastStatus"], incentives["lastUnread"], incentives["differences"]) == ("incomplete", 1, 2)
+
+
+def test_dead_letters_that_nothing_sends_back(app: App) -> None:
+    """A message that may heal needs nobody while the housekeeping runs, and somebody once that is long overdue."""
+    app.drain("visit")
+    app.queues()["visit"].dlq.send(
+        '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
+    )
+    (need,) = needs(app.run("status", "--json").json(), "queues", "visit")
+    assert need == {
+        "reason": "the housekeeping that sends them back never ran",
+        "command": "prisoner-to-nomis dlq retry-all",
+    }
+    with opened(app) as made, made.job_runs.run("dlq-housekeeping", {}):
+        pass
+    assert needs(app.run("status", "--json").json(), "queues", "visit") == []
+
+
+def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
+    """Without the database the queues are shown, and the other way about; a cause is said once, and exits 1."""
+    app.main_queue("visit").send("waits")
+    away = app.run("status", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
+    assert away.code == 1
+    lines = away.out.splitlines()
+    assert lines[0].endswith("1 thing needs a person")
+    assert any(line.split()[:2] == ["visit", "1"] for line in lines)
+    unknown = [line.split()[1] for line in lines if line.startswith("!")]
+    assert unknown == ["SCHEDULER", "RECONCILIATION", "BREAKER", "FINDING", "CREATION", "DELIVERY"]
+    assert away.out.count("prisoner-to-nomis check") == 1
+    assert "hush" not in away.out + away.err
+
+    gone = app.run("status", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
+    assert gone.code == 1
+    assert "! QUEUE  unknown\n" in gone.out
+    assert "all are settled" in gone.out
+
+
+def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sandbox) -> None:
+    """With AWS the age is that of CloudWatch, and a queue whose oldest message is too old needs a person."""
+    app.drain("visit")
+    app.main_queue("visit").send("waits")
+    app.queues()["visit"].dlq.send("dead")
+    cloudwatch = Aws(load_settings(sandbox.environment())).client("cloudwatch")
+    for name, seconds in (("queue", 7200.0), ("dlq", 9000.0)):
+        dimensions = [{"Name": "QueueName", "Value": f"hmpps_prisoner_to_nomis_visit_{name}"}]
+        figure = {"MetricName": "ApproximateAgeOfOldestMessage", "Dimensions": dimensions, "Value": seconds}
+        cloudwatch.put_metric_data(
+            Namespace="AWS/SQS", MetricData=[{**figure, "Timestamp": now() - timedelta(minutes=2)}]
+        )
+    on_aws = {"HMPPS_SQS_PROVIDER": "aws", "AWS_ENDPOINT_URL": app.settings["HMPPS_SQS_LOCALSTACK_URL"]}
+    shown = app.run("status", "--json", **on_aws).json()
+    (visit,) = [line for line in shown["queues"] if line["name"] == "visit"]
+    assert (visit["oldestSeconds"], visit["oldestDeadSeconds"], shown["agesUnknown"]) == (7200, 9000, None)
+    assert visit["needs"][0]["reason"] == "the oldest message has waited for 2 h"
+    local = app.run("status", "--json").json()
+    assert "a local endpoint has no CloudWatch" in local["agesUnknown"]
+    refused = app.run("status", "--json", AWS_ENDPOINT_URL_CLOUDWATCH="http://127.0.0.1:1", **on_aws).json()
+    assert refused["agesUnknown"] == "CloudWatch: GetMetricData: EndpointConnectionError"
+
+
+def test_scheduler_says_that_it_lives(app: App) -> None:
+    """A scheduler is shown with its last sign of life and batch; one that fails, hangs or is silent is marked."""
+    moment = now()
+    with opened(app) as made, made.job_runs.run("scheduler", {}) as run:
+
+        def beat(seconds: int, **more: object) -> list[str]:
+            heartbeat = (moment - timedelta(seconds=seconds)).isoformat()
+            batch = {"queue": "visit", "received": 3, "endedAt": heartbeat}
+            made.job_runs.record_heartbeat(run.id, {"heartbeatAt": heartbeat, "lastBatch": batch, **more})
+            (line,) = app.run("status", "--json").json()["schedulers"]
+            assert line["lastBatch"]["received"] == 3
+            return [need["reason"] for need in line["needs"]]
+
+        assert beat(5) == []
+        assert "  3 of visit, " in app.run("status").out
+        assert beat(5, failing={"outbox": "slack: status 503"}) == ["outbox fails: slack: status 503"]
+        assert beat(5, hanging=["visit"]) == ["the drain of visit hangs: restart it"]
+        assert beat(600) == ["no sign of life for 10 min: see its log, or restart it"]
