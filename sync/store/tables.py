@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from sync.store.types import Key, SharedDateTime, UtcDateTime, Words
@@ -37,6 +38,8 @@ metadata = MetaData(
 
 #: A row number that grows on both databases (SQLite grows only its own INTEGER primary keys).
 RowId = BigInteger().with_variant(Integer, "sqlite")
+
+_DUE = text("export = 'due'")
 
 #: One holder at a time for an entity; a lease that has expired may be taken over.
 leases = Table(
@@ -80,7 +83,8 @@ creations = Table(
     Index(None, "state"),
 )
 
-#: The custom events, oldest first by id.
+#: The custom events, oldest first by id. operation_id: the trace of the message or run (32 hex digits). export: due
+#: (Application Insights has not accepted it yet), sent or refused; NULL when it was not to be sent.
 telemetry_events = Table(
     "telemetry_events",
     metadata,
@@ -88,8 +92,11 @@ telemetry_events = Table(
     Column("name", Words(120), nullable=False),
     Column("time", UtcDateTime, nullable=False),
     Column("properties", JSON, nullable=False),
+    Column("operation_id", Key(32)),
+    Column("export", Words(10)),
     Index(None, "name"),
     Index(None, "time"),
+    Index("ix_telemetry_events_due", "id", sqlite_where=_DUE, postgresql_where=_DUE),
 )
 
 #: One row for each failed attempt at a message.
