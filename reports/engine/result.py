@@ -102,7 +102,8 @@ class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
     cause: in words that are the same for every difference of that cause. commands: what to run, in this order. request:
-    the text of a request to the NOMIS support team, where only they can fix it.
+    the text of a request to the NOMIS support team, where only they can fix it; nomis_ids: the NOMIS records that it is
+    about; lookup: the SQL that finds those records in NOMIS, where nothing here knows them.
     """
 
     cause: str
@@ -112,6 +113,8 @@ class Diagnosis(Part):
     action: str
     commands: tuple[str, ...] = ()
     request: str | None = None
+    nomis_ids: tuple[int, ...] = ()
+    lookup: str | None = None
 
     @property
     def known_as(self) -> str:

@@ -29,11 +29,11 @@ def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str
     for number, mismatch in result.rows:
         values = {"standing": mismatch.standing, "row": number, "evidence_missing": mismatch.evidence_missing}
         row = _common(result, mismatch, masking) | _masked(values | view.csv_row(mismatch), masking)
-        writer.writerow([_safe(row.get(column)) for column in columns])
+        writer.writerow([safe_cell(row.get(column)) for column in columns])
     for seen in result.unconfirmed:
         values = {"standing": "unconfirmed", "evidence_missing": seen.reason}
         row = _common(result, seen, masking) | _masked(values | view.csv_row(seen), masking)
-        writer.writerow([_safe(row.get(column)) for column in columns])
+        writer.writerow([safe_cell(row.get(column)) for column in columns])
     return out.getvalue()
 
 
@@ -58,6 +58,7 @@ def _masked_value(name: str, value: Any, masking: Masking) -> Any:
     return masking.text(value) if isinstance(value, str) else value
 
 
-def _safe(cell: object) -> str:
+def safe_cell(cell: object) -> str:
+    """A value as a cell that no spreadsheet takes for a formula; None is empty."""
     text = "" if cell is None else without_control_characters(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

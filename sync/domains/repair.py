@@ -14,6 +14,8 @@ from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
+#: Where the NOMIS support team takes requests, for what no service can change.
+SUPPORT_CHANNEL = "#dps-appsupport"
 #: The fields of a NOMIS record that are compared and shown.
 Record = Mapping[str, str | None]
 #: The parts of an event: additional information, prisoner number, time.

@@ -8,6 +8,7 @@ import typer
 
 from jobs.cli.arguments import DryRun, Operator, Yes, parse_offender_no, parse_prison_id
 from jobs.cli.commands import incentives as incentive_commands
+from jobs.cli.commands import support_request
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -303,6 +304,9 @@ def render(run_id: RunId) -> None:
 
     with open_application() as application:
         say(render_report(application, run_id))
+
+
+report.command("request")(support_request.request)
 
 
 @report.command("send")

@@ -13,6 +13,8 @@ from reports.reconciliations.activities.counting import NOMIS_ONLY, CountReconci
 from reports.reconciliations.activities.events import AllocationEvents, SuspendedAllocationEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
+from sync.domains.activities.nomis_sql import open_allocations
+from sync.domains.repair import SUPPORT_CHANNEL
 from sync.settings.declaration import UpstreamName
 
 if TYPE_CHECKING:
@@ -107,6 +109,12 @@ class Allocations(CountReconciliation):
             explanation=here,
             action="Write the allocation to NOMIS again; if NOMIS refuses it, ask NOMIS support to end it.",
             commands=self.commands(row, others),
+            request=(
+                f"To {SUPPORT_CHANNEL}: please end the allocation of prisoner {row['offender_no']}, booking "
+                f"{row['booking_id']}, at {row['prison_id']}. The booking is at {row['nomis_location']} now, and the "
+                "allocation has ended in DPS."
+            ),
+            lookup=open_allocations(row["booking_id"]),
         )
 
 

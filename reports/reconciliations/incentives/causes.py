@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sync.command_text import command
-from sync.domains.incentives.repair import SUPPORT_CHANNEL
+from sync.domains.repair import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,15 +106,19 @@ def repair(pair: PrisonerLevels) -> tuple[str, ...]:
     return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 
-def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str = "NOMIS made them by itself") -> str:
-    """The text of a request to the NOMIS support team to delete IEP records, which only they can."""
+def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str | None = None) -> str:
+    """The text of a request to the NOMIS support team to delete IEP records, which only they can.
+
+    why: where they come from, if NOMIS did not make them by itself.
+    """
     records = "; ".join(
         f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "
         f"{each.prison_id}, made by {each.audit_module or 'an unknown module'})"
         for each in sorted(surplus, key=lambda each: each.incentive_sequence)
     )
+    noun, them = ("IEP record", "it") if len(surplus) == 1 else ("IEP records", "them")
     level = pair.dps_level or "none"
     return (
-        f"To {SUPPORT_CHANNEL}: please delete the following IEP record(s) of prisoner {pair.offender_no}, booking "
-        f"{pair.booking_id}: {records}. {why}; the right level is {level}, as in DPS."
+        f"To {SUPPORT_CHANNEL}: please delete the following {noun} of prisoner {pair.offender_no}, booking "
+        f"{pair.booking_id}: {records}. {why or f'NOMIS made {them} by itself'}; the right level is {level}, as in DPS."
     )

@@ -155,6 +155,7 @@ def _reception_missed(case: _Case) -> IncentiveDiagnosis | None:
             explanation=explanation,
             action="Look at the prisoner's movements by hand: no transfer or admission screen made the record.",
             request=causes.support_request(case.evidence.pair, [nomis]),
+            nomis_ids=(nomis.incentive_sequence,),
         )
     arrival = _arrival(nomis, reason)
     return _found(
@@ -193,6 +194,7 @@ def _received_twice(case: _Case) -> IncentiveDiagnosis | None:
         action=f"Ask NOMIS support to delete sequence {numbers}.",
         commands=(causes.reconcile_again(case.evidence.pair),),
         request=causes.support_request(case.evidence.pair, surplus),
+        nomis_ids=tuple(each.incentive_sequence for each in surplus),
     )
 
 
@@ -252,6 +254,7 @@ def _edited_or_deleted(case: _Case) -> IncentiveDiagnosis | None:
         action=_write_again_or_ask(nomis, review),
         commands=causes.repair(case.evidence.pair) if _would_be_current(nomis, review) else (),
         request=None if _would_be_current(nomis, review) else causes.support_request(case.evidence.pair, [nomis], gone),
+        nomis_ids=() if _would_be_current(nomis, review) else (nomis.incentive_sequence,),
     )
 
 
@@ -317,6 +320,7 @@ def _found(
     action: str,
     commands: tuple[str, ...] = (),
     request: str | None = None,
+    nomis_ids: tuple[int, ...] = (),
     arrival: Arrival | None = None,
 ) -> IncentiveDiagnosis:
     cause = CAUSES[number]
@@ -329,6 +333,7 @@ def _found(
         action=action,
         commands=commands,
         request=request,
+        nomis_ids=nomis_ids,
         arrival=arrival,
     )
 

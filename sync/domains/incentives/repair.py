@@ -7,14 +7,12 @@ from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import CREATION
-from sync.domains.repair import EventParts, Record, Repair, as_iso, known_offender
+from sync.domains.repair import SUPPORT_CHANNEL, EventParts, Record, Repair, as_iso, known_offender
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
-
-SUPPORT_CHANNEL = "#dps-appsupport"
 
 
 class IncentiveRepair(Repair):

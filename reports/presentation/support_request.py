@@ -1,0 +1,73 @@
+"""One request to the NOMIS support team for all differences of a cause, as a text to paste and as CSV to attach."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from reports.presentation.csv import safe_cell
+from sync.domains.repair import SUPPORT_CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from reports.engine.result import Mismatch, ReconciliationResult
+
+_ADDRESS = f"To {SUPPORT_CHANNEL}: "
+
+
+def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
+    """What NOMIS support is to change, one row for each difference that only they can fix, by cause.
+
+    Columns: `cause`, `row` (the number in the report), `prison_id`, `offender_no`, `booking_id`, `nomis_ids` (list),
+    `change` (a sentence) and `lookup` (SQL that finds the NOMIS records, None where `nomis_ids` has them).
+    """
+    found = [
+        {
+            "cause": diagnosis.cause,
+            "row": row,
+            "prison_id": each.prison_id,
+            "offender_no": each.offender_no,
+            "booking_id": each.booking_id,
+            "nomis_ids": list(diagnosis.nomis_ids),
+            "change": _sentence(diagnosis.request),
+            "lookup": diagnosis.lookup,
+        }
+        for row, each in rows
+        if (diagnosis := each.diagnosis) is not None and diagnosis.request is not None
+    ]
+    return sorted(found, key=lambda each: (each["cause"], each["row"]))
+
+
+def request_text(result: ReconciliationResult, rows: Sequence[dict[str, Any]]) -> str:
+    """The request in words: a paragraph for each cause, a numbered line for each record, the SQL below its line."""
+    number = "1 record" if len(rows) == 1 else f"{len(rows):,} records"
+    compared = f"found by comparing {result.title.lower()} with DPS on {result.started_at:%d/%m/%Y}"
+    lines = [f"{_ADDRESS}{number} to change in NOMIS, {compared} (run {result.run_id})."]
+    cause = None
+    for place, each in enumerate(rows, start=1):
+        if each["cause"] != cause:
+            cause = each["cause"]
+            lines += ["", f"Cause: {cause}."]
+        lines.append(f"{place}. {each['change']}")
+        if each["lookup"] is not None:
+            lines.append(f"   To find it: {each['lookup']}")
+    return "\n".join(lines)
+
+
+def request_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """The same as CSV, a line for each record; ids are separated by spaces."""
+    out = io.StringIO()
+    columns = ("row", "prison_id", "offender_no", "booking_id", "nomis_ids", "change", "lookup", "cause")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    for each in rows:
+        values = {**each, "nomis_ids": " ".join(map(str, each["nomis_ids"]))}
+        writer.writerow([safe_cell(values[column]) for column in columns])
+    return out.getvalue()
+
+
+def _sentence(request: str) -> str:
+    text = request.removeprefix(_ADDRESS)
+    return text[:1].upper() + text[1:]
