@@ -1,7 +1,7 @@
-"""The reference pages of settings and commands, made from the code.
+"""The reference pages of settings and commands, and the tables of the runbook, made from the code.
 
 `python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 unless they are as they would be
-written.
+written. A table stands in its page between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -18,11 +18,14 @@ from jobs.operations.schedule import SCHEDULE
 from reports.engine.exclusions import exclusions_variable
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.domains.registry import DOMAINS
+from sync.repair.dead_letter_report import NO_FAILURE_HINT, UNFINISHED_HINT, FailureClass
+from sync.repair.hints import ADVICE, ROUTING
 from sync.settings.declaration import feature_variable
 from sync.settings.listing import QUEUE_VARIABLES, variables
 from sync.settings.queue_names import QUEUES
 
 DOCUMENTS = Path("doc")
+_RUNBOOK = "runbook.md"
 _WIDTH = 100
 _SETTINGS_HEAD = """\
 # Settings
@@ -177,8 +180,33 @@ def _schedule() -> str:
 
 
 def pages() -> dict[str, str]:
-    """The generated pages by the names of their files."""
-    return {"settings.md": settings_page(), "commands.md": commands_page()}
+    """The generated pages, and those with generated tables, by the names of their files."""
+    runbook = _with_tables((DOCUMENTS / _RUNBOOK).read_text(encoding="utf-8"))
+    return {"settings.md": settings_page(), "commands.md": commands_page(), _RUNBOOK: runbook}
+
+
+def _tables() -> dict[str, str]:
+    """The tables of the runbook, by the names that stand before them."""
+    classes = "".join(f"| `{each}` | {each.meaning} | {each.action} |\n" for each in FailureClass)
+    failures = [(each.when, each.text) for each in (ROUTING, *ADVICE)]
+    rows = [("none, and NOMIS may have the record", UNFINISHED_HINT), *failures, ("none was recorded", NO_FAILURE_HINT)]
+    advice = "".join(f"| {when} | {text} |\n" for when, text in rows)
+    return {
+        "dead letter classes": f"| class | what it means | do |\n| --- | --- | --- |\n{classes}",
+        "dead letter advice": f"| the last error | the advice |\n| --- | --- |\n{advice}",
+    }
+
+
+def _with_tables(page: str) -> str:
+    """The page with its tables as they are made now. Raises `ValueError` where it lacks one."""
+    for name, table in _tables().items():
+        begin = f"<!-- made by make docs: {name} -->\n"
+        before, found, rest = page.partition(begin)
+        _, ended, after = rest.partition("<!-- end -->")
+        if not (found and ended):
+            raise ValueError(f"the page has no place for the table of {name}")
+        page = f"{before}{begin}{table}{ended}{after}"
+    return page
 
 
 def _row(name: str, default: str, meaning: str) -> str:

@@ -31,7 +31,7 @@ from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
 from sync.command_text import command
-from sync.repair.dead_letters import FailureClass, report_on
+from sync.repair.dead_letter_report import FailureClass, report_on
 from sync.settings.declaration import Settings
 from sync.severity import Severity
 from sync.store.creations import CreationState, Unsettled

@@ -1,5 +1,6 @@
 """Reads the messages of a queue without taking them: they are hidden meanwhile, and visible again at the end."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,8 +23,12 @@ class Browse:
         self.messages: dict[str, Message] = {}
         self.deleted: set[str] = set()
 
-    def receive(self, most: int | None = None) -> Iterator[list[Message]]:
-        """Receives new messages, a few at a time, until none comes or `most` have come. Raises `QueueUnavailable`."""
+    def receive(self, most: int | None = None, seconds: float | None = None) -> Iterator[list[Message]]:
+        """Receives new messages, a few at a time, until none comes, `most` have come, or `seconds` have passed.
+
+        At least one batch is received. Raises `QueueUnavailable`.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
         expected = self._queue.counts().visible
         while most is None or len(self.messages) < most:
             size = BATCH if most is None else min(BATCH, most - len(self.messages))
@@ -36,6 +41,8 @@ class Browse:
             if not new:
                 return
             yield new
+            if end is not None and time.monotonic() >= end:
+                return
 
     def delete(self, messages: Sequence[Message]) -> list[Message]:
         """Deletes messages; returns those that SQS did not delete, which come again after their visibility timeout."""

@@ -2,22 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
 from sync.command_text import command
-from sync.domains.registry import row_kinds
-from sync.repair.dead_letters import WORTH_A_RETRY, DeadLetter, DeadLetterReport, FailureClass, report_on
+from sync.repair.dead_letter_report import DeadLetterReport, report_on
+from sync.repair.dead_letters import DeadLetter
 from sync.store.database import Database, StoreUnavailable
-from sync.store.failures import last_redrives
-from sync.store.findings import GIVEN_UP_EVENT, FindingKind, GivenUp, given_up_messages, list_findings, record_given_up
+from sync.store.findings import GIVEN_UP_EVENT, GivenUp, given_up_messages, record_given_up
 from sync.store.telemetry import Telemetry, text_properties
 
-#: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
-#: the housekeeping; each pause is twice the one before, up to the longest.
-_FIRST_PAUSE = timedelta(minutes=9)
-_LONGEST_PAUSE = timedelta(hours=6)
 _LONGEST_REASON = 300
 
 
@@ -36,11 +31,8 @@ class ScheduledRedrive:
         self._moment = moment
         with database.read() as connection:
             known = given_up_messages(connection, queue)
-            two_rows = list_findings(connection, kind=FindingKind.NON_UNIQUE)
         self._given_up = set(known)
         self._alerted = {_cause(finding.properties) for finding in known.values()}
-        #: The DPS records whose messages wait until one of two rows is deleted.
-        self._two_rows = {finding.properties.get(kind.dps) for finding in two_rows for kind in row_kinds().values()}
         self._new: list[DeadLetterReport] = []
         self._log = structlog.get_logger("sync.repair.giving_up")
 
@@ -48,15 +40,13 @@ class ScheduledRedrive:
         """The messages that stay, by message id, and why."""
         reasons = {each.message.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
         others = [each for each in dead_letters if each.message.message_id not in reasons]
-        with self._database.read() as connection:
-            last = last_redrives(connection, self._queue, (each.key for each in others))
         for found in report_on(self._database, self._queue, others):
             reason = self._why_given_up(found)
             if reason is not None:
                 self._given_up.add(found.dead_letter.key)
                 self._new.append(found)
             else:
-                reason = self._why_later(found, last.get(found.dead_letter.key))
+                reason = self._why_later(found)
             if reason is not None:
                 reasons[found.dead_letter.message.message_id] = reason
         return reasons
@@ -99,28 +89,21 @@ class ScheduledRedrive:
     def _why_given_up(self, found: DeadLetterReport) -> str | None:
         if found.redrives > self._most_returns:
             return f"it came back {found.redrives} times"
-        may_heal = found.dead_letter.is_mapping_retry or found.failure_class in WORTH_A_RETRY
-        if may_heal or found.failure_class is FailureClass.REPAIRABLE:
+        if found.may_heal:
             return None
         return f"it is {found.failure_class}, and a retry alone does not help"
 
-    def _why_later(self, found: DeadLetterReport, last: datetime | None) -> str | None:
-        ids = {str(value) for value in found.dead_letter.ids.values()}
-        if found.failure_class is FailureClass.REPAIRABLE and ids & self._two_rows:
+    def _why_later(self, found: DeadLetterReport) -> str | None:
+        if found.finding is not None:
             return "NOMIS holds two rows: it is sent back once their finding is closed"
+        last, following = found.redriven_at, found.next_redrive
         # SNS may have delivered one message twice: the second copy is not sent back later because of the first.
-        if last is not None and last < self._moment < last + pause_after(found.redrives):
+        if last is not None and following is not None and last < self._moment < following:
             return f"it came back {found.redrives} times, and is sent back again later"
         return None
 
 
 _GIVEN_UP = "it is given up: `dlq show` says what to do"
-
-
-def pause_after(redrives: int) -> timedelta:
-    """How long a message that was sent back this often waits before it is sent back again."""
-    doublings = min(max(redrives, 1) - 1, 10)
-    return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
 
 def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:

@@ -14,12 +14,10 @@ UNREADABLE = "the message cannot be understood: tell the team of its publisher, 
 def hint(event_type: str | None, failure: Failure) -> str:
     """What to do about a message of `event_type` that failed with `failure`, in one line."""
     event = event_type or ""
-    if failure.step == ROUTING_STEP:
-        owner = queue_of(event)
-        return (
-            f"the event belongs on the {owner} queue: correct the filter of this queue's subscription, then "
-            f"`dlq retry`, which sends it to the {owner} queue"
-        )
+    if event != MAPPING_RETRY:
+        event = event.lower()
+    if ROUTING.fits(event, failure):
+        return ROUTING.text.replace("another queue", f"the {queue_of(event)} queue")
     return next(advice.text for advice in ADVICE if advice.fits(event, failure))
 
 
@@ -50,7 +48,15 @@ def _of_domains(*, heals: bool) -> tuple[Advice, ...]:
     return tuple(advice for domain in DOMAINS.values() for advice in domain.advice if advice.heals is heals)
 
 
-#: The first that fits is given, so advice to wait comes before all advice to purge. The runbook has the same table.
+#: Comes before all others.
+ROUTING = Advice(
+    lambda _, failure: failure.step == ROUTING_STEP,
+    "the event belongs on another queue",
+    "the event belongs on another queue: correct the filter of this queue's subscription, then `dlq retry`, which "
+    "sends it there",
+)
+#: The first that fits is given, so advice to wait comes before all advice to purge. The runbook has the same
+#: table, which `make docs` writes.
 ADVICE = (
     Advice(
         _credentials,

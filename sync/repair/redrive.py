@@ -3,15 +3,16 @@
 A message is sent to the main queue before it is deleted here: a death in between delivers it twice, which does no harm.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from sync.domains.registry import queue_of
 from sync.queues.browse import Browse, browsing
-from sync.queues.queue import Queue, QueueUnavailable
+from sync.queues.queue import BATCH, Queue, QueueUnavailable
 from sync.queues.requeue import attributes_anew
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import DeadLetter, read_dead_letter
@@ -33,6 +34,14 @@ class LetterLeft:
     failed: bool = False
 
 
+@dataclass(slots=True)
+class RetriedBatch:
+    """Some messages that were sent back, by their new SQS ids, and those met meanwhile that stay."""
+
+    sent: dict[str, DeadLetter] = field(default_factory=dict)
+    left: list[LetterLeft] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryResult:
     """What a redrive did. `found` counts every message that was seen."""
@@ -42,6 +51,11 @@ class RetryResult:
     found: int = 0
     retried: tuple[DeadLetter, ...] = ()
     left: tuple[LetterLeft, ...] = ()
+
+    def with_batch(self, batch: RetriedBatch) -> "RetryResult":
+        """The result with one more batch."""
+        retried, left = (*self.retried, *batch.sent.values()), (*self.left, *batch.left)
+        return RetryResult(self.queue, self.dlq_name, len(retried) + len(left), retried, left)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON shows it."""
@@ -85,13 +99,13 @@ class DeadLetterQueue:
         """The name of the dead letter queue in SQS."""
         return self._dlq.name
 
-    def peek(self, most: int | None = None) -> list[DeadLetter]:
-        """Its messages (`most` of them at most), oldest first; all are visible again on return.
+    def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetter]:
+        """Its messages, oldest first; all are visible again on return.
 
-        Raises `QueueUnavailable`.
+        `most` of them at most, and those that can be read in `seconds`. Raises `QueueUnavailable`.
         """
         with browsing(self._dlq) as browse:
-            for _ in browse.receive(most):
+            for _ in browse.receive(most, seconds):
                 pass
             return sorted(map(read_dead_letter, browse.messages.values()), key=_age)
 
@@ -101,23 +115,54 @@ class DeadLetterQueue:
         `why_left` is called with a few messages at a time. `most` messages are read, all if None. One that cannot be
         sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
         """
-        retried: list[DeadLetter] = []
-        left: list[LetterLeft] = []
+        result = RetryResult(self.queue, self.name)
+        with closing(self.retry_in_batches(why_left, who, BATCH, most)) as batches:
+            for batch in batches:
+                result = result.with_batch(batch)
+        if result.found:
+            self.track_retry(result)
+        return result
+
+    def retry_in_batches(
+        self, why_left: WhyLeft, who: str, size: int, most: int | None = None, limit: int | None = None
+    ) -> Generator[RetriedBatch, None, None]:
+        """Sends messages back as `retry` does, `size` at a time and `limit` in all; a batch is sent when asked for.
+
+        The messages stay hidden from others until the generator is closed. `track_retry` tracks the whole.
+        """
         sent_ids: set[str] = set()
+        batch = RetriedBatch()
         with browsing(self._dlq) as browse:
             for messages in browse.receive(most):
                 letters = [read_dead_letter(message) for message in messages]
                 stay = self._stay(letters, why_left, sent_ids)
+                batch.left += stay
                 back = _without(letters, stay)
-                unsent = self._send_back(browse, back, who, sent_ids)
-                left += [*stay, *unsent]
-                retried += _without(back, unsent)
-        result = RetryResult(self.queue, self.name, len(retried) + len(left), tuple(retried), tuple(left))
-        if result.found:
-            properties = {"dlq-name": self.name, "messages-found": result.found, "messages-retried": len(retried)}
-            self._telemetry.track("RetryDLQ", properties)
-            self._telemetry.flush()
-        return result
+                while back:
+                    room = size - len(batch.sent)
+                    if limit is not None:
+                        room = min(room, limit - len(sent_ids))
+                    self._send_back(browse, back[:room], who, batch)
+                    sent_ids.update(batch.sent)
+                    back = back[room:]
+                    if len(sent_ids) == limit:
+                        yield batch
+                        return
+                    if len(batch.sent) == size:
+                        yield batch
+                        batch = RetriedBatch()
+            if batch.sent or batch.left:
+                yield batch
+
+    def track_retry(self, result: RetryResult) -> None:
+        """Tracks that messages were sent back."""
+        properties = {
+            "dlq-name": self.name,
+            "messages-found": result.found,
+            "messages-retried": len(result.retried),
+        }
+        self._telemetry.track("RetryDLQ", properties)
+        self._telemetry.flush()
 
     def purge(
         self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None], who: str
@@ -174,32 +219,30 @@ class DeadLetterQueue:
             failed += its_failure
         return reasons, failed
 
-    def _send_back(
-        self, browse: Browse, letters: Sequence[DeadLetter], who: str, sent_ids: set[str]
-    ) -> list[LetterLeft]:
-        """Sends and deletes; adds their new message ids to `sent_ids`, and returns those that could not be sent.
+    def _send_back(self, browse: Browse, letters: Sequence[DeadLetter], who: str, batch: RetriedBatch) -> None:
+        """Sends and deletes; adds to `batch` what was sent, by its new message id, and what could not be.
 
         Raises `QueueUnavailable` when two in a row cannot be sent: then it is not the messages' fault.
         """
-        unsent = self._record(letters, who)
+        unrecorded = self._record(letters, who)
+        batch.left += unrecorded
         sent: list[DeadLetter] = []
         failed_before = False
         try:
-            for letter in _without(letters, unsent):
+            for letter in _without(letters, unrecorded):
                 try:
                     message_id = self._home(letter).send(letter.message.body, attributes_anew(letter.message))
                 except QueueUnavailable as error:
                     if failed_before:
                         raise
                     failed_before = True
-                    unsent.append(LetterLeft(letter, str(error), failed=True))
+                    batch.left.append(LetterLeft(letter, str(error), failed=True))
                 else:
                     failed_before = False
-                    sent_ids.add(message_id)
+                    batch.sent[message_id] = letter
                     sent.append(letter)
         finally:
             self._delete(browse, sent)
-        return unsent
 
     def _record(self, letters: Sequence[DeadLetter], who: str) -> list[LetterLeft]:
         """Records that messages are about to be sent back; returns those for which that fails, each alone."""

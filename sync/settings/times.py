@@ -86,3 +86,11 @@ MOST_VISIBILITY_SECONDS = 43_200
 SQS_RETRY_SECONDS = 0.1
 #: How long the messages of a dead letter queue are hidden while they are read, before the heartbeat renews that.
 DEAD_LETTER_VISIBILITY_SECONDS = 60
+
+# Dead letters.
+#: While messages are sent back in batches: how often to look what became of a batch, and how often in a row SQS must
+#: say that the queue is empty, since its numbers lag behind.
+RETRY_POLL_SECONDS = 0.5
+RETRY_EMPTY_POLLS = 3
+#: How long the messages of one dead letter queue are read for a list, unless told otherwise.
+DEAD_LETTER_READ_SECONDS = 30

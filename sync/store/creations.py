@@ -4,7 +4,7 @@
 by a person, or by the deletion of the DPS record.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,8 +14,12 @@ from sqlalchemy import Connection, Row, bindparam, case, func, select, update
 
 from sync.clock import now
 from sync.store.tables import creations, insert_into
+from sync.store.types import Key
 
 _LISTED = 1000
+_KEY = Key(80)
+#: Ids in one statement: SQLite allows some hundred variables at least.
+_KEYS_AT_ONCE = 500
 
 
 class CreationState(StrEnum):
@@ -81,6 +85,17 @@ def find(connection: Connection, domain: str, dps_id: str) -> CreationRecord | N
     """The record of a DPS id; `domain` is the name of its `Creation`. None if there is none."""
     row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
     return None if row is None else as_record(row)
+
+
+def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> dict[str, CreationState]:
+    """How far the creation of each DPS record has come, by DPS id; those without one are left out."""
+    stored = {dps_id: _KEY.stored(dps_id) for dps_id in dps_ids}
+    wanted, found = list(dict.fromkeys(stored.values())), dict[str, CreationState]()
+    query = select(creations.c.dps_id, creations.c.state).where(creations.c.domain == domain)
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        page = query.where(creations.c.dps_id.in_(wanted[start : start + _KEYS_AT_ONCE]))
+        found |= {row.dps_id: CreationState(row.state) for row in connection.execute(page)}
+    return {dps_id: found[name] for dps_id, name in stored.items() if name in found}
 
 
 def get(connection: Connection, creation_id: int) -> CreationRecord | None:

@@ -5,12 +5,12 @@ a message that stays the same when it is sent back.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select
+from sqlalchemy import Column, Connection, Row, delete, func, insert, select
 
 from sync.clock import now
 from sync.failures import Failure
@@ -20,8 +20,12 @@ from sync.store.types import Key
 
 _REDRIVES = dead_letter_returns.c
 _KEY = Key(120)
+#: SQS and SNS message ids.
+_ID = Key(100)
 #: Keys in one statement: SQLite allows some hundred variables at least.
 _KEYS_AT_ONCE = 500
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,59 @@ def last_failure(
     return None
 
 
-def count_attempts(connection: Connection, queue: str, sns_message_id: str | None, message_id: str) -> int:
-    """How many attempts at a message failed, over all redrives if it has an id that survives them."""
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The failed attempts at one message: how many, and the last of them."""
+
+    number: int
+    last: FailedAttempt
+
+
+def attempts_at(
+    connection: Connection, queue: str, messages: Iterable[tuple[str | None, str]], after: int = 0
+) -> dict[str, Attempts]:
+    """The failed attempts at messages of `queue`, by their SQS ids; messages without one are left out.
+
+    A message is given by its SNS id, if it has one, and its SQS id: the attempts of all redrives count where it has an
+    id that survives them. `after`: only attempts recorded later than this number, see `last_number`.
+    """
     columns = failures.c
-    same = columns.message_id == message_id
-    if sns_message_id is not None:
-        same = or_(same, columns.sns_message_id == sns_message_id)
-    query = select(func.count()).select_from(failures).where(columns.queue == queue, same)
-    return connection.execute(query).scalar_one()
+    sns_ids = {message_id: sns_id for sns_id, message_id in messages}
+    by_sns = _counted(connection, queue, columns.sns_message_id, filter(None, sns_ids.values()), after)
+    by_message = _counted(connection, queue, columns.message_id, sns_ids, after)
+    found = {
+        message_id: by_sns.get(sns_id or "") or by_message[message_id]
+        for message_id, sns_id in sns_ids.items()
+        if (sns_id or "") in by_sns or message_id in by_message
+    }
+    rows: dict[int, FailedAttempt] = {}
+    for page in _pages(number for _, number in found.values()):
+        rows |= {row.id: _attempt(row) for row in connection.execute(select(failures).where(columns.id.in_(page)))}
+    return {message_id: Attempts(times, rows[number]) for message_id, (times, number) in found.items()}
+
+
+def last_number(connection: Connection) -> int:
+    """The number of the last failed attempt that was recorded; 0 where there is none."""
+    return connection.execute(select(func.max(failures.c.id))).scalar() or 0
+
+
+def _counted(
+    connection: Connection, queue: str, column: Column[Any], ids: Iterable[str], after: int
+) -> dict[str, tuple[int, int]]:
+    """How many attempts have each of `ids` in `column`, and the number of the last one."""
+    stored = {each: _ID.stored(each) for each in ids}
+    found: dict[str, tuple[int, int]] = {}
+    query = select(column, func.count(), func.max(failures.c.id)).where(failures.c.queue == queue)
+    query = query.where(failures.c.id > after).group_by(column)
+    for page in _pages(stored.values()):
+        found |= {row[0]: (row[1], row[2]) for row in connection.execute(query.where(column.in_(page)))}
+    return {each: found[name] for each, name in stored.items() if name in found}
+
+
+def _pages(values: Iterable[Value]) -> Iterator[list[Value]]:
+    wanted = list(dict.fromkeys(values))
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        yield wanted[start : start + _KEYS_AT_ONCE]
 
 
 def failed_since(connection: Connection, queue: str, event_type: str, since: datetime) -> list[FailedAttempt]:
@@ -120,14 +169,23 @@ def counts(connection: Connection, since: datetime) -> list[FailureCount]:
     return [FailureCount(*row) for row in rows]
 
 
-def redrive_counts(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, int]:
-    """How often each of `keys` was sent back to `queue`; keys that never were are left out."""
-    return {key: row.returns for key, row in _redrives(connection, queue, keys).items()}
+@dataclass(frozen=True, slots=True)
+class Redrives:
+    """How often a message was sent back to its queue, and when it was last."""
+
+    number: int
+    last: datetime
 
 
-def last_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, datetime]:
-    """When each of `keys` was last sent back to `queue`; keys that never were are left out."""
-    return {key: row.last_retried_at for key, row in _redrives(connection, queue, keys).items()}
+def redrives_of(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, Redrives]:
+    """The redrives of each of `keys` to `queue`; keys that never were sent back are left out."""
+    stored = {key: _KEY.stored(key) for key in keys}
+    found: dict[str, Redrives] = {}
+    query = select(dead_letter_returns).where(_REDRIVES.queue == queue)
+    for page in _pages(stored.values()):
+        rows = connection.execute(query.where(_REDRIVES.message_key.in_(page)))
+        found |= {row.message_key: Redrives(row.returns, row.last_retried_at) for row in rows}
+    return {key: found[name] for key, name in stored.items() if name in found}
 
 
 def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> None:
@@ -145,17 +203,6 @@ def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> N
 def forget_redrives(connection: Connection, before: datetime) -> int:
     """Deletes the counts of messages last sent back before `before` (aware): SQS has dropped them. Returns how many."""
     return connection.execute(delete(dead_letter_returns).where(_REDRIVES.last_retried_at < before)).rowcount
-
-
-def _redrives(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
-    stored = {key: _KEY.stored(key) for key in keys}
-    wanted = list(dict.fromkeys(stored.values()))
-    found: dict[str, Row[Any]] = {}
-    query = select(dead_letter_returns).where(_REDRIVES.queue == queue)
-    for start in range(0, len(wanted), _KEYS_AT_ONCE):
-        page = query.where(_REDRIVES.message_key.in_(wanted[start : start + _KEYS_AT_ONCE]))
-        found |= {row.message_key: row for row in connection.execute(page)}
-    return {key: found[name] for key, name in stored.items() if name in found}
 
 
 def _values(row: FailedAttempt) -> dict[str, Any]:

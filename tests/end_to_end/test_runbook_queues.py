@@ -43,7 +43,7 @@ def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, t
     shown = app.run_ok("dlq", "show", "visit")
     assert "DPS has no such record" in shown
     assert "unrecoverable" in shown
-    assert "0 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
+    assert "0 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
     refused = app.run("dlq", "purge", "visit", answer="n\n")
     assert (refused.code, app.messages("visit")) == (1, 1)
     export = tmp_path / "noted.json"
@@ -72,7 +72,7 @@ def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["ids"]["vsipId"]) == ("RETRY_CREATE_MAPPING", told.dps_id)
     refused = app.run("dlq", "purge", "visit", "--yes")
-    assert (refused.code, "holds 1 mapping retries" in refused.error, app.messages("visit")) == (2, True, 1)
+    assert (refused.code, "holds 1 mapping retry" in refused.error, app.messages("visit")) == (2, True, 1)
     app.run_ok("dlq", "retry", "visit")
     assert app.drain("visit")["applied"] == 1
     assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [told.dps_id]

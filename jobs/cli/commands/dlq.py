@@ -7,18 +7,14 @@ import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Queue, Yes, parse_queue
 from jobs.cli.confirmation import confirm, confirm_on_terminal, find_operator_name, operator_name
-from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
+from jobs.cli.output import print_json, say
 from jobs.errors import WorkError
+from reports.presentation.text import count
+from sync.settings import times
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jobs.operations.dead_letters import DlqState
     from jobs.operations.housekeeping import HousekeepingResult
-    from jobs.runtime.application import Application
-    from sync.failures import Failure
-    from sync.repair.dead_letters import DeadLetter, DeadLetterReport
-    from sync.repair.redrive import RetryResult
+    from jobs.operations.retry_dead_letters import Choice
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
@@ -33,67 +29,73 @@ Messages = Annotated[
 ]
 
 
-@app.command("list")
-def list_queues(as_json: AsJson = False) -> None:
-    """Each dead letter queue, and how many messages it holds.
+ReadSeconds = Annotated[
+    int,
+    typer.Option(
+        "--seconds", min=0, metavar="N", help="How long the messages of a queue are read; what was not read is said."
+    ),
+]
 
-    Also shows how old the oldest of them is, and their types.
+
+@app.command("list")
+def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
+    """Each dead letter queue, its messages, and why they failed.
+
+    All messages are read, and counted by class and reason; they are hidden from others only meanwhile. Also shows how
+    old the oldest of them is, and what the housekeeping has just sent back.
     """
-    from jobs.operations.dead_letters import check_errors, list_dlqs
+    from jobs.cli.dead_letter_text import print_states
+    from jobs.operations.dead_letters import check_errors
+    from jobs.operations.list_dead_letters import list_dlqs
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        states, errors = list_dlqs(application)
-    if as_json:
-        print_json([state.as_dict() for state in states])
-    else:
-        _print_states(states)
+        states, errors = list_dlqs(application, seconds)
+        if as_json:
+            print_json([state.as_dict() for state in states])
+        else:
+            print_states(states, application.settings.zone)
     check_errors(errors)
-
-
-def _print_states(states: "Sequence[DlqState]") -> None:
-    from sync import clock
-
-    print_table(
-        ("QUEUE", "DLQ", "MESSAGES", "IN FLIGHT", "OLDEST", "TYPES"),
-        [
-            (
-                state.queue,
-                state.dlq_name,
-                state.counts.visible,
-                state.counts.in_flight,
-                duration_text((clock.now() - state.oldest).total_seconds()) if state.oldest else "",
-                counts_text(state.types, in_words=False),
-            )
-            for state in states
-        ],
-    )
 
 
 @app.command("show")
 def show_dlq(
     queue: Queue,
     message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins so.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many messages to show.")] = 100,
+    every: Annotated[bool, typer.Option("--all", help="Each message by itself, not grouped by what failed.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How many messages to show one by one, or as JSON.")
+    ] = 100,
+    seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Each message of a dead letter queue, and why it failed.
+    """The messages of a dead letter queue, and why they failed.
 
-    Its event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others
-    only while they are read.
+    Messages that failed for one reason are shown together, with the ids of some; --all and --message show each: its
+    event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others only
+    while they are read.
     """
-    from jobs.operations.dead_letters import diagnose_messages
+    from jobs.cli.dead_letter_text import say_notes, show_message, show_reason
+    from jobs.operations.list_dead_letters import find_message, read_dlq
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        found = diagnose_messages(application, parse_queue(queue), message, limit)
+        most = limit if (every or as_json) and not message else None
+        state = read_dlq(application, parse_queue(queue), most, seconds)
+        found = find_message(state, message) if message else state.reports
         if as_json:
             print_json([each.as_dict() for each in found])
             return
+        zone = application.settings.zone
         if not found:
             say(f"The dead letter queue of {queue} is empty.")
-        for each in found:
-            _show(application, each)
+        if every or message:
+            for each in found:
+                show_message(each, zone)
+        else:
+            for reason in state.reasons:
+                show_reason(reason, queue, zone)
+        say_notes([state], zone)
 
 
 @app.command("retry")
@@ -103,6 +105,20 @@ def retry_dlq(
     recoverable: Annotated[
         bool, typer.Option("--recoverable", help="Only messages whose last failure may heal by itself.")
     ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="So many messages at most; the others stay.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="So many at a time: the next ones go when these are handled. Stops when one fails again.",
+        ),
+    ] = None,
+    wait: Annotated[
+        int, typer.Option(min=0, metavar="SECONDS", help="With --batch: how long a batch is waited for.")
+    ] = 60,
     dry_run: DryRun = False,
     yes: YesOnTerminal = False,
     operator: Operator = None,
@@ -110,26 +126,43 @@ def retry_dlq(
 ) -> None:
     """Sends messages of a dead letter queue back to their queue.
 
-    However often they were redriven before. A redrive does no harm; it asks only on a terminal.
+    However often they were redriven before. A redrive does no harm; it asks only on a terminal. After an outage or a
+    correction, --batch 10 shows early whether it helped: it exits 1 when a batch fails again, or is not handled in
+    time, and what was not sent stays.
     """
-    from jobs.operations.dead_letters import preview_retry, retry_messages
+    from jobs.cli.dead_letter_text import say_batch, say_dry_run, say_retried
+    from jobs.operations.retry_dead_letters import (
+        BatchResult,
+        Choice,
+        check_batches,
+        preview_retry,
+        retry_in_batches,
+        retry_messages,
+    )
     from jobs.runtime.application import open_application
 
     chosen = message or []
+    choice = Choice(chosen, recoverable, limit)
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if dry_run:
-            letters = preview_retry(application, parse_queue(queue), chosen, recoverable_only=recoverable)
-            _say_dry_run(letters, "would be sent back", as_json=as_json)
+            letters = preview_retry(application, parse_queue(queue), choice)
+            say_dry_run(letters, "would be sent back", as_json=as_json)
             return
         parse_queue(queue)
-        which = f"{len(chosen)} of the messages" if chosen else "the messages" if not recoverable else "what may heal"
-        confirm_on_terminal(f"Send {which} of the dead letter queue of {queue} back?", yes=yes)
-        result = retry_messages(application, queue, chosen, who, recoverable_only=recoverable)
+        confirm_on_terminal(_retry_question(queue, choice, batch), yes=yes)
+        if batch is None:
+            result = retry_messages(application, queue, choice, who)
+            as_value, batches = result.as_dict(), list[BatchResult]()
+        else:
+            show = say_batch if not as_json else lambda _: None
+            result, batches = retry_in_batches(application, queue, choice, who, batch, wait, show)
+            as_value = result.as_dict() | {"batches": [each.as_dict() for each in batches]}
     if as_json:
-        print_json(result.as_dict())
+        print_json(as_value)
     else:
-        _say_retried(result)
+        say_retried(result)
+    check_batches(batches)
 
 
 @app.command("retry-all")
@@ -143,6 +176,7 @@ def retry_all_dlqs(
     that says what to do; `dlq retry` still sends it. A redrive does no harm; it asks only on a terminal. It is
     recorded as a run (`runs list`), and as an action of the person who runs it.
     """
+    from jobs.cli.dead_letter_text import say_dry_run, say_retried
     from jobs.operations.dead_letters import check_errors
     from jobs.operations.housekeeping import preview_housekeeping, run_housekeeping
     from jobs.operations.recorded_actions import recorded_action
@@ -153,7 +187,7 @@ def retry_all_dlqs(
             print_json([result.as_dict() for result in done.results.values()])
             return
         for result in done.results.values():
-            _say_retried(result)
+            say_retried(result)
 
     with open_application() as application:
         if dry_run:
@@ -162,7 +196,7 @@ def retry_all_dlqs(
                 print_json({queue: [letter.as_dict() for letter in letters] for queue, letters in would_be.items()})
             else:
                 for queue, letters in would_be.items():
-                    _say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
+                    say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
             check_errors(errors)
             return
         confirm_on_terminal("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
@@ -173,7 +207,9 @@ def retry_all_dlqs(
             with recorded_action(application, who, "dlq retry-all", "all queues") as ongoing:
                 done = run_housekeeping(application, show=show)
                 ongoing.details = done.counts()
-                ongoing.outcome = f"{ongoing.details['retried']} of {ongoing.details['found']} messages sent back"
+                ongoing.outcome = (
+                    f"{ongoing.details['retried']} of {count(ongoing.details['found'], 'message')} sent back"
+                )
 
 
 @app.command("purge")
@@ -202,69 +238,34 @@ def purge_dlq(
     Takes all of them, or those that are named, and writes them to a file first. Refuses mapping retries, since a
     record that loses its mapping is made a second time.
     """
-    from jobs.operations.dead_letters import check_export, exporter, plan_purge, purge
+    from jobs.cli.dead_letter_text import say_dry_run
+    from jobs.operations.purge_dead_letters import check_export, exporter, plan_purge, purge
     from jobs.runtime.application import open_application
 
     with open_application() as application:
         who = operator_name(application.settings, operator)
         write = exporter(application, parse_queue(queue), export)
         letters, others = plan_purge(application, queue, message or [], include_retries=include_retries)
-        _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
+        say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
-            say(f"{others} others stay")
+            say(f"{count(others, 'other message')} {'stays' if others == 1 else 'stay'}")
         if letters:
             check_export(application, export)
-        if not letters or not confirm(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
+        if not letters or not confirm(f"Remove {count(len(letters), 'message')} for good?", yes=yes, dry_run=dry_run):
             return
         done = purge(application, queue, letters, write, who)
     if done.removed == 0:
         raise WorkError("nothing was removed: the messages went from the dead letter queue while you were asked")
-    say(f"{done.removed} messages removed; they are kept in {done.place}")
-    if done.arrived_since - others > 0:
-        say(f"{done.arrived_since - others} messages arrived since you looked, and are still there")
+    say(f"{count(done.removed, 'message')} removed; the export is {done.place}")
+    if (arrived := done.arrived_since - others) > 0:
+        say(f"{count(arrived, 'message')} arrived since you looked, and stayed there")
 
 
-def _say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -> None:
-
-    if as_json:
-        print_json([letter.as_dict() for letter in letters])
-        return
-    say(f"{len(letters)} messages {what}")
-    for letter in letters:
-        say(f"  {letter.message.message_id}  {letter.type}  {_ids(letter)}".rstrip())
-
-
-def _say_retried(result: "RetryResult") -> None:
-    say(f"{result.queue}: {len(result.retried)} of {result.found} messages sent back")
-    for each in result.left:
-        say(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
-
-
-def _show(application: "Application", found: "DeadLetterReport") -> None:
-
-    zone = application.settings.zone
-    letter = found.dead_letter
-    say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
-    sent = local_time(letter.message.sent_at, zone)
-    given_up = "; given up by the housekeeping" if found.given_up else ""
-    say(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.redrives} times{given_up}")
-    if letter.ids:
-        say(f"  about     {_ids(letter)}")
-    if letter.problem:
-        say(f"  problem   {letter.problem}")
-    if found.failure is not None:
-        failure = found.failure.failure
-        say(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
-    say(f"  advice    {found.hint}")
-
-
-def _where(failure: "Failure") -> str:
-    """Step, service, method, path and status of a failure, as far as they are known."""
-    step = f" at {failure.step}" if failure.step else ""
-    status = "" if failure.status is None else f"status {failure.status}"
-    called = " ".join(str(part) for part in (failure.service, failure.method, failure.path, status) if part)
-    return f"{step}: {called}" if called else step
-
-
-def _ids(letter: "DeadLetter") -> str:
-    return " ".join(f"{name}={value}" for name, value in letter.ids.items() if isinstance(value, str | int | float))
+def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
+    if choice.named:
+        which = f"the {len(choice.named)} messages that were named" if len(choice.named) > 1 else "the named message"
+    else:
+        which = "the messages that may heal" if choice.recoverable_only else "all messages"
+        which = which if choice.limit is None else f"up to {choice.limit} of {which}"
+    at_a_time = "" if batch is None else f", {batch} at a time"
+    return f"Send {which} of the dead letter queue of {queue} back{at_a_time}?"

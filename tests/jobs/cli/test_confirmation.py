@@ -38,11 +38,11 @@ def test_a_no_ends_the_command(app: App, answer: str, code: int) -> None:
 
 def test_an_answer_may_come_from_a_pipe(app: App) -> None:
     """`yes | …` goes on working."""
-    assert "1 messages removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
+    assert "1 message removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 
 def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(app: App) -> None:
     """What harms nothing is done where nobody can answer, and ends with one clear line where a terminal is closed."""
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")

@@ -22,6 +22,10 @@ def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()
     (tmp_path / "doc" / "settings.md").write_text("old")
+    tables = "".join(
+        f"<!-- made by make docs: dead letter {name} -->\nstale\n<!-- end -->\n" for name in ("classes", "advice")
+    )
+    (tmp_path / "doc" / "runbook.md").write_text(f"# Runbook\n\n{tables}\nThe end.\n")
     code = "import sys; from jobs.cli.reference import main; sys.exit(main(sys.argv[1:]))"
     checked = subprocess.run(
         [sys.executable, "-c", code, "--check"],
@@ -31,10 +35,13 @@ def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytes
         check=False,
     )
     assert checked.returncode == 1
-    assert checked.stderr == "doc/settings.md, doc/commands.md: out of date; run `make docs`\n"
+    assert checked.stderr == "doc/settings.md, doc/commands.md, doc/runbook.md: out of date; run `make docs`\n"
     assert main(["--write"]) == 0
     assert {file.name for file in (tmp_path / "doc").iterdir()} == set(pages())
     assert main(["--check"]) == 0
+    runbook = (tmp_path / "doc" / "runbook.md").read_text()
+    assert "\nstale\n" not in runbook
+    assert all(text in runbook for text in ("# Runbook", "| `recoverable` |", "| a DPS service 404 |", "The end."))
 
 
 def test_every_setting_has_a_row_and_a_meaning() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from sync.repair.redrive import DeadLetterQueue
 from sync.settings.queue_names import QUEUES
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
-from tests.harness.app import App, make_app
+from tests.harness.app import App, application, make_app
 from tests.harness.commands import Terminal
+from tests.harness.faults import faulty
+from tests.harness.publishing import visit_booked
 
 BOOKED = "prison-visit.booked"
 TIME = "2023-05-22T09:00:00Z"
@@ -75,6 +79,152 @@ def test_looking_hides_nothing(app: App) -> None:
     assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
 
 
+def fail(app: App, *references: str) -> None:
+    """Lets bookings fail that visit-scheduler does not have, until they are dead letters."""
+    queue = app.queues()["visit"].main
+    for reference in references:
+        queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
+    app.drain_out("visit")
+
+
+def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
+    """Every message is read: classes and reasons add up to what the queue holds, with equal reasons counted once."""
+    fail(app, *(f"gone-{number}" for number in range(13)))
+    bury(app, "died-1", "died-2")
+    app.queues()["visit"].dlq.send("no json")
+    (state, *_) = app.read_json("dlq", "list")
+    assert (state["messagesOnDlq"], state["messagesRead"]) == (16, 16)
+    assert state["classes"] == {"unrecoverable": 13, "unknown": 2, "unreadable": 1}
+    assert [(each["messages"], each["class"]) for each in state["reasons"]] == [
+        (13, "unrecoverable"),
+        (2, "unknown"),
+        (1, "unreadable"),
+    ]
+    assert state["reasons"][0]["reason"].startswith("visits: status 404")
+    said = app.run_ok("dlq", "list")
+    assert "unrecoverable 13, unknown 2, unreadable 1" in said
+    assert "visit  13        unrecoverable  visits: status 404" in said
+    assert "unreadable: the message is not valid. What to do: the housekeeping gives it up." in said
+    assert "read" not in said.partition("Next")[2]
+
+
+def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
+    """What could not be read in the time given is said, by the number that SQS reports."""
+    bury(app, *(f"visit-{number}" for number in range(12)))
+    assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
+    assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
+    assert app.messages("visit") == 12
+
+
+def test_show_groups_what_failed_for_one_reason(app: App) -> None:
+    """Equal reasons are shown once, with their number, some ids and the advice; each is shown when asked for."""
+    fail(app, *(f"gone-{number}" for number in range(5)))
+    bury(app, "died")
+    grouped = app.run_ok("dlq", "show", "visit")
+    assert f"5 messages  {BOOKED}  unrecoverable" in grouped
+    assert grouped.count("DPS has no such record") == 1
+    assert grouped.count("reference=gone-") == 3
+    assert "and 2 more: prisoner-to-nomis dlq show visit --all" in grouped
+    assert "about     prisonerId=A1234BC reference=died" in grouped
+    each = app.run_ok("dlq", "show", "visit", "--all")
+    assert each.count("DPS has no such record") == 5
+    assert {f"reference=gone-{number}" in each for number in range(5)} == {True}
+    assert "visit: 2 of about 6 read" in app.run_ok("dlq", "show", "visit", "--all", "--limit", "2")
+
+
+def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: Sandbox) -> None:
+    """An empty queue does not mean that all is well: the messages may be on the main queue again, for a time."""
+    bury(app, "visit-1", "visit-2")
+    assert "housekeeping sent" not in app.run_ok("dlq", "list")
+    app.run_ok("dlq", "retry-all", "--as", "jane.smith")
+    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
+    (state, other, *_) = app.read_json("dlq", "list")
+    assert (state["messagesOnDlq"], state["sentBack"]["messages"], other["sentBack"]) == (0, 2, None)
+    at, until = (datetime.fromisoformat(state["sentBack"][name]) for name in ("at", "until"))
+    assert (until - at).total_seconds() == 11 + 120, "the waits before two more attempts, and the time of one"
+    for command in (("list",), ("show", "visit")):
+        said = app.run_ok("dlq", *command)
+        assert f"visit: the housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
+    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "0"
+    with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
+        app.drain_out("visit")
+    waits = app.run_ok("dlq", "show", "visit")
+    assert "2 of them until" in waits
+    with sqlite3.connect(app.database) as connection:
+        connection.execute("UPDATE job_runs SET finished_at = '2023-05-22 09:00:00'")
+    assert "housekeeping sent" not in app.run_ok("dlq", "list")
+
+
+class Drained:
+    """Drains a queue over and over while a command waits for it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._drain)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _drain(self) -> None:
+        with application(self._app.settings, self._app.settings["DATABASE_URL"]) as opened:
+            drain = opened.open_drain("visit")
+            while not self._ended.is_set():
+                drain.run_batch()
+
+
+def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> None:
+    """Each batch goes when the one before was handled, and in the end the dead letter queue is empty."""
+    booked = [visit_booked(sandbox) for _ in range(5)]
+    bury(app, *(each.dps_id for each in booked))
+    with Drained(app):
+        said = app.run_ok("dlq", "retry", "visit", "--batch", "2", "--as", "jane.smith")
+    assert said.splitlines() == [
+        "2 messages sent back: handled",
+        "2 messages sent back: handled",
+        "1 message sent back: handled",
+        "visit: 5 of 5 messages sent back",
+    ]
+    assert (len(sandbox.nomis("visit")), app.messages("visit")) == (5, 0)
+    assert app.actions() == [("dlq retry", "hmpps_prisoner_to_nomis_visit_dlq", "5 of 5 messages sent back")]
+
+
+def test_batches_stop_when_one_fails_again(app: App) -> None:
+    """What fails again shows before the others go: they stay, and the command says why and fails."""
+    bury(app, "gone-1", "gone-2", "gone-3")
+    with Drained(app):
+        done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
+    assert (done.code, "stopped: " in done.error, "visits: status 404" in done.error) == (1, True, True)
+    result = json.loads(done.out)
+    (batch,) = result["batches"]
+    assert (result["messagesRetriedCount"], batch["state"]) == (2, "failed")
+    assert {"visits: status 404" in each["reason"] for each in batch["failedAgain"]} == {True}
+    assert "gone-" in app.run_ok("dlq", "show", "visit")
+
+
+def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
+    """A batch that is not handled in time is on the queue; the command says how many messages are there."""
+    bury(app, "visit-1", "visit-2", "visit-3")
+    done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
+    assert (done.code, "the queue still holds 2 messages" in done.error) == (1, True)
+    assert "2 messages sent back: not handled in time, 2 messages on the queue" in done.out
+    assert (app.messages("visit"), len(on_main(app))) == (1, 2)
+
+
+def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
+    """The others stay, in a dry run, all at once, and in batches."""
+    bury(app, *(f"visit-{number}" for number in range(14)))
+    assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
+    app.run_ok("dlq", "retry", "visit", "--limit", "11")
+    assert app.messages("visit") == 3
+    batched = app.run("dlq", "retry", "visit", "--limit", "2", "--batch", "5", "--wait", "0")
+    assert (batched.code, app.messages("visit")) == (1, 1)
+
+
 def test_unreadable_message_says_why(app: App) -> None:
     """A malformed message is shown as such, with the reason and the advice to tell the publisher."""
     app.queues()["visit"].dlq.send("this is no JSON")
@@ -89,7 +239,7 @@ def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
     bury(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
 
 
 def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
@@ -108,7 +258,7 @@ def test_event_of_another_queue_is_sent_to_its_own(app: App) -> None:
     app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
     app.drain_out("incentive")
     (message,) = app.read_json("dlq", "show", "incentive")
-    assert (message["class"], "sends it to the visit queue" in message["hint"]) == ("unrecoverable", True)
+    assert (message["class"], "belongs on the visit queue" in message["hint"]) == ("unrecoverable", True)
     app.run_ok("dlq", "retry", "incentive")
     assert [json.loads(each.body)["Message"] for each in on_main(app)] == [message["body"]["Message"]]
     assert app.messages("incentive") == 0
@@ -127,7 +277,7 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     bury(app, "visit-1", "visit-2", "visit-3")
     ids = [each["messageId"] for each in app.read_json("dlq", "show", "visit")]
     dry = app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--dry-run")
-    assert "1 messages would be sent back" in dry
+    assert "1 message would be sent back" in dry
     assert app.messages("visit") == 3
     result = json.loads(app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--json"))
     assert (result["messagesFoundCount"], result["messagesRetriedCount"]) == (3, 1)
@@ -154,8 +304,8 @@ def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
     assert (app.messages("visit"), app.actions()) == (17, [])
     assert "1 of 17 messages sent back" in app.run_ok("dlq", "retry", "visit", "--message", ids[0][:20])
     said = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
-    assert "1 messages removed" in said
-    assert "15 others stay" in said
+    assert "1 message removed" in said
+    assert "15 other messages stay" in said
     assert "since you looked" not in said
     assert app.messages("visit") == 15
     assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
@@ -179,7 +329,7 @@ def test_single_messages_beside_mapping_retries_are_purged(app: App) -> None:
     assert "RETRY_CREATE_MAPPING 1" in listed
     assert app.run("dlq", "purge", "visit", "--yes").code == 2
     retry = app.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
-    assert (retry.code, "what was named holds 1 mapping retries" in retry.error) == (2, True)
+    assert (retry.code, "what was named holds 1 mapping retry" in retry.error) == (2, True)
     app.run_ok("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
     (left,) = app.read_json("dlq", "show", "visit")
     assert left["type"] == "RETRY_CREATE_MAPPING"
@@ -199,7 +349,7 @@ def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
         assert (refused.code, app.messages("visit")) == (1, 1)
-        assert "messages" in app.run_ok(*command, "--dry-run")
+        assert "would be sent back" in app.run_ok(*command, "--dry-run")
         assert app.messages("visit") == 1
     assert (app.actions(), app.read_json("runs", "list")) == ([], [])
     app.run_ok("dlq", "retry-all", "--yes")
@@ -228,18 +378,26 @@ def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
     bury(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
-        assert "1 of 1 messages sent back" in app.run_ok(*command, HOUSEKEEPING_MAX_RETURNS="2")
+        assert "1 of 1 message sent back" in app.run_ok(*command, HOUSEKEEPING_MAX_RETURNS="2")
         (message,) = main.receive(10)
         main.delete([message])
         dlq.send(message.body)
     left = app.run_ok("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
-    assert "0 of 1 messages sent back" in left
+    assert "0 of 1 message sent back" in left
     assert "it came back 3 times" in left
     (message_shown,) = app.read_json("dlq", "show", "visit")
     assert message_shown["returns"] == 3
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit")
     runs = [run["counts"] for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
     assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
+
+
+def intend(app: App, domain: str, dps_id: str) -> None:
+    """Records that a create was begun, as a process does that dies before it knows the outcome."""
+    database = Database(f"sqlite:///{app.database}")
+    store = CreationStore(database, Telemetry(database, structlog.get_logger()))
+    store.intend(DOMAINS[domain].creation, dps_id, {"offenderNo": "A1234BC"}, {}, None)
+    database.dispose()
 
 
 def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: App) -> None:
@@ -248,13 +406,35 @@ def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: Ap
     app.drain_out("visit")
     (refused,) = app.read_json("dlq", "show", "visit")
     assert refused["class"] == "unrecoverable"
-    database = Database(f"sqlite:///{app.database}")
-    store = CreationStore(database, Telemetry(database, structlog.get_logger()))
-    store.intend(DOMAINS["visits"].creation, "visit-1", {"offenderNo": "A1234BC"}, {}, None)
-    database.dispose()
+    intend(app, "visits", "visit-1")
     (unfinished,) = app.read_json("dlq", "show", "visit")
     assert (unfinished["class"], "looks for it" in unfinished["hint"]) == ("recoverable", True)
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
+
+
+@pytest.mark.parametrize(
+    ("lies_on", "domain", "event_type", "ids", "dps_id"),
+    [
+        ("incentive", "visits", BOOKED, {"reference": "visit-1"}, "visit-1"),
+        ("visit", "visits", BOOKED.upper(), {"reference": "visit-1"}, "visit-1"),
+        ("activity", "activities", "activities.activity-schedule.created", {"activityScheduleId": "0318"}, "318"),
+    ],
+    ids=["on the queue of another domain", "with its type in capitals", "with its number written otherwise"],
+)
+def test_the_message_of_an_unfinished_creation_is_known_however_it_comes(
+    app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
+) -> None:
+    """The message that finishes it is not given up: the housekeeping sends it back to the queue of its domain."""
+    app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
+    app.drain_out(lies_on)
+    intend(app, domain, dps_id)
+    (message,) = app.read_json("dlq", "show", lies_on)
+    assert (message["class"], "looks for it" in message["hint"]) == ("recoverable", True)
+    app.run_ok("dlq", "retry-all")
+    assert app.messages(lies_on) == 0
+    (sent,) = app.queues()[DOMAINS[domain].queue].main.receive(10)
+    assert dps_id in sent.body
+    assert app.alerts() == []
 
 
 def test_housekeeping_run_can_be_repeated(app: App) -> None:
@@ -432,9 +612,9 @@ def test_actions_are_listed(app: App) -> None:
     bury(app, "visit-1")
     app.run_ok("dlq", "retry", "visit")
     (action,) = app.read_json("actions")
-    assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 messages sent back")
+    assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 message sent back")
     assert action["who"]
-    assert "1 of 1 messages sent back" in app.run_ok("actions")
+    assert "1 of 1 message sent back" in app.run_ok("actions")
 
 
 def test_what_a_message_says_steers_no_terminal(app: App) -> None:

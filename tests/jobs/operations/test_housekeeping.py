@@ -15,7 +15,7 @@ import pytest
 from sandbox import Sandbox
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import BATCH
-from sync.repair.giving_up import pause_after
+from sync.repair.dead_letter_report import pause_after
 from tests.harness.app import App, make_app
 from tests.harness.faults import faulty
 from tests.harness.publishing import visit_booked
@@ -69,7 +69,7 @@ def test_a_person_sends_it_back_and_is_told_of_the_next_failure(app: App) -> Non
     """`dlq retry` takes it up and closes its finding; when it fails again it is given up, and alerted, again."""
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane.smith")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane.smith")
     assert [status for status, _ in findings(app)] == ["resolved"]
     app.drain_out("visit")
     app.run_ok("dlq", "retry-all")
@@ -88,7 +88,7 @@ def test_purge_closes_the_finding(app: App) -> None:
 def test_unreadable_messages_are_given_up(app: App) -> None:
     """They fail as surely at the next attempt."""
     app.queues()["visit"].dlq.send("no json")
-    assert "0 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    assert "0 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     ((_, properties),) = findings(app)
     assert (properties["class"], "publisher" in properties["advice"]) == ("unreadable", True)
 
@@ -96,7 +96,7 @@ def test_unreadable_messages_are_given_up(app: App) -> None:
 def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
     """Its record is in NOMIS: it is sent back, and its advice is never to purge it."""
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     assert findings(app) == []
 
 
@@ -122,14 +122,14 @@ def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> N
     visit_booked(sandbox).publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         app.drain_out("visit")
-        assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+        assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
         app.drain_out("visit")
         assert "sent back again later" in app.run_ok("dlq", "retry-all")
-    assert "1 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--dry-run")
+    assert "1 message would be sent back" in app.run_ok("dlq", "retry", "visit", "--dry-run")
     with closing(sqlite3.connect(app.database)) as connection:
         connection.execute("UPDATE dead_letter_returns SET last_retried_at = '2023-05-22 00:00:00'")
         connection.commit()
-    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     assert app.drain("visit")["applied"] == 1
     assert findings(app) == []
 

@@ -9,7 +9,7 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.settings import times
 from sync.store.database import StoreUnavailable
-from sync.store.failures import count_attempts, last_failure
+from sync.store.failures import attempts_at, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from tests.harness.app import application
@@ -41,8 +41,8 @@ def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbo
     summary = one.open_drain("visit").run_batch()
     assert (summary.received, summary.failed) == (3, 3)
     with one.database.read() as connection:
-        counted = [count_attempts(connection, "visit", sns_id, message_id) for sns_id, message_id in sent.items()]
-    assert counted == [1, 1, 1]
+        found_attempts = attempts_at(connection, "visit", sent.items())
+    assert {message_id: each.number for message_id, each in found_attempts.items()} == dict.fromkeys(sent.values(), 1)
     found = {sns_id: last_failure(one.database, sns_message_id=sns_id) for sns_id in sent}
     assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from sync.clock import now
 from sync.failures import Failure
 from sync.store.database import Database
-from sync.store.failures import FailedAttempt, count_attempts, record_failures
+from sync.store.failures import FailedAttempt, attempts_at, record_failures
 from sync.store.leases import Leases
 from tests.harness.databases import Pooler, drop_database, make_database
 from tests.harness.waiting import in_thread, result_of, until
@@ -47,7 +47,8 @@ def test_everything_works_through_a_pooler(pooled: str) -> None:
             with database.begin() as connection:
                 record_failures(connection, [attempt])
             with database.read() as connection:
-                assert count_attempts(connection, "visit", None, f"m-{number}") == turn + 1
+                found = attempts_at(connection, "visit", [(None, f"m-{number}")])
+                assert found[f"m-{number}"].number == turn + 1
             leases.release(key)
 
     for working in [in_thread(work, number) for number in range(6)]:

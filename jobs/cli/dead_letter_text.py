@@ -1,0 +1,170 @@
+"""What the `dlq` commands print: queues, messages and reasons, what was sent back, and what became of it."""
+
+from typing import TYPE_CHECKING
+
+from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
+from jobs.operations.list_dead_letters import DlqState
+from jobs.operations.retry_dead_letters import BatchResult, BatchState
+from reports.presentation.text import count
+from sync import clock
+from sync.repair.dead_letter_report import DeadLetterReport, FailureClass, SameReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from zoneinfo import ZoneInfo
+
+    from sync.failures import Failure
+    from sync.repair.dead_letters import DeadLetter
+    from sync.repair.redrive import RetryResult
+
+#: How many reasons of a queue are listed, and how many messages of a reason are shown by their ids.
+_MOST_REASONS = 5
+_SAMPLES = 3
+
+
+def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
+    """Prints each queue on a line, and below them what failed how often, and what the classes mean."""
+    print_table(
+        ("QUEUE", "MESSAGES", "IN FLIGHT", "OLDEST", "CLASSES", "TYPES", "DLQ"),
+        [
+            (
+                state.queue,
+                state.counts.visible,
+                state.counts.in_flight,
+                duration_text((clock.now() - state.oldest).total_seconds()) if state.oldest else "",
+                counts_text(state.classes, in_words=False),
+                counts_text(state.types, in_words=False),
+                state.dlq_name,
+            )
+            for state in states
+        ],
+    )
+    rows = [(state, reason) for state in states for reason in state.reasons[:_MOST_REASONS]]
+    if rows:
+        say()
+        print_table(
+            ("QUEUE", "MESSAGES", "CLASS", "REASON"),
+            [
+                (state.queue, len(reason.reports), reason.first.failure_class.value, reason.first.reason)
+                for state, reason in rows
+            ],
+        )
+    for state in states:
+        if others := state.reasons[_MOST_REASONS:]:
+            messages = count(sum(len(reason.reports) for reason in others), "message")
+            say(f"{state.queue}: {messages} failed for {count(len(others), 'other reason')}")
+    say_notes(states, zone)
+    for name in dict.fromkeys(name for state in states for name in state.classes):
+        failure_class = FailureClass(name)
+        say(f"{name}: {failure_class.meaning}. What to do: {failure_class.action}.")
+    for queue in dict.fromkeys(state.queue for state, _ in rows):
+        say(f"Next: prisoner-to-nomis dlq show {queue}")
+
+
+def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
+    """Prints what was not read, and what the housekeeping has just sent back."""
+    for state in states:
+        if state.is_partial:
+            say(f"{state.queue}: {state.read} of about {state.counts.visible} read")
+        if state.sent_back is not None:
+            sent = count(state.sent_back.messages, "message")
+            at, until = (
+                f"{moment.astimezone(zone):%H:%M:%S}" for moment in (state.sent_back.at, state.sent_back.until)
+            )
+            say(
+                f"{state.queue}: the housekeeping sent {sent} back at {at}. Until {until} they may be on the queue "
+                "again; those that fail come back here."
+            )
+
+
+def say_batch(batch: BatchResult) -> None:
+    """Prints what became of a batch that was sent back."""
+    sent = f"{count(len(batch.sent), 'message')} sent back"
+    if batch.state is BatchState.HANDLED:
+        say(f"{sent}: handled")
+    elif batch.state is BatchState.FAILED:
+        say(f"{sent}: {len(batch.failed)} failed again")
+    else:
+        say(f"{sent}: not handled in time, {count(batch.on_queue, 'message')} on the queue")
+
+
+def say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -> None:
+    """Prints messages that would be sent back or removed, as `what` says."""
+    if as_json:
+        print_json([letter.as_dict() for letter in letters])
+        return
+    say(f"{count(len(letters), 'message')} {what}")
+    for letter in letters:
+        say(f"  {letter.message.message_id}  {letter.type}  {_ids(letter)}".rstrip())
+
+
+def say_retried(result: "RetryResult") -> None:
+    """Prints how many messages were sent back, and why others stay."""
+    say(f"{result.queue}: {len(result.retried)} of {count(result.found, 'message')} sent back")
+    for each in result.left:
+        say(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
+
+
+def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
+    """Prints one message: its event and ids, its last failure, how often it was tried, and what to do."""
+    letter = found.dead_letter
+    say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
+    sent = local_time(letter.message.sent_at, zone)
+    given_up = "; given up by the housekeeping" if found.given_up else ""
+    attempts, redrives = count(found.attempts, "failed attempt"), count(found.redrives, "time")
+    say(f"  sent      {sent}; {attempts}, sent back {redrives}{given_up}")
+    if letter.ids:
+        say(f"  about     {_ids(letter)}")
+    if letter.problem:
+        say(f"  problem   {letter.problem}")
+    if found.failure is not None:
+        failure = found.failure.failure
+        say(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
+    if found.next_redrive is not None:
+        say(f"  waits     until {local_time(found.next_redrive, zone)}; then the housekeeping sends it back")
+    _say_advice(found)
+
+
+def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
+    """Messages that failed for one reason: one in full, several with their number and the ids of some."""
+    if len(reason.reports) == 1:
+        show_message(reason.first, zone)
+        return
+    letter, reports = reason.first.dead_letter, reason.reports
+    say(f"{count(len(reports), 'message')}  {letter.type}  {reason.first.failure_class}")
+    oldest, newest = (local_time(each.dead_letter.message.sent_at, zone) for each in (reports[0], reports[-1]))
+    given_up = sum(each.given_up for each in reports)
+    say(f"  sent      {oldest} to {newest}; {given_up} given up by the housekeeping")
+    failure = reason.first.failure
+    if failure is None:
+        say(f"  failed    {reason.first.reason}")
+    else:
+        step = f"at {failure.failure.step}: " if failure.failure.step else ""
+        say(f"  failed    {step}{reason.first.reason}")
+    waiting = [each.next_redrive for each in reports if each.next_redrive is not None]
+    if waiting:
+        until = local_time(min(waiting), zone)
+        say(f"  waits     {len(waiting)} of them until {until} or later; then the housekeeping sends them back")
+    _say_advice(reason.first)
+    for each in reports[:_SAMPLES]:
+        say(f"  {each.dead_letter.message.message_id}  {_ids(each.dead_letter)}".rstrip())
+    if len(reports) > _SAMPLES:
+        say(f"  and {len(reports) - _SAMPLES} more: prisoner-to-nomis dlq show {queue} --all")
+
+
+def _say_advice(found: DeadLetterReport) -> None:
+    say(f"  advice    {found.hint}")
+    if found.finding is not None:
+        say(f"  finding   prisoner-to-nomis duplicates show {found.finding.id}")
+
+
+def _where(failure: "Failure") -> str:
+    """Step, service, method, path and status of a failure, as far as they are known."""
+    step = f" at {failure.step}" if failure.step else ""
+    status = "" if failure.status is None else f"status {failure.status}"
+    called = " ".join(str(part) for part in (failure.service, failure.method, failure.path, status) if part)
+    return f"{step}: {called}" if called else step
+
+
+def _ids(letter: "DeadLetter") -> str:
+    return " ".join(f"{name}={value}" for name, value in letter.ids.items() if isinstance(value, str | int | float))

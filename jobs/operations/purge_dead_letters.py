@@ -1,0 +1,129 @@
+"""Removes dead-letter messages for good, once they are written to a file."""
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import UsageError, WorkError
+from jobs.operations.dead_letters import dead_letter_queue, find_ids
+from jobs.operations.recorded_actions import recorded_action
+from jobs.runtime.application import Application
+from reports.delivery.archive import ArchiveUnavailable, Folder, open_archive
+from reports.presentation.text import count
+from sync import clock
+from sync.repair.dead_letters import DeadLetter
+from sync.settings.loading import SettingsError
+
+Export = Callable[[Sequence[DeadLetter]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many messages were removed, how many arrived since listing and were kept, and where the export is."""
+
+    removed: int
+    arrived_since: int
+    place: str
+
+
+def plan_purge(
+    application: Application, queue: str, named: Collection[str], *, include_retries: bool
+) -> tuple[list[DeadLetter], int]:
+    """The messages to be removed (all, or the `named` ones), and how many others there are.
+
+    Raises `UsageError` when a named message is not there, and for mapping retries unless they are included.
+    """
+    letters = dead_letter_queue(application, queue).peek()
+    ids = find_ids(queue, letters, named)
+    chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
+    retries = sum(letter.is_mapping_retry for letter in chosen)
+    if retries and not include_retries:
+        where = "what was named" if named else f"the dead letter queue of {queue}"
+        raise UsageError(
+            f"{where} holds {_mapping_retries(retries)}: use `dlq retry` when the mapping service is back, purge other "
+            "messages by --message, or give --include-retries to lose those mappings"
+        )
+    return chosen, len(letters) - len(chosen)
+
+
+def _mapping_retries(number: int) -> str:
+    return f"{number} mapping {'retry' if number == 1 else 'retries'}"
+
+
+def purge(application: Application, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
+    """Removes `letters`, which were listed before, once `export` has them safely stored.
+
+    Raises `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
+    """
+    stored: list[str] = []
+    ids = {letter.message.message_id for letter in letters}
+    dlq = dead_letter_queue(application, queue)
+    with recorded_action(application, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as ongoing:
+        removed, left = dlq.purge(ids, lambda these: stored.append(export(these)), who)
+        ongoing.details["export"] = place = stored[0] if stored else ""
+        ongoing.outcome = f"{count(removed, 'message')} removed"
+    undeleted = sum(each.failed for each in left)
+    if undeleted:
+        raise WorkError(f"{count(removed, 'message')} removed, {undeleted} not deleted by SQS; all are in {place}")
+    return Purged(removed, len(left), place)
+
+
+def check_export(application: Application, file: Path | None) -> None:
+    """Raises, before anything is asked, what a later export would fail with.
+
+    `ArchiveUnavailable` where nothing can be written there, `SettingsError` where REPORTS_LOCATION has to change.
+    """
+    if file is None:
+        open_archive(application.settings, lambda: application.aws.client("s3")).probe()
+        return
+    try:
+        Folder(file.parent).probe()
+    except SettingsError as error:
+        raise ArchiveUnavailable(f"{file} cannot be written: {error.__cause__ or error}") from error
+
+
+def exporter(application: Application, queue: str, file: Path | None) -> Export:
+    """Writes messages to `file`, or else next to the reports; returns where they are.
+
+    Raises `UsageError` when the file exists: it is not overwritten.
+    """
+    if file is not None and (file.exists() or file.is_symlink()):
+        raise _exists(file)
+
+    def export(letters: Sequence[DeadLetter]) -> str:
+        content = json.dumps([letter.as_dict() for letter in letters], ensure_ascii=False, indent=1)
+        # A lone surrogate cannot be written as UTF-8; its escape can, and means the same in JSON.
+        content = content.encode(errors="backslashreplace").decode()
+        if file is not None:
+            return _write_new(file, content)
+        archive = open_archive(application.settings, lambda: application.aws.client("s3"))
+        name = f"dlq/{queue}-{clock.now():%Y%m%dT%H%M%S%f}Z.json"
+        archive.write(name, content, private=True)
+        return archive.location(name)
+
+    return export
+
+
+def _write_new(file: Path, content: str) -> str:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Takes the name, or fails if another process has taken it by now.
+        file.touch(0o600, exist_ok=False)
+    except FileExistsError as error:
+        raise _exists(file) from error
+    except OSError as error:
+        raise ArchiveUnavailable(f"{file} cannot be written: {error.strerror}") from error
+    folder = Folder(file.parent)
+    try:
+        folder.write(file.name, content, private=True)
+    except ArchiveUnavailable:
+        with contextlib.suppress(OSError):
+            file.unlink()
+        raise
+    return folder.location(file.name)
+
+
+def _exists(file: Path) -> UsageError:
+    return UsageError(f"{file} exists already, and is not overwritten: give --export another name")

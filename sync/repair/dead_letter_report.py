@@ -1,0 +1,291 @@
+"""Why dead-letter messages failed, whether trying again may help, and what to do about them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection
+
+from sync.domains.registry import row_kinds
+from sync.failures import NON_UNIQUE_TEXT, fingerprint
+from sync.repair.dead_letters import UNREADABLE, DeadLetter
+from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
+from sync.repair.hints import hint, is_awaited_elsewhere, is_missing_mapping
+from sync.store.creations import CreationState, states_of
+from sync.store.database import Database
+from sync.store.failures import Attempts, FailedAttempt, attempts_at, redrives_of
+from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
+
+UNFINISHED_HINT = "its last attempt may have created the record in NOMIS: send it back, and it looks for it there"
+NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
+#: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
+#: the housekeeping; each pause is twice the one before, up to the longest.
+_FIRST_PAUSE = timedelta(minutes=9)
+_LONGEST_PAUSE = timedelta(hours=6)
+#: The states of a creation in which NOMIS has, or may have, the record, and the next delivery finishes it.
+_UNFINISHED = (CreationState.INTENDED, CreationState.CREATED)
+
+
+class FailureClass(StrEnum):
+    """Whether trying again may help."""
+
+    RECOVERABLE = "recoverable"
+    #: NOMIS holds two rows where there may be one: trying again helps once one of them is deleted.
+    REPAIRABLE = "repairable"
+    UNRECOVERABLE = "unrecoverable"
+    UNREADABLE = "unreadable"
+    UNKNOWN = "unknown"
+
+    @property
+    def meaning(self) -> str:
+        """What it means, for people."""
+        return _TEXTS[self][0]
+
+    @property
+    def action(self) -> str:
+        """What to do about such messages, for people; `QUEUE` stands for the queue."""
+        return _TEXTS[self][1]
+
+
+#: Meaning and action of each class. The runbook has the same table, which `make docs` writes.
+_TEXTS = {
+    FailureClass.RECOVERABLE: (
+        (
+            "a service was away or overloaded, or refused our credentials; or the record is still to be created; or "
+            "the last attempt has no outcome, so that NOMIS may have the record"
+        ),
+        (
+            "nothing: the housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
+            "Sooner: `dlq retry QUEUE`. For 401, 403 or no token, `check` names what is wrong: correct that first"
+        ),
+    ),
+    FailureClass.REPAIRABLE: (
+        "NOMIS has two rows where it should have one",
+        "delete one of the two rows, see `duplicates list`. Leave the message: it goes back once the finding is closed",
+    ),
+    FailureClass.UNRECOVERABLE: (
+        "the request was refused, and will be again",
+        (
+            "the housekeeping gives it up. Read the advice in `dlq show QUEUE`: correct the data and "
+            "`dlq retry QUEUE`, or `dlq purge QUEUE`"
+        ),
+    ),
+    FailureClass.UNREADABLE: (
+        "the message is not valid",
+        "the housekeeping gives it up. Tell the team of the publisher, then `dlq purge QUEUE`",
+    ),
+    FailureClass.UNKNOWN: (
+        "no failure was recorded: its process died, or a person put the message there",
+        "nothing: the housekeeping sends it back. Sooner: `dlq retry QUEUE`",
+    ),
+}
+#: The classes in which trying again without any repair may help.
+WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterReport:
+    """A dead-letter message with what the database knows of it.
+
+    attempts: the failed ones of all its deliveries. redrives: how often it was sent back, and redriven_at when it last
+        was. given_up: the housekeeping no longer sends it back. unfinished: NOMIS has, or may have, the record that it
+        creates, and no mapping of it. finding: the open finding about two rows in NOMIS that it waits for.
+    """
+
+    dead_letter: DeadLetter
+    failure: FailedAttempt | None
+    attempts: int
+    redrives: int
+    redriven_at: datetime | None = None
+    given_up: bool = False
+    unfinished: bool = False
+    finding: Finding | None = None
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """Whether trying again may help."""
+        if self.dead_letter.type == UNREADABLE:
+            return FailureClass.UNREADABLE
+        if self.unfinished:
+            # Its last attempt ended without a word, after whatever had failed before.
+            return FailureClass.RECOVERABLE
+        if self.failure is None:
+            return FailureClass.UNKNOWN
+        failure = self.failure.failure
+        # The creation of the record, or the allocation, may still come.
+        if failure.recoverable or is_missing_mapping(failure) or is_awaited_elsewhere(failure):
+            return FailureClass.RECOVERABLE
+        return FailureClass.REPAIRABLE if NON_UNIQUE_TEXT in failure.reason else FailureClass.UNRECOVERABLE
+
+    @property
+    def hint(self) -> str:
+        """What to do about it, in one line."""
+        if self.dead_letter.type == UNREADABLE:
+            return UNREADABLE_HINT
+        if self.unfinished:
+            return UNFINISHED_HINT
+        return NO_FAILURE_HINT if self.failure is None else hint(self.dead_letter.type, self.failure.failure)
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, with `…` for ids: equal for all messages that failed for one reason."""
+        if self.failure is not None:
+            return fingerprint(self.failure.failure)
+        return self.dead_letter.problem or "no failure was recorded"
+
+    @property
+    def may_heal(self) -> bool:
+        """Whether the housekeeping sends it back, unless it came back too often."""
+        worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
+        return worth_it or self.dead_letter.is_mapping_retry
+
+    @property
+    def next_redrive(self) -> datetime | None:
+        """From when on the housekeeping sends it back again; None if it was never sent back, or is no longer."""
+        if self.redriven_at is None or self.given_up or not self.may_heal:
+            return None
+        return self.redriven_at + pause_after(self.redrives)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON shows it."""
+        return {
+            **self.dead_letter.as_dict(),
+            "class": self.failure_class,
+            "attempts": self.attempts,
+            "returns": self.redrives,
+            "nextRedrive": None if self.next_redrive is None else self.next_redrive.isoformat(timespec="seconds"),
+            "givenUp": self.given_up,
+            "lastError": None if self.failure is None else _error(self.failure),
+            "problem": self.dead_letter.problem,
+            "finding": None if self.finding is None else self.finding.id,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SameReason:
+    """Messages of one event type that failed for one reason, oldest first, and need the same."""
+
+    reports: tuple[DeadLetterReport, ...]
+
+    @property
+    def first(self) -> DeadLetterReport:
+        """The oldest of them, an example of all."""
+        return self.reports[0]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The reason as JSON shows it, with the ids of some of its messages."""
+        return {
+            "messages": len(self.reports),
+            "type": self.first.dead_letter.type,
+            "class": self.first.failure_class,
+            "reason": self.first.reason,
+            "hint": self.first.hint,
+            "sampleIds": [each.dead_letter.message.message_id for each in self.reports[:3]],
+        }
+
+
+def group_by_reason(reports: Sequence[DeadLetterReport]) -> list[SameReason]:
+    """The messages grouped by event type, class, reason and advice, the largest group first."""
+    groups: dict[tuple[str, ...], list[DeadLetterReport]] = {}
+    for each in reports:
+        key = (each.dead_letter.type, each.failure_class, each.reason, each.hint)
+        groups.setdefault(key, []).append(each)
+    return sorted((SameReason(tuple(group)) for group in groups.values()), key=lambda group: -len(group.reports))
+
+
+def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]) -> list[DeadLetterReport]:
+    """What is known of each message of `queue`, in the same order. Raises `StoreUnavailable`."""
+    with database.read() as connection:
+        redrives = redrives_of(connection, queue, (each.key for each in dead_letters))
+        given_up = given_up_messages(connection, queue)
+        unfinished = _unfinished(connection, dead_letters)
+        ids = ((each.sns_message_id, each.message.message_id) for each in dead_letters)
+        attempts = attempts_at(connection, queue, ids)
+        two_rows = _two_rows(connection)
+    return [
+        _report(
+            each,
+            attempts.get(each.message.message_id),
+            redrives=0 if each.key not in redrives else redrives[each.key].number,
+            redriven_at=None if each.key not in redrives else redrives[each.key].last,
+            given_up=each.key in given_up,
+            unfinished=each.creates is not None and each.creates in unfinished.get(each.type.lower(), ()),
+            finding=next((two_rows[str(value)] for value in each.ids.values() if str(value) in two_rows), None),
+        )
+        for each in dead_letters
+    ]
+
+
+def not_chosen(
+    database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
+) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
+    """Leaves messages other than `message_ids` (if any are given), and if asked those that no retry can help."""
+
+    def why_left(dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+        reasons: dict[str, str] = {}
+        if message_ids:
+            others = (each.message.message_id for each in dead_letters)
+            reasons = {each: "it was not asked for" for each in others if each not in message_ids}
+        if recoverable_only:
+            for each in report_on(database, queue, dead_letters):
+                if each.failure_class not in WORTH_A_RETRY:
+                    reasons[each.dead_letter.message.message_id] = f"it is {each.failure_class}"
+        return reasons
+
+    return why_left
+
+
+def pause_after(redrives: int) -> timedelta:
+    """How long a message that was sent back this often waits before it is sent back again."""
+    doublings = min(max(redrives, 1) - 1, 10)
+    return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
+
+
+def _report(
+    dead_letter: DeadLetter,
+    attempts: Attempts | None,
+    *,
+    redrives: int,
+    redriven_at: datetime | None,
+    given_up: bool,
+    unfinished: bool,
+    finding: Finding | None,
+) -> DeadLetterReport:
+    failure = None if attempts is None else attempts.last
+    number = 0 if attempts is None else attempts.number
+    report = DeadLetterReport(dead_letter, failure, number, redrives, redriven_at, given_up, unfinished, finding)
+    if finding is None or report.failure_class is FailureClass.REPAIRABLE:
+        return report
+    # Its ids are those of a record with two rows, but that is not why it failed.
+    return replace(report, finding=None)
+
+
+def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetter]) -> dict[str, frozenset[str]]:
+    """The DPS records that some of the messages create, and whose creation was begun and not finished, by event type.
+
+    A message may lie on a queue that is not its own; it is sent back to its own, and finishes the creation there.
+    """
+    wanted: dict[str, set[str]] = {}
+    creations = {each.domain.creation.event_type: each.domain.creation for each in dead_letters if each.domain}
+    for each in dead_letters:
+        if each.creates is not None:
+            wanted.setdefault(each.type.lower(), set()).add(each.creates)
+    found: dict[str, frozenset[str]] = {}
+    for event_type, dps_ids in wanted.items():
+        states = states_of(connection, creations[event_type].name, dps_ids)
+        found[event_type] = frozenset(dps_id for dps_id, state in states.items() if state in _UNFINISHED)
+    return found
+
+
+def _two_rows(connection: Connection) -> dict[str, Finding]:
+    """The open findings about two rows in NOMIS, by the DPS record whose messages wait until one row is deleted."""
+    found = list_findings(connection, kind=FindingKind.NON_UNIQUE)
+    named = ((each.properties.get(kind.dps), each) for each in found for kind in row_kinds().values())
+    return {dps_id: each for dps_id, each in named if dps_id is not None}
+
+
+def _error(attempt: FailedAttempt) -> dict[str, Any]:
+    return {"time": attempt.time.isoformat(timespec="seconds"), **asdict(attempt.failure)}
