@@ -206,7 +206,7 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
     by_hand = settled is not None and mapping is not None and same_records(settled.details["mapping"], mapping)
     if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
         raise UsageError(f"creation {creation_id} is {record.state}, and no person mapped it: nothing to take back")
-    if not domain_of_record(record.domain).repair.deletes_mappings:
+    if not domain_of_record(record.domain).mappings.is_deleted:
         raise UsageError(
             f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
             f"of {record.dps_id}"

@@ -53,8 +53,7 @@ class Domain:
     """Everything about one domain; queues, clients, switches, texts and documents follow from it.
 
     name: that of its package. noun: what people call a record.
-    publisher: the DPS service whose events these are. publisher_roles: the roles that its client needs.
-    nomis_role: the role for calls to NOMIS and to the mapping service. Roles are given without `ROLE_`.
+    publisher: the DPS service whose events these are.
     creation, updates: its events. repair: what operators can do. resyncs: the kinds of DPS records that they can write
         again.
     advice: for its failed messages. is_awaited: whether a failure says that something is missing that another event of
@@ -64,8 +63,6 @@ class Domain:
     name: str
     noun: str
     publisher: UpstreamName
-    publisher_roles: frozenset[str] = frozenset()
-    nomis_role: str
     creation: Creation
     updates: tuple[Update, ...] = ()
     repair: Repair

@@ -1,9 +1,15 @@
 """The domains, and what follows from them: queues, event types, roles, switches, duplicate rows, and resyncs."""
 
 from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import walk_packages
+from types import ModuleType
+from typing import Any
 
 import structlog
 
+import sync.domains
+import sync.upstream
 from sync.domains import (
     activities,
     adjustments,
@@ -15,6 +21,7 @@ from sync.domains.declaration import Domain
 from sync.domains.duplicate_rows import RowKind
 from sync.domains.resync import Resync
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variables
+from sync.upstream.operation import Operation
 
 #: One package for each domain, in the order of their queues.
 _PACKAGES = (
@@ -26,12 +33,6 @@ _PACKAGES = (
 )
 #: The domains by name.
 DOMAINS: Mapping[str, Domain] = {package.DOMAIN.name: package.DOMAIN for package in _PACKAGES}
-
-#: Roles for calls that belong to no domain, without `ROLE_`.
-_OTHER_ROLES: Mapping[UpstreamName, frozenset[str]] = {
-    UpstreamName.NOMIS: frozenset({"SYNCHRONISATION_REPORTING"}),
-    UpstreamName.PRISONER_SEARCH: frozenset({"EVENTS_ADMIN"}),
-}
 
 
 def domain_of_queue(queue: str) -> Domain:
@@ -65,15 +66,27 @@ def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
     return {resync.kind: (domain, resync) for domain in DOMAINS.values() for resync in domain.resyncs}
 
 
+def operations(*further: ModuleType) -> tuple[Operation[Any], ...]:
+    """Every operation that the program calls: those of the mappings, and those that the modules of the clients declare.
+
+    further: packages with clients besides `sync.domains` and `sync.upstream`.
+    """
+    found = [each for domain in DOMAINS.values() for each in domain.mappings.operations.values()]
+    for package in (sync.domains, sync.upstream, *further):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            for value in vars(import_module(module.name)).values():
+                held = value.values() if isinstance(value, Mapping) else (value,)
+                found += [each for each in held if isinstance(each, Operation)]
+    return tuple({id(each): each for each in found}.values())
+
+
 def required_roles(service: UpstreamName) -> frozenset[str]:
-    """The roles that the client of a service needs, without `ROLE_`; other calls work with any valid token."""
-    roles = set(_OTHER_ROLES.get(service, ()))
-    for domain in DOMAINS.values():
-        if service in (UpstreamName.NOMIS, UpstreamName.MAPPING):
-            roles.add(domain.nomis_role)
-        elif service is domain.publisher:
-            roles |= domain.publisher_roles
-    return frozenset(roles)
+    """The roles that the client of a service needs, without `ROLE_`; other calls work with any valid token.
+
+    Those of operations that not every service has yet, or has no longer, are not among them.
+    """
+    lasting = (each for each in operations() if each.service is service and not each.since and not each.until)
+    return frozenset(each.role for each in lasting if each.role is not None)
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:

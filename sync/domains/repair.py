@@ -32,7 +32,6 @@ class Repair(ABC):
     readable: whether NOMIS has a read of the record.
     removable: whether this program can remove one: whether the class overrides `remove`. If it does not, it must
         override `advice_if_not_removable`.
-    deletes_mappings: whether the mapping service can delete a single mapping.
     """
 
     noun: ClassVar[str]
@@ -42,7 +41,6 @@ class Repair(ABC):
     removal: ClassVar[str] = "delete"
     readable: ClassVar[bool] = True
     removable: ClassVar[bool]
-    deletes_mappings: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         """Raises `TypeError` for a class that can neither remove a duplicate nor say what to do about it."""

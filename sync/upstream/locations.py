@@ -1,7 +1,9 @@
 """Internal locations: DPS names them by an id of its own, NOMIS by a number, and the mapping service knows both."""
 
-from sync.upstream.responses import RecordNumber, Response, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, optional
+from sync.upstream.responses import RecordNumber, Response
+from sync.upstream.transport import ServiceClient
 
 
 class _Location(Response):
@@ -9,10 +11,17 @@ class _Location(Response):
     nomis_location_id: RecordNumber
 
 
+_LOCATION = Operation(
+    UpstreamName.MAPPING,
+    "GET",
+    "/mapping/locations/dps/{dpsLocationId}",
+    optional(_Location),
+    role="NOMIS_MAPPING_API__SYNCHRONISATION__RW",
+    since="2024-07",
+)
+
+
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
     """The NOMIS number of a location, None if it is not mapped. Mapping services before 2025 do not have this read."""
-    path = f"/mapping/locations/dps/{segment(dps_location_id)}"
-    response, asked = mapping.call("GET", path, none_on_404=True), {"dpsLocationId": dps_location_id}
-    if response is None:
-        return None
-    return parse_response(_Location, response, mapping, "GET", path, asked=asked).nomis_location_id
+    found = _LOCATION.call(mapping, dps_location_id, asked={"dpsLocationId": dps_location_id})
+    return None if found is None else found.nomis_location_id

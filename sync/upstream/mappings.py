@@ -7,14 +7,16 @@ of a mapping nothing is created, and other records are changed and deleted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from sync.failures import NotUnderstood, UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Answer, Operation, unparsed
 from sync.upstream.responses import Response, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.upstream.transport import ServiceClient
 
 MappingBody = Mapping[str, Any]
 
@@ -39,41 +41,74 @@ class MappingIds:
 class Mappings:
     """The mappings of one kind of record.
 
-    path: where the service keeps them. model: what a mapping must say to be believed.
+    path: where the service keeps them. role: the role for its calls. model: what a mapping must say to be believed.
     dps, nomis: the fields that name the DPS record and the NOMIS record.
     by_dps, by_nomis: the paths of the look-ups, below `path`, with these fields in braces; `by_nomis` is None where the
         service has no such look-up, and all mappings are listed instead.
     numbers: the fields that are posted as numbers although our mappings have them as text.
+    has_type: a mapping says how it came about. is_listed: the program lists all mappings. is_deleted: the service can
+        delete a single mapping.
     """
 
     path: str
+    role: str
     model: type[Response]
     dps: str
     nomis: tuple[str, ...]
     by_dps: str
     by_nomis: str | None
     numbers: frozenset[str] = frozenset()
+    has_type: bool = True
+    is_listed: bool = False
+    is_deleted: bool = True
+    #: The calls by what they do.
+    operations: Mapping[str, Operation[Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", self._declare())
+
+    def _declare(self) -> Mapping[str, Operation[Any]]:
+        def declare(method: str, below: str, answer: Answer[Any], body: Any = None) -> Operation[Any]:
+            path = f"{self.path}/{below}" if below else self.path
+            return Operation(UpstreamName.MAPPING, method, path, answer, role=self.role, body=body)
+
+        sent: dict[str, Any] = {"mapping_type": (str, ...)} if self.has_type else {}
+        posted = create_model(self.model.__name__, __base__=self.model, **sent)
+        declared = {
+            "get": declare("GET", self.by_dps, unparsed(self.model)),
+            "find": declare("GET", self.by_dps, unparsed(self.model, none_on_404=True)),
+            "post": declare("POST", "", unparsed(None, "empty"), posted),
+        }
+        if self.by_nomis is not None:
+            declared["find_by_nomis_ids"] = declare("GET", self.by_nomis, unparsed(self.model, none_on_404=True))
+        if self.is_listed:
+            declared["list"] = declare("GET", "", unparsed(self.model, "list"))
+        if self.is_deleted:
+            declared["delete"] = declare("DELETE", self.by_dps, EMPTY)
+        return declared
 
     def get(self, client: ServiceClient, dps_id: int | str) -> MappingBody:
         """The mapping of a DPS record. Raises `UpstreamError`, with status 404 if there is no mapping."""
-        path = self._path_by_dps(dps_id)
-        return self._checked(client.call("GET", path), client, path, {self.dps: dps_id})
+        found = self._read(client, "get", dps_id, asked={self.dps: dps_id})
+        assert found is not None
+        return found
 
     def find(self, client: ServiceClient, dps_id: int | str) -> MappingBody | None:
         """The mapping of a DPS record, None if there is no mapping."""
-        return self._optional(client, self._path_by_dps(dps_id), {self.dps: dps_id})
+        return self._read(client, "find", dps_id, asked={self.dps: dps_id})
 
     def find_by_nomis_ids(self, client: ServiceClient, *nomis_ids: int | str) -> MappingBody | None:
         """The mapping of a NOMIS record, its ids in the order of `nomis`; None if there is no mapping."""
         ids = dict(zip(self.nomis, nomis_ids, strict=True))
         if self.by_nomis is not None:
-            return self._optional(client, self._path(self.by_nomis, ids), ids)
+            in_path = self.operations["find_by_nomis_ids"].parameters
+            return self._read(client, "find_by_nomis_ids", *(ids[name] for name in in_path), asked=ids)
         wanted = tuple(map(str, nomis_ids))
         return next((each for each in self.list_all(client) if self.ids(each).nomis_ids == wanted), None)
 
     def list_all(self, client: ServiceClient) -> Sequence[MappingBody]:
         """All mappings; few kinds have this read."""
-        body = client.call("GET", self.path)
+        body = self.operations["list"].call(client)
         if not isinstance(body, list):
             raise NotUnderstood(client.name, "GET", self.path, status=200, message="the response is not a list")
         return [self._checked(each, client, self.path, {}) for each in body]
@@ -86,28 +121,25 @@ class Mappings:
         posted = {
             name: int(value) if name in self.numbers else value for name, value in body.items() if value is not None
         }
-        response = client.call("POST", self.path, body=posted)
+        response = self.operations["post"].call(client, body=posted)
         if response is not None:
             message = "the response is not that of a saved mapping"
             raise NotUnderstood(client.name, "POST", self.path, status=201, message=message, outcome_unknown=True)
 
     def delete(self, client: ServiceClient, dps_id: int | str) -> None:
         """Deletes the mapping of a DPS record, if there is one; not every kind has this call."""
-        client.call("DELETE", self._path_by_dps(dps_id))
+        self.operations["delete"].call(client, dps_id)
 
     def ids(self, mapping: Mapping[str, object]) -> MappingIds:
         """The ids that a mapping ties together."""
         return MappingIds(str(mapping[self.dps]), tuple(str(mapping[name]) for name in self.nomis))
 
-    def _path_by_dps(self, dps_id: int | str) -> str:
-        return self._path(self.by_dps, {self.dps: dps_id})
-
-    def _path(self, template: str, ids: Mapping[str, int | str]) -> str:
-        return f"{self.path}/{template.format_map({name: segment(value) for name, value in ids.items()})}"
-
-    def _optional(self, client: ServiceClient, path: str, asked: Mapping[str, int | str]) -> MappingBody | None:
-        body = client.call("GET", path, none_on_404=True)
-        return None if body is None else self._checked(body, client, path, asked)
+    def _read(
+        self, client: ServiceClient, call: str, *ids: int | str, asked: Mapping[str, int | str]
+    ) -> MappingBody | None:
+        operation = self.operations[call]
+        body = operation.call(client, *ids)
+        return None if body is None else self._checked(body, client, operation.path_of(*ids), asked)
 
     def _checked(self, body: Any, client: ServiceClient, path: str, asked: Mapping[str, int | str]) -> MappingBody:
         """`body`, if it is a mapping of this kind with the ids that were asked for."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts, parse_list
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Operation, rows, unparsed
+from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts
+from sync.upstream.transport import ServiceClient
 
-PATH = "/prisoners/ids"
-LATEST_BOOKINGS_PATH = "/bookings/ids/latest-from-id"
 LONGEST_OFFENDER_NO = 10
 _BOOKING_IDS_END = 2**63
 
@@ -26,6 +26,37 @@ class PrisonerId:
 
     booking_id: int
     offender_no: str
+
+
+class _Row(TypedDict, total=False):
+    """A booking in a list of NOMIS; a row that lacks a field is unusable, and the others are read all the same."""
+
+    bookingId: int
+    offenderNo: str
+
+
+class _LatestBookings(TypedDict, total=False):
+    prisonerIds: list[_Row]
+    lastBookingId: int
+
+
+PRISONER_IDS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/prisoners/ids",
+    unparsed(_Row, "page"),
+    role="SYNCHRONISATION_REPORTING",
+    query=("active", "sort"),
+)
+LATEST_BOOKINGS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/bookings/ids/latest-from-id",
+    unparsed(_LatestBookings),
+    role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
+    query=("bookingId", "activeOnly", "pageSize"),
+    since="2025-12",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +95,12 @@ def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     response is not such a page, is another page, or counts more prisoners than there can be.
     """
     query = {"active": "true", "sort": "bookingId,ASC", "page": page, "size": size}
-    response = nomis.call("GET", PATH, query=query)
+    response = PRISONER_IDS.call(nomis, query=query)
     try:
         return _page_of(response, page, size)
     except ValueError as error:
         message = f"page {page} cannot be right: {error}"
-        raise NotUnderstood(nomis.name, "GET", PATH, status=200, message=message) from None
+        raise NotUnderstood(nomis.name, "GET", PRISONER_IDS.path, status=200, message=message) from None
 
 
 def _page_of(response: Any, page: int, size: int) -> PrisonerPage:
@@ -108,12 +139,12 @@ def latest_bookings(nomis: ServiceClient, after: int, size: int, *, active_only:
     as `NotUnderstood` for a page with a row that is no booking, too many rows, or ids that do not ascend from `after`.
     """
     query = {"bookingId": after, "activeOnly": str(active_only).lower(), "pageSize": size}
-    response = nomis.call("GET", LATEST_BOOKINGS_PATH, query=query)
+    response = LATEST_BOOKINGS.call(nomis, query=query)
     try:
         return _bookings_of(response, after, size)
     except ValueError as error:
         message = f"the page after booking {after} cannot be right: {error}"
-        raise NotUnderstood(nomis.name, "GET", LATEST_BOOKINGS_PATH, status=200, message=message) from None
+        raise NotUnderstood(nomis.name, "GET", LATEST_BOOKINGS.path, status=200, message=message) from None
 
 
 def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]:
@@ -169,16 +200,26 @@ class Booking(Response):
     active: bool
 
 
+_BOOKINGS = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/prisoners/bookings",
+    rows(Booking),
+    role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
+    body=list[int],
+    since="2023-10",
+)
+
+
 def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, Booking]:
     """Those of at most `MOST_BOOKINGS` bookings that NOMIS knows, by id; a route since October 2023.
 
     Raises `UpstreamError`, as `NotUnderstood` for a booking that was not asked for.
     """
-    path = "/prisoners/bookings"
-    response = nomis.call("POST", path, body=list(booking_ids))
-    found = {each.booking_id: each for each in parse_list(Booking, response, nomis, "POST", path)}
+    found = {each.booking_id: each for each in _BOOKINGS.call(nomis, body=list(booking_ids))}
     if not found.keys() <= set(booking_ids):
-        raise NotUnderstood(nomis.name, "POST", path, status=200, message="the response is about other bookings")
+        message = "the response is about other bookings"
+        raise NotUnderstood(nomis.name, "POST", _BOOKINGS.path, status=200, message=message)
     return found
 
 
@@ -195,6 +236,16 @@ class ReceivedEvent(Body):
     occurred_at: str
 
 
+_PUBLISH_RECEIVED = Operation(
+    UpstreamName.PRISONER_SEARCH,
+    "PUT",
+    "/events/prisoner/received/{prisonerNumber}",
+    EMPTY,
+    role="EVENTS_ADMIN",
+    body=ReceivedEvent,
+)
+
+
 def received_event(reason: str, prison_id: str, occurred_at: datetime) -> ReceivedEvent:
     """The body of a received event of a movement at `occurred_at`, local to London."""
     moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
@@ -203,4 +254,4 @@ def received_event(reason: str, prison_id: str, occurred_at: datetime) -> Receiv
 
 def publish_received(prisoner_search: ServiceClient, offender_no: str, event: ReceivedEvent) -> None:
     """Publishes the event again, once for each call. Raises `UpstreamError`, status 400 for bad values."""
-    prisoner_search.call("PUT", f"/events/prisoner/received/{segment(offender_no)}", body=event.as_json())
+    _PUBLISH_RECEIVED.call(prisoner_search, offender_no, body=event)

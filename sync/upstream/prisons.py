@@ -1,7 +1,9 @@
 """Which prisons use the new services: the agency switches of NOMIS, and the rollout of the activities API."""
 
-from sync.upstream.responses import Response, parse_list, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, optional, rows
+from sync.upstream.responses import Response
+from sync.upstream.transport import ServiceClient
 
 #: The service code of activities in the agency switches.
 ACTIVITY = "ACTIVITY"
@@ -25,33 +27,55 @@ class RolloutPlan(Response):
     appointments_rolled_out: bool
 
 
+_AGENCY_SWITCHES = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/agency-switches/{serviceCode}",
+    rows(_Agency),
+    role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
+    since="2025-06",
+    may_lack_route=True,
+)
+_SERVICE_PRISONS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/service-prisons/{serviceCode}",
+    rows(_ServicePrison),
+    role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
+    since="2023-10",
+    until="2025-06",
+    may_lack_route=True,
+)
+_ROLLOUT_PLANS = Operation(
+    UpstreamName.ACTIVITIES,
+    "GET",
+    "/rollout",
+    rows(RolloutPlan),
+    role="ACTIVITY_ADMIN",
+    query=("prisonsLive",),
+    since="2024-11",
+)
+_ROLLOUT_PLAN = Operation(UpstreamName.ACTIVITIES, "GET", "/rollout/{prisonCode}", optional(RolloutPlan))
+
+
 def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:
     """The agencies for which NOMIS has switched a service on; `EVERY_PRISON` among them stands for all.
 
     Raises `UpstreamError`: with `no_route` before June 2025, 404 for an unknown service.
     """
-    path = f"/agency-switches/{segment(service)}"
-    response = nomis.call("GET", path, may_lack_route=True)
-    return tuple(each.agency_id for each in parse_list(_Agency, response, nomis, "GET", path))
+    return tuple(each.agency_id for each in _AGENCY_SWITCHES.call(nomis, service))
 
 
 def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
     """As `switched_on`, for the route from October 2023 to June 2025."""
-    path = f"/service-prisons/{segment(service)}"
-    response = nomis.call("GET", path, may_lack_route=True)
-    return tuple(each.prison_id for each in parse_list(_ServicePrison, response, nomis, "GET", path))
+    return tuple(each.prison_id for each in _SERVICE_PRISONS.call(nomis, service))
 
 
 def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:
     """The plans of all prisons that use some part of the activities API; a route since November 2024."""
-    path = "/rollout"
-    response = activities.call("GET", path, query={"prisonsLive": "true"})
-    return parse_list(RolloutPlan, response, activities, "GET", path)
+    return _ROLLOUT_PLANS.call(activities, query={"prisonsLive": "true"})
 
 
 def rollout_plan(activities: ServiceClient, prison_id: str) -> RolloutPlan | None:
     """The plan of one prison, None for an unknown one."""
-    path = f"/rollout/{segment(prison_id)}"
-    response = activities.call("GET", path, none_on_404=True)
-    asked = {"prisonCode": prison_id}
-    return None if response is None else parse_response(RolloutPlan, response, activities, "GET", path, asked=asked)
+    return _ROLLOUT_PLAN.call(activities, prison_id, asked={"prisonCode": prison_id})

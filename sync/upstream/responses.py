@@ -7,13 +7,12 @@ page itself, or all but `last` are fields of an object `page` in it. A page that
 never counts as complete on its word.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel, to_snake
 
@@ -141,39 +140,6 @@ class Page:
     total_elements: int
     total_pages: int
     last: bool
-
-
-def read_pages(client: ServiceClient, path: str, query: Mapping[str, object], size: int = 1000) -> Iterator[Any]:
-    """Every element of a list; a page is read when its first element is needed.
-
-    Raises `NotUnderstood` if an element may have been missed: the list became shorter, or an element came twice.
-    """
-    number, total = 0, 0
-    seen: set[bytes] = set()
-    while True:
-        page = read_page(client, path, query, number, size)
-        rows = {orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in page.content}
-        if page.total_elements < total or len(rows) < len(page.content) or not rows.isdisjoint(seen):
-            message = f"elements moved or came twice while its pages were read: see page {number}"
-            raise NotUnderstood(client.name, "GET", path, status=200, message=message)
-        yield from page.content
-        if page.last:
-            return
-        seen |= rows
-        number, total = number + 1, page.total_elements
-
-
-def read_page(client: ServiceClient, path: str, query: Mapping[str, object], number: int, size: int) -> Page:
-    """Page `number` (from 0) of a list; the service may make the pages smaller than `size`.
-
-    Raises `UpstreamError`, as `NotUnderstood` if the response is not a page or contradicts itself.
-    """
-    response = client.call("GET", path, query={**query, "page": number, "size": size})
-    try:
-        return parse_page(response, number, size)
-    except ValueError as error:
-        message = f"page {number} cannot be right: {error}"
-        raise NotUnderstood(client.name, "GET", path, status=200, message=message) from None
 
 
 def parse_page(response: Any, number: int, size: int) -> Page:

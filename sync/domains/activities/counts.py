@@ -10,10 +10,10 @@ from typing import TypeVar
 from pydantic import NonNegativeInt
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import RecordNumber, Response, parse_response
-from sync.upstream.transport import ServiceClient, segment
-
-_PATH = "/synchronisation/reconciliation"
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, one
+from sync.upstream.responses import RecordNumber, Response
+from sync.upstream.transport import ServiceClient
 
 
 class _Count(Response):
@@ -41,6 +41,51 @@ class _DpsAttendances(_DpsCounts):
 
 _Model = TypeVar("_Model", bound=_NomisCounts | _DpsCounts)
 
+_NOMIS_ROLE = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
+_NOMIS_ALLOCATIONS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/allocations/reconciliation/{prisonId}",
+    one(_NomisCounts),
+    role=_NOMIS_ROLE,
+    query=("suspended",),
+    since="2023-10",
+)
+_NOMIS_ATTENDANCES = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/attendances/reconciliation/{prisonId}",
+    one(_NomisAttendances),
+    role=_NOMIS_ROLE,
+    query=("date",),
+    since="2023-10",
+)
+_DPS_ALLOCATIONS = Operation(
+    UpstreamName.ACTIVITIES,
+    "GET",
+    "/synchronisation/reconciliation/allocations/{prisonCode}",
+    one(_DpsCounts),
+    role="NOMIS_ACTIVITIES",
+    since="2023-10",
+)
+_DPS_SUSPENDED_ALLOCATIONS = Operation(
+    UpstreamName.ACTIVITIES,
+    "GET",
+    "/synchronisation/reconciliation/suspended-allocations/{prisonCode}",
+    one(_DpsCounts),
+    role="NOMIS_ACTIVITIES",
+    since="2025-05",
+)
+_DPS_ATTENDANCES = Operation(
+    UpstreamName.ACTIVITIES,
+    "GET",
+    "/synchronisation/reconciliation/attendances/{prisonCode}",
+    one(_DpsAttendances),
+    role="NOMIS_ACTIVITIES",
+    query=("date",),
+    since="2023-10",
+)
+
 
 def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
     """How many current allocations to activities of a prison each booking has in NOMIS, suspended or not suspended.
@@ -48,34 +93,38 @@ def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) 
     Suspended ones count only while the booking is at that prison. A booking without any is not among them.
     Raises `UpstreamError`, as all functions here do; `NotUnderstood` if a booking is listed twice.
     """
-    path = f"/allocations/reconciliation/{segment(prison_id)}"
-    return _read(_NomisCounts, nomis, path, {"prisonId": prison_id}, {"suspended": str(suspended).lower()})
+    query = {"suspended": str(suspended).lower()}
+    return _read(_NOMIS_ALLOCATIONS, nomis, prison_id, {"prisonId": prison_id}, query)
 
 
 def nomis_attendances(nomis: ServiceClient, prison_id: str, day: date) -> dict[int, int]:
     """How many attendances with pay each booking has in NOMIS on a day at a prison."""
-    path, asked = f"/attendances/reconciliation/{segment(prison_id)}", {"prisonId": prison_id, "date": day.isoformat()}
-    return _read(_NomisAttendances, nomis, path, asked, {"date": day.isoformat()})
+    asked = {"prisonId": prison_id, "date": day.isoformat()}
+    return _read(_NOMIS_ATTENDANCES, nomis, prison_id, asked, {"date": day.isoformat()})
 
 
 def dps_allocations(activities: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
     """How many allocations to activities of a prison each booking has in DPS: active ones, or suspended ones."""
-    path = f"{_PATH}/{'suspended-allocations' if suspended else 'allocations'}/{segment(prison_id)}"
-    return _read(_DpsCounts, activities, path, {"prisonCode": prison_id}, {})
+    operation = _DPS_SUSPENDED_ALLOCATIONS if suspended else _DPS_ALLOCATIONS
+    return _read(operation, activities, prison_id, {"prisonCode": prison_id}, {})
 
 
 def dps_attendances(activities: ServiceClient, prison_id: str, day: date) -> dict[int, int]:
     """How many attendances with pay each booking has in DPS on a day at a prison, by the booking of the allocation."""
-    path, asked = f"{_PATH}/attendances/{segment(prison_id)}", {"prisonCode": prison_id, "date": day.isoformat()}
-    return _read(_DpsAttendances, activities, path, asked, {"date": day.isoformat()})
+    asked = {"prisonCode": prison_id, "date": day.isoformat()}
+    return _read(_DPS_ATTENDANCES, activities, prison_id, asked, {"date": day.isoformat()})
 
 
 def _read(
-    model: type[_Model], client: ServiceClient, path: str, asked: Mapping[str, str], query: Mapping[str, object]
+    operation: Operation[_Model],
+    client: ServiceClient,
+    prison_id: str,
+    asked: Mapping[str, str],
+    query: Mapping[str, object],
 ) -> dict[int, int]:
-    response = client.call("GET", path, query=query)
-    bookings = parse_response(model, response, client, "GET", path, asked=asked).bookings
+    bookings = operation.call(client, prison_id, query=query, asked=asked).bookings
     counts = {each.booking_id: each.count for each in bookings}
     if len(counts) < len(bookings):
+        path = operation.path_of(prison_id)
         raise NotUnderstood(client.name, "GET", path, status=200, message="a booking is listed twice")
     return {booking_id: count for booking_id, count in counts.items() if count}

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_list, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, one, rows, unparsed
+from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_response
+from sync.upstream.transport import ServiceClient
 
 
 def _without_z(value: object) -> object:
@@ -209,30 +211,57 @@ class AttendanceOfDay(Response):
     issue_payment: bool | None = None
 
 
+SCHEDULE = Operation(UpstreamName.ACTIVITIES, "GET", "/schedules/{scheduleId}", one(Schedule))
+ACTIVITY = Operation(UpstreamName.ACTIVITIES, "GET", "/activities/{activityId}", one(Activity))
+SCHEDULED_INSTANCE = Operation(
+    UpstreamName.ACTIVITIES, "GET", "/scheduled-instances/{instanceId}", one(ScheduledInstance)
+)
+ALLOCATION = Operation(UpstreamName.ACTIVITIES, "GET", "/allocations/id/{allocationId}", one(Allocation))
+_ALLOCATIONS_OF_SCHEDULE = Operation(
+    UpstreamName.ACTIVITIES,
+    "GET",
+    "/schedules/{scheduleId}/allocations",
+    unparsed(Allocation, "list", none_on_404=True),
+    query=("activeOnly",),
+)
+ATTENDANCE = Operation(
+    UpstreamName.ACTIVITIES,
+    "GET",
+    "/synchronisation/attendance/{attendanceId}",
+    one(Attendance),
+    role="NOMIS_ACTIVITIES",
+)
+_PRISONER_ALLOCATIONS = Operation(
+    UpstreamName.ACTIVITIES,
+    "POST",
+    "/prisons/{prisonCode}/prisoner-allocations",
+    rows(PrisonerAllocations),
+    body=list[str],
+    query=("activeOnly",),
+)
+_ATTENDANCES_OF_DAY = Operation(
+    UpstreamName.ACTIVITIES, "GET", "/attendances/{prisonCode}/{sessionDate}", rows(AttendanceOfDay)
+)
+
+
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
     """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
-    path = f"/schedules/{schedule_id}"
-    return parse_response(Schedule, activities.call("GET", path), activities, "GET", path, asked={"id": schedule_id})
+    return SCHEDULE.call(activities, schedule_id, asked={"id": schedule_id})
 
 
 def activity(activities: ServiceClient, activity_id: int) -> Activity:
     """One activity."""
-    path = f"/activities/{activity_id}"
-    return parse_response(Activity, activities.call("GET", path), activities, "GET", path, asked={"id": activity_id})
+    return ACTIVITY.call(activities, activity_id, asked={"id": activity_id})
 
 
 def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
     """One dated session."""
-    path = f"/scheduled-instances/{instance_id}"
-    response, asked = activities.call("GET", path), {"id": instance_id}
-    return parse_response(ScheduledInstance, response, activities, "GET", path, asked=asked)
+    return SCHEDULED_INSTANCE.call(activities, instance_id, asked={"id": instance_id})
 
 
 def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
     """One allocation."""
-    path = f"/allocations/id/{allocation_id}"
-    response, asked = activities.call("GET", path), {"id": allocation_id}
-    return parse_response(Allocation, response, activities, "GET", path, asked=asked)
+    return ALLOCATION.call(activities, allocation_id, asked={"id": allocation_id})
 
 
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
@@ -240,8 +269,8 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
 
     Other rows are not read any further, so none that is odd stands in the way. None for an unknown schedule.
     """
-    path = f"/schedules/{allocation.schedule_id}/allocations"
-    response = activities.call("GET", path, query={"activeOnly": "false"}, none_on_404=True)
+    path = _ALLOCATIONS_OF_SCHEDULE.path_of(allocation.schedule_id)
+    response = _ALLOCATIONS_OF_SCHEDULE.call(activities, allocation.schedule_id, query={"activeOnly": "false"})
     if response is None:
         return ()
     if not isinstance(response, list):
@@ -257,9 +286,7 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
 
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
     """One attendance, as it is to be synchronised."""
-    path = f"/synchronisation/attendance/{attendance_id}"
-    response, asked = activities.call("GET", path), {"attendanceId": attendance_id}
-    return parse_response(Attendance, response, activities, "GET", path, asked=asked)
+    return ATTENDANCE.call(activities, attendance_id, asked={"attendanceId": attendance_id})
 
 
 def prisoner_allocations(
@@ -269,13 +296,11 @@ def prisoner_allocations(
 
     A prisoner without any is not among them. Raises `UpstreamError`; newer services give them only with a role.
     """
-    path = f"/prisons/{segment(prison_id)}/prisoner-allocations"
-    response = activities.call("POST", path, query={"activeOnly": "false"}, body=list(prisoner_numbers))
-    found = parse_list(PrisonerAllocations, response, activities, "POST", path)
+    query = {"activeOnly": "false"}
+    found = _PRISONER_ALLOCATIONS.call(activities, prison_id, query=query, body=list(prisoner_numbers))
     return {each.prisoner_number: each.allocations for each in found}
 
 
 def attendances_of_day(activities: ServiceClient, prison_id: str, day: date) -> tuple[AttendanceOfDay, ...]:
     """The attendances of the sessions of a prison on a day. Raises `UpstreamError` as `prisoner_allocations`."""
-    path = f"/attendances/{segment(prison_id)}/{day.isoformat()}"
-    return parse_list(AttendanceOfDay, activities.call("GET", path), activities, "GET", path)
+    return _ATTENDANCES_OF_DAY.call(activities, prison_id, day.isoformat())

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sync.upstream.responses import Body, Comment, Money, RecordNumber, Response, parse_response
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Operation, optional, written
+from sync.upstream.responses import Body, Comment, Money, RecordNumber, Response
 from sync.upstream.transport import ServiceClient
 
 
@@ -132,61 +134,102 @@ class AttendanceStatus(Response):
     event_status: str
 
 
+_ROLE = "NOMIS_ACTIVITIES"
+CREATE_ACTIVITY = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/activities",
+    written(ActivityCreated),
+    role=_ROLE,
+    body=CreateActivity,
+    # NOMIS has no read of course activities.
+    no_look_up=True,
+)
+UPDATE_ACTIVITY = Operation(
+    UpstreamName.NOMIS, "PUT", "/activities/{courseActivityId}", EMPTY, role=_ROLE, body=UpdateActivity
+)
+DELETE_ACTIVITY = Operation(UpstreamName.NOMIS, "DELETE", "/activities/{courseActivityId}", EMPTY, role=_ROLE)
+UPDATE_SCHEDULE = Operation(
+    UpstreamName.NOMIS,
+    "PUT",
+    "/activities/{courseActivityId}/schedule",
+    written(ScheduleUpdated),
+    role=_ROLE,
+    body=CourseSchedule,
+)
+UPSERT_ALLOCATION = Operation(
+    UpstreamName.NOMIS,
+    "PUT",
+    "/activities/{courseActivityId}/allocation",
+    written(AllocationUpserted),
+    role=_ROLE,
+    body=UpsertAllocation,
+)
+DELETE_ALLOCATION = Operation(UpstreamName.NOMIS, "DELETE", "/allocations/{referenceId}", EMPTY, role=_ROLE)
+ATTENDANCE_STATUS = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/activities/{courseActivityId}/booking/{bookingId}/attendance-status",
+    optional(AttendanceStatus),
+    role=_ROLE,
+    body=AttendanceSession,
+)
+UPSERT_ATTENDANCE = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/activities/{courseActivityId}/booking/{bookingId}/attendance",
+    written(AttendanceUpserted),
+    role=_ROLE,
+    body=UpsertAttendance,
+)
+DELETE_ATTENDANCE = Operation(UpstreamName.NOMIS, "DELETE", "/attendances/{eventId}", EMPTY, role=_ROLE)
+
+
 def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Creates a course activity and returns its id; repeating creates another. `body` is a `CreateActivity` as JSON."""
-    path = "/activities"
-    # NOMIS has no read of course activities.
-    response = nomis.call("POST", path, body=body, no_look_up=True)
-    return parse_response(ActivityCreated, response, nomis, "POST", path, writes=True).course_activity_id
+    return CREATE_ACTIVITY.call(nomis, body=body).course_activity_id
 
 
 def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateActivity) -> None:
     """Changes a course activity with its pay rates, rules and sessions."""
-    nomis.call("PUT", f"/activities/{course_activity_id}", body=body.as_json())
+    UPDATE_ACTIVITY.call(nomis, course_activity_id, body=body)
 
 
 def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
     """Deletes a course activity with everything that depends on it; an unknown one is ignored."""
-    nomis.call("DELETE", f"/activities/{course_activity_id}")
+    DELETE_ACTIVITY.call(nomis, course_activity_id)
 
 
 def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseSchedule) -> int:
     """Cancels a session or schedules it again; returns its id."""
-    path = f"/activities/{course_activity_id}/schedule"
-    response = nomis.call("PUT", path, body=body.as_json())
-    return parse_response(ScheduleUpdated, response, nomis, "PUT", path, writes=True).course_schedule_id
+    return UPDATE_SCHEDULE.call(nomis, course_activity_id, body=body).course_schedule_id
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
     """Creates or changes the allocation of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
-    path = f"/activities/{course_activity_id}/allocation"
-    response = nomis.call("PUT", path, body=body.as_json())
-    return parse_response(AllocationUpserted, response, nomis, "PUT", path, writes=True)
+    return UPSERT_ALLOCATION.call(nomis, course_activity_id, body=body)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
     """Deletes an allocation with its attendances; an unknown one is ignored. For repairs."""
-    nomis.call("DELETE", f"/allocations/{allocation_id}")
+    DELETE_ALLOCATION.call(nomis, allocation_id)
 
 
 def attendance_status(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, session: AttendanceSession
 ) -> str | None:
     """The status of a booking's attendance of a session, None if NOMIS has none."""
-    path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance-status"
-    response = nomis.call("POST", path, body=session.as_json(), none_on_404=True)
-    return None if response is None else parse_response(AttendanceStatus, response, nomis, "POST", path).event_status
+    found = ATTENDANCE_STATUS.call(nomis, course_activity_id, booking_id, body=session)
+    return None if found is None else found.event_status
 
 
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
     """Creates or changes the attendance of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
-    path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance"
-    response = nomis.call("POST", path, body=body.as_json())
-    return parse_response(AttendanceUpserted, response, nomis, "POST", path, writes=True)
+    return UPSERT_ATTENDANCE.call(nomis, course_activity_id, booking_id, body=body)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:
     """Deletes an attendance; an unknown one is ignored. For repairs."""
-    nomis.call("DELETE", f"/attendances/{event_id}")
+    DELETE_ATTENDANCE.call(nomis, event_id)

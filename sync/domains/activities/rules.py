@@ -103,11 +103,13 @@ class _Mapping(Response):
 
 MAPPINGS = Mappings(
     path="/mapping/activities",
+    role="NOMIS_ACTIVITIES",
     model=_Mapping,
     dps="activityScheduleId",
     nomis=("nomisCourseActivityId",),
     by_dps="activity-schedule-id/{activityScheduleId}",
     by_nomis=None,
+    is_listed=True,
 )
 
 

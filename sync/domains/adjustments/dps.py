@@ -6,8 +6,10 @@ from typing import Any
 from pydantic import model_validator
 
 from sync.failures import UpstreamError
-from sync.upstream.responses import LocalDateTime, Response, parse_list, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, one, optional, rows
+from sync.upstream.responses import LocalDateTime, Response
+from sync.upstream.transport import ServiceClient
 
 #: The service chooses its endpoint by the content type of the request, although a GET has no content.
 _HEADERS = {"Content-Type": "application/vnd.nomis-offence+json"}
@@ -60,21 +62,32 @@ class _AnyAdjustment(Response):
     booking_id: int
 
 
+_ROLE = "SENTENCE_ADJUSTMENTS_SYNCHRONISATION"
+_ONE = "/legacy/adjustments/{adjustmentId}"
+ADJUSTMENT = Operation(UpstreamName.SENTENCE_ADJUSTMENTS, "GET", _ONE, one(Adjustment), role=_ROLE, headers=_HEADERS)
+_ADJUSTMENT_EXISTS = Operation(
+    UpstreamName.SENTENCE_ADJUSTMENTS, "GET", _ONE, optional(_AnyAdjustment), role=_ROLE, headers=_HEADERS
+)
+PERSON_ADJUSTMENTS = Operation(
+    UpstreamName.SENTENCE_ADJUSTMENTS,
+    "GET",
+    "/adjustments",
+    rows(PersonAdjustment),
+    role="ADJUSTMENTS__ADJUSTMENTS_RO",
+    query=("person",),
+    statuses=(404, _NO_SENTENCE),
+    since="2023-11",
+)
+
+
 def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
     """One adjustment. Raises `UpstreamError`, with status 404 for an unknown id."""
-    path = f"/legacy/adjustments/{segment(adjustment_id)}"
-    response = adjustments.call("GET", path, headers=_HEADERS)
-    return parse_response(Adjustment, response, adjustments, "GET", path)
+    return ADJUSTMENT.call(adjustments, adjustment_id)
 
 
 def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
     """Whether the adjustment is still there."""
-    path = f"/legacy/adjustments/{segment(adjustment_id)}"
-    response = adjustments.call("GET", path, headers=_HEADERS, none_on_404=True)
-    if response is None:
-        return False
-    parse_response(_AnyAdjustment, response, adjustments, "GET", path)
-    return True
+    return _ADJUSTMENT_EXISTS.call(adjustments, adjustment_id) is not None
 
 
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
@@ -82,11 +95,9 @@ def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[Pe
 
     A prisoner whom the service does not know (404) or who serves no sentence (422) has none.
     """
-    path = "/adjustments"
     try:
-        response = adjustments.call("GET", path, query={"person": offender_no})
+        return PERSON_ADJUSTMENTS.call(adjustments, query={"person": offender_no})
     except UpstreamError as error:
         if error.absent or (error.status == _NO_SENTENCE and error.from_service):
             return ()
         raise
-    return parse_list(PersonAdjustment, response, adjustments, "GET", path)

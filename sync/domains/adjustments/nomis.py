@@ -1,24 +1,26 @@
 """NOMIS: adjustments of sentences and of key dates, two families whose ids overlap."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sync.failures import NotUnderstood, RuleError, UpstreamError
-from sync.upstream.responses import Body, Comment, RecordNumber, Response, parse_response, read_pages
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Operation, optional, paged, written
+from sync.upstream.responses import Body, Comment, RecordNumber, Response
 from sync.upstream.transport import ServiceClient
 
 #: The families as the mapping service writes them; NOMIS's own listing writes `KEY_DATE`.
 Category = Literal["SENTENCE", "KEY-DATE"]
 
-_PATHS: Mapping[Category, str] = {"SENTENCE": "/sentence-adjustments", "KEY-DATE": "/key-date-adjustments"}
-
 
 def category(word: object) -> Category:
     """The family of that name; raises `RuleError` for an unknown one, as numbers overlap between families."""
-    for known in _PATHS:
+    for known in get_args(Category):
         if word == known:
-            return known
+            found: Category = known
+            return found
     raise RuleError(f"no family of adjustments is called {word!r}")
 
 
@@ -97,25 +99,67 @@ class _Listed(Response):
     adjustment_category: Literal["SENTENCE", "KEY-DATE", "KEY_DATE"]
 
 
+_ROLE = "NOMIS_SENTENCING"
+CREATE_SENTENCE_ADJUSTMENT = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/prisoners/booking-id/{bookingId}/sentences/{sentenceSequence}/adjustments",
+    written(AdjustmentCreated),
+    role=_ROLE,
+    body=AdjustmentBody,
+)
+CREATE_KEY_DATE_ADJUSTMENT = replace(CREATE_SENTENCE_ADJUSTMENT, path="/prisoners/booking-id/{bookingId}/adjustments")
+_ONE: Mapping[Category, str] = {
+    "SENTENCE": "/sentence-adjustments/{adjustmentId}",
+    "KEY-DATE": "/key-date-adjustments/{adjustmentId}",
+}
+UPDATES = {
+    family: Operation(UpstreamName.NOMIS, "PUT", path, EMPTY, role=_ROLE, body=ChangedAdjustment)
+    for family, path in _ONE.items()
+}
+DELETES = {family: Operation(UpstreamName.NOMIS, "DELETE", path, EMPTY, role=_ROLE) for family, path in _ONE.items()}
+ADJUSTMENTS = {
+    family: Operation(UpstreamName.NOMIS, "GET", path, optional(NomisAdjustment), role=_ROLE)
+    for family, path in _ONE.items()
+}
+BOOKING_ADJUSTMENTS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/prisoners/booking-id/{bookingId}/sentencing-adjustments",
+    optional(BookingAdjustments),
+    role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
+    query=("active-only",),
+    since="2023-11",
+)
+CREATED_ADJUSTMENTS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/adjustments/ids",
+    paged(_Listed),
+    role=_ROLE,
+    query=("fromDate",),
+    optional_query=("toDate",),
+)
+
+
 def create_adjustment(
     nomis: ServiceClient, booking_id: int, sentence_sequence: int | None, body: Mapping[str, Any]
 ) -> int:
     """Creates an adjustment of a sentence, or of a key date without one; returns its id. Repeating creates another."""
-    sentence = "" if sentence_sequence is None else f"/sentences/{sentence_sequence}"
-    path = f"/prisoners/booking-id/{booking_id}{sentence}/adjustments"
-    response = nomis.call("POST", path, body=body)
-    return parse_response(AdjustmentCreated, response, nomis, "POST", path, writes=True).id
+    if sentence_sequence is None:
+        return CREATE_KEY_DATE_ADJUSTMENT.call(nomis, booking_id, body=body).id
+    return CREATE_SENTENCE_ADJUSTMENT.call(nomis, booking_id, sentence_sequence, body=body).id
 
 
 def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: ChangedAdjustment) -> None:
     """Changes an adjustment inside its family."""
-    nomis.call("PUT", f"{_PATHS[category]}/{adjustment_id}", body=body.as_json())
+    UPDATES[category].call(nomis, adjustment_id, body=body)
 
 
 def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
     """Deletes an adjustment; an unknown one is ignored."""
     try:
-        nomis.call("DELETE", f"{_PATHS[category]}/{adjustment_id}")
+        DELETES[category].call(nomis, adjustment_id)
     except UpstreamError as error:
         if not error.absent:
             raise
@@ -123,21 +167,17 @@ def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: i
 
 def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> NomisAdjustment | None:
     """An adjustment, None if there is none."""
-    path = f"{_PATHS[category]}/{adjustment_id}"
-    response = nomis.call("GET", path, none_on_404=True)
-    asked = {"id": adjustment_id}
-    return None if response is None else parse_response(NomisAdjustment, response, nomis, "GET", path, asked=asked)
+    return ADJUSTMENTS[category].call(nomis, adjustment_id, asked={"id": adjustment_id})
 
 
 def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: bool) -> BookingAdjustments | None:
     """The adjustments of a booking, None for an unknown booking. NOMIS has this read since November 2023."""
-    path = f"/prisoners/booking-id/{booking_id}/sentencing-adjustments"
-    response = nomis.call("GET", path, query={"active-only": str(active_only).lower()}, none_on_404=True)
-    if response is None:
+    found = BOOKING_ADJUSTMENTS.call(nomis, booking_id, query={"active-only": str(active_only).lower()})
+    if found is None:
         return None
-    found = parse_response(BookingAdjustments, response, nomis, "GET", path)
     others = {each.booking_id for _, each in found.by_category()} - {booking_id}
     if others:
+        path = BOOKING_ADJUSTMENTS.path_of(booking_id)
         message = f"the response is about another record: booking {min(others)}"
         raise NotUnderstood(nomis.name, "GET", path, status=200, message=message)
     return found
@@ -155,8 +195,6 @@ def created_adjustments(
 
     NOMIS had this list until December 2025.
     """
-    path = "/adjustments/ids"
     query = {"fromDate": created_from.isoformat()} | ({} if created_to is None else {"toDate": created_to.isoformat()})
-    for each in read_pages(nomis, path, query):
-        listed = parse_response(_Listed, each, nomis, "GET", path)
+    for listed in CREATED_ADJUSTMENTS.pages(nomis, query=query):
         yield category(listed.adjustment_category.replace("_", "-")), listed.adjustment_id

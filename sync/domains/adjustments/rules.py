@@ -78,6 +78,7 @@ class _Mapping(Response):
 
 MAPPINGS = Mappings(
     path="/mapping/sentencing/adjustments",
+    role="NOMIS_SENTENCING",
     model=_Mapping,
     dps="adjustmentId",
     nomis=("nomisAdjustmentId", "nomisAdjustmentCategory"),

@@ -9,7 +9,6 @@ DOMAIN = Domain(
     name="appointments",
     noun="appointment",
     publisher=UpstreamName.APPOINTMENTS,
-    nomis_role="NOMIS_APPOINTMENTS",
     creation=CREATION,
     updates=UPDATES,
     repair=REPAIR,

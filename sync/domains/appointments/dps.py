@@ -6,13 +6,14 @@ In 2023 an attendee was called an allocation of an occurrence, and times of writ
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Any
 
 from pydantic import AliasChoices, Field
 
 from sync.failures import UpstreamError
-from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_list, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, one, optional, rows
+from sync.upstream.responses import Body, LocalDateTime, LocalTime, Response
+from sync.upstream.transport import ServiceClient
 
 
 class _InstanceId(Response):
@@ -130,30 +131,49 @@ class _Appointment(Response):
             )
 
 
+class _Search(Body):
+    start_date: date
+    end_date: date
+    prisoner_numbers: tuple[str, ...] | None
+
+
+_INSTANCE = "/appointment-instances/{appointmentInstanceId}"
+APPOINTMENT = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, one(AppointmentInstance))
+FIND_APPOINTMENT = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, optional(AppointmentInstance))
+_APPOINTMENT_EXISTS = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, optional(_InstanceId))
+_SEARCH = Operation(
+    UpstreamName.APPOINTMENTS,
+    "POST",
+    "/appointments/{prisonCode}/search",
+    rows(_Appointment),
+    role="ACTIVITY_ADMIN",
+    body=_Search,
+    since="2023-09",
+    may_lack_route=True,
+)
+_SEARCH_OCCURRENCES = Operation(
+    UpstreamName.APPOINTMENTS,
+    "POST",
+    "/appointment-occurrences/{prisonCode}/search",
+    rows(_Appointment),
+    body=_Search,
+    until="2023-09",
+)
+
+
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
     """One appointment instance."""
-    path = f"/appointment-instances/{instance_id}"
-    response, asked = appointments.call("GET", path), {"id": instance_id}
-    return parse_response(AppointmentInstance, response, appointments, "GET", path, asked=asked)
+    return APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 
 def find_appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance | None:
     """One appointment instance, None if it was deleted or never existed."""
-    path = f"/appointment-instances/{instance_id}"
-    response, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
-    if response is None:
-        return None
-    return parse_response(AppointmentInstance, response, appointments, "GET", path, asked=asked)
+    return FIND_APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 
 def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
     """Whether the appointment instance is still there."""
-    path = f"/appointment-instances/{instance_id}"
-    response, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
-    if response is None:
-        return False
-    parse_response(_InstanceId, response, appointments, "GET", path, asked=asked)
-    return True
+    return _APPOINTMENT_EXISTS.call(appointments, instance_id, asked={"id": instance_id}) is not None
 
 
 def search_attendees(
@@ -163,18 +183,12 @@ def search_attendees(
 
     The service refuses a whole calendar month with 400, as it does a prison that has no appointments in DPS.
     """
-    body: dict[str, Any] = {"startDate": first.isoformat(), "endDate": last.isoformat()}
-    if prisoner_numbers:
-        body["prisonerNumbers"] = list(prisoner_numbers)
-    prison = segment(prison_id)
-    path = f"/appointments/{prison}/search"
+    body = _Search(start_date=first, end_date=last, prisoner_numbers=tuple(prisoner_numbers) or None)
     try:
-        response = appointments.call("POST", path, body=body, may_lack_route=True)
+        found = _SEARCH.call(appointments, prison_id, body=body)
     except UpstreamError as error:
         if not error.no_route:
             raise
         # Until September 2023 an appointment was called an occurrence.
-        path = f"/appointment-occurrences/{prison}/search"
-        response = appointments.call("POST", path, body=body)
-    found = parse_list(_Appointment, response, appointments, "POST", path)
+        found = _SEARCH_OCCURRENCES.call(appointments, prison_id, body=body)
     return [attendee for each in found if not each.is_deleted for attendee in each.attendees()]

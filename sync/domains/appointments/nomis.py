@@ -1,21 +1,14 @@
 """NOMIS: appointments."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from sync.failures import UpstreamError
-from sync.upstream.responses import (
-    Body,
-    LocalDateTime,
-    RecordNumber,
-    Response,
-    parse_list,
-    parse_response,
-    read_page,
-    read_pages,
-)
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Operation, paged, unparsed, written
+from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, parse_list, parse_response
 from sync.upstream.transport import Refusal, ServiceClient
 
 
@@ -70,30 +63,60 @@ class _EventId(Response):
     event_id: RecordNumber
 
 
+_ROLE = "NOMIS_APPOINTMENTS"
+CREATE_APPOINTMENT = Operation(
+    UpstreamName.NOMIS, "POST", "/appointments", written(AppointmentCreated), role=_ROLE, body=CreateAppointment
+)
+# Without a location there is no look-up (see `appointments_at`).
+_CREATE_IN_CELL = replace(CREATE_APPOINTMENT, no_look_up=True)
+UPDATE_APPOINTMENT = Operation(
+    UpstreamName.NOMIS, "PUT", "/appointments/{nomisEventId}", EMPTY, role=_ROLE, body=UpdateAppointment
+)
+CANCEL_APPOINTMENT = Operation(UpstreamName.NOMIS, "PUT", "/appointments/{nomisEventId}/cancel", EMPTY, role=_ROLE)
+DELETE_APPOINTMENT = Operation(UpstreamName.NOMIS, "DELETE", "/appointments/{nomisEventId}", EMPTY, role=_ROLE)
+APPOINTMENTS_AT = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/appointments/booking/{bookingId}/location/{locationId}/start/{dateTime}",
+    unparsed(NomisAppointment, none_on_404=True, or_list=True),
+    role=_ROLE,
+)
+APPOINTMENT = Operation(
+    UpstreamName.NOMIS, "GET", "/appointments/{eventId}", unparsed(NomisAppointment, none_on_404=True), role=_ROLE
+)
+EVENT_IDS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/appointments/ids",
+    paged(_EventId),
+    role=_ROLE,
+    query=("fromDate", "toDate"),
+    optional_query=("prisonIds",),
+)
+
+
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Creates an appointment and returns its id; repeating creates another. `body` is a `CreateAppointment` as JSON."""
-    path = "/appointments"
     refusal = _refusal(body.get("internalLocationId"))
-    # Without a location there is no look-up (see `appointments_at`).
-    response = nomis.call("POST", path, body=body, refusal=refusal, no_look_up=refusal is not None)
-    return parse_response(AppointmentCreated, response, nomis, "POST", path, writes=True).event_id
+    operation = CREATE_APPOINTMENT if refusal is None else _CREATE_IN_CELL
+    return operation.call(nomis, body=body, refusal=refusal).event_id
 
 
 def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
     """Changes an appointment."""
     refusal = _refusal(body.internal_location_id)
-    nomis.call("PUT", f"/appointments/{event_id}", body=body.as_json(), refusal=refusal)
+    UPDATE_APPOINTMENT.call(nomis, event_id, body=body, refusal=refusal)
 
 
 def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
     """Cancels an appointment; repeating does nothing."""
-    nomis.call("PUT", f"/appointments/{event_id}/cancel")
+    CANCEL_APPOINTMENT.call(nomis, event_id)
 
 
 def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
     """Deletes an appointment; False if there was none."""
     try:
-        nomis.call("DELETE", f"/appointments/{event_id}")
+        DELETE_APPOINTMENT.call(nomis, event_id)
     except UpstreamError as error:
         if not error.absent:
             raise
@@ -108,8 +131,8 @@ def appointments_at(
 
     Until January 2026 NOMIS responds with a single appointment: 404 if there is none, and 500 if there are several.
     """
-    path = f"/appointments/booking/{booking_id}/location/{location_id}/start/{start}"
-    response = nomis.call("GET", path, none_on_404=True)
+    path = APPOINTMENTS_AT.path_of(booking_id, location_id, start)
+    response = APPOINTMENTS_AT.call(nomis, booking_id, location_id, start)
     if isinstance(response, list):
         return parse_list(NomisAppointment, response, nomis, "GET", path)
     asked = {"bookingId": booking_id, "internalLocation": location_id}
@@ -118,29 +141,26 @@ def appointments_at(
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
     """An appointment, None if there is none."""
-    path = f"/appointments/{event_id}"
-    response = nomis.call("GET", path, none_on_404=True)
+    response = APPOINTMENT.call(nomis, event_id)
     if response is None:
         return None
     says_its_id = isinstance(response, dict) and response.get("eventId") is not None
     asked = {"eventId": event_id} if says_its_id else None
+    path = APPOINTMENT.path_of(event_id)
     return parse_response(NomisAppointment, response, nomis, "GET", path, asked=asked)
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
     """The ids of the appointments of a day, of one prison if it is given."""
-    path = "/appointments/ids"
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
-    for each in read_pages(nomis, path, query):
-        yield parse_response(_EventId, each, nomis, "GET", path).event_id
+    return (each.event_id for each in EVENT_IDS.pages(nomis, query=query))
 
 
 def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date], number: int, size: int) -> EventIdPage:
     """Page `number` (from 0) of the event ids of a prison, from the first to the last of `days`, cancelled ones too."""
-    path = "/appointments/ids"
     query = {"prisonIds": prison_id, "fromDate": days[0].isoformat(), "toDate": days[1].isoformat()}
-    page = read_page(nomis, path, query, number, size)
-    ids = (parse_response(_EventId, each, nomis, "GET", path).event_id for each in page.content)
+    page = EVENT_IDS.page(nomis, query=query, number=number, size=size)
+    ids = (EVENT_IDS.parse(nomis, each).event_id for each in page.content)
     return EventIdPage(tuple(ids), page.total_elements, page.total_pages)
 
 

@@ -56,11 +56,14 @@ class _Mapping(Response):
 
 MAPPINGS = Mappings(
     path="/mapping/appointments",
+    role="NOMIS_APPOINTMENTS",
     model=_Mapping,
     dps="appointmentInstanceId",
     nomis=("nomisEventId",),
     by_dps="appointment-instance-id/{appointmentInstanceId}",
     by_nomis="nomis-event-id/{nomisEventId}",
+    has_type=False,
+    is_listed=True,
 )
 
 

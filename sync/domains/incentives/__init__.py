@@ -10,7 +10,6 @@ DOMAIN = Domain(
     name="incentives",
     noun="incentive",
     publisher=UpstreamName.INCENTIVES,
-    nomis_role="NOMIS_INCENTIVES",
     creation=CREATION,
     updates=LEVEL_UPDATES,
     repair=IncentiveRepair(),

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Annotated
+from typing import Annotated, TypedDict, cast
 
 from pydantic import BeforeValidator, ValidationError
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import LocalDateTime, Response, parse_list, parse_response
-from sync.upstream.transport import ServiceClient, segment
-
-BULK_PATH = "/iep/reviews/bookings"
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, one, optional, rows, unparsed
+from sync.upstream.responses import LocalDateTime, Response
+from sync.upstream.transport import ServiceClient
 
 
 class Review(Response):
@@ -82,30 +82,50 @@ class PrisonIncentiveLevel(Response):
     privileged_visit_orders: int | None = None
 
 
+class _CurrentLevel(TypedDict, total=False):
+    """A row of the bulk read: the name of the current level of a booking."""
+
+    bookingId: int
+    iepLevel: str
+
+
+REVIEW = Operation(UpstreamName.INCENTIVES, "GET", "/iep/reviews/id/{id}", one(Review))
+BOOKING_SUMMARY = Operation(
+    UpstreamName.INCENTIVES,
+    "GET",
+    "/iep/reviews/booking/{bookingId}",
+    optional(ReviewSummary),
+    query=("with-details",),
+)
+PRISONER_SUMMARY = Operation(
+    UpstreamName.INCENTIVES, "GET", "/iep/reviews/prisoner/{prisonerNumber}", optional(ReviewSummary)
+)
+CURRENT_LEVELS = Operation(
+    UpstreamName.INCENTIVES, "POST", "/iep/reviews/bookings", unparsed(_CurrentLevel, "list"), body=list[int]
+)
+LEVELS = Operation(UpstreamName.INCENTIVES, "GET", "/incentive/levels", rows(Level), query=("with-inactive",))
+LEVEL = Operation(UpstreamName.INCENTIVES, "GET", "/incentive/levels/{code}", one(Level))
+PRISON_LEVEL = Operation(
+    UpstreamName.INCENTIVES, "GET", "/incentive/prison-levels/{prisonId}/level/{levelCode}", one(PrisonIncentiveLevel)
+)
+
+
 def review(incentives: ServiceClient, review_id: int | str) -> Review:
     """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
-    path = f"/iep/reviews/id/{segment(review_id)}"
-    response = incentives.call("GET", path)
-    return parse_response(Review, response, incentives, "GET", path, asked={"id": review_id})
+    return REVIEW.call(incentives, review_id, asked={"id": review_id})
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
     """The current level of a booking by review time, None when it has no review."""
-    path = f"/iep/reviews/booking/{booking_id}"
     query = {"with-details": "true" if with_details else "false"}
-    response = incentives.call("GET", path, query=query, none_on_404=True)
-    asked = {"bookingId": booking_id}
-    return None if response is None else parse_response(ReviewSummary, response, incentives, "GET", path, asked=asked)
+    return BOOKING_SUMMARY.call(incentives, booking_id, query=query, asked={"bookingId": booking_id})
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
     """The current level and all reviews of a prisoner over every booking, None when there are none."""
-    path = f"/iep/reviews/prisoner/{segment(offender_no)}"
-    response = incentives.call("GET", path, none_on_404=True)
-    if response is None:
-        return None
-    summary = parse_response(ReviewSummary, response, incentives, "GET", path)
-    if summary.prisoner_number not in (None, offender_no):
+    summary = PRISONER_SUMMARY.call(incentives, offender_no)
+    if summary is not None and summary.prisoner_number not in (None, offender_no):
+        path = PRISONER_SUMMARY.path_of(offender_no)
         message = "the response is about another prisoner"
         raise NotUnderstood(incentives.name, "GET", path, status=200, message=message)
     return summary
@@ -119,13 +139,15 @@ def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Map
     """
     if not booking_ids:
         return {}
-    response = incentives.call("POST", BULK_PATH, body=list(booking_ids))
+    response = CURRENT_LEVELS.call(incentives, body=list(booking_ids))
     if not isinstance(response, list):
-        raise NotUnderstood(incentives.name, "POST", BULK_PATH, status=200, message="the response is not a list")
+        path = CURRENT_LEVELS.path
+        raise NotUnderstood(incentives.name, "POST", path, status=200, message="the response is not a list")
     levels: dict[int, str | None] = dict.fromkeys(booking_ids)
     contradictory = set()
     for row in response:
-        booking_id, level = (row.get("bookingId"), row.get("iepLevel")) if isinstance(row, dict) else (None, None)
+        named = cast(_CurrentLevel, row if isinstance(row, dict) else {})
+        booking_id, level = named.get("bookingId"), named.get("iepLevel")
         if type(booking_id) is not int or booking_id not in levels:
             continue
         if not isinstance(level, str) or levels[booking_id] not in (None, level):
@@ -137,19 +159,14 @@ def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Map
 
 def levels(incentives: ServiceClient) -> tuple[Level, ...]:
     """All global levels in their order, inactive ones included."""
-    path = "/incentive/levels"
-    response = incentives.call("GET", path, query={"with-inactive": "true"})
-    return parse_list(Level, response, incentives, "GET", path)
+    return LEVELS.call(incentives, query={"with-inactive": "true"})
 
 
 def level(incentives: ServiceClient, code: str) -> Level:
     """One global level, active or not."""
-    path = f"/incentive/levels/{segment(code)}"
-    return parse_response(Level, incentives.call("GET", path), incentives, "GET", path, asked={"code": code})
+    return LEVEL.call(incentives, code, asked={"code": code})
 
 
 def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
     """One level of a prison."""
-    path = f"/incentive/prison-levels/{segment(prison_id)}/level/{segment(code)}"
-    asked = {"prisonId": prison_id, "levelCode": code}
-    return parse_response(PrisonIncentiveLevel, incentives.call("GET", path), incentives, "GET", path, asked=asked)
+    return PRISON_LEVEL.call(incentives, prison_id, code, asked={"prisonId": prison_id, "levelCode": code})

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sync.upstream.responses import Body, Comment, LocalDateTime, RecordNumber, Response, parse_response
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Operation, optional, unparsed, written
+from sync.upstream.responses import Body, Comment, LocalDateTime, RecordNumber, Response
+from sync.upstream.transport import ServiceClient
 
 
 class IepLevel(Response):
@@ -86,79 +88,101 @@ class PrisonLevel(Body):
     convicted_spend_limit_in_pence: int | None = None
 
 
+class LevelOrder(Body):
+    """The codes of the global levels in their order."""
+
+    code_list: tuple[str, ...]
+
+
+_ROLE = "NOMIS_INCENTIVES"
+_CURRENT = "/incentives/booking-id/{bookingId}/current"
+_GLOBAL_LEVEL = "/incentives/reference-codes/{code}"
+_PRISON_LEVEL = "/incentives/prison/{prison}/code/{code}"
+CURRENT_IEP_BODY = Operation(UpstreamName.NOMIS, "GET", _CURRENT, unparsed(IepRecord, none_on_404=True), role=_ROLE)
+CURRENT_IEP = Operation(UpstreamName.NOMIS, "GET", _CURRENT, optional(IepRecord), role=_ROLE)
+IEP_RECORD = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/incentives/booking-id/{bookingId}/incentive-sequence/{incentiveSequence}",
+    optional(IepRecord),
+    role=_ROLE,
+)
+CREATE_IEP = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/prisoners/booking-id/{bookingId}/incentives",
+    written(IepCreated),
+    role=_ROLE,
+    body=CreateIep,
+)
+GLOBAL_LEVEL = Operation(UpstreamName.NOMIS, "GET", _GLOBAL_LEVEL, optional(HeldLevel), role=_ROLE)
+CREATE_GLOBAL_LEVEL = Operation(
+    UpstreamName.NOMIS, "POST", "/incentives/reference-codes", EMPTY, role=_ROLE, body=GlobalLevel
+)
+UPDATE_GLOBAL_LEVEL = Operation(UpstreamName.NOMIS, "PUT", _GLOBAL_LEVEL, EMPTY, role=_ROLE, body=GlobalLevel)
+REORDER_GLOBAL_LEVELS = Operation(
+    UpstreamName.NOMIS, "POST", "/incentives/reference-codes/reorder", EMPTY, role=_ROLE, body=LevelOrder
+)
+PRISON_LEVEL = Operation(UpstreamName.NOMIS, "GET", _PRISON_LEVEL, optional(_HeldPrisonLevel), role=_ROLE)
+CREATE_PRISON_LEVEL = Operation(
+    UpstreamName.NOMIS, "POST", "/incentives/prison/{prison}", EMPTY, role=_ROLE, body=PrisonLevel
+)
+UPDATE_PRISON_LEVEL = Operation(UpstreamName.NOMIS, "PUT", _PRISON_LEVEL, EMPTY, role=_ROLE, body=PrisonLevel)
+
+
 def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any] | None:
     """The current record of a booking as raw JSON, None if there is none; for bulk reading."""
-    body: Mapping[str, Any] | None = nomis.call("GET", f"/incentives/booking-id/{booking_id}/current", none_on_404=True)
+    body: Mapping[str, Any] | None = CURRENT_IEP_BODY.call(nomis, booking_id)
     return body
 
 
 def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
     """The current record of a booking (latest date, then highest sequence), None if there is none."""
-    response = current_iep_body(nomis, booking_id)
-    path, asked = f"/incentives/booking-id/{booking_id}/current", {"bookingId": booking_id}
-    return None if response is None else parse_response(IepRecord, response, nomis, "GET", path, asked=asked)
+    return CURRENT_IEP.call(nomis, booking_id, asked={"bookingId": booking_id})
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
     """One record of a booking, None if the sequence is a gap."""
-    path = f"/incentives/booking-id/{booking_id}/incentive-sequence/{sequence}"
-    response = nomis.call("GET", path, none_on_404=True)
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
-    return None if response is None else parse_response(IepRecord, response, nomis, "GET", path, asked=asked)
+    return IEP_RECORD.call(nomis, booking_id, sequence, asked=asked)
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
     """Creates a record; repeating creates another. `body` is a `CreateIep` as JSON."""
-    path = f"/prisoners/booking-id/{booking_id}/incentives"
-    response, asked = nomis.call("POST", path, body=body), {"bookingId": booking_id}
-    return parse_response(IepCreated, response, nomis, "POST", path, writes=True, asked=asked)
+    return CREATE_IEP.call(nomis, booking_id, body=body, asked={"bookingId": booking_id})
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
     """The level, active or not, None if NOMIS does not know it."""
-    path, asked = _global(code), {"code": code}
-    response = nomis.call("GET", path, none_on_404=True)
-    return None if response is None else parse_response(HeldLevel, response, nomis, "GET", path, asked=asked)
+    return GLOBAL_LEVEL.call(nomis, code, asked={"code": code})
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
     """Creates a level, the last in the order; an existing one is left as it is."""
-    nomis.call("POST", "/incentives/reference-codes", body=level.as_json())
+    CREATE_GLOBAL_LEVEL.call(nomis, body=level)
 
 
 def update_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
     """Changes the description of a level and whether it is active."""
-    nomis.call("PUT", _global(level.code), body=level.as_json())
+    UPDATE_GLOBAL_LEVEL.call(nomis, level.code, body=level)
 
 
 def reorder_global_levels(nomis: ServiceClient, codes: Sequence[str]) -> None:
     """Gives the levels the order of `codes`; NOMIS skips codes that it does not know."""
-    nomis.call("POST", "/incentives/reference-codes/reorder", body={"codeList": list(codes)})
+    REORDER_GLOBAL_LEVELS.call(nomis, body=LevelOrder(code_list=tuple(codes)))
 
 
 def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool:
     """Whether the level is set up in the prison, active or not."""
-    path, asked = _of_prison(prison_id, code), {"prisonId": prison_id, "iepLevelCode": code}
-    response = nomis.call("GET", path, none_on_404=True)
-    if response is None:
-        return False
-    parse_response(_HeldPrisonLevel, response, nomis, "GET", path, asked=asked)
-    return True
+    asked = {"prisonId": prison_id, "iepLevelCode": code}
+    return PRISON_LEVEL.call(nomis, prison_id, code, asked=asked) is not None
 
 
 def create_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
     """Sets up a level in a prison; an existing one is changed."""
-    nomis.call("POST", f"/incentives/prison/{segment(prison_id)}", body=level.as_json())
+    CREATE_PRISON_LEVEL.call(nomis, prison_id, body=level)
 
 
 def update_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
     """Changes a level of a prison; a missing one is created."""
-    nomis.call("PUT", _of_prison(prison_id, level.level_code), body=level.as_json())
-
-
-def _global(code: str) -> str:
-    return f"/incentives/reference-codes/{segment(code)}"
-
-
-def _of_prison(prison_id: str, code: str) -> str:
-    return f"/incentives/prison/{segment(prison_id)}/code/{segment(code)}"
+    UPDATE_PRISON_LEVEL.call(nomis, prison_id, level.level_code, body=level)

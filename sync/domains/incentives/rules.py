@@ -36,6 +36,7 @@ class _Mapping(Response):
 
 MAPPINGS = Mappings(
     path="/mapping/incentives",
+    role="NOMIS_INCENTIVES",
     model=_Mapping,
     dps="incentiveId",
     nomis=("nomisBookingId", "nomisIncentiveSequence"),

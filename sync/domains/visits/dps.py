@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import date, timedelta
+from typing import Any
 
 from sync.failures import NotUnderstood, UpstreamError
-from sync.upstream.responses import LocalDateTime, Page, Response, parse_response, read_page
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation, one, optional, paged, unparsed
+from sync.upstream.responses import LocalDateTime, Page, Response
+from sync.upstream.transport import ServiceClient
 
 
 class Visitor(Response):
@@ -37,18 +40,47 @@ class BookedVisit(Visit):
     modified_timestamp: LocalDateTime | None = None
 
 
+_ROLE = "VISIT_SCHEDULER"
+VISIT = Operation(UpstreamName.VISITS, "GET", "/visits/{reference}", one(Visit), role=_ROLE)
+BOOKED_VISIT = Operation(UpstreamName.VISITS, "GET", "/visits/{reference}", optional(BookedVisit), role=_ROLE)
+SEARCH = Operation(
+    UpstreamName.VISITS,
+    "GET",
+    "/visits/search",
+    paged(BookedVisit),
+    role=_ROLE,
+    query=("visitStatus",),
+    optional_query=("prisonId", "prisonerId"),
+    renamed_query={"startDateTime": "visitStartDate", "endDateTime": "visitEndDate"},
+)
+_PRISONS_OF_USERS = Operation(
+    UpstreamName.VISITS,
+    "GET",
+    "/config/prisons/user-type/{type}/supported",
+    unparsed(str, "list"),
+    role=_ROLE,
+    since="2025-01",
+    may_lack_route=True,
+)
+_PRISONS = Operation(
+    UpstreamName.VISITS,
+    "GET",
+    "/config/prisons/supported",
+    unparsed(str, "list"),
+    role=_ROLE,
+    until="2025-01",
+    may_lack_route=True,
+)
+
+
 def visit(visits: ServiceClient, reference: str) -> Visit:
     """One visit. Raises `UpstreamError`, with status 404 for an unknown reference."""
-    path = f"/visits/{segment(reference)}"
-    return parse_response(Visit, visits.call("GET", path), visits, "GET", path, asked={"reference": reference})
+    return VISIT.call(visits, reference, asked={"reference": reference})
 
 
 def find_visit(visits: ServiceClient, reference: str) -> BookedVisit | None:
     """A visit, None if there is none."""
-    path = f"/visits/{segment(reference)}"
-    response = visits.call("GET", path, none_on_404=True)
-    asked = {"reference": reference}
-    return None if response is None else parse_response(BookedVisit, response, visits, "GET", path, asked=asked)
+    return BOOKED_VISIT.call(visits, reference, asked={"reference": reference})
 
 
 def visits_page(
@@ -69,30 +101,30 @@ def visits_page(
         "startDateTime": f"{first.isoformat()}T00:00:00",
         "endDateTime": f"{(last + timedelta(days=1)).isoformat()}T00:00:00",
     }
-    return read_page(visits, "/visits/search", query, number, size)
+    return SEARCH.page(visits, query=query, number=number, size=size)
 
 
 def parse_booked_visit(visits: ServiceClient, element: object) -> BookedVisit:
     """An element of a page. Raises `UpstreamError`."""
-    return parse_response(BookedVisit, element, visits, "GET", "/visits/search")
+    return SEARCH.parse(visits, element)
 
 
 def supported_prisons(visits: ServiceClient) -> tuple[str, ...]:
     """The prisons in which visits can be booked, by staff or by the public."""
     try:
-        paths = [f"/config/prisons/user-type/{user_type}/supported" for user_type in ("STAFF", "PUBLIC")]
-        listed = [_prisons(visits, path) for path in paths]
+        listed = [_prisons(visits, _PRISONS_OF_USERS, user_type) for user_type in ("STAFF", "PUBLIC")]
     except UpstreamError as error:
         # The second is all that Spring said of an unknown path in 2023. A gateway says neither.
         if not (error.no_route or (error.status == 404 and error.message == "Not Found")):
             raise
         # An older service has one list for everyone.
-        listed = [_prisons(visits, "/config/prisons/supported")]
+        listed = [_prisons(visits, _PRISONS)]
     return tuple(sorted(set().union(*listed)))
 
 
-def _prisons(visits: ServiceClient, path: str) -> frozenset[str]:
-    response = visits.call("GET", path, may_lack_route=True)
+def _prisons(visits: ServiceClient, operation: Operation[Any], *ids: str) -> frozenset[str]:
+    response = operation.call(visits, *ids)
     if not isinstance(response, list) or not all(isinstance(each, str) and each for each in response):
-        raise NotUnderstood(visits.name, "GET", path, status=200, message="the response is not a list of prisons")
+        message = "the response is not a list of prisons"
+        raise NotUnderstood(visits.name, "GET", operation.path_of(*ids), status=200, message=message)
     return frozenset(response)

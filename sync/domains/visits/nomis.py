@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sync.failures import NotUnderstood, UpstreamError
-from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, parse_response, read_pages
-from sync.upstream.transport import ServiceClient, segment
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, Operation, optional, paged, unparsed, written
+from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response
+from sync.upstream.transport import ServiceClient
 
 
 class CreateVisit(Body):
@@ -108,18 +110,55 @@ class VisitDetails(NomisVisit):
         return None if found is None else ROOM_RESTRICTIONS[found[1]]
 
 
-_Visit = TypeVar("_Visit", bound=NomisVisit)
-
-
 class _VisitId(Response):
     visit_id: RecordNumber
 
 
+_ROLE = "NOMIS_VISITS"
+CREATE_VISIT = Operation(
+    UpstreamName.NOMIS,
+    "POST",
+    "/prisoners/{offenderNo}/visits",
+    written(VisitCreated),
+    role=_ROLE,
+    body=CreateVisit,
+    statuses=(409,),
+)
+UPDATE_VISIT = Operation(
+    UpstreamName.NOMIS, "PUT", "/prisoners/{offenderNo}/visits/{visitId}", EMPTY, role=_ROLE, body=UpdateVisit
+)
+CANCEL_VISIT = Operation(
+    UpstreamName.NOMIS,
+    "PUT",
+    "/prisoners/{offenderNo}/visits/{visitId}/cancel",
+    EMPTY,
+    role=_ROLE,
+    body=CancelVisit,
+    statuses=(409,),
+)
+VISIT = Operation(UpstreamName.NOMIS, "GET", "/visits/{visitId}", optional(NomisVisit), role=_ROLE)
+VISIT_DETAILS = Operation(UpstreamName.NOMIS, "GET", "/visits/{visitId}", optional(VisitDetails), role=_ROLE)
+VISIT_IDS = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/visits/ids",
+    paged(_VisitId),
+    role=_ROLE,
+    query=("prisonIds", "visitTypes", "fromDateTime"),
+)
+_VISIT_BALANCE = Operation(
+    UpstreamName.NOMIS,
+    "GET",
+    "/prisoners/{offenderNo}/visit-balance",
+    unparsed(None, "empty", none_on_404=True),
+    role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
+    since="2025-04",
+)
+
+
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
     """Creates a visit and returns its id; repeating creates another. `body` is a `CreateVisit` as JSON."""
-    path = f"/prisoners/{segment(offender_no)}/visits"
-    response = nomis.call("POST", path, body=body)
-    return parse_response(VisitCreated, response, nomis, "POST", path, writes=True).visit_id
+    return CREATE_VISIT.call(nomis, offender_no, body=body).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
@@ -132,41 +171,32 @@ def existing_visit(error: UpstreamError) -> int | None:
 
 def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: UpdateVisit) -> None:
     """Changes a visit, whatever its status."""
-    nomis.call("PUT", f"/prisoners/{segment(offender_no)}/visits/{visit_id}", body=body.as_json())
+    UPDATE_VISIT.call(nomis, offender_no, visit_id, body=body)
 
 
 def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: CancelVisit) -> None:
     """Cancels a visit; status 409 when it is cancelled already or no longer scheduled."""
-    nomis.call("PUT", f"/prisoners/{segment(offender_no)}/visits/{visit_id}/cancel", body=body.as_json())
+    CANCEL_VISIT.call(nomis, offender_no, visit_id, body=body)
 
 
 def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
     """A visit, None if there is none."""
-    return _find(nomis, visit_id, NomisVisit)
+    return VISIT.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
     """A visit with everything that is compared, None if there is none."""
-    return _find(nomis, visit_id, VisitDetails)
-
-
-def _find(nomis: ServiceClient, visit_id: int, model: type[_Visit]) -> _Visit | None:
-    path = f"/visits/{visit_id}"
-    response = nomis.call("GET", path, none_on_404=True)
-    asked = {"visitId": visit_id}
-    return None if response is None else parse_response(model, response, nomis, "GET", path, asked=asked)
+    return VISIT_DETAILS.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
     """The ids of a prison's visits of one type created since `created_from` (local to London), oldest first."""
-    path = "/visits/ids"
     query = {
         "prisonIds": prison_id,
         "visitTypes": visit_type,
         "fromDateTime": created_from.replace(tzinfo=None).isoformat(timespec="seconds"),
     }
-    for each in read_pages(nomis, path, query):
-        yield parse_response(_VisitId, each, nomis, "GET", path).visit_id
+    return (each.visit_id for each in VISIT_IDS.pages(nomis, query=query))
 
 
 def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
@@ -174,9 +204,8 @@ def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
 
     Its read of the visit balance tells (since April 2025): its response is empty where the booking has no balance.
     """
-    path = f"/prisoners/{segment(offender_no)}/visit-balance"
     try:
-        return nomis.call("GET", path, none_on_404=True) is not None
+        return _VISIT_BALANCE.call(nomis, offender_no) is not None
     except NotUnderstood as error:
         if error.status != 200:
             raise

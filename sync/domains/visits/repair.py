@@ -32,7 +32,6 @@ class VisitRepair(Repair):
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
     removal = f"cancel with outcome {_OUTCOME}"
-    deletes_mappings = False
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         """The visit; `namesReference` says whether its comment names the DPS visit."""

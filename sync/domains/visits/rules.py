@@ -69,12 +69,14 @@ class _Mapping(Response):
 
 MAPPINGS = Mappings(
     path="/mapping/visits",
+    role="NOMIS_VISITS",
     model=_Mapping,
     dps="vsipId",
     nomis=("nomisId",),
     by_dps="vsipId/{vsipId}",
     by_nomis="nomisId/{nomisId}",
     numbers=frozenset({"nomisId"}),
+    is_deleted=False,
 )
 
 

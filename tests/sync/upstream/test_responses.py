@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from sandbox import Sandbox
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.failures import NotUnderstood
+from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
-from sync.upstream.responses import parse_page, read_pages
+from sync.upstream.operation import Operation, unparsed
+from sync.upstream.responses import parse_page
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 
 IDS = "/visits/ids"
+LISTING = Operation(UpstreamName.NOMIS, "GET", IDS, unparsed(dict, "page"))
 
 
 def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def test_what_is_no_page_is_refused(sandbox: Sandbox, answer: object) -> None:
     transport = Transport(load_settings(sandbox.environment()))
     nomis = connect(transport).nomis
     with pytest.raises(NotUnderstood, match=f"^nomis: GET {IDS}: status 200: page 0 cannot be right: ") as caught:
-        list(read_pages(nomis, IDS, {}, size=10))
+        list(LISTING.pages(nomis, query={}, size=10))
     assert caught.value.recoverable
     transport.close()
 
@@ -104,7 +107,7 @@ def test_an_empty_response_is_no_page(sandbox: Sandbox, text: str) -> None:
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="the response is empty"):
-        list(read_pages(connect(transport).nomis, IDS, {}))
+        list(LISTING.pages(connect(transport).nomis, query={}))
     transport.close()
 
 
@@ -123,7 +126,7 @@ def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="moved or came twice"):
-        list(read_pages(connect(transport).nomis, IDS, {}, size=2))
+        list(LISTING.pages(connect(transport).nomis, query={}, size=2))
     transport.close()
 
 
@@ -131,7 +134,8 @@ def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None
     """The real listings, which may be empty, are read as they are."""
     transport = Transport(load_settings(sandbox.environment()))
     nomis = connect(transport).nomis
-    found = list(read_pages(nomis, "/prisoners/ids", {"active": "true"}, size=30))
+    prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))
+    found = list(prisoners.pages(nomis, query={"active": "true"}, size=30))
     assert sorted(each["offenderNo"] for each in found) == sorted(each["offenderNo"] for each in sandbox.prisoners())
     assert list(nomis_appointments.appointment_ids(nomis, "MDI", "1999-01-01")) == []
     transport.close()

@@ -33,7 +33,11 @@ def post_visit(services: Services) -> None:
 
 def statuses_of_pages(sandbox: Sandbox) -> list[int]:
     """The statuses of NOMIS's responses to calls for pages of prisoners."""
-    return [each["status"] for each in sandbox.requests("nomis") if each["path"].startswith(nomis_prisoners.PATH)]
+    return [
+        each["status"]
+        for each in sandbox.requests("nomis")
+        if each["path"].startswith(nomis_prisoners.PRISONER_IDS.path)
+    ]
 
 
 def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:

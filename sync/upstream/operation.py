@@ -1,0 +1,210 @@
+"""An operation of an upstream service, declared once: what the program sends, and what it relies on in the response.
+
+Clients call through the declaration, so the two cannot part; `prisoner-to-nomis contracts check` compares it with the
+document that the service publishes.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import orjson
+
+from sync.failures import NotUnderstood
+from sync.settings.declaration import UpstreamName
+from sync.upstream.responses import Body, Model, Page, parse_list, parse_page, parse_response
+from sync.upstream.transport import Refusal, ServiceClient, segment
+
+T = TypeVar("T")
+#: How a response is laid out: empty, one record, a list of records, or a page of them.
+Form = Literal["empty", "one", "list", "page"]
+Asked = Mapping[str, int | str] | None
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What is read of a response.
+
+    shape: the model of one record, a `Response`, a `TypedDict` or a plain type. form: how the records are laid out.
+    parse: makes the result of the decoded JSON. none_on_404: a record that is absent is None. or_list: newer services
+    respond with a list instead of one record, which is read as well.
+    """
+
+    shape: Any
+    form: Form
+    parse: Callable[[Any, ServiceClient, str, str, Asked], T]
+    none_on_404: bool = False
+    or_list: bool = False
+
+
+def one(model: type[Model]) -> Answer[Model]:
+    """One record."""
+
+    def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
+        return parse_response(model, response, client, method, path, asked=asked)
+
+    return Answer(model, "one", parse)
+
+
+def optional(model: type[Model]) -> Answer[Model | None]:
+    """One record, None if the service says that it has none."""
+
+    def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model | None:
+        return None if response is None else parse_response(model, response, client, method, path, asked=asked)
+
+    return Answer(model, "one", parse, none_on_404=True)
+
+
+def written(model: type[Model]) -> Answer[Model]:
+    """What a write made or changed; a response that cannot be read leaves its outcome unknown."""
+
+    def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
+        return parse_response(model, response, client, method, path, writes=True, asked=asked)
+
+    return Answer(model, "one", parse)
+
+
+def rows(model: type[Model]) -> Answer[tuple[Model, ...]]:
+    """A list of records."""
+    return Answer(
+        model, "list", lambda response, client, method, path, _: parse_list(model, response, client, method, path)
+    )
+
+
+def paged(model: type[Model]) -> Answer[Model]:
+    """A page of records, each of which is read on its own: see `Operation.page` and `Operation.pages`."""
+    return Answer(model, "page", one(model).parse)
+
+
+def unparsed(shape: Any, form: Form = "one", *, none_on_404: bool = False, or_list: bool = False) -> Answer[Any]:
+    """The decoded JSON itself, of which the caller reads the fields of `shape`."""
+    return Answer(shape, form, lambda response, *_: response, none_on_404, or_list)
+
+
+#: Nothing is read: the status says all.
+EMPTY: Answer[None] = Answer(None, "empty", lambda *_: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One operation: its method and path template, and everything that the program relies on.
+
+    answer: what is read of the response. role: the role that the client needs for it, without `ROLE_`; None where any
+    token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
+    always sent, besides `page` and `size` for a page; `optional_query` those that are sent at times. renamed_query: the
+    new names of parameters by the old ones; both are sent. statuses: those that the program tells apart, besides 404
+    where absence is no failure. since, until: the months (`2023-10`) in which the service got and lost the operation,
+    where the program can do without it. headers, no_look_up, may_lack_route: see `ServiceClient.call`.
+    """
+
+    service: UpstreamName
+    method: str
+    path: str
+    answer: Answer[T]
+    role: str | None = None
+    body: Any = None
+    query: tuple[str, ...] = ()
+    optional_query: tuple[str, ...] = ()
+    renamed_query: Mapping[str, str] = field(default_factory=dict)
+    statuses: tuple[int, ...] = ()
+    since: str = ""
+    until: str = ""
+    headers: Mapping[str, str] | None = None
+    no_look_up: bool = False
+    may_lack_route: bool = False
+    #: The names of the path's parameters, in their order.
+    parameters: tuple[str, ...] = field(init=False)
+    _format: str = field(init=False, repr=False)
+    _query_names: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", tuple(_PARAMETER.findall(self.path)))
+        object.__setattr__(self, "_format", _PARAMETER.sub("%s", self.path))
+        paging = ("page", "size") if self.answer.form == "page" else ()
+        names = {*paging, *self.query, *self.optional_query, *self.renamed_query, *self.renamed_query.values()}
+        object.__setattr__(self, "_query_names", frozenset(names))
+
+    def path_of(self, *ids: object) -> str:
+        """The path with the ids in place of its parameters, in their order."""
+        return self._format % tuple(map(segment, ids))
+
+    def call(
+        self,
+        client: ServiceClient,
+        *ids: object,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        asked: Asked = None,
+        refusal: Refusal | None = None,
+    ) -> T:
+        """Makes the call and reads the response.
+
+        body: a `Body`, or its JSON. asked: the fields of the response, by their JSON names, whose values the request
+        named. Raises `UpstreamError` as `ServiceClient.call` and `parse_response`.
+        """
+        path = self.path_of(*ids)
+        return self.answer.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
+
+    def parse(self, client: ServiceClient, element: object) -> T:
+        """Reads one element of a page. Raises `UpstreamError`."""
+        return self.answer.parse(element, client, self.method, self.path, None)
+
+    def page(self, client: ServiceClient, *ids: object, query: Mapping[str, object], number: int, size: int) -> Page:
+        """Page `number` (from 0) of a list; the service may make the pages smaller than `size`.
+
+        Raises `UpstreamError`, as `NotUnderstood` if the response is not a page or contradicts itself.
+        """
+        path = self.path_of(*ids)
+        response = self._send(client, path, {**query, "page": number, "size": size}, None, None)
+        try:
+            return parse_page(response, number, size)
+        except ValueError as error:
+            message = f"page {number} cannot be right: {error}"
+            raise NotUnderstood(client.name, self.method, path, status=200, message=message) from None
+
+    def pages(self, client: ServiceClient, *ids: object, query: Mapping[str, object], size: int = 1000) -> Iterator[T]:
+        """Every record of a list; a page is read when its first record is needed.
+
+        Raises `NotUnderstood` if a record may have been missed: the list became shorter, or a record came twice.
+        """
+        path = self.path_of(*ids)
+        number, total = 0, 0
+        seen: set[bytes] = set()
+        while True:
+            page = self.page(client, *ids, query=query, number=number, size=size)
+            found = {orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in page.content}
+            if page.total_elements < total or len(found) < len(page.content) or not found.isdisjoint(seen):
+                message = f"elements moved or came twice while its pages were read: see page {number}"
+                raise NotUnderstood(client.name, self.method, path, status=200, message=message)
+            for each in page.content:
+                yield self.answer.parse(each, client, self.method, path, None)
+            if page.last:
+                return
+            seen |= found
+            number, total = number + 1, page.total_elements
+
+    def _send(
+        self,
+        client: ServiceClient,
+        path: str,
+        query: Mapping[str, object] | None,
+        body: object,
+        refusal: Refusal | None,
+    ) -> Any:
+        if query and not query.keys() <= self._query_names:
+            raise ValueError(f"{self.method} {self.path}: undeclared parameters {query.keys() - self._query_names}")
+        if isinstance(body, Body):
+            body = body.as_json()
+        return client.call(
+            self.method,
+            path,
+            query=query,
+            body=body,
+            headers=self.headers,
+            none_on_404=self.answer.none_on_404,
+            refusal=refusal,
+            no_look_up=self.no_look_up,
+            may_lack_route=self.may_lack_route,
+        )
