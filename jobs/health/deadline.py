@@ -4,18 +4,20 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sync.failures import one_line
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[T]):
+class Reading(Generic[T_co]):
     """What a question found out: its value, or why it is `unknown`, on one line."""
 
-    value: T | None = None
+    value: T_co | None = None
     unknown: str | None = None
 
 
@@ -31,16 +33,19 @@ def late_text(deadline_seconds: float) -> str:
     return f"no answer within {deadline_seconds:g} s"
 
 
+def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> Reading[T]:
+    """The reading of one question; unknown if it raises, unless one of the errors that are `passed_on`."""
+    try:
+        return Reading(ask())
+    except passed_on:
+        raise
+    except Exception as error:  # a part that breaks hides no other
+        return Reading(unknown=one_line(error))
+
+
 def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, Reading[Any]]:
     """The reading of each question, by its name; one that raises, or is late, is unknown."""
-    asked = {name: start(f"read {name}", lambda ask=ask: _reading(ask)) for name, ask in questions.items()}  # type: ignore[misc]
+    asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
     late: Reading[Any] = Reading(unknown=late_text(deadline_seconds))
     return {name: future.result() if future.done() else late for name, future in asked.items()}
-
-
-def _reading(ask: Callable[[], T]) -> Reading[T]:
-    try:
-        return Reading(ask())
-    except Exception as error:  # a part that breaks hides no other
-        return Reading(unknown=one_line(error))

@@ -10,20 +10,19 @@ from functools import partial
 from typing import Any
 
 from jobs.errors import WorkError
-from jobs.health.deadline import Reading, read_all
+from jobs.health.deadline import Reading, late_text, read_all, reading_of
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import JobRun
+from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB, JobRun
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
 from sync.queues.queue import QueueCounts
 from sync.settings.declaration import UpstreamName
 from sync.settings.queue_names import QUEUES
 from sync.store import creations, findings, outbox
+from sync.store.database import StoreUnavailable
 from sync.upstream.breaker import read_breakers
 from sync.upstream.circuit import BreakerState
 
-#: The job of the runs of the scheduler.
-SCHEDULER_JOB = "scheduler"
 #: Deliveries are tried for fourteen days; one that was given up is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)
 
@@ -116,33 +115,32 @@ class Figures:
 
 
 def read_figures(application: Application, deadline_seconds: float) -> Figures:
-    """Reads all figures side by side; what fails, or takes longer than the deadline, is unknown."""
-    queues = {f"queue {queue}": partial(read_queue, application, queue) for queue in QUEUES}
-    stored: dict[str, Callable[[], Any]] = {
-        "breakers": partial(_stored, application, read_breaker_states),
-        "drains": partial(_stored, application, _read_drains),
-        "housekeeping": partial(_stored, application, lambda each: each.job_runs.last_success("dlq-housekeeping")),
-        "findings": partial(_stored, application, _read_findings),
-        "creations": partial(_stored, application, _read_creations),
-        "deliveries": partial(_stored, application, _read_deliveries),
-        "known since": partial(_stored, application, lambda each: each.job_runs.first_started()),
-    }
-    runs: dict[str, Callable[[], Any]] = {
-        f"reconciliation {name}": partial(_stored, application, partial(_read_reconciliation, name=name))
-        for name in RECONCILIATIONS
-    }
-    found = read_all({**queues, "ages": partial(read_ages, application), **stored, **runs}, deadline_seconds)
+    """Reads all figures; what fails, or takes longer than the deadline, is unknown."""
+    stored: dict[str, Reading[Any]] = {}
+    found = read_all(
+        {
+            "ages": partial(read_ages, application),
+            **{queue: partial(read_queue, application, queue) for queue in QUEUES},
+            "stored": partial(_read_stored, application, stored),
+        },
+        deadline_seconds,
+    )
+    late: Reading[Any] = Reading(unknown=found["stored"].unknown or late_text(deadline_seconds))
+
+    def of(name: str) -> Reading[Any]:
+        return stored.get(name, late)
+
     return Figures(
-        queues={queue: found[f"queue {queue}"] for queue in QUEUES},
+        queues={queue: found[queue] for queue in QUEUES},
         ages=found["ages"],
-        breakers=found["breakers"],
-        drains=found["drains"],
-        reconciliations={name: found[f"reconciliation {name}"] for name in RECONCILIATIONS},
-        housekeeping=found["housekeeping"],
-        findings=found["findings"],
-        creations=found["creations"],
-        deliveries=found["deliveries"],
-        known_since=found["known since"],
+        breakers=of("breakers"),
+        drains=of("drains"),
+        reconciliations={name: of(f"reconciliation {name}") for name in RECONCILIATIONS},
+        housekeeping=of("housekeeping"),
+        findings=of("findings"),
+        creations=of("creations"),
+        deliveries=of("deliveries"),
+        known_since=of("known since"),
     )
 
 
@@ -185,18 +183,23 @@ def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
     )
 
 
-def _stored(application: Application, read: Callable[[Application], Any]) -> Any:
-    """What `read` finds in the database. Raises `WorkError` where it has not the current schema."""
+def _read_stored(application: Application, found: dict[str, Reading[Any]]) -> None:
+    """Reads into `found` what the database knows: one figure after the other, since connections are few.
+
+    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` where it has
+    not the current schema.
+    """
     database = application.database
     if not database.exists:
         raise WorkError(f"there is no database yet at {database.url_without_password}")
     if not database.schema_is_current():
         raise WorkError("the database schema is not current: run `prisoner-to-nomis db upgrade`")
-    return read(application)
+    for name, read in _STORED.items():
+        found[name] = reading_of(partial(read, application), StoreUnavailable)
 
 
 def _read_drains(application: Application) -> DrainFigures:
-    drained = application.job_runs.last_success("drain")
+    drained = application.job_runs.last_success(DRAIN_JOB)
     running = application.job_runs.in_progress(SCHEDULER_JOB)
     return DrainFigures(tuple(map(_scheduler, running)), None if drained is None else drained.finished_at)
 
@@ -245,3 +248,15 @@ def _read_creations(application: Application) -> list[creations.Unsettled]:
 def _read_deliveries(application: Application) -> list[outbox.Unsent]:
     with application.database.read() as connection:
         return outbox.unsent(connection, clock.now() - _GIVEN_UP_SHOWN)
+
+
+_STORED: Mapping[str, Callable[[Application], Any]] = {
+    "drains": _read_drains,
+    "breakers": read_breaker_states,
+    "housekeeping": lambda application: application.job_runs.last_success(HOUSEKEEPING_JOB),
+    "known since": lambda application: application.job_runs.first_started(),
+    "findings": _read_findings,
+    "creations": _read_creations,
+    "deliveries": _read_deliveries,
+    **{f"reconciliation {name}": partial(_read_reconciliation, name=name) for name in RECONCILIATIONS},
+}

@@ -2,7 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -26,6 +34,8 @@ class Metrics:
     """What was counted since the process began. An observer of calls; safe to share between threads."""
 
     def __init__(self) -> None:
+        # When a counter was made says nothing that the start of the process does not.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
         self._messages = Counter(
@@ -48,6 +58,11 @@ class Metrics:
             buckets=_LATENCIES,
             registry=self._registry,
         )
+
+    def name_build(self, version: str, environment: str) -> None:
+        """Says which version runs in which environment."""
+        info = Info(f"{PREFIX}_build", "The version that runs, and its environment.", registry=self._registry)
+        info.info({"version": version, "environment": environment})
 
     def before_call(self, _service: UpstreamName) -> bool:
         """Nothing is counted before a call has ended."""

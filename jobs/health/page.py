@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from jobs.health.figure_metrics import FigureMetrics
+from jobs.health.figures import read_figures
 from jobs.health.metrics import breaker_metrics, run_metrics
 from jobs.health.probes import CALL_SECONDS, Probe, ProbeResult, list_probes, result_of
 from jobs.health.server import HealthServer
@@ -124,6 +126,9 @@ def serve_health(application: Application, jobs: Sequence[str], is_ready: Callab
     if metrics is not None:
         metrics.add(lambda: breaker_metrics(application.breakers.states) if is_ready() else ())
         metrics.add(lambda: run_metrics(application.job_runs, jobs) if is_ready() else ())
+        figure_metrics = FigureMetrics(lambda: read_figures(application, DEADLINE_SECONDS))
+        metrics.add(lambda: figure_metrics.collect() if is_ready() else ())
+        metrics.name_build(version(NAME), settings.environment_name)
     info = {"build": {"name": NAME, "version": version(NAME)}, "environment": settings.environment_name}
     with closing(Transport(settings)) as transport:
         page = HealthPage(list_probes(application, transport))

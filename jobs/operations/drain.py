@@ -12,7 +12,7 @@ import structlog
 
 from jobs.errors import exit_code_for
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import Status, Trigger
+from jobs.runtime.job_runs import DRAIN_JOB, Status, Trigger
 from jobs.runtime.logging import bound, traces_wanted
 from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary, UpstreamsUnavailable
@@ -24,7 +24,6 @@ from sync.settings.queue_names import QUEUES
 if TYPE_CHECKING:
     from sync.pipeline.drain import Drain
 
-JOB = "drain"
 #: How long the end of a command waits for its alerts to be sent.
 ALERT_SECONDS = 5.0
 
@@ -110,7 +109,7 @@ def run_drain(
     drains = _Drains(application, parameters)
     with (
         stopping(drains.stop),
-        application.job_runs.run(JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as active_run,
+        application.job_runs.run(DRAIN_JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as active_run,
         bound(run_id=active_run.id),
     ):
         result = drains.run(active_run.id)

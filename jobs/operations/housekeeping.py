@@ -10,7 +10,7 @@ from jobs.errors import WorkError
 from jobs.operations.dead_letters import check_errors, dead_letter_queue, for_each_queue
 from jobs.operations.drain import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import ActiveRun, Trigger
+from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun, Trigger
 from jobs.runtime.logging import bound
 from sync import clock
 from sync.repair.dead_letters import DeadLetter
@@ -19,7 +19,6 @@ from sync.repair.redrive import RetryResult
 from sync.store.failures import forget_redrives
 from sync.store.findings import resolve_expired
 
-JOB = "dlq-housekeeping"
 #: SQS keeps a message for fourteen days at most.
 _REDRIVES_KEPT = timedelta(days=30)
 _GIVEN_UP_KEPT = timedelta(days=15)
@@ -66,7 +65,7 @@ def run_housekeeping(
     """
     result = HousekeepingResult()
     with (
-        application.job_runs.run(JOB, {}, trigger=trigger, rerun_of=rerun_of) as active_run,
+        application.job_runs.run(HOUSEKEEPING_JOB, {}, trigger=trigger, rerun_of=rerun_of) as active_run,
         bound(run_id=active_run.id),
     ):
         try:

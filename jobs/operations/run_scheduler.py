@@ -12,14 +12,13 @@ from jobs.errors import WorkError
 from jobs.health.page import serve_health
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import ActiveRun
+from jobs.runtime.job_runs import SCHEDULER_JOB, ActiveRun
 from jobs.runtime.logging import failure_log, log_failure
 from jobs.runtime.scheduler import DueJob, Scheduler, Workload
 from jobs.runtime.signals import stopping
 from sync.settings.queue_names import QUEUES
 from sync.store.database import StoreUnavailable
 
-JOB = "scheduler"
 _DATABASE_SECONDS = 2.0
 
 
@@ -40,11 +39,11 @@ def run_scheduler(application: Application) -> None:
     def is_ready() -> bool:
         return bool(schedulers) and not stop_requested.is_set()
 
-    recorded_jobs = (JOB, *(job.name for job in SCHEDULE))
+    recorded_jobs = (SCHEDULER_JOB, *(job.name for job in SCHEDULE))
     with stopping(stop), serve_health(application, recorded_jobs, is_ready):
         while _wait_for_database(application, stop_requested):
             try:
-                with application.job_runs.run(JOB, {"queues": list(QUEUES)}) as active_run:
+                with application.job_runs.run(SCHEDULER_JOB, {"queues": list(QUEUES)}) as active_run:
                     record = partial(_record_heartbeat, application, active_run.id)
                     schedulers.append(make_scheduler(application, jobs, record))
                     if stop_requested.is_set():

@@ -13,7 +13,7 @@ from functools import partial
 from jobs.operations import housekeeping, reconcile
 from jobs.runtime.application import Application
 from jobs.runtime.cron import CronSchedule, parse_schedule
-from jobs.runtime.job_runs import ActiveRun
+from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.declaration import Settings
 
@@ -60,7 +60,7 @@ def _reconciliation(entry: Entry) -> ScheduledJob:
 SCHEDULE = (
     *map(_reconciliation, RECONCILIATIONS.values()),
     ScheduledJob(
-        name=housekeeping.JOB,
+        name=HOUSEKEEPING_JOB,
         command=("dlq", "retry-all"),
         setting="HOUSEKEEPING_SCHEDULE",
         switch="SCHEDULER_HOUSEKEEPING",

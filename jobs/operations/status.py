@@ -22,10 +22,9 @@ from jobs.health.figures import (
     read_figures,
 )
 from jobs.operations.dead_letters import dead_letter_queue
-from jobs.operations.housekeeping import JOB as HOUSEKEEPING_JOB
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import JobRun
+from jobs.runtime.job_runs import HOUSEKEEPING_JOB, JobRun
 from reports.delivery.channels import NEEDED_SETTINGS, is_set_up
 from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS

@@ -23,6 +23,10 @@ from sync.store.database import Database
 from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
 
+#: Jobs that are not those of a reconciliation.
+DRAIN_JOB = "drain"
+HOUSEKEEPING_JOB = "dlq-housekeeping"
+SCHEDULER_JOB = "scheduler"
 _ERROR_LENGTH = 500
 #: The count that says what a reconciliation covered, and its value when that was everyone.
 SCOPE = "scope"

@@ -92,18 +92,16 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     from jobs.cli.commands.drain import show_drain
     from jobs.cli.commands.reconcile import show_reconciliation
     from jobs.cli.output import live_progress
-    from jobs.operations.drain import JOB as DRAIN
     from jobs.operations.drain import DrainParameters, run_drain
-    from jobs.operations.housekeeping import JOB as HOUSEKEEPING
     from jobs.operations.housekeeping import run_housekeeping
     from jobs.operations.reconcile import parameters_from_dict, run_reconciliation
     from jobs.runtime.application import open_application
-    from jobs.runtime.job_runs import Trigger
+    from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, Trigger
     from reports.reconciliations.registry import entry_of_job
 
     with open_application() as application:
         earlier = application.job_runs.find(run_id)
-        if earlier.job == DRAIN:
+        if earlier.job == DRAIN_JOB:
             parameters = DrainParameters.from_dict(earlier.parameters)
             drained = run_drain(application, parameters, trigger=Trigger.RERUN, rerun_of=earlier.id)
             show_drain(drained, as_json=as_json)
@@ -114,7 +112,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
                     application, entry, again, progress, trigger=Trigger.RERUN, rerun_of=earlier.id
                 )
             show_reconciliation(done, as_json=as_json)
-        elif earlier.job == HOUSEKEEPING:
+        elif earlier.job == HOUSEKEEPING_JOB:
             run_housekeeping(application, trigger=Trigger.RERUN, rerun_of=earlier.id)
         else:
             raise UsageError(f"a run of {earlier.job} cannot be repeated; start it anew")
