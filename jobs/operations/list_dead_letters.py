@@ -8,8 +8,8 @@ from typing import Any
 
 from jobs.errors import UsageError
 from jobs.operations.dead_letters import dead_letter_queue, for_each_queue
-from jobs.operations.housekeeping import JOB
 from jobs.runtime.application import Application
+from jobs.runtime.job_runs import HOUSEKEEPING_JOB
 from sync import clock
 from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_report import DeadLetterReport, SameReason, group_by_reason, report_on
@@ -126,7 +126,7 @@ def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
 
 def _just_sent_back(application: Application, queue: str) -> SentBack | None:
     """What the last housekeeping that sent messages of `queue` back did; None once they have been handled or failed."""
-    for run in application.job_runs.recent(_RUNS_SEEN, JOB):
+    for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
         counts = run.counts.get("queues", {}).get(queue, {})
         messages = int(counts.get("retried", 0))
         if run.finished_at is not None and messages:

@@ -4,7 +4,6 @@ The figures are those of `jobs.health.figures`, which the metrics and `check` sh
 cannot be read is unknown, needs a person, and hides nothing else.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from jobs.health.figures import (
     SchedulerFigures,
     read_figures,
 )
-from jobs.operations.dead_letters import dead_letter_queue
+from jobs.operations.list_dead_letters import DlqState, read_dlq
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB, JobRun
@@ -30,7 +29,7 @@ from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
 from sync.command_text import command
-from sync.repair.dead_letter_report import FailureClass, report_on
+from sync.repair.dead_letter_report import FailureClass
 from sync.settings.declaration import Settings
 from sync.severity import Severity
 from sync.store.creations import CreationState, Unsettled
@@ -71,18 +70,6 @@ class Need:
     def as_dict(self) -> dict[str, str]:
         """The need as JSON shows it."""
         return {"reason": self.reason, "command": self.command}
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetters:
-    """The messages of a dead letter queue that were looked at, by class, and how many of them are given up.
-
-    oldest_seconds: since the oldest of them was sent.
-    """
-
-    classes: Mapping[str, int]
-    given_up: int
-    oldest_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +146,12 @@ def read_status(application: Application) -> Status:
     )
 
 
-def _read_dead_letters(application: Application, figures: Figures) -> dict[str, Reading[DeadLetters]]:
-    """The dead letters of each queue that has any, looked at after they were counted, since looking hides them."""
-    filled = [queue for queue, reading in figures.queues.items() if reading.value and reading.value.dlq.visible]
-    found = read_all({queue: partial(_look_at_dead_letters, application, queue) for queue in filled}, DEADLINE_SECONDS)
-    return dict(found)
-
-
-def _look_at_dead_letters(application: Application, queue: str) -> DeadLetters:
-    letters = dead_letter_queue(application, queue).peek(_MOST_DEAD_LETTERS)
-    reports = report_on(application.database, queue, letters)
-    sent = [letter.message.sent_at for letter in letters if letter.message.sent_at is not None]
-    return DeadLetters(
-        classes=Counter(each.failure_class.value for each in reports),
-        given_up=sum(each.given_up for each in reports),
-        oldest_seconds=(clock.now() - min(sent)).total_seconds() if sent else None,
-    )
+def _read_dead_letters(application: Application, figures: Figures) -> dict[str, Reading[DlqState]]:
+    """The dead letters of each queue, looked at after they were counted, since looking hides them."""
+    known = [queue for queue, reading in figures.queues.items() if reading.value is not None]
+    seconds = DEADLINE_SECONDS / 2
+    questions = {queue: partial(read_dlq, application, queue, _MOST_DEAD_LETTERS, seconds) for queue in known}
+    return read_all(questions, DEADLINE_SECONDS)
 
 
 def _lines(part: str, reading: Reading[Any], judge: Callable[[Any], Sequence[Line]]) -> tuple[Line, ...]:
@@ -194,7 +171,7 @@ def _unknown(name: str, reason: str) -> Line:
 def _queue_line(
     queue: str,
     reading: Reading[QueueFigures],
-    dead: Reading[DeadLetters] | None,
+    dead: Reading[DlqState] | None,
     ages: Mapping[str, float],
     housekeeping: Need | None,
 ) -> Line:
@@ -206,14 +183,14 @@ def _queue_line(
     letters = None if dead is None else dead.value
     oldest = ages.get(found.name) if found.main.total else None
     oldest_dead = ages.get(found.dlq_name) if found.dlq.total else None
-    if oldest_dead is None and letters is not None:
-        oldest_dead = letters.oldest_seconds
+    if oldest_dead is None and letters is not None and letters.oldest is not None:
+        oldest_dead = (clock.now() - letters.oldest).total_seconds()
     needs = []
     if not found.dlq_attached:
         needs.append(Need("the queue has no redrive policy: failing messages come again for ever", CHECK))
     if oldest is not None and oldest > _OLDEST_MESSAGE.total_seconds():
         needs.append(Need(f"the oldest message has waited for {age_text(oldest)}", CHECK))
-    if dead is not None and dead.unknown is not None:
+    if dead is not None and dead.unknown is not None and found.dlq.visible:
         needs.append(Need(f"the dead letters cannot be read: {dead.unknown}", CHECK))
     if letters is not None:
         needs += _dead_letter_needs(queue, letters, housekeeping)
@@ -227,17 +204,21 @@ def _queue_line(
         "dead": found.dlq.visible,
         "oldestDeadSeconds": None if oldest_dead is None else round(oldest_dead),
         "classes": {} if letters is None else dict(letters.classes),
-        "givenUp": 0 if letters is None else letters.given_up,
+        "givenUp": 0 if letters is None else _given_up(letters),
+        "sentBack": None if letters is None or letters.sent_back is None else letters.sent_back.as_dict(),
     }
     return Line(queue, values, tuple(needs))
 
 
-def _dead_letter_needs(queue: str, letters: DeadLetters, housekeeping: Need | None) -> list[Need]:
-    hopeless = sum(letters.classes.get(each.value, 0) for each in _HOPELESS)
-    stuck = max(hopeless, letters.given_up)
+def _dead_letter_needs(queue: str, letters: DlqState, housekeeping: Need | None) -> list[Need]:
+    stuck = sum(each.given_up or each.failure_class in _HOPELESS for each in letters.reports)
     if stuck:
         return [Need(f"{count(stuck, 'message')} cannot heal without you", command("dlq", "show", queue))]
-    return [] if housekeeping is None or not letters.classes else [housekeeping]
+    return [] if housekeeping is None or not letters.reports else [housekeeping]
+
+
+def _given_up(letters: DlqState) -> int:
+    return sum(each.given_up for each in letters.reports)
 
 
 def _housekeeping_need(

@@ -65,7 +65,7 @@ def _screen(status: "Status", at: str) -> list[str]:
 
 
 def _sections(status: "Status") -> Iterable[Iterable[str]]:
-    table, parts = partial(_table, set()), status.parts
+    table, parts = partial(_table, status, set()), status.parts
     yield from (
         chain(
             table(("QUEUE", "WAITING", "IN FLIGHT", "OLDEST", "DEAD", "OLDEST"), parts["queues"], _queue),
@@ -128,6 +128,7 @@ def _counts(status: "Status", names: tuple[str, ...], line: "Line") -> tuple[str
 
 
 def _table(
+    status: "Status",
     told: set["Need"],
     headings: Sequence[str],
     lines: "Sequence[Line]",
@@ -150,7 +151,7 @@ def _table(
         for line, row in zip((None, *lines), _aligned([tuple(headings), *rows]), strict=True):
             yield f"{_MARK if line is not None and line.needs else ' '} {row}"
             if line is not None:
-                yield from _classes(line)
+                yield from _dead_letters(status, line)
                 yield from _told(told, line)
 
 
@@ -167,12 +168,16 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
         yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip()
 
 
-def _classes(line: "Line") -> Iterable[str]:
-    """The dead letters of a queue by class, where it has any."""
-    classes = [f"{number} {name}" for name, number in line.values.get("classes", {}).items()]
-    if classes:
-        given_up = line.values["givenUp"]
-        yield from _wrapped(", ".join([*classes, *([f"{given_up} given up"] if given_up else [])]), _INDENT)
+def _dead_letters(status: "Status", line: "Line") -> Iterable[str]:
+    """The dead letters of a queue by class, and what the housekeeping has just sent back."""
+    values = line.values
+    parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
+    if values.get("givenUp"):
+        parts.append(f"{values['givenUp']} given up")
+    if sent_back := values.get("sentBack"):
+        parts.append(f"{sent_back['messages']} sent back {_ago(status, sent_back['at'])}, may fail again")
+    if parts:
+        yield from _wrapped(", ".join(parts), _INDENT)
 
 
 def _told(told: set["Need"], line: "Line") -> Iterable[str]:
