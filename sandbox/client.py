@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sandbox.application_insights import INSTRUMENTATION_KEY
 from sandbox.child_processes import SandboxError, end, first_line, spawn
 
 SECONDS_TO_ANSWER = 300
@@ -191,6 +192,18 @@ class Sandbox:
     def prisoners(self) -> list[dict[str, Any]]:
         """Return the active prisoners: `offenderNo`, `bookingId`, `prisonId`."""
         return list(self.control("GET", "/prisoners"))
+
+    def connection_string(self) -> str:
+        """Return the connection string of the fake Application Insights."""
+        return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={self.url('application-insights')}/"
+
+    def custom_events(self) -> list[dict[str, Any]]:
+        """Return what Application Insights accepted: `name`, `timestamp`, `operation_Id` and `properties` of each."""
+        return list(self.control("GET", "/custom-events"))
+
+    def refuse_events(self, name: str, status: int) -> None:
+        """Refuse the events of a name with a status: with 400 always, with another each once."""
+        self.control("POST", "/custom-events/refusals", {"name": name, "status": status})
 
     def slack(self) -> dict[str, Any]:
         """Return what was posted to Slack: `messages` and `files`."""

@@ -177,6 +177,17 @@ def prisoners(engine: Engine, body: Body) -> object:
     ]
 
 
+def custom_events(engine: Engine, body: Body) -> object:
+    """List what Application Insights accepted."""
+    return engine.insights.events
+
+
+def refuse_events(engine: Engine, body: Body) -> object:
+    """Refuse each event of a name once, with a status."""
+    engine.insights.refusals[str(body["name"])] = int(body["status"])
+    return {}
+
+
 def posted(engine: Engine, body: Body) -> object:
     """List what was posted to Slack."""
     return engine.slack.view()
@@ -269,6 +280,8 @@ COMMANDS = (
     Command("POST", "/prisoners/{offender_no}/release", release),
     Command("POST", "/prisoners/{offender_no}/transfer", transfer),
     Command("GET", "/slack", posted),
+    Command("GET", "/custom-events", custom_events),
+    Command("POST", "/custom-events/refusals", refuse_events),
     Command("POST", "/tokens/expire", expire_tokens),
     Command("PUT", "/roles", grant),
     Command("POST", "/publish", publish),

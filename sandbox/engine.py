@@ -14,6 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from sandbox.application_insights import ApplicationInsights
 from sandbox.aws.topic import Topic
 from sandbox.domains import CLIENTS, DOMAINS
 from sandbox.hmpps import mapping, prisoner_search
@@ -31,7 +32,7 @@ LARGEST_BODY = 64 * 1024 * 1024
 BACKLOG = 1024
 SHUTDOWN_SECONDS = 0.1
 LARGE_WORLD = 1_000
-WITHOUT_TOKENS = ("auth", "slack")
+WITHOUT_TOKENS = ("auth", "slack", "application-insights")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -59,6 +60,7 @@ class Engine:
         self.faults = Faults()
         self.auth = Auth(CLIENTS)
         self.slack = Slack()
+        self.insights = ApplicationInsights()
         self.topic = Topic(emulator_url)
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
@@ -80,6 +82,7 @@ class Engine:
         self.faults.clear()
         self.records.clear()
         self.slack.clear()
+        self.insights.clear()
         self.topic.forget()
         self._behave()
         self._settle_memory()
@@ -164,7 +167,12 @@ class Engine:
         self.services["nomis"].pool = self.world.options.nomis_pool
 
     def _routes(self) -> dict[str, list[Route]]:
-        return {**routes_of(self.world), "auth": self.auth.routes(), "slack": self.slack.routes()}
+        return {
+            **routes_of(self.world),
+            "auth": self.auth.routes(),
+            "slack": self.slack.routes(),
+            "application-insights": self.insights.routes(),
+        }
 
     def _service(self, name: str, routes: list[Route]) -> Service:
         holder_of = None if name in WITHOUT_TOKENS else self.auth.holder_of
@@ -203,6 +211,7 @@ NAMES = (
     "adjustments",
     "prisoner-search",
     "slack",
+    "application-insights",
 )
 
 

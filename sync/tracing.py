@@ -1,30 +1,37 @@
-"""The W3C trace context of a message: its operation id in the log, and the header that passes it to the services."""
+"""The trace of a message or a run: its operation id in log and telemetry, and the header that passes it to services."""
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from uuid import UUID, uuid5
 
 import structlog
 
 ATTRIBUTE = "traceparent"
 _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+#: What the traces of messages and runs are derived from, with their ids.
+_OURS = UUID("6f0c7a52-5f3c-4a53-9d0f-2f0f6f1f4f5e")
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
-@contextmanager
-def traced(traceparent: str | None) -> Iterator[None]:
-    """Runs the `with` block in the trace of a message: every log line of this thread has its `operation_id`.
+def trace_of(identity: str, traceparent: str | None = None) -> str:
+    """The W3C trace context of a message or run: `traceparent` if it is well formed, else one made of its id.
 
-    A malformed trace context is ignored.
+    The same id always makes the same trace, so that all attempts at a message share their operation id.
     """
-    match = _FORM.fullmatch(traceparent or "")
-    if match is None:
-        yield
-        return
+    if traceparent is not None and _FORM.fullmatch(traceparent):
+        return traceparent
+    made = uuid5(_OURS, identity).hex
+    return f"00-{made}-{made[:16]}-01"
+
+
+@contextmanager
+def traced(traceparent: str) -> Iterator[None]:
+    """Runs the `with` block in a trace (see `trace_of`): every log line of this thread has its `operation_id`."""
     token = _current.set(traceparent)
     try:
-        with structlog.contextvars.bound_contextvars(operation_id=match[1]):
+        with structlog.contextvars.bound_contextvars(operation_id=_operation_id(traceparent)):
             yield
     finally:
         _current.reset(token)
@@ -34,3 +41,13 @@ def trace_headers() -> Mapping[str, str]:
     """The headers that pass the current trace on; none outside a trace."""
     traceparent = _current.get()
     return {} if traceparent is None else {ATTRIBUTE: traceparent}
+
+
+def current_operation_id() -> str | None:
+    """The operation id of the current trace, 32 hexadecimal digits; None outside a trace."""
+    traceparent = _current.get()
+    return None if traceparent is None else _operation_id(traceparent)
+
+
+def _operation_id(traceparent: str) -> str:
+    return traceparent.split("-", 2)[1]

@@ -1,5 +1,6 @@
 """The `drain` job: micro-batches of some queues, one thread per queue, recorded as one run."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -122,7 +123,10 @@ def run_drain(
 
 
 def send_pending(application: Application, seconds: float) -> None:
-    """Sends what is pending in the outbox, for `seconds` at most; the rest stays there for the next sender."""
+    """Sends what is pending in the outbox and to Application Insights, each for `seconds` at most.
+
+    The rest stays there for the next sender.
+    """
     log = structlog.get_logger("jobs.operations.drain")
     try:
         counts = application.outbox.flush(seconds)
@@ -133,6 +137,20 @@ def send_pending(application: Application, seconds: float) -> None:
             log.warning(
                 "deliveries-kept", count=counts.later, reason="they are sent by the scheduler or the next command"
             )
+    try:
+        export_telemetry(application, seconds)
+    except Exception as error:  # what is due stays due
+        log.warning("telemetry-waits", reason=exit_code_for(error)[1])
+
+
+def export_telemetry(application: Application, seconds: float = math.inf) -> None:
+    """Sends the events that are due to Application Insights, if that is set up, for `seconds` at most.
+
+    Raises `StoreUnavailable`.
+    """
+    if application.telemetry_export is not None:
+        application.telemetry.flush()
+        application.telemetry_export.send_due(seconds)
 
 
 class _Drains:

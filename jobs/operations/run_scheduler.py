@@ -10,6 +10,7 @@ import structlog
 
 from jobs.errors import WorkError
 from jobs.health.page import serve_health
+from jobs.operations.drain import export_telemetry
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import SCHEDULER_JOB, ActiveRun
@@ -66,6 +67,7 @@ def make_scheduler(
         drain_interval_seconds=application.settings.drain_interval_seconds,
         jobs=jobs,
         send_due=lambda: asdict(application.outbox.send_due()),
+        export_telemetry=partial(export_telemetry, application),
         record_heartbeat=record_heartbeat,
     )
     return Scheduler(workload, application.job_runs)

@@ -23,6 +23,7 @@ from sync.store.leases import Leases
 
 if TYPE_CHECKING:
     from jobs.health.metrics import Metrics
+    from jobs.runtime.telemetry_export import TelemetryExport
     from reports.delivery.outbox import OutboxSender
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
@@ -106,9 +107,21 @@ class Application:
 
         from sync.store.telemetry import Telemetry
 
-        telemetry = Telemetry(self.database, structlog.get_logger("telemetry"))
+        exported = self.settings.applicationinsights_connection_string is not None
+        telemetry = Telemetry(self.database, structlog.get_logger("telemetry"), exported=exported)
         self._closing.callback(telemetry.flush)
         return telemetry
+
+    @_Lazy
+    def telemetry_export(self) -> "TelemetryExport | None":
+        """The sender of events to Application Insights; None where that is not set up."""
+        connection = self.settings.applicationinsights_connection_string
+        if connection is None:
+            return None
+        from jobs.runtime.telemetry_export import TelemetryExport
+        from sync.upstream.application_insights import Ingestion
+
+        return TelemetryExport(self.database, self.leases, Ingestion(connection.get_secret_value()))
 
     @_Lazy
     def breakers(self) -> "Breakers":

@@ -22,6 +22,7 @@ from sync.failures import one_line
 from sync.store.database import Database
 from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
+from sync.tracing import trace_of, traced
 
 #: Jobs that are not those of a reconciliation.
 DRAIN_JOB = "drain"
@@ -141,7 +142,8 @@ class JobRuns:
         try:
             active_run.resumed = not self._begin(active_run.id, job, parameters, trigger, rerun_of, started)
             try:
-                yield active_run
+                with traced(trace_of(active_run.id)):
+                    yield active_run
             except BaseException as error:
                 interrupted = not isinstance(error, Exception)
                 active_run.status = Status.INTERRUPTED if interrupted else Status.FAILED

@@ -66,7 +66,8 @@ class DueJob:
 class Workload:
     """What a scheduler runs: a drain of each queue, jobs by their schedules, and the deliveries of the outbox.
 
-    record_heartbeat: is given every `heartbeat_seconds` what `Scheduler.heartbeat` returns.
+    export_telemetry: sends what is due to Application Insights. record_heartbeat: is given every `heartbeat_seconds`
+    what `Scheduler.heartbeat` returns.
     """
 
     queues: tuple[str, ...]
@@ -75,6 +76,7 @@ class Workload:
     jobs: Sequence[DueJob]
     send_due: Callable[[], Mapping[str, int]]
     outbox_seconds: float = OUTBOX_SECONDS
+    export_telemetry: Callable[[], object] = lambda: None
     record_heartbeat: Callable[[Mapping[str, Any]], None] = lambda _: None
     heartbeat_seconds: float = HEARTBEAT_SECONDS
 
@@ -95,7 +97,8 @@ class Scheduler:
         self._done: dict[str, datetime] = {}
         self._recheck_at: dict[str, float] = {}
         self._failures = {queue: failure_log(f"drain of {queue}") for queue in workload.queues}
-        self._failures |= {name: failure_log(name) for name in (*(job.name for job in workload.jobs), "outbox")}
+        self._failures |= {name: failure_log(name) for name in (job.name for job in workload.jobs)}
+        self._failures |= {name: failure_log(name) for name in ("outbox", "telemetry")}
 
     def run(self) -> dict[str, int]:
         """Works until `stop` is called and what was started has finished; the drained messages by outcome."""
@@ -152,6 +155,7 @@ class Scheduler:
             "default": ThreadPoolExecutor(max(1, len(self._workload.jobs))),
             "drains": ThreadPoolExecutor(max(1, len(self._workload.queues))),
             "outbox": ThreadPoolExecutor(1),
+            "telemetry": ThreadPoolExecutor(1),
             "heartbeat": ThreadPoolExecutor(1),
         }
 
@@ -165,6 +169,7 @@ class Scheduler:
         for job in self._workload.jobs:
             repeat(job.name, "default", _DUE_SECONDS, self._run_due, job)
         repeat("outbox", "outbox", self._workload.outbox_seconds, self._send)
+        repeat("telemetry", "telemetry", self._workload.outbox_seconds, self._export)
         repeat("heartbeat", "heartbeat", self._workload.heartbeat_seconds, self._record_heartbeat)
 
     def _drain(self, queue: str) -> None:
@@ -244,6 +249,16 @@ class Scheduler:
         except StoreUnavailable:
             # The drains say so; the next heartbeat is tried all the same.
             return
+
+    def _export(self) -> None:
+        if self._stopping.is_set():
+            return
+        try:
+            self._workload.export_telemetry()
+        except Exception as error:  # what is due stays due
+            log_failure(self._failures["telemetry"], error)
+        else:
+            self._failures["telemetry"].worked()
 
     def _send(self) -> None:
         if self._stopping.is_set():

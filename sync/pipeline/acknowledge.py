@@ -22,6 +22,7 @@ from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.requeue import WaitsFor, attributes_of_copy, has_waited, pause_seconds
 from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, record_failures
+from sync.tracing import traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,23 +185,25 @@ class Acknowledger:
 
         `copied`: the receipt handles of the messages that a copy replaces, which do not become dead letters.
         """
-        failed = [(task.message, self._attempt(end, task)) for end in ends if end.has_failed for task in _tasks(end)]
+        failed = [(task, self._attempt(end, task)) for end in ends if end.has_failed for task in _tasks(end)]
         last = [
-            attempt
-            for message, attempt in failed
-            if self._is_last_receive(message) and message.receipt_handle not in copied
+            (task, attempt)
+            for task, attempt in failed
+            if self._is_last_receive(task.message) and task.message.receipt_handle not in copied
         ]
         try:
-            for _, attempt in failed:
+            for task, attempt in failed:
                 self.failures.add(attempt.failure)
-                self._queue_context.telemetry.track("message-failed", attempt.properties())
+                with traced(task.trace):
+                    self._queue_context.telemetry.track("message-failed", attempt.properties())
             self._queue_context.telemetry.flush()
             self._write_failures([attempt for _, attempt in failed])
             if last:
                 # Not buffered: if it cannot be written now, copies take the place of these messages.
                 with self._queue_context.database.begin() as connection:
-                    for attempt in last:
-                        self._track_last(connection, attempt)
+                    for task, attempt in last:
+                        with traced(task.trace):
+                            self._track_last(connection, attempt)
         except StoreUnavailable as error:
             self._log.debug(
                 "database-unavailable", queue=self._queue_context.queue, reason=str(error), messages=len(ends)

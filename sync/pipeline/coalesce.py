@@ -13,7 +13,7 @@ from sync.events.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRe
 from sync.failures import MalformedMessage
 from sync.queues.queue import Message
 from sync.store.telemetry import Properties
-from sync.tracing import ATTRIBUTE
+from sync.tracing import ATTRIBUTE, trace_of
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,6 +42,11 @@ class Task:
     def event_type(self) -> str | None:
         """The event type, or the type of a message that is not an event; None when malformed."""
         return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
+
+    @property
+    def trace(self) -> str:
+        """The trace context of the message: what its publisher began, or else one made of its id."""
+        return trace_of(self.sns_message_id or self.message.message_id, self.traceparent)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -105,7 +105,7 @@ class GroupRunner:
             return young
         context = start_context(queue_context, task.properties)
         try:
-            with breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
+            with breakers.working_on(task.entity or task.message.message_id), traced(task.trace):
                 outcome = handle(queue_context, task, context)
         except LeaseBusy as error:
             return self._wait_for_lease(group, error)

@@ -21,6 +21,7 @@ from sync.settings.parsing import (
     Address,
     Certificates,
     Codes,
+    ConnectionString,
     DatabaseUrl,
     Link,
     Location,
@@ -304,6 +305,10 @@ class Settings(BaseModel):
     reports_email_from: MailAddress | None = Field(None, description="sender of the weekly report")
     alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
     environment_name: str = Field("Production", description="name of the environment in the alert texts")
+
+    applicationinsights_connection_string: ConnectionString | None = Field(
+        None, description="sends every telemetry event to Application Insights; unset: no custom events are sent"
+    )
 
     operator: str | None = Field(
         None, description="operator named in the record of actions, unless `--as` is given; unset: the login name"

@@ -34,7 +34,7 @@ _ADVICE = {
     "less_than_equal": "give a number up to {le:.10g}",
     "literal_error": "give {expected}",
 }
-_SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|SMTP_URL|DATABASE_URL")
+_SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|SMTP_URL|DATABASE_URL|CONNECTION_STRING")
 _LONGEST_SHOWN = 80
 
 

@@ -25,6 +25,7 @@ YEAR_SECONDS = 366 * 86_400
 #: A host name, or an IPv4 or IPv6 address without brackets.
 _HOST = re.compile(r"(?=.{1,253}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]+(%\w+)?")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\\]+")
+_INSTRUMENTATION_KEY = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -155,6 +156,28 @@ def parse_certificates(text: str) -> str:
     return text
 
 
+def parse_connection_string(text: str) -> str:
+    """The connection string of an Application Insights resource."""
+    ingestion_parts(text)
+    return text
+
+
+def ingestion_parts(text: str) -> tuple[str, str]:
+    """The instrumentation key and the address of the ingestion endpoint in a connection string, without a last slash.
+
+    Raises `ValueError` with what to change, quoting nothing of it.
+    """
+    parts = dict(part.strip().partition("=")[::2] for part in text.split(";") if part.strip())
+    named = {name.lower(): value for name, value in parts.items()}
+    key, endpoint = named.get("instrumentationkey", ""), named.get("ingestionendpoint", "")
+    if not (_INSTRUMENTATION_KEY.fullmatch(key) and endpoint):
+        raise ValueError("give InstrumentationKey=<uuid>;IngestionEndpoint=https://<region>.in.applicationinsights.…/")
+    try:
+        return key, parse_link(endpoint).rstrip("/")
+    except ValueError:
+        raise ValueError("its IngestionEndpoint is not an HTTP address") from None
+
+
 def _reject_blanks(text: str) -> None:
     if any(character.isspace() for character in text):
         raise ValueError("it contains a blank or a line break")
@@ -199,6 +222,7 @@ Link = Annotated[str, AfterValidator(parse_link)]
 MailAddress = Annotated[str, AfterValidator(parse_mail_address)]
 MailAddresses = Annotated[tuple[str, ...], BeforeValidator(_parsed(parse_mail_addresses))]
 MailServer = Annotated[SecretStr, BeforeValidator(_parsed(parse_mail_server))]
+ConnectionString = Annotated[SecretStr, BeforeValidator(_parsed(parse_connection_string))]
 Location = Annotated[str, AfterValidator(parse_location)]
 Region = Annotated[str, AfterValidator(parse_region)]
 Certificates = Annotated[str, AfterValidator(parse_certificates)]

@@ -1,15 +1,17 @@
 """Custom events: tracked by name with text properties, logged at once, kept in the database."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
 from sync.store.tables import telemetry_events
+from sync.tracing import current_operation_id
 
 #: Properties of an event: any values, which become text when tracked; None is left out.
 Properties = Mapping[str, object]
@@ -20,15 +22,26 @@ _PAGE = 1000
 _INSERT = insert(telemetry_events)
 
 
+class Export(StrEnum):
+    """How far the sending of an event to Application Insights has come."""
+
+    DUE = "due"
+    SENT = "sent"
+    #: Application Insights cannot take it.
+    REFUSED = "refused"
+
+
 class Telemetry:
     """Logs each event at once and buffers it for the database. Safe to share between threads.
 
-    `logger` is a structlog logger (anything with `info(event, **fields)`).
+    `logger` is a structlog logger (anything with `info(event, **fields)`). With `exported` the events are to be sent to
+    Application Insights too, for which their rows are the outbox.
     """
 
-    def __init__(self, database: Database, logger: Any) -> None:
+    def __init__(self, database: Database, logger: Any, *, exported: bool = False) -> None:
         self._database = database
         self._logger = logger
+        self._export = Export.DUE if exported else None
         self._buffer: list[dict[str, Any]] = []
         self._buffering = threading.Lock()
         self._writing = threading.Lock()
@@ -89,7 +102,13 @@ class Telemetry:
         texts = text_properties(properties)
         log = self._logger.warning if name.endswith("-failed") else self._logger.info
         log(name, properties=texts)
-        return {"name": name, "time": now(), "properties": texts}
+        return {
+            "name": name,
+            "time": now(),
+            "properties": texts,
+            "operation_id": current_operation_id(),
+            "export": self._export,
+        }
 
 
 def as_text(value: object) -> str:
@@ -137,3 +156,21 @@ def read_events(
             return
         last = rows[-1]
         page = query.where(or_(columns.time > last.time, (columns.time == last.time) & (columns.id > last.id)))
+
+
+def due_events(connection: Connection, most: int) -> list[Row[Any]]:
+    """The oldest events that Application Insights has not accepted yet: id, name, time, properties, operation_id."""
+    columns = telemetry_events.c
+    wanted = select(columns.id, columns.name, columns.time, columns.properties, columns.operation_id)
+    return list(connection.execute(wanted.where(columns.export == Export.DUE).order_by(columns.id).limit(most)))
+
+
+def count_due_events(connection: Connection) -> int:
+    """How many events Application Insights has not accepted yet."""
+    wanted = select(func.count()).select_from(telemetry_events).where(telemetry_events.c.export == Export.DUE)
+    return int(connection.execute(wanted).scalar_one())
+
+
+def record_export(connection: Connection, ids: Collection[int], export: Export) -> None:
+    """Records what became of the events with these row ids."""
+    connection.execute(update(telemetry_events).where(telemetry_events.c.id.in_(ids)).values(export=export))

@@ -96,8 +96,8 @@ def test_host_that_is_none_is_said() -> None:
     ("arguments", "says"),
     [
         (["--emulator-url", "nonsense"], "--emulator-url: an address such as http://localhost:4566: 'nonsense'"),
-        (["--port-base", "80000"], "--port-base: 0 or a number from 1 to 65525: '80000'"),
-        (["--port-base", "65530"], "--port-base: 0 or a number from 1 to 65525: '65530'"),
+        (["--port-base", "80000"], "--port-base: 0 or a number from 1 to 65524: '80000'"),
+        (["--port-base", "65530"], "--port-base: 0 or a number from 1 to 65524: '65530'"),
         (["--prisoners", "-3"], "--prisoners: a number from 1: '-3'"),
         (["--prisoners", "many"], "--prisoners: a number from 1: 'many'"),
         (["--latency-ms", "-5"], "--latency-ms: a number from 0: '-5'"),

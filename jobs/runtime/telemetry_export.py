@@ -1,0 +1,97 @@
+"""Sends the telemetry events to Application Insights, with their table as the outbox.
+
+An event is in the table before anything else happens to it, and stays due until Application Insights has accepted it.
+A process that dies in between loses nothing: what it had sent but not noted is sent again, with the same `eventId`.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from sync.failures import LeaseBusy
+from sync.outage_log import OutageLog
+from sync.store.database import Database
+from sync.store.leases import Leases
+from sync.store.telemetry import Export, count_due_events, due_events, record_export
+from sync.upstream.application_insights import BATCH, Accepted, CustomEvent, Ingestion
+
+_LEASE = "telemetry-export"
+_FIRST_WAIT_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 600.0
+
+
+class TelemetryExport:
+    """Sends what is due, in one process at a time.
+
+    `monotonic` is the clock of the waits after a failure, in seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        leases: Leases,
+        ingestion: Ingestion,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._leases = leases
+        self._ingestion = ingestion
+        self._monotonic = monotonic
+        self._wait_seconds = 0.0
+        self._not_before = 0.0
+        self._log = structlog.get_logger("jobs.runtime.telemetry_export")
+        self._outage = OutageLog(
+            "jobs.runtime.telemetry_export", "telemetry-waits", "telemetry-sent-again", "telemetry-waits"
+        )
+
+    def send_due(self, seconds: float = float("inf")) -> int:
+        """Sends what is due, for about `seconds` at most, and returns how many events were accepted.
+
+        Sends nothing while the wait after a failure lasts, or while another process sends. Raises `StoreUnavailable`.
+        """
+        started, sent = self._monotonic(), 0
+        if started < self._not_before or not self._due(1):
+            return 0
+        try:
+            with self._leases.held(_LEASE):
+                while self._monotonic() - started <= seconds and (accepted := self._send_batch()) is not None:
+                    sent += len(accepted.sent)
+                    if accepted.problem is not None:
+                        break
+        except LeaseBusy:
+            return 0
+        return sent
+
+    def _send_batch(self) -> Accepted | None:
+        """Sends one batch and records what became of it; None if nothing is due."""
+        events = self._due(BATCH)
+        if not events:
+            return None
+        accepted = self._ingestion.send(events)
+        with self._database.begin() as connection:
+            record_export(connection, accepted.sent, Export.SENT)
+            record_export(connection, tuple(accepted.refused), Export.REFUSED)
+        self._note(accepted)
+        return accepted
+
+    def _due(self, most: int) -> list[CustomEvent]:
+        with self._database.read() as connection:
+            rows = due_events(connection, most)
+        return [CustomEvent(row.id, row.name, row.time, row.properties, row.operation_id) for row in rows]
+
+    def _note(self, accepted: Accepted) -> None:
+        if accepted.refused:
+            self._log.error(
+                "telemetry-refused", events=len(accepted.refused), reason=next(iter(accepted.refused.values()))
+            )
+        if accepted.problem is None:
+            self._wait_seconds = 0.0
+            self._outage.worked()
+            return
+        doubled = min(max(_FIRST_WAIT_SECONDS, 2 * self._wait_seconds), _LONGEST_WAIT_SECONDS)
+        self._wait_seconds = doubled if accepted.retry_after is None else accepted.retry_after
+        self._not_before = self._monotonic() + self._wait_seconds
+        with self._database.read() as connection:
+            due = count_due_events(connection)
+        self._outage.failed(accepted.problem, due=due)

@@ -1,0 +1,157 @@
+"""Every telemetry event arrives at Application Insights, with the operation of its message or run."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from sync.clock import now
+from sync.store.database import Database
+from sync.store.tables import telemetry_events
+from tests.harness.app import App
+from tests.harness.publishing import visit_booked
+from tests.harness.waiting import until
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+OURS = ("service.version", "eventId")
+
+
+@pytest.fixture(autouse=True)
+def _connected(app: App) -> None:
+    app.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"] = app.sandbox.connection_string()
+
+
+def tracked(app: App) -> Counter[str]:
+    """What the table of events holds: name and properties of each, counted."""
+    lines = app.run_ok("telemetry", "--json").splitlines()
+    return Counter(as_text(event["name"], event["properties"]) for event in map(json.loads, lines))
+
+
+def arrived(app: App) -> Counter[str]:
+    """What Application Insights accepted, each event once."""
+    by_id = {event["properties"]["eventId"]: event for event in app.sandbox.custom_events()}
+    return Counter(
+        as_text(each["name"], {name: value for name, value in each["properties"].items() if name not in OURS})
+        for each in by_id.values()
+    )
+
+
+def as_text(name: str, properties: dict[str, Any]) -> str:
+    """An event as one text."""
+    return json.dumps([name, properties], sort_keys=True)
+
+
+def put_events(app: App, number: int, name: str = "made-up") -> None:
+    """Puts events of a name into the table that are still to be sent."""
+    database = Database(app.settings["DATABASE_URL"])
+    with database.begin() as connection:
+        rows = [{"name": name, "time": now(), "properties": {"n": str(n)}, "export": "due"} for n in range(number)]
+        connection.execute(insert(telemetry_events), rows)
+    database.dispose()
+
+
+def test_the_events_of_a_message_share_its_operation(app: App) -> None:
+    """The trace that the publisher began is the operation; a message without one has its own, and a run has another."""
+    visits = [visit_booked(app.sandbox) for _ in range(2)]
+    app.sandbox.fault("nomis", "POST", kind="status", status=400)
+    attributes = {"traceparent": {"Type": "String", "Value": f"00-{TRACE}-b7ad6b7169203331-01"}}
+    for visit, traced in zip(visits, (attributes, {}), strict=True):
+        event = {
+            "eventType": visit.event_type,
+            "additionalInformation": dict(visit.information),
+            "prisonerId": visit.prisoner_id,
+        }
+        body = {"Type": "Notification", "MessageId": visit.dps_id, "Message": json.dumps(event)}
+        app.main_queue("visit").send(json.dumps({**body, "MessageAttributes": traced}))
+    for _ in range(3):
+        app.drain("visit")
+    events = app.sandbox.custom_events()
+    operations = {
+        visit.dps_id: {each["operation_Id"] for each in events if each["properties"].get("visitId") == visit.dps_id}
+        for visit in visits
+    }
+    assert operations[visits[0].dps_id] == {TRACE}
+    (made,) = operations[visits[1].dps_id]
+    failed = Counter(each["operation_Id"] for each in events if each["name"] == "message-failed")
+    assert failed == {TRACE: 3, made: 3}
+    assert {each["cloud_RoleName"] for each in events} == {"hmpps-prisoner-to-nomis-update"}
+    assert arrived(app) == tracked(app)
+
+
+def test_a_run_is_one_operation(app: App) -> None:
+    """All events of a reconciliation share an operation id, which its log lines have too."""
+    app.sandbox.reset(prisoners=40, mismatches={"2": 2})
+    run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
+    events = app.sandbox.custom_events()
+    (operation,) = {each["operation_Id"] for each in events}
+    assert "incentives-reports-reconciliation-mismatch" in {each["name"] for each in events}
+    logged = [json.loads(line) for line in run.err.splitlines() if line.startswith("{")]
+    assert {line["operation_id"] for line in logged if "run_id" in line} == {operation}
+
+
+def test_nothing_is_lost_in_a_storm(app: App) -> None:
+    """Refused batches, throttled events and lost responses: each event is sent again until it is accepted."""
+    put_events(app, 1_200)
+    app.sandbox.fault("application-insights", kind="rate_limited", times=1, retry_after=0)
+    app.sandbox.fault("application-insights", kind="status", status=503, times=1)
+    app.sandbox.fault("application-insights", kind="reset_after_write", times=1)
+    app.sandbox.refuse_events("made-up", 429)
+    until(lambda: app.run_ok("drain", "visit", "--json") and arrived(app) == tracked(app), "everything is accepted")
+
+
+def test_a_killed_process_loses_nothing(app: App) -> None:
+    """What was sent when the process was killed is sent again by the next, under the same id."""
+    put_events(app, 1_200)
+    app.sandbox.fault("application-insights", kind="delay", until_released=True, skip=1)
+    process = app.start("drain", "visit")
+    until(lambda: len(app.sandbox.custom_events()) >= 500 or None, "one batch is accepted")
+    until(lambda: app.sandbox.faults()[0]["hits"], "the second batch waits for its response")
+    process.kill()
+    process.wait()
+    app.sandbox.clear_faults()
+    until(lambda: app.run_ok("drain", "visit", "--json") and arrived(app) == tracked(app), "everything is accepted")
+    assert len(app.sandbox.custom_events()) <= 1_200 + 500
+
+
+def test_an_event_that_cannot_be_accepted_keeps_no_other_back(app: App) -> None:
+    """It is recorded as refused, logged once, and not sent again."""
+    put_events(app, 2)
+    put_events(app, 1, "not-accepted")
+    put_events(app, 2)
+    app.sandbox.refuse_events("not-accepted", 400)
+    refused = app.run("drain", "visit", "--json")
+    assert refused.code == 0
+    assert '"events": 1, "reason": "status 400"' in refused.err
+    put_events(app, 1)
+    again = app.run("drain", "visit", "--json")
+    assert "telemetry-refused" not in again.err
+    assert [event["name"] for event in app.sandbox.custom_events()] == ["made-up"] * 5
+
+
+def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
+    """A request that is refused without a word on its events is sent again in halves."""
+    put_events(app, 6)
+    app.sandbox.fault("application-insights", kind="status", status=413, times=2)
+    app.run_ok("drain", "visit")
+    assert arrived(app) == tracked(app)
+
+
+def test_without_the_setting_nothing_is_sent(app: App) -> None:
+    """Events of a process without a connection string are never sent, not even later by one that has it."""
+    visit_booked(app.sandbox).publish()
+    del app.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]
+    app.drain("visit")
+    assert app.telemetry("visit-create-success")
+    app.drain("visit", APPLICATIONINSIGHTS_CONNECTION_STRING=app.sandbox.connection_string())
+    assert app.sandbox.custom_events() == []
+
+
+@pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
+def test_a_connection_string_that_is_none(app: App, text: str) -> None:
+    """The error names the setting and what to give, and quotes nothing of it."""
+    ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
+    assert ended.code == 2
+    assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err
+    assert text not in ended.err
