@@ -156,6 +156,8 @@ def _say_advice(found: DeadLetterReport) -> None:
     say(f"  advice    {found.hint}")
     if found.finding is not None:
         say(f"  finding   prisoner-to-nomis duplicates show {found.finding.id}")
+        for statement in found.sql:
+            say(f"  SQL       {statement}")
 
 
 def _where(failure: "Failure") -> str:

@@ -57,6 +57,14 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
         say(f"{name.ljust(width)}  {_cell(value)}")
 
 
+def print_statements(statements: Sequence[str]) -> None:
+    """Prints SQL for the NOMIS database, each statement on a line of its own, to be pasted."""
+    if statements:
+        say("SQL, for the NOMIS database (it only reads):")
+        for statement in statements:
+            say(f"  {statement}")
+
+
 def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
     """Names and values for `print_pairs`, each name behind `label`; a value that holds others gets a pair for each."""
     pairs: dict[str, object] = {}

@@ -13,7 +13,9 @@ from sync.creation.creation import creation_lease
 from sync.creation.store import ambiguous_key
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record
-from sync.repair.creations import compare, event_again
+from sync.failures import SyncError
+from sync.repair.creations import compare, event_again, look_for, look_up_sql
+from sync.repair.finding_text import prisoner_in
 from sync.store import creations, findings
 from sync.store.actions import ActionState, actions_on
 from sync.store.creations import OPEN_STATES, CreationRecord, CreationState
@@ -83,6 +85,31 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
         "properties": dict(record.properties),
         "note": record.note,
     }
+
+
+def creation_in_full(application: Application, record: CreationRecord) -> dict[str, Any]:
+    """A creation as JSON shows it, with what to look for in NOMIS and what it is mapped to by now.
+
+    `mappedTo` is null where it is not mapped, or the mapping service does not respond.
+    """
+    try:
+        mapping = mapped_meanwhile(application, record)
+    except SyncError:
+        mapping = None
+    sql = look_up_sql(record)
+    return {
+        **creation_as_dict(record),
+        "lookFor": look_for(record),
+        "sql": [] if sql is None else [sql],
+        "mappedTo": None if mapping is None else dict(mapping),
+    }
+
+
+def whose(record: CreationRecord) -> str | None:
+    """Whom a creation is about: the prisoner, or else the booking, as far as the program knows."""
+    prisoner = prisoner_in(record.properties)
+    booking_id = record.properties.get("bookingId")
+    return prisoner or (f"booking {booking_id}" if booking_id else None)
 
 
 def plan_mapping(application: Application, record: CreationRecord, number: int) -> MappingPlan:

@@ -4,14 +4,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.creation.creation import creation_lease
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Repair
-from sync.failures import SyncError
+from sync.failures import SyncError, one_line
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, obstacles, read_duplicate, unproved
+from sync.repair.finding_text import finding_text, prisoner_in
 from sync.store import findings
 from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
@@ -127,6 +130,30 @@ def list_duplicates(application: Application, *, resolved_too: bool) -> list[Fin
     return [finding for finding in every if finding.kind in _KINDS]
 
 
+def find_prisoner(application: Application, finding: Finding) -> str | None:
+    """The prisoner whom a finding is about: as its event says, or else as NOMIS has the record.
+
+    None where no single prisoner is concerned, or NOMIS cannot say now.
+    """
+    recorded = prisoner_in(finding.properties)
+    if recorded is not None or finding.kind != FindingKind.DUPLICATE:
+        return recorded
+    try:
+        duplicate = read_duplicate(finding)
+        return _prisoner_in_nomis(application, finding, duplicate.existing or duplicate.duplicate)
+    except (SyncError, ValueError) as error:
+        structlog.get_logger("jobs.operations.duplicates").warning(
+            "prisoner-not-known", finding=finding.id, reason=one_line(error)
+        )
+        return None
+
+
+def _prisoner_in_nomis(application: Application, finding: Finding, ids: MappingIds) -> str | None:
+    repair = domain_of_record(finding.domain).repair
+    record = repair.read(application.services, ids) if repair.readable else None
+    return None if record is None else record.get("offenderNo")
+
+
 def find_duplicate(application: Application, finding_id: int) -> Finding:
     """One such finding by its number. Raises `UsageError` for an unknown one."""
     with application.database.read() as connection:
@@ -154,6 +181,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
         "status": finding.status,
         "since": finding.created_at.isoformat(timespec="seconds"),
         "event": finding.event_name,
+        "text": finding_text(finding.event_name, finding.properties),
         "properties": dict(finding.properties),
         "resolvedAt": None if finding.resolved_at is None else finding.resolved_at.isoformat(timespec="seconds"),
         "resolvedBy": finding.resolved_by,

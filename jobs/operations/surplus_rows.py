@@ -6,8 +6,8 @@ from typing import Any
 from jobs.errors import UsageError, WorkError
 from jobs.operations.duplicates import close_finding, finding_as_dict
 from jobs.runtime.application import Application
-from sync.domains.duplicate_rows import CANDIDATES, DuplicateRows, known_rows, read_duplicate_rows
-from sync.domains.registry import row_kinds
+from sync.domains.duplicate_rows import CANDIDATES, DuplicateRows, known_rows
+from sync.domains.registry import duplicate_rows_of, row_kinds
 from sync.store import findings
 from sync.store.actions import ActionState, actions_on, was_done
 from sync.store.findings import Finding, FindingKind
@@ -41,8 +41,8 @@ class TwoRows:
             return f"delete {what} {self.surplus} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
-            f"nothing, since the two rows are not both known (known: {known}): have them looked up in NOMIS in "
-            f"{self.duplicate_rows.kind.tables}; then {self.command}"
+            f"nothing, since the two rows are not both known (known: {known}): look them up in the NOMIS database, or "
+            f"have the support team do it, with this SQL; ID is {self.duplicate_rows.kind.column}. Then {self.command}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,13 +54,14 @@ class TwoRows:
             "rows": list(self.rows),
             "surplus": self.surplus,
             "proposal": self.proposal,
+            "sql": list(self.duplicate_rows.sql),
         }
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
     """The rows of the pair that are known now, by the finding and by our telemetry since."""
-    kind = next(each for each in row_kinds().values() if finding.key.startswith(each.key_prefix))
-    duplicate_rows = read_duplicate_rows(kind, finding)
+    duplicate_rows = duplicate_rows_of(finding)
+    kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
     with application.database.read() as connection:
         known = recorded.union(known_rows(connection, duplicate_rows))

@@ -31,8 +31,10 @@ class RowKind:
     domain: the word for the domain in findings. what: what a person calls a row.
     key: the telemetry properties that name the one row there may be. number, dps: the properties that have the number
         of a row and the id of the DPS record.
+    pair: what the key names, in words, with the names of the properties in braces.
     tracked_by: the telemetry events that name a row. path: that of the calls which two rows make fail.
-    delete: deletes a row by its number. tables: where the support team of NOMIS finds the rows, which no service lists.
+    delete: deletes a row by its number. column: the column of that number. statements: the SQL that shows the rows,
+        which no service lists, made from the values of `key`; raises `ValueError` for values that are not ids.
     alert: the text that operators know the alert by.
     """
 
@@ -41,10 +43,12 @@ class RowKind:
     key: tuple[str, ...]
     number: str
     dps: str
+    pair: str
     tracked_by: tuple[str, ...]
     path: re.Pattern[str]
     delete: Callable[[ServiceClient, int], None]
-    tables: str
+    column: str
+    statements: Callable[[Mapping[str, str]], tuple[str, ...]]
     alert: str
 
     @property
@@ -64,6 +68,14 @@ class DuplicateRows:
 
     kind: RowKind
     key: Mapping[str, str]
+
+    @property
+    def sql(self) -> tuple[str, ...]:
+        """The statements that show the rows in the NOMIS database; none where a value is not an id."""
+        try:
+            return self.kind.statements(self.key)
+        except ValueError:
+            return ()
 
     @property
     def finding_key(self) -> str:

@@ -18,9 +18,10 @@ from sync.domains import (
     visits,
 )
 from sync.domains.declaration import Domain
-from sync.domains.duplicate_rows import RowKind
+from sync.domains.duplicate_rows import DuplicateRows, RowKind, read_duplicate_rows
 from sync.domains.resync import Resync
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variables
+from sync.store.findings import Finding
 from sync.upstream.operation import Operation
 
 #: One package for each domain, in the order of their queues.
@@ -59,6 +60,12 @@ def row_kinds() -> Mapping[str, RowKind]:
     """What NOMIS may hold twice, by what a person calls a row, such as `allocation`."""
     updates = (update for domain in DOMAINS.values() for update in domain.updates)
     return {update.rows.what: update.rows for update in updates if update.rows is not None}
+
+
+def duplicate_rows_of(finding: Finding) -> DuplicateRows:
+    """What a finding of kind `non-unique` is about."""
+    kind = next(each for each in row_kinds().values() if finding.key.startswith(each.key_prefix))
+    return read_duplicate_rows(kind, finding)
 
 
 def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:

@@ -32,6 +32,8 @@ class Repair(ABC):
     readable: whether NOMIS has a read of the record.
     removable: whether this program can remove one: whether the class overrides `remove`. If it does not, it must
         override `advice_if_not_removable`.
+    harm: what a duplicate costs, as a sentence. dps_property: the telemetry property with the id of the DPS record.
+    time_of: the telemetry properties that say when the record takes place: a date-time, or a date and a time.
     """
 
     noun: ClassVar[str]
@@ -41,6 +43,9 @@ class Repair(ABC):
     removal: ClassVar[str] = "delete"
     readable: ClassVar[bool] = True
     removable: ClassVar[bool]
+    harm: ClassVar[str] = "It is there twice in NOMIS."
+    dps_property: ClassVar[str] = ""
+    time_of: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         """Raises `TypeError` for a class that can neither remove a duplicate nor say what to do about it."""
@@ -88,6 +93,10 @@ class Repair(ABC):
     @abstractmethod
     def look_for(self, request: Mapping[str, Any]) -> str:
         """What to look for in NOMIS, in one line."""
+
+    def look_up_sql(self, request: Mapping[str, Any]) -> str | None:
+        """The SQL that shows the record in the NOMIS database, where no service does. Raises `ValueError`."""
+        return None
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
         """Whose the record must be, by the request: the value of `owner`."""

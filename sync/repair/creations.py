@@ -54,6 +54,16 @@ def look_for(record: CreationRecord) -> str:
     return domain_of_record(record.domain).repair.look_for(record.request)
 
 
+def look_up_sql(record: CreationRecord) -> str | None:
+    """The SQL that shows the record in the NOMIS database; None where a service shows it, or a value is not an id."""
+    if not record.request:
+        return None
+    try:
+        return domain_of_record(record.domain).repair.look_up_sql(record.request)
+    except ValueError:
+        return None
+
+
 def event_again(record: CreationRecord) -> str:
     """The body of a message that tries the creation once more."""
     domain = domain_of_record(record.domain)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from sync.domains.registry import row_kinds
+from sync.domains.registry import duplicate_rows_of, row_kinds
 from sync.failures import NON_UNIQUE_TEXT, fingerprint
 from sync.repair.dead_letters import UNREADABLE, DeadLetter
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
@@ -136,6 +136,11 @@ class DeadLetterReport:
         return self.dead_letter.problem or "no failure was recorded"
 
     @property
+    def sql(self) -> tuple[str, ...]:
+        """The SQL that shows the two rows it waits for in the NOMIS database; none where it waits for none."""
+        return () if self.finding is None else duplicate_rows_of(self.finding).sql
+
+    @property
     def may_heal(self) -> bool:
         """Whether the housekeeping sends it back, unless it came back too often."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
@@ -160,6 +165,7 @@ class DeadLetterReport:
             "lastError": None if self.failure is None else _error(self.failure),
             "problem": self.dead_letter.problem,
             "finding": None if self.finding is None else self.finding.id,
+            "sql": list(self.sql),
             "hint": self.hint,
         }
 

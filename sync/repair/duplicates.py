@@ -3,13 +3,14 @@
 A finding names the pair that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record, Repair
 from sync.store.findings import Finding
-from sync.upstream.mappings import MappingIds
+from sync.upstream.mappings import MappingIds, Mappings
 
 
 class Verdict(StrEnum):
@@ -48,17 +49,17 @@ class Duplicate:
 
 def read_duplicate(finding: Finding) -> Duplicate:
     """The two pairs of a finding of kind `duplicate`. Raises `ValueError` if it does not name the refused one."""
-    duplicate = _pair(finding, "duplicate")
+    mappings = domain_of_record(finding.domain).mappings
+    duplicate = pair_in(mappings, finding.properties, "duplicate")
     if duplicate is None:
         raise ValueError(f"finding {finding.id} does not say which {finding.domain} was refused")
-    return Duplicate(duplicate, _pair(finding, "existing"))
+    return Duplicate(duplicate, pair_in(mappings, finding.properties, "existing"))
 
 
-def _pair(finding: Finding, prefix: str) -> MappingIds | None:
-    mappings = domain_of_record(finding.domain).mappings
-    values = {
-        name: finding.properties.get(prefix + name[:1].upper() + name[1:]) for name in (mappings.dps, *mappings.nomis)
-    }
+def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> MappingIds | None:
+    """The pair that a finding names behind `prefix`, which is `existing` or `duplicate`; None if it names none."""
+    names = (mappings.dps, *mappings.nomis)
+    values = {name: properties.get(prefix + name[:1].upper() + name[1:]) for name in names}
     if any(value in (None, "null") for value in values.values()):
         return None
     return mappings.ids(values)

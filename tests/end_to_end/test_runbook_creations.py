@@ -67,6 +67,13 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
     assert " ".join(settle) in alert
     assert "severity serious" in alert
     assert f"a course activity with code {told.dps_id}" in app.run_ok(*settle)
+    shown = app.read_json("creations", "show", str(creation["id"]))
+    assert (shown["id"], shown["mappedTo"], len(shown["sql"])) == (creation["id"], None, 1)
+    assert f"FROM OMS_OWNER.COURSE_ACTIVITIES WHERE CODE = '{told.dps_id}' AND AGY_LOC_ID = " in shown["sql"][0]
+    said = app.run_ok("creations", "show", str(creation["id"]))
+    assert said == app.run_ok(*settle)
+    assert shown["sql"][0] in said
+    assert f"NOMIS did not answer when activity {told.dps_id} was created there" in said
     (course,) = sandbox.nomis("course")
     app.run_ok(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []

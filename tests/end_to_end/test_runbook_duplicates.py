@@ -1,5 +1,6 @@
 """The runbook on duplicates: planted, alerted, shown, resolved, and NOMIS as it should be."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -70,6 +71,10 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     assert (shown["verdict"], shown["severity"], shown["obstacles"]) == ("surplus", "serious", [])
     assert (shown["surplusNomisId"], shown["mappedNomisId"]) == (str(second), str(first))
     assert shown["surplus"] == shown["mapped"]
+    assert f"visit {second} is one too many. A sentenced prisoner loses a visit" in shown["text"]
+    (listed,) = app.read_json("duplicates", "list")
+    assert listed["offenderNo"] == told.prisoner_id
+    assert f"{finding}   {told.prisoner_id}   visit" in app.run_ok("duplicates", "list")
     assert "done and verified: cancel with outcome ADMIN visit" in resolve(app, finding)
     states = {each["id"]: (each["status"], each["outcome"]) for each in sandbox.nomis("visit")}
     assert states == {first: ("SCH", None), second: ("CANC", "ADMIN")}
@@ -158,6 +163,9 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
     """The appointment that is not mapped is deleted; its alert exists, unlike in the replaced service."""
     finding = plant(app, appointment_created(sandbox))
     assert "duplicate appointment detected" in app.alerts()[0]
+    (listed,) = app.read_json("duplicates", "list")
+    assert "offenderNo" not in listed["properties"]
+    assert re.fullmatch(r"[A-Z]\d{4}[A-Z]{2}", listed["offenderNo"]), "it is read from NOMIS"
     first, second = sorted(each["event_id"] for each in sandbox.nomis("appointment"))
     assert f"delete appointment {second}" in resolve(app, finding)
     assert [each["event_id"] for each in sandbox.nomis("appointment")] == [first]
@@ -305,6 +313,12 @@ def test_second_row_is_deleted_by_its_number(
     kept, surplus = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
+    (statement, *_) = shown["sql"]
+    assert f"CRS_ACTY_ID = {finding['properties']['nomisCourseActivityId']} AND" in statement
+    assert f"  {statement}\n" in app.run_ok("duplicates", "show", str(finding["id"]))
+    said = app.run_ok("dlq", "show", "activity")
+    assert f"  finding   prisoner-to-nomis duplicates show {finding['id']}\n  SQL       {statement}\n" in said
+    assert (message["finding"], message["sql"]) == (finding["id"], shown["sql"])
     unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
     assert "not checked" in app.run_ok("activities", f"delete-{kind}", str(surplus), "--dry-run")

@@ -6,7 +6,7 @@ import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
-from jobs.cli.output import local_time, print_json, print_pairs, print_table, say
+from jobs.cli.output import local_time, print_json, print_pairs, print_statements, print_table, say
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 
 
+CreationId = Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")]
+
+
 @app.command("list")
 def list_creations(
     every: Annotated[bool, typer.Option("--all", help="Also those that are settled: the last thousand.")] = False,
@@ -30,7 +33,7 @@ def list_creations(
 
     Those that need a person (ambiguous) come first.
     """
-    from jobs.operations.creations import creation_as_dict, list_open
+    from jobs.operations.creations import creation_as_dict, list_open, whose
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -40,10 +43,11 @@ def list_creations(
             return
         zone = application.settings.zone
         print_table(
-            ("ID", "DOMAIN", "DPS ID", "STATE", "SINCE", "ATTEMPTS", "NOTE"),
+            ("ID", "WHOSE", "DOMAIN", "DPS ID", "STATE", "SINCE", "ATTEMPTS", "NOTE"),
             [
                 (
                     record.id,
+                    whose(record),
                     record.domain,
                     record.dps_id,
                     record.state,
@@ -57,9 +61,26 @@ def list_creations(
         )
 
 
+@app.command("show")
+def show_creation(creation_id: CreationId, as_json: AsJson = False) -> None:
+    """What to look for in NOMIS, and what to type then.
+
+    With the SQL that finds the record in the NOMIS database where no service shows it.
+    """
+    from jobs.operations.creations import creation_in_full, find_creation
+    from jobs.runtime.application import open_application
+
+    with open_application() as application:
+        record = find_creation(application, creation_id)
+        if as_json:
+            print_json(creation_in_full(application, record))
+        else:
+            _show(application, record)
+
+
 @app.command("settle")
 def settle_creation(
-    creation_id: Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")],
+    creation_id: CreationId,
     nomis_id: Annotated[
         int | None,
         typer.Option(
@@ -84,9 +105,9 @@ def settle_creation(
 ) -> None:
     """Settles a creation by what a person found in NOMIS.
 
-    Without --nomis-id or --not-created it says what to look for. The record is read and compared with what was asked
-    for. If NOMIS has no read of it, it is asked about twice, and --yes needs --unchecked. `creations reopen`
-    takes a wrong mapping back.
+    Without --nomis-id or --not-created it says what to look for, as `show` does. The record is read and compared with
+    what was asked for. If NOMIS has no read of it, it is asked about twice, and --yes needs --unchecked. `creations
+    reopen` takes a wrong mapping back.
     """
     from jobs.operations.creations import (
         check_plan,
@@ -129,7 +150,7 @@ def settle_creation(
 
 @app.command("reopen")
 def reopen_creation(
-    creation_id: Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")],
+    creation_id: CreationId,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
@@ -153,17 +174,21 @@ def reopen_creation(
 def _show(application: "Application", record: "CreationRecord") -> None:
     from jobs.operations.creations import may_be_settled
     from sync.domains.registry import domain_of_record
-    from sync.repair.creations import look_for
-    from sync.store.creations import OPEN_STATES
+    from sync.repair.creations import look_for, look_up_sql
+    from sync.repair.finding_text import finding_text
+    from sync.store.creations import OPEN_STATES, CreationState
 
     settle = f"prisoner-to-nomis creations settle {record.id}"
     given = domain_of_record(record.domain).repair.given.upper().replace(" ", "-")
     is_open = record.state in OPEN_STATES
     again = may_be_settled(record, not_created=True)
+    ambiguous = record.state is CreationState.AMBIGUOUS
+    what = finding_text(f"{record.domain}-create-ambiguous", record.properties) if ambiguous else None
     print_pairs(
         {
             "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
             "since": local_time(record.intended_at, application.settings.zone),
+            "what": what,
             "because": record.note,
             **({"mapped": _mapped(application, record)} if is_open else {}),
             "look for": look_for(record),
@@ -171,6 +196,8 @@ def _show(application: "Application", record: "CreationRecord") -> None:
             **({"if not": f"{settle} --not-created"} if again else {}),
         }
     )
+    statement = look_up_sql(record) if is_open else None
+    print_statements([] if statement is None else [statement])
 
 
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:

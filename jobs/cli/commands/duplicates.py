@@ -6,7 +6,7 @@ import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Yes
 from jobs.cli.confirmation import confirm, operator_name
-from jobs.cli.output import local_time, print_json, print_pairs, print_table, say
+from jobs.cli.output import local_time, print_json, print_pairs, print_statements, print_table, say
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,27 +34,28 @@ def list_findings(
 ) -> None:
     """The records that NOMIS holds twice, newest first.
 
-    Also shows how serious each is.
+    Also shows whom each is about, and how serious it is.
     """
-    from jobs.operations.duplicates import finding_as_dict, list_duplicates
+    from jobs.operations.duplicates import find_prisoner, finding_as_dict, list_duplicates
     from jobs.runtime.application import open_application
 
     with open_application() as application:
         found = list_duplicates(application, resolved_too=every)
         if as_json:
-            print_json([finding_as_dict(finding) for finding in found])
+            print_json([finding_as_dict(each) | {"offenderNo": find_prisoner(application, each)} for each in found])
             return
         zone = application.settings.zone
         print_table(
-            ("ID", "KIND", "DOMAIN", "SEVERITY", "SINCE", "STATUS", "WHAT"),
+            ("ID", "PRISONER", "DOMAIN", "SEVERITY", "SINCE", "STATUS", "KIND", "WHAT"),
             [
                 (
                     finding.id,
-                    finding.kind,
+                    find_prisoner(application, finding),
                     finding.domain,
                     finding.severity,
                     local_time(finding.created_at, zone),
                     finding.status,
+                    finding.kind,
                     _what(finding),
                 )
                 for finding in found
@@ -178,6 +179,7 @@ def _examined(application: "Application", finding: "Finding") -> "Examination | 
 
 def _show(application: "Application", found: "Examination | TwoRows") -> None:
     from jobs.operations.surplus_rows import TwoRows
+    from sync.repair.finding_text import finding_text
 
     finding = found.finding
     state = finding.status if finding.resolution is None else f"{finding.status}: {finding.resolution}"
@@ -186,11 +188,14 @@ def _show(application: "Application", found: "Examination | TwoRows") -> None:
             "finding": f"{finding.id}, {finding.kind} {finding.domain}, {finding.severity}",
             "since": local_time(finding.created_at, application.settings.zone),
             "status": state,
+            "what": finding_text(finding.event_name, finding.properties),
         }
     )
     if isinstance(found, TwoRows):
         pair = " ".join(f"{name}={value}" for name, value in found.duplicate_rows.key.items())
         print_pairs({"pair": f"{found.duplicate_rows.kind.what} {pair}", "to do": found.proposal})
+        if found.surplus is None:
+            print_statements(found.duplicate_rows.sql)
     else:
         _show_records(found)
 

@@ -1,8 +1,10 @@
 """Allocations of prisoners to activities, upserted in NOMIS, which has one row for a booking and a course activity."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 
+from sync.domains import nomis_sql
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
@@ -112,16 +114,31 @@ def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
     return max(later, key=lambda each: each.id, default=allocation)
 
 
+def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
+    """The allocations of booking and activity, and their attendances, which keep one of them from being deleted."""
+    pair = {
+        "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
+        "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),
+    }
+    allocated = {**pair, "OFFENDER_PROGRAM_STATUS": nomis_sql.code("ALLOC")}
+    return (
+        nomis_sql.select("OFFENDER_PROGRAM_PROFILES", "OFF_PRGREF_ID", allocated),
+        nomis_sql.select("OFFENDER_COURSE_ATTENDANCES", "EVENT_ID", pair),
+    )
+
+
 ALLOCATION_ROWS = RowKind(
     domain="activity",
     what="allocation",
     key=("nomisCourseActivityId", "bookingId"),
     number="nomisAllocationId",
     dps="dpsAllocationId",
+    pair="booking {bookingId} in course activity {nomisCourseActivityId}",
     tracked_by=("activity-allocation-success",),
     path=re.compile(r"^/activities/\d+/allocation$"),
     delete=nomis_activities.delete_allocation,
-    tables="OFFENDER_PROGRAM_PROFILES by CRS_ACTY_ID and OFFENDER_BOOK_ID, status ALLOC; its OFF_PRGREF_ID",
+    column="OFF_PRGREF_ID",
+    statements=_statements,
     alert="NOMIS holds two allocations of one booking and activity",
 )
 

@@ -1,11 +1,13 @@
 """Attendances of prisoners at sessions of activities, upserted in NOMIS."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
 from sync.clock import london_now, with_minutes
+from sync.domains import nomis_sql
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.allocations import booking_activity_lease
@@ -195,16 +197,33 @@ def why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -
     ) from error
 
 
+def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
+    """The attendances of the booking at the session."""
+    session = {
+        "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
+        "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),
+        "EVENT_DATE": nomis_sql.day(key["sessionDate"]),
+        nomis_sql.clock("START_TIME"): nomis_sql.minute(key["sessionStartTime"]),
+        nomis_sql.clock("END_TIME"): nomis_sql.minute(key["sessionEndTime"]),
+    }
+    return (nomis_sql.select("OFFENDER_COURSE_ATTENDANCES", "EVENT_ID", session),)
+
+
 ATTENDANCE_ROWS = RowKind(
     domain="activity",
     what="attendance",
     key=("nomisCourseActivityId", "bookingId", "sessionDate", "sessionStartTime", "sessionEndTime"),
     number="nomisAttendanceEventId",
     dps="dpsAttendanceId",
+    pair=(
+        "booking {bookingId} in the session of course activity {nomisCourseActivityId} on {sessionDate}, "
+        "{sessionStartTime} to {sessionEndTime}"
+    ),
     tracked_by=("activity-attendance-create-success", "activity-attendance-update-success"),
     path=re.compile(r"^/activities/\d+/booking/\d+/attendance(-status)?$"),
     delete=nomis_activities.delete_attendance,
-    tables="OFFENDER_COURSE_ATTENDANCES by CRS_ACTY_ID, OFFENDER_BOOK_ID, EVENT_DATE and times; its EVENT_ID",
+    column="EVENT_ID",
+    statements=_statements,
     alert="NOMIS holds two attendances of one booking and session",
 )
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from sync.clock import london_now
+from sync.domains import nomis_sql
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.attendances import nomis_attendance, session_of
@@ -32,6 +33,8 @@ class ActivityRepair(Repair):
     owner = ""
     removal = "delete, with its allocations and attendances,"
     readable = False
+    harm = "It confuses users and harms nothing else: all changes go to the one that is mapped."
+    dps_property = "dpsActivityScheduleId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         """NOMIS has no read of course activities."""
@@ -47,6 +50,12 @@ class ActivityRepair(Repair):
     def look_for(self, request: Mapping[str, Any]) -> str:
         body = request["body"]
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
+
+    def look_up_sql(self, request: Mapping[str, Any]) -> str:
+        """The course activities that have the id of the schedule as their code, at the prison."""
+        body = request["body"]
+        conditions = {"CODE": nomis_sql.code(body["code"]), "AGY_LOC_ID": nomis_sql.code(body["prisonId"])}
+        return nomis_sql.select("COURSE_ACTIVITIES", "CRS_ACTY_ID", conditions)
 
     def event_parts(self, record: CreationRecord) -> EventParts:
         return {"activityScheduleId": int(record.dps_id)}, None, None

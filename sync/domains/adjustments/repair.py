@@ -25,6 +25,8 @@ class AdjustmentRepair(Repair):
     noun = "adjustment"
     given = "adjustment id"
     proof: ClassVar = {"sentenceSequence": False, "type": True, "days": True, "date": False, "from": False}
+    harm = "Both count, so the release date is wrong until one is deleted."
+    dps_property = "adjustmentId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         number, family = ids.nomis_ids

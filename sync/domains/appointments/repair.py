@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sync.clock import LONDON
+from sync.domains import nomis_sql
 from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
@@ -27,6 +28,9 @@ class AppointmentRepair(Repair):
     noun = "appointment"
     given = "event id"
     proof: ClassVar = {"start": True, "location": False, "type": True}
+    harm = "The appointment stands twice in the lists of the prison until one is deleted."
+    dps_property = "appointmentInstanceId"
+    time_of = ("date", "start")
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         found = nomis_appointments.find_appointment(services.nomis, int(ids.nomis_ids[0]))
@@ -34,6 +38,7 @@ class AppointmentRepair(Repair):
             return None
         return {
             "bookingId": str(found.booking_id),
+            "offenderNo": found.offender_no,
             "prisonId": found.prison_id,
             "location": as_text(found.internal_location),
             "start": as_iso(found.start_date_time),
@@ -55,6 +60,17 @@ class AppointmentRepair(Repair):
             f"an appointment of booking {body['bookingId']} on {body['eventDate']} at {body['startTime']}, type "
             f"{body['eventSubType']}, {'without a location' if where is None else f'in location {where}'}"
         )
+
+    def look_up_sql(self, request: Mapping[str, Any]) -> str:
+        """The appointments of the booking at that time."""
+        body = request["body"]
+        conditions = {
+            "OFFENDER_BOOK_ID": nomis_sql.number(body["bookingId"]),
+            "EVENT_DATE": nomis_sql.day(body["eventDate"]),
+            nomis_sql.clock("START_TIME"): nomis_sql.minute(body["startTime"]),
+            "EVENT_SUB_TYPE": nomis_sql.code(body["eventSubType"]),
+        }
+        return nomis_sql.select("OFFENDER_IND_SCHEDULES", "EVENT_ID", conditions)
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
         return str(request["body"]["bookingId"])

@@ -20,6 +20,9 @@ class IncentiveRepair(Repair):
 
     noun = "IEP record"
     given = "sequence"
+    harm = "Nothing is wrong while both have the same level; only the list of the prison's levels looks odd."
+    dps_property = "id"
+    time_of = ("iepDate", "iepTime")
     removal = f"ask {SUPPORT_CHANNEL} to delete"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:

@@ -32,6 +32,9 @@ class VisitRepair(Repair):
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
     removal = f"cancel with outcome {_OUTCOME}"
+    harm = "A sentenced prisoner loses a visit of that week until it is cancelled."
+    dps_property = "visitId"
+    time_of = ("startDateTime",)
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         """The visit; `namesReference` says whether its comment names the DPS visit."""

@@ -1,0 +1,120 @@
+"""What a finding means, in sentences: what happened to whom, and what it costs until a person acts.
+
+Made from the properties of the finding's event, so that alerts, lists and `show` say the same.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+
+from sync.domains.declaration import Domain
+from sync.domains.duplicate_rows import RowKind
+from sync.domains.registry import DOMAINS, row_kinds
+from sync.repair.duplicates import Duplicate, Verdict, pair_in
+from sync.repair.hints import UNRECOVERABLE
+from sync.store.findings import GIVEN_UP_EVENT
+
+Properties = Mapping[str, str]
+
+
+def finding_text(event: str, properties: Properties) -> str | None:
+    """The sentences of a finding by its event; None for an event that is not one of a finding."""
+    text = _TEXTS.get(event)
+    return None if text is None else text(properties)
+
+
+def prisoner_in(properties: Properties) -> str | None:
+    """The prisoner number that a finding's event names, None if it names none."""
+    offender_no = properties.get("offenderNo")
+    return None if offender_no in (None, "", "null", "unknown") else offender_no
+
+
+def _duplicate(domain: Domain, properties: Properties) -> str:
+    repair = domain.repair
+    duplicate = pair_in(domain.mappings, properties, "duplicate")
+    if duplicate is None:
+        return f"The mapping service refused the mapping of a new {repair.noun}. {repair.harm}"
+    existing = pair_in(domain.mappings, properties, "existing")
+    who, new = _of_whom(properties), f"{repair.noun} {duplicate.nomis_text}"
+    verdict = Duplicate(duplicate, existing).verdict
+    if existing is None or verdict is Verdict.NOT_MAPPED:
+        return (
+            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and does not "
+            f"say for which other one. {repair.harm}"
+        )
+    if verdict is Verdict.SURPLUS:
+        return (
+            f"NOMIS has two records of {domain.noun} {duplicate.dps_id}{who}{_when(repair.time_of, properties)}: "
+            f"{repair.noun} {existing.nomis_text} is mapped, {new} is one too many. {repair.harm}"
+        )
+    if verdict is Verdict.TWO_CLAIMS:
+        return (
+            f"Two DPS records claim {new}{who}: {existing.dps_id} has it, {duplicate.dps_id} was refused. Until this "
+            f"is resolved, changes of {duplicate.dps_id} do not reach NOMIS. Delete nothing before you have looked."
+        )
+    return (
+        f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, because it has "
+        f"{existing.dps_id} with {repair.noun} {existing.nomis_text}. Delete nothing before it is investigated."
+    )
+
+
+def _ambiguous(domain: Domain, properties: Properties) -> str:
+    dps_id = properties.get(domain.repair.dps_property) or properties.get(domain.mappings.dps)
+    record = f"{domain.noun} {dps_id}" if dps_id else f"a new {domain.noun}"
+    return (
+        f"NOMIS did not answer when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
+        f"created there, and no look-up can tell whether it was. Until a person looks in NOMIS, the "
+        f"{domain.repair.noun} may be missing there, and later changes of it fail."
+    )
+
+
+def _two_rows(kind: RowKind, properties: Properties) -> str:
+    try:
+        pair = kind.pair.format(**properties)
+    except KeyError:
+        pair = "one booking"
+    offender_no = prisoner_in(properties)
+    whose = "" if offender_no is None else f" (prisoner {offender_no})"
+    return (
+        f"NOMIS has two {kind.what}s of {pair}{whose} and should have one. Until one of them is deleted, NOMIS refuses "
+        f"every change of this {kind.what}."
+    )
+
+
+def _given_up(properties: Properties) -> str:
+    number = properties.get("messages", "1")
+    one = number == "1"
+    messages = f"{number} message{'' if one else 's'} {properties.get('eventType', 'of unknown type')}"
+    reason = f": {properties['reason'].rstrip('.')}" if properties.get("reason") else ""
+    queue, advice = properties.get("queue", "dead letter"), properties.get("advice", UNRECOVERABLE)
+    return (
+        f"{messages} on the {queue} queue cannot be applied to NOMIS{reason}. The housekeeping sends "
+        f"{'it' if one else 'them'} back no more, so NOMIS lacks {'this change' if one else 'these changes'}. What to "
+        f"do: {advice}."
+    )
+
+
+def _of_whom(properties: Properties) -> str:
+    offender_no, booking_id = prisoner_in(properties), properties.get("bookingId")
+    if offender_no is not None:
+        return f" of prisoner {offender_no}"
+    return f" of booking {booking_id}" if booking_id else ""
+
+
+def _when(time_of: tuple[str, ...], properties: Properties) -> str:
+    """Where and when the record takes place, as far as the event says."""
+    where = f" at {properties['prisonId']}" if properties.get("prisonId") else ""
+    values = [properties[name] for name in time_of if properties.get(name)]
+    try:
+        start = datetime.fromisoformat("T".join(values)) if values and len(values) == len(time_of) else None
+    except ValueError:
+        start = None
+    return where if start is None else f"{where} on {start.day} {start:%B %Y} at {start:%H:%M}"
+
+
+_TEXTS: Mapping[str, Callable[[Properties], str]] = {
+    **{f"to-nomis-synch-{domain.record}-duplicate": partial(_duplicate, domain) for domain in DOMAINS.values()},
+    **{f"{domain.record}-create-ambiguous": partial(_ambiguous, domain) for domain in DOMAINS.values()},
+    **{kind.event_name: partial(_two_rows, kind) for kind in row_kinds().values()},
+    GIVEN_UP_EVENT: _given_up,
+}

@@ -1,0 +1,81 @@
+"""The SQL to look rows up in the NOMIS database by hand: whole, read-only, and made of checked values alone."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.domains.activities.allocations import ALLOCATION_ROWS
+from sync.domains.activities.attendances import ATTENDANCE_ROWS
+from sync.domains.duplicate_rows import DuplicateRows
+from sync.domains.registry import domain_of_record
+
+SESSION = {
+    "nomisCourseActivityId": "540112",
+    "bookingId": "1204417",
+    "sessionDate": "2023-06-02",
+    "sessionStartTime": "09:00",
+    "sessionEndTime": "12:00:00",
+}
+APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09:00:00", "eventSubType": "GYM"}
+
+
+def test_both_rows_of_an_allocation_are_shown_and_their_attendances() -> None:
+    """The rows, and what keeps one of them from being deleted."""
+    assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
+        (
+            "SELECT * FROM OMS_OWNER.OFFENDER_PROGRAM_PROFILES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
+            "1204417 AND OFFENDER_PROGRAM_STATUS = 'ALLOC' ORDER BY OFF_PRGREF_ID;"
+        ),
+        (
+            "SELECT * FROM OMS_OWNER.OFFENDER_COURSE_ATTENDANCES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
+            "1204417 ORDER BY EVENT_ID;"
+        ),
+    )
+
+
+def test_both_rows_of_an_attendance_are_shown() -> None:
+    """By booking and session."""
+    assert DuplicateRows(ATTENDANCE_ROWS, SESSION).sql == (
+        (
+            "SELECT * FROM OMS_OWNER.OFFENDER_COURSE_ATTENDANCES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
+            "1204417 AND EVENT_DATE = DATE '2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' "
+            "AND TO_CHAR(END_TIME, 'HH24:MI') = '12:00' ORDER BY EVENT_ID;"
+        ),
+    )
+
+
+def test_the_runbook_shows_the_statements_as_they_are() -> None:
+    """Word for word, with the values of this module."""
+    page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
+    course = domain_of_record("activity").repair.look_up_sql({"body": {"code": "318", "prisonId": "LEI"}})
+    appointment = domain_of_record("appointment").repair.look_up_sql({"body": APPOINTMENT})
+    rows = (statement for kind in (ALLOCATION_ROWS, ATTENDANCE_ROWS) for statement in DuplicateRows(kind, SESSION).sql)
+    assert [each for each in (course, appointment, *rows) if f"\n{each}\n" not in page] == []
+
+
+def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time() -> None:
+    """NOMIS has no look-up of it."""
+    assert domain_of_record("appointment").repair.look_up_sql({"body": APPOINTMENT}) == (
+        "SELECT * FROM OMS_OWNER.OFFENDER_IND_SCHEDULES WHERE OFFENDER_BOOK_ID = 1204417 AND EVENT_DATE = DATE "
+        "'2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' AND EVENT_SUB_TYPE = 'GYM' ORDER BY EVENT_ID;"
+    )
+
+
+@given(name=st.sampled_from(sorted(SESSION)), value=st.text().filter(lambda text: not text.isalnum()))
+def test_a_value_that_is_no_id_makes_no_statement(name: str, value: str) -> None:
+    """Whatever a message says, nothing but numbers, dates and times comes into a statement."""
+    for kind in (ALLOCATION_ROWS, ATTENDANCE_ROWS):
+        for statement in DuplicateRows(kind, {**SESSION, name: value}).sql:
+            assert statement.count(";") == 1
+            assert statement.count("'") % 2 == 0
+            assert statement.startswith("SELECT * FROM OMS_OWNER.OFFENDER_")
+
+
+@pytest.mark.parametrize("value", ["1 OR 1=1", "1'; DROP TABLE OFFENDERS; --", "", "²", "-1", "1.5", "LEI' --"])
+def test_what_would_change_a_statement_is_refused(value: str) -> None:
+    """A number and a code are nothing else."""
+    assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
+    with pytest.raises(ValueError, match="does not belong into a statement"):
+        domain_of_record("activity").repair.look_up_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

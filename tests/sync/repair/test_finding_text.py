@@ -1,0 +1,134 @@
+"""Findings as sentences: what happened to whom, and what it costs, for every event that alerts a person."""
+
+import pytest
+
+from reports.presentation.alerts import TEXTS
+from reports.reconciliations.views import ALERT_TEXTS
+from sync.repair.finding_text import finding_text, prisoner_in
+
+VISIT = {
+    "visitId": "bq-te-ke-ol",
+    "offenderNo": "A1234BC",
+    "prisonId": "MDI",
+    "startDateTime": "2023-06-02T14:00:00",
+    "duplicateNomisId": "8811002",
+    "duplicateVsipId": "bq-te-ke-ol",
+    "existingNomisId": "8811001",
+    "existingVsipId": "bq-te-ke-ol",
+}
+SESSION = {
+    "offenderNo": "A1234BC",
+    "bookingId": "1204417",
+    "nomisCourseActivityId": "540112",
+    "sessionDate": "2023-06-02",
+    "sessionStartTime": "09:00",
+    "sessionEndTime": "12:00",
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "properties", "text"),
+    [
+        (
+            "to-nomis-synch-visit-duplicate",
+            VISIT,
+            (
+                "NOMIS has two records of visit bq-te-ke-ol of prisoner A1234BC at MDI on 2 June 2023 at 14:00: visit "
+                "8811001 is mapped, visit 8811002 is one too many. A sentenced prisoner loses a visit of that week "
+                "until it is cancelled."
+            ),
+        ),
+        (
+            "to-nomis-synch-visit-duplicate",
+            {**VISIT, "existingVsipId": "ot-he-ro-ne", "existingNomisId": "8811002"},
+            (
+                "Two DPS records claim visit 8811002 of prisoner A1234BC: ot-he-ro-ne has it, bq-te-ke-ol was refused. "
+                "Until this is resolved, changes of bq-te-ke-ol do not reach NOMIS. Delete nothing before you have "
+                "looked."
+            ),
+        ),
+        (
+            "activity-create-ambiguous",
+            {"dpsActivityScheduleId": "318"},
+            (
+                "NOMIS did not answer when activity 318 was created there, and no look-up can tell whether it was. "
+                "Until a person looks in NOMIS, the course activity may be missing there, and later changes of it fail."
+            ),
+        ),
+        (
+            "appointment-create-ambiguous",
+            {"appointmentInstanceId": "90217", "bookingId": "1204417", "date": "2023-06-02", "start": "09:00"},
+            (
+                "NOMIS did not answer when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was created "
+                "there, and no look-up can tell whether it was. Until a person looks in NOMIS, the appointment may be "
+                "missing there, and later changes of it fail."
+            ),
+        ),
+        (
+            "activity-allocation-non-unique",
+            SESSION,
+            (
+                "NOMIS has two allocations of booking 1204417 in course activity 540112 (prisoner A1234BC) and should "
+                "have one. Until one of them is deleted, NOMIS refuses every change of this allocation."
+            ),
+        ),
+        (
+            "activity-attendance-non-unique",
+            SESSION,
+            (
+                "NOMIS has two attendances of booking 1204417 in the session of course activity 540112 on 2023-06-02, "
+                "09:00 to 12:00 (prisoner A1234BC) and should have one. Until one of them is deleted, NOMIS refuses "
+                "every change of this attendance."
+            ),
+        ),
+        (
+            "dead-letter-given-up",
+            {
+                "queue": "visit",
+                "eventType": "prison-visit.booked",
+                "messages": "3",
+                "reason": "Not found.",
+                "advice": "purge the message if it stays so",
+            },
+            (
+                "3 messages prison-visit.booked on the visit queue cannot be applied to NOMIS: Not found. The "
+                "housekeeping sends them back no more, so NOMIS lacks these changes. What to do: purge the message if "
+                "it stays so."
+            ),
+        ),
+        (
+            "dead-letter-given-up",
+            {"queue": "visit", "eventType": "prison-visit.booked", "messages": "1", "advice": "purge it"},
+            (
+                "1 message prison-visit.booked on the visit queue cannot be applied to NOMIS. The housekeeping sends "
+                "it back no more, so NOMIS lacks this change. What to do: purge it."
+            ),
+        ),
+    ],
+)
+def test_a_finding_says_what_happened_to_whom_and_what_it_costs(
+    event: str, properties: dict[str, str], text: str
+) -> None:
+    """In whole sentences, with whatever its event says."""
+    assert finding_text(event, properties) == text
+
+
+@pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERT_TEXTS.keys()))
+def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
+    """However little its event says: a sentence with an end, and no gap where something is not known."""
+    text = finding_text(event, {})
+    assert text is not None
+    assert text.endswith(".")
+    assert "None" not in text
+    assert "  " not in text
+
+
+@pytest.mark.parametrize(("offender_no", "known"), [("A1234BC", "A1234BC"), ("unknown", None), ("null", None)])
+def test_words_for_an_unknown_prisoner_are_no_number(offender_no: str, known: str | None) -> None:
+    """Events say `unknown` or `null` where they do not know the prisoner."""
+    assert prisoner_in({"offenderNo": offender_no}) == known
+
+
+def test_other_events_are_no_findings() -> None:
+    """An event that asks nobody has no text."""
+    assert finding_text("visit-create-success", VISIT) is None
