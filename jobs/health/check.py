@@ -1,8 +1,9 @@
 """The probes as `check` shows them: every one, once, as a line."""
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from jobs.health.probes import CALL_SECONDS, list_probes, result_of
@@ -18,15 +19,27 @@ DEADLINE_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line of `check`: whether the part works, and what was seen of it or what to change."""
+    """Whether a part works, and what was seen of it or what to change.
+
+    shared: what is said instead of several parts that have one cause; None where each has its own.
+    """
 
     name: str
     ok: bool
     detail: str
+    shared: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON shows it."""
-        return asdict(self)
+        return {"name": self.name, "ok": self.ok, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why one or more parts are down, said once. `names` are those of the parts, as `joined_names` joins them."""
+
+    names: str
+    text: str
 
 
 def run_checks(application: Application) -> list[CheckResult]:
@@ -41,7 +54,31 @@ def run_checks(application: Application) -> list[CheckResult]:
         asked = [(probe.name, probe.start()) for probe in list_probes(application, transport)]
         wait([future for _, future in asked], DEADLINE_SECONDS)
         results = [(name, result_of(future, DEADLINE_SECONDS)) for name, future in asked]
-    return [CheckResult(name, result.ok, result.text) for name, result in results]
+    return [CheckResult(name, result.ok, result.text, result.shared) for name, result in results]
+
+
+def causes(results: Sequence[CheckResult]) -> list[Cause]:
+    """Why parts are down, each cause once, in the order of the first part that it stops."""
+    together: dict[str, list[CheckResult]] = {}
+    for result in results:
+        if not result.ok:
+            together.setdefault(result.shared or result.detail, []).append(result)
+    return [
+        Cause(joined_names([each.name for each in stopped]), stopped[0].detail if len(stopped) == 1 else text)
+        for text, stopped in together.items()
+    ]
+
+
+def joined_names(names: Iterable[str]) -> str:
+    """The names of parts on one line, those of one kind together: `queue (visit, activity), dlq visit, slack`."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kind, _, rest = name.rpartition(" ")
+        kinds.setdefault(kind or name, []).append(rest)
+    return ", ".join(
+        f"{kind} ({', '.join(rest)})" if len(rest) > 1 else kind if rest == [kind] else f"{kind} {rest[0]}"
+        for kind, rest in kinds.items()
+    )
 
 
 def nothing_is_set_up(settings: Settings) -> bool:

@@ -13,15 +13,16 @@ from jobs.health.deadline import late_text, start
 from jobs.health.figures import read_breaker_states
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
-from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
+from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set_up
 from reports.engine.exclusions import exclusions_variable, read_exclusions
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_remedy
-from sync.queues.queue import QueueUnavailable
+from sync.queues.queue import QueueUnavailable, is_missing
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.queue_names import QUEUES
+from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport
 
@@ -34,19 +35,24 @@ class ProbeResult:
     """Whether a part works.
 
     text: one line for `check`: what was seen, or what is wrong and what to change. details: the same as fields of the
-    health page.
+    health page. shared: what is said instead of several parts that have one cause; None where each has its own.
     """
 
     ok: bool
     text: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    shared: str | None = None
 
 
 class _Down(Exception):
-    """The part does not work; the text says what is wrong and what to change, `details` what the page shows of it."""
+    """The part does not work; the text says what is wrong and what to change, `details` what the page shows of it.
 
-    def __init__(self, text: str, details: Mapping[str, Any] | None = None) -> None:
+    `shared`: as in the result.
+    """
+
+    def __init__(self, text: str, details: Mapping[str, Any] | None = None, shared: str | None = None) -> None:
         super().__init__(text)
+        self.shared = shared
         self.details = {"error": text} if details is None else details
 
 
@@ -70,7 +76,7 @@ class Probe:
         try:
             return self.ask()
         except _Down as error:
-            return ProbeResult(False, str(error), error.details)
+            return ProbeResult(False, str(error), error.details, error.shared)
         except Exception as error:  # a probe that breaks has found its part broken
             return ProbeResult(False, one_line(error), {"error": one_line(error)})
 
@@ -133,12 +139,16 @@ def _probe_database(application: Application) -> ProbeResult:
             return ProbeResult(True, f"{address}, not there yet: made at the next start", details)
         current = database.schema_is_current()
     except SyncError as error:
-        raise _Down(f"{one_line(error)}; set DATABASE_URL, or bring the database up") from error
+        raise _database_down(error) from error
     if current:
         return ProbeResult(True, f"{address}, schema current", details)
     if application.settings.database_auto_upgrade:
         return ProbeResult(True, f"{address}, schema is upgraded at the next start", details)
     raise _Down(f"{address}: the schema is not current; run prisoner-to-nomis db upgrade")
+
+
+def _database_down(error: SyncError) -> _Down:
+    return _Down(f"{one_line(error)}; set DATABASE_URL, or bring the database up")
 
 
 def _probe_queue(application: Application, queue: str) -> ProbeResult:
@@ -170,8 +180,10 @@ def _probe_dlq(application: Application, queue: str) -> ProbeResult:
 
 
 def _queue_down(application: Application, queue: str, error: QueueUnavailable, details: Mapping[str, Any]) -> _Down:
-    text = f"{one_line(error)}; {queue_remedy(application.settings, queue, error)}"
-    return _Down(text, {**details, "error": one_line(error)})
+    remedy, call = queue_remedy(application.settings, queue, error), one_line(error).partition(": ")[2]
+    text = f"{one_line(error)}; {remedy}"
+    shared = None if is_missing(error) else f"{call}; {remedy.replace(f'_{queue.upper()}_', '_<QUEUE>_')}"
+    return _Down(text, {**details, "error": one_line(error)}, shared)
 
 
 def _probe_upstream(settings: Settings, transport: Transport, name: UpstreamName) -> ProbeResult:
@@ -180,7 +192,14 @@ def _probe_upstream(settings: Settings, transport: Transport, name: UpstreamName
     if reason is None:
         return ProbeResult(True, address)
     text = f"{address}/health/ping: {reason}; wait until the service is up, or set {name.address_variable}"
-    raise _Down(text, {"error": reason})
+    raise _Down(text, {"error": reason}, _auth_down(settings) if name is UpstreamName.OAUTH else None)
+
+
+def _auth_down(settings: Settings) -> str:
+    """What is said of HMPPS Auth and of all that has no token for it."""
+    name = UpstreamName.OAUTH
+    address = settings.upstream(name).base_url
+    return f"{address} gives no tokens; wait until the service is up, or set {name.address_variable}"
 
 
 def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamName) -> ProbeResult:
@@ -190,7 +209,9 @@ def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamN
     try:
         authorities = transport.client(name).authorities()
     except UpstreamError as error:
-        raise _Down(one_line(error)) from error
+        refused = error.status is not None and error.status < 500
+        each = f"status {error.status}: no token; set the …_CLIENT_ID and …_CLIENT_SECRET of each, or see HMPPS Auth"
+        raise _Down(one_line(error), shared=each if refused else _auth_down(settings)) from error
     if authorities is None:
         return ProbeResult(True, "token given, which does not say its roles")
     missing = sorted(role for role in required_roles(name) if f"ROLE_{role}" not in authorities)
@@ -201,10 +222,13 @@ def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamN
 
 
 def _probe_breakers(application: Application) -> ProbeResult:
-    # The states are read from the database when the breakers are built, so not before it has them.
-    if not application.database.schema_is_current():
-        return ProbeResult(True, "none known yet")
-    found = read_breaker_states(application)
+    try:
+        # The states are read from the database when the breakers are built, so not before it has them.
+        if not application.database.schema_is_current():
+            return ProbeResult(True, "none known yet")
+        found = read_breaker_states(application)
+    except StoreUnavailable as error:
+        raise _database_down(error) from error
     details = {str(each.service): str(each.state) for each in found}
     down = [
         f"{each.service} since {each.opened_at:%Y-%m-%d %H:%M}Z" if each.opened_at else str(each.service)
@@ -243,7 +267,10 @@ def _probe_slack(settings: Settings) -> ProbeResult:
     try:
         known = slack.knows_token()
     except SyncError as error:
-        raise _Down(f"{one_line(error)}; set SLACK_TOKEN, or SLACK_API_URL where it is another Slack") from error
+        # Slack refused in its own words; all else says nothing of the token.
+        refused = isinstance(error, TryLater) and not error.whole_channel
+        remedy = "set SLACK_TOKEN, or" if refused else "wait until Slack is up, or set"
+        raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL where it is another Slack") from error
     return ProbeResult(True, f"{settings.slack_channel}, token {'known' if known else 'given'}")
 
 

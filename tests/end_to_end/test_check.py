@@ -8,6 +8,7 @@ import pytest
 from sandbox import Sandbox
 from sync.domains.registry import required_roles
 from sync.settings.declaration import UpstreamName
+from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
 
 
@@ -15,8 +16,9 @@ def test_everything_is_up(installed: App) -> None:
     """With all there, every line says ok and the command ends with 0."""
     checked = installed.run_as_installed("check")
     assert checked.code == 0, checked.out
-    lines = checked.out.splitlines()
+    *lines, last = checked.out.splitlines()
     assert all("  ok" in line for line in lines)
+    assert last == f"all {len(lines)} are ok"
     for part in ("settings", "database", "queue visit", "dlq sentencing", "hmpps-auth", "nomis", "credentials mapping"):
         assert any(line.startswith(part) for line in lines)
     told = {name.strip(): rest for name, _, rest in (line.partition("  ok  ") for line in lines)}
@@ -91,7 +93,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: App) -> Non
     mistyped = {"FEATURE_EVENT_PRISON_VISIT_BOOKEDD": "false"}
     checked = installed.run_process("check", **mistyped)
     assert checked.code == 1
-    (line,) = [line for line in checked.out.splitlines() if "DOWN" in line]
+    (line,) = [line for line in checked.out.splitlines() if "  DOWN  " in line]
     assert line.startswith("switches")
     assert "FEATURE_EVENT_PRISON_VISIT_BOOKEDD: no event has this switch" in line
     drained = installed.run_process("drain", "visit", "incentive", **mistyped)
@@ -108,14 +110,37 @@ def test_database_and_queues_that_are_away(installed: App) -> None:
         HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1",
     )
     assert checked.code == 1
-    lines = {line.partition("  ")[0]: line for line in checked.out.splitlines()}
-    assert "DOWN" in lines["database"]
-    assert "set DATABASE_URL" in lines["database"]
+    database, queues, *others, last = checked.out.splitlines()
+    names, _, detail = database.partition("  DOWN  ")
+    assert names.strip() == "database, breakers"
+    assert "set DATABASE_URL" in detail
     assert "hush" not in checked.out + checked.err
-    for queue in ("queue visit", "dlq sentencing"):
-        assert "DOWN" in lines[queue]
-        assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in lines[queue]
-    assert "  ok" in lines["nomis"]
+    every = ", ".join(QUEUES)
+    names, _, detail = queues.partition("  DOWN  ")
+    assert names == f"queue ({every}), dlq ({every})"
+    assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in detail
+    assert all("  ok" in line for line in others)
+    assert last == f"12 of {12 + len(others)} DOWN: database, queue ({every}), dlq ({every}), breakers"
+
+
+def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
+    """All that has no token is one line, before what is ok; the last line has the number of checks and their names."""
+    sandbox.fault("auth", path="/auth/oauth/token", kind="status", status=401)
+    sandbox.fault("slack", path="/api/auth.test", kind="status", status=503)
+    services = ", ".join(name for name in UpstreamName if name is not UpstreamName.OAUTH)
+    credentials, slack, *others, last = installed.run_process("check").out.splitlines()
+    assert credentials.startswith(f"credentials ({services})  DOWN  status 401: no token; set the …_CLIENT_ID and ")
+    assert slack.split(maxsplit=2)[2] == (
+        "slack: status 503; wait until Slack is up, or set SLACK_API_URL where it is another Slack"
+    )
+    assert all("  ok" in line for line in others)
+    assert last == f"9 of {9 + len(others)} DOWN: credentials ({services}), slack"
+
+    sandbox.clear_faults()
+    sandbox.fault("auth", kind="status", status=503)
+    away, *_ = installed.run_process("check").out.splitlines()
+    assert away.startswith(f"hmpps-auth, credentials ({services})  DOWN  ")
+    assert away.endswith("gives no tokens; wait until the service is up, or set API_BASE_URL_OAUTH")
 
 
 def test_what_leaves_is_checked_too(installed: App) -> None:

@@ -1,12 +1,17 @@
 """`check`, `db` and `demo`: whether an installation is complete, its database, and a first look without one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.output import print_json, say
 from jobs.errors import WORK_FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.health.check import CheckResult
 
 db = typer.Typer(name="db", help="The database.", no_args_is_help=True)
 
@@ -22,8 +27,9 @@ def check(
     """Checks whether everything that the program needs is there.
 
     Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers, the list
-    of exclusions, the place of the reports, Slack and email. One line each: `ok`, or `DOWN` and what to change; what is
-    switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
+    of exclusions, the place of the reports, Slack and email. First what is `DOWN`, and what to change, each cause once;
+    then a line for each part that is `ok`; at the end how many are down, and which. What is switched off is `ok` and
+    says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application
@@ -35,13 +41,24 @@ def check(
     if as_json:
         print_json({"ok": ok, "checks": [result.as_dict() for result in results]})
     else:
-        width = max(len(result.name) for result in results)
-        for result in results:
-            say(f"{result.name.ljust(width)}  {'ok' if result.ok else 'DOWN'}  {result.detail}".rstrip())
+        _show(results)
         if nothing_set_up:
             say(_NOTHING_SET_UP, err=True)
     if not ok:
         raise typer.Exit(WORK_FAILED)
+
+
+def _show(results: "Sequence[CheckResult]") -> None:
+    from jobs.health.check import causes, joined_names
+
+    width = max(len(result.name) for result in results)
+    for cause in causes(results):
+        say(f"{cause.names.ljust(width)}  DOWN  {cause.text}")
+    for result in results:
+        if result.ok:
+            say(f"{result.name.ljust(width)}  ok  {result.detail}".rstrip())
+    down = [result.name for result in results if not result.ok]
+    say(f"{len(down)} of {len(results)} DOWN: {joined_names(down)}" if down else f"all {len(results)} are ok")
 
 
 @db.command("upgrade")
