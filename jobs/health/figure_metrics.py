@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from jobs.health.deadline import Reading
 from jobs.health.figures import DrainFigures, Figures, ReconciliationFigures, SchedulerFigures
-from jobs.health.metrics import PREFIX
+from jobs.runtime.metrics import PREFIX
 from reports.delivery.channels import CHANNELS
 from sync import clock
 from sync.severity import Severity

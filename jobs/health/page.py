@@ -13,10 +13,10 @@ import structlog
 
 from jobs.health.figure_metrics import FigureMetrics
 from jobs.health.figures import read_figures
-from jobs.health.metrics import breaker_metrics, run_metrics
 from jobs.health.probes import CALL_SECONDS, Probe, ProbeResult, list_probes, result_of
 from jobs.health.server import HealthServer
 from jobs.runtime.application import Application
+from jobs.runtime.metrics import breaker_metrics, run_metrics
 from sync.settings.loading import SettingsError
 from sync.upstream.transport import Transport
 

@@ -22,7 +22,7 @@ from sync.store.database import Database
 from sync.store.leases import Leases
 
 if TYPE_CHECKING:
-    from jobs.health.metrics import Metrics
+    from jobs.runtime.metrics import Metrics
     from jobs.runtime.telemetry_export import TelemetryExport
     from reports.delivery.outbox import OutboxSender
     from reports.engine.pending_messages import PendingMessages

@@ -22,8 +22,8 @@ import pytest
 from sqlalchemy import update
 
 from benchmarks.forked_command import ForkedCommand
-from jobs.health.metrics import Metrics
 from jobs.runtime.application import Application
+from jobs.runtime.metrics import Metrics
 from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.registry import event_types

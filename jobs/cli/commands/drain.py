@@ -82,9 +82,9 @@ def scheduler() -> None:
     unavailable it says so once, continues and recovers by itself. Health and metrics are on HEALTH_PORT. SIGTERM
     finishes the work in progress and exits 0; a second one ends at once.
     """
-    from jobs.health.metrics import Metrics
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application
+    from jobs.runtime.metrics import Metrics
 
     with open_application(prepare_database=False, metrics=Metrics()) as application:
         run_scheduler(application)

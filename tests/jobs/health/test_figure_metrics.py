@@ -8,8 +8,8 @@ from typing import Any
 from jobs.health.deadline import Reading
 from jobs.health.figure_metrics import CACHE_SECONDS, FigureMetrics
 from jobs.health.figures import Figures, read_figures
-from jobs.health.metrics import Metrics
 from jobs.health.page import serve_health
+from jobs.runtime.metrics import Metrics
 from sandbox import Sandbox
 from sync.clock import now
 from sync.events.context import Outcome
