@@ -82,5 +82,6 @@ def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
         ):
             expected |= {f"HMPPS_SQS_QUEUES_{queue.upper()}_{kind}_{name}": (secret, key) for name, key in keys}
     own = {"DATABASE_URL", "PRISONER_SEARCH_CLIENT_ID", "PRISONER_SEARCH_CLIENT_SECRET", "SLACK_TOKEN", "SMTP_URL"}
+    own.add("APPLICATIONINSIGHTS_CONNECTION_STRING")
     expected |= {name: ("prisoner-to-nomis", name) for name in own}
     assert references == expected

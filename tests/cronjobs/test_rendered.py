@@ -30,7 +30,13 @@ CRONJOBS = {
     else f"prisoner-to-nomis-reconcile-{name}"
     for name in RECONCILIATIONS
 }
-SECRETS = {"DATABASE_URL": "postgresql://user:secret@database/nomis", "SMTP_URL": "smtps://user:secret@mail:465"}
+SECRETS = {
+    "DATABASE_URL": "postgresql://user:secret@database/nomis",
+    "SMTP_URL": "smtps://user:secret@mail:465",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": (
+        "InstrumentationKey=00000000-0000-0000-0000-000000000000;IngestionEndpoint=https://insights.example/"
+    ),
+}
 
 
 def test_every_object_is_valid(rendered: list[Manifest]) -> None:
