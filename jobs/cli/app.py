@@ -11,6 +11,7 @@ import typer
 
 from jobs.cli.commands import (
     activities,
+    contracts,
     creations,
     dlq,
     drain,
@@ -74,6 +75,7 @@ app.command("actions")(history.actions)
 app.command("telemetry")(history.telemetry)
 app.add_typer(installation.db)
 app.command("check")(installation.check)
+app.add_typer(contracts.app)
 app.command("status")(status.status)
 
 

@@ -1,10 +1,10 @@
 """The domains, and what follows from them: queues, event types, roles, switches, duplicate rows, and resyncs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pkgutil import walk_packages
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,7 +22,9 @@ from sync.domains.duplicate_rows import DuplicateRows, RowKind, read_duplicate_r
 from sync.domains.resync import Resync
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variables
 from sync.store.findings import Finding
-from sync.upstream.operation import Operation
+from sync.upstream.operation import MappedValues, Operation, Probe
+
+_T = TypeVar("_T")
 
 #: One package for each domain, in the order of their queues.
 _PACKAGES = (
@@ -78,13 +80,27 @@ def operations(*further: ModuleType) -> tuple[Operation[Any], ...]:
 
     further: packages with clients besides `sync.domains` and `sync.upstream`.
     """
-    found = [each for domain in DOMAINS.values() for each in domain.mappings.operations.values()]
+    mappings = (each for domain in DOMAINS.values() for each in domain.mappings.operations.values())
+    return tuple({id(each): each for each in (*mappings, *_variables(Operation, *further))}.values())
+
+
+def mapped_values() -> tuple[MappedValues, ...]:
+    """The values of fields that the rules know."""
+    return tuple({id(each): each for each in _variables(MappedValues)}.values())
+
+
+def probes() -> Mapping[UpstreamName, Probe]:
+    """A harmless read of each service that the program reads."""
+    return {each.operation.service: each for each in _variables(Probe)}
+
+
+def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
+    """What the modules of these packages hold of a type in their variables, also in a table or tuple of it."""
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(import_module(module.name)).values():
-                held = value.values() if isinstance(value, Mapping) else (value,)
-                found += [each for each in held if isinstance(each, Operation)]
-    return tuple({id(each): each for each in found}.values())
+                held = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+                yield from (each for each in held if isinstance(each, type_))
 
 
 def required_roles(service: UpstreamName) -> frozenset[str]:

@@ -218,6 +218,16 @@ job_runs = Table(
     Index(None, "job", "started_at"),
 )
 
+#: The last comparison of each upstream service with what the program relies on. findings: what differed, as JSON.
+contract_checks = Table(
+    "contract_checks",
+    metadata,
+    Column("service", Words(40), primary_key=True),
+    Column("version", Words(200), nullable=False),
+    Column("findings", JSON, nullable=False),
+    Column("checked_at", UtcDateTime, nullable=False),
+)
+
 #: A run of a reconciliation as a whole; shards share its id. status: running, complete, incomplete, failed. scope:
 #: everyone, days (chosen ones), prisons, prisoners.
 reconciliation_runs = Table(

@@ -147,6 +147,10 @@ class Operation(Generic[T]):
         path = self.path_of(*ids)
         return self.answer.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
 
+    def read_raw(self, client: ServiceClient, *ids: object, query: Mapping[str, object] | None = None) -> Any:
+        """The decoded JSON of a read, whatever it is; None where absence is no failure. Raises `UpstreamError`."""
+        return self._send(client, self.path_of(*ids), query, None, None)
+
     def parse(self, client: ServiceClient, element: object) -> T:
         """Reads one element of a page. Raises `UpstreamError`."""
         return self.answer.parse(element, client, self.method, self.path, None)
@@ -208,3 +212,31 @@ class Operation(Generic[T]):
             no_look_up=self.no_look_up,
             may_lack_route=self.may_lack_route,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MappedValues:
+    """The values of a field (`visitRestriction`, inner ones with dots) that a rule knows, or that one sends.
+
+    has_default: the rule has an answer for any other value too. older: the values that only older services have.
+    """
+
+    operation: Operation[Any]
+    field: str
+    values: frozenset[str]
+    has_default: bool = False
+    older: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A harmless read that shows whether a service grants the role, and whether its responses have the declared form.
+
+    ids, query: what it asks for. record: the word of a domain's records; the id is then that of the last one that was
+    created in NOMIS, and `ids` are used where there is none.
+    """
+
+    operation: Operation[Any]
+    ids: tuple[str, ...] = ()
+    query: Mapping[str, object] = field(default_factory=dict)
+    record: str | None = None

@@ -1,7 +1,7 @@
 """Which prisons use the new services: the agency switches of NOMIS, and the rollout of the activities API."""
 
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, optional, rows
+from sync.upstream.operation import Operation, Probe, optional, rows
 from sync.upstream.responses import Response
 from sync.upstream.transport import ServiceClient
 
@@ -56,6 +56,8 @@ _ROLLOUT_PLANS = Operation(
     since="2024-11",
 )
 _ROLLOUT_PLAN = Operation(UpstreamName.ACTIVITIES, "GET", "/rollout/{prisonCode}", optional(RolloutPlan))
+
+PROBE = Probe(_ROLLOUT_PLAN, ("MDI",))
 
 
 def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:

@@ -68,6 +68,20 @@ Comment = Annotated[str, AfterValidator(lambda text: cut_to_bytes(text, 240))]
 Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Marks a field that services have since a month (`2023-11`), and that the program can do without."""
+
+    month: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlsoRead:
+    """Marks a field that newer services write as `shape` instead, which is read as well."""
+
+    shape: Any
+
+
 class Response(BaseModel):
     """What is read of a response; further fields are ignored."""
 

@@ -24,6 +24,7 @@ from sync.upstream.http import (
     TimedOut,
     TooLarge,
     connection_pool,
+    fetch,
     ping,
     send,
     tls_context,
@@ -33,6 +34,7 @@ from sync.upstream.tokens import TokenSource, authorities
 #: Statuses that may mean that the service has too much to do, and those whose `Retry-After` is about the service.
 _OVERLOADED = frozenset({429, 500, 503})
 _ASKS_TO_WAIT = frozenset({429, 503})
+_DOCUMENT_PATH = "/v3/api-docs"
 #: How long a health ping may take.
 _PING_SECONDS = 5.0
 #: Two escapes of one character in JSON, and one of the two without the other; two backslashes are one character.
@@ -294,6 +296,19 @@ class Transport:
         """Sends a health ping; None if the service says that it is up, else why it counts as down."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
+
+    def document(self, name: UpstreamName) -> bytes:
+        """The OpenAPI document that a service publishes, which needs no token. Raises `UpstreamError`."""
+        base_url = self._settings.upstream(name).base_url
+        try:
+            url = base_url.rstrip("/") + _DOCUMENT_PATH
+            response = fetch("GET", url, self._tls_for(base_url), self._settings.api_timeout_seconds)
+        except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
+            raise UpstreamError(name, "GET", _DOCUMENT_PATH, status=None, message=str(error)) from error
+        if response.status != 200:
+            message = parse_error_body(response.data).message
+            raise UpstreamError(name, "GET", _DOCUMENT_PATH, status=response.status, message=message)
+        return response.data
 
     def reach(self, name: UpstreamName) -> str | None:
         """Whether calls are worth trying: as `ping`, but None also if the service does not offer the ping to us."""

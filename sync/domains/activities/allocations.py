@@ -17,6 +17,7 @@ from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.operation import MappedValues
 
 END_REASON = "PRG_END"
 _ENDED = "ENDED"
@@ -24,6 +25,7 @@ _ENDED = "ENDED"
 _SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
 #: `PENDING` begins in the future.
 _STATUSES = frozenset({"ACTIVE", "PENDING", _ENDED, *_SUSPENDED})
+MAPPED = (MappedValues(activities_api.ALLOCATION, "status", _STATUSES),)
 
 
 def nomis_allocation(allocation: Allocation) -> UpsertAllocation:

@@ -21,6 +21,7 @@ from sync.events.envelope import DomainEvent
 from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.operation import MappedValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ _OUTCOMES = {
     "OTHER": (_ACCEPTED, _REFUSED),
 }
 
+_STATUSES = frozenset({"WAITING", "COMPLETED", "LOCKED"})
+MAPPED = (
+    MappedValues(activities_api.ATTENDANCE, "attendanceReasonCode", frozenset(_OUTCOMES)),
+    MappedValues(activities_api.ATTENDANCE, "status", _STATUSES, older=frozenset({"LOCKED"})),
+)
+
 
 def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
     """The outcome of an attendance reason; raises `RuleError` for an unknown one."""
@@ -72,13 +79,13 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
     `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
     attendance keeps its status, and expires if it was not recorded. Raises `RuleError` for an unknown status.
     """
+    if status not in _STATUSES:
+        raise RuleError(f"no NOMIS event status for attendance status {status!r}")
     if status == "WAITING":
         return "EXP" if is_over else "SCH"
     if status == "COMPLETED":
         return "CANC" if reason == "CANCELLED" else "COMP"
-    if status == "LOCKED":
-        return "EXP" if nomis_status in (None, "SCH") else nomis_status
-    raise RuleError(f"no NOMIS event status for attendance status {status!r}")
+    return "EXP" if nomis_status in (None, "SCH") else nomis_status
 
 
 def bonus_pay(bonus_amount: int | None) -> Decimal | None:

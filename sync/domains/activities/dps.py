@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from sync.failures import NotUnderstood
 from sync.settings.declaration import UpstreamName
 from sync.upstream.operation import Operation, one, rows, unparsed
-from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_response
+from sync.upstream.responses import AlsoRead, LocalDateTime, LocalTime, Response, Since, parse_response
 from sync.upstream.transport import ServiceClient
 
 
@@ -129,7 +129,7 @@ def _reason(value: object) -> object:
     return _Described.model_validate(value).description if isinstance(value, dict) else value
 
 
-Reason = Annotated[str, BeforeValidator(_reason)]
+Reason = Annotated[str, BeforeValidator(_reason), AlsoRead(_Described)]
 
 
 class PlannedDeallocation(Response):
@@ -154,7 +154,7 @@ class Allocation(Response):
     deallocated_by: str | None = None
     deallocated_time: LooseLocalDateTime | None = None
     deallocated_reason: Reason | None = None
-    planned_deallocation: PlannedDeallocation | None = None
+    planned_deallocation: Annotated[PlannedDeallocation | None, Since("2025-09")] = None
     suspended_by: str | None = None
     suspended_time: LooseLocalDateTime | None = None
     suspended_reason: Reason | None = None

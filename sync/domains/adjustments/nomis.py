@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from sync.failures import NotUnderstood, RuleError, UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, optional, paged, written
-from sync.upstream.responses import Body, Comment, RecordNumber, Response
+from sync.upstream.responses import Body, Comment, RecordNumber, Response, Since
 from sync.upstream.transport import ServiceClient
 
 #: The families as the mapping service writes them; NOMIS's own listing writes `KEY_DATE`.
@@ -38,7 +38,7 @@ class AdjustmentBody(Body):
 class ChangedAdjustment(AdjustmentBody):
     """An adjustment that NOMIS has; one of a sentence names it, as newer versions of NOMIS require."""
 
-    sentence_sequence: int | None
+    sentence_sequence: Annotated[int | None, Since("2023-06")]
 
 
 class AdjustmentCreated(Response):
@@ -113,9 +113,10 @@ _ONE: Mapping[Category, str] = {
     "SENTENCE": "/sentence-adjustments/{adjustmentId}",
     "KEY-DATE": "/key-date-adjustments/{adjustmentId}",
 }
-UPDATES = {
-    family: Operation(UpstreamName.NOMIS, "PUT", path, EMPTY, role=_ROLE, body=ChangedAdjustment)
-    for family, path in _ONE.items()
+UPDATES: Mapping[Category, Operation[None]] = {
+    "SENTENCE": Operation(UpstreamName.NOMIS, "PUT", _ONE["SENTENCE"], EMPTY, role=_ROLE, body=ChangedAdjustment),
+    # One of a key date has no sentence to name.
+    "KEY-DATE": Operation(UpstreamName.NOMIS, "PUT", _ONE["KEY-DATE"], EMPTY, role=_ROLE, body=AdjustmentBody),
 }
 DELETES = {family: Operation(UpstreamName.NOMIS, "DELETE", path, EMPTY, role=_ROLE) for family, path in _ONE.items()}
 ADJUSTMENTS = {

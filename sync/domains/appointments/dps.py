@@ -6,13 +6,14 @@ In 2023 an attendee was called an allocation of an occurrence, and times of writ
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from typing import Annotated
 
 from pydantic import AliasChoices, Field
 
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, one, optional, rows
-from sync.upstream.responses import Body, LocalDateTime, LocalTime, Response
+from sync.upstream.operation import Operation, Probe, one, optional, rows
+from sync.upstream.responses import Body, LocalDateTime, LocalTime, Response, Since
 from sync.upstream.transport import ServiceClient
 
 
@@ -52,7 +53,7 @@ class AppointmentInstance(Response):
     prison_code: str | None = None
     category_code: str
     internal_location_id: int | None = None
-    dps_location_id: str | None = None
+    dps_location_id: Annotated[str | None, Since("2025-06")] = None
     in_cell: bool = False
     appointment_date: date
     start_time: LocalTime
@@ -91,7 +92,7 @@ class _Category(Response):
 
 class _Location(Response):
     id: int | None = None
-    dps_location_id: str | None = None
+    dps_location_id: Annotated[str | None, Since("2025-06")] = None
 
 
 class _Appointment(Response):
@@ -104,10 +105,10 @@ class _Appointment(Response):
     start_time: LocalTime
     end_time: LocalTime | None = None
     is_cancelled: bool
-    is_deleted: bool = False
-    created_time: LocalDateTime | None = None
-    updated_time: LocalDateTime | None = None
-    cancelled_time: LocalDateTime | None = None
+    is_deleted: Annotated[bool, Since("2023-09")] = False
+    created_time: Annotated[LocalDateTime | None, Since("2023-09")] = None
+    updated_time: Annotated[LocalDateTime | None, Since("2023-09")] = None
+    cancelled_time: Annotated[LocalDateTime | None, Since("2023-09")] = None
 
     def attendees(self) -> Iterator[Attendee]:
         """Its attendees, as appointments of their own."""
@@ -139,6 +140,7 @@ class _Search(Body):
 
 _INSTANCE = "/appointment-instances/{appointmentInstanceId}"
 APPOINTMENT = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, one(AppointmentInstance))
+PROBE = Probe(APPOINTMENT, ("1",), record="appointment")
 FIND_APPOINTMENT = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, optional(AppointmentInstance))
 _APPOINTMENT_EXISTS = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, optional(_InstanceId))
 _SEARCH = Operation(

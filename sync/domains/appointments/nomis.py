@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, paged, unparsed, written
-from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, parse_list, parse_response
+from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, Since, parse_list, parse_response
 from sync.upstream.transport import Refusal, ServiceClient
 
 
@@ -37,7 +37,7 @@ class AppointmentCreated(Response):
 class NomisAppointment(Response):
     """An appointment as NOMIS holds it; times are local to London. NOMIS of 2023 does not repeat the `event_id`."""
 
-    event_id: RecordNumber | None = None
+    event_id: Annotated[RecordNumber | None, Since("2024-01")] = None
     booking_id: int
     offender_no: str | None = None
     prison_id: str | None = None

@@ -17,6 +17,7 @@ from sync.settings.declaration import UpstreamName
 from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId
+from sync.upstream.operation import MappedValues, Probe
 from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
@@ -40,6 +41,13 @@ DEFAULT_OUTCOME = "ADMIN"
 
 #: The restrictions of a session; NOMIS takes every word except `CLOSED` as open.
 RESTRICTIONS = frozenset({"OPEN", "CLOSED", "UNKNOWN"})
+
+MAPPED = (
+    MappedValues(visit_scheduler.VISIT, "visitType", frozenset(NOMIS_VISIT_TYPES)),
+    MappedValues(visit_scheduler.VISIT, "visitRestriction", RESTRICTIONS),
+    MappedValues(visit_scheduler.VISIT, "outcomeStatus", frozenset(NOMIS_OUTCOMES), has_default=True),
+    MappedValues(nomis_visits.CANCEL_VISIT, "outcome", frozenset(NOMIS_OUTCOMES.values())),
+)
 
 
 def nomis_visit_type(visit_type: str) -> str:
@@ -78,6 +86,8 @@ MAPPINGS = Mappings(
     numbers=frozenset({"nomisId"}),
     is_deleted=False,
 )
+
+MAPPING_PROBE = Probe(MAPPINGS.operations["get"], ("contract-probe",), record="visit")
 
 
 class VisitCreation(Creation):

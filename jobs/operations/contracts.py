@@ -1,0 +1,208 @@
+"""The `contracts-check` job: whether each upstream service still offers what the program relies on."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+import reports.reconciliations
+from jobs.operations.drain import ALERT_SECONDS, send_pending
+from jobs.runtime.application import Application
+from jobs.runtime.job_runs import ActiveRun
+from sync import clock
+from sync.command_text import command
+from sync.contracts.check import Finding, ServiceResult, check_service
+from sync.contracts.compare import Level
+from sync.contracts.shape import shape_errors
+from sync.domains.registry import operations, probes
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.severity import Severity
+from sync.store import contract_checks, outbox
+from sync.store.creations import CreationState
+from sync.store.tables import creations
+from sync.upstream.operation import Probe
+
+JOB = "contracts-check"
+ALERT = "contract-drift"
+SERVICES = tuple(name for name in UpstreamName if name is not UpstreamName.OAUTH)
+#: The differences of a service that a message quotes.
+_QUOTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ContractsResult:
+    """The results of the services. probed: what the probe of each service showed, if one was made."""
+
+    services: tuple[ServiceResult, ...]
+    probed: Mapping[UpstreamName, str]
+
+    def counts(self) -> dict[str, int]:
+        """How many differences there are of each level."""
+        found = [finding.level for service in self.services for finding in service.findings]
+        return {f"{level}s": found.count(level) for level in Level}
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return not self.counts()["errors"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON shows it."""
+        return {
+            "ok": self.ok,
+            **self.counts(),
+            "services": [
+                {
+                    "service": each.service,
+                    "version": each.version,
+                    "operations": each.compared,
+                    "probe": self.probed.get(each.service),
+                    "findings": [_as_json(finding) for finding in each.findings],
+                    "known": [{**_as_json(known.finding), "reason": known.reason} for known in each.known],
+                }
+                for each in self.services
+            ],
+        }
+
+
+def check_contracts(
+    application: Application,
+    services: Collection[UpstreamName] = SERVICES,
+    *,
+    probe: bool = False,
+    notify: bool = False,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> ContractsResult:
+    """Compares the services with their documents, one by one; a document that cannot be read is an error of its own.
+
+    probe: also makes one harmless read of each. notify: records the result, and puts one message for Slack into the
+    outbox if anything changed since the last one.
+    """
+    called = operations(reports.reconciliations)
+    results, probed = [], {}
+    for service in services:
+        if stop_requested():
+            break
+        result = _compared(application, service, called)
+        if probe:
+            found, probed[service] = _probed(application, service)
+            result = ServiceResult(service, result.version, result.compared, (*found, *result.findings), result.known)
+        results.append(result)
+    if notify:
+        _record(application, results)
+    return ContractsResult(tuple(results), probed)
+
+
+def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
+    """The weekly check; differences are its result, and no failure."""
+    result = check_contracts(application, notify=True, stop_requested=stop_requested.is_set)
+    active_run.counts |= result.counts()
+
+
+def run_contracts_check(
+    application: Application, services: Collection[UpstreamName], *, probe: bool, notify: bool
+) -> ContractsResult:
+    """The check as a person or a CronJob starts it; one that notifies is recorded as a run of the job."""
+    if not notify:
+        return check_contracts(application, services, probe=probe)
+    with application.job_runs.run(JOB, {"services": list(services), "probe": probe}) as active_run:
+        result = check_contracts(application, services, probe=probe, notify=True)
+        active_run.counts |= result.counts()
+    send_pending(application, ALERT_SECONDS)
+    return result
+
+
+def _compared(application: Application, service: UpstreamName, called: Sequence[Any]) -> ServiceResult:
+    try:
+        return check_service(service, orjson.loads(application.transport.document(service)), called)
+    except UpstreamError as error:
+        reason = str(error)
+    except ValueError:
+        reason = "the response is not an OpenAPI document"
+    finding = Finding(Level.ERROR, "document-unread", "", f"its document cannot be read: {reason}")
+    return ServiceResult(service, "", 0, (finding,))
+
+
+def _probed(application: Application, service: UpstreamName) -> tuple[list[Finding], str]:
+    """What a probe found, and what it showed, in a word."""
+    probe = probes().get(service)
+    if probe is None:
+        return [], "nothing to read"
+    operation = probe.operation
+    named = (f"{operation.method} {operation.path}",)
+    try:
+        response = operation.read_raw(application.services[service], *_ids(application, probe), query=probe.query)
+    except UpstreamError as error:
+        if error.absent:
+            return [], "role granted, no record to look at"
+        kind, text = ("role-refused", "refuses") if error.credentials_refused else ("probe-failed", "fails")
+        return [Finding(Level.ERROR, kind, "", f"{text} the probe: {error}", named)], text
+    wrong = shape_errors(operation, response)
+    found = [Finding(Level.ERROR, "shape", "", f"responds otherwise than declared: {each}", named) for each in wrong]
+    return found, "role granted, another form" if wrong else "role granted, form as declared"
+
+
+def _ids(application: Application, probe: Probe) -> tuple[str, ...]:
+    """The ids that a probe asks for."""
+    if probe.record is None:
+        return probe.ids
+    last = (
+        select(creations.c.dps_id)
+        .where(creations.c.domain == probe.record, creations.c.state == CreationState.MAPPED)
+        .order_by(creations.c.id.desc())
+        .limit(1)
+    )
+    with application.database.read() as connection:
+        found = connection.execute(last).scalar_one_or_none()
+    return probe.ids if found is None else (found,)
+
+
+def _record(application: Application, results: Sequence[ServiceResult]) -> None:
+    """Keeps the results in place of the last ones; a message if they differ from these.
+
+    A service whose document could not be read keeps its last result: an outage is no change of its contract.
+    """
+    read = [each for each in results if not any(finding.kind == "document-unread" for finding in each.findings)]
+    with application.database.begin() as connection:
+        last = contract_checks.last_findings(connection)
+        properties: dict[str, str] = {}
+        has_errors = False
+        for result in read:
+            found = [_as_json(each) for each in result.findings]
+            before = list(last.get(result.service, ()))
+            new, gone = [each for each in found if each not in before], [each for each in before if each not in found]
+            if new or gone:
+                properties[result.service] = _change_text(new, gone)
+                has_errors = has_errors or any(each["level"] == Level.ERROR for each in new)
+            contract_checks.record(connection, result.service, result.version, found)
+        if properties:
+            moment = clock.now()
+            payload = {
+                "kind": "alert",
+                "event": ALERT,
+                "time": moment.isoformat(timespec="milliseconds"),
+                "properties": properties,
+                "severity": Severity.SERIOUS if has_errors else Severity.LOW,
+                "command": command("contracts", "check"),
+            }
+            outbox.enqueue(connection, f"{ALERT}:{moment.isoformat()}", "slack", payload)
+
+
+def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
+    """What changed at a service: how much, and the first of it."""
+    counts = [
+        f"{count} new {level if count == 1 else f'{level}s'}"
+        for level in Level
+        if (count := sum(each["level"] == level for each in new))
+    ]
+    counts += [f"{len(gone)} no longer found"] if gone else []
+    quoted = [f"{each['level']}: {', '.join(each['operations'][:3])} {each['text']}" for each in new[:_QUOTED]]
+    return "; ".join([", ".join(counts), *quoted])
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return {**asdict(finding), "level": str(finding.level), "operations": list(finding.operations)}

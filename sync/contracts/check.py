@@ -1,0 +1,76 @@
+"""The comparison of one service: every operation that the program calls there, with the document of the service."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sync.contracts.compare import Difference, Level, compare
+from sync.contracts.document import Document
+from sync.contracts.known_faults import known_reason
+from sync.domains.registry import mapped_values, required_roles
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import Operation
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """A difference, for all operations that have it; a service that cannot be compared has one without operations."""
+
+    level: Level
+    kind: str
+    field: str
+    text: str
+    operations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDifference:
+    """A difference that is no drift, and why."""
+
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceResult:
+    """What was found of a service. version: that of its document. compared: how many operations were compared."""
+
+    service: UpstreamName
+    version: str
+    compared: int
+    findings: tuple[Finding, ...]
+    known: tuple[KnownDifference, ...] = ()
+
+
+def check_service(service: UpstreamName, raw: object, operations: Iterable[Operation[Any]]) -> ServiceResult:
+    """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is none."""
+    document = Document(raw)
+    roles, mapped = required_roles(service), mapped_values()
+    called = [each for each in operations if each.service is service]
+    found = {each for operation in called for each in compare(operation, document, roles, mapped)}
+    drift, known = [], []
+    for difference in sorted(found):
+        reason = known_reason(service, document.month, difference)
+        if reason is None:
+            drift.append(difference)
+        else:
+            known.append(KnownDifference(_finding(difference), reason))
+    compared = len({(each.method, each.path) for each in called})
+    return ServiceResult(service, document.version, compared, _merged(drift), tuple(known))
+
+
+def _finding(difference: Difference) -> Finding:
+    return Finding(difference.level, difference.kind, difference.field, difference.text, (difference.operation,))
+
+
+def _merged(differences: Iterable[Difference]) -> tuple[Finding, ...]:
+    """One finding for what several operations have alike, errors first."""
+    merged: dict[Finding, tuple[str, ...]] = {}
+    for each in differences:
+        alike = replace(_finding(each), operations=())
+        # A field that is gone from two operations may have two reasons, and roles never have.
+        key = alike if each.kind in ("role", "page-size") else _finding(each)
+        merged[key] = (*merged.get(key, ()), each.operation)
+    order = list(Level)
+    found = (replace(finding, operations=operations) for finding, operations in merged.items())
+    return tuple(sorted(found, key=lambda each: (order.index(each.level), each.kind, each.operations, each.field)))

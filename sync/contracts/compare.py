@@ -1,0 +1,216 @@
+"""What differs between an operation as the program declares it and as the service publishes it.
+
+An error means that calls fail or are misread, a warning that some may, a note that nothing has to be done. Tolerated
+are differences without effect: how null, times, ids in paths and references are written, and new optional fields.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+from sync.contracts.declared import Declared, DeclaredField, declared
+from sync.contracts.document import Document, Published, Schema
+from sync.upstream.operation import MappedValues, Operation
+
+#: Statuses that every operation may have, and that every caller understands.
+_COMMON = frozenset({200, 201, 202, 204, 400, 401, 403, 404, 429, 500, 503})
+_JSON_NAMES = {"array": "a list", "object": "an object", "string": "text", "boolean": "true or false"}
+
+
+class Level(StrEnum):
+    """How bad a difference is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Difference:
+    """One difference of an operation (`GET /visits/{visitId}`); `kind` is a word for programs, `text` a sentence."""
+
+    level: Level
+    kind: str
+    operation: str
+    field: str
+    text: str
+
+
+def compare(
+    operation: Operation[Any], document: Document, client_roles: frozenset[str], mapped: Iterable[MappedValues] = ()
+) -> Iterator[Difference]:
+    """The differences of an operation, with each field named once.
+
+    client_roles: the roles that the client of the service has in any case. mapped: the values that rules know.
+    """
+    if document.month < operation.since or (operation.until and operation.until <= document.month):
+        return
+    name = f"{operation.method} {operation.path}"
+    published = document.find(operation.method, operation.path)
+    if published is None:
+        yield Difference(Level.ERROR, "operation-gone", name, "", f"is gone{_like(name, document)}")
+        return
+    known = {each.field: each for each in mapped if each.operation is operation}
+    comparison = _Comparison(operation, published, document.month, client_roles, known)
+    for level, kind, field, text in (*comparison.request(), *comparison.answer(), *comparison.others()):
+        yield Difference(level, kind, name, field, text)
+
+
+_Found = tuple[Level, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    operation: Operation[Any]
+    published: Published
+    month: str
+    client_roles: frozenset[str]
+    known: dict[str, MappedValues]
+
+    def request(self) -> Iterator[_Found]:
+        """What is sent."""
+        operation, query = self.operation, self.published.query
+        paging = ("page", "size") if operation.answer.form == "page" else ()
+        always, at_times = {*operation.query, *paging}, set(operation.optional_query)
+        for old, new in operation.renamed_query.items():
+            always |= {old, new}
+            if old not in query and new in query:
+                yield Level.NOTE, "query-renamed", old, f"parameter {old} is called {new} now; both are sent"
+        renamed = {name for pair in operation.renamed_query.items() if set(pair) & query.keys() for name in pair}
+        for name in sorted((always | at_times) - query.keys() - renamed):
+            yield Level.ERROR, "query-unknown", name, f"parameter {name} is unknown, so that it is ignored"
+        for name, parameter in query.items():
+            if parameter.required and name not in always:
+                sent = "sent at times only" if name in at_times else "not sent"
+                yield Level.ERROR, "query-required", name, f"parameter {name} is required, and is {sent}"
+            if name in ("size", "pageSize") and name in always and (parameter.default or parameter.maximum):
+                sizes = f"default {parameter.default or 'not given'}, at most {parameter.maximum or 'not given'}"
+                yield Level.NOTE, "page-size", name, f"page size: {sizes}"
+        if operation.body is not None:
+            if self.published.body is None:
+                yield Level.ERROR, "body-unknown", "", "takes no body, and one is sent"
+            else:
+                yield from self._sent(declared(operation.body), self.published.body, "")
+
+    def answer(self) -> Iterator[_Found]:
+        """What is read."""
+        answer, schema = self.operation.answer, self.published.response
+        if answer.form == "empty":
+            return
+        if schema is None:
+            yield Level.ERROR, "response-empty", "", "has no response body, and one is read"
+            return
+        shape = declared(answer.shape)
+        if answer.form == "page":
+            if "content" not in schema.names:
+                yield Level.ERROR, "response-form", "", "responds with no page, and a page is read"
+                return
+            schema = schema.field("content").items
+        elif answer.form == "list":
+            shape = Declared("array", items=shape)
+        elif answer.or_list and "array" in schema.types:
+            yield Level.NOTE, "response-form", "", "responds with a list now, which is read as well"
+            schema = schema.items
+        yield from self._read(shape, schema, "")
+
+    def others(self) -> Iterator[_Found]:
+        """Statuses, roles, and whether it is going to be withdrawn."""
+        if self.published.deprecated:
+            said = " ".join(self.published.description.split())
+            yield Level.WARNING, "deprecated", "", f"is deprecated: {said[:200]}" if said else "is deprecated"
+        for status in sorted(self.published.statuses - _COMMON - set(self.operation.statuses)):
+            yield Level.WARNING, "status-unknown", str(status), f"may respond with {status}, which no rule tells apart"
+        wanted = self.published.roles
+        have = self.client_roles | ({self.operation.role} if self.operation.role else set())
+        if wanted and not wanted & have:
+            role = self.operation.role or "any token"
+            roles = " or ".join(sorted(wanted))
+            yield Level.WARNING, "role", "", f"asks for the role {roles}; the program relies on {role}"
+
+    def _sent(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
+        yield from self._types(shape, schema, at, reads=False)
+        if shape.items is not None and "array" in schema.types:
+            yield from self._sent(shape.items, schema.items, f"{at}[]")
+        if "object" not in schema.types:
+            return
+        names = {name: field for field in shape.fields for name in field.names}
+        for name, field in names.items():
+            if name in schema.names:
+                yield from self._sent(field.value, schema.field(name), _at(at, name))
+            elif field.since <= self.month:
+                yield Level.WARNING, "body-unknown", _at(at, name), f"body field {_at(at, name)} is unknown"
+        for name in sorted(schema.required):
+            where = _at(at, name)
+            if name not in names:
+                yield Level.ERROR, "body-required", where, f"body field {where} is required, and is not sent"
+            elif names[name].nullable:
+                yield (
+                    Level.WARNING,
+                    "body-required",
+                    where,
+                    f"body field {where} is required, and is sent at times only",
+                )
+
+    def _read(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
+        if shape.also is not None and shape.type not in schema.types and shape.also.type in schema.types:
+            form = _JSON_NAMES.get(shape.also.type, shape.also.type)
+            yield Level.NOTE, "field-form", at, f"field {at} is {form} now, which is read as well"
+            yield from self._read(shape.also, schema, at)
+            return
+        yield from self._types(shape, schema, at, reads=True)
+        if shape.items is not None and "array" in schema.types:
+            yield from self._read(shape.items, schema.items, f"{at}[]")
+        if shape.fields and "object" in schema.types:
+            for field in shape.fields:
+                yield from self._read_field(field, schema, at)
+
+    def _read_field(self, field: DeclaredField, schema: Schema, at: str) -> Iterator[_Found]:
+        name = next((each for each in field.names if each in schema.names), None)
+        where = _at(at, name or field.names[0])
+        if name is None:
+            if field.since <= self.month:
+                yield Level.ERROR, "field-gone", where, f"field {where} is gone"
+            return
+        value = schema.field(name)
+        may_lack = name not in schema.required or value.nullable
+        if may_lack and not field.nullable and (field.required or value.nullable):
+            yield Level.ERROR, "field-nullable", where, f"field {where} may be missing, and is always read"
+        yield from self._read(field.value, value, where)
+
+    def _types(self, shape: Declared, schema: Schema, at: str, *, reads: bool) -> Iterator[_Found]:
+        wanted = {"integer", "number"} if shape.type == "number" or not reads else {"integer"}
+        fits = wanted if shape.type in ("integer", "number") else {shape.type}
+        if shape.type != "any" and schema.types and not schema.types & fits:
+            now = " or ".join(_JSON_NAMES.get(each, "a number") for each in sorted(schema.types))
+            was = _JSON_NAMES.get(shape.type, "a number")
+            place = f"{'field' if reads else 'body field'} {at}" if at else "the response" if reads else "the body"
+            verb = "read" if reads else "sent"
+            yield Level.ERROR, "type", at, f"{place} is {now}, and {was} is {verb}"
+            return
+        if schema.values is None:
+            return
+        known = self.known.get(at)
+        values = shape.values if known is None else known.values
+        if values is None:
+            return
+        if reads:
+            for value in sorted((known.older if known is not None else frozenset()) - schema.values):
+                yield Level.NOTE, "value-gone", at, f"field {at} may no longer be {value}"
+            level = Level.WARNING if known is not None and known.has_default else Level.ERROR
+            for value in sorted(schema.values - values):
+                yield level, "value-new", at, f"field {at} may be {value}, which no rule knows"
+        else:
+            for value in sorted(values - schema.values):
+                yield Level.WARNING, "value-refused", at, f"body field {at} may not be {value}, which is sent"
+
+
+def _at(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name
+
+
+def _like(name: str, document: Document) -> str:
+    """What the document has instead, as far as names say."""
+    found = get_close_matches(name, [f"{method} {path}" for method, path in document.all()], n=1, cutoff=0.75)
+    return f"; alike: {found[0]}" if found else ""
