@@ -15,9 +15,11 @@ from reports.presentation import summary
 from reports.presentation.text import count, day, thousands
 from reports.presentation.view import NOT_INVESTIGATED
 from reports.reconciliations.views import view_of
+from sync.command_text import command
 from sync.severity import Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import pandas as pd
@@ -39,6 +41,8 @@ _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
 #: Commands that only look; what they show decides what is written.
 _LOOKS: Final = re.compile(r"prisoner-to-nomis (dlq show|reconcile (?!fix )|check|runs )")
+#: Commands that go through all differences of a cause, with `--from RUN`.
+_IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair) ")
 _BY_HAND: Final = "Look at both sides by hand."
 
 
@@ -150,21 +154,33 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
 
 def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
     oldest = group["since"].min().to_pydatetime()
-    commands = [tuple(each) for each in group["commands"]]
-    same = len(set(commands)) == 1
+    causes = tuple(map(str, group["cause"].value_counts().index))
+    commands, more = _commands(result.run_id, list(group["commands"]), causes)
     return Action(
         who=who,
         what=what,
-        causes=tuple(map(str, group["cause"].value_counts().index)),
+        causes=causes,
         count=len(group),
         new=int(group["new"].sum()),
         oldest=oldest,
         days=max((result.finished_at - oldest).days, 0),
-        commands=commands[0],
-        more=0 if same else len(group) - 1,
+        commands=commands,
+        more=more,
         request=str(group["request"].iloc[0]) or None,
         rows=tuple(map(int, group["row"])),
     )
+
+
+def _commands(run_id: str, of_each: Sequence[tuple[str, ...]], causes: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """What to type for all differences of a group, and how many have commands of their own in their rows."""
+    first = of_each[0]
+    if all(each == first for each in of_each):
+        return first, 0
+    bulk = next((found[1] for each in of_each for one in each if (found := _IN_BULK.match(one))), None)
+    if bulk is None:
+        return first, len(of_each) - 1
+    shared = tuple(one for one in first if all(one in each for each in of_each))
+    return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), 0
 
 
 def _who(diagnosis: Diagnosis | None) -> str:
@@ -184,7 +200,7 @@ def _who(diagnosis: Diagnosis | None) -> str:
 
 
 def _change(result: ReconciliationResult) -> str:
-    """The number of differences against that of the last complete run, and what makes the change up."""
+    """The number of differences against that of the last complete run."""
     last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
     if last is None or not result.compared or result.status != "complete":
         return ""
@@ -194,9 +210,7 @@ def _change(result: ReconciliationResult) -> str:
         compared = f"As many as in {than}"
     else:
         compared = f"{thousands(abs(more))} {'more' if more > 0 else 'fewer'} than in {than}"
-    resolved = len(result.resolved)
-    parts = f"{thousands(result.new)} new, {thousands(result.persisting)} persisting, {thousands(resolved)} resolved"
-    return f"{compared}: {parts}."
+    return f"{compared}."
 
 
 def _jump(result: ReconciliationResult) -> str:

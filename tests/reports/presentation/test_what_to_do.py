@@ -64,8 +64,8 @@ def test_groups_by_who_acts_and_what_they_do() -> None:
     ours, support, *_, nobody = found
     assert (ours.what, ours.count, ours.new, ours.days, len(ours.rows)) == (resync, 3, 1, 12, 3)
     assert ours.figures == "3 differences, 1 new; the oldest has been open for 12 days, since 10 May 2023."
-    assert ours.commands == ("prisoner-to-nomis resync visit two",)
-    assert (ours.more, "2 more" in ours.elsewhere) == (2, True)
+    assert ours.commands == (f"prisoner-to-nomis resync --from visits-of-today --cause 'cause of {resync}'",)
+    assert (ours.more, ours.elsewhere) == (0, "")
     assert (support.request, support.figures) == ("please delete 7", "1 new difference.")
     assert nobody.figures == "1 difference; it has been open for 3 days, since 19 May 2023."
 
@@ -75,6 +75,22 @@ def test_says_once_a_command_that_is_the_same_for_all() -> None:
     retry = "prisoner-to-nomis dlq retry visit"
     (only,) = actions(visit(0, "Retry the queue.", retry), visit(1, "Retry the queue.", retry))
     assert (only.commands, only.more, only.elsewhere) == ((retry,), 0, "")
+
+
+def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
+    """The others are in their rows; one difference alone has its own commands, in their order."""
+    (several,) = actions(
+        visit(0, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BC"),
+        visit(3, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BD"),
+    )
+    assert several.commands == ("prisoner-to-nomis reconcile fix received A1234BC",)
+    assert several.elsewhere == f"This is for row {several.rows[0]}. The commands of 1 more are in their rows."
+    own = ("prisoner-to-nomis dlq show visit", "prisoner-to-nomis resync visit one")
+    (single,) = actions(visit(1, "Write it.", *own))
+    assert (single.commands, single.more) == (own, 0)
+    shared = "prisoner-to-nomis dlq show visit"
+    (both,) = actions(visit(0, "Write it.", *own), visit(3, "Write it.", shared, "prisoner-to-nomis resync visit two"))
+    assert both.commands == (shared, "prisoner-to-nomis resync --from visits-of-today --cause 'cause of Write it.'")
 
 
 def test_asks_us_to_look_where_no_cause_is_known() -> None:
@@ -93,9 +109,9 @@ def test_headline_stays_true_and_names_the_new_ones() -> None:
 
 
 def test_says_what_changed_since_the_last_complete_run() -> None:
-    """With what the change is made up of; nothing is said where either run is not complete."""
+    """Nothing is said where this run is not complete; earlier ones that are not are passed over."""
     assert what_to_do(made_result(11)).change == (
-        "2 fewer than in the last complete run, of 15 May 2023, which found 13: 6 new, 5 persisting, 0 resolved."
+        "2 fewer than in the last complete run, of 15 May 2023, which found 13."
     )
     partly = TrendPoint(run_id="x", started_at=STARTED - timedelta(days=1), compared=1, mismatches=1, unread=4)
     after = made_result(13)
