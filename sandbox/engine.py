@@ -25,7 +25,7 @@ from sandbox.http.records import Records
 from sandbox.http.serving import Route, Service
 from sandbox.nomis import prisoners as nomis_prisoners
 from sandbox.options import Options
-from sandbox.slack import Slack
+from sandbox.slack.api import Slack
 from sandbox.world import World
 
 LARGEST_BODY = 64 * 1024 * 1024

@@ -17,6 +17,7 @@ from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, open_archive, report_path, store_index, store_report
 from reports.delivery.channels import CHANNELS, Channel, enqueue_channel, is_set_up, report_deliveries
 from reports.delivery.email import refusals
+from reports.delivery.slack import refused_parts
 from reports.engine import runs
 from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
@@ -88,7 +89,7 @@ def _alert(application: Application, entry: Entry, error: Exception) -> None:
         "properties": {"reason": reason[:_MOST_REASON]},
         "domain": entry.name,
         "severity": Severity.SERIOUS,
-        "command": command("runs", "list", "--job", entry.job),
+        "command": command("reconcile", entry.name, "--resume=last"),
     }
     same = hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:16]
     day = moment.astimezone(application.settings.zone).date()
@@ -122,7 +123,10 @@ def report_delivered(application: Application, result: ReconciliationResult | No
     shortfall = missing.pop("archive", None)
     email = deliveries.get("email")
     refused = {} if email is None or "email" in missing else refusals(email.progress)
-    unsent = tuple(f"{result.run_id} was not sent to {address}: {reason}" for address, reason in refused.items())
+    unsent = [f"{result.run_id} was not sent to {address}: {reason}" for address, reason in refused.items()]
+    slack = deliveries.get("slack")
+    parts = {} if slack is None else refused_parts(slack.progress)
+    unsent += [f"Slack refused a part of the report of {result.run_id} ({part}): {why}" for part, why in parts.items()]
     archived = "archive" in deliveries and shortfall is None
     place = report_path(application.settings, result) if archived else None
     return Delivered(place, shortfall, (*missing.values(), *unsent))

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -123,17 +124,27 @@ def store_index(archive: Archive, runs: Iterable[EndedRun], environment_name: st
     archive.write(INDEX, render_index(titles, indexed, environment_name, made_at))
 
 
-def report_link(settings: Settings, result: ReconciliationResult) -> str | None:
-    """The address under which people reach the report of a run, None where no address is set."""
-    place = folder(result.reconciliation, result.run_id)
-    return f"{settings.reports_url.rstrip('/')}/{place}/{REPORT}" if settings.reports_url else None
+def report_link(settings: Settings, result: ReconciliationResult, make_s3: Callable[[], Any]) -> str | None:
+    """The address under which people reach the report of a run; None where they are sent the page itself.
+
+    Below `REPORTS_URL` where that is set; else a presigned address in the bucket where `REPORTS_LINK_HOURS` says so.
+    Whoever has a presigned address can read the page, which is not masked, so there is none where messages are masked.
+    """
+    place = f"{folder(result.reconciliation, result.run_id)}/{REPORT}"
+    if settings.reports_url:
+        return f"{settings.reports_url.rstrip('/')}/{place}"
+    if not settings.reports_link_hours or settings.alerts_mask_prisoners:
+        return None
+    archive = open_archive(settings, make_s3)
+    if not isinstance(archive, Bucket):
+        return None
+    return archive.presigned(place, timedelta(hours=settings.reports_link_hours))
 
 
 def report_path(settings: Settings, result: ReconciliationResult) -> str:
-    """Where the report of a run is to be found: its address where one is set, else the place it is kept at."""
-    link = report_link(settings, result)
-    if link is not None:
-        return link
+    """Where the report of a run is kept: its address below `REPORTS_URL` where that is set, else its place."""
+    if settings.reports_url:
+        return f"{settings.reports_url.rstrip('/')}/{folder(result.reconciliation, result.run_id)}/{REPORT}"
     location = settings.reports_location
     root = location.rstrip("/") if location.startswith("s3://") else str(Path(location).resolve())
     return f"{root}/{folder(result.reconciliation, result.run_id)}/{REPORT}"
@@ -236,6 +247,22 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise ArchiveUnavailable(f"{self.location('')} cannot be listed: {_reason(error)}") from error
         return found
+
+    def presigned(self, name: str, lifetime: timedelta) -> str:
+        """An address that anybody can read an object by for so long, or until the credentials of this process end.
+
+        Raises `ArchiveUnavailable` without credentials.
+        """
+        from botocore.exceptions import BotoCoreError
+
+        wanted = {"Bucket": self._bucket, "Key": self._prefix + name}
+        try:
+            address = self._client.generate_presigned_url(
+                "get_object", Params=wanted, ExpiresIn=round(lifetime.total_seconds())
+            )
+        except BotoCoreError as error:
+            raise ArchiveUnavailable(f"{self.location(name)} cannot be signed: {_reason(error)}") from error
+        return str(address)
 
     def location(self, name: str) -> str:
         """The `s3://` address."""

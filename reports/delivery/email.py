@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reports.delivery.channels import Note
-    from reports.presentation.messages import EmailReport
+    from reports.presentation.email_report import EmailReport
     from sync.settings.declaration import Settings
 
 TIMEOUT_SECONDS = 30
@@ -138,8 +138,8 @@ class Mail:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(report.text)
         message.add_alternative(report.html, subtype="html")
-        if report.csv is not None:
-            message.add_attachment(report.csv.encode(), maintype="text", subtype="csv", filename=report.csv_name)
+        for each in report.files:
+            message.add_attachment(each.content.encode(), maintype="text", subtype=each.kind, filename=each.name)
         return message
 
 

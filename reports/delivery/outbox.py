@@ -14,7 +14,8 @@ from reports.delivery.archive import open_archive, report_link, report_path, sto
 from reports.delivery.channels import CHANNELS, NEEDED_SETTINGS, ClaimLost, TryLater, Undeliverable, is_set_up
 from reports.engine import runs
 from reports.presentation.alerts import alert_message
-from reports.presentation.messages import email_report, slack_report
+from reports.presentation.email_report import email_report
+from reports.presentation.slack_report import slack_report
 from reports.presentation.text import Masking
 from reports.reconciliations.results import load_result
 from sync.clock import now
@@ -153,8 +154,8 @@ class OutboxSender:
     def _deliver(self, delivery: Delivery, note: Callable[[Mapping[str, Any]], None]) -> None:
         payload = delivery.payload
         if payload.get("kind") == "alert":
-            text = alert_message(payload, self._settings.environment_name, self._masking)
-            self._slack_client().post_alert(delivery.key, text, delivery.progress, note)
+            alert = alert_message(payload, self._settings.environment_name, self._masking)
+            self._log_refused(delivery, self._slack_client().post_alert(delivery.key, alert, delivery.progress, note))
             return
         if payload.get("kind") != "reconciliation":
             raise Undeliverable(f"delivery {delivery.key} is of an unknown kind")
@@ -162,9 +163,8 @@ class OutboxSender:
         if delivery.channel == "archive":
             self._store(result)
         elif delivery.channel == "slack":
-            link, path = report_link(self._settings, result), report_path(self._settings, result)
-            report = slack_report(result, link, path, self._masking)
-            self._slack_client().post_report(delivery.key, report, delivery.progress, note)
+            report = slack_report(result, self._link(result), report_path(self._settings, result), self._masking)
+            self._log_refused(delivery, self._slack_client().post_report(delivery.key, report, delivery.progress, note))
         else:
             self._mail_out(delivery, result, note)
 
@@ -183,11 +183,18 @@ class OutboxSender:
 
         if self._mail is None:
             self._mail = Mail(self._settings)
-        link = report_link(self._settings, result)
-        report = email_report(result, link, report_path(self._settings, result), self._masking)
+        report = email_report(result, self._link(result), report_path(self._settings, result), self._masking)
         refused = self._mail.send_report(delivery.key, report, result.finished_at, delivery.progress, note)
         if refused:
             self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
+
+    def _link(self, result: ReconciliationResult) -> str | None:
+        """The address under which people reach the report; None where they get the page itself."""
+        return report_link(self._settings, result, self._make_s3)
+
+    def _log_refused(self, delivery: Delivery, refused: Mapping[str, str]) -> None:
+        if refused:
+            self._log.error("slack-refused", key=delivery.key, parts=dict(refused))
 
     def _result(self, run_id: str) -> ReconciliationResult:
         with self._database.read() as connection:

@@ -1,7 +1,8 @@
 """Slack: messages, threads and files, each exactly once, through rate limits, outages and crashes.
 
 What is about to be posted is noted before, and what was posted after. A post whose outcome is unknown is searched for
-in the channel, by a key in its metadata, before it is posted again.
+in the channel, by a key in its metadata, before it is posted again. A part that Slack refuses for what is in it keeps
+no other back: a message is posted as plain text then; what is still refused is noted with the reason.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from reports.delivery.channels import TryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from reports.delivery.channels import Note
-    from reports.presentation.messages import SlackReport
+    from reports.presentation.report_files import ReportFile
+    from reports.presentation.slack_blocks import SlackMessage
+    from reports.presentation.slack_report import SlackReport
 
 TIMEOUT_SECONDS = 30
 #: The word by which our messages are known among all messages that carry metadata.
@@ -25,6 +28,39 @@ _MOST_PAGES = 5
 _UNAVAILABLE_SECONDS = 30.0
 _REFUSED = "slack refused: "
 _REFUSED_SECONDS = 600.0
+#: Refusals of the content of a message; another one, or the same as plain text, may be taken.
+_REFUSED_CONTENT = frozenset(
+    {
+        "block_mismatch",
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "invalid_metadata_format",
+        "markdown_text_conflict",
+        "metadata_too_large",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
+    }
+)
+#: Refusals of files alone: the messages are taken all the same.
+_REFUSED_FILES = frozenset(
+    {
+        "access_denied",
+        "blocked_file_type",
+        "file_update_failed",
+        "file_upload_size_restricted",
+        "file_uploads_disabled",
+        "file_uploads_except_images_disabled",
+        "invalid_arguments",
+        "malware_detected",
+        "missing_scope",
+        "no_permission",
+        "post_not_allowed",
+        "restricted_action",
+        "slack_connect_file_upload_sharing_blocked",
+        "storage_limit_reached",
+    }
+)
 #: Refusals of a Slack, such as one for tests, that cannot be asked about tokens.
 _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
@@ -53,40 +89,74 @@ class Slack:
             raise later from error
         return True
 
-    def post_alert(self, key: str, text: str, progress: Mapping[str, Any], note: Note) -> None:
-        """Posts one message. Raises `TryLater`."""
-        _Steps(self._client, self._channel, key, progress, note).post("message", text, None)
-
-    def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> None:
-        """Posts a summary, the thread below it, and the CSV in the thread; continues from `progress`."""
+    def post_alert(self, key: str, message: SlackMessage, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
+        """Posts one message. The parts that Slack refused, with its reasons. Raises `TryLater`."""
         steps = _Steps(self._client, self._channel, key, progress, note)
-        thread = steps.post("summary", report.summary, None)
-        for number, text in enumerate(report.thread, start=1):
-            steps.post(f"thread {number}", text, thread)
-        if report.csv is not None:
-            steps.upload("csv", report.csv, report.csv_name, thread)
+        steps.post("message", message, None)
+        return steps.refused
+
+    def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
+        """Posts the first message, and all else in its thread; continues from `progress`.
+
+        The parts that Slack refused, with its reasons. Raises `TryLater`.
+        """
+        steps = _Steps(self._client, self._channel, key, progress, note)
+        first, *others = report.posts
+        thread = steps.post("summary", first, None)
+        for number, each in enumerate(others, start=1):
+            steps.post(f"thread {number}", each, thread)
+        for file in report.files:
+            steps.upload(file, thread)
+        return steps.refused
+
+
+def refused_parts(progress: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of a delivery that Slack refused, with its reasons."""
+    return dict(progress.get("refused", {}))
+
+
+class _Refused(Exception):
+    """Slack refuses what is in this part; others may be taken."""
 
 
 class _Steps:
-    """One delivery. Progress: the channel's id, the time stamp of each finished step, and the step under way."""
+    """One delivery.
+
+    Progress: the channel's id, the time stamp of each finished step, the step under way, and what was refused.
+    """
 
     def __init__(self, client: Any, channel: str, key: str, progress: Mapping[str, Any], note: Note) -> None:
         self._client = client
         self._key = key
         self._note = note
         self._done: dict[str, str] = dict(progress.get("done", {}))
+        #: The steps that were refused, with the reasons.
+        self.refused = refused_parts(progress)
         self._trying: str | None = progress.get("trying")
         self._channel_id: str | None = progress.get("channel")
         self._channel = self._channel_id or channel
 
-    def post(self, step: str, text: str, thread: str | None) -> str:
-        """Posts a message unless it was posted before; its time stamp."""
+    def post(self, step: str, message: SlackMessage, thread: str | None) -> str | None:
+        """Posts a message unless it was posted before; its time stamp, None where Slack refuses it as text too."""
+        if step in self.refused:
+            return None
+        try:
+            return self._post(step, message.text, message.blocks, thread)
+        except _Refused:
+            try:
+                return self._post(step, message.text, (), thread)
+            except _Refused as error:
+                self._note_refused(step, str(error))
+                return None
+
+    def _post(self, step: str, text: str, blocks: Sequence[Mapping[str, Any]], thread: str | None) -> str:
         metadata = {"event_type": METADATA_TYPE, "event_payload": {"key": self._key, "step": step}}
 
         def send() -> str:
             response = self._client.chat_postMessage(
                 channel=self._channel,
                 text=text,
+                blocks=list(blocks) or None,
                 thread_ts=thread,
                 metadata=metadata,
                 unfurl_links=False,
@@ -100,14 +170,17 @@ class _Steps:
             payload = found.get("event_payload") or {}
             return found.get("event_type") == METADATA_TYPE and payload == metadata["event_payload"]
 
-        return self._once(step, send, is_ours, thread)
+        return self._once(step, send, is_ours, thread, _REFUSED_CONTENT)
 
-    def upload(self, step: str, content: str, name: str, thread: str) -> None:
+    def upload(self, file: ReportFile, thread: str | None) -> None:
         """Uploads a file into a thread unless one of its unique name is there."""
+        step, name = file.kind, file.name
+        if step in self.refused:
+            return
 
         def send() -> str:
             response = self._client.files_upload_v2(
-                channel=self._channel, thread_ts=thread, content=content, filename=name, title=name
+                channel=self._channel, thread_ts=thread, content=file.content, filename=name, title=name
             )
             files = response.get("files") or [{}]
             return str(files[0].get("id", name))
@@ -115,11 +188,20 @@ class _Steps:
         def is_ours(message: Mapping[str, Any]) -> bool:
             return any(name in (each.get("name"), each.get("title")) for each in message.get("files") or ())
 
-        self._once(step, send, is_ours, thread)
+        try:
+            self._once(step, send, is_ours, thread, _REFUSED_FILES)
+        except _Refused as error:
+            self._note_refused(step, str(error))
 
     def _once(
-        self, step: str, send: Callable[[], str], is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None
+        self,
+        step: str,
+        send: Callable[[], str],
+        is_ours: Callable[[Mapping[str, Any]], bool],
+        thread: str | None,
+        of_this_alone: Collection[str],
     ) -> str:
+        """The time stamp of a step that is made once. Raises `TryLater`, and `_Refused` for reasons `of_this_alone`."""
         if step in self._done:
             return self._done[step]
         if self._trying == step:
@@ -137,7 +219,14 @@ class _Steps:
             if not applied:
                 self._trying = None
                 self._save()
+            reason = str(later).removeprefix(_REFUSED)
+            if reason in of_this_alone:
+                raise _Refused(reason) from error
             raise later from error
+
+    def _note_refused(self, step: str, reason: str) -> None:
+        self.refused[step] = reason
+        self._save()
 
     def _find_posted(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
         """The time stamp of our message; None if it is not there, or Slack does not let us search."""
@@ -190,7 +279,8 @@ class _Steps:
         return ts
 
     def _save(self) -> None:
-        self._note({"channel": self._channel_id, "done": self._done, "trying": self._trying})
+        progress = {"channel": self._channel_id, "done": self._done, "trying": self._trying}
+        self._note(progress | ({"refused": self.refused} if self.refused else {}))
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:

@@ -1,15 +1,23 @@
-"""The texts of alerts: what operators know them by, with everything that is needed to act."""
+"""The messages of alerts: what happened to whom, what it costs, what to type; the ids below."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from reports.presentation.text import Masking
+from reports.presentation.slack_blocks import Part, context, header, messages, section, slack_code, slack_text
+from reports.presentation.text import short_moment
+from reports.reconciliations.registry import RECONCILIATIONS
 from reports.reconciliations.views import ALERT_TEXTS
 from sync.domains.registry import DOMAINS, row_kinds
+from sync.repair.finding_text import finding_text
+from sync.severity import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from reports.presentation.slack_blocks import SlackMessage
+    from reports.presentation.text import Masking
 
 #: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
 TEXTS = {
@@ -27,8 +35,9 @@ TEXTS = {
     },
     **ALERT_TEXTS,
 }
-#: Characters of a property in a message; Slack refuses messages that are far too long.
-_LONGEST_PROPERTY = 1_000
+#: Characters of a property, and of either part of an alert: it is one message.
+_LONGEST_PROPERTY = 500
+_LONGEST_PART = 1_600
 _NOT_RUN = "A reconciliation could not run in {environment}: {event}"
 _OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
 
@@ -39,33 +48,69 @@ def alert_title(event: str, environment: str) -> str:
     return TEXTS.get(event, otherwise).format(environment=environment, event=event)
 
 
-def slack_text(text: str) -> str:
-    """A text on one line in which Slack sees no link, mention, command or code of its own."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'"))
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> SlackMessage:
+    """The Slack message of one alert. `payload` is what the outbox keeps of it."""
+    return messages(_parts(payload, environment, masking))[0]
 
 
-def slack_code(text: str) -> str:
-    """A text to be copied as it is."""
-    return f"`{slack_text(text)}`"
-
-
-def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> str:
-    """The Slack message of one alert: event, time, properties, domain, severity, and the command proposed."""
+def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> Iterator[Part]:
     event = str(payload["event"])
-    lines = [f"*{slack_text(alert_title(event, environment))}*"]
-    facts = [event, str(payload["time"])]
-    facts += [f"{name} {payload[name]}" for name in ("domain", "severity") if payload.get(name)]
-    lines.append(slack_text(" · ".join(facts)))
+    yield header(alert_title(event, environment))
+    sentences = _sentences(payload, masking)
+    command = slack_code(masking.text(str(payload["command"]))) if payload.get("command") else ""
+    link = slack_text(str(payload["link"])) if payload.get("link") else ""
+    if sentences or command or link:
+        yield section(sentences, command, link, longest=_LONGEST_PART)
+    properties = _properties(payload, masking)
+    yield context(slack_text(" · ".join(_facts(payload))), *properties, longest=_LONGEST_PART)
+
+
+def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
+    """What happened to whom, and what it costs, in Slack's markup; empty where the title says it all."""
+    event, properties = str(payload["event"]), dict(payload.get("properties") or {})
+    if not event.endswith("-not-run"):
+        return slack_text(masking.text(finding_text(event, properties) or ""))
+    name = str(payload.get("domain", ""))
+    entry = RECONCILIATIONS.get(name)
+    reason = str(properties.get("reason", "the log says why")).rstrip(".")
+    what = entry.title[:1].lower() + entry.title[1:] if entry else name
+    return (
+        f"The reconciliation of {slack_text(what)} has no result: {slack_text(masking.text(reason))}. "
+        "Until it runs, differences between NOMIS and DPS go unnoticed. When `prisoner-to-nomis check` finds nothing "
+        "down, run it again:"
+    )
+
+
+def _facts(payload: Mapping[str, Any]) -> Iterator[str]:
+    yield str(payload["event"])
+    yield _time(str(payload["time"]))
+    if payload.get("domain"):
+        yield f"domain {payload['domain']}"
+    if payload.get("severity"):
+        yield _severity(str(payload["severity"]))
+
+
+def _time(text: str) -> str:
+    try:
+        return short_moment(datetime.fromisoformat(text))
+    except ValueError:
+        return text
+
+
+def _severity(text: str) -> str:
+    try:
+        severity = Severity(text)
+    except ValueError:
+        return f"severity {text}"
+    return f"severity {severity}: {severity.act}"
+
+
+def _properties(payload: Mapping[str, Any], masking: Masking) -> Iterator[str]:
+    """The ids and all else that the event carries, a line each."""
     for name, value in dict(payload.get("properties") or {}).items():
         shown = _property(str(name), str(value), masking)
         cut = shown if len(shown) <= _LONGEST_PROPERTY else f"{shown[:_LONGEST_PROPERTY]}…"
-        lines.append(f"{slack_text(str(name))}: {slack_text(cut)}")
-    if payload.get("command"):
-        lines.append(slack_code(masking.text(str(payload["command"]))))
-    if payload.get("link"):
-        lines.append(slack_text(str(payload["link"])))
-    return "\n".join(lines)
+        yield f"{slack_text(str(name))}: {slack_text(cut)}"
 
 
 def _property(name: str, value: str, masking: Masking) -> str:

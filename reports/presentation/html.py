@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from reports.presentation import summary, text
 from reports.presentation.chart import draw_trend
+from reports.presentation.masked_page import masked_page
 from reports.presentation.overview import cards, listed_runs, path_to_index
-from reports.presentation.text import without_control_characters
+from reports.presentation.text import UNMASKED, without_control_characters
 from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
@@ -22,22 +23,26 @@ if TYPE_CHECKING:
 
     from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
+    from reports.presentation.text import Masking
 
 
-def render_report(result: ReconciliationResult) -> str:
-    """The report of a run: one self-contained page that works without its script."""
+def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:
+    """The report of a run: one self-contained page that works without its script.
+
+    attached: it leaves the archive, so it has no links to what is kept there with it.
+    """
     affected = sorted(
         (each for each in result.prisons if each.mismatches), key=lambda each: (-each.mismatches, each.prison_id or "~")
     )
     style, script = _asset("report.css"), _asset("report.js")
     view = view_of(result)
-    return (
+    page = (
         environment()
         .get_template("report.html.j2")
         .render(
             result=result,
             view=view,
-            index=path_to_index(result.reconciliation, result.run_id),
+            index=None if attached else path_to_index(result.reconciliation, result.run_id),
             headline=summary.headline(result),
             scope=summary.scope(result.parameters),
             duration=summary.duration(result),
@@ -62,6 +67,7 @@ def render_report(result: ReconciliationResult) -> str:
             script=_trusted(script),
         )
     )
+    return masked_page(page, result, masking)
 
 
 def render_index(titles: Mapping[str, str], runs: Sequence[EndedRun], environment_name: str, made_at: datetime) -> str:

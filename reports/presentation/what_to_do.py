@@ -155,7 +155,7 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
 def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
     oldest = group["since"].min().to_pydatetime()
     causes = tuple(map(str, group["cause"].value_counts().index))
-    commands, more = _commands(result.run_id, list(group["commands"]), causes)
+    commands, more = _commands(result.run_id, who, list(group["commands"]), causes)
     return Action(
         who=who,
         what=what,
@@ -171,8 +171,12 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
     )
 
 
-def _commands(run_id: str, of_each: Sequence[tuple[str, ...]], causes: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+def _commands(
+    run_id: str, who: str, of_each: Sequence[tuple[str, ...]], causes: tuple[str, ...]
+) -> tuple[tuple[str, ...], int]:
     """What to type for all differences of a group, and how many have commands of their own in their rows."""
+    if who == NOMIS_SUPPORT:
+        return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), 0
     first = of_each[0]
     if all(each == first for each in of_each):
         return first, 0

@@ -271,7 +271,14 @@ class Settings(BaseModel):
     reports_url: Link | None = Field(
         None,
         description="address of the reports folder for people, for links in Slack and email; "
-        "unset: these name the file",
+        "unset: these bring the page itself",
+    )
+    reports_link_hours: int = Field(
+        0,
+        ge=0,
+        le=168,
+        description="with reports in a bucket: Slack and email have a presigned address that lasts so long, instead of "
+        "the page; 0: the page, as also where `ALERTS_MASK_PRISONERS` is set",
     )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import email
 import email.policy
+import io
 import socket
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -20,6 +22,7 @@ from reports.delivery.outbox import SendCounts
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.certificates import server_context, write_certificate
+from tests.harness.html import text_of
 from tests.harness.reconciliations import Clock, OpenApp, kept
 from tests.harness.results import made_result
 
@@ -131,10 +134,10 @@ def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_a
     assert mailbox.messages[0][1]["Message-ID"] == mailbox.messages[1][1]["Message-ID"]
 
 
-def test_tells_the_place_of_a_report_that_has_no_address(
+def test_brings_the_page_of_a_report_that_has_no_address(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
-    """Without `REPORTS_URL` there is nothing to click on, so nothing looks like a link."""
+    """Without `REPORTS_URL` there is nothing to click on: the page is attached, and its place is named."""
     mailbox, port = serve()
     kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
@@ -143,10 +146,13 @@ def test_tells_the_place_of_a_report_that_has_no_address(
     assert text is not None
     assert html is not None
     place = f"{tmp_path}/reports/run-of-today/report.html"
-    assert f"The report is in {place}" in text.get_content().splitlines()
-    assert place in html.get_content()
-    assert "The report is in" in html.get_content()
-    assert "<a " not in html.get_content()
+    for body in (text.get_content(), html.get_content()):
+        assert f"It is kept at {place}." in body
+        assert "incentive-report-run-of-today.html" in body
+        assert "<a " not in body
+    [page] = mailbox.messages[0][1].iter_attachments()
+    assert (page.get_filename(), page.get_content_type()) == ("incentive-report-run-of-today.html", "text/html")
+    assert "all 87,012 prisoners had the same incentive level" in page.get_content()
 
 
 def test_goes_on_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
@@ -255,7 +261,7 @@ def test_speaks_tls_at_once_where_the_address_says_so(
     )
     kept(opened, made_result(0), "email")
     assert opened.sender().send_due() == SendCounts(sent=1)
-    assert list(mailbox.messages[0][1].iter_attachments()) == []
+    assert [each.get_content_type() for each in mailbox.messages[0][1].iter_attachments()] == ["text/html"]
 
 
 @pytest.mark.parametrize("trouble", ["untrusted", "password", "away"])
@@ -286,3 +292,57 @@ def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: Ope
     parts = [str(part.get_content()) for part in message.walk() if not part.is_multipart()]
     for each in result.mismatches:
         assert not any(each.offender_no in part or str(each.booking_id) in part for part in parts)
+
+
+#: Gmail cuts off what is longer; the attachments do not count.
+LONGEST_BODY = 100_000
+
+
+@pytest.mark.parametrize("number", [0, 11, 430])
+def test_an_email_is_short_however_many_differences_there_are(
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, number: int
+) -> None:
+    """What to do first, then causes and prisons, then twenty rows; the page and the CSV have all of them."""
+    mailbox, port = serve()
+    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
+    result = kept(opened, made_result(number), "email")
+    opened.sender().send_due()
+    message = mailbox.messages[0][1]
+    bodies = [message.get_body((kind,)) for kind in ("plain", "html")]
+    assert sum(len(body.as_bytes()) for body in bodies if body is not None) < LONGEST_BODY
+    page, *sheets = [each.get_content() for each in message.iter_attachments()]
+    rows = list(csv.DictReader(io.StringIO("".join(sheets).removeprefix("\ufeff"))))
+    assert sorted(each["offender_no"] for each in rows) == sorted(str(each.offender_no) for each in result.mismatches)
+    for body in bodies:
+        assert body is not None
+        shown = body.get_content()
+        assert sum(f"{each.offender_no} booking" in text_of(shown) for each in result.mismatches) == min(number, 20)
+        assert all(str(each.offender_no) in page for each in result.mismatches)
+        if number:
+            words = (
+                "what to do",
+                "how it stands",
+                "by cause",
+                "by prison",
+                "differences, new" if number > 20 else "the diff",
+            )
+            places = [shown.lower().index(word) for word in words]
+            assert places == sorted(places)
+        assert ("410 more are in the attached incentive-mismatches-run-of-today.csv" in shown) == (number == 430)
+
+
+def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
+    """The bytes begin with the mark by which Excel knows UTF-8, and no cell is a formula."""
+    mailbox, port = serve()
+    opened = open_app(
+        smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"
+    )
+    kept(opened, made_result(3), "email")
+    opened.sender().send_due()
+    sheet = list(mailbox.messages[0][1].iter_attachments())[-1]
+    content = sheet.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    assert content.startswith(b"\xef\xbb\xbfrun_id,offender_no,")
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    assert [row["offender_no"] for row in rows] == ["•••••AA", "•••••CA", "•••••BA"]
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]

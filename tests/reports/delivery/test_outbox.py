@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from structlog.testing import capture_logs
 
 from reports.delivery.channels import enqueue_report
 from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
-from reports.presentation.messages import LONGEST_SLACK_TEXT
+from reports.delivery.slack import refused_parts
+from reports.presentation.slack_report import slack_report
+from reports.presentation.text import Masking
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.command_text import SHOW_DUPLICATE
@@ -71,51 +74,59 @@ def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: Op
     assert opened.sender().send_due() == SendCounts(sent=1)
     [message] = upstream.slack()["messages"]
     assert message["text"].splitlines()[0] == f"*{text}*"
-    for part in (event, "duplicateNomisId: 1", "visit", Severity.SERIOUS, "`prisoner-to-nomis duplicates show 1`"):
+    for part in (event, "duplicateNomisId: 1", "severity serious: act now", "`prisoner-to-nomis duplicates show 1`"):
         assert part in message["text"]
     assert "&lt;b&gt;&amp;" in message["text"]
     assert message["channel"] == "#sycon-alerts"
 
 
-def test_posts_a_summary_a_thread_and_the_csv(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One message in the channel whatever the number; every prisoner in as few answers as the limit allows."""
+def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: Sandbox, open_app: OpenApp) -> None:
+    """One message in the channel whatever the number; the first twenty and both files in its thread."""
     opened = open_app()
     result = kept(opened, made_result(400), "slack")
     assert opened.sender().send_due() == SendCounts(sent=1)
     summary, *thread = upstream.slack()["messages"]
     assert summary["thread_ts"] is None
     assert summary["text"].startswith("*NOMIS IEP level does not match DPS Incentive level in Production*\n")
-    assert "400 of 87,012 prisoners" in summary["text"]
-    assert "200 new" in summary["text"]
+    assert summary["blocks"][0]["type"] == "header"
+    for part in ("400 of 87,012 prisoners", "200 were new", "severity serious: act now", "*NOMIS support* · Ask NOMIS"):
+        assert part in summary["text"]
     assert {message["thread_ts"] for message in thread} == {summary["ts"]}
     posted = "\n".join(message["text"] for message in thread)
-    assert all(f"*{each.offender_no}* booking {each.booking_id}" in posted for each in result.mismatches)
-    assert len(thread) == -(-len(posted) // LONGEST_SLACK_TEXT)
-    [file] = upstream.slack()["files"]
-    assert (file["complete"], file["thread_ts"]) == (True, summary["ts"])
-    assert file["content"].count("\r\n") == 401
+    numbered = dict(result.rows)
+    assert all(f"{row} · *{numbered[row].offender_no}* booking" in posted for row in range(1, 21))
+    assert "380 more are in the report and in the CSV." in posted
+    page, sheet = upstream.slack()["files"]
+    assert [(file["complete"], file["thread_ts"]) for file in (page, sheet)] == [(True, summary["ts"])] * 2
+    assert all(str(each.offender_no) in page["content"] for each in result.mismatches)
+    assert 'href="mismatches.csv"' not in page["content"]
+    assert sheet["content"].count("\r\n") == 401
+    assert sheet["content"].startswith("\ufeffrun_id,")
 
 
 @pytest.mark.parametrize("reached", [False, True])
-def test_says_where_the_report_is(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
-    """A link where people reach the reports by one; else the path, which cannot be clicked."""
+def test_links_the_report_or_brings_it(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
+    """A link where people reach the reports by one; else the page itself, and the path where it is kept."""
     opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
     lines = upstream.slack()["messages"][0]["text"].splitlines()
-    link = "Report: https://reports.example/weekly/run-of-today/report.html"
-    place = f"The report is in `{tmp_path}/reports/run-of-today/report.html`"
+    link = "<https://reports.example/weekly/run-of-today/report.html|Open the report>"
+    brought = "The report is in the thread, as a page to open in a browser."
+    place = f"{brought} It is kept at `{tmp_path}/reports/run-of-today/report.html`."
     assert [line for line in lines if "report.html" in line] == [link if reached else place]
+    files = [file["filename"] for file in upstream.slack()["files"]]
+    assert files == ([] if reached else ["incentive-report-run-of-today.html"])
 
 
 def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without differences there is no thread and no file."""
+    """Without differences there is no other message and no CSV."""
     opened = open_app()
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
     assert len(upstream.slack()["messages"]) == 1
     assert "all 87,012 prisoners had the same" in upstream.slack()["messages"][0]["text"]
-    assert upstream.slack()["files"] == []
+    assert [file["filename"] for file in upstream.slack()["files"]] == ["incentive-report-run-of-today.html"]
 
 
 @pytest.mark.parametrize(
@@ -130,13 +141,14 @@ def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenA
         ("/api/files.getUploadURLExternal", "rate_limited", {"retry_after": 1.5, "times": 1}),
         ("/api/files.completeUploadExternal", "status", {"status": 500, "times": 1}),
         ("/api/files.completeUploadExternal", "reset_after_write", {"times": 1}),
+        ("/api/files.completeUploadExternal", "reset_after_write", {"times": 1, "skip": 1}),
         ("/upload", "reset", {"times": 1}),
     ],
 )
 def test_sends_each_part_once_whatever_slack_does(
     upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
-    """Refused, lost before, lost after: in the end every message and one file are there, each once."""
+    """Refused, lost before, lost after: in the end every message and both files are there, each once."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     alert(opened)
@@ -145,7 +157,8 @@ def test_sends_each_part_once_whatever_slack_does(
     assert upstream.faults()[0]["hits"] > 0
     assert Counter(texts(upstream)).most_common(1)[0][1] == 1
     assert len(upstream.slack()["messages"]) == 3
-    assert [file["complete"] for file in upstream.slack()["files"]].count(True) == 1
+    complete = [file["filename"] for file in upstream.slack()["files"] if file["complete"]]
+    assert sorted(complete) == ["incentive-mismatches-run-of-today.csv", "incentive-report-run-of-today.html"]
     with opened.database.read() as connection:
         assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
 
@@ -182,6 +195,7 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
         ("/api/files.getUploadURLExternal", 0),
         ("/upload", 0),
         ("/api/files.completeUploadExternal", 0),
+        ("/api/files.completeUploadExternal", 1),
     ],
 )
 def test_goes_on_after_a_crash_at_any_step(
@@ -202,7 +216,67 @@ def test_goes_on_after_a_crash_at_any_step(
     send_all(opened, clock, 2)
     assert Counter(texts(upstream)).most_common(1)[0][1] == 1
     assert len(upstream.slack()["messages"]) == 2
-    assert [file["complete"] for file in upstream.slack()["files"]].count(True) == 1
+    complete = [file["filename"] for file in upstream.slack()["files"] if file["complete"]]
+    assert sorted(complete) == ["incentive-mismatches-run-of-today.csv", "incentive-report-run-of-today.html"]
+
+
+def test_a_part_that_slack_refuses_keeps_nothing_else_back(
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused blocks are sent as plain text; what is refused as text too is recorded, and the rest goes out."""
+    result = made_result(40)
+    report = slack_report(result, None, "somewhere", Masking())
+    summary, first, second, *_ = report.posts
+    bad = ({"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3_001}},)
+    spoiled = (summary, replace(first, blocks=bad), replace(second, blocks=bad, text="x" * 40_001), summary)
+    monkeypatch.setattr("reports.delivery.outbox.slack_report", lambda *_: replace(report, posts=spoiled))
+    opened = open_app()
+    kept(opened, result, "slack")
+    with capture_logs() as logs:
+        assert opened.sender().send_due() == SendCounts(sent=1)
+    posted = upstream.slack()["messages"]
+    assert [message["text"] for message in posted] == [summary.text, first.text, summary.text]
+    assert [bool(message["blocks"]) for message in posted] == [True, False, True]
+    assert len(upstream.slack()["files"]) == 2
+    [line] = [each for each in logs if each["event"] == "slack-refused"]
+    assert line["parts"] == {"thread 2": "msg_too_long"}
+    with opened.database.read() as connection:
+        delivery = outbox.find(connection, "reconciliation:run-of-today:now:slack")
+    assert delivery is not None
+    assert refused_parts(delivery.progress) == line["parts"]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_refused_first_message_leaves_the_others(
+    upstream: Sandbox, open_app: OpenApp, as_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent as plain text; where even that is refused the others stand in the channel, with nothing to hang on."""
+    result = made_result(3)
+    report = slack_report(result, None, "somewhere", Masking())
+    text = report.posts[0].text if as_text else "x" * 40_001
+    spoiled = (replace(report.posts[0], text=text, blocks=({"type": "unheard-of"},)), *report.posts[1:])
+    monkeypatch.setattr("reports.delivery.outbox.slack_report", lambda *_: replace(report, posts=spoiled))
+    opened = open_app()
+    kept(opened, result, "slack")
+    assert opened.sender().send_due() == SendCounts(sent=1)
+    messages, files = upstream.slack()["messages"], upstream.slack()["files"]
+    assert len(messages) == (2 if as_text else 1)
+    assert [file["complete"] for file in files] == [True, True]
+    first = messages[0]["ts"] if as_text else None
+    assert {each["thread_ts"] for each in (messages[-1], *files)} == {first}
+
+
+def test_files_that_slack_does_not_take_keep_no_message_back(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Without the permission for files the messages are there, and the log says what is missing."""
+    opened = open_app()
+    kept(opened, made_result(3), "slack")
+    refusal = {"ok": False, "error": "missing_scope"}
+    upstream.fault("slack", path="/api/files.getUploadURLExternal", kind="status", status=200, body=refusal, times=2)
+    with capture_logs() as logs:
+        assert opened.sender().send_due() == SendCounts(sent=1)
+    assert len(upstream.slack()["messages"]) == 2
+    [line] = [each for each in logs if each["event"] == "slack-refused"]
+    assert line["parts"] == {"html": "missing_scope", "csv": "missing_scope"}
 
 
 def test_sends_again_rather_than_lose_where_it_may_not_look(upstream: Sandbox, open_app: OpenApp) -> None:

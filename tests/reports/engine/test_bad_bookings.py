@@ -13,14 +13,16 @@ import pytest
 from reports.engine.run import ReconciliationParameters
 from reports.presentation import summary
 from reports.presentation.csv import render_csv
+from reports.presentation.email_report import email_report
 from reports.presentation.html import render_report
-from reports.presentation.messages import email_report, slack_report
+from reports.presentation.slack_report import slack_report
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
+from tests.harness.messages import attached
 from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 from tests.harness.waiting import until
 
@@ -85,7 +87,7 @@ def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox,
     assert (found.standing, result.counts()["unconfirmed"]) == ("new", 1)
     assert parse_result(result.to_json()).unconfirmed == result.unconfirmed
     mail, slack = email_report(result, None, "x", Masking()), slack_report(result, None, "x", Masking())
-    for text in (render_report(result), mail.text, mail.html, "\n".join([slack.summary, *slack.thread])):
+    for text in (render_report(result), mail.text, mail.html, "\n".join(each.text for each in slack.posts)):
         assert "not confirmed" in text
         assert found.offender_no in text
     row = next(row for row in csv.DictReader(io.StringIO(render_csv(result))) if row["standing"] == "unconfirmed")
@@ -101,7 +103,7 @@ def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstrea
     text = render_report(result)
     assert summary.headline(result).endswith(", 2 differences were seen and not confirmed")
     assert "The first reading saw 2 differences among the others" in text
-    assert slack_report(result, None, "x", Masking()).csv is not None
+    assert attached(slack_report(result, None, "x", Masking()), "csv")
 
 
 @pytest.mark.parametrize("differs", [True, False])

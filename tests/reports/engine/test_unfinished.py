@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from reports.presentation.email_report import email_report
 from reports.presentation.html import render_index, render_report
-from reports.presentation.messages import email_report, slack_report
+from reports.presentation.slack_report import slack_report
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult, IncentiveUnread
 from sandbox import Sandbox
@@ -32,7 +33,7 @@ def texts(result: IncentiveResult) -> dict[str, str]:
         "page": text_of(render_report(result)),
         "email": f"{mail.subject}\n{mail.text}",
         "html email": text_of(mail.html),
-        "slack": "\n".join([slack.summary, *slack.thread]),
+        "slack": "\n".join(each.text for each in slack.posts),
     }
 
 

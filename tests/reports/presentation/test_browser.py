@@ -14,7 +14,7 @@ import pytest
 
 from reports.delivery.archive import Folder, store_index, store_report
 from reports.engine.result import EvidenceRow, ReconciliationResult
-from reports.presentation.messages import email_report
+from reports.presentation.email_report import email_report
 from reports.presentation.overview import folder
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import MatrixCell

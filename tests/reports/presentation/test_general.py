@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from reports.engine.result import FieldValues, ReconciliationResult, TrendPoint
 from reports.presentation.csv import render_csv
+from reports.presentation.email_report import EmailReport, email_report
 from reports.presentation.html import render_report
-from reports.presentation.messages import EmailReport, SlackReport, email_report, slack_report
+from reports.presentation.slack_report import SlackReport, slack_report
 from reports.presentation.text import Masking
 from reports.presentation.view import value_text
 from tests.harness.html import Tags, text_of
+from tests.harness.messages import channel_text, thread_text
 from tests.harness.results import (
     STARTED,
     allocation_result,
@@ -102,7 +104,7 @@ def test_escapes_everything_from_outside() -> None:
 def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
     """Whatever a service says mentions no user, is no link and breaks no line."""
     report = slack_of(everywhere(HOSTILE), masked=masked)
-    for text in (report.summary, *report.thread):
+    for text in (each.text for each in report.posts):
         for line in text.splitlines():
             assert line.count("`") % 2 == 0, line
             assert not line.lstrip().startswith("*Report:*")
@@ -137,8 +139,9 @@ def test_leaves_nothing_unmasked() -> None:
     )
     for result in (visits_with_everything(30), visit_result(0, mismatches=(hidden,)), allocation_result()):
         mail, slack = mail_of(result, masked=True), slack_of(result, masked=True)
-        parts = [slack.summary, *slack.thread, slack.csv, mail.subject, mail.text, mail.html, mail.csv]
-        sent = "\n".join(filter(None, parts))
+        parts = [each.text for each in slack.posts] + [mail.subject, mail.text, mail.html]
+        parts += [each.content for each in (*slack.files, *mail.files)]
+        sent = "\n".join(parts)
         for each in result.mismatches:
             assert each.offender_no is None or each.offender_no not in sent
             assert str(each.booking_id) not in sent
@@ -219,30 +222,31 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
 def test_words_the_headline_by_what_is_counted(result: ReconciliationResult, headline: str) -> None:
     """The same words in the page, the email and Slack."""
     mail = mail_of(result)
-    for text in (text_of(render_report(result)), mail.text, text_of(mail.html), slack_of(result).summary):
+    for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
         assert headline in text
 
 
 def test_says_first_what_is_suspicious_or_missing() -> None:
     """Page, email and Slack say what could not be read, and what to look at before anything is fixed."""
     result = visits_with_everything(3)
-    for text in (render_report(result), mail_of(result).text, slack_of(result).summary):
+    for text in (render_report(result), mail_of(result).text, channel_text(slack_of(result))):
         words = " ".join(text.split())
         assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
         assert "prisoner-to-nomis reconcile official-visits --resume visits-of-today" in words
         assert "suspicious: 1,204 of 40,120 differ, more than 2 %: look for one common cause first." in text_of(words)
-    assert "severity serious" in slack_of(result).summary
-    assert "severity medium" in slack_of(visit_result(3)).summary
-    assert "severity info" in slack_of(visit_result(0)).summary
+    assert "severity serious" in channel_text(slack_of(result))
+    assert "severity medium" in channel_text(slack_of(visit_result(3)))
+    assert "severity info" in channel_text(slack_of(visit_result(0)))
 
 
 def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
     """A visit by its reference with whose it is; a count by the prisoner, or by the booking where nobody is known."""
-    thread = "\n".join([*slack_of(visit_result(1)).thread, *slack_of(allocation_result()).thread])
+    thread = f"{thread_text(slack_of(visit_result(1)))}\n{thread_text(slack_of(allocation_result()))}"
     assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
     assert "1 · *C0000AA* booking 1204417 · LEI · allocated in NOMIS only: NOMIS *1*, DPS *none* · new" in thread
     assert "3 · *booking 1204418* · LEI · allocated in DPS only: NOMIS *none*, DPS *2* · new" in thread
-    assert slack_of(visit_result(1)).csv_name == "official-visits-mismatches-visits-of-today.csv"
+    names = [each.name for each in slack_of(visit_result(1)).files]
+    assert names == ["official-visits-report-visits-of-today.html", "official-visits-mismatches-visits-of-today.csv"]
 
 
 def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
@@ -259,7 +263,7 @@ def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
         ({"missing_in": None, "differences": (), "other_fields": fields}, "NOMIS *the same*, DPS *the same*"),
     ):
         result = visit_result(1, mismatches=(visit_mismatch(0, **changes),))
-        assert f": {sides} · new" in slack_of(result).thread[0]
+        assert f": {sides} · new" in thread_text(slack_of(result))
     page = render_report(visit_result(1, mismatches=(visit_mismatch(0, **alone, differences=fields),)))
     assert '<th scope="row">Room</th><td>none</td><td>1</td>' in page
 
@@ -268,7 +272,7 @@ def test_names_keys_of_several_columns() -> None:
     """Which number is whose, also where one is missing."""
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
-        assert f"1 · *{name}* B0000AA" in slack_of(result).thread[0]
+        assert f"1 · *{name}* B0000AA" in thread_text(slack_of(result))
 
 
 def test_numbers_the_rows_alike_everywhere() -> None:
@@ -279,10 +283,11 @@ def test_numbers_the_rows_alike_everywhere() -> None:
     assert {int(number): name for number, name in page} == expected
     lines = [row for row in csv.DictReader(io.StringIO(render_csv(result))) if row["row"]]
     assert {int(row["row"]): row["reference"] for row in lines} == expected
-    slack = re.findall(r"^(\d+) · \*(\S+)\*", "\n".join(slack_of(result).thread), flags=re.MULTILINE)
-    assert {int(number): name for number, name in slack} == expected
-    mail = re.findall(r"^(\d+)\. (\S+) \(", mail_of(result).text, flags=re.MULTILINE)
-    assert {int(number): name for number, name in mail} == expected
+    slack = re.findall(r"^(\d+) · \*(\S+)\*", thread_text(slack_of(result)), flags=re.MULTILINE)
+    first = {row: expected[row] for row in range(1, 21)}
+    assert {int(number): name for number, name in slack} == first
+    mail = re.findall(r"^(\d+)\. (\S+) ", mail_of(result).text, flags=re.MULTILINE)
+    assert {int(number): name for number, name in mail} == first
 
 
 def test_the_csv_has_both_values_of_every_field() -> None:

@@ -20,13 +20,16 @@ from reports.engine.runs import EndedRun
 from reports.presentation.alerts import alert_message
 from reports.presentation.chart import draw_trend
 from reports.presentation.csv import render_csv
+from reports.presentation.email_report import email_report
 from reports.presentation.html import render_index, render_report
-from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
+from reports.presentation.slack_blocks import LONGEST_MESSAGE
+from reports.presentation.slack_report import slack_report
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult, Side
 from reports.reconciliations.incentives.view import COLUMNS
 from reports.reconciliations.results import parse_result
 from tests.harness.html import Tags
+from tests.harness.messages import attached, channel_text, thread_text
 from tests.harness.results import STARTED, ended_run, made_result, mismatch, with_everything
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -251,7 +254,9 @@ def test_leaves_nothing_unmasked() -> None:
     slack = slack_report(result, None, "somewhere", masking)
     mail = email_report(result, None, "somewhere", masking)
     sent = "\n".join(
-        [slack.summary, *slack.thread, slack.csv or "", mail.subject, mail.text, mail.html, mail.csv or ""]
+        [each.text for each in slack.posts]
+        + [each.content for each in (*slack.files, *mail.files)]
+        + [mail.subject, mail.text, mail.html]
     )
     numbers: tuple[IncentiveMismatch, ...] = result.mismatches
     assert not [each.offender_no for each in numbers if each.offender_no in sent or str(each.booking_id) in sent]
@@ -274,7 +279,7 @@ def test_masks_what_upstream_errors_name(path: str) -> None:
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
     masking = Masking(on=True)
     slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
-    for sent in ("\n".join([slack.summary, *slack.thread]), slack.csv or "", mail.text, mail.html):
+    for sent in ("\n".join(each.text for each in slack.posts), attached(slack, "csv"), mail.text, mail.html):
         assert "714893" not in sent
         assert "A4471CK" not in sent
         assert "booking •••••93 is busy" in sent
@@ -292,12 +297,14 @@ def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
     assert {int(each["row"]): each["offender_no"] for each in plain} == rows
     masking = Masking(on=True)
     slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
-    lines = re.findall(r"^(\d+) · \*(\S+)\* booking", "\n".join(slack.thread), flags=re.MULTILINE)
-    assert {int(number): masked for number, masked in lines} == {n: f"•••••{who[-2:]}" for n, who in rows.items()}
-    assert {int(number) for number in re.findall(r"^(\d+)\. •", mail.text, flags=re.MULTILINE)} == set(rows)
-    assert "the row of the same number" in slack.summary
-    assert "the row of the same number" in mail.text
-    assert "the row of the same number" not in slack_report(result, None, "somewhere", Masking()).summary
+    lines = re.findall(r"^(\d+) · \*(\S+)\* booking", thread_text(slack), flags=re.MULTILINE)
+    first = {row: f"•••••{rows[row][-2:]}" for row in range(1, 21)}
+    assert {int(number): masked for number, masked in lines} == first
+    mailed = re.findall(r"^(\d+)\. (•\S+)", mail.text, flags=re.MULTILINE)
+    assert {int(number): masked for number, masked in mailed} == first
+    assert "in the same rows" in channel_text(slack)
+    assert "in the same rows" in mail.text
+    assert "in the same rows" not in channel_text(slack_report(result, None, "somewhere", Masking()))
 
 
 def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
@@ -306,15 +313,15 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
     for sent in (
-        slack_report(result, None, "somewhere", Masking()).summary,
+        channel_text(slack_report(result, None, "somewhere", Masking())),
         mail.text,
         mail.html,
         render_report(result),
     ):
         assert command in sent
     sharded = result.model_copy(update={"parameters": {"shards": 4}})
-    assert f"{command} --shards 4" in slack_report(sharded, None, "somewhere", Masking()).summary
-    assert "--resume" not in slack_report(made_result(3), None, "somewhere", Masking()).summary
+    assert f"{command} --shards 4" in channel_text(slack_report(sharded, None, "somewhere", Masking()))
+    assert "--resume" not in channel_text(slack_report(made_result(3), None, "somewhere", Masking()))
 
 
 def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
@@ -324,7 +331,7 @@ def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
     assert asked.diagnosis is not None
     assert asked.diagnosis.request is not None
     mail = email_report(result, None, "somewhere", Masking())
-    for sent in ("\n".join(slack_report(result, None, "somewhere", Masking()).thread), mail.text, mail.html):
+    for sent in (thread_text(slack_report(result, None, "somewhere", Masking())), mail.text, mail.html):
         assert asked.diagnosis.request in sent
 
 
@@ -380,8 +387,9 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
         "command": HOSTILE,
         "link": HOSTILE,
     }
-    for text in (report.summary, *report.thread, alert_message(payload, HOSTILE, masking)):
-        assert not re.search("[<>&`\u202e]", without_markup(text))
+    for text in (*(each.text for each in report.posts), alert_message(payload, HOSTILE, masking).text):
+        without_our_link = re.sub(r"<[^<>|\s]+\|Open the report>", "", text)
+        assert not re.search("[<>&`\u202e]", without_markup(without_our_link))
         assert not any(line.lstrip().startswith("*Report:*") for line in text.splitlines())
 
 
@@ -395,15 +403,15 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
 )
 def test_alerts_are_known_by_their_text(event: str, title: str) -> None:
     """The runbook leads from it to what to do; an event without a text of its own has a general one."""
-    assert alert_message({"event": event, "time": "t"}, "Production", Masking()).startswith(f"*{title}*\n")
+    assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """A text of a service is cut; the command below it is still there."""
+    """A text of a service is cut; the command above it is still there."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
-    text = alert_message(payload, "Production", Masking())
-    assert len(text) < LONGEST_SLACK_TEXT
-    assert text.endswith("`prisoner-to-nomis check`")
+    text = alert_message(payload, "Production", Masking()).text
+    assert len(text) <= LONGEST_MESSAGE
+    assert "\n`prisoner-to-nomis check`\n" in text
 
 
 def every_page() -> dict[str, str]:

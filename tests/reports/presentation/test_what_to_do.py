@@ -67,6 +67,9 @@ def test_groups_by_who_acts_and_what_they_do() -> None:
     assert ours.commands == (f"prisoner-to-nomis resync --from visits-of-today --cause 'cause of {resync}'",)
     assert (ours.more, ours.elsewhere) == (0, "")
     assert (support.request, support.figures) == ("please delete 7", "1 new difference.")
+    assert support.commands == (
+        "prisoner-to-nomis report request visits-of-today --cause 'cause of Ask NOMIS support to delete it.'",
+    )
     assert nobody.figures == "1 difference; it has been open for 3 days, since 19 May 2023."
 
 

@@ -1,84 +1,24 @@
-"""A fake of the parts of Slack that are used: messages with threads, and uploads of files in three steps."""
+"""The endpoints of Slack: messages with threads, and uploads of files in three steps."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
-from html import escape
+import re
 from urllib.parse import parse_qs
 
 import orjson
 
 from sandbox.clock import london_now
 from sandbox.http.serving import Reply, Request, Route
+from sandbox.slack.blocks import refusal
+from sandbox.slack.page import page_html
+from sandbox.slack.posted import File, Message, Posted
 
 LONGEST_TEXT = 40_000
-MOST_BLOCKS = 50
-LONGEST_SECTION = 3_000
 CHANNEL_IDS = {"#sycon-alerts": "C0SANDBOX1"}
+#: Files are shared with channels by their ids alone.
+CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]+")
 FIRST_SECOND = 1_684_742_400
-
-
-@dataclass(slots=True)
-class Message:
-    """A message that was posted; `thread_ts` is that of the message it answers."""
-
-    ts: str
-    channel: str
-    text: str
-    blocks: list[dict[str, object]]
-    thread_ts: str | None
-    posted: str
-    metadata: dict[str, object] | None = None
-
-    def view(self) -> dict[str, object]:
-        """Return the message as the control API shows it."""
-        return {
-            "ts": self.ts,
-            "channel": self.channel,
-            "text": self.text,
-            "blocks": self.blocks,
-            "thread_ts": self.thread_ts,
-            "posted": self.posted,
-            "metadata": self.metadata,
-        }
-
-
-@dataclass(slots=True)
-class File:
-    """An upload; `channel` is set when it was completed and so became visible."""
-
-    id: str
-    filename: str
-    length: int
-    content: bytes | None = None
-    title: str | None = None
-    channel: str | None = None
-    thread_ts: str | None = None
-    comment: str | None = None
-    ts: str | None = None
-
-    def view(self) -> dict[str, object]:
-        """Return the upload as the control API shows it, its content as text."""
-        return {
-            "id": self.id,
-            "filename": self.filename,
-            "length": self.length,
-            "content": None if self.content is None else self.content.decode("utf-8", "replace"),
-            "title": self.title,
-            "channel": self.channel,
-            "thread_ts": self.thread_ts,
-            "initial_comment": self.comment,
-            "complete": self.channel is not None,
-        }
-
-
-@dataclass(slots=True)
-class Posted:
-    """Everything that was posted since the last reset."""
-
-    messages: list[Message] = field(default_factory=list)
-    files: dict[str, File] = field(default_factory=dict)
 
 
 class Slack:
@@ -111,6 +51,7 @@ class Slack:
             Route("POST", "/upload/{file_id}", self._upload),
             Route("POST", "/api/files.completeUploadExternal", self._complete, writes=True),
             Route("GET", "/", self._page),
+            Route("GET", "/files/{file_id}", self._file),
         ]
 
     def view(self) -> dict[str, object]:
@@ -131,14 +72,15 @@ class Slack:
         blocks = _array(form, "blocks")
         if not channel:
             return _failed("channel_not_found")
-        if blocks is None or any(not isinstance(block, dict) for block in blocks):
+        if blocks is None:
             return _failed("invalid_blocks_format")
         if not text and not blocks:
             return _failed("no_text")
         if len(text) > LONGEST_TEXT:
             return _failed("msg_too_long")
-        if len(blocks) > MOST_BLOCKS or any(_too_long(block) for block in blocks):
-            return _failed("invalid_blocks")
+        refused = refusal(blocks)
+        if refused is not None:
+            return _failed(refused)
         known = {message.ts for message in self.posted.messages}
         if thread and thread not in known:
             return _failed("thread_not_found")
@@ -219,6 +161,11 @@ class Slack:
         wanted = _array(form, "files")
         if not wanted:
             return _failed("invalid_arguments")
+        channel, thread = _text(form, "channel_id"), _text(form, "thread_ts")
+        if channel and not CHANNEL_ID.fullmatch(channel):
+            return _failed("channel_not_found")
+        if thread and thread not in {message.ts for message in self.posted.messages}:
+            return _failed("thread_not_found")
         found: list[File] = []
         for each in wanted:
             file = self.posted.files.get(str(each.get("id"))) if isinstance(each, dict) else None
@@ -227,27 +174,21 @@ class Slack:
             file.title = str(each["title"]) if each.get("title") else file.filename
             found.append(file)
         for file in found:
-            file.channel = _text(form, "channel_id") or None
-            file.thread_ts = _text(form, "thread_ts") or None
+            file.channel = channel or None
+            file.thread_ts = thread or None
             file.comment = _text(form, "initial_comment") or None
             file.ts = self._next_ts()
         return Reply(body={"ok": True, "files": [{"id": file.id, "title": file.title} for file in found]})
 
     def _page(self, request: Request) -> Reply:
-        rows = "".join(_message_html(message) for message in self.posted.messages)
-        files = "".join(
-            f"<li>{escape(each.filename)} ({each.length} bytes) in {escape(each.channel or 'nowhere yet')}</li>"
-            for each in self.posted.files.values()
-        )
-        text = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slack of the sandbox</title>'
-            "<style>body{font:16px/1.4 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-            "article{border-left:4px solid #1d70b8;padding:.2rem 1rem;margin:1rem 0}article.reply{margin-left:3rem}"
-            "pre{white-space:pre-wrap;background:#f3f2f1;padding:.5rem}</style></head>"
-            f"<body><h1>Slack of the sandbox</h1>{rows or '<p>Nothing was posted.</p>'}"
-            f"<h2>Files</h2><ul>{files}</ul></body></html>"
-        )
-        return Reply(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+        return Reply(200, page_html(self.posted).encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+    def _file(self, request: Request, file_id: str) -> Reply:
+        file = self.posted.files.get(file_id)
+        if file is None or file.content is None:
+            return Reply(404, b"no such file", {"Content-Type": "text/plain"})
+        kind = "text/html" if file.filename.endswith(".html") else "text/plain"
+        return Reply(200, file.content, {"Content-Type": f"{kind}; charset=utf-8"})
 
     def _stranger(self, request: Request) -> bool:
         held = request.headers.get("Authorization", "")
@@ -306,19 +247,3 @@ def _object(form: dict[str, object], name: str) -> dict[str, object] | None:
     if found is None or found == "":
         return None
     return found if isinstance(found, dict) else {}
-
-
-def _too_long(block: dict[str, object]) -> bool:
-    fields = block.get("fields")
-    texts = [block.get("text"), *(fields if isinstance(fields, list) else [])]
-    return any(isinstance(text, dict) and len(str(text.get("text", ""))) > LONGEST_SECTION for text in texts)
-
-
-def _message_html(message: Message) -> str:
-    blocks = orjson.dumps(message.blocks, option=orjson.OPT_INDENT_2).decode() if message.blocks else ""
-    kind = ' class="reply"' if message.thread_ts else ""
-    shown = f"<pre>{escape(blocks)}</pre>" if blocks else ""
-    return (
-        f"<article{kind}><p><b>{escape(message.channel)}</b> {escape(message.posted)}</p>"
-        f"<p>{escape(message.text)}</p>{shown}</article>"
-    )

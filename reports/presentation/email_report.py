@@ -1,0 +1,119 @@
+"""The email of a run: what to do, the figures, the newest differences; the files with all of them are attached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.presentation import summary
+from reports.presentation.html import environment
+from reports.presentation.lines import MASKED, left_out, newest_lines, unconfirmed_lines
+from reports.presentation.report_files import attached_csv, attached_page
+from reports.presentation.sparkline import sparkline
+from reports.presentation.text import count, day, thousands
+from reports.presentation.what_to_do import what_to_do
+from reports.reconciliations.views import view_of
+from sync.severity import Severity
+
+if TYPE_CHECKING:
+    from reports.engine.result import PrisonCount, ReconciliationResult
+    from reports.presentation.report_files import ReportFile
+    from reports.presentation.text import Masking
+
+#: Rows of the tables of causes and of prisons; the page has all of them.
+_MOST_ROWS = 20
+#: The height of the tallest bar of the trend, in pixels.
+_TALLEST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EmailReport:
+    """The email of a run; `files` are attached."""
+
+    subject: str
+    text: str
+    html: str
+    files: tuple[ReportFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trend:
+    """The trend as heights of table cells, in pixels, which every mail client draws, as letters, and in words."""
+
+    heights: tuple[int, ...]
+    letters: str
+    words: str
+
+
+def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
+    """The email of a run, as HTML and as plain text that say the same.
+
+    link: the address of its report, None where the page itself is attached. path: where the report is kept.
+    """
+    files = (None if link else attached_page(result, masking), attached_csv(result, masking))
+    attached = tuple(each for each in files if each is not None)
+    todo, view, affected = what_to_do(result), view_of(result), _affected(result)
+    warning = summary.warning(result)
+    values = {
+        "result": result,
+        "todo": todo,
+        "actions": [(each, [masking.text(one) for one in each.commands]) for each in todo.actions],
+        "mask": masking.text,
+        "warning": masking.text(warning) if warning else None,
+        "step": summary.next_step(result),
+        "summary": summary.summary(result),
+        "causes": view.causes()[:_MOST_ROWS],
+        "prisons": affected[:_MOST_ROWS],
+        "other_prisons": max(len(affected) - _MOST_ROWS, 0),
+        "trend": _trend(result),
+        "masked": MASKED if masking.on and (result.mismatches or result.unconfirmed) else None,
+        "link": link,
+        "path": path,
+        "attached": attached,
+        "lines": newest_lines(result, masking),
+        "unconfirmed": unconfirmed_lines(result, masking),
+        "left_out": left_out(result),
+    }
+    templates = environment()
+    return EmailReport(
+        subject=f"{result.title}, {result.environment}: {_subject(result, todo.severity)}",
+        text=templates.get_template("email.txt.j2").render(values),
+        html=templates.get_template("email.html.j2").render(values),
+        files=attached,
+    )
+
+
+def _subject(result: ReconciliationResult, severity: Severity) -> str:
+    """What is new and how much there is, in the few words that a list of mails shows, and how serious it is."""
+    if result.status == "failed":
+        return f"failed ({severity})"
+    parts = ["incomplete"] if result.status == "incomplete" else []
+    if result.mismatches:
+        parts += [count(len(result.mismatches), "difference"), f"{thousands(result.new)} new"]
+    elif not result.compared:
+        parts.append("nothing was compared")
+    elif result.status == "complete":
+        parts.append("no difference")
+    return f"{', '.join(parts)} ({severity})"
+
+
+def _affected(result: ReconciliationResult) -> list[PrisonCount]:
+    """The prisons with differences, those with most first."""
+    found = [each for each in result.prisons if each.mismatches]
+    return sorted(found, key=lambda each: (-each.mismatches, each.prison_id or "~"))
+
+
+def _trend(result: ReconciliationResult) -> _Trend | None:
+    """The trend; None where there are not two runs to compare."""
+    points = result.trend
+    if len(points) < 2:
+        return None
+    highest = max(1, *(each.mismatches for each in points))
+    heights = tuple(max(round(_TALLEST * each.mismatches / highest), 1) for each in points)
+    first, last = points[0], points[-1]
+    lowest = min(each.mismatches for each in points)
+    words = (
+        f"{thousands(first.mismatches)} on {day(first.started_at)}, {thousands(last.mismatches)} on "
+        f"{day(last.started_at)}; between {thousands(lowest)} and {thousands(highest)} in {len(points)} runs"
+    )
+    return _Trend(heights, sparkline([each.mismatches for each in points]), words)

@@ -1,0 +1,119 @@
+"""The Slack messages of a run: what to do in the channel, the newest differences and the files in its thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.presentation import summary
+from reports.presentation.lines import MASKED, left_out, newest_lines, unconfirmed_lines
+from reports.presentation.report_files import attached_csv, attached_page
+from reports.presentation.slack_blocks import context, header, messages, section, slack_code, slack_link, slack_text
+from reports.presentation.text import count, short_moment, thousands
+from reports.presentation.what_to_do import what_to_do
+from reports.reconciliations.views import view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reports.engine.result import ReconciliationResult
+    from reports.presentation.lines import Line
+    from reports.presentation.report_files import ReportFile
+    from reports.presentation.slack_blocks import Part, SlackMessage
+    from reports.presentation.text import Masking
+    from reports.presentation.what_to_do import Action, WhatToDo
+
+#: Groups of actions and prisons in the message of the channel.
+_MOST_ACTIONS = 8
+_MOST_PRISONS = 10
+_IN_THREAD = "The report is in the thread, as a page to open in a browser."
+
+
+@dataclass(frozen=True, slots=True)
+class SlackReport:
+    """The messages of a run: that of the channel first, then those of its thread, then files in the thread."""
+
+    posts: tuple[SlackMessage, ...]
+    files: tuple[ReportFile, ...]
+
+
+def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
+    """The Slack messages of a run.
+
+    link: the address of its report, None where the page itself is uploaded. path: where the report is kept.
+    """
+    files = (None if link else attached_page(result, masking), attached_csv(result, masking))
+    channel = messages(_summary(result, link, path, masking))
+    thread = messages(_differences(result, masking))
+    return SlackReport((*channel, *thread), tuple(each for each in files if each is not None))
+
+
+def _summary(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> Iterator[Part]:
+    view, todo = view_of(result), what_to_do(result)
+    yield header(view.failure_title() if result.status == "failed" else view.title())
+    yield section(f"*{slack_text(todo.headline)}.*", slack_text(summary.summary(result)), slack_text(todo.change))
+    warning, step = summary.warning(result), summary.next_step(result)
+    if warning:
+        how = f"{step.text} {slack_code(step.command)}" if step else ""
+        yield section(f"*{slack_text(masking.text(warning))}*", how)
+    if todo.jump:
+        yield section(f"*{slack_text(todo.jump)}*")
+    yield from _actions(todo, masking)
+    if len(result.mismatches) > 1:
+        yield section(_by_prison(result))
+    yield section(slack_link(link, "Open the report") if link else f"{_IN_THREAD} It is kept at {slack_code(path)}.")
+    severity = f"severity {todo.severity}: {todo.severity.act}"
+    yield context(
+        slack_text(" · ".join((*view.facts, short_moment(result.finished_at), severity))),
+        slack_code(f"prisoner-to-nomis runs show {result.run_id}"),
+        MASKED if masking.on and (result.mismatches or result.unconfirmed) else "",
+    )
+
+
+def _actions(todo: WhatToDo, masking: Masking) -> Iterator[Part]:
+    for each in todo.actions[:_MOST_ACTIONS]:
+        yield section(*_action(each, masking))
+    more = len(todo.actions) - _MOST_ACTIONS
+    if more > 0:
+        yield section(f"{count(more, 'further group')} of differences, with what to do about each, in the report.")
+
+
+def _action(action: Action, masking: Masking) -> Iterator[str]:
+    yield f"*{slack_text(action.who)}* · {slack_text(masking.text(action.what))}"
+    yield slack_text(" ".join(filter(None, (action.figures, action.elsewhere))))
+    yield from (slack_code(masking.text(each)) for each in action.commands)
+
+
+def _by_prison(result: ReconciliationResult) -> str:
+    affected = sorted(
+        (each for each in result.prisons if each.mismatches), key=lambda each: (-each.mismatches, each.prison_id or "~")
+    )
+    named = [
+        f"{slack_text(each.prison_id or 'unknown')} {thousands(each.mismatches)}"
+        + (f" ({thousands(each.new)} new)" if each.new else "")
+        for each in affected[:_MOST_PRISONS]
+    ]
+    more = len(affected) - len(named)
+    return " · ".join(["*By prison*", *named, *([f"and {count(more, 'other prison')}"] if more > 0 else [])])
+
+
+def _differences(result: ReconciliationResult, masking: Masking) -> Iterator[Part]:
+    for each in newest_lines(result, masking):
+        yield section(*_line(each))
+    for line in unconfirmed_lines(result, masking):
+        yield section(f"Seen, not confirmed · {slack_text(line)}")
+    more = left_out(result)
+    if more:
+        yield section(f"{thousands(more)} more {'is' if more == 1 else 'are'} in the report and in the CSV.")
+
+
+def _line(line: Line) -> Iterator[str]:
+    name = f"*{slack_text(line.name)}*{f' {slack_text(line.details)}' if line.details else ''}"
+    kind = f"{slack_text(line.kind)}: " if line.kind else ""
+    sides = f"{kind}NOMIS *{slack_text(line.nomis)}*, DPS *{slack_text(line.dps)}*"
+    yield f"{line.row} · {name} · {slack_text(line.prison)} · {sides} · {line.standing}"
+    yield slack_text(line.cause)
+    # Only the request fixes such a difference; the command merely compares again.
+    if line.request:
+        yield slack_code(line.request)
+    yield from map(slack_code, line.commands[:1])

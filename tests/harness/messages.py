@@ -1,0 +1,24 @@
+"""What Slack and email show of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.presentation.email_report import EmailReport
+    from reports.presentation.slack_report import SlackReport
+
+
+def channel_text(report: SlackReport) -> str:
+    """What stands in the channel."""
+    return report.posts[0].text
+
+
+def thread_text(report: SlackReport) -> str:
+    """What stands in the thread."""
+    return "\n".join(each.text for each in report.posts[1:])
+
+
+def attached(report: SlackReport | EmailReport, kind: str) -> str:
+    """The content of the attached file of this kind, empty without one."""
+    return next((each.content for each in report.files if each.kind == kind), "")

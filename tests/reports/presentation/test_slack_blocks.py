@@ -1,0 +1,113 @@
+"""Every message for Slack is one that Slack takes, whatever a run found."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.engine.result import Diagnosis, PrisonCount, ReconciliationResult
+from reports.presentation.alerts import alert_message
+from reports.presentation.slack_blocks import SlackMessage
+from reports.presentation.slack_report import slack_report
+from reports.presentation.text import Masking
+from sandbox.slack.blocks import refusal
+from tests.harness.messages import channel_text
+from tests.harness.results import STARTED, made_result, visit_mismatch, visits_with_everything
+
+#: Words of services: short and long ones, markup, and letters that are escaped.
+WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sampled_from(
+    ["&" * 3_500, "x " * 2_000, "`" * 99]
+)
+
+
+@st.composite
+def results(draw: Any) -> ReconciliationResult:
+    """A run of any status with any number of differences, about which services said anything."""
+    number = draw(st.integers(0, 60))
+    mismatches = []
+    for each in range(number):
+        action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
+        commands = tuple(draw(st.lists(WORDS, max_size=2)))
+        found = Diagnosis(
+            cause=cause, confidence="low", right_side="DPS", action=action, commands=commands, request=request
+        )
+        changes: dict[str, Any] = {"diagnosis": draw(st.sampled_from([found, None])), "prison_id": draw(WORDS)}
+        changes |= {"evidence_missing": draw(WORDS), "since": STARTED - timedelta(days=draw(st.integers(0, 99)))}
+        mismatches.append(visit_mismatch(each, **changes))
+    prisons = tuple(PrisonCount(prison_id=draw(WORDS), compared=9, mismatches=2, new=1) for _ in range(number))
+    made = visits_with_everything(0).model_copy(update={"mismatches": tuple(mismatches), "prisons": prisons})
+    changes = {name: draw(WORDS) for name in ("title", "environment", "run_id", "suspicious", "failure")}
+    return made.model_copy(update={**changes, "status": draw(st.sampled_from(["complete", "incomplete", "failed"]))})
+
+
+def taken(message: SlackMessage) -> None:
+    """Checks a message by the limits of Slack, and by those that people can read."""
+    assert message.text.strip()
+    assert len(message.text) <= 4_000
+    assert len(message.blocks) <= 50
+    assert refusal(list(message.blocks)) is None
+    for block in message.blocks:
+        texts = [block["text"], *block.get("elements", ())] if "text" in block else block["elements"]
+        longest = 150 if block["type"] == "header" else 3_000
+        assert all(0 < len(text["text"]) <= longest for text in texts)
+    assert (
+        sum(len(text["text"]) for block in message.blocks for text in block.get("elements", [block.get("text")]))
+        <= 4_000
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(results(), st.booleans(), st.sampled_from([None, "https://reports.example/a?b=1&c=2"]))
+def test_every_report_is_within_the_limits(result: ReconciliationResult, masked: bool, link: str | None) -> None:
+    """Header, sections, number of blocks, and the whole message; the plain text is always there too."""
+    report = slack_report(result, link, "s3://bucket/prefix", Masking(on=masked))
+    for each in report.posts:
+        taken(each)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.fixed_dictionaries({"event": WORDS, "time": WORDS, "properties": st.dictionaries(WORDS, WORDS, max_size=9)}),
+    WORDS,
+)
+def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], text: str) -> None:
+    """Whatever the event carries, the command is in it."""
+    command = "prisoner-to-nomis check"
+    message = alert_message({**payload, "domain": text, "command": command}, "Production", Masking())
+    taken(message)
+
+
+@pytest.mark.parametrize("number", [0, 11, 430])
+def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> None:
+    """Who acts, what they do and the command, before any row; the first message says it all."""
+    said = channel_text(slack_report(made_result(number), None, "somewhere", Masking()))
+    assert said.splitlines()[1].startswith("*On 22 May 2023, ")
+    assert ("*This team* · Publish the received event" in said) == (number > 0)
+    assert ("`prisoner-to-nomis report request run-of-today --cause" in said) == (number > 0)
+    assert f"severity {'info' if not number else 'serious' if number > 40 else 'medium'}" in said
+
+
+def test_an_alert_of_a_reconciliation_says_what_happened_and_what_to_type() -> None:
+    """Sentences first, the ids below."""
+    payload = {
+        "event": "visits-reports-reconciliation-not-run",
+        "time": "2026-11-29T04:00:00.000+00:00",
+        "properties": {"reason": "nomis: status 503"},
+        "domain": "visits",
+        "severity": "serious",
+        "command": "prisoner-to-nomis reconcile visits --resume=last",
+    }
+    assert alert_message(payload, "Production", Masking()).text.splitlines() == [
+        "*A reconciliation could not run in Production: visits-reports-reconciliation-not-run*",
+        (
+            "The reconciliation of visits has no result: nomis: status 503. Until it runs, differences between NOMIS "
+            "and DPS go unnoticed. When `prisoner-to-nomis check` finds nothing down, run it again:"
+        ),
+        "`prisoner-to-nomis reconcile visits --resume=last`",
+        "visits-reports-reconciliation-not-run · 29 November 2026 at 04:00 · domain visits · severity serious: act now",
+        "reason: nomis: status 503",
+    ]
