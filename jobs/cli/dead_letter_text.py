@@ -134,7 +134,8 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     say(f"{count(len(reports), 'message')}  {letter.type}  {reason.first.failure_class}")
     oldest, newest = (local_time(each.dead_letter.message.sent_at, zone) for each in (reports[0], reports[-1]))
     given_up = sum(each.given_up for each in reports)
-    say(f"  sent      {oldest} to {newest}; {given_up} given up by the housekeeping")
+    sent = oldest if oldest == newest else f"{oldest} to {newest}"
+    say(f"  sent      {sent}{f'; {given_up} given up by the housekeeping' if given_up else ''}")
     failure = reason.first.failure
     if failure is None:
         say(f"  failed    {reason.first.reason}")

@@ -119,10 +119,12 @@ def check_batches(batches: Sequence[BatchResult]) -> None:
         return
     if last.state is BatchState.FAILED:
         reasons = dict.fromkeys(last.failed.values())
-        raise WorkError(f"stopped: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}")
+        raise WorkError(
+            f"stopped, the others stay: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}"
+        )
     raise WorkError(
-        f"stopped: the queue still holds {count(last.on_queue, 'message')}: a service may be away, or nothing drains "
-        "the queue; see `prisoner-to-nomis check`"
+        f"stopped, the others stay: the queue still holds {count(last.on_queue, 'message')}; a service may be away, or "
+        "nothing drains the queue: see `prisoner-to-nomis status`"
     )
 
 
