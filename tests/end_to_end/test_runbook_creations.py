@@ -65,6 +65,7 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
     (alert,) = app.alerts()
     assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
+    assert f"NOMIS did not answer when activity {told.dps_id} was created there" in alert
     assert "severity serious" in alert
     assert f"a course activity with code {told.dps_id}" in app.run_ok(*settle)
     shown = app.read_json("creations", "show", str(creation["id"]))

@@ -9,6 +9,8 @@ import typer.main
 
 from jobs.cli.app import app
 from reports.presentation.alerts import TEXTS
+from sync.domains.declaration import Domain
+from sync.domains.registry import DOMAINS
 from sync.settings.listing import variables
 
 PAGE = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
@@ -40,6 +42,15 @@ def test_every_alert_leads_to_a_section(text: str) -> None:
     table = PAGE.partition("## From the alert")[2].partition("\n\n## ")[0]
     beginnings = [found.partition("…")[0].strip() for found in re.findall(r"`([^`\n]+…)`", table)]
     assert [each for each in beginnings if text.startswith(each)], text
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
+def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
+    """The table says how serious a duplicate is as its alert does."""
+    text = TEXTS[f"to-nomis-synch-{domain.record}-duplicate"].partition(" in {")[0]
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
+    severity = domain.creation.severity
+    assert f"| `{severity}`, {severity.act.removeprefix('act ')}: " in row
 
 
 def test_links_lead_to_sections() -> None:

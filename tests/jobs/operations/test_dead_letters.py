@@ -198,7 +198,11 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
     bury(app, "gone-1", "gone-2", "gone-3")
     with Drained(app):
         done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
-    assert (done.code, "stopped, the others stay: " in done.error, "visits: status 404" in done.error) == (1, True, True)
+    assert (done.code, "stopped, the others stay: " in done.error, "visits: status 404" in done.error) == (
+        1,
+        True,
+        True,
+    )
     result = json.loads(done.out)
     (batch,) = result["batches"]
     assert (result["messagesRetriedCount"], batch["state"]) == (2, "failed")
