@@ -46,10 +46,23 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _log_more(wanted: bool) -> None:
+    if wanted:
+        from sync.settings.loading import log_more
+
+        log_more()
+
+
 @app.callback()
 def program(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    _verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", callback=_log_more, help="Log what is done, on a terminal too: LOG_LEVEL=INFO."
+        ),
     ] = False,
 ) -> None:
     """Keeps NOMIS in step with the digital prison services, and shows every week where the two disagree.

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from jobs.cli.completion import complete_queues, complete_reconciled
 from jobs.errors import UsageError
 from sync import clock
 from sync.settings.queue_names import QUEUES
@@ -25,10 +26,24 @@ Operator = Annotated[
         "--as", metavar="NAME", help="Who you are, for the record; OPERATOR where not given, else your login name."
     ),
 ]
-Queue = Annotated[str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.")]
+Queue = Annotated[
+    str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.", autocompletion=complete_queues)
+]
 Queues = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[QUEUE]...", help=f"{', '.join(QUEUES)}; all of them where none is named."),
+    typer.Argument(
+        metavar="[QUEUE]...",
+        help=f"{', '.join(QUEUES)}; all of them where none is named.",
+        autocompletion=complete_queues,
+    ),
+]
+ReconciliationId = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN_ID",
+        help="The id of a reconciliation, as `runs list` shows it.",
+        autocompletion=complete_reconciled,
+    ),
 ]
 OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")]
 

@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from jobs.cli.completion import complete_reconciled
 from jobs.cli.confirmation import confirm
 from jobs.cli.output import live_progress, print_json, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -12,7 +15,15 @@ if TYPE_CHECKING:
     from jobs.operations.bulk import BulkItem, ProposedFix, ProposedFixes, State
     from reports.engine.result import ReconciliationResult
 
-FROM_HELP = "All records of this reconciliation run for which its report proposes this command, one by one."
+FromRun = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="All records of this reconciliation run for which its report proposes this command, one by one.",
+        autocompletion=complete_reconciled,
+    ),
+]
 CAUSE_HELP = "With --from: only differences of this cause; its text, or a part of it that no other cause has."
 
 

@@ -317,13 +317,16 @@ def open_application(
     prepare_database: bool = True,
     metrics: "Metrics | None" = None,
     log_to: TextIO | None = None,
+    shows_log: bool = False,
 ) -> Iterator[Application]:
     """The program with the settings of the environment (or of `environment` alone), closed at the end of the block.
 
-    Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given.
+    Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given. `shows_log`: the
+    log is all that the command shows; otherwise a terminal gets warnings only, unless LOG_LEVEL is set.
     """
     settings = load_settings(environment, _further_errors)
-    configure_logging(settings.log_format, settings.log_level, log_to)
+    level_is_set = shows_log or "log_level" in settings.model_fields_set
+    configure_logging(settings.log_format, settings.log_level if level_is_set else None, log_to)
     application = Application(settings, prepare_database=prepare_database, metrics=metrics)
     try:
         yield application

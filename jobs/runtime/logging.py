@@ -24,12 +24,17 @@ _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sd
 _TRACE_HEAD = "Traceback (most recent call last):\n"
 
 
-def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
+def configure_logging(
+    log_format: Literal["json", "console"] | None, level: str | None, stream: TextIO | None = None
+) -> None:
     """Sends all logs, those of libraries too, to `stream` (stderr where None).
 
-    Without a format the default is `console` on a terminal, else `json`.
+    Without a format the default is `console` on a terminal, else `json`; without a level `WARNING` on a terminal, where
+    a command answers a person, else `INFO`.
     """
     out = stream or sys.stderr
+    if level is None:
+        level = "WARNING" if out.isatty() else "INFO"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -329,7 +329,7 @@ class Settings(BaseModel):
         None, description="`json`, or `console`, the default on a terminal"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="lowest severity that is logged"
+        "INFO", description="lowest severity that is logged; unset on a terminal: `WARNING`, except for `scheduler`"
     )
 
     _environment: Mapping[str, str] = PrivateAttr(default_factory=dict)

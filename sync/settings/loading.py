@@ -107,3 +107,9 @@ def forget_proxies() -> None:
     """Removes the proxies from the environment of this process, which talks to its own machine only."""
     for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
         del os.environ[name]
+
+
+def log_more() -> None:
+    """Sets LOG_LEVEL in the environment of this process, unless more is logged already."""
+    if os.environ.get("LOG_LEVEL") != "DEBUG":
+        os.environ["LOG_LEVEL"] = "INFO"

@@ -1,12 +1,17 @@
 """What the command line promises to everybody: exit codes, one line for an error, help for everything."""
 
+import contextlib
 import json
+import os
+import pty
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.harness.app import App
+from sandbox import Sandbox
+from tests.harness.app import COMMAND, App
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
@@ -138,3 +143,33 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
     (run,) = json.loads(bare.run_process("runs", "list", "--json").out)
     refused = bare.run_process("runs", "rerun", run["id"])
     assert (refused.code, "cannot be repeated" in refused.error) == (2, True)
+
+
+def on_terminal(app: App, *arguments: str, **more: str) -> str:
+    """What a command shows on a terminal, answers and log together."""
+    settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
+    shown, side = pty.openpty()
+    done = subprocess.run([COMMAND, *arguments], env=settings, cwd=app.folder, stdout=side, stderr=side, check=False)
+    os.close(side)
+    text = b""
+    with contextlib.suppress(OSError), os.fdopen(shown, "rb", buffering=0) as reader:
+        while part := reader.read(65536):
+            text += part
+    assert done.returncode == 0, text
+    return text.decode()
+
+
+def test_a_terminal_shows_the_answer_without_the_log(installed: App, sandbox: Sandbox) -> None:
+    """On a terminal only warnings stand between a question and its answer, unless more is asked for."""
+    settings = {"LOG_FORMAT": "console"}
+    installed.make_queues()
+    sandbox.traffic(events=2, queues=["visit"])
+    quiet = on_terminal(installed, "drain", "visit", **settings)
+    assert quiet.startswith("drained visit: received ")
+    sandbox.traffic(events=2, queues=["visit"], seed=2)
+    assert "visit-create-success" in on_terminal(installed, "-v", "drain", "visit", **settings)
+    sandbox.traffic(events=2, queues=["visit"], seed=3)
+    assert "visit-create-success" in on_terminal(installed, "drain", "visit", LOG_LEVEL="INFO", **settings)
+    sandbox.traffic(events=2, queues=["visit"], seed=4)
+    piped = installed.run_process("drain", "visit")
+    assert "visit-create-success" in piped.err

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
+from jobs.cli.completion import complete_creations
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import local_time, print_json, print_pairs, print_statements, print_table, say
 from jobs.errors import UsageError
@@ -21,7 +22,12 @@ app = typer.Typer(
 )
 
 
-CreationId = Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")]
+CreationId = Annotated[
+    int,
+    typer.Argument(
+        metavar="ID", help="The number of the creation, as `list` says it.", autocompletion=complete_creations
+    ),
+]
 
 
 @app.command("list")

@@ -86,5 +86,5 @@ def scheduler() -> None:
     from jobs.runtime.application import open_application
     from jobs.runtime.metrics import Metrics
 
-    with open_application(prepare_database=False, metrics=Metrics()) as application:
+    with open_application(prepare_database=False, metrics=Metrics(), shows_log=True) as application:
         run_scheduler(application)

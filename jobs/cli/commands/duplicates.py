@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Yes
+from jobs.cli.completion import complete_findings
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import local_time, print_json, print_pairs, print_statements, print_table, say
 from jobs.errors import UsageError
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
 
-FindingId = Annotated[int, typer.Argument(metavar="ID", help="The number of the finding, as `list` and alerts say it.")]
+FindingId = Annotated[
+    int,
+    typer.Argument(
+        metavar="ID", help="The number of the finding, as `list` and alerts say it.", autocompletion=complete_findings
+    ),
+]
 AlthoughDifferent = Annotated[
     bool,
     typer.Option(
@@ -129,7 +135,16 @@ def resolve_finding(
 
 @app.command("remove")
 def remove_copy(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="What it is: visit or appointment.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="What it is: visit or appointment.",
+            autocompletion=lambda incomplete: [
+                each for each in ("visit", "appointment") if each.startswith(incomplete)
+            ],
+        ),
+    ],
     nomis_id: Annotated[int, typer.Argument(metavar="NOMIS_ID", help="The number of the record without a mapping.")],
     original: Annotated[
         int, typer.Option("--of", metavar="NOMIS_ID", help="The number of the record with the mapping.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, parse_time
+from jobs.cli.completion import complete_jobs, complete_runs
 from jobs.cli.output import counts_text, duration_text, local_time, pairs_of, print_json, print_pairs, print_table, say
 from jobs.errors import UsageError
 
@@ -14,14 +15,22 @@ if TYPE_CHECKING:
 runs = typer.Typer(name="runs", help="Job runs: what ran, when, why, and how it ended.", no_args_is_help=True)
 
 RunId = Annotated[
-    str, typer.Argument(metavar="RUN_ID", help="The id of a run, or enough of its beginning to be the only one.")
+    str,
+    typer.Argument(
+        metavar="RUN_ID",
+        help="The id of a run, or enough of its beginning to be the only one.",
+        autocompletion=complete_runs,
+    ),
 ]
 
 
 @runs.command("list")
 def list_runs(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs to show.")] = 20,
-    job: Annotated[str | None, typer.Option(help="Only runs of this job, such as reconcile-incentives.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(help="Only runs of this job, such as reconcile-incentives.", autocompletion=complete_jobs),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The last runs, newest first.

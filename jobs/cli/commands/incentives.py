@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, OffenderNo, Operator, Yes, parse_offender_no, parse_prison_id
-from jobs.cli.bulk import CAUSE_HELP, FROM_HELP, check_choice, fix_all
+from jobs.cli.bulk import CAUSE_HELP, FromRun, check_choice, fix_all
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -87,7 +87,7 @@ def repair(
     offender_no: Annotated[
         str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner, such as A1234BC.")
     ] = None,
-    from_run: Annotated[str | None, typer.Option("--from", metavar="RUN", help=FROM_HELP)] = None,
+    from_run: FromRun = None,
     cause: Annotated[str | None, typer.Option(metavar="NAME", help=CAUSE_HELP)] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 5,
     force: Annotated[bool, typer.Option("--force", help="Write it despite objections; one prisoner only.")] = False,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from jobs.cli.arguments import DryRun, Operator, Yes, parse_offender_no, parse_prison_id
+from jobs.cli.arguments import DryRun, Operator, ReconciliationId, Yes, parse_offender_no, parse_prison_id
 from jobs.cli.commands import incentives as incentive_commands
 from jobs.cli.commands import support_request
+from jobs.cli.completion import complete_channels, complete_reconciled
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
 report = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
-
-RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The id of a reconciliation, as `runs list` shows it.")]
 
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
@@ -45,6 +44,7 @@ _Resume = Annotated[
     str | None,
     typer.Option(
         metavar="RUN_ID",
+        autocompletion=complete_reconciled,
         help="Resume a run that died or was incomplete; `last`: the last one of the past 12 hours with the same "
         "scope, or begin one.",
     ),
@@ -294,7 +294,7 @@ def _shown(value: object) -> str:
 
 
 @report.command("render")
-def render(run_id: RunId) -> None:
+def render(run_id: ReconciliationId) -> None:
     """Makes the report of a run again, in REPORTS_LOCATION.
 
     Prints where it is.
@@ -311,11 +311,13 @@ report.command("request")(support_request.request)
 
 @report.command("send")
 def send(
-    run_id: RunId,
+    run_id: ReconciliationId,
     to: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CHANNEL", help="slack, email or archive; may be repeated. All that are set up by default."
+            metavar="CHANNEL",
+            help="slack, email or archive; may be repeated. All that are set up by default.",
+            autocompletion=complete_channels,
         ),
     ] = None,
     dry_run: DryRun = False,

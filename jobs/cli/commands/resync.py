@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
-from jobs.cli.bulk import CAUSE_HELP, FROM_HELP, check_choice, fix_all
+from jobs.cli.bulk import CAUSE_HELP, FromRun, check_choice, fix_all
+from jobs.cli.completion import complete_kinds
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import print_json, print_pairs, say
 from jobs.errors import UsageError
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 def resync(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="visit, activity, allocation, attendance, appointment or adjustment."),
+        typer.Argument(
+            metavar="KIND",
+            help="visit, activity, allocation, attendance, appointment or adjustment.",
+            autocompletion=complete_kinds,
+        ),
     ] = None,
     record_id: Annotated[
         str | None,
@@ -31,7 +36,7 @@ def resync(
             "attendance, of an appointment's attendee, of an adjustment.",
         ),
     ] = None,
-    from_run: Annotated[str | None, typer.Option("--from", metavar="RUN", help=FROM_HELP)] = None,
+    from_run: FromRun = None,
     cause: Annotated[str | None, typer.Option(metavar="NAME", help=CAUSE_HELP)] = None,
     unchecked: Unchecked = False,
     dry_run: DryRun = False,

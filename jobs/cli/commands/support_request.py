@@ -4,15 +4,13 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.arguments import AsJson
+from jobs.cli.arguments import AsJson, ReconciliationId
 from jobs.cli.output import print_json, say
 from jobs.errors import UsageError
 
 
 def request(
-    run_id: Annotated[
-        str, typer.Argument(metavar="RUN_ID", help="The id of a reconciliation, as `runs list` shows it.")
-    ],
+    run_id: ReconciliationId,
     cause: Annotated[
         str | None,
         typer.Option(

@@ -1,0 +1,113 @@
+"""What the shell proposes for an argument: queues, kinds, and the ids that the database knows.
+
+Asked at each press of the tab key: what is not known within a second, or fails, is not proposed, and nothing is said.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from sync.settings.queue_names import QUEUES
+
+if TYPE_CHECKING:
+    from jobs.runtime.application import Application
+
+#: A proposal and what the shell says of it.
+Proposal = tuple[str, str]
+_SECONDS = 1.0
+_MOST = 50
+
+
+def complete_queues(incomplete: str) -> list[str]:
+    """The queues that begin so."""
+    return [queue for queue in QUEUES if queue.startswith(incomplete)]
+
+
+def complete_kinds(incomplete: str) -> list[str]:
+    """The kinds of records that can be written to NOMIS again."""
+
+    def read() -> Iterable[Proposal]:
+        from sync.domains.registry import DOMAINS
+
+        return [(each.kind, "") for domain in DOMAINS.values() for each in domain.resyncs]
+
+    return [kind for kind, _ in _proposals(read, incomplete)]
+
+
+def complete_runs(incomplete: str) -> list[Proposal]:
+    """The last runs of jobs."""
+    return _stored(
+        lambda application: [(run.id, f"{run.job} {run.status}") for run in application.job_runs.recent(_MOST)],
+        incomplete,
+    )
+
+
+def complete_reconciled(incomplete: str) -> list[Proposal]:
+    """The last runs of reconciliations."""
+
+    def read(application: "Application") -> Iterable[Proposal]:
+        from reports.reconciliations.registry import RECONCILIATIONS
+
+        for entry in RECONCILIATIONS.values():
+            for run in application.job_runs.recent(_MOST // 5, entry.job):
+                yield str(run.counts.get("reconciliation", run.id)), f"{entry.name} {run.status}"
+
+    return _stored(read, incomplete)
+
+
+def complete_findings(incomplete: str) -> list[Proposal]:
+    """The open findings of records that NOMIS holds twice."""
+
+    def read(application: "Application") -> Iterable[Proposal]:
+        from jobs.operations.duplicates import list_duplicates
+
+        found = list_duplicates(application, resolved_too=False)
+        return [(str(each.id), f"{each.kind} {each.domain}, {each.severity}") for each in found[:_MOST]]
+
+    return _stored(read, incomplete)
+
+
+def complete_creations(incomplete: str) -> list[Proposal]:
+    """The creations that are not settled."""
+
+    def read(application: "Application") -> Iterable[Proposal]:
+        from jobs.operations.creations import list_open
+
+        found = list_open(application, settled_too=False)
+        return [(str(each.id), f"{each.domain} {each.dps_id}, {each.state}") for each in found[:_MOST]]
+
+    return _stored(read, incomplete)
+
+
+def complete_jobs(incomplete: str) -> list[str]:
+    """The jobs of which there can be runs."""
+    from reports.reconciliations.registry import RECONCILIATIONS
+
+    jobs = ("drain", "scheduler", "dlq-housekeeping", *(entry.job for entry in RECONCILIATIONS.values()))
+    return [job for job in jobs if job.startswith(incomplete)]
+
+
+def complete_channels(incomplete: str) -> list[str]:
+    """The channels of reports."""
+    return [channel for channel in ("archive", "slack", "email") if channel.startswith(incomplete)]
+
+
+def _stored(read: "Callable[[Application], Iterable[Proposal]]", incomplete: str) -> list[Proposal]:
+    """What `read` finds in the database, which is neither made nor upgraded."""
+
+    def ask() -> Iterable[Proposal]:
+        import io
+
+        from jobs.runtime.application import open_application
+
+        # A line of the log would be taken for a proposal.
+        with open_application(prepare_database=False, log_to=io.StringIO()) as application:
+            return list(read(application)) if application.database.exists else []
+
+    return _proposals(ask, incomplete)
+
+
+def _proposals(read: Callable[[], Iterable[Proposal]], incomplete: str) -> list[Proposal]:
+    from jobs.health.deadline import read_all
+
+    reading = read_all({"proposals": read}, _SECONDS)["proposals"]
+    return [each for each in reading.value or () if each[0].startswith(incomplete)]

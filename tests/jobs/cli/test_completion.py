@@ -1,0 +1,58 @@
+"""What the shell proposes: queues, kinds, names and the ids that the database knows; nothing where it cannot know."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.settings.queue_names import QUEUES
+from sync.severity import Severity
+from sync.store.database import Database
+from sync.store.findings import FindingKind, record_finding
+from tests.harness.app import App
+
+
+def proposed(app: App, *words: str, **more: str) -> list[str]:
+    """What bash is given for the last of the words, which may be empty."""
+    typed = {"COMP_WORDS": " ".join(("prisoner-to-nomis", *words)), "COMP_CWORD": str(len(words))}
+    ended = app.run_process(**typed, _PRISONER_TO_NOMIS_COMPLETE="complete_bash", **more)
+    assert (ended.code, ended.err) == (0, "")
+    return ended.out.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("dlq", "show", ""), QUEUES),
+        (("drain", "a"), ("activity", "appointment")),
+        (("resync", "al"), ("allocation",)),
+        (("reconcile", "suspended"), ("suspended-allocations",)),
+        (("report", "send", "1", "--to", "s"), ("slack",)),
+        (("runs", "list", "--job", "dlq"), ("dlq-housekeeping",)),
+    ],
+)
+def test_names_are_proposed(app: App, words: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """What has a name is proposed by it."""
+    assert proposed(app, *words) == list(expected)
+
+
+def test_ids_are_proposed(app: App) -> None:
+    """Runs and findings that the database knows are proposed by their ids."""
+    app.drain("visit")
+    app.run("reconcile", "incentives", "--no-notify", "--prison", "XXX")
+    database = Database(app.settings["DATABASE_URL"])
+    with database.begin() as connection:
+        record_finding(connection, "f", FindingKind.DUPLICATE, "visit", Severity.LOW, "an-event", {}, None)
+    database.dispose()
+    runs = [run["id"] for run in app.read_json("runs", "list")]
+    assert proposed(app, "runs", "show", "") == runs
+    assert len(runs) == 2
+    assert proposed(app, "report", "render", "") == runs[:1]
+    assert proposed(app, "duplicates", "show", "") == ["1"]
+
+
+def test_what_cannot_be_known_is_not_proposed(app: App) -> None:
+    """Without a database, or with a wrong setting, nothing is proposed and nothing is said."""
+    assert proposed(app, "runs", "show", "", DATABASE_URL="postgresql://127.0.0.1:1/none") == []
+    assert proposed(app, "runs", "show", "", DATABASE_URL=f"sqlite:///{app.folder}/none.db") == []
+    assert not (app.folder / "none.db").exists()
+    assert proposed(app, "runs", "show", "", LEASE_SECONDS="long") == []
