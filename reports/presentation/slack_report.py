@@ -51,7 +51,9 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
 def _summary(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> Iterator[Part]:
     view, todo = view_of(result), what_to_do(result)
     yield header(view.failure_title() if result.status == "failed" else view.title())
-    yield section(f"*{slack_text(todo.headline)}.*", slack_text(summary.summary(result)), slack_text(todo.change))
+    severity = f"Severity *{todo.severity}*: {todo.severity.act}."
+    known = " ".join(filter(None, (summary.summary(result), todo.change)))
+    yield section(f"*{slack_text(todo.headline)}.*", severity, slack_text(known))
     warning, step = summary.warning(result), summary.next_step(result)
     if warning:
         how = f"{step.text} {slack_code(step.command)}" if step else ""
@@ -62,9 +64,8 @@ def _summary(result: ReconciliationResult, link: str | None, path: str, masking:
     if len(result.mismatches) > 1:
         yield section(_by_prison(result))
     yield section(slack_link(link, "Open the report") if link else f"{_IN_THREAD} It is kept at {slack_code(path)}.")
-    severity = f"severity {todo.severity}: {todo.severity.act}"
     yield context(
-        slack_text(" · ".join((*view.facts, short_moment(result.finished_at), severity))),
+        slack_text(" · ".join((*view.facts, short_moment(result.finished_at)))),
         slack_code(f"prisoner-to-nomis runs show {result.run_id}"),
         MASKED if masking.on and (result.mismatches or result.unconfirmed) else "",
     )

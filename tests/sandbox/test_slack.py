@@ -26,6 +26,33 @@ def section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
+def plain(text: str) -> dict[str, Any]:
+    """Return a text without markup."""
+    return {"type": "plain_text", "text": text}
+
+
+def button(text: str, address: str = "https://example.org") -> dict[str, Any]:
+    """Return a button that leads somewhere."""
+    return {"type": "button", "text": plain(text), "url": address}
+
+
+def test_takes_every_block_that_is_right(sandbox: Sandbox, slack: WebClient) -> None:
+    """Each type at its limits; the page shows them, with links and code."""
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": plain("h" * 150), "block_id": "top"},
+        section("s" * 3_000),
+        section("*bold* `code` <https://example.org/?a=1&amp;b=2|a link>"),
+        {"type": "section", "fields": [plain("f" * 2_000)], "accessory": button("see")},
+        {"type": "context", "elements": [plain("c")] * 10},
+        {"type": "divider"},
+        {"type": "actions", "elements": [button("y" * 75)]},
+    ]
+    slack.chat_postMessage(channel=CHANNEL, text="fallback", blocks=blocks)
+    assert sandbox.slack()["messages"][0]["blocks"] == blocks
+    page = requests.get(sandbox.url("slack") + "/", timeout=30).text
+    assert '<b>bold</b> <code>code</code> <a href="https://example.org/?a=1&amp;b=2">a link</a>' in page
+
+
 def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
     """A message gets a time stamp, an answer hangs on it, both are listed as they were posted."""
     first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
@@ -62,6 +89,24 @@ def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
         ({"text": "x" * 40_001}, "msg_too_long"),
         ({"text": "x", "blocks": [section("y")] * 51}, "invalid_blocks"),
         ({"text": "x", "blocks": [section("y" * 3_001)]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [section("")]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [section("y" * 2_900)] * 5}, "msg_blocks_too_long"),
+        ({"text": "x", "blocks": ["y"]}, "invalid_blocks_format"),
+        ({"text": "x", "blocks": [{"type": "heading"}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "header", "text": plain("y" * 151)}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "header", "text": section("y")["text"]}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "section"}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{**section("y"), "colour": "red"}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{**section("y"), "block_id": "one"}] * 2}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "section", "fields": [plain("y")] * 11}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "section", "fields": [plain("y" * 2_001)]}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "context", "elements": []}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "context", "elements": [plain("y")] * 11}]}, "invalid_blocks"),
+        ({"text": "x", "blocks": [{"type": "actions", "elements": [button("y" * 76)]}]}, "invalid_blocks"),
+        (
+            {"text": "x", "blocks": [{"type": "actions", "elements": [button("y", "https://" + "z" * 3_000)]}]},
+            "invalid_blocks",
+        ),
         ({"text": "x", "thread_ts": "1.1"}, "thread_not_found"),
     ],
 )
@@ -79,6 +124,8 @@ def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> Non
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
     offer = slack.files_getUploadURLExternal(filename="a.csv", length=5)
     assert requests.post(offer["upload_url"], b"toolong", timeout=30).status_code == 400
+    with pytest.raises(SlackApiError, match="channel_not_found"):
+        slack.files_completeUploadExternal(files=[{"id": offer["file_id"]}], channel_id=CHANNEL)
     with pytest.raises(SlackApiError, match="file_not_found"):
         slack.files_completeUploadExternal(files=[{"id": offer["file_id"]}], channel_id="C1")
 

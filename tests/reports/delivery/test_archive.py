@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from botocore.awsrequest import AWSResponse
 from urllib3 import HTTPResponse
 
@@ -18,6 +19,7 @@ from reports.delivery.archive import (
     Bucket,
     Folder,
     open_archive,
+    report_link,
     report_path,
     store_index,
     store_report,
@@ -58,6 +60,29 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
     }
     index = s3.get_object(Bucket="reports", Key="weekly/index.html")["Body"].read().decode()
     assert "run-of-today/report.html" in index
+
+
+def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any, tmp_path: Path) -> None:
+    """Anybody can open it, until it ends. There is none of a folder, nor where messages are masked: the page is not."""
+    in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
+    settings, result = load_settings(in_bucket), made_result(3)
+    store_report(open_archive(settings, lambda: s3), result)
+    link = report_link(settings, result, lambda: s3)
+    assert link is not None
+    assert "X-Amz-Expires=86400" in link
+    page = requests.get(link, timeout=30)
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert str(result.mismatches[0].offender_no) in page.text
+    others = (
+        {"REPORTS_LINK_HOURS": "0"},
+        {"REPORTS_LOCATION": str(tmp_path)},
+        {"ALERTS_MASK_PRISONERS": "true"},
+    )
+    for changes in others:
+        assert report_link(load_settings({**in_bucket, **changes}), result, lambda: s3) is None
+    reached = load_settings({**in_bucket, "REPORTS_URL": "https://reports.example/weekly/"})
+    address = "https://reports.example/weekly/run-of-today/report.html"
+    assert report_link(reached, result, lambda: s3) == report_path(reached, result) == address
 
 
 @pytest.mark.parametrize("kept_in", ["folder", "bucket"])

@@ -89,7 +89,12 @@ def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: S
     assert summary["thread_ts"] is None
     assert summary["text"].startswith("*NOMIS IEP level does not match DPS Incentive level in Production*\n")
     assert summary["blocks"][0]["type"] == "header"
-    for part in ("400 of 87,012 prisoners", "200 were new", "severity serious: act now", "*NOMIS support* · Ask NOMIS"):
+    for part in (
+        "400 of 87,012 prisoners",
+        "200 were new",
+        "Severity *serious*: act now.",
+        "*NOMIS support* · Ask NOMIS",
+    ):
         assert part in summary["text"]
     assert {message["thread_ts"] for message in thread} == {summary["ts"]}
     posted = "\n".join(message["text"] for message in thread)

@@ -234,9 +234,9 @@ def test_says_first_what_is_suspicious_or_missing() -> None:
         assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
         assert "prisoner-to-nomis reconcile official-visits --resume visits-of-today" in words
         assert "suspicious: 1,204 of 40,120 differ, more than 2 %: look for one common cause first." in text_of(words)
-    assert "severity serious" in channel_text(slack_of(result))
-    assert "severity medium" in channel_text(slack_of(visit_result(3)))
-    assert "severity info" in channel_text(slack_of(visit_result(0)))
+    assert "Severity *serious*: act now." in channel_text(slack_of(result))
+    assert "Severity *medium*: act today." in channel_text(slack_of(visit_result(3)))
+    assert "Severity *info*: nothing to do." in channel_text(slack_of(visit_result(0)))
 
 
 def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:

@@ -88,7 +88,7 @@ def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> No
     assert said.splitlines()[1].startswith("*On 22 May 2023, ")
     assert ("*This team* · Publish the received event" in said) == (number > 0)
     assert ("`prisoner-to-nomis report request run-of-today --cause" in said) == (number > 0)
-    assert f"severity {'info' if not number else 'serious' if number > 40 else 'medium'}" in said
+    assert f"Severity *{'info' if not number else 'serious' if number > 40 else 'medium'}*: " in said
 
 
 def test_an_alert_of_a_reconciliation_says_what_happened_and_what_to_type() -> None:
