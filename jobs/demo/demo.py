@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.output import ProgressCallback, live_progress, print_table, say
+from jobs.demo.earlier_weeks import record_earlier_weeks
 from jobs.demo.findings import Findings
 from jobs.demo.outcome import DemoOutcome
+from jobs.demo.slack_text import slack_text
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.drain import send_pending
 from jobs.operations.reconcile import parameters_as_dict, reconcile
@@ -137,12 +139,14 @@ class _Demo:
         verification = self._sandbox.verify()
         for queue in QUEUES:
             self._sandbox.send_waiting(self._application.settings.queue(queue).dlq_name, queue)
+        earlier = record_earlier_weeks(self._application, self._sandbox.prisoners(), self._sandbox.planted())
         with stopping(self._stop):
             results = {name: self._reconcile(entry) for name, entry in RECONCILIATIONS.items()}
         incentives = results.pop(NAME)
         assert isinstance(incentives, IncentiveResult)
         slack, planted = self._sandbox.slack(), self._sandbox.planted()
         (self._folder / "slack.json").write_text(json.dumps(slack, indent=1), encoding="utf-8")
+        (self._folder / "slack.txt").write_text(slack_text(slack["messages"]), encoding="utf-8")
         return DemoOutcome(
             traffic=traffic,
             drained=self._drained,
@@ -150,8 +154,10 @@ class _Demo:
             bulk_differs=len(planted["bulkDiffers"]),
             truth=verification,
             result=incentives,
+            earlier=earlier,
             others=[Findings(result, planted["reconciliations"][name]) for name, result in results.items()],
             slack=len(slack["messages"]),
+            slack_file=str(self._folder / "slack.txt"),
             report=str(self._folder / "reports" / incentives.run_id / "report.html"),
             overview=str(self._folder / "reports" / "index.html"),
             seconds=time.monotonic() - started,
@@ -242,6 +248,8 @@ def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
     """Prints the table, and opens the report on a desktop. Raises `WorkError` for what is wrong."""
     say()
     print_table(("WHAT", "FIGURE"), outcome.rows())
+    say()
+    print_table(("LOOK NEXT AT", "WHERE"), outcome.places())
     problems = outcome.problems()
     if problems:
         raise WorkError("; ".join(problems))

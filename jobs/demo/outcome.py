@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.demo.earlier_weeks import EarlierWeeks
 from jobs.demo.findings import Findings
 from reports.reconciliations.incentives.result import IncentiveResult
 
@@ -17,9 +18,9 @@ class DemoOutcome:
 
     traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
     the sandbox. bulk_differs: on how many bookings both sides agree although the bulk call differs. truth: the
-    sandbox's own verification of NOMIS after the drains. result: that of the incentives. others: the other
-    reconciliations with what was planted for each. slack: messages posted. report: the page of the incentives.
-    overview: that of all runs.
+    sandbox's own verification of NOMIS after the drains. result: that of the incentives. earlier: what it must find in
+    comparison with the weeks before. others: the other reconciliations with what was planted for each. slack: messages
+    posted, which are in slack_file. report: the page of the incentives. overview: that of all runs.
     """
 
     traffic: Mapping[str, Any]
@@ -28,8 +29,10 @@ class DemoOutcome:
     bulk_differs: int
     truth: Mapping[str, Any]
     result: IncentiveResult
+    earlier: EarlierWeeks
     others: Sequence[Findings]
     slack: int
+    slack_file: str
     report: str
     overview: str
     seconds: float
@@ -69,6 +72,7 @@ class DemoOutcome:
             lines.append(f"planted mismatches that were not found: bookings {_listed(missed)}")
         if invented:
             lines.append(f"mismatches reported that were not planted: bookings {_listed(invented)}")
+        lines += self._against_earlier_weeks()
         if self.result.status != "complete":
             lines.append(f"the reconciliation is {self.result.status}")
         lines += [problem for findings in self.others for problem in findings.problems()]
@@ -76,6 +80,16 @@ class DemoOutcome:
         if self.truth["surplus"]:
             lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to nothing")
         return lines
+
+    def _against_earlier_weeks(self) -> list[str]:
+        """Where the result does not tell persisting and resolved differences as the weeks before recorded them."""
+        persisting = {each.booking_id for each in self.result.mismatches if each.standing == "persisting"}
+        resolved = {each.booking_id for each in self.result.resolved}
+        wrong = {
+            "wrongly persisting, or not": persisting ^ self.earlier.persisting,
+            "wrongly resolved, or not": resolved ^ self.earlier.resolved,
+        }
+        return [f"{what}: bookings {_listed(bookings)}" for what, bookings in wrong.items() if bookings]
 
     def _found_text(self, found: int, causes: int) -> str:
         """The mismatches that were found, split as in the report, so that its headline is among the figures."""
@@ -119,13 +133,23 @@ class DemoOutcome:
             ("prisoners compared", f"{result.compared:,} of {result.total:,}"),
             ("mismatches planted", f"{len(planted):,}"),
             ("mismatches found", self._found_text(len(found.keys() & planted.keys()), causes)),
+            (
+                "since the last of eight weeks",
+                f"{result.new:,} new, {result.persisting:,} persisting, {len(result.resolved):,} resolved",
+            ),
             ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
             ("differences gone when read again", self._gone_text()),
             *((findings.result.title.lower(), findings.text()) for findings in self.others),
             ("messages to Slack", f"{self.slack:,}"),
             ("seconds", f"{self.seconds:.0f}"),
+        ]
+
+    def places(self) -> list[tuple[str, str]]:
+        """What to look at next, and where it is."""
+        return [
             ("report", self.report),
             ("all reports", self.overview),
+            ("Slack", self.slack_file),
         ]
 
 

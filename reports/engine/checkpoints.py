@@ -152,8 +152,9 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 
     if pd.api.types.is_datetime64_any_dtype(column):
         return [None if pd.isna(each) else each.isoformat() for each in column]
-    plain: list[Any] = column.astype(object).where(column.notna(), None).tolist()
-    return plain
+    values = column.to_numpy(dtype=object, copy=True)
+    values[column.isna().to_numpy()] = None
+    return list(values.tolist())
 
 
 def _packed(content: Mapping[str, Any]) -> bytes:

@@ -143,16 +143,21 @@ _RECORD = (
 
 
 def create_run(
-    connection: Connection, reconciliation: str, run_id: str, parameters: Mapping[str, Any], shards: int
+    connection: Connection,
+    reconciliation: str,
+    run_id: str,
+    parameters: Mapping[str, Any],
+    shards: int,
+    started_at: datetime | None = None,
 ) -> RunRecord:
-    """Records a new run of the reconciliation of this name."""
+    """Records a new run of the reconciliation of this name, which starts now unless `started_at` (aware) is given."""
     values: dict[str, Any] = {
         "id": run_id,
         "reconciliation": reconciliation,
         "status": RUNNING,
         "scope": Coverage.of(parameters),
         "parameters": dict(parameters),
-        "started_at": now(),
+        "started_at": started_at or now(),
         "shards": shards,
         "finished_shards": [],
     }

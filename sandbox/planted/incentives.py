@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sandbox.clock import london_now
@@ -29,7 +29,8 @@ BEFORE_DPS = "EN4"
 class Planted:
     """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
 
-    `row` is the row that is true of an excluded booking as well; None for what is only in flight.
+    `row` is the row that is true of an excluded booking as well; None for what is only in flight. `began` is the time
+    of the last record of either side, since which they differ, local to London.
     """
 
     prisoner: Prisoner
@@ -37,6 +38,7 @@ class Planted:
     row: int | None
     nomis: str | None
     dps: str | None
+    began: datetime
 
     def view(self) -> dict[str, object]:
         """Return the difference as the control API shows it."""
@@ -48,6 +50,7 @@ class Planted:
             "row": self.row,
             "nomis": self.nomis,
             "dps": self.dps,
+            "began": self.began.isoformat(),
         }
 
 
@@ -186,8 +189,9 @@ class _Planter:
     def _list(self, prisoner: Prisoner, cause: int | str, row: int | None) -> None:
         record = self.world.nomis_incentives.current(prisoner.booking_id)
         review = self.world.incentives.current(prisoner.booking_id)
-        entry = Planted(prisoner, cause, row, record.level if record else None, review.code if review else None)
-        self.world.plan.mismatches.append(entry)
+        began = max(each.at for each in (record, review) if each is not None)
+        levels = (record.level if record else None, review.code if review else None)
+        self.world.plan.mismatches.append(Planted(prisoner, cause, row, *levels, began))
 
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
         """Give the booking an older review that both sides agree on, and return its level."""
@@ -198,7 +202,7 @@ class _Planter:
         return level
 
     def _recently(self) -> int:
-        return 2 + self.told.chance.randrange(18)
+        return 2 + self.told.chance.randrange(36)
 
     def _waits_on_a_queue(self, prisoner: Prisoner, turn: int) -> None:
         before = self._settled(prisoner)

@@ -1,5 +1,6 @@
 """The demo: the whole system in one command, with nothing around it."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -70,14 +71,42 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in here.iterdir()] == ["shown"]
     assert list(home.iterdir()) == []
     assert list(temporary.iterdir()) == []
+    check_the_weeks_before(here / "shown", Path(table["report"]), table)
+    assert "9 of 80 prisoners" in Path(table["Slack"]).read_text("utf-8")
     alerts = [each["text"] for each in json.loads((here / "shown" / "slack.json").read_text("utf-8"))["messages"]]
     assert "in the demo" in alerts[0]
     assert not any("Production" in text for text in (*alerts, Path(table["report"]).read_text("utf-8")))
 
 
+def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) -> None:
+    """Eight weekly runs lie behind the demo's own, with their reports; their figures follow from each other."""
+    result = json.loads((report.parent / "result.json").read_text("utf-8"))
+    standings = [each["standing"] for each in result["mismatches"]]
+    new, persisting, resolved = standings.count("new"), standings.count("persisting"), len(result["resolved"])
+    assert new + persisting == 9
+    assert persisting > 0
+    assert resolved > 0
+    figures = f"{new} new, {persisting} persisting, {resolved} resolved"
+    assert table["since the last of eight weeks"] == figures
+    slack = (folder / "slack.txt").read_text("utf-8")
+    assert all(f"{count} {name}" in slack for name, count in (("new", new), ("resolved", resolved)))
+    trend = result["trend"]
+    assert len(trend) == 9
+    for earlier, later in itertools.pairwise(trend):
+        assert later["mismatches"] == earlier["mismatches"] + later["new"] - later["resolved"]
+    overview = (folder / "reports" / "index.html").read_text("utf-8")
+    for point in trend:
+        assert (folder / "reports" / point["runId"] / "report.html").is_file()
+        assert f"{point['runId']}/report.html" in overview
+
+
 @pytest.mark.parametrize(
     ("stage", "arguments"),
-    [("start", ["--prisoners", "9000"]), ("publishing events", []), ("draining", ["--latency-ms", "50"])],
+    [
+        ("start", ["--prisoners", "9000"]),
+        ("publishing events", ["--prisoners", "80"]),
+        ("draining", ["--prisoners", "80", "--latency-ms", "50"]),
+    ],
 )
 def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
     """Ctrl+C ends the demo at any stage, with 1 and one line, and with it all that it started."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from reports.engine.result import Diagnosis
 from reports.reconciliations.activities.counting import NOMIS_ONLY, CountReconciliation, kinds_of
 from reports.reconciliations.activities.events import AllocationEvents, SuspendedAllocationEvents
+from sync.domains import nomis_sql
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
-from sync.domains.activities.nomis_sql import open_allocations
 from sync.domains.repair import SUPPORT_CHANNEL
 from sync.settings.declaration import UpstreamName
 
@@ -114,7 +114,7 @@ class Allocations(CountReconciliation):
                 f"{row['booking_id']}, at {row['prison_id']}. The booking is at {row['nomis_location']} now, and the "
                 "allocation has ended in DPS."
             ),
-            lookup=open_allocations(row["booking_id"]),
+            lookup=_open_allocations(row["booking_id"]),
         )
 
 
@@ -136,3 +136,12 @@ class SuspendedAllocations(Allocations):
 
     def events(self) -> Events:
         return SuspendedAllocationEvents({})
+
+
+def _open_allocations(booking_id: object) -> str:
+    """The SQL that shows the open allocations of a booking, of which NOMIS lists no numbers."""
+    conditions = {
+        "OFFENDER_BOOK_ID": nomis_sql.number(booking_id),
+        "OFFENDER_PROGRAM_STATUS": nomis_sql.code("ALLOC"),
+    }
+    return nomis_sql.select("OFFENDER_PROGRAM_PROFILES", "OFF_PRGREF_ID", conditions)

@@ -52,7 +52,7 @@ def test_rows_that_no_service_lists_come_with_their_sql(app: App) -> None:
     app.sandbox.reset(prisoners=150, every_cause=True, plant=["allocations"])
     run_id = str(app.read_json("reconcile", "allocations", "--no-notify")["runId"])
     (row,) = app.read_json("report", "request", run_id)
-    assert f"WHERE OFFENDER_BOOK_ID = {row['booking_id']} AND OFFENDER_PROGRAM_STATUS = 'ALLOC';" in row["lookup"]
+    assert f"WHERE OFFENDER_BOOK_ID = {row['booking_id']} AND OFFENDER_PROGRAM_STATUS = 'ALLOC'" in row["lookup"]
     text = app.run_ok("report", "request", run_id)
-    assert f"1. {row['change']}\n   To find it: SELECT OFF_PRGREF_ID" in text
+    assert f"1. {row['change']}\n   To find it: {row['lookup']}" in text
     assert "1 record to change in NOMIS" in text

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs.demo.earlier_weeks import EarlierWeeks
 from jobs.demo.outcome import DemoOutcome
 from reports.reconciliations.incentives.result import (
     IncentiveDiagnosis,
@@ -63,8 +64,10 @@ def good() -> DemoOutcome:
         bulk_differs=1,
         truth=TRUTH,
         result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
+        earlier=EarlierWeeks(frozenset(), frozenset()),
         others=[],
         slack=2,
+        slack_file="/somewhere/slack.txt",
         report="/somewhere/run/report.html",
         overview="/somewhere/index.html",
         seconds=12.3,
@@ -79,7 +82,11 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["messages delivered"] == "10, of them 2 a second time"
     assert table["records in NOMIS exactly once"] == "7 of 7"
     assert table["mismatches planted"] == "2"
-    assert (table["report"], table["all reports"]) == ("/somewhere/run/report.html", "/somewhere/index.html")
+    assert good.places() == [
+        ("report", "/somewhere/run/report.html"),
+        ("all reports", "/somewhere/index.html"),
+        ("Slack", "/somewhere/slack.txt"),
+    ]
     assert table["mismatches found"] == "2, the planted cause named for 1"
     assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
     assert table["differences excluded"] == "0"
@@ -110,6 +117,14 @@ def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
     assert missed == "planted mismatches that were not found: bookings 2"
     assert invented == "mismatches reported that were not planted: bookings 3"
+
+
+def test_what_the_weeks_before_recorded_must_be_found_again(good: DemoOutcome) -> None:
+    """A difference of last week that is not persisting, and one that is over and not resolved, are named by booking."""
+    assert replace(good, earlier=EarlierWeeks(frozenset({1}), frozenset({7}))).problems() == [
+        "wrongly persisting, or not: bookings 1",
+        "wrongly resolved, or not: bookings 7",
+    ]
 
 
 def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
