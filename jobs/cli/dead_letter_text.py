@@ -61,11 +61,16 @@ def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
         say(f"Next: prisoner-to-nomis dlq show {queue}")
 
 
+def partial_text(state: DlqState) -> str:
+    """That only a part of the messages was read."""
+    return f"{state.queue}: {state.read} of about {state.counts.visible} read"
+
+
 def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
     """Prints what was not read, and what the housekeeping has just sent back."""
     for state in states:
         if state.is_partial:
-            say(f"{state.queue}: {state.read} of about {state.counts.visible} read")
+            say(partial_text(state))
         if state.sent_back is not None:
             sent = count(state.sent_back.messages, "message")
             at, until = (

@@ -15,6 +15,7 @@ from sync.failures import MalformedMessage
 from sync.queues.queue import Message
 
 UNREADABLE = "unreadable"
+_OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}", re.ASCII)
 _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
@@ -45,6 +46,12 @@ class DeadLetter:
     def is_mapping_retry(self) -> bool:
         """Whether purging it would leave a NOMIS record without its mapping."""
         return self.type == MAPPING_RETRY
+
+    @property
+    def offender_no(self) -> str | None:
+        """The number of the prisoner whom its event names; None if it names none."""
+        named = (self.ids.get(name) for name in ("prisonerId", "offenderNo", "nomsNumber"))
+        return next((each for each in named if isinstance(each, str) and _OFFENDER_NO.fullmatch(each)), None)
 
     @property
     def domain(self) -> Domain | None:

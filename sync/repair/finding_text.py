@@ -85,10 +85,14 @@ def _given_up(properties: Properties) -> str:
     number = properties.get("messages", "1")
     one = number == "1"
     messages = f"{number} message{'' if one else 's'} {properties.get('eventType', 'of unknown type')}"
+    # Of several messages the event names the first alone.
+    about = f" about {properties['entity'].replace(':', ' ')}" if one and properties.get("entity") else ""
+    offender_no = prisoner_in(properties)
+    whose = f" of prisoner {offender_no}" if one and offender_no is not None and offender_no not in about else ""
     reason = f": {properties['reason'].rstrip('.')}" if properties.get("reason") else ""
     queue, advice = properties.get("queue", "dead letter"), properties.get("advice", UNRECOVERABLE)
     return (
-        f"{messages} on the {queue} queue cannot be applied to NOMIS{reason}. The housekeeping sends "
+        f"{messages}{about}{whose} on the {queue} queue cannot be applied to NOMIS{reason}. The housekeeping sends "
         f"{'it' if one else 'them'} back no more, so NOMIS lacks {'this change' if one else 'these changes'}. What to "
         f"do: {advice}."
     )

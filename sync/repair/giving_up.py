@@ -114,6 +114,7 @@ def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:
             "messageId": found.dead_letter.message.message_id,
             "eventType": found.dead_letter.type,
             "entity": None if failure is None else failure.entity,
+            "offenderNo": found.dead_letter.offender_no,
             "class": found.failure_class.value,
             "returns": found.redrives,
             "reason": found.dead_letter.problem if failure is None else failure.failure.reason[:_LONGEST_REASON],

@@ -75,7 +75,7 @@ def show_dlq(
     event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others only
     while they are read.
     """
-    from jobs.cli.dead_letter_text import say_notes, show_message, show_reason
+    from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
     from jobs.operations.list_dead_letters import find_message, read_dlq
     from jobs.runtime.application import open_application
 
@@ -85,6 +85,8 @@ def show_dlq(
         found = find_message(state, message) if message else state.reports
         if as_json:
             print_json([each.as_dict() for each in found])
+            if state.is_partial:
+                say(partial_text(state), err=True)
             return
         zone = application.settings.zone
         if not found:

@@ -20,7 +20,7 @@ class IncentiveRepair(Repair):
 
     noun = "IEP record"
     given = "sequence"
-    harm = "Nothing is wrong while both have the same level; only the list of the prison's levels looks odd."
+    harm = "Nothing is wrong while both have the same level; only the prisoner's history shows it twice."
     dps_property = "id"
     time_of = ("iepDate", "iepTime")
     removal = f"ask {SUPPORT_CHANNEL} to delete"

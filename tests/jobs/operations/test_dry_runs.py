@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,7 +258,8 @@ def test_a_dry_run_is_refused_as_the_real_one(app: App, refused: Refused) -> Non
         dry = app.run(*arguments, "--dry-run")
         real = app.run(*arguments)
     assert real.code in (1, 2)
-    assert (dry.code, dry.error) == (real.code, real.error)
+    complaints = [re.sub(r"wait \d+ s", "wait", each.error) for each in (dry, real)]
+    assert (dry.code, complaints[0]) == (real.code, complaints[1]), "whatever second each was run in"
 
 
 @contextmanager

@@ -98,10 +98,18 @@ SESSION = {
         ),
         (
             "dead-letter-given-up",
-            {"queue": "visit", "eventType": "prison-visit.booked", "messages": "1", "advice": "purge it"},
+            {
+                "queue": "visit",
+                "eventType": "prison-visit.booked",
+                "entity": "visit:bq-te-ke-ol",
+                "offenderNo": "A1234BC",
+                "messages": "1",
+                "advice": "purge it",
+            },
             (
-                "1 message prison-visit.booked on the visit queue cannot be applied to NOMIS. The housekeeping sends "
-                "it back no more, so NOMIS lacks this change. What to do: purge it."
+                "1 message prison-visit.booked about visit bq-te-ke-ol of prisoner A1234BC on the visit queue cannot "
+                "be applied to NOMIS. The housekeeping sends it back no more, so NOMIS lacks this change. What to do: "
+                "purge it."
             ),
         ),
     ],
