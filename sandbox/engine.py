@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from sandbox.application_insights import ApplicationInsights
 from sandbox.aws.topic import Topic
+from sandbox.documents import document_of
 from sandbox.domains import CLIENTS, DOMAINS
 from sandbox.hmpps import mapping, prisoner_search
 from sandbox.hmpps.auth import Auth
@@ -165,6 +166,8 @@ class Engine:
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry
         self.services["nomis"].pool = self.world.options.nomis_pool
+        for name, service in self.services.items():
+            service.document = document_of(name, self.world.options.month, self.world.today)
 
     def _routes(self) -> dict[str, list[Route]]:
         return {

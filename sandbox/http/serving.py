@@ -23,6 +23,7 @@ from sandbox.http.records import Accepted, Records, Seen
 from sandbox.http.routing import Router
 
 JSON_HEADERS = {"Content-Type": "application/json"}
+DOCUMENT_PATH = "/v3/api-docs"
 NO_QUERY: Mapping[str, list[str]] = {}
 
 
@@ -182,6 +183,8 @@ class Service:
         self.faults = faults
         self.holder_of = holder_of
         self.ping = ping
+        #: Its OpenAPI document, which needs no token; None for a service without one.
+        self.document: dict[str, Any] | None = None
         self.pool = pool
         self.latency = Latency(turns or Turns())
         self.install(routes)
@@ -243,6 +246,8 @@ class Service:
         try:
             if http.path == self.ping:
                 return client_id, Reply(body={"status": "UP"})
+            if http.path == DOCUMENT_PATH and self.document is not None:
+                return client_id, Reply(body=self.document)
             if crowded:
                 raise Refused(
                     500,

@@ -47,7 +47,7 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     document = Document(raw)
     roles, mapped = required_roles(service), mapped_values()
     called = [each for each in operations if each.service is service]
-    found = {each for operation in called for each in compare(operation, document, roles, mapped)}
+    found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}
     drift, known = [], []
     for difference in sorted(found):
         reason = known_reason(service, document.month, difference)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from sync.contracts.declared import Declared, DeclaredField, declared
-from sync.contracts.document import Document, Published, Schema
+from sync.contracts.document import Document, Published, Schema, anonymous
 from sync.upstream.operation import MappedValues, Operation
 
 #: Statuses that every operation may have, and that every caller understands.
@@ -39,18 +39,23 @@ class Difference:
 
 
 def compare(
-    operation: Operation[Any], document: Document, client_roles: frozenset[str], mapped: Iterable[MappedValues] = ()
+    operation: Operation[Any],
+    document: Document,
+    client_roles: frozenset[str] = frozenset(),
+    mapped: Iterable[MappedValues] = (),
+    called: Iterable[Operation[Any]] = (),
 ) -> Iterator[Difference]:
     """The differences of an operation, with each field named once.
 
     client_roles: the roles that the client of the service has in any case. mapped: the values that rules know.
+    called: the operations that are called anyway, none of which is what became of one that is gone.
     """
     if document.month < operation.since or (operation.until and operation.until <= document.month):
         return
     name = f"{operation.method} {operation.path}"
     published = document.find(operation.method, operation.path)
     if published is None:
-        yield Difference(Level.ERROR, "operation-gone", name, "", f"is gone{_like(name, document)}")
+        yield Difference(Level.ERROR, "operation-gone", name, "", f"is gone{_like(name, document, called)}")
         return
     known = {each.field: each for each in mapped if each.operation is operation}
     comparison = _Comparison(operation, published, document.month, client_roles, known)
@@ -118,8 +123,8 @@ class _Comparison:
     def others(self) -> Iterator[_Found]:
         """Statuses, roles, and whether it is going to be withdrawn."""
         if self.published.deprecated:
-            said = " ".join(self.published.description.split())
-            yield Level.WARNING, "deprecated", "", f"is deprecated: {said[:200]}" if said else "is deprecated"
+            said = " ".join(self.published.description.split()).partition(". ")[0][:200]
+            yield Level.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
         for status in sorted(self.published.statuses - _COMMON - set(self.operation.statuses)):
             yield Level.WARNING, "status-unknown", str(status), f"may respond with {status}, which no rule tells apart"
         wanted = self.published.roles
@@ -210,7 +215,9 @@ def _at(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def _like(name: str, document: Document) -> str:
+def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> str:
     """What the document has instead, as far as names say."""
-    found = get_close_matches(name, [f"{method} {path}" for method, path in document.all()], n=1, cutoff=0.75)
+    known = {(each.method, anonymous(each.path)) for each in called}
+    others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]
+    found = get_close_matches(name, others, n=1, cutoff=0.7)
     return f"; alike: {found[0]}" if found else ""

@@ -84,14 +84,14 @@ class Document:
         #: The month in which the service was built, as the versions of these services say.
         self.month = _TODAY if found is None else found[0]
         self._operations = {
-            (method.upper(), _anonymous(path)): operation
+            (method.upper(), anonymous(path)): operation
             for path, operations in raw["paths"].items()
             for method, operation in operations.items()
         }
 
     def find(self, method: str, path: str) -> Published | None:
         """An operation, whatever the parameters of its path are called; None if there is none."""
-        raw = self._operations.get((method, _anonymous(path)))
+        raw = self._operations.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 
     def all(self) -> Iterator[tuple[str, str]]:
@@ -149,7 +149,7 @@ class Document:
         description = " ".join(str(raw.get(name, "")) for name in ("summary", "description"))
         return Published(
             deprecated=bool(raw.get("deprecated")),
-            description=description,
+            description=str(raw.get("description") or raw.get("summary", "")),
             query=query,
             body=self._content(raw.get("requestBody", {})),
             response=next((found for each in success if (found := self._content(each)) is not None), None),
@@ -175,7 +175,8 @@ class Document:
         return None
 
 
-def _anonymous(path: str) -> str:
+def anonymous(path: str) -> str:
+    """A path whatever its parameters are called."""
     return _PARAMETER.sub("{}", path.rstrip("/"))
 
 

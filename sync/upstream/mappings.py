@@ -70,7 +70,8 @@ class Mappings:
     def _declare(self) -> Mapping[str, Operation[Any]]:
         def declare(method: str, below: str, answer: Answer[Any], body: Any = None) -> Operation[Any]:
             path = f"{self.path}/{below}" if below else self.path
-            return Operation(UpstreamName.MAPPING, method, path, answer, role=self.role, body=body)
+            statuses = (409,) if method == "POST" else ()
+            return Operation(UpstreamName.MAPPING, method, path, answer, role=self.role, body=body, statuses=statuses)
 
         sent: dict[str, Any] = {"mapping_type": (str, ...)} if self.has_type else {}
         posted = create_model(self.model.__name__, __base__=self.model, **sent)

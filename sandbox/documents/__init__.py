@@ -1,0 +1,36 @@
+"""The OpenAPI documents of the services, as they were in a month.
+
+They say what the real services offer. The sandbox keeps some endpoints for longer, as the program still needs them.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Final
+
+from sandbox.documents import activities, incentives, mapping, nomis, others
+from sandbox.documents.notation import Endpoint, document
+
+#: The endpoints of each service that has a document. Appointments are those of the activities API.
+ENDPOINTS: Final[dict[str, tuple[Endpoint, ...]]] = {
+    "nomis": nomis.ENDPOINTS,
+    "mapping": mapping.ENDPOINTS,
+    "visits": others.VISITS,
+    "incentives": incentives.ENDPOINTS,
+    "activities": activities.ENDPOINTS,
+    "appointments": activities.ENDPOINTS,
+    "adjustments": others.ADJUSTMENTS,
+    "prisoner-search": others.PRISONER_SEARCH,
+}
+#: Since when a document is of OpenAPI 3.1.
+_NEWER_FORM: Final = {"activities": "2025-01", "appointments": "2025-01"}
+_TODAY: Final = "9999"
+
+
+def document_of(service: str, month: str, today: date) -> dict[str, Any] | None:
+    """Return the document of a service as it was in a month; None for a service without one."""
+    if service not in ENDPOINTS:
+        return None
+    built = today.isoformat() if month.startswith(_TODAY) else f"{month}-15"
+    newer = month >= _NEWER_FORM.get(service, _TODAY + "-99")
+    return document(service, ENDPOINTS[service], month, built, "3.1.0" if newer else "3.0.1")

@@ -1,0 +1,213 @@
+"""A short notation for what a service publishes of its endpoints, with the months in which it changed.
+
+A value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or several words in capitals of
+which it is one (`OPEN|CLOSED`); a list of one value is a list, a dictionary an object. A word that ends with `?` may
+be missing, as may what is inside `Maybe`; what is inside `Null` may be null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Value = Any
+_WORDS: Final = {
+    "integer": {"type": "integer", "format": "int64"},
+    "number": {"type": "number"},
+    "text": {"type": "string"},
+    "date": {"type": "string", "format": "date"},
+    "date-time": {"type": "string", "format": "date-time"},
+    "time": {"type": "string", "format": "partial-time"},
+    "boolean": {"type": "boolean"},
+}
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_ERROR: Final = {"status": "integer", "errorCode": "integer?", "userMessage": "text?", "developerMessage": "text?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Maybe:
+    """A value that may be missing."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """A value that may be null."""
+
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of values, as Spring writes one."""
+
+    value: Value
+
+
+class Changed:
+    """A value that became another one: the first, and each later one with its month. None is no value at all."""
+
+    def __init__(self, first: Value, *later: tuple[str, Value]) -> None:
+        self._values = (("", first), *later)
+
+    def in_(self, month: str) -> Value:
+        """Return the value in a month."""
+        return next(value for since, value in reversed(self._values) if since <= month)
+
+
+def since(month: str, value: Value) -> Changed:
+    """Return a value that came in a month."""
+    return Changed(None, (month, value))
+
+
+def until(month: str, value: Value) -> Changed:
+    """Return a value that went in a month."""
+    return Changed(value, (month, None))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint.
+
+    Attributes:
+        method: of the request.
+        path: with its parameters in braces.
+        gives: the response of success, None where it is empty.
+        takes: the request body, None without one.
+        query: the parameters; those that end with `!` are required.
+        roles: those of which a caller needs one; none where any token will do.
+        status: that of success.
+        refusals: statuses besides 400, 401, 403 and 404, each with its body.
+        since: the month in which the service got it.
+        until: the month in which the service lost it.
+        deprecated: what the document says against its use, None for nothing.
+    """
+
+    method: str
+    path: str
+    gives: Value = None
+    takes: Value = None
+    query: Value = ()
+    roles: Value = ()
+    status: int = 200
+    refusals: Value = field(default_factory=dict)
+    since: str = ""
+    until: str = ""
+    deprecated: Value = None
+
+
+def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, version: str) -> dict[str, Any]:
+    """Return the OpenAPI document of a service in a month, which was built on a day."""
+    writer = _Writer(month, version)
+    paths: dict[str, dict[str, Any]] = {}
+    for each in endpoints:
+        if each.since <= month and not (each.until and each.until <= month):
+            paths.setdefault(each.path, {})[each.method.lower()] = writer.operation(each)
+    return {
+        "openapi": version,
+        "info": {"title": title, "version": f"{built}.1.0"},
+        "paths": paths,
+        "components": {"schemas": writer.schemas},
+    }
+
+
+class _Writer:
+    """Writes the endpoints of one document; objects are named schemas that others refer to."""
+
+    def __init__(self, month: str, version: str) -> None:
+        self.schemas: dict[str, Any] = {}
+        self._month = month
+        self._newer = version >= "3.1"
+
+    def operation(self, endpoint: Endpoint) -> dict[str, Any]:
+        roles, deprecated = self._now(endpoint.roles), self._now(endpoint.deprecated)
+        needed = f"Requires one of the following roles: {', '.join(roles)}" if roles else "Any valid token will do"
+        gives, takes = self._now(endpoint.gives), self._now(endpoint.takes)
+        success: dict[str, Any] = {"description": "OK"}
+        if gives is not None:
+            success["content"] = self._content(gives)
+        refusals = {400: _ERROR, 401: _ERROR, 403: _ERROR, 404: _ERROR, **(self._now(endpoint.refusals) or {})}
+        written: dict[str, Any] = {
+            "summary": f"{endpoint.method} {endpoint.path}",
+            "description": needed if deprecated is None else f"{deprecated}. {needed}",
+            "parameters": [
+                *(
+                    {"name": each, "in": "path", **self._parameter("text")}
+                    for each in _PARAMETER.findall(endpoint.path)
+                ),
+                *self._query(endpoint, paged=isinstance(gives, Page)),
+            ],
+            "responses": {str(endpoint.status): success}
+            | {
+                str(status): {"description": "Refused", "content": self._content(body)}
+                for status, body in refusals.items()
+            },
+        }
+        if deprecated is not None:
+            written["deprecated"] = True
+        if takes is not None:
+            written["requestBody"] = {"content": self._content(takes), "required": True}
+        return written
+
+    def _query(self, endpoint: Endpoint, *, paged: bool) -> Iterable[dict[str, Any]]:
+        for name in self._now(endpoint.query) or ():
+            required = name.endswith("!")
+            schema, _ = self._schema("text")
+            yield {"name": name.rstrip("!"), "in": "query", "required": required, "schema": schema}
+        if paged:
+            schema, _ = self._schema({"page": "integer?", "size": "integer?", "sort": Maybe(["text"])})
+            yield {"name": "pageRequest", "in": "query", "required": True, "schema": schema}
+
+    def _parameter(self, value: Value) -> dict[str, Any]:
+        return {"required": True, "schema": self._schema(value)[0]}
+
+    def _content(self, value: Value) -> dict[str, Any]:
+        return {"application/json": {"schema": self._schema(value)[0]}}
+
+    def _now(self, value: Value) -> Value:
+        while isinstance(value, Changed):
+            value = value.in_(self._month)
+        return value
+
+    def _schema(self, value: Value) -> tuple[dict[str, Any], bool]:
+        """Return the schema of a value, and whether it is always there."""
+        value = self._now(value)
+        if isinstance(value, Maybe):
+            return self._schema(value.value)[0], False
+        if isinstance(value, Null):
+            schema, required = self._schema(value.value)
+            return self._or_null(schema), required
+        if isinstance(value, Page):
+            counts = dict.fromkeys(("totalPages", "totalElements", "size", "number", "numberOfElements"), "integer?")
+            return self._schema({**counts, "last": "boolean?", "content": Maybe([value.value])})
+        if isinstance(value, list):
+            return {"type": "array", "items": self._schema(value[0])[0]}, True
+        if isinstance(value, dict):
+            return self._object(value), True
+        word = value.rstrip("?")
+        if word not in _WORDS:
+            return {"type": "string", "enum": word.split("|")}, not value.endswith("?")
+        schema = dict(_WORDS[word])
+        if word == "time" and self._newer:
+            del schema["format"]
+        return schema, not value.endswith("?")
+
+    def _object(self, fields: dict[str, Value]) -> dict[str, Any]:
+        written = {name: self._schema(value) for name, value in fields.items() if self._now(value) is not None}
+        name = f"Schema{len(self.schemas) + 1}"
+        required = [each for each, (_, always) in written.items() if always]
+        self.schemas[name] = {"type": "object", "properties": {each: schema for each, (schema, _) in written.items()}}
+        if required:
+            self.schemas[name]["required"] = required
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def _or_null(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return a schema that also allows null, in the words of the version."""
+        if self._newer:
+            if "$ref" in schema:
+                return {"oneOf": [schema, {"type": "null"}]}
+            return schema | {"type": [schema["type"], "null"]}
+        return {"allOf": [schema], "nullable": True} if "$ref" in schema else schema | {"nullable": True}
