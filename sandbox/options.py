@@ -11,6 +11,9 @@ MOCK_PRISON = "MDI"
 #: What `generation` may be besides a month, and the month that it stands for.
 GENERATIONS = {"2023": "2023-05", "today": "9999-12"}
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+OPEN_PRISONS = 120
+#: Below it nothing would be left that is not always open, and no prison could be without activities.
+FEWEST_OPEN_PRISONS = 20
 MOCK_VISITORS = (4_729_570, 4_729_550)
 
 
@@ -63,6 +66,7 @@ class Options:
         generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`. Endpoints that
             came later, or are gone, are not there.
         plant: the reconciliations whose records and differences are planted, by name, or `all`.
+        prisons: how many prisons are open, from `FEWEST_OPEN_PRISONS` on; so many are read by what reads each of them.
     """
 
     prisoners: int = 200
@@ -87,6 +91,7 @@ class Options:
     nomis_duplicates: bool = False
     generation: str = "today"
     plant: tuple[str, ...] = ()
+    prisons: int = OPEN_PRISONS
 
     @property
     def month(self) -> str:
@@ -105,6 +110,9 @@ class Options:
         if unknown:
             raise ValueError(f"no such option of a world: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
         values = dict(given)
+        prisons = values.get("prisons", OPEN_PRISONS)
+        if not isinstance(prisons, int) or not FEWEST_OPEN_PRISONS <= prisons <= OPEN_PRISONS:
+            raise ValueError(f"from {FEWEST_OPEN_PRISONS} to {OPEN_PRISONS} prisons can be open: {prisons}")
         if isinstance(values.get("today"), str):
             values["today"] = date.fromisoformat(str(values["today"]))
         if "mock_visits_visitors" in values:

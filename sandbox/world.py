@@ -56,7 +56,7 @@ class World:
         self.published = Published(EVENT_TYPES)
         self.publications: list[Publication] = []
         self.today: date = options.today or london_today()
-        self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"))
+        self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"), options.prisons)
         self.rollout = make_rollout(self.prisons.values(), self.random("rollout"))
         self.prisoners: list[Prisoner] = []
         self.by_booking: dict[int, Prisoner] = {}

@@ -44,11 +44,15 @@ class Rollout:
 
 
 def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
-    """Roll out to nearly all open prisons; NOMIS has the same list for activities, and all for visit allocations."""
+    """Roll out to nearly all open prisons, or to most of a few.
+
+    NOMIS has the same list for activities, and all of them for visit allocations.
+    """
     open_prisons = [prison.code for prison in prisons if prison.open]
-    late = chance.sample([code for code in open_prisons if code not in ALWAYS_OPEN], WITHOUT_ACTIVITIES)
+    others = [code for code in open_prisons if code not in ALWAYS_OPEN]
+    late = chance.sample(others, min(WITHOUT_ACTIVITIES, len(others) // 2))
     activities = set(open_prisons) - set(late)
-    appointments = set(open_prisons) - set(late[:WITHOUT_APPOINTMENTS])
+    appointments = set(open_prisons) - set(late[: min(WITHOUT_APPOINTMENTS, len(late) - 1)])
     listed = sorted(activities)
     chance.shuffle(listed)
     return Rollout(activities, appointments, {ACTIVITY: listed, VISIT_ALLOCATION: [EVERY_PRISON]})

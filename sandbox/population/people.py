@@ -47,7 +47,6 @@ ALWAYS_OPEN = (
     "FDI",
 )
 CLOSED = ("SYI",)
-OPEN_PRISONS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +67,10 @@ class Prisoner:
     active: bool = True
 
 
-def make_prisons(chance: random.Random) -> dict[str, Prison]:
-    """Return every prison by code, 120 of them open."""
+def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
+    """Return every prison by code, so many of them open."""
     others = [code for code in PRISON_CODES if code not in ALWAYS_OPEN and code not in CLOSED]
-    chosen = {*ALWAYS_OPEN, *chance.sample(others, OPEN_PRISONS - len(ALWAYS_OPEN))}
+    chosen = {*ALWAYS_OPEN, *chance.sample(others, count - len(ALWAYS_OPEN))}
     return {code: Prison(code, code in chosen) for code in PRISON_CODES}
 
 

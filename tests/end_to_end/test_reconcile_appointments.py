@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from sandbox import Sandbox
@@ -14,9 +15,9 @@ from tests.harness.sandboxes import Caller
 PREFIX = "appointments-reports-reconciliation"
 
 
-def reset(app: App, **options: Any) -> Sandbox:
+def reset(app: App, plant: Sequence[str] = ("appointments",), **options: Any) -> Sandbox:
     """Puts a world with planted appointments in place."""
-    app.sandbox.reset(prisoners=60, plant=["appointments"], every_cause=True, **options)
+    app.sandbox.reset(prisoners=60, prisons=24, plant=list(plant), every_cause=True, **options)
     app.forget_queues()
     app.make_queues()
     return app.sandbox
@@ -75,7 +76,7 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
     """A page that cannot be read makes the run incomplete; resumed, it finds what it would have found."""
     sandbox = reset(app)
     planted = sandbox.planted()["reconciliations"]["appointments"]
-    app.settings["REPORTS_APPOINTMENTS_RECONCILIATION_PAGE_SIZE"] = "20"
+    app.settings["REPORTS_APPOINTMENTS_RECONCILIATION_PAGE_SIZE"] = "10"
     with faulty(sandbox, "nomis", "GET", "/appointments/ids", kind="status", status=400, query="page=2"):
         ended = app.run("reconcile", "appointments", "--no-notify", "--json")
     result = ended.json()
@@ -122,6 +123,7 @@ def test_a_prison_and_days_alone(app: App) -> None:
 
 def test_events_of_the_worked_example(app: App) -> None:
     """Their names and properties are those that alerts and queries know."""
+    reset(app, plant=())
     prisoner = app.sandbox.receive(PRISON)
     make_worked_example(app.sandbox, prisoner)
     app.run_ok("reconcile", "appointments", "--no-notify")

@@ -14,7 +14,7 @@ from tests.harness.app import App
 
 def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed: App, sandbox: Sandbox) -> None:
     """Allocations are compared and reported; the list shows that run, and that the others never ran."""
-    sandbox.reset(prisoners=60, plant=["allocations"], every_cause=True)
+    sandbox.reset(prisoners=60, prisons=24, plant=["allocations"], every_cause=True)
     installed.make_queues()
     run = installed.run_process("reconcile", "allocations", "--json")
     assert run.code == 0, run.err
@@ -36,7 +36,7 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
 
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
     """The day is kept with the run, which a repetition then has too."""
-    sandbox.reset(prisoners=60, plant=["attendances"], every_cause=True)
+    sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()
     day = (london_now().date() - timedelta(days=3)).isoformat()
     run = installed.run_process("reconcile", "attendances", "--date", day, "--no-notify", "--json")

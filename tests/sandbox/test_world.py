@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import date
 
+import pytest
+
 from sandbox import Sandbox
 from sandbox.options import Options
 from sandbox.world import World
@@ -55,6 +57,17 @@ def test_population_looks_like_the_real_one() -> None:
     modules = Counter(record.module for history in records for record in history)
     assert 0.6 < modules["JDBC Thin Client"] / modules.total() < 0.8
     assert {"OIDADMIS", "OIDITRAN", "OIDOIEPS", "MERGE"} < set(modules)
+
+
+def test_few_prisons_can_be_open() -> None:
+    """Then fewer are read; still some of them use no activities, and some of those use appointments."""
+    world = World(Options(prisoners=100, today=DAY, prisons=24))
+    held = {code for code, prison in world.prisons.items() if prison.open}
+    assert len(held) == 24
+    assert {each.prison_id for each in world.prisoners} <= held
+    assert world.rollout.activities < world.rollout.appointments < held
+    with pytest.raises(ValueError, match="from 20 to 120 prisons"):
+        Options.read({"prisons": 10})
 
 
 def test_levels_differ_between_the_two_sides_where_they_do_in_reality() -> None:

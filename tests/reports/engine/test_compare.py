@@ -67,7 +67,7 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
     return found
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
     """Whatever the sides: the same differences, and the frame is not changed."""
@@ -78,7 +78,7 @@ def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
     assert_frame_equal(frame, before)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
     """Each key of either side is one row, with the values of both; a side without it has none."""
@@ -92,7 +92,7 @@ def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
             )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
     """Units whose levels are not the same ones become one frame that can be compared."""

@@ -161,7 +161,7 @@ def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: t
 
 def test_who_moves_between_list_and_look_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
     """A suspended allocation differs when its prison is read, and its prisoner is gone when that is looked at."""
-    upstream.reset(prisoners=150, plant=["suspended-allocations"], every_cause=True)
+    upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]
     result = run(open_app(), SuspendedAllocations)

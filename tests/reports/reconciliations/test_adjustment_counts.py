@@ -45,7 +45,7 @@ def plain(found: list[Counted]) -> dict[str, int | None]:
     }
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
     """Every booking has a row, also one without adjustments."""
@@ -74,7 +74,7 @@ def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tup
     return ("different-counts" if counts else "different-days"), (*counts, *days)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
     """The same bookings, kinds and fields; the figures of the rows are not touched."""

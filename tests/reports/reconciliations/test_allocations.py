@@ -19,8 +19,14 @@ from tests.harness.activity_counts import answer, answer_bookings, answer_counts
 from tests.harness.comparisons import compare, opened
 from tests.harness.reads import PlainReads
 
-SEEDS = (1, 2, 3)
-PLANTED: dict[str, Any] = {"prisoners": 150, "plant": ["allocations", "suspended-allocations"], "every_cause": True}
+#: Seeds of worlds, and how many prisons are open and read in them.
+WORLDS = ((1, 24), (2, 24), (3, 120))
+PLANTED: dict[str, Any] = {
+    "prisoners": 150,
+    "prisons": 24,
+    "plant": ["allocations", "suspended-allocations"],
+    "every_cause": True,
+}
 NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
@@ -63,11 +69,11 @@ def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> N
     assert diagnosis.cause == "NOMIS does not have the booking"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
-def test_found_is_planted(upstream: Sandbox, kind: type[Allocations], seed: int) -> None:
+def test_found_is_planted(upstream: Sandbox, kind: type[Allocations], seed: int, prisons: int) -> None:
     """What is reported is what was planted, no more and no less."""
-    upstream.reset(**PLANTED, seed=seed)
+    upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"][kind.name]
     with opened(kind, upstream) as reconciliation:
         found = compare(reconciliation)

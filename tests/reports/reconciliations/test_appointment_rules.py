@@ -105,7 +105,7 @@ def compared(
     return records(differences(frame))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.none() | NOMIS, st.none() | DPS), max_size=8))
 def test_mapped_pairs_differ_as_the_plain_rules_say(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
@@ -140,7 +140,7 @@ def test_mapped_pairs_differ_as_the_plain_rules_say(
             )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(NOMIS, st.booleans()), max_size=8))
 def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[NomisAppointment, bool]]) -> None:
     """Equal in booking, location, start and category, all of which are known; mapped ones are never duplicates."""

@@ -71,15 +71,18 @@ def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -
     }
 
 
-@pytest.mark.parametrize(("generation", "seed"), [("today", 1), ("today", 2), ("today", 3), ("2023", 1)])
+@pytest.mark.parametrize(
+    ("generation", "seed", "prisons"), [("today", 1, 24), ("today", 2, 24), ("today", 3, 120), ("2023", 1, 24)]
+)
 def test_finds_what_is_planted_and_nothing_else(
-    upstream: Sandbox, open_app: OpenApp, generation: str, seed: int
+    upstream: Sandbox, open_app: OpenApp, generation: str, seed: int, prisons: int
 ) -> None:
     """Every planted cause is found by its kind; what agrees, is in a cell, or has no end is not."""
-    upstream.reset(prisoners=60, seed=seed, generation=generation, plant=["appointments"], every_cause=True)
+    world: dict[str, Any] = {"prisoners": 60, "prisons": prisons, "seed": seed, "generation": generation}
+    upstream.reset(**world, plant=["appointments"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["appointments"]
-    prisons = {each["prisonId"] for each in upstream.prisoners()}
-    settings = {"appointment_prisons": ",".join(sorted(prisons))} if generation == "2023" else {}
+    held = {each["prisonId"] for each in upstream.prisoners()}
+    settings = {"appointment_prisons": ",".join(sorted(held))} if generation == "2023" else {}
     found = compare(appointments(open_app, Scope(), **settings))
     assert found.unread == ()
     assert kinds(found) == {(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"}

@@ -17,8 +17,9 @@ from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_atte
 from tests.harness.comparisons import Compared, compare, opened
 from tests.harness.reads import PlainReads
 
-SEEDS = (1, 2, 3)
-PLANTED: dict[str, Any] = {"prisoners": 150, "plant": ["attendances"], "every_cause": True}
+#: Seeds of worlds, and how many prisons are open and read in them.
+WORLDS = ((1, 24), (2, 24), (3, 120))
+PLANTED: dict[str, Any] = {"prisoners": 150, "prisons": 24, "plant": ["attendances"], "every_cause": True}
 
 
 def compared(
@@ -89,6 +90,7 @@ def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
 
 def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
     """The job looks at a day that is over."""
+    upstream.reset(prisoners=20, prisons=24)
     today = london_today()
     with opened(Attendances, upstream) as attendances:
         assert attendances.window(attendances.settings, today) == (today - timedelta(days=1),) * 2
@@ -97,10 +99,10 @@ def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
     assert asked == {f"date={(today - timedelta(days=1)).isoformat()}"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_found_is_planted(upstream: Sandbox, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "prisons"), WORLDS)
+def test_found_is_planted(upstream: Sandbox, seed: int, prisons: int) -> None:
     """What is reported is what was planted, no more and no less."""
-    upstream.reset(**PLANTED, seed=seed)
+    upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     with opened(Attendances, upstream) as attendances:
         found = compare(attendances)
     by_outcome: dict[str, dict[tuple[Any, ...], str]] = {"reported": {}, "ignored": {}}
