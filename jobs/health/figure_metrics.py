@@ -62,6 +62,9 @@ def _metrics(figures: Figures) -> Iterator[Metric]:
         channels = product(CHANNELS, map(str, _UNSENT))
         help_text = "Deliveries that wait (pending), or were given up within three weeks (failed)."
         yield _gauge("unsent_deliveries", help_text, ("channel", "state"), channels, unsent)
+    if figures.due_events.value is not None:
+        help_text = "Events that Application Insights has not accepted yet."
+        yield _gauge("unsent_telemetry_events", help_text, (), [()], {(): figures.due_events.value})
     yield _unknown(figures)
 
 
@@ -129,6 +132,7 @@ def _unknown(figures: Figures) -> Metric:
         "findings": figures.findings,
         "creations": figures.creations,
         "deliveries": figures.deliveries,
+        "telemetry": figures.due_events,
     }
     found = {(name,): 1 for name, reading in readings.items() if reading.unknown is not None}
     help_text = "1 for a figure that could not be read."

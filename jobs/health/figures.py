@@ -20,6 +20,7 @@ from sync.settings.declaration import UpstreamName
 from sync.settings.queue_names import QUEUES
 from sync.store import creations, findings, outbox
 from sync.store.database import StoreUnavailable
+from sync.store.telemetry import count_due_events
 from sync.upstream.breaker import read_breakers
 from sync.upstream.circuit import BreakerState
 
@@ -99,7 +100,8 @@ class Figures:
     """All figures, each with why it is unknown if it could not be read.
 
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
-    by name. known_since: when the first run of any job was recorded; None before it.
+    by name. due_events: how many telemetry events Application Insights has not accepted. known_since: when the first
+    run of any job was recorded; None before it.
     """
 
     queues: Mapping[str, Reading[QueueFigures]]
@@ -111,6 +113,7 @@ class Figures:
     findings: Reading[list[findings.OpenFindings]]
     creations: Reading[list[creations.Unsettled]]
     deliveries: Reading[list[outbox.Unsent]]
+    due_events: Reading[int]
     known_since: Reading[datetime | None]
 
 
@@ -140,6 +143,7 @@ def read_figures(application: Application, deadline_seconds: float) -> Figures:
         findings=of("findings"),
         creations=of("creations"),
         deliveries=of("deliveries"),
+        due_events=of("telemetry"),
         known_since=of("known since"),
     )
 
@@ -250,6 +254,11 @@ def _read_deliveries(application: Application) -> list[outbox.Unsent]:
         return outbox.unsent(connection, clock.now() - _GIVEN_UP_SHOWN)
 
 
+def _read_due_events(application: Application) -> int:
+    with application.database.read() as connection:
+        return count_due_events(connection)
+
+
 _STORED: Mapping[str, Callable[[Application], Any]] = {
     "drains": _read_drains,
     "breakers": read_breaker_states,
@@ -258,5 +267,6 @@ _STORED: Mapping[str, Callable[[Application], Any]] = {
     "findings": _read_findings,
     "creations": _read_creations,
     "deliveries": _read_deliveries,
+    "telemetry": _read_due_events,
     **{f"reconciliation {name}": partial(_read_reconciliation, name=name) for name in RECONCILIATIONS},
 }

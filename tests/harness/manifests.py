@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2] / "cronjobs"
 OVERLAYS = ("dev", "preprod", "prod")
-COMPONENTS = ("drain-by-cronjob", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
+COMPONENTS = ("drain-by-cronjob", "monitoring", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
 #: Each overlay as it is, and with each component.
 VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
 
@@ -46,6 +46,11 @@ def render(overlay: str, component: str | None, workspace: Path) -> list[Manifes
     rendered = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert rendered.returncode == 0, rendered.stderr
     return list(yaml.load_all(rendered.stdout, _LOADER))
+
+
+def is_known(manifest: Manifest) -> bool:
+    """Whether Kubernetes itself has the kind, so that there is a schema of it."""
+    return "monitoring.coreos.com" not in manifest["apiVersion"]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
