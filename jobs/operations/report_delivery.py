@@ -22,7 +22,7 @@ from reports.engine import runs
 from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.reconciliations.registry import Entry
-from reports.reconciliations.results import load_result
+from reports.reconciliations.results import load_result, newest_results
 from sync import clock
 from sync.command_text import command
 from sync.severity import Severity
@@ -160,7 +160,8 @@ def render_report(application: Application, run_id: str) -> str:
     place = store_report(archive, result)
     with application.database.read() as connection:
         ended = runs.ended_runs(connection)
-    store_index(archive, ended, application.settings.environment_name, clock.now())
+        newest = newest_results(connection, ended)
+    store_index(archive, ended, newest, application.settings.environment_name, clock.now())
     return place
 
 

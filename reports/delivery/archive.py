@@ -26,7 +26,7 @@ from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from reports.engine.result import ReconciliationResult
@@ -116,12 +116,21 @@ def store_report(archive: Archive, result: ReconciliationResult) -> str:
     return archive.location(f"{place}/{REPORT}")
 
 
-def store_index(archive: Archive, runs: Iterable[EndedRun], environment_name: str, made_at: datetime) -> None:
-    """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`."""
+def store_index(
+    archive: Archive,
+    runs: Iterable[EndedRun],
+    newest: Mapping[str, ReconciliationResult],
+    environment_name: str,
+    made_at: datetime,
+) -> None:
+    """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`.
+
+    newest: the result of the newest run over everyone of each reconciliation, by the id of the run.
+    """
     kept = archive.report_folders()
     indexed: Sequence[EndedRun] = [run for run in runs if folder(run.reconciliation, run.run_id) in kept]
     titles = {each.name: each.title for each in RECONCILIATIONS.values()}
-    archive.write(INDEX, render_index(titles, indexed, environment_name, made_at))
+    archive.write(INDEX, render_index(titles, indexed, newest, environment_name, made_at))
 
 
 def report_link(settings: Settings, result: ReconciliationResult, make_s3: Callable[[], Any]) -> str | None:

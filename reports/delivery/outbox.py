@@ -17,7 +17,7 @@ from reports.presentation.alerts import alert_message
 from reports.presentation.email_report import email_report
 from reports.presentation.slack_report import slack_report
 from reports.presentation.text import Masking
-from reports.reconciliations.results import load_result
+from reports.reconciliations.results import load_result, newest_results
 from sync.clock import now
 from sync.failures import SyncError
 from sync.settings.loading import SettingsError
@@ -173,7 +173,8 @@ class OutboxSender:
         place = store_report(archive, result)
         with self._database.read() as connection:
             ended = runs.ended_runs(connection)
-        store_index(archive, ended, self._settings.environment_name, self._clock())
+            newest = newest_results(connection, ended)
+        store_index(archive, ended, newest, self._settings.environment_name, self._clock())
         self._log.info("report-stored", run_id=result.run_id, place=place)
 
     def _mail_out(

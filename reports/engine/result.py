@@ -231,6 +231,11 @@ class TrendPoint(Part):
     new: int | None = None
     resolved: int | None = None
 
+    @property
+    def persisting(self) -> int | None:
+        """Mismatches that were known before; None where that was not counted."""
+        return None if self.new is None else self.mismatches - self.new
+
 
 class ReconciliationResult(Part):
     """Everything a run found. Frozen; `to_json` and `model_validate_json` are inverse to each other.

@@ -122,6 +122,7 @@ class EndedRun(_Covering):
     gaps: int
     suspicious: bool
     parameters: Mapping[str, Any]
+    resolved: int = 0
 
     @property
     def has_figures(self) -> bool:
@@ -306,6 +307,7 @@ def _ended_run(row: Row[Any]) -> EndedRun:
         gaps=len(content["gaps"]),
         suspicious=content["suspicious"] is not None,
         parameters=content["parameters"],
+        resolved=len(content["resolved"]),
     )
 
 

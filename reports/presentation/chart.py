@@ -1,39 +1,56 @@
-"""The trend of the differences as a bar chart, and the same in words."""
+"""The trend of the differences as a chart, and the same in words.
+
+A bar for each run: what persists, what is new on top of it, and below the line what was resolved since the run before.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.presentation.text import count, day, distinct_times, local
+from reports.presentation.text import count, day, distinct_times, local, thousands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reports.engine.result import TrendPoint
 
-_WIDTH = 720
-_BASE = 170
-_HEIGHT = 196
-_TOP = 24
-_LINE_HEIGHT = 20
-#: Bars with a label of their own; further apart than this labels would run into each other.
-_MOST_LABELS = 9
+_WIDTH = 600.0
+_LEFT = 48.0
+_TOP = 24.0
+_DRAWN = 170.0
+_LINE_HEIGHT = 20.0
+_WIDEST_BAR = 44.0
+#: Bars with a label of their own; further apart than this, whole names of months would run into each other.
+_MOST_LABELS = 6
+#: Lines of the scale, the line that the bars stand on not counted.
+_MOST_TICKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a bar, in the units of the drawing. kind: `new`, `persisting`, `resolved`, as the style names it."""
+
+    kind: str
+    y: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar, in the units of the drawing."""
+    """One run. label: its day; empty where the bars are too many. time: where another run is of the same day.
+
+    minor: a label that a narrow screen has no room for.
+    """
 
     x: float
-    y: float
     width: float
-    height: float
+    top: float
+    parts: tuple[Part, ...]
     value: int
     label: str
-    #: The time of day, where another run is of the same day.
     time: str
-    labelled: bool
+    minor: bool
 
     @property
     def middle(self) -> float:
@@ -42,52 +59,112 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    """A line of the scale."""
+
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trend:
-    """The drawing of the trend, and the same in words."""
+    """The drawing of the trend, and the same in words. base: where the bars stand. bottom: the end of the drawing."""
 
     bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
     text: str
-    width: int = _WIDTH
-    height: int = _HEIGHT
-    base: int = _BASE
+    base: float
+    bottom: float
+    height: float
+    left: float = _LEFT
+    width: float = _WIDTH
 
 
 def draw_sparkline(points: Sequence[TrendPoint]) -> Trend:
-    """The trend as bars without labels, for a small drawing."""
-    drawn = draw_trend(points)
-    return replace(drawn, height=_BASE + 2)
+    """The trend as bars without a scale and without labels, for a small drawing."""
+    return _draw(points, left=0.0, top=0.0, labelled=False)
 
 
 def draw_trend(points: Sequence[TrendPoint]) -> Trend:
     """The trend as bars, oldest first, with a text that says the same."""
-    if not points:
-        return Trend((), "")
-    highest = max(1, *(point.mismatches for point in points))
-    step = _WIDTH / len(points)
-    width = min(48.0, step * 0.7)
-    every = -(-len(points) // _MOST_LABELS)
+    return _draw(points, left=_LEFT, top=_TOP, labelled=True)
+
+
+def _draw(points: Sequence[TrendPoint], *, left: float, top: float, labelled: bool) -> Trend:
+    highest = max((each.mismatches for each in points), default=0)
+    deepest = max((each.resolved or 0 for each in points), default=0)
+    unit = _DRAWN / max(highest + deepest, 1)
+    base, bottom = round(top + highest * unit, 1), round(top + (highest + deepest) * unit, 1)
+    step = (_WIDTH - left) / max(len(points), 1)
+    width = round(min(_WIDEST_BAR, step * 0.7), 1)
+    every = -(-len(points) // _MOST_LABELS) or 1
+    times = distinct_times([each.started_at for each in points])
     bars = []
-    times = distinct_times([point.started_at for point in points])
     for place, (point, time) in enumerate(zip(points, times, strict=True)):
-        height = round((_BASE - _TOP) * point.mismatches / highest, 1)
+        from_last = len(points) - 1 - place
+        named = labelled and from_last % every == 0
         bars.append(
             Bar(
-                x=round(step * place + (step - width) / 2, 1),
-                y=round(_BASE - height, 1),
-                width=round(width, 1),
-                height=height,
+                x=round(left + step * place + (step - width) / 2, 1),
+                width=width,
+                top=round(base - point.mismatches * unit, 1),
+                parts=_parts(point, base, unit),
                 value=point.mismatches,
-                label=f"{local(point.started_at).day} {local(point.started_at):%b}",
-                time=time,
-                labelled=(len(points) - 1 - place) % every == 0,
+                label=f"{local(point.started_at).day} {local(point.started_at):%B}" if named else "",
+                time=time if named else "",
+                minor=from_last % (2 * every) != 0,
             )
         )
+    lines = 2 if any(each.time for each in bars) else 1
+    return Trend(
+        bars=tuple(bars),
+        ticks=_ticks(highest, deepest, base, unit),
+        text=_text(points, times),
+        base=base,
+        bottom=bottom,
+        height=bottom + (_LINE_HEIGHT * lines + 6 if labelled else 2),
+        left=left,
+    )
+
+
+def _parts(point: TrendPoint, base: float, unit: float) -> tuple[Part, ...]:
+    new = point.new or 0
+    persisting = point.mismatches - new
+    above = (("persisting", persisting, base - persisting * unit), ("new", new, base - point.mismatches * unit))
+    parts = [Part(kind, round(y, 1), round(number * unit, 1)) for kind, number, y in above if number > 0]
+    if point.resolved:
+        parts.append(Part("resolved", base, round(point.resolved * unit, 1)))
+    return tuple(parts)
+
+
+def _ticks(highest: int, deepest: int, base: float, unit: float) -> tuple[Tick, ...]:
+    """Round numbers on both sides of the line, which is one of them itself."""
+    step = _round_step(highest + deepest)
+    values = [*range(-(deepest // step) * step, 0, step), *range(0, highest + 1, step)]
+    return tuple(Tick(round(base - value * unit, 1), thousands(abs(value))) for value in values)
+
+
+def _round_step(length: int) -> int:
+    """The smallest of 1, 2, 5, 10, 20 and so on with which a scale of this length has few lines."""
+    size = 1
+    while True:
+        for factor in (1, 2, 5):
+            if length <= factor * size * _MOST_TICKS:
+                return factor * size
+        size *= 10
+
+
+def _text(points: Sequence[TrendPoint], times: Sequence[str]) -> str:
+    if not points:
+        return ""
     values = "; ".join(
-        f"{day(point.started_at)}{' at ' if time else ''}{time}: {point.mismatches}"
+        f"{day(point.started_at)}{' at ' if time else ''}{time}: {_value(point)}"
         for point, time in zip(points, times, strict=True)
     )
-    return Trend(
-        tuple(bars),
-        f"Differences found in {count(len(points), 'run')}, oldest first: {values}.",
-        height=_HEIGHT + (_LINE_HEIGHT if any(times) else 0),
-    )
+    return f"Differences found in {count(len(points), 'run')}, oldest first: {values}."
+
+
+def _value(point: TrendPoint) -> str:
+    known = [f"{thousands(point.new)} new"] if point.new is not None else []
+    known += [f"{thousands(point.resolved)} resolved"] if point.resolved is not None else []
+    return f"{thousands(point.mismatches)} ({', '.join(known)})" if known else thousands(point.mismatches)

@@ -9,10 +9,16 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from reports.presentation import summary, text
+from reports.presentation.ages import ages
+from reports.presentation.causes import causes_by_who_acts
 from reports.presentation.chart import draw_trend
+from reports.presentation.csv import packed_csv
 from reports.presentation.masked_page import masked_page
 from reports.presentation.overview import cards, listed_runs, path_to_index
+from reports.presentation.page_rows import page_rows
+from reports.presentation.prisons import most_affected, prison_rows
 from reports.presentation.text import UNMASKED, without_control_characters
+from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
@@ -26,16 +32,18 @@ if TYPE_CHECKING:
     from reports.presentation.text import Masking
 
 
+#: The scripts of the report, each of which does one thing.
+_SCRIPTS = ("report/filter.js", "report/sort.js", "report/paper.js", "report/csv.js")
+
+
 def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:
     """The report of a run: one self-contained page that works without its script.
 
     attached: it leaves the archive, so it has no links to what is kept there with it.
     """
-    affected = sorted(
-        (each for each in result.prisons if each.mismatches), key=lambda each: (-each.mismatches, each.prison_id or "~")
-    )
-    style, script = _asset("report.css"), _asset("report.js")
-    view = view_of(result)
+    style, script = _asset("report.css"), "".join(map(_asset, _SCRIPTS))
+    view, todo, prisons = view_of(result), what_to_do(result), prison_rows(result)
+    rows = page_rows(result, view, todo.actions, masking)
     page = (
         environment()
         .get_template("report.html.j2")
@@ -43,20 +51,26 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
             result=result,
             view=view,
             index=None if attached else path_to_index(result.reconciliation, result.run_id),
-            headline=summary.headline(result),
+            todo=todo,
+            headline=todo.headline,
             scope=summary.scope(result.parameters),
             duration=summary.duration(result),
             shortfall=summary.shortfall(result),
             reach=summary.reach(result),
             none_found=summary.none_found(result),
             figures=summary.figures(result),
-            affected=affected,
+            prisons=prisons,
+            affected=most_affected(prisons),
+            highest_rate=max((each.rate or 0 for each in prisons), default=0),
             # Records without a prison, such as those that only DPS has, belong to none.
             places=sum(each.prison_id is not None for each in result.prisons),
             aside=len(result.in_flight) + sum(each.differs for each in result.excluded),
-            rows=result.rows,
+            rows=rows,
+            packed_csv=packed_csv(result, masking) if rows else "",
             step=summary.next_step(result),
-            causes=view.causes(),
+            causes=causes_by_who_acts(rows, todo.actions),
+            ages=ages(result),
+            codes=view.codes(),
             trend=draw_trend(result.trend),
             points=list(
                 zip(text.distinct_moments([each.started_at for each in result.trend]), result.trend, strict=True)
@@ -70,17 +84,24 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
     return masked_page(page, result, masking)
 
 
-def render_index(titles: Mapping[str, str], runs: Sequence[EndedRun], environment_name: str, made_at: datetime) -> str:
+def render_index(
+    titles: Mapping[str, str],
+    runs: Sequence[EndedRun],
+    newest: Mapping[str, ReconciliationResult],
+    environment_name: str,
+    made_at: datetime,
+) -> str:
     """A card for each reconciliation, and the list of all runs with their files.
 
-    titles: the reconciliations there are, by name. runs: newest first. made_at: the present moment.
+    titles: the reconciliations there are, by name. runs: newest first. newest: the results of the newest runs over
+    everyone, by the id of the run. made_at: the present moment.
     """
     style, script = _asset("report.css"), _asset("index.js")
     return (
         environment()
         .get_template("index.html.j2")
         .render(
-            cards=cards(titles, runs, made_at),
+            cards=cards(titles, runs, newest, made_at),
             runs=listed_runs(runs),
             environment=environment_name,
             made_at=made_at,

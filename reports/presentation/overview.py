@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from reports.engine.result import TrendPoint
 from reports.presentation import summary, text
 from reports.presentation.chart import Trend, draw_sparkline
+from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.registry import RECONCILIATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
 
 #: Runs in the trend of a card.
@@ -37,7 +39,7 @@ class Card:
 
     folder: that of its last run over everyone, None without one. tone: how the state looks: `good`, `plain`, `new`.
     figure: the differences of that run, None if it counted nothing. complete_at: the end of the last complete run. age:
-    how long before the page was made that was.
+    how long before the page was made that was. to_do: what to do first, in a line; empty for nothing.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Card:
     trend: Trend
     complete_at: datetime | None
     age: str
+    to_do: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,18 @@ class ListedRun:
     unread: str
 
 
-def cards(titles: Mapping[str, str], runs: Sequence[EndedRun], made_at: datetime) -> list[Card]:
+def cards(
+    titles: Mapping[str, str],
+    runs: Sequence[EndedRun],
+    newest: Mapping[str, ReconciliationResult],
+    made_at: datetime,
+) -> list[Card]:
     """A card for each reconciliation of `titles`, and for others that have runs; `runs` are newest first."""
     known = dict(titles)
     for run in runs:
         known.setdefault(run.reconciliation, run.title)
     return [
-        _card(title, [run for run in runs if run.reconciliation == name and run.covers_everyone], made_at)
+        _card(title, [run for run in runs if run.reconciliation == name and run.covers_everyone], newest, made_at)
         for name, title in known.items()
     ]
 
@@ -82,12 +90,19 @@ def listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
     ]
 
 
-def _card(title: str, runs: Sequence[EndedRun], made_at: datetime) -> Card:
+def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, ReconciliationResult], made_at: datetime) -> Card:
     newest = runs[0] if runs else None
     complete_at = next((run.finished_at for run in runs if run.status == "complete"), None)
     in_trend = [run for run in runs if run.status != "failed" and not run.gaps][:_TREND_RUNS]
     points = [
-        TrendPoint(run_id=run.run_id, started_at=run.started_at, compared=run.compared, mismatches=run.mismatches)
+        TrendPoint(
+            run_id=run.run_id,
+            started_at=run.started_at,
+            compared=run.compared,
+            mismatches=run.mismatches,
+            new=run.new,
+            resolved=run.resolved,
+        )
         for run in reversed(in_trend)
     ]
     state, tone = _state(newest)
@@ -101,7 +116,21 @@ def _card(title: str, runs: Sequence[EndedRun], made_at: datetime) -> Card:
         trend=draw_sparkline(points),
         complete_at=complete_at,
         age="" if complete_at is None else _age(made_at - complete_at),
+        to_do=_to_do(None if newest is None else results.get(newest.run_id)),
     )
+
+
+def _to_do(result: ReconciliationResult | None) -> str:
+    """`This team: Retry the dead letter queue (4, 2 new), and 2 more things.`; empty where nothing is to be done."""
+    if result is None:
+        return ""
+    actions = what_to_do(result).actions
+    if not actions:
+        return ""
+    first, *others = actions
+    new = f", {text.thousands(first.new)} new" if first.new else ""
+    more = f", and {text.count(len(others), 'more thing')}" if others else ""
+    return f"{first.who}: {first.what.removesuffix('.')} ({text.thousands(first.count)}{new}){more}."
 
 
 def _state(run: EndedRun | None) -> tuple[str, str]:

@@ -253,11 +253,17 @@ def duration(result: ReconciliationResult) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure: what it counts, how many, and of what or since when."""
+    """One figure: what it counts, how many, and of what or since when.
+
+    query: what finds these differences on the page, empty for all, None for no differences. part: the id of the part of
+    the page that lists them then.
+    """
 
     label: str
     value: int
     note: str
+    query: str | None = None
+    part: str = ""
 
 
 def figures(result: ReconciliationResult) -> list[Figure]:
@@ -267,16 +273,16 @@ def figures(result: ReconciliationResult) -> list[Figure]:
     if result.status == "failed" and result.compared:
         listed = of_listed(result)
         found.append(Figure("Compared", result.compared, f"{listed}{' ' if listed else ''}before the run failed"))
-        found.append(Figure("Different", different, "among them"))
+        found.append(Figure("Different", different, "among them", ""))
     elif result.compared:
-        found.append(Figure("Different", different, f"of {thousands(result.compared)} compared"))
+        found.append(Figure("Different", different, f"of {thousands(result.compared)} compared", ""))
     if different or (complete and result.compared):
-        found.append(Figure("New", result.new, since(result)))
-        found.append(Figure("Persisting", result.persisting, "known from earlier runs"))
+        found.append(Figure("New", result.new, since(result), "standing=new"))
+        found.append(Figure("Persisting", result.persisting, "known from earlier runs", "standing=persisting"))
     if result.resolved or (complete and result.compared):
-        found.append(Figure("Resolved", len(result.resolved), "since the last run"))
+        found.append(Figure("Resolved", len(result.resolved), "since the last run", part="resolved"))
     if result.unconfirmed:
-        found.append(Figure("Not confirmed", len(result.unconfirmed), "seen once, not read again"))
+        found.append(Figure("Not confirmed", len(result.unconfirmed), "seen once, not read again", part="unconfirmed"))
     if complete or result.unread or result.gaps:
         found.append(_unread_figure(result))
     return found
@@ -291,4 +297,5 @@ def _unread_figure(result: ReconciliationResult) -> Figure:
         number, note = gaps, view.gaps(gaps).removeprefix(f"{thousands(gaps)} ")
     else:
         number, note = records, f"{noun} and {view.gaps(gaps)}" if gaps else noun
-    return Figure("Could not be read", number, f"{note} before the run failed" if result.status == "failed" else note)
+    note = f"{note} before the run failed" if result.status == "failed" else note
+    return Figure("Could not be read", number, note, part="unread")

@@ -6,17 +6,19 @@ Report, CSV and messages are made of what a view gives: plain text, which they e
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reports.engine.result import Unread
+from reports.presentation.codes import Codes
+from reports.presentation.counts import Count, counts
+from reports.presentation.filters import code, query, slug
 from reports.presentation.text import UNMASKED, Masking, count, day, exact_moment, local, short_moment, thousands
 from sync.severity import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from reports.engine.result import (
         Diagnosis,
@@ -68,25 +70,6 @@ class Table:
     caption: str
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CauseCount:
-    """A probable cause, how many differences it explains, which side is right, and what to do about it."""
-
-    title: str
-    count: int
-    right_side: str
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many mismatches are of a kind or differ in a field, and how many of those are new."""
-
-    name: str
-    mismatches: int
-    new: int
 
 
 class View:
@@ -264,13 +247,30 @@ class View:
 
     def kinds(self) -> list[Count]:
         """The mismatches by kind, the most frequent first."""
-        return _counts((self.kind(each), each) for each in self.result.mismatches)
+        return counts((self.kind(each), query(kind=code(each.kind)), each) for each in self.result.mismatches)
 
     def differing_fields(self) -> list[Count]:
         """The mismatches by the fields that differ where both sides have the record, the most frequent first."""
         both = [each for each in self.result.mismatches if each.missing_in is None]
-        pairs = ((self._labels.get(field.field, field.field), each) for each in both for field in each.differences)
-        return _counts(pairs) if len(self._labels) > 1 else []
+        named = (
+            (self._labels.get(field.field, field.field), query(field=code(field.field)), each)
+            for each in both
+            for field in each.differences
+        )
+        return counts(named) if len(self._labels) > 1 else []
+
+    def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
+        """What links filter a difference by, besides what every reconciliation has."""
+        values = {"kind": code(mismatch.kind)}
+        if mismatch.missing_in is None and len(self._labels) > 1:
+            values["field"] = " ".join(code(each.field) for each in mismatch.differences)
+        return values
+
+    def codes(self) -> list[Codes]:
+        """The codes that occur in the report, with their meanings."""
+        prisons = sorted({each.prison_id for each in self.result.mismatches if each.prison_id})
+        note = "Prisons by their codes in NOMIS. What was read for this report has no names of them."
+        return [Codes("Prisons", tuple((prison, "") for prison in prisons), note)] if prisons else []
 
     def cause(self, diagnosis: Diagnosis) -> str:
         """A cause as it is listed."""
@@ -280,22 +280,10 @@ class View:
         """What is done about a difference, in words that are the same for all that are fixed in the same way."""
         return diagnosis.action
 
-    def causes(self) -> list[CauseCount]:
-        """The causes of the differences, the most frequent first."""
-        found: dict[str, list[Diagnosis]] = {}
-        for each in self.result.mismatches:
-            if each.diagnosis is not None:
-                found.setdefault(self.cause(each.diagnosis), []).append(each.diagnosis)
-        counted = [
-            CauseCount(
-                cause,
-                len(diagnoses),
-                _only({each.right_side for each in diagnoses}, "differs"),
-                _only({each.action for each in diagnoses}, "See each difference."),
-            )
-            for cause, diagnoses in found.items()
-        ]
-        return sorted(counted, key=lambda each: (-each.count, each.title))
+    def causes(self) -> list[Count]:
+        """The differences of which the cause is known, by it, the most frequent first."""
+        known = ((self.cause(each.diagnosis), each) for each in self.result.mismatches if each.diagnosis is not None)
+        return counts((cause, query(cause=slug(cause)), each) for cause, each in known)
 
     # The CSV
 
@@ -356,17 +344,3 @@ def value_text(value: Value) -> str:
     except ValueError:
         pass
     return text
-
-
-def _counts(pairs: Iterable[tuple[str, Mismatch]]) -> list[Count]:
-    listed = list(pairs)
-    total = Counter(name for name, _ in listed)
-    new = Counter(name for name, each in listed if each.standing == "new")
-    return [
-        Count(name, number, new[name]) for name, number in sorted(total.items(), key=lambda item: (-item[1], item[0]))
-    ]
-
-
-def _only(values: set[str], otherwise: str) -> str:
-    """The value where all are the same."""
-    return values.pop() if len(values) == 1 else otherwise

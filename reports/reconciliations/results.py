@@ -13,9 +13,11 @@ from reports.reconciliations.visits.result import NAME as VISITS
 from reports.reconciliations.visits.result import VisitResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import Connection
+
+    from reports.engine.runs import EndedRun
 
 #: The reconciliations whose results hold more than the general ones, by name.
 CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult, VISITS: VisitResult}
@@ -36,3 +38,13 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
     """The result of a run of any reconciliation; None if it has none yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else parse_result(text)
+
+
+def newest_results(connection: Connection, ended: Iterable[EndedRun]) -> dict[str, ReconciliationResult]:
+    """The result of the newest run over everyone of each reconciliation, by its id; `ended`: newest first."""
+    newest: dict[str, str] = {}
+    for run in ended:
+        if run.covers_everyone:
+            newest.setdefault(run.reconciliation, run.run_id)
+    found = {run_id: load_result(connection, run_id) for run_id in newest.values()}
+    return {run_id: result for run_id, result in found.items() if result is not None}

@@ -26,7 +26,7 @@ class Tags(HTMLParser):
 
 
 def text_of(html: str) -> str:
-    """The visible text of a page on one line, without its style and script; cells and tables are kept apart."""
-    bare = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
+    """The visible text of a page on one line, without its style, scripts and data; cells and tables are kept apart."""
+    bare = re.sub(r"<(style|script|template)\b.*?</\1>", "", html, flags=re.DOTALL)
     apart = re.sub("</(td|th)>", " ", bare).replace("</table>", "| ")
     return " ".join(Tags(apart).text.split())

@@ -1,13 +1,17 @@
-"""How reports show incentive levels: both current records, general advice on each cause, and the matrix of levels."""
+"""How reports show incentive levels: both current records, which is higher, and the matrix of levels."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from reports.presentation.codes import Codes, named_codes
+from reports.presentation.counts import Count, counts
+from reports.presentation.filters import code, query
 from reports.presentation.text import count, day, exact_moment, thousands
-from reports.presentation.view import CauseCount, Row, ShownValue, Table, View
+from reports.presentation.view import Row, ShownValue, Table, View
 from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.incentives.codes import LEVELS, ORIGINS
+from reports.reconciliations.incentives.directions import DIRECTIONS, direction_of
 from reports.reconciliations.incentives.events import ALERTS, REPORT
 from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch, IncentiveResult
 
@@ -49,8 +53,6 @@ COLUMNS = (
     "row",
     "evidence_missing",
 )
-#: The levels in their usual order.
-_LEVELS = ("BAS", "ENT", "STD", "ENH", "EN2", "EN3")
 
 
 class IncentiveView(View):
@@ -61,9 +63,11 @@ class IncentiveView(View):
     filter_hint: ClassVar[str] = "prisoner, prison, level, cause or “new”"
     prison_caption: ClassVar[str] = "By the prison of the NOMIS record; “unknown” has no record in NOMIS"
 
+    result: IncentiveResult
+
     def __init__(self, result: ReconciliationResult) -> None:
-        super().__init__(result)
         assert isinstance(result, IncentiveResult)
+        super().__init__(result)
         self._matrix = result.matrix
 
     # Words
@@ -172,28 +176,47 @@ class IncentiveView(View):
         assert isinstance(diagnosis, IncentiveDiagnosis)
         return CAUSES[diagnosis.number].action
 
-    def causes(self) -> list[CauseCount]:
-        """The causes with what is done about each in general, the most frequent first."""
-        counts = Counter(
-            each.diagnosis.number
-            for each in self.result.mismatches
-            if isinstance(each, IncentiveMismatch) and each.diagnosis
-        )
-        return [
-            CauseCount(CAUSES[number].text, found, CAUSES[number].right_side, CAUSES[number].action)
-            for number, found in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        ]
-
     def levels(self) -> list[str | None]:
         """The levels that occur: the usual ones first and in their order, "none" last."""
         found = {code for cell in self._matrix for code in (cell.nomis_level, cell.dps_level)}
-        usual = [code for code in _LEVELS if code in found]
+        usual = [code for code in LEVELS if code in found]
         others = sorted(code for code in found if code is not None and code not in usual)
         return [*usual, *others, *([None] if None in found else [])]
 
     def matrix(self) -> dict[tuple[str | None, str | None], int]:
         """How many prisoners have each level in NOMIS and in DPS."""
         return {(cell.nomis_level, cell.dps_level): cell.count for cell in self._matrix}
+
+    def pairs(self) -> frozenset[tuple[str | None, str | None]]:
+        """The pairs of levels that differences have, in NOMIS and in DPS; the matrix has those in flight as well."""
+        return frozenset((each.nomis_level, each.dps_level) for each in self.result.mismatches)
+
+    def level_query(self, **levels: str | None) -> str:
+        """What finds the differences with these levels: `nomis=STD&dps=ENH`."""
+        return query(**{side: code(level, none="none") for side, level in levels.items()})
+
+    def directions(self) -> list[Count]:
+        """How many differences are in each direction, in the order of `DIRECTIONS`."""
+        named = ((each, direction_of(each)) for each in self.result.mismatches)
+        found = counts((DIRECTIONS[direction], query(direction=direction), each) for each, direction in named)
+        order = [*DIRECTIONS.values()]
+        return sorted(found, key=lambda each: order.index(each.name))
+
+    def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
+        """Also by both levels, and by which of them is higher."""
+        assert isinstance(mismatch, IncentiveMismatch)
+        levels = {"nomis": mismatch.nomis_level, "dps": mismatch.dps_level}
+        values = {side: code(level, none="none") for side, level in levels.items()}
+        return {**values, "direction": direction_of(mismatch)}
+
+    def codes(self) -> list[Codes]:
+        """Also the levels, and what made the records."""
+        mismatches = self.result.mismatches
+        records = [each for found in mismatches for each in (found.nomis, found.dps, *found.evidence) if each]
+        of_levels = (*self.levels(), *(each.level for each in records))
+        levels = named_codes("Incentive levels", LEVELS, of_levels)
+        origins = named_codes("What made a record", ORIGINS, (each.origin for each in records))
+        return [each for each in (*super().codes(), levels, origins) if each.rows]
 
     # The CSV
 

@@ -47,7 +47,7 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
     assert place == report_path(settings, result) == "s3://reports/weekly/run-of-today/report.html"
     s3.put_object(Bucket="reports", Key="other/run-elsewhere/report.html", Body=b"")
     assert archive.report_folders() == {"run-of-today"}
-    store_index(archive, [ended_run()], "Production", STARTED)
+    store_index(archive, [ended_run()], {}, "Production", STARTED)
     types = {
         each["Key"]: s3.head_object(Bucket="reports", Key=each["Key"])["ContentType"]
         for each in s3.list_objects_v2(Bucket="reports", Prefix="weekly/")["Contents"]
@@ -97,7 +97,7 @@ def test_other_reconciliations_have_a_folder_of_their_own(s3: Any, tmp_path: Pat
     assert places == [f"{location}/run-1/report.html", f"{location}/official-visits/run-1/report.html"]
     assert archive.report_folders() == {"run-1", "official-visits/run-1"}
     lost = ended_run("lost", reconciliation="official-visits", title="Official visits", counted="visits")
-    store_index(archive, [replace(lost, run_id="run-1"), ended_run("run-1"), lost], "Production", STARTED)
+    store_index(archive, [replace(lost, run_id="run-1"), ended_run("run-1"), lost], {}, "Production", STARTED)
     if kept_in == "folder":
         index, report = ((tmp_path / name).read_text() for name in ("index.html", "official-visits/run-1/report.html"))
     else:

@@ -39,7 +39,7 @@ def texts(result: IncentiveResult) -> dict[str, str]:
 
 def figures(result: IncentiveResult) -> list[tuple[str, str]]:
     """The figures at the top of the page, each with its name."""
-    found = re.findall(r"<dt>(.*?)</dt><dd>([\d,]+) ", render_report(result))
+    found = re.findall(r"<dt>(.*?)</dt><dd>(?:<a [^>]*>)?([\d,]+)", render_report(result))
     return [(name, figure) for name, figure in found]
 
 
@@ -151,9 +151,9 @@ def test_a_complete_run_over_nobody_is_no_all_clear() -> None:
 def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
     """The last bar is another run's then, so it is not marked as this one, and the page says why."""
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
-    assert 'class="now" x=' not in render_report(result)
+    assert 'class="day now"' not in render_report(result)
     assert "This run is not in the trend" in texts(result)["page"]
-    assert 'class="now" x=' in render_report(made_result(3))
+    assert 'class="day now"' in render_report(made_result(3))
     assert "This run is not in the trend" not in texts(made_result(3))["page"]
 
 
@@ -161,7 +161,7 @@ def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
     """A failed run that compared no_one has dashes, read out as not known; an incomplete one its pages too."""
     none = {"compared": 0, "mismatches": 0, "new": 0}
     runs = [ended_run("a", "failed", **none), ended_run("b", "incomplete", **none | {"compared": 150, "gaps": 1})]
-    page = render_index({}, runs, "Production", STARTED)
+    page = render_index({}, runs, {}, "Production", STARTED)
     [first, second] = re.findall(r"<tr>\s*<th scope=\"row\".*?</tr>", page, flags=re.DOTALL)
     assert text_of(first).count("not known") == 4
     assert not re.search(r">\s*0\s*<", first)

@@ -19,7 +19,7 @@ from reports.presentation.csv import render_csv
 from reports.presentation.email_report import EmailReport, email_report
 from reports.presentation.html import render_report
 from reports.presentation.slack_report import SlackReport, slack_report
-from reports.presentation.text import Masking
+from reports.presentation.text import Masking, capital
 from reports.presentation.view import value_text
 from tests.harness.html import Tags, text_of
 from tests.harness.messages import channel_text, thread_text
@@ -186,7 +186,7 @@ def test_shows_what_differs_field_by_field() -> None:
     for each in result.mismatches:
         assert each.diagnosis is not None
         text = shown[str(each.key["reference"])]
-        for part in (each.diagnosis.cause, each.diagnosis.action, *each.diagnosis.commands, each.offender_no):
+        for part in (capital(each.diagnosis.cause), each.diagnosis.action, *each.diagnosis.commands, each.offender_no):
             assert str(part) in text
 
 
@@ -197,7 +197,7 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
         "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
         "Field Different New End 2 1 Start 2 1 Status 2 1 Visitors 2 1",
         "2 of 3 prisons have differences",
-        "the booked event was lost, or failed 3 DPS Write the present state of the visit to NOMIS.",
+        "This team: Write the present state of the visit to NOMIS. 7 differences, 4 new; the oldest has been open",
         "22 May 2023 at 04:00, 21 May 2023 to 26 June 2023. It took 4 minutes.",
         "40,120 visits by the services’ count, 40,120 listed, 40,120 compared.",
     ):
@@ -279,7 +279,7 @@ def test_numbers_the_rows_alike_everywhere() -> None:
     """Slack, email, CSV and report number the mismatches alike."""
     result = visits_with_everything(30)
     expected = {number: each.key["reference"] for number, each in result.rows}
-    page = re.findall(r'<td data-label="Row" class="row">(\d+)</td><th scope="row">(\S+)', render_report(result))
+    page = re.findall(r'<td class="row"><a href="#[^"]+">(\d+)</a></td><th scope="row">(\S+)', render_report(result))
     assert {int(number): name for number, name in page} == expected
     lines = [row for row in csv.DictReader(io.StringIO(render_csv(result))) if row["row"]]
     assert {int(row["row"]): row["reference"] for row in lines} == expected
@@ -333,5 +333,5 @@ def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
     points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
     result = visit_result(1)
     page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))
-    assert page.count('class="now" x=') == 1
+    assert page.count('class="day now"') == 1
     assert "21 May 2023: 2; 22 May 2023: 1." in page

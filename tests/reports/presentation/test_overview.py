@@ -13,7 +13,7 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
 def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -> str:
     """The index of these runs, `hours` after the moment at which samples start."""
-    return render_index(titles or {}, runs, "Production", STARTED + timedelta(hours=hours))
+    return render_index(titles or {}, runs, {}, "Production", STARTED + timedelta(hours=hours))
 
 
 def cards_of(page: str) -> list[str]:
@@ -64,11 +64,21 @@ def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
     """Oldest first, without runs that failed or lacked a part of the list."""
     outcomes: tuple[dict[str, Any], ...] = ({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {})
     runs = [
-        ended_run(f"run-{number}", started_at=STARTED - timedelta(weeks=number), mismatches=number, **changes)
+        ended_run(
+            f"run-{number}",
+            started_at=STARTED - timedelta(weeks=number),
+            mismatches=number,
+            new=number // 2,
+            resolved=1,
+            **changes,
+        )
         for number, changes in enumerate(outcomes)
     ]
     [label] = re.findall(r'<svg class="spark" role="img" aria-label="([^"]*)"', index_of(*runs))
-    assert label == "Differences found in 3 runs, oldest first: 24 April 2023: 4; 1 May 2023: 3; 22 May 2023: 0."
+    assert label == (
+        "Differences found in 3 runs, oldest first: "
+        "24 April 2023: 4 (2 new, 1 resolved); 1 May 2023: 3 (1 new, 1 resolved); 22 May 2023: 0 (0 new, 1 resolved)."
+    )
 
 
 def test_reports_lead_back_to_the_index() -> None:

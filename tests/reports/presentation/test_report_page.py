@@ -118,7 +118,9 @@ def test_names_every_state_of_the_overview() -> None:
         {"status": "failed"},
     )
     runs = [ended_run(reconciliation=f"number-{number}", **changes) for number, changes in enumerate(outcomes)]
-    states = [card.state for card in cards({}, runs, STARTED)] + [card.state for card in cards({"x": "X"}, [], STARTED)]
+    states = [card.state for card in cards({}, runs, {}, STARTED)] + [
+        card.state for card in cards({"x": "X"}, [], {}, STARTED)
+    ]
     assert [row[0] for row in table("The overview")] == states
 
 
