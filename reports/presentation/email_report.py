@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports.presentation import summary
 from reports.presentation.html import environment
 from reports.presentation.lines import MASKED, left_out, newest_lines, unconfirmed_lines
-from reports.presentation.report_files import attached_csv, attached_page
+from reports.presentation.report_files import report_files
 from reports.presentation.sparkline import sparkline
 from reports.presentation.text import count, day, thousands
 from reports.presentation.what_to_do import what_to_do
@@ -50,8 +50,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 
     link: the address of its report, None where the page itself is attached. path: where the report is kept.
     """
-    files = (None if link else attached_page(result, masking), attached_csv(result, masking))
-    attached = tuple(each for each in files if each is not None)
+    files = report_files(result, masking, page=link is None)
     todo, view, affected = what_to_do(result), view_of(result), _affected(result)
     warning = summary.warning(result)
     values = {
@@ -69,7 +68,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         "masked": MASKED if masking.on and (result.mismatches or result.unconfirmed) else None,
         "link": link,
         "path": path,
-        "attached": attached,
+        "attached": {"html": None, "csv": None} | {each.kind: each.name for each in files},
         "lines": newest_lines(result, masking),
         "unconfirmed": unconfirmed_lines(result, masking),
         "left_out": left_out(result),
@@ -79,7 +78,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         subject=f"{result.title}, {result.environment}: {_subject(result, todo.severity)}",
         text=templates.get_template("email.txt.j2").render(values),
         html=templates.get_template("email.html.j2").render(values),
-        files=attached,
+        files=files,
     )
 
 

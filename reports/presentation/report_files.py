@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: By it Excel knows that a CSV is UTF-8, and not in the code page of the computer.
 BYTE_ORDER_MARK = "\ufeff"
+#: Characters of the longest file that is sent: mail servers take 10 MB at least, and encoding adds a third.
+LONGEST_FILE = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,15 @@ class ReportFile:
     content: str
 
 
-def attached_page(result: ReconciliationResult, masking: Masking) -> ReportFile:
-    """The page of a run, which stands alone: it has no links to the files that are kept with it in the archive."""
-    name = view_of(result).csv_name.removesuffix(".csv").replace("mismatches", "report")
-    return ReportFile(f"{name}.html", "html", render_report(result, masking, attached=True))
+def report_files(result: ReconciliationResult, masking: Masking, *, page: bool) -> tuple[ReportFile, ...]:
+    """The files that go with a message, but for those that are too long: the page where `page` is set, then the CSV.
 
-
-def attached_csv(result: ReconciliationResult, masking: Masking) -> ReportFile | None:
-    """The CSV of a run, with a byte order mark; None where there is no difference."""
-    if not (result.mismatches or result.unconfirmed):
-        return None
-    return ReportFile(view_of(result).csv_name, "csv", BYTE_ORDER_MARK + render_csv(result, masking))
+    The page stands alone: it has no links to what is kept with it in the archive. Without a difference there is no CSV.
+    """
+    name, files = view_of(result).csv_name, []
+    if page:
+        of_page = f"{name.removesuffix('.csv').replace('mismatches', 'report')}.html"
+        files.append(ReportFile(of_page, "html", render_report(result, masking, attached=True)))
+    if result.mismatches or result.unconfirmed:
+        files.append(ReportFile(name, "csv", BYTE_ORDER_MARK + render_csv(result, masking)))
+    return tuple(each for each in files if len(each.content) <= LONGEST_FILE)

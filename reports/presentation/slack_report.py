@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.presentation import summary
 from reports.presentation.lines import MASKED, left_out, newest_lines, unconfirmed_lines
-from reports.presentation.report_files import attached_csv, attached_page
+from reports.presentation.report_files import report_files
 from reports.presentation.slack_blocks import context, header, messages, section, slack_code, slack_link, slack_text
 from reports.presentation.text import count, short_moment, thousands
 from reports.presentation.what_to_do import what_to_do
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _MOST_ACTIONS = 8
 _MOST_PRISONS = 10
 _IN_THREAD = "The report is in the thread, as a page to open in a browser."
+_TOO_LONG = "The report is too long to be sent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,17 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
 
     link: the address of its report, None where the page itself is uploaded. path: where the report is kept.
     """
-    files = (None if link else attached_page(result, masking), attached_csv(result, masking))
-    channel = messages(_summary(result, link, path, masking))
-    thread = messages(_differences(result, masking))
-    return SlackReport((*channel, *thread), tuple(each for each in files if each is not None))
+    files = report_files(result, masking, page=link is None)
+    if link:
+        where = slack_link(link, "Open the report")
+    else:
+        brought = any(each.kind == "html" for each in files)
+        where = f"{_IN_THREAD if brought else _TOO_LONG} It is kept at {slack_code(path)}."
+    posts = (*messages(_summary(result, where, masking)), *messages(_differences(result, masking)))
+    return SlackReport(posts, files)
 
 
-def _summary(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> Iterator[Part]:
+def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iterator[Part]:
     view, todo = view_of(result), what_to_do(result)
     yield header(view.failure_title() if result.status == "failed" else view.title())
     severity = f"Severity *{todo.severity}*: {todo.severity.act}."
@@ -63,7 +68,7 @@ def _summary(result: ReconciliationResult, link: str | None, path: str, masking:
     yield from _actions(todo, masking)
     if len(result.mismatches) > 1:
         yield section(_by_prison(result))
-    yield section(slack_link(link, "Open the report") if link else f"{_IN_THREAD} It is kept at {slack_code(path)}.")
+    yield section(where)
     yield context(
         slack_text(" · ".join((*view.facts, short_moment(result.finished_at)))),
         slack_code(f"prisoner-to-nomis runs show {result.run_id}"),

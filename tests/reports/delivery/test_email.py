@@ -6,6 +6,7 @@ import csv
 import email
 import email.policy
 import io
+import re
 import socket
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -19,6 +20,9 @@ from structlog.testing import capture_logs
 
 from reports.delivery.email import refusals
 from reports.delivery.outbox import SendCounts
+from reports.presentation.email_report import email_report
+from reports.presentation.slack_report import slack_report
+from reports.presentation.text import Masking
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.certificates import server_context, write_certificate
@@ -329,6 +333,29 @@ def test_an_email_is_short_however_many_differences_there_are(
             places = [shown.lower().index(word) for word in words]
             assert places == sorted(places)
         assert ("410 more are in the attached incentive-mismatches-run-of-today.csv" in shown) == (number == 430)
+
+
+def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail server would refuse the whole email: the files are left out, and the email says where the report is."""
+    monkeypatch.setattr("reports.presentation.report_files.LONGEST_FILE", 10_000)
+    for number, kinds in ((3, ["csv"]), (60, [])):
+        report = email_report(made_result(number), None, "s3://reports/x", Masking())
+        assert [each.kind for each in report.files] == kinds
+        for body in (report.text, report.html):
+            assert "The report is too long to be sent. It is kept at s3://reports/x." in body
+            assert ("40 more are in the report." in body) == (number == 60)
+    said = slack_report(made_result(3), None, "s3://reports/x", Masking()).posts[0].text
+    assert "The report is too long to be sent. It is kept at `s3://reports/x`." in said
+
+
+def test_draws_the_trend_of_table_cells_and_letters() -> None:
+    """Outlook draws neither SVG nor style sheets: a cell for each run, and the same as letters and in words."""
+    result = made_result(430)
+    report = email_report(result, None, "somewhere", Masking())
+    heights = [int(height) for height in re.findall(r'<td width="8" height="(\d+)" bgcolor="#\w+"', report.html)]
+    assert (len(heights), heights[0], max(heights), heights[-1]) == (len(result.trend), 1, 32, 32)
+    assert "<svg" not in report.html
+    assert re.search(r"^Differences: [▁▂▃▄▅▆▇]{11}█  0 on 6 March 2023, 430 on 22 May 2023;", report.text, re.MULTILINE)
 
 
 def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
