@@ -14,8 +14,8 @@ from pydantic import Field, create_model
 
 from sync.failures import NotUnderstood, UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import EMPTY, Answer, Operation, unparsed
-from sync.upstream.responses import Response, parse_response
+from sync.upstream.operation import EMPTY, Answer, Operation, optional, unparsed
+from sync.upstream.responses import RecordNumber, Response, parse_response
 from sync.upstream.transport import ServiceClient
 
 MappingBody = Mapping[str, Any]
@@ -150,3 +150,27 @@ class Mappings:
             raise NotUnderstood(client.name, "GET", path, status=200, message=error.message) from None
         checked: MappingBody = body
         return checked
+
+
+class _Location(Response):
+    dps_location_id: str
+    nomis_location_id: RecordNumber
+
+
+_LOCATION = Operation(
+    UpstreamName.MAPPING,
+    "GET",
+    "/mapping/locations/dps/{dpsLocationId}",
+    optional(_Location),
+    role="NOMIS_MAPPING_API__SYNCHRONISATION__RW",
+    since="2024-07",
+)
+
+
+def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
+    """The NOMIS number of an internal location, which DPS names by an id of its own; None if it is not mapped.
+
+    Mapping services before 2025 do not have this read.
+    """
+    found = _LOCATION.call(mapping, dps_location_id, asked={"dpsLocationId": dps_location_id})
+    return None if found is None else found.nomis_location_id

@@ -22,7 +22,7 @@ from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.rules import MAPPINGS
 from sync.failures import SyncError, UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.locations import nomis_location
+from sync.upstream.mappings import nomis_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
+import sys
 import threading
 import time
 import zlib
@@ -27,6 +28,8 @@ from sync.upstream.http import (
 )
 from tests.harness.certificates import server_context, write_certificate
 
+#: Where `struct tcp_info` has the number of received packets with data.
+_DATA_SEGMENTS_IN = 152
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
@@ -347,6 +350,41 @@ def certificate(tmp_path: Path) -> Path:
     path = tmp_path / "certificate.pem"
     write_certificate(path)
     return path
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_head_and_body_go_out_in_one_piece(certificate: Path, secure: bool) -> None:
+    """A write costs one packet, or one record of TLS, and a server that has the head has the body too."""
+    pieces: list[bytes | int] = []
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        spoken = server_context(certificate).wrap_socket(connection, server_side=True) if secure else connection
+        with spoken:
+            # One record is read at a time; what is read of a plain connection may be several packets.
+            pieces.append(spoken.recv(65_536))
+            if not secure:
+                pieces.append(_data_packets(spoken))
+            spoken.sendall(OK)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=(listening,), daemon=True)
+        serving.start()
+        base_url = f"{'https' if secure else 'http'}://localhost:{listening.getsockname()[1]}"
+        pool = connection_pool(base_url, tls_context(str(certificate)) if secure else None, 1, 5)
+        assert send(pool, "POST", "/", {}, b"a small body").data == b"hi"
+        serving.join()
+        pool.close()
+    assert isinstance(pieces[0], bytes)
+    assert pieces[0].startswith(b"POST / HTTP/1.1\r\n")
+    assert pieces[0].endswith(b"\r\n\r\na small body")
+    assert pieces[1:] == ([] if secure else [1])
+
+
+def _data_packets(connection: socket.socket) -> int:
+    """How many packets with data a connection has received so far (Linux)."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+    return int.from_bytes(info[_DATA_SEGMENTS_IN : _DATA_SEGMENTS_IN + 4], sys.byteorder)
 
 
 def test_tls_is_verified(certificate: Path) -> None:
