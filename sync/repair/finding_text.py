@@ -84,17 +84,19 @@ def _two_rows(kind: RowKind, properties: Properties) -> str:
 def _given_up(properties: Properties) -> str:
     number = properties.get("messages", "1")
     one = number == "1"
-    messages = f"{number} message{'' if one else 's'} {properties.get('eventType', 'of unknown type')}"
+    kind = f" {properties['eventType']}" if properties.get("eventType") else ""
+    messages = f"{number}{kind} message{'' if one else 's'}"
     # Of several messages the event names the first alone.
     about = f" about {properties['entity'].replace(':', ' ')}" if one and properties.get("entity") else ""
     offender_no = prisoner_in(properties)
     whose = f" of prisoner {offender_no}" if one and offender_no is not None and offender_no not in about else ""
-    reason = f": {properties['reason'].rstrip('.')}" if properties.get("reason") else ""
+    example = "" if one else "for example "
+    reason = f" ({example}{properties['reason'].rstrip('.')})" if properties.get("reason") else ""
     queue, advice = properties.get("queue", "dead letter"), properties.get("advice", UNRECOVERABLE)
     return (
-        f"{messages}{about}{whose} on the {queue} queue cannot be applied to NOMIS{reason}. The housekeeping sends "
-        f"{'it' if one else 'them'} back no more, so NOMIS lacks {'this change' if one else 'these changes'}. What to "
-        f"do: {advice}."
+        f"{messages}{about}{whose} on the {queue} queue cannot be applied to NOMIS{reason}. The housekeeping no "
+        f"longer sends {'it' if one else 'them'} back, so NOMIS lacks {'this change' if one else 'these changes'}. "
+        f"What to do: {advice}."
     )
 
 

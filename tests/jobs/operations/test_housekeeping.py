@@ -54,7 +54,7 @@ def test_what_no_retry_can_heal_is_given_up_and_told_once(app: App) -> None:
     (alert,) = app.alerts()
     assert "need a person" in alert
     assert "dlq show visit" in alert
-    assert f"3 messages {BOOKED} on the visit queue cannot be applied to NOMIS: " in alert
+    assert f"3 {BOOKED} messages on the visit queue cannot be applied to NOMIS (for example Visit not found" in alert
     assert "so NOMIS lacks these changes. What to do: DPS has no such record" in alert
     found = findings(app)
     assert [status for status, _ in found] == ["open"] * 3

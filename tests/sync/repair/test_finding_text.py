@@ -91,9 +91,9 @@ SESSION = {
                 "advice": "purge the message if it stays so",
             },
             (
-                "3 messages prison-visit.booked on the visit queue cannot be applied to NOMIS: Not found. The "
-                "housekeeping sends them back no more, so NOMIS lacks these changes. What to do: purge the message if "
-                "it stays so."
+                "3 prison-visit.booked messages on the visit queue cannot be applied to NOMIS (for example Not found). "
+                "The housekeeping no longer sends them back, so NOMIS lacks these changes. What to do: purge the "
+                "message if it stays so."
             ),
         ),
         (
@@ -107,9 +107,9 @@ SESSION = {
                 "advice": "purge it",
             },
             (
-                "1 message prison-visit.booked about visit bq-te-ke-ol of prisoner A1234BC on the visit queue cannot "
-                "be applied to NOMIS. The housekeeping sends it back no more, so NOMIS lacks this change. What to do: "
-                "purge it."
+                "1 prison-visit.booked message about visit bq-te-ke-ol of prisoner A1234BC on the visit queue cannot "
+                "be applied to NOMIS. The housekeeping no longer sends it back, so NOMIS lacks this change. What to "
+                "do: purge it."
             ),
         ),
     ],
