@@ -94,8 +94,8 @@ def _question(ready: "list[BulkItem]") -> str:
     kinds = Counter(item.what for item in ready)
     number = "1 record" if len(ready) == 1 else f"{len(ready):,} records, one by one,"
     what = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
-    end = "" if len(ready) == 1 else " It stops at the first that does not end as expected."
-    return f"Write {number} to NOMIS ({what})?{end}"
+    end = "" if len(ready) == 1 else ", and stops at the first that does not end as expected"
+    return f"This writes {number} to NOMIS ({what}){end}. Continue?"
 
 
 def _counts_text(counts: "Counter[State]") -> str:

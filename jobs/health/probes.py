@@ -15,6 +15,7 @@ from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set_up
 from reports.engine.exclusions import exclusions_variable, read_exclusions
+from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
@@ -283,7 +284,7 @@ def _probe_email(settings: Settings) -> ProbeResult:
         server = Mail(settings).check_connection()
     except SyncError as error:
         raise _Down(f"{one_line(error)}; set SMTP_URL, or wait until the server is up") from error
-    return ProbeResult(True, f"{server}, {len(settings.reports_email_to)} receivers")
+    return ProbeResult(True, f"{server}, {count(len(settings.reports_email_to), 'receiver')}")
 
 
 def _off(channel: Channel) -> ProbeResult:

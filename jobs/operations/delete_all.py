@@ -6,6 +6,7 @@ from typing import Any
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
+from reports.presentation.text import count
 from sync.creation.creation import creation_lease
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
@@ -50,7 +51,8 @@ def delete_all(application: Application, domain: str, every: Sequence[Mapping[st
         ongoing.outcome = f"{deleted} of {len(every)} deleted"
         if failed := len(every) - deleted:
             raise OutcomeUnknown(
-                f"{failed} of {len(every)} records could not be deleted; see telemetry {record}-DELETE-ALL-failed"
+                f"{failed} of {count(len(every), 'record')} could not be deleted; "
+                f"see telemetry {record}-DELETE-ALL-failed"
             )
     return deleted
 

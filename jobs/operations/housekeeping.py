@@ -12,6 +12,7 @@ from jobs.operations.drain import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun, Trigger
 from jobs.runtime.logging import bound
+from reports.presentation.text import count
 from sync import clock
 from sync.repair.dead_letters import DeadLetter
 from sync.repair.giving_up import ScheduledRedrive
@@ -113,7 +114,7 @@ def housekeep(
         result.given_up[queue] = rules.given_up - unrecorded
         problems = [each.reason for each in done.left if each.failed] + ["no finding could be recorded"] * unrecorded
         if problems:
-            raise WorkError(f"{len(problems)} messages failed: {problems[0]}")
+            raise WorkError(f"{count(len(problems), 'message')} failed: {problems[0]}")
 
     result.errors |= for_each_queue(redrive)[1]
     application.telemetry.flush()

@@ -93,7 +93,7 @@ def exporter(application: Application, queue: str, file: Path | None) -> Export:
         raise _exists(file)
 
     def export(letters: Sequence[DeadLetter]) -> str:
-        content = json.dumps([letter.as_dict() for letter in letters], ensure_ascii=False, indent=1)
+        content = json.dumps([letter.as_export() for letter in letters], ensure_ascii=False, indent=1)
         # A lone surrogate cannot be written as UTF-8; its escape can, and means the same in JSON.
         content = content.encode(errors="backslashreplace").decode()
         if file is not None:

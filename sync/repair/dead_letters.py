@@ -16,6 +16,8 @@ from sync.queues.queue import Message
 
 UNREADABLE = "unreadable"
 _OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}", re.ASCII)
+#: What SNS adds to each message so that its origin can be proved.
+_SIGNATURE = frozenset({"Signature", "SignatureVersion", "SigningCertURL", "UnsubscribeURL"})
 _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
@@ -71,6 +73,13 @@ class DeadLetter:
             return None
 
     def as_dict(self) -> dict[str, Any]:
+        """The message as JSON shows it: without the signature of SNS, which says nothing of the event."""
+        shown = self.as_export()
+        if isinstance(shown["body"], dict):
+            shown["body"] = {name: value for name, value in shown["body"].items() if name not in _SIGNATURE}
+        return shown
+
+    def as_export(self) -> dict[str, Any]:
         """The message as an export holds it: enough to send it again by hand."""
         sent = self.message.sent_at
         return {

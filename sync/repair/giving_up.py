@@ -88,7 +88,7 @@ class ScheduledRedrive:
 
     def _why_given_up(self, found: DeadLetterReport) -> str | None:
         if found.redrives > self._most_returns:
-            return f"it came back {found.redrives} times"
+            return f"it came back {_times(found.redrives)}"
         if found.may_heal:
             return None
         return f"it is {found.failure_class}, and a retry alone does not help"
@@ -99,7 +99,7 @@ class ScheduledRedrive:
         last, following = found.redriven_at, found.next_redrive
         # SNS may have delivered one message twice: the second copy is not sent back later because of the first.
         if last is not None and following is not None and last < self._moment < following:
-            return f"it came back {found.redrives} times, and is sent back again later"
+            return f"it came back {_times(found.redrives)}, and is sent back again later"
         return None
 
 
@@ -125,3 +125,7 @@ def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:
 
 def _cause(properties: Mapping[str, str]) -> tuple[str | None, str | None]:
     return properties.get("eventType"), properties.get("advice")
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

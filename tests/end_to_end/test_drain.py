@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 
 from benchmarks.forked_command import ForkedCommand
+from reports.presentation.text import count
 from sandbox import Sandbox
 from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
@@ -139,5 +140,5 @@ def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox)
     assert "deferred 3" in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
-    assert drained.error == f"{tried} attempts failed: {reason}"
+    assert drained.error == f"{count(tried, 'attempt')} failed: {reason}"
     assert f"{tried} × {reason}" in installed.run_process("runs", "show", shown["id"]).out

@@ -144,7 +144,7 @@ def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox:
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first, second]
     assert app.actions() == []
     said = app.run_ok("duplicates", "resolve", finding, "--although-different", answer="y\n")
-    assert "Although the two differ in days (7 and 14): delete adjustment" in said
+    assert "Although the two differ in days (7 and 14), this will delete adjustment" in said
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
     (action,) = app.actions()
     assert action[2].endswith("although the two differ in days (7 and 14)")

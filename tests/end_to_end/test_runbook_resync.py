@@ -263,7 +263,7 @@ def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, k
     told = in_step(app, kind)
     sandbox.drop(kind, told.dps_id)
     no = app.run("resync", kind, told.dps_id, answer="n\n")
-    assert (no.code, len(sandbox.nomis(kind)), f"Delete {kind} {told.dps_id} in NOMIS?" in no.out) == (1, 1, True)
+    assert (no.code, len(sandbox.nomis(kind)), f"This will delete {kind} {told.dps_id}" in no.out) == (1, 1, True)
     assert "delete: it is deleted in DPS" in app.run_ok("resync", kind, told.dps_id, answer="y\n")
     assert (sandbox.nomis(kind), sandbox.mappings(MAPPED[kind][2])) == ([], [])
     told.publish()

@@ -7,6 +7,7 @@ import typer
 from jobs.cli.arguments import DryRun, Operator, Unchecked, Yes
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import say
+from reports.presentation.text import count
 
 activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS.", no_args_is_help=True)
 appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
@@ -63,7 +64,7 @@ def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: O
     In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
     and always in production.
     """
-    _delete_all("activities", "course activities", dry_run=dry_run, yes=yes, operator=operator)
+    _delete_all("activities", "activity record", dry_run=dry_run, yes=yes, operator=operator)
 
 
 @appointments.command("delete-all")
@@ -73,7 +74,7 @@ def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator:
     In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
     and always in production.
     """
-    _delete_all("appointments", "appointments", dry_run=dry_run, yes=yes, operator=operator)
+    _delete_all("appointments", "appointment record", dry_run=dry_run, yes=yes, operator=operator)
 
 
 def _delete_row(what: str, row: int, *, unchecked: bool, dry_run: bool, yes: bool, operator: str | None) -> None:
@@ -85,7 +86,7 @@ def _delete_row(what: str, row: int, *, unchecked: bool, dry_run: bool, yes: boo
         plan = plan_row(application, what, row)
         say(f"delete {what} {row} in NOMIS")
         check_row(plan)
-        question = f"Delete {what} {row}?"
+        question = f"This deletes {what} {row} in NOMIS. Continue?"
         if plan.unchecked is None:
             go_on = confirm(question, yes=yes, dry_run=dry_run)
         else:
@@ -102,6 +103,8 @@ def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, operator: s
         check_allowed(application.settings)
         who = operator_name(application.settings, operator)
         every = mapped_records(application, domain)
-        say(f"{len(every)} {noun} are mapped, in {application.settings.environment_name}")
-        if every and confirm(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):
-            say(f"{delete_all(application, domain, every, who)} {noun} deleted with their mappings")
+        number, environment = count(len(every), noun), application.settings.environment_name
+        say(f"mapped in {environment}: {number}")
+        question = f"This deletes {number} in NOMIS for good, in {environment}. Continue?"
+        if every and confirm(question, yes=yes, dry_run=dry_run):
+            say(f"{count(delete_all(application, domain, every, who), noun)} deleted, with the mapping of each")

@@ -138,14 +138,16 @@ def settle_creation(
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
             check_sending(application, record)
-            if confirm("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
+            sent = f"This sends the event of {record.domain} {record.dps_id} again"
+            question = f"{sent}, so that NOMIS gets the record unless it is mapped by then. Continue?"
+            if confirm(question, yes=yes, dry_run=dry_run):
                 say(settle_not_created(application, record, who))
             return
         assert nomis_id is not None
         plan = plan_mapping(application, record, nomis_id)
         _show_plan(plan)
         check_plan(plan, despite=although_different)
-        question = f"Save the mapping to {plan.target}?"
+        question = f"This saves the mapping of {record.domain} {record.dps_id} to {plan.target}. Continue?"
         if plan.unchecked is None:
             go_on = confirm(question, yes=yes, dry_run=dry_run)
         else:
@@ -173,7 +175,11 @@ def reopen_creation(
         who = operator_name(application.settings, operator)
         plan = plan_reopening(application, creation_id)
         say(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
-        if confirm("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
+        if confirm(
+            f"This deletes the mapping to {plan.target}, and opens creation {creation_id} again. Continue?",
+            yes=yes,
+            dry_run=dry_run,
+        ):
             say(f"{reopen(application, plan, who)}; see `creations settle {creation_id}`")
 
 

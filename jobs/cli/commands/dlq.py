@@ -201,7 +201,9 @@ def retry_all_dlqs(
                     say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
             check_errors(errors)
             return
-        confirm_on_terminal("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
+        confirm_on_terminal(
+            "This sends back the messages of all dead letter queues that a retry may heal. Continue?", yes=yes
+        )
         who = find_operator_name(application.settings, operator)
         if who is None:
             run_housekeeping(application, show=show)
@@ -253,7 +255,8 @@ def purge_dlq(
             say(f"{count(others, 'other message')} {'stays' if others == 1 else 'stay'}")
         if letters:
             check_export(application, export)
-        if not letters or not confirm(f"Remove {count(len(letters), 'message')} for good?", yes=yes, dry_run=dry_run):
+        question = f"This removes {count(len(letters), 'message')} for good, written to a file first. Continue?"
+        if not letters or not confirm(question, yes=yes, dry_run=dry_run):
             return
         done = purge(application, queue, letters, write, who)
     if done.removed == 0:
@@ -270,4 +273,4 @@ def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
         which = "the messages that may heal" if choice.recoverable_only else "all messages"
         which = which if choice.limit is None else f"up to {choice.limit} of {which}"
     at_a_time = "" if batch is None else f", {batch} at a time"
-    return f"Send {which} of the dead letter queue of {queue} back{at_a_time}?"
+    return f"This sends {which} of the dead letter queue of {queue} back{at_a_time}. Continue?"

@@ -8,6 +8,7 @@ import typer
 from jobs.cli.arguments import Queues, parse_queues
 from jobs.cli.output import counts_text, duration_text, print_json, say
 from jobs.errors import WorkError
+from reports.presentation.text import count
 
 if TYPE_CHECKING:
     from jobs.operations.drain import DrainResult
@@ -69,7 +70,7 @@ def _print_totals(result: "DrainResult") -> None:
     else:
         say("drained nothing")
     for reason, number in islice(result.reasons.items(), _MOST_REASONS):
-        say(f"{number} attempts failed: {reason}", err=True)
+        say(f"{count(number, 'attempt')} failed: {reason}", err=True)
     if len(result.reasons) > _MOST_REASONS:
         say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 

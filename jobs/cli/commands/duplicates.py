@@ -116,7 +116,9 @@ def resolve_finding(
         if finding.status != "open":
             raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
         if by_hand is not None:
-            if confirm(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
+            if confirm(
+                f"This closes finding {finding_id}, and changes nothing in NOMIS. Continue?", yes=yes, dry_run=dry_run
+            ):
                 say(close_by_hand(application, finding, by_hand, who))
             return
         found = _examined(application, finding)
@@ -124,7 +126,7 @@ def resolve_finding(
         if isinstance(found, TwoRows):
             if found.surplus is None:
                 raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
-            if confirm(f"Proceed: {found.proposal}?", yes=yes, dry_run=dry_run):
+            if confirm(f"This will {found.proposal} in NOMIS. Continue?", yes=yes, dry_run=dry_run):
                 say(resolve_rows(application, found, who))
             return
         accepted = found.unproved if although_different else ()
@@ -176,10 +178,16 @@ def remove_copy(
 
 
 def _question(found: "Examination") -> str:
-    if not found.unproved:
-        return f"Proceed: {found.proposal}?"
-    refused = found.duplicate.duplicate.nomis_text
-    return f"Although {'; '.join(found.unproved)}: {found.repair.removal} {found.repair.noun} {refused}?"
+    from sync.repair.finding_text import prisoner_in
+
+    record = f"{found.repair.noun} {found.duplicate.duplicate.nomis_text}"
+    prisoner = prisoner_in(found.finding.properties)
+    of_whom = "" if prisoner is None else f" of {prisoner}"
+    if found.unproved:
+        return f"Although {'; '.join(found.unproved)}, this will {found.repair.removal} {record}{of_whom}. Continue?"
+    if found.proposal.startswith("nothing"):
+        return f"This changes nothing in NOMIS, and closes the finding about {record}{of_whom}. Continue?"
+    return f"This will {found.proposal}{of_whom} in NOMIS. Continue?"
 
 
 def _examined(application: "Application", finding: "Finding") -> "Examination | TwoRows":

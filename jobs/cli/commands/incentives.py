@@ -75,7 +75,7 @@ def received(
         plan_now = partial(plan_received, application, prisoner, arrival)
         plan = plan_now()
         _show_plan(plan, force=force)
-        question = "Publish it? Every consumer of received events acts on it."
+        question = f"This publishes a received event of {plan.offender_no}, on which all its consumers act. Continue?"
         if confirm(question, yes=yes, dry_run=dry_run):
             publish_received(application, plan, plan_now, who, force=force)
             say("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
@@ -151,7 +151,8 @@ def _repair_one(
     plan_now = partial(plan_repair, application, prisoner)
     plan = plan_now()
     _show_plan(plan, force=force)
-    if confirm("Write it to NOMIS?", yes=yes, dry_run=dry_run):
+    question = f"This writes the level {plan.dps_level} of {plan.offender_no} to NOMIS. Continue?"
+    if confirm(question, yes=yes, dry_run=dry_run):
         sequence = write_repair(application, plan, plan_now, who, force=force)
         say(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
         _verify(application, plan, wait)

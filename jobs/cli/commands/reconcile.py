@@ -339,7 +339,7 @@ def send(
         if plan.before:
             last = plan.before[0]
             say(f"it was sent by hand before, last by {last.who} at {last.time:%d/%m/%Y %H:%M:%S} UTC")
-        if confirm("Send it?", yes=yes, dry_run=dry_run):
+        if confirm(f"This sends it to {', '.join(plan.channels)}. Continue?", yes=yes, dry_run=dry_run):
             send_report(application, plan, who)
             say("sent")
 

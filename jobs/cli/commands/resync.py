@@ -133,7 +133,9 @@ def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked:
         if yes and planned.unchecked is not None and not unchecked:
             raise UsageError(f"{planned.unchecked}; look there, then add --unchecked")
         return not dry_run
-    question = f"{planned.plan.effect.capitalize()} {planned.target} in NOMIS?"
+    prisoner = planned.plan.properties.get("offenderNo")
+    of_whom = "" if prisoner is None else f" of {prisoner}"
+    question = f"This will {planned.plan.effect} {planned.target}{of_whom} in NOMIS. Continue?"
     if planned.unchecked is None:
         return confirm(question, yes=yes, dry_run=dry_run)
     return confirm_unchecked(question, planned.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)

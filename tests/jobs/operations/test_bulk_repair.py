@@ -59,8 +59,8 @@ def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
     """The question says how many of which level; each prisoner has an action of its own, and both sides agree."""
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
-    assert "Write 5 records, one by one, to NOMIS (" in done.out
-    assert "It stops at the first that does not end as expected. [y/N]" in done.out
+    assert "This writes 5 records, one by one, to NOMIS (" in done.out
+    assert ", and stops at the first that does not end as expected. Continue? [y/N]" in done.out
     assert done.out.splitlines()[-1] == "5 written"
     actions = compared.app.read_json("actions")
     assert {(each["who"], each["action"], each["state"]) for each in actions} == {("jane", "incentives repair", "done")}

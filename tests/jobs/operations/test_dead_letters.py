@@ -471,7 +471,7 @@ def test_a_queue_whose_letter_the_database_refuses_stops_no_other(app: App) -> N
     app.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
     done = app.run("dlq", "retry-all")
     assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
-    assert "incentive: 1 messages failed: it could not be noted: IntegrityError" in done.error
+    assert "incentive: 1 message failed: it could not be noted: IntegrityError" in done.error
 
 
 def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox: Sandbox) -> None:
@@ -495,6 +495,24 @@ def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> N
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
     assert (done.code, "cannot be written" in done.error) == (1, True)
     assert app.messages("visit") == 1
+
+
+def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -> None:
+    """What SNS signs a message with says nothing of the event: it is only where the message is kept whole."""
+    signature = {
+        "Signature": "EXAMPLE",
+        "SignatureVersion": "1",
+        "SigningCertURL": "https://sns",
+        "UnsubscribeURL": "x",
+    }
+    event = json.loads(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
+    app.queues()["visit"].dlq.send(json.dumps({**event, **signature}))
+    (shown,) = app.read_json("dlq", "show", "visit")
+    assert shown["body"] == event
+    export = tmp_path / "export.json"
+    app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(export))
+    (kept,) = json.loads(export.read_text())
+    assert kept["body"] == {**event, **signature}
 
 
 def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:

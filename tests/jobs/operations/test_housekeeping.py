@@ -161,7 +161,7 @@ def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
         connection.execute(f"CREATE TRIGGER refuses BEFORE INSERT ON findings {refused}")
         connection.commit()
     done = app.run("dlq", "retry-all")
-    assert (done.code, "visit: 1 messages failed: no finding could be recorded" in done.error) == (1, True)
+    assert (done.code, "visit: 1 message failed: no finding could be recorded" in done.error) == (1, True)
     assert len(findings(app)) == 1
 
 
