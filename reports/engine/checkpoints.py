@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from reports.engine.contract import Gap, Population, Unit, UnreadRecord
+from reports.engine.units import Gap, Population, Unit, UnreadRecord
 from sync.clock import now
 from sync.store.tables import reconciliation_pages, reconciliation_runs
 from sync.store.types import written_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
-    from reports.engine.contract import Reading, Reconciliation
+    from reports.engine.contract import Reconciliation
+    from reports.engine.units import Reading
 
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
@@ -97,8 +98,13 @@ def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRec
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):
         unread = tuple(UnreadRecord(**each) for each in content["unread"])
-        found[content["unit"]] = None if content["gaps"] or not all(each.key for each in unread) else unread
+        found[content["unit"]] = single_records(unread, content["gaps"])
     return found
+
+
+def single_records(unread: tuple[UnreadRecord, ...], gaps: Sequence[object]) -> tuple[UnreadRecord, ...] | None:
+    """The unread records of a unit; None where more of it than known records is unread."""
+    return None if gaps or not all(each.key for each in unread) else unread
 
 
 def load_units(connection: Connection, run_id: str, reconciliation: Reconciliation) -> ReadUnits:

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reports.engine import checkpoints
-from reports.engine.contract import Reading, ServiceTooOld
+from reports.engine.contract import ServiceTooOld
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.reads import ReadingStopped, SharedReads
 from reports.engine.run_registry import wait_for_lease, write_as_holder
 from reports.engine.tracking import track_event
+from reports.engine.units import Reading
 from sync.failures import SyncError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from reports.engine.contract import Population, Reconciliation, Unit, UnreadRecord
+    from reports.engine.contract import Reconciliation
     from reports.engine.exclusions import Exclusions
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_registry import AcquiredRun
+    from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 
 #: Records that must have failed before their share counts.
@@ -173,22 +175,16 @@ class RunReader:
         self._progress.begin("reading", done, total)
         if done:
             self._log.info("reconciliation-resumed", read_before=done, left=to_read)
-        failed, partly = 0, {unit.id: part for unit, part in left}
-        for place, (unit, reading) in enumerate(self._readings([unit for unit, _ in left])):
+        failed: dict[str, int] = {}
+        for place, (unit, reading, part) in enumerate(self._readings(left)):
             with write_as_holder(self._database, self._leases) as connection:
                 checkpoints.save_unit(
-                    connection,
-                    record.id,
-                    self._run.shard,
-                    number + place,
-                    unit.id,
-                    reading,
-                    part=partly[unit.id],
+                    connection, record.id, self._run.shard, number + place, unit.id, reading, part=part
                 )
-            done += unit.size
-            failed += self._unread_records(unit, reading)
+            done += 0 if unit.id in failed else unit.size
+            failed[unit.id] = self._unread_records(unit, reading)
             self._progress.report("reading", done, total)
-            self._check_share(failed, total)
+            self._check_share(sum(failed.values()), total)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
         """What is still to be read of a unit, and whether that is a part of it; None where nothing is."""
@@ -214,28 +210,40 @@ class RunReader:
         except BaseException as error:  # whatever it is: the result is waited for, not the thread
             self._results.put((unit, error))
 
-    def _readings(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, Reading]]:
-        """Reads units in parallel and yields each when it is finished; one that failed is read once more at the end."""
-        failed: list[tuple[Unit, Reading]] = []
-        for again in (False, True):
-            wanted = [unit for unit, _ in failed] if again else units
-            failed = []
-            for unit in wanted:
-                if self._begun.pop(unit.id, None) != unit:
-                    self._pool.submit(self._read, unit)
-            left = {unit.id: unit for unit in wanted}
-            while left:
-                unit, found = get_with_heartbeat(self._results, self._progress.tick, self._reads)
-                if left.get(unit.id) != unit:
-                    # It was begun, and is not of the population in the end.
-                    continue
-                del left[unit.id]
-                if isinstance(found, Reading):
-                    yield unit, found
-                elif again:
-                    yield unit, self._unread_unit(unit, found)
-                else:
-                    failed.append((unit, self._unread_unit(unit, found)))
+    def _readings(self, units: Sequence[tuple[Unit, bool]]) -> Iterator[tuple[Unit, Reading, bool]]:
+        """Reads units, or parts of units, and yields each when it is finished.
+
+        What could not be read is read once more at the end: whole units, and what single records of others are in.
+        """
+        again: list[tuple[Unit, bool]] = []
+        read: set[str] = set()
+        for unit, found, part in self._read_all(units):
+            if not isinstance(found, Reading):
+                self._unread_unit(unit, found)  # raises what concerns the whole run
+                again.append((unit, part))
+                continue
+            yield unit, found, part
+            read.add(unit.id)
+            left = self._left(unit, {unit.id: checkpoints.single_records(found.unread, found.gaps)})
+            if left is not None:
+                again.append((left[0], left[1] or part))
+        for unit, found, part in self._read_all(again):
+            if isinstance(found, Reading):
+                yield unit, found, part
+            elif unit.id not in read:
+                yield unit, self._unread_unit(unit, found), part
+
+    def _read_all(self, units: Sequence[tuple[Unit, bool]]) -> Iterator[tuple[Unit, Reading | BaseException, bool]]:
+        """Reads units in parallel and yields each with what became of it, when it is finished."""
+        for unit, _ in units:
+            if self._begun.pop(unit.id, None) != unit:
+                self._pool.submit(self._read, unit)
+        left = {unit.id: (unit, part) for unit, part in units}
+        while left:
+            unit, found = get_with_heartbeat(self._results, self._progress.tick, self._reads)
+            if unit.id in left and left[unit.id][0] == unit:
+                # One that was begun need not be of the population in the end.
+                yield unit, found, left.pop(unit.id)[1]
 
     def _unread_unit(self, unit: Unit, error: BaseException) -> Reading:
         """The reading of a unit that failed as a whole; raises what concerns the whole run."""

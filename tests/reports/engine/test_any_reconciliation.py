@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from reports.engine.contract import Population, Reads, Unit
+from reports.engine.contract import Reads
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import ReconciliationParameters
+from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError, UpstreamError
@@ -107,6 +108,37 @@ def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_re
     assert (resumed.status, [each.booking_id for each in resumed.unconfirmed]) == ("incomplete", [2])
 
 
+class Flaky(MadeUp):
+    """Records of which the reading fails a number of times, by their bookings."""
+
+    failures: ClassVar[dict[int, int]] = {}
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:
+        """The rows that the test gave, but for those that fail this time."""
+        rows = super().read(unit, reads).rows
+        failing = [number for number in rows["booking_id"].tolist() if self.failures.get(number, 0)]
+        for number in failing:
+            self.failures[number] -= 1
+        keys = ({"prison_id": unit.id, "booking_id": each} for each in failing)
+        unread = tuple(UnreadRecord(key, None, "DPS", "no answer") for key in keys)
+        return Reading(rows[~rows["booking_id"].isin(failing)], unread)
+
+
+def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_app: OpenApp) -> None:
+    """One that fails once is compared; one that fails twice is unread, and the others of its unit are kept."""
+    Flaky.failures = {1: 1, 2: 2}
+    Flaky.units = {
+        "MDI": [row("MDI", 1, 1, 2), row("MDI", 3, 1, 1)],
+        "LEI": [row("LEI", 2, 1, 2), row("LEI", 4, 1, 1)],
+    }
+    app = open_app(reconciliation_max_unreadable_percent="100")
+    result = reconciled(app, Flaky)
+    assert (result.status, result.compared, named(result)) == ("incomplete", 3, {1: "different"})
+    assert [(each.booking_id, each.reason) for each in result.unread] == [(2, "no answer")]
+    progress = [(done, total) for stage, done, total in app.stages if stage == "reading"]
+    assert progress[-1] == (2, 2)
+
+
 def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
     """A service that is too old is no agreement: the run has failed, and says which service and route."""
     MadeUp.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
@@ -193,7 +225,7 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
     }
     result = reconciled(app)
     assert named(result) == {2: "different"}
-    assert [(each.booking_id, "some minutes old" in each.why) for each in result.in_flight] == [(1, True)]
+    assert [(each.booking_id, " is 3 minutes old" in each.why) for each in result.in_flight] == [(1, True)]
 
 
 class ByAllocation(MadeUp):
