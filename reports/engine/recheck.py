@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 import structlog
 
-from reports.engine.contract import Difference, UnreadRecord
+from reports.engine.causes import Difference
 from reports.engine.frame import concatenated, keys_of, records, typed
 from reports.engine.parallel_reader import failed_read
 from reports.engine.pending_messages import PendingMessages
+from reports.engine.units import UnreadRecord
 from sync.command_text import command
 from sync.domains.registry import DOMAINS
 from sync.failures import SyncError
@@ -20,9 +21,10 @@ from sync.failures import SyncError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from reports.engine.contract import Reading, Reads, Reconciliation, SideName
+    from reports.engine.contract import Reads, Reconciliation
     from reports.engine.history import Baseline
     from reports.engine.pending_messages import FindPendingMessages
+    from reports.engine.units import Reading
 
 #: How much the clocks of DPS, NOMIS and this machine may differ: a record dated further ahead is not recent.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
@@ -110,7 +112,7 @@ class Recheck:
         )
 
     def _read(self, rows: pd.DataFrame) -> Reading:
-        from reports.engine.contract import Reading
+        from reports.engine.units import Reading
 
         try:
             return self.reconciliation.reread(rows, self.reads)
@@ -144,16 +146,15 @@ class Recheck:
         queue = DOMAINS[self.reconciliation.domain].queue
         if difference.pending is not None:
             return None if self._stuck(key, difference, difference.pending) else waiting_text(queue, difference.pending)
-        for side, text in (("DPS", just_changed), ("NOMIS", just_recorded)):
-            if self._is_recent(difference.row[f"{side.lower()}_changed_at"]):
-                return text(self.reconciliation.nouns)
+        nouns, now = self.reconciliation.nouns, self.clock()
+        for side, hope in (("DPS", ""), ("NOMIS", ", and may not have reached DPS yet")):
+            moment = difference.row[f"{side.lower()}_changed_at"]
+            if moment is not None and self._is_recent(moment, now):
+                return f"the {nouns[side]} is {age_text(now - moment)} old{hope}"
         return None
 
-    def _is_recent(self, moment: datetime | None) -> bool:
+    def _is_recent(self, moment: datetime, now: datetime) -> bool:
         """Whether a moment lies in the last minutes, or ahead by no more than clocks may differ."""
-        if moment is None:
-            return False
-        now = self.clock()
         return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
@@ -170,14 +171,12 @@ class Recheck:
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
 
 
-def just_changed(nouns: Mapping[SideName, str]) -> str:
-    """Why a difference of a fresh record of DPS is in flight."""
-    return f"the {nouns['DPS']} is only some minutes old"
-
-
-def just_recorded(nouns: Mapping[SideName, str]) -> str:
-    """Why a difference of a fresh record of NOMIS is in flight."""
-    return f"the {nouns['NOMIS']} is only some minutes old, and may not have reached DPS yet"
+def age_text(age: timedelta) -> str:
+    """How old a fresh record is, in whole minutes."""
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 1:
+        return "less than a minute"
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"
 
 
 def waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:

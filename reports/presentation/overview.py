@@ -170,4 +170,4 @@ def _age(passed: timedelta) -> str:
     for unit, length in (("day", 1_440), ("hour", 60)):
         if minutes >= length:
             return text.count(minutes // length, unit)
-    return text.count(minutes, "minute")
+    return text.count(minutes, "minute") if minutes else "less than a minute"

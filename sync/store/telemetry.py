@@ -100,7 +100,9 @@ class Telemetry:
 
     def _row(self, name: str, properties: Mapping[str, object]) -> dict[str, Any]:
         texts = text_properties(properties)
-        log = self._logger.warning if name.endswith("-failed") else self._logger.info
+        # A difference is a result of a reconciliation, and no failure.
+        failed = name.endswith("-failed") and not name.endswith("-report-failed")
+        log = self._logger.warning if failed else self._logger.info
         log(name, properties=texts)
         return {
             "name": name,

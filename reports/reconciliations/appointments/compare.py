@@ -121,13 +121,15 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
 
     NOMIS without an end agrees with DPS without one, or with an end an hour after the start; DPS without an end also
     agrees with NOMIS that ends as it starts, which is how an end is written that NOMIS must have. In a cell NOMIS holds
-    the living unit of the prisoner, so the location is not compared; nor is the cancellation where a side does not say.
+    the living unit of the prisoner, so the location is not compared; nor is the cancellation where a side does not say,
+    nor the prison where NOMIS does not.
     """
     agreed = frame.copy()
     for name, same in (
         ("end_time", _same_end(frame)),
         ("location", frame["dps_in_cell"].fillna(value=False)),
         ("cancelled", frame["dps_cancelled"].isna() | frame["nomis_cancelled"].isna()),
+        ("prison", frame["nomis_prison"].isna()),
     ):
         agreed[f"dps_{name}"] = frame[f"dps_{name}"].mask(
             frame["in_nomis"] & frame["in_dps"] & same, frame[f"nomis_{name}"]

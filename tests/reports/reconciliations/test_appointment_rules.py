@@ -90,7 +90,7 @@ def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]
         "start_time": start is not None and start.time() == dps.start_time,
         "end_time": same_end(nomis, dps),
         "location": dps.in_cell or nomis.internal_location == dps.internal_location_id,
-        "prison": nomis.prison_id == dps.prison_code,
+        "prison": nomis.prison_id in (None, dps.prison_code),
         "cancelled": not told or (nomis.status == "CANC") == dps.cancelled,
     }
     return tuple(name for name, same in rules.items() if not same)

@@ -43,6 +43,21 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
     assert events[0]["time"].endswith("+00:00")
 
 
+def test_failures_are_warnings_and_differences_are_not(database: Database) -> None:
+    """What a reconciliation of activities reports is named as failed by the replaced service, and is a result."""
+    telemetry = stored(database)
+    levels = {
+        "visit-create-failed": "warning",
+        "appointments-reports-reconciliation-failed": "warning",
+        "activity-allocation-reconciliation-report-failed": "info",
+        "visits-reports-reconciliation-mismatch": "info",
+    }
+    with capture_logs() as logs:
+        for name in levels:
+            telemetry.track(name, {})
+    assert {each["event"]: each["log_level"] for each in logs} == levels
+
+
 def test_events_are_filtered_by_name_and_time(database: Database) -> None:
     """`name` and `since` filter; both may be omitted."""
     telemetry = stored(database)
