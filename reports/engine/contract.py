@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, cast
 
+from reports.engine.units import Population, UnreadRecord
 from sync.clock import london_now
 from sync.failures import SyncError
 
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from reports.engine.causes import Difference, Explanation
+    from reports.engine.events import Events
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.result import Diagnosis, EvidenceRow, Excluded, Mismatch, Part, ReconciliationResult, Unread
+    from reports.engine.result import Part, ReconciliationResult
+    from reports.engine.units import Gap, Reading, Scope, SideName, Unit
     from sync.settings.declaration import Settings, UpstreamName
     from sync.upstream.services import Services
 
-SideName = Literal["NOMIS", "DPS", "mapping"]
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -44,182 +47,6 @@ class Field:
     label: str
     dtype: str
     compared: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a run covers. Empty prisons and prisoners: everyone.
-
-    from_date, to_date: both inclusive, London days. days_chosen: whether somebody chose them; otherwise they are those
-    of the window when the run began, which may have been yesterday.
-    """
-
-    prisons: tuple[str, ...] = ()
-    offender_nos: tuple[str, ...] = ()
-    from_date: date | None = None
-    to_date: date | None = None
-    days_chosen: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What is read as a whole, and is a checkpoint when it is read: a prison, a page of bookings.
-
-    id: unique in a run and the same when the run is resumed. content: plain JSON, kept with the run. size: how many
-    records it has, for the progress and for the share that could not be read; 1 where that is not known.
-    """
-
-    id: str
-    content: Mapping[str, Any] = field(default_factory=dict)
-    size: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A part of the population that could not be listed: a page, a prison, a range of bookings.
-
-    detail: the same as plain JSON, for events, such as the number of the page.
-    """
-
-    what: str
-    reason: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class UnreadRecord:
-    """A record, or a whole unit (`key` empty), of which one side could not be read: it is neither equal nor different.
-
-    key: the identifying columns as far as they are known. side: None where it is not known, or both. network: no
-    response came at all. detail: what else reports say of it, as plain JSON.
-    """
-
-    key: Mapping[str, Any]
-    offender_no: str | None
-    side: SideName | None
-    reason: str
-    network: bool = False
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Population:
-    """What a run reads.
-
-    total: how many the services say there are, in the things that `Reconciliation.counted` names; None where no
-    service says. gaps: what could not be listed. unread: what is known not to be readable, such as an invalid row.
-    moving: whether units may be missing because the list changed while it was read, so that `listed_again` is called.
-    """
-
-    units: tuple[Unit, ...]
-    total: int | None
-    gaps: tuple[Gap, ...] = ()
-    unread: tuple[UnreadRecord, ...] = ()
-    moving: bool = False
-    #: What else the reconciliation wants to know of it when it is resumed or listed again, as plain JSON.
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What reading a unit gave.
-
-    rows: a frame of `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
-    `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`); `nomis_changed_at` and
-    `dps_changed_at` (`datetime64[us, UTC]`), when the record of a side was last changed, NaT where unknown;
-    `nomis_<field>` and `dps_<field>` for each field, NA throughout for a side without the record; and the further
-    columns that the reconciliation names in `extra`.
-    """
-
-    rows: pd.DataFrame
-    unread: tuple[UnreadRecord, ...] = ()
-    gaps: tuple[Gap, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A confirmed difference, to be explained.
-
-    row: all columns of the frame, None for NA. kind: its kind. differs: the names of the fields that differ. pending:
-    the queue that holds a message of its record. given_up: why nothing sends that message back from the dead letter
-    queue. doubt: why a message may be pending although nothing is known of it.
-    """
-
-    row: Mapping[str, Any]
-    kind: str
-    differs: tuple[str, ...]
-    pending: Literal["queue", "dlq"] | None = None
-    given_up: str | None = None
-    doubt: str | None = None
-
-    @property
-    def given_up_text(self) -> str:
-        """That a message stays on the dead letter queue, and why, as a sentence; empty where that is not so."""
-        return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a difference is there, what fixes it, and the evidence.
-
-    diagnosis: None where the cause is not known. evidence_missing: why the evidence could not be read. values:
-    further values of the mismatch in the result, as for `Reconciliation.record_values`.
-    """
-
-    diagnosis: Diagnosis | None
-    evidence: tuple[EvidenceRow, ...] = ()
-    evidence_missing: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Event(NamedTuple):
-    """A telemetry event: its name and its properties, which are written as text."""
-
-    name: str
-    properties: Mapping[str, object]
-
-
-class Events(ABC):
-    """The telemetry events of a run, with the names and properties of the replaced service where it has them.
-
-    The engine decides how many events of mismatches are sent. None stands for no event.
-    """
-
-    #: The event of the summary, by which the report is known in alerts.
-    report: ClassVar[str]
-    #: Says how many more mismatches there are than have an event each (`mismatch-count`, `not-listed`), or instead of
-    #: them why there are more than is plausible (`reason`).
-    more: ClassVar[str]
-    #: Whether the engine limits the events of mismatches; false: each has one, however many there are.
-    limited: ClassVar[bool] = True
-
-    def requested(self, population: Population) -> Event | None:
-        """A run over everyone has listed what it will read."""
-        return None
-
-    @abstractmethod
-    def mismatch(self, mismatch: Mismatch) -> Event | None:
-        """A confirmed difference."""
-
-    def unread(self, unread: Unread) -> Event | None:
-        """A record or a unit could not be read."""
-        return None
-
-    def gap(self, gap: Gap) -> Event | None:
-        """A part of the population could not be listed."""
-        return None
-
-    def excluded(self, excluded: Excluded) -> Event | None:
-        """A record on the list of exclusions was read, or not."""
-        return None
-
-    @abstractmethod
-    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The run has ended, also if it failed; `units` are all units of its population."""
-
-    def crashed(self) -> Event | None:
-        """The run broke off without a result."""
-        return None
 
 
 class ServiceTooOld(SyncError):

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.engine.contract import Reconciliation, UnreadRecord
+    from reports.engine.contract import Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.recheck import Rechecked
     from reports.engine.result_parts import ResultParts
+    from reports.engine.units import UnreadRecord
 
 
 def excluded_records(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.engine.contract import Population
+    from reports.engine.units import Population
     from sync.settings.declaration import Settings
 
 #: A population with this share of what the last complete run listed is plausible, and any if that was little.

@@ -14,7 +14,7 @@ from sync.settings import times
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from reports.engine.contract import Unit
+    from reports.engine.units import Unit
     from sync.settings.declaration import UpstreamName
     from sync.upstream.services import Services
 

@@ -10,7 +10,7 @@ import pandas as pd
 import structlog
 
 from reports.engine import result as results
-from reports.engine.contract import Explanation, UnreadRecord
+from reports.engine.causes import Explanation
 from reports.engine.excluded_records import excluded_records, unneeded_exclusions
 from reports.engine.frame import concatenated, keys_of, records, rows_of
 from reports.engine.parallel_reader import FailedRead, failed_read
@@ -18,17 +18,20 @@ from reports.engine.plausibility import why_suspicious
 from reports.engine.recheck import Recheck, Rechecked
 from reports.engine.result_parts import ResultParts
 from reports.engine.runs import Coverage, key_text
+from reports.engine.units import UnreadRecord
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from reports.engine.causes import Difference
     from reports.engine.checkpoints import ReadUnits
-    from reports.engine.contract import Difference, Gap, Population, Reads, Reconciliation
+    from reports.engine.contract import Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.history import Baseline, Earlier
     from reports.engine.result import ReconciliationResult, Status, TrendPoint
     from reports.engine.runs import RunRecord
+    from reports.engine.units import Gap, Population
     from sync.settings.declaration import Settings
 
 #: Mismatches that are explained: more than that have one common cause.

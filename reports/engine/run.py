@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from reports.engine import checkpoints, history, runs
-from reports.engine.contract import Population
 from reports.engine.exclusions import exclusions_of
 from reports.engine.parallel_reader import OUTAGE_SECONDS
 from reports.engine.plausibility import why_emptied
@@ -30,6 +29,7 @@ from reports.engine.run_registry import (
     write_as_holder,
 )
 from reports.engine.tracking import track_event, track_result
+from reports.engine.units import Population
 from sync.clock import LONDON
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable

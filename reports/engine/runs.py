@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_, select, update
 
 from reports.engine.checkpoints import list_again_on_resume
-from reports.engine.contract import Scope
+from reports.engine.units import Scope
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.engine.contract import Gap
+from reports.engine.units import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from reports.engine.contract import Event, Events, Unit
+    from reports.engine.events import Event, Events
     from reports.engine.result import Mismatch, ReconciliationResult
+    from reports.engine.units import Unit
 
     #: Tracks one event by its name and properties.
     Track = Callable[[str, Mapping[str, object]], None]

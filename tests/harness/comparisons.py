@@ -9,18 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from reports.engine.contract import (
-    Difference,
-    Explanation,
-    Gap,
-    Population,
-    Reads,
-    Reconciliation,
-    Scope,
-    UnreadRecord,
-)
+from reports.engine.causes import Difference, Explanation
+from reports.engine.contract import Reads, Reconciliation
 from reports.engine.frame import concatenated, records
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.units import Gap, Population, Scope, UnreadRecord
 from sandbox import Sandbox
 from sync.settings.loading import load_settings
 from sync.upstream.services import connect

@@ -7,22 +7,13 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from reports.engine.contract import (
-    Difference,
-    Event,
-    Events,
-    Explanation,
-    Field,
-    Population,
-    Reading,
-    Reads,
-    Reconciliation,
-    Unit,
-    UnreadRecord,
-)
+from reports.engine.causes import Difference, Explanation
+from reports.engine.contract import Field, Reads, Reconciliation
+from reports.engine.events import Event, Events
 from reports.engine.frame import records, typed
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import Mismatch, ReconciliationResult
+from reports.engine.units import Population, Reading, Unit, UnreadRecord
 
 #: A row by its columns.
 Row = Mapping[str, Any]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.outbox import OutboxSender
 from reports.engine import checkpoints, runs
-from reports.engine.contract import Reconciliation, Scope
+from reports.engine.contract import Reconciliation
 from reports.engine.pending_messages import PendingMessages, no_pending_messages
 from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
+from reports.engine.units import Scope
 from reports.reconciliations.incentives.reconciliation import Incentives
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
 from sandbox import Sandbox

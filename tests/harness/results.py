@@ -65,7 +65,7 @@ def mismatch(number: int, **changes: object) -> IncentiveMismatch:
         "since": STARTED if number % 2 == 0 else STARTED - timedelta(days=14),
         "diagnosis": IncentiveDiagnosis(
             number=cause,
-            cause=CAUSES[cause].text,
+            cause=CAUSES[cause].name,
             confidence="high",
             right_side=CAUSES[cause].right_side,
             explanation=f"NOMIS made its record by itself, and {offender_no} was not heard of.",

@@ -6,10 +6,11 @@ suspended one must be suspended in NOMIS too, or it makes attendances with pay.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from reports.engine.result import Diagnosis
-from reports.reconciliations.activities.counting import NOMIS_ONLY, CountReconciliation, kinds_of
+from reports.engine.causes import Cause
+from reports.reconciliations.activities.counting import NOMIS_ONLY, CountReconciliation, kinds_of, not_synchronised
 from reports.reconciliations.activities.events import AllocationEvents, SuspendedAllocationEvents
 from sync.domains import nomis_sql
 from sync.domains.activities import counts
@@ -22,7 +23,38 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.engine.contract import Difference, Events
+    from reports.engine.causes import Difference
+    from reports.engine.events import Events
+    from reports.engine.result import Diagnosis
+
+
+_END_LOST = not_synchronised("the end of the allocation did not reach NOMIS", "allocation")
+_SUSPENSION_LOST = not_synchronised("the suspension of the allocation did not reach NOMIS", "allocation")
+_IN_NOMIS_ALONE = Cause(
+    "NOMIS has an allocation that DPS does not have",
+    "unknown",
+    "Look in NOMIS who made it, and ask the prison whether it is right.",
+    sentence="DPS has no allocation of the booking at this prison, not even an ended one.",
+    confidence="medium",
+)
+#: The booking is not at the prison any more, so one of the two did not end the allocation.
+_LEFT_IN_DPS = Cause(
+    "the prisoner moved or was released, and DPS still has the allocation",
+    "NOMIS",
+    "Look again tomorrow, as DPS ends it in the night; ask the DPS team if it stays.",
+    sentence="The booking is at {nomis_location}, not at {prison_id}.",
+)
+_LEFT_IN_NOMIS = replace(
+    _LEFT_IN_DPS,
+    name="the prisoner moved or was released, and NOMIS did not end the allocation",
+    right_side="DPS",
+    action="Write the allocation to NOMIS again; if NOMIS refuses it, ask NOMIS support to end it.",
+)
+#: The request to NOMIS support.
+_END_ALLOCATION = (
+    f"To {SUPPORT_CHANNEL}: please end the allocation of prisoner {{offender_no}}, booking {{booking_id}}, at "
+    "{prison_id}. The booking is at {nomis_location} now, and the allocation has ended in DPS."
+)
 
 
 class Allocations(CountReconciliation):
@@ -39,10 +71,10 @@ class Allocations(CountReconciliation):
     statuses: ClassVar[Collection[str]] = frozenset({"ACTIVE"})
     #: Why a booking at the prison has more in DPS, why it has more in NOMIS, and why in NOMIS where DPS has an
     #: allocation of another status that is not over.
-    causes: ClassVar[tuple[str, str, str]] = (
-        "the allocation did not reach NOMIS",
-        "the end of the allocation did not reach NOMIS",
-        "the suspension of the allocation did not reach NOMIS",
+    causes: ClassVar[tuple[Cause, Cause, Cause]] = (
+        not_synchronised("the allocation did not reach NOMIS", "allocation"),
+        _END_LOST,
+        _SUSPENSION_LOST,
     )
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
@@ -74,48 +106,23 @@ class Allocations(CountReconciliation):
         others = [each for each in records if each["status"] not in self.statuses]
         more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)
         if row["nomis_location"] != row["prison_id"]:
-            return self._moved(row, others, more_in_dps=more_in_dps)
-        if difference.kind == NOMIS_ONLY and not records and row["dps_unread"] is None:
-            return Diagnosis(
-                cause="NOMIS has an allocation that DPS does not have",
-                confidence="medium",
-                right_side="unknown",
-                explanation="DPS has no allocation of the booking at this prison, not even an ended one.",
-                action="Look in NOMIS who made it, and ask the prison whether it is right.",
+            if more_in_dps:
+                return _LEFT_IN_DPS.diagnosis(difference)
+            return _LEFT_IN_NOMIS.diagnosis(
+                difference,
+                commands=self.commands(row, others),
+                request=_END_ALLOCATION.format_map(row),
+                lookup=_open_allocations(row["booking_id"]),
             )
+        if difference.kind == NOMIS_ONLY and not records and row["dps_unread"] is None:
+            return _IN_NOMIS_ALONE.diagnosis(difference)
         lacking, over, other_status = self.causes
         if more_in_dps:
-            return self.not_synchronised(
+            return self.to_synchronise(
                 difference, lacking, [each for each in records if each["status"] in self.statuses]
             )
         is_open = any(each["status"] not in ("ENDED", "PENDING") for each in others)
-        return self.not_synchronised(difference, other_status if is_open else over, others or list(records))
-
-    def _moved(self, row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], *, more_in_dps: bool) -> Diagnosis:
-        """The booking is not at the prison any more, so one of the two did not end the allocation."""
-        here = f"The booking is at {row['nomis_location']}, not at {row['prison_id']}."
-        if more_in_dps:
-            return Diagnosis(
-                cause="the prisoner moved or was released, and DPS still has the allocation",
-                confidence="high",
-                right_side="NOMIS",
-                explanation=here,
-                action="Look again tomorrow, as DPS ends it in the night; ask the DPS team if it stays.",
-            )
-        return Diagnosis(
-            cause="the prisoner moved or was released, and NOMIS did not end the allocation",
-            confidence="high",
-            right_side="DPS",
-            explanation=here,
-            action="Write the allocation to NOMIS again; if NOMIS refuses it, ask NOMIS support to end it.",
-            commands=self.commands(row, others),
-            request=(
-                f"To {SUPPORT_CHANNEL}: please end the allocation of prisoner {row['offender_no']}, booking "
-                f"{row['booking_id']}, at {row['prison_id']}. The booking is at {row['nomis_location']} now, and the "
-                "allocation has ended in DPS."
-            ),
-            lookup=_open_allocations(row["booking_id"]),
-        )
+        return self.to_synchronise(difference, other_status if is_open else over, others or list(records))
 
 
 class SuspendedAllocations(Allocations):
@@ -129,9 +136,9 @@ class SuspendedAllocations(Allocations):
     suspended = True
     statuses = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY"})
     causes = (
-        "the suspension of the allocation did not reach NOMIS",
-        "the end of the allocation did not reach NOMIS",
-        "the end of the suspension did not reach NOMIS",
+        _SUSPENSION_LOST,
+        _END_LOST,
+        not_synchronised("the end of the suspension did not reach NOMIS", "allocation"),
     )
 
     def events(self) -> Events:

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from reports.engine.causes import Cause
 from reports.engine.contract import Field
-from reports.engine.result import Diagnosis
-from reports.reconciliations.activities.counting import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
+from reports.reconciliations.activities.counting import (
+    DPS_ONLY,
+    NOMIS_ONLY,
+    CountReconciliation,
+    kinds_of,
+    not_synchronised,
+)
 from reports.reconciliations.activities.events import OTHER_BOOKING, AttendanceEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
@@ -19,11 +25,31 @@ from sync.settings.declaration import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.contract import Difference, Events, Reads
+    from reports.engine.causes import Difference
+    from reports.engine.contract import Reads
+    from reports.engine.events import Events
+    from reports.engine.result import Diagnosis
     from sync.settings.declaration import Settings
 
 #: How a record of a failure tells that payroll had paid the attendance in NOMIS already.
 _PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
+
+
+_OTHER_BOOKING = Cause(
+    "the prisoner was put back on another booking, and NOMIS paid on the first",
+    "unknown",
+    "Nothing is left to do: it was paid once.",
+    sentence="NOMIS paid on booking {nomis_other_booking}, DPS counts as many on booking {booking_id}.",
+)
+_PAID_BEFORE = Cause(
+    "payroll had paid in NOMIS before DPS changed the pay",
+    "DPS",
+    "NOMIS never takes the change: tell the DPS team, and purge the message.",
+)
+_PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "attendance")
+_PAY_TAKEN_BACK = not_synchronised(
+    "DPS took the pay back, and NOMIS did not get the change or had paid already", "attendance"
+)
 
 
 class Attendances(CountReconciliation):
@@ -93,29 +119,14 @@ class Attendances(CountReconciliation):
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         row = difference.row
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
-            other = row[f"nomis_{OTHER_BOOKING}"]
-            return Diagnosis(
-                cause="the prisoner was put back on another booking, and NOMIS paid on the first",
-                confidence="high",
-                right_side="unknown",
-                explanation=f"NOMIS paid on booking {other}, DPS counts as many on booking {row['booking_id']}.",
-                action="Nothing is left to do: it was paid once.",
-            )
+            return _OTHER_BOOKING.diagnosis(difference)
         if difference.given_up is not None and _PAID.search(difference.given_up):
-            return Diagnosis(
-                cause="payroll had paid in NOMIS before DPS changed the pay",
-                confidence="high",
-                right_side="DPS",
-                explanation=difference.given_up,
-                action="NOMIS never takes the change: tell the DPS team, and purge the message.",
-            )
+            return _PAID_BEFORE.diagnosis(difference, explanation=difference.given_up)
         if (row["dps_count"] or 0) > (row["nomis_count"] or 0):
             paid = [each for each in records if each["paid"]]
-            return self.not_synchronised(difference, "the attendance with pay did not reach NOMIS", paid)
+            return self.to_synchronise(difference, _PAY_LOST, paid)
         unpaid = [each for each in records if not each["paid"]]
-        return self.not_synchronised(
-            difference, "DPS took the pay back, and NOMIS did not get the change or had paid already", unpaid
-        )
+        return self.to_synchronise(difference, _PAY_TAKEN_BACK, unpaid)
 
 
 def _pairs(rows: pd.DataFrame) -> pd.DataFrame:

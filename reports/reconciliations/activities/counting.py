@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from reports.engine.contract import (
-    Explanation,
-    Field,
-    Gap,
-    Population,
-    Reading,
-    Reconciliation,
-    Unit,
-    UnreadRecord,
-)
+from reports.engine.causes import Cause, Explanation
+from reports.engine.contract import Field, Reconciliation
 from reports.engine.frame import concatenated, join_sides, typed
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.result import Diagnosis, EvidenceRow
+from reports.engine.result import EvidenceRow
+from reports.engine.units import Gap, Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sync.command_text import command
 from sync.failures import RuleError
@@ -31,7 +24,9 @@ from sync.upstream import prisoners
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.contract import Difference, Reads
+    from reports.engine.causes import Difference
+    from reports.engine.contract import Reads
+    from reports.engine.result import Diagnosis
 
 NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
@@ -43,6 +38,21 @@ def kinds_of(done: str) -> dict[str, str]:
         DPS_ONLY: f"{done} in DPS only",
         DIFFERENT: f"{done} a different number of times",
     }
+
+
+#: DPS counts for a booking that NOMIS does not know.
+_UNKNOWN_BOOKING = Cause(
+    "NOMIS does not have the booking",
+    "unknown",
+    "Inform the DPS team.",
+    sentence="DPS counts for a booking that NOMIS does not know, as after a refresh of its data.",
+)
+
+
+def not_synchronised(name: str, record: str) -> Cause:
+    """A cause by which NOMIS lacks the present state of a record (`allocation`) of DPS."""
+    action = f"Look for a failed message (dlq show activity), else write the {record} to NOMIS again."
+    return Cause(name, "DPS", action)
 
 
 class CountReconciliation(Reconciliation):
@@ -154,18 +164,15 @@ class CountReconciliation(Reconciliation):
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation]:
         return [self._explain(each) for each in differences]
 
-    def not_synchronised(self, difference: Difference, cause: str, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+    def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         """DPS is right, and these of its records, as far as they are known, are to be synchronised again."""
         row = difference.row
-        action = f"Look for a failed message (dlq show activity), else write the {self.record} to NOMIS again."
-        if len(records) > 1:
-            action += " Only NOMIS shows which of them it is; writing all of them again is safe."
-        return Diagnosis(
-            cause=cause,
+        which = " Only NOMIS shows which of them it is; writing all of them again is safe." if len(records) > 1 else ""
+        return cause.diagnosis(
+            difference,
             confidence="high" if len(records) == 1 else "medium",
-            right_side="DPS",
             explanation=f"NOMIS counts {row['nomis_count'] or 0}, DPS {row['dps_count'] or 0}.",
-            action=action,
+            action=cause.action + which,
             commands=self.commands(row, records),
         )
 
@@ -181,14 +188,7 @@ class CountReconciliation(Reconciliation):
         evidence = tuple(EvidenceRow(side="DPS", text=self.evidence(each)) for each in records)
         if row["offender_no"] is not None:
             return Explanation(self.diagnose(difference, records), evidence, row["dps_unread"])
-        unknown = Diagnosis(
-            cause="NOMIS does not have the booking",
-            confidence="high",
-            right_side="unknown",
-            explanation="DPS counts for a booking that NOMIS does not know, as after a refresh of its data.",
-            action="Inform the DPS team.",
-        )
-        return Explanation(unknown, evidence)
+        return Explanation(_UNKNOWN_BOOKING.diagnosis(difference), evidence)
 
     def _with_records(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         known = rows[rows["offender_no"].notna() & rows["ignored"].isna()]

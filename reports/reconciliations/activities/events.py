@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from reports.engine.contract import Event, Events
+from reports.engine.events import Event, Events
 from reports.reconciliations.activities.counting import NOMIS_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reports.engine.contract import Gap, Population, Unit
     from reports.engine.result import Mismatch, ReconciliationResult
+    from reports.engine.units import Gap, Population, Unit
 
 #: What events say instead of a prisoner number for a booking that NOMIS does not have.
 NO_DETAILS = "Details not found in NOMIS"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reports.engine.contract import Gap
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.units import Gap
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.upstream import prisons

@@ -7,8 +7,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from reports.engine.contract import Gap, Population, Unit, UnreadRecord
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.units import Gap, Population, Unit, UnreadRecord
 from reports.reconciliations.adjustments.key_set import KeyGap, walk_bookings
 from reports.reconciliations.adjustments.sides import Booking
 from sync.domains.adjustments import nomis as nomis_adjustments
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
-    from reports.engine.contract import Reads, Scope
+    from reports.engine.contract import Reads
+    from reports.engine.units import Scope
     from reports.reconciliations.adjustments.key_set import KeyPage
     from sync.domains.adjustments.nomis import Category
     from sync.settings.declaration import Settings

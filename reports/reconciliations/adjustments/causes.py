@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.engine.contract import Explanation
-from reports.engine.result import Diagnosis, EvidenceRow
+from reports.engine.causes import Cause, Explanation
+from reports.engine.result import EvidenceRow
 from reports.reconciliations.adjustments.counting import DPS_COUNTERS, NOMIS_COUNTERS, counters_of, dps_days
 from reports.reconciliations.adjustments.sides import adjustments_of, mapped_to
 from sync.command_text import command
@@ -19,24 +19,15 @@ from sync.settings.declaration import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reports.engine.contract import Difference
-    from reports.engine.result import RightSide
+    from reports.engine.causes import Difference
+    from reports.engine.result import Diagnosis
     from reports.reconciliations.adjustments.sides import Booking
     from sync.domains.adjustments.dps import Adjustment, PersonAdjustment
     from sync.domains.adjustments.nomis import BookingAdjustment, Category, NomisAdjustment
     from sync.upstream.services import Services
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why an adjustment counts on one side only, or otherwise; `resync`: writing the DPS state to NOMIS fixes it."""
-
-    text: str
-    right_side: RightSide
-    action: str
-    resync: bool = False
-
-
+_RESYNC = ("resync", "adjustment", "{dps_id}")
 _FROM_NOMIS = "Ask the team of prisoner-from-nomis to resynchronise the prisoner."
 _LOOK = "Look at both sides; if DPS is right, write its adjustment to NOMIS."
 NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS)
@@ -44,9 +35,9 @@ DELETED_IN_DPS = Cause(
     "the adjustment was deleted in DPS, and NOMIS still has it",
     "DPS",
     "Look for a failed message (dlq show sentencing), else delete the adjustment in NOMIS (resync adjustment).",
-    resync=True,
+    _RESYNC,
 )
-NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _LOOK, resync=True)
+NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _LOOK, _RESYNC)
 ON_OTHER_BOOKING = Cause(
     "the adjustment is on another booking in DPS, after a move or a merge",
     "unknown",
@@ -61,19 +52,19 @@ NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",
     "DPS",
     "Look for a failed message (dlq show sentencing), else create the adjustment in NOMIS (resync adjustment).",
-    resync=True,
+    _RESYNC,
 )
-INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _LOOK, resync=True)
-ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DPS", _LOOK, resync=True)
+INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _LOOK, _RESYNC)
+ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DPS", _LOOK, _RESYNC)
 DELETED_IN_NOMIS = Cause(
     "the adjustment was deleted in NOMIS, and DPS still has it",
     "unknown",
     "If NOMIS is right, ask the team of prisoner-from-nomis to resynchronise the prisoner; if DPS is right, create the "
     "adjustment in NOMIS again (resync adjustment).",
-    resync=True,
+    _RESYNC,
 )
-OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _LOOK, resync=True)
-OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unknown", _LOOK, resync=True)
+OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _LOOK, _RESYNC)
+OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unknown", _LOOK, _RESYNC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +191,15 @@ def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference)
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [
-        command("resync", "adjustment", each.dps_id) for each in found if each.cause.resync and each.dps_id is not None
+        each.cause.command_for({"dps_id": each.dps_id})
+        for each in found
+        if each.cause.command and each.dps_id is not None
     ]
     again = command("reconcile", "adjustments", "--prisoner", offender_no, "--no-notify")
-    others = "; ".join(cause.text for cause in causes[1:])
+    others = "; ".join(cause.name for cause in causes[1:])
     explanation = [f"There is more than one cause: {others}." if others else "", difference.given_up_text]
-    return Diagnosis(
-        cause=first.text,
+    return first.diagnosis(
+        difference,
         confidence="high" if len(causes) == 1 else "medium",
         right_side=first.right_side if len({cause.right_side for cause in causes}) == 1 else "unknown",
         explanation=" ".join(filter(None, explanation)),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.engine.contract import Event, Events
+from reports.engine.events import Event, Events
 from reports.reconciliations.adjustments.counting import DIFFERENT_COUNTS, NAMES, differences_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reports.engine.contract import Gap, Population, Unit
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
+    from reports.engine.units import Gap, Population, Unit
 
 PREFIX = "sentencing-reports-reconciliation"
 #: Bookings that the summary names at most: a larger event is refused.

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from reports.engine.contract import Population, Reading, Reconciliation, Unit, UnreadRecord
+from reports.engine.contract import Reconciliation
 from reports.engine.frame import records, typed
-from reports.engine.parallel_reader import FailedRead
+from reports.engine.record_reads import RecordReads
+from reports.engine.units import Population, Reading, Unit
 from reports.reconciliations.adjustments import causes, sides
 from reports.reconciliations.adjustments.bookings import BookingList, bookings_of
 from reports.reconciliations.adjustments.counting import (
@@ -27,9 +28,15 @@ from sync.settings.declaration import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reports.engine.contract import Difference, Explanation, Reads
+    from reports.engine.causes import Difference, Explanation
+    from reports.engine.contract import Reads
+    from reports.engine.parallel_reader import FailedRead
+    from reports.engine.units import SideName
 
-_NOMIS, _DPS = UpstreamName.NOMIS, UpstreamName.SENTENCE_ADJUSTMENTS
+_SERVICES: Mapping[SideName, UpstreamName] = {
+    "NOMIS": UpstreamName.NOMIS,
+    "DPS": UpstreamName.SENTENCE_ADJUSTMENTS,
+}
 
 
 class AdjustmentReconciliation(Reconciliation):
@@ -68,28 +75,20 @@ class AdjustmentReconciliation(Reconciliation):
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The adjustments of every booking of a page, counted."""
-        return self._reading(bookings_of(unit), reads)
+        return self._reading(bookings_of(unit), RecordReads(reads, _SERVICES))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """The same by the present number of each prisoner: a merge changes it."""
-        present: list[Booking] = []
-        unread: list[UnreadRecord] = []
-        for booking, found in reads.each(_NOMIS, self._list.present, [_booking(row) for row in records(rows)]):
-            if isinstance(found, FailedRead):
-                unread.append(_unread(booking, "NOMIS", found))
-            elif found is not None:
-                present.append(found)
-        reading = self._reading(present, reads)
-        return Reading(reading.rows, (*unread, *reading.unread))
+        found = RecordReads(reads, _SERVICES)
+        listed = found.each("NOMIS", self._list.present, _keys(map(_booking, records(rows))), _offender_no)
+        return self._reading([each for each in listed.values() if each is not None], found)
 
-    def _reading(self, bookings: Sequence[Booking], reads: Reads) -> Reading:
-        nomis = reads.each(_NOMIS, lambda booking: sides.read_nomis(self.services, booking), bookings)
-        readable = [(booking, side) for booking, side in nomis if isinstance(side, NomisSide)]
-        dps = reads.each(_DPS, lambda each: sides.read_dps(self.services, *each), readable)
-        unread = [_unread(booking, "NOMIS", side) for booking, side in nomis if isinstance(side, FailedRead)]
-        unread += [_unread(booking, "DPS", side) for (booking, _), side in dps if isinstance(side, FailedRead)]
-        both = [(*ours, theirs) for ours, theirs in dps if isinstance(theirs, DpsSide)]
-        return Reading(self._rows(both), tuple(unread))
+    def _reading(self, bookings: Iterable[Booking], found: RecordReads) -> Reading:
+        keys, services = _keys(bookings), self.services
+        nomis = found.each("NOMIS", lambda each: sides.read_nomis(services, each), keys, _offender_no)
+        readable = {each: keys[each] for each in nomis}
+        dps = found.each("DPS", lambda each: sides.read_dps(services, each, nomis[each]), readable, _offender_no)
+        return Reading(self._rows([(each, nomis[each], theirs) for each, theirs in dps.items()]), found.unread)
 
     def _rows(self, both: Sequence[tuple[Booking, NomisSide, DpsSide]]) -> pd.DataFrame:
         adjustments = {
@@ -141,7 +140,7 @@ class AdjustmentReconciliation(Reconciliation):
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
         """The causes, found by the mappings of the adjustments of each booking."""
-        return [found for _, found in reads.each(_NOMIS, self._explain, differences)]
+        return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
 
     def _explain(self, difference: Difference) -> Explanation | None:
         return causes.explain(self.services, _booking(difference.row), difference)
@@ -155,8 +154,12 @@ def _booking(row: Mapping[str, Any]) -> Booking:
     return Booking(row["booking_id"], row["offender_no"], tuple(_split(row["created"])))
 
 
-def _unread(booking: Booking, side: Any, failed: FailedRead) -> UnreadRecord:
-    return UnreadRecord({"booking_id": booking.id}, booking.offender_no, side, failed.reason, failed.network)
+def _keys(bookings: Iterable[Booking]) -> dict[Booking, dict[str, int]]:
+    return {each: {"booking_id": each.id} for each in bookings}
+
+
+def _offender_no(booking: Booking) -> str:
+    return booking.offender_no
 
 
 def _joined(ids: Iterable[str]) -> str | None:

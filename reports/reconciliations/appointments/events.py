@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from reports.engine.contract import Event, Events
+from reports.engine.events import Event, Events
 from reports.reconciliations.appointments.compare import (
     DPS_ONLY,
     DUPLICATE,
@@ -16,8 +16,8 @@ from reports.reconciliations.appointments.compare import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reports.engine.contract import Gap, Population, Unit
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
+    from reports.engine.units import Gap, Population, Unit
 
 _PREFIX: Final = "appointments-reports-reconciliation"
 #: A summary lists no more, since a longer event was refused.

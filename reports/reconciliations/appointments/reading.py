@@ -6,34 +6,36 @@ that a search does not find or does not say enough about, and for what is read a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal
 
 import pandas as pd
 
-from reports.engine.contract import Gap, UnreadRecord
+from reports.engine.lists import ListPage, read_moving_list
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.record_reads import RecordReads
+from reports.engine.units import Gap
 from reports.reconciliations.appointments.compare import dps_columns, join, nomis_columns
 from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.rules import MAPPINGS
-from sync.failures import SyncError, UpstreamError
+from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import nomis_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from reports.engine.contract import Reads, SideName
+    from reports.engine.contract import Reads
+    from reports.engine.units import SideName, UnreadRecord
     from sync.domains.appointments.dps import Attendee
-    from sync.domains.appointments.nomis import EventIdPage, NomisAppointment
+    from sync.domains.appointments.nomis import NomisAppointment
     from sync.upstream.services import Services
     from sync.upstream.transport import ServiceClient
 
-Value = TypeVar("Value")
 #: The first and the last day, both included.
 Days = tuple[date, date]
 #: A NOMIS record and the DPS appointment that it is mapped to; None for one that is not mapped.
@@ -46,59 +48,38 @@ _SERVICES: Final[Mapping[SideName, UpstreamName]] = {
 }
 #: DPS refuses to search a calendar month or more at once, and February has 28 days.
 _SEARCH_DAYS: Final = 28
-#: How often a list is read that changes while it is read.
-_LISTINGS: Final = 4
 
 
-@dataclass(slots=True)
 class AppointmentReader:
     """Reads for one reading; `unread` and `gaps` are what it could not read."""
 
-    services: Services
-    reads: Reads
-    gaps: list[Gap] = field(default_factory=list)
-    _failures: dict[tuple[SideName, bool, int], UnreadRecord] = field(default_factory=dict)
+    def __init__(self, services: Services, reads: Reads) -> None:
+        self.services = services
+        self.reads = reads
+        self.records = RecordReads(reads, _SERVICES)
+        self.gaps: list[Gap] = []
 
     @property
     def unread(self) -> tuple[UnreadRecord, ...]:
         """The records of which a side could not be read, each side once."""
-        return tuple(self._failures.values())
+        return self.records.unread
 
     @property
     def _appointments(self) -> ServiceClient:
         return self.services[UpstreamName.APPOINTMENTS]
 
     def event_ids(self, prison_id: str, days: Days, size: int) -> list[int]:
-        """The event ids of a prison, in pages of `size`.
+        """The event ids of a prison, in pages of `size`. Raises `SyncError` if the first page cannot be read."""
 
-        Records that come and go while the pages are read move the others from page to page, which the total alone does
-        not show. So a list of several pages is read until it is the same twice. Every id that was seen counts: a record
-        that is gone is not found when it is read. Raises `SyncError` if the first page cannot be read.
-        """
+        def page(number: int) -> ListPage[int, None]:
+            found = nomis_appointments.event_id_page(self.services.nomis, prison_id, days, number, size)
+            return ListPage(dict.fromkeys(found.ids), found.pages)
 
-        def page(number: int) -> EventIdPage:
-            return nomis_appointments.event_id_page(self.services.nomis, prison_id, days, number, size)
-
-        seen: set[int] = set()
-        before: set[int] | None = None
-        for _ in range(_LISTINGS):
-            first = self.reads.page(UpstreamName.NOMIS, partial(page, 0))
-            listed, failed = set(first.ids), {}
-            for number in range(1, first.pages):
-                try:
-                    listed.update(self.reads.page(UpstreamName.NOMIS, partial(page, number)).ids)
-                except SyncError as error:
-                    failed[number] = str(error)
-            seen |= listed
-            if failed or first.pages <= 1 or listed == before:
-                break
-            before = listed
-        else:
-            failed = {0: "the list changed each time it was read"}
-        for number, reason in failed.items():
-            detail = {"page": number, "prisonId": prison_id}
-            self.gaps.append(Gap(f"page {number} of the NOMIS appointments of {prison_id}", reason, detail))
-        return sorted(seen)
+        listed = read_moving_list(self.reads, UpstreamName.NOMIS, page)
+        for number, reason in listed.failed.items():
+            detail = {"page": number or 0, "prisonId": prison_id}
+            self.gaps.append(Gap(f"page {number or 0} of the NOMIS appointments of {prison_id}", reason, detail))
+        return sorted(listed.items)
 
     def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
         """The DPS appointments of a prison by instance id; None, and a gap, if DPS refuses to search the prison.
@@ -140,7 +121,7 @@ class AppointmentReader:
         for place, attendees in self.reads.each(UpstreamName.APPOINTMENTS, search, sorted(set(places.values()))):
             if isinstance(attendees, FailedRead):
                 for number in [number for number, each in places.items() if each == place]:
-                    self._failed("DPS", number, {"dps_id": number}, attendees)
+                    self.records.add_failed("DPS", number, {"dps_id": number}, attendees)
                     del found[number]
             else:
                 found.update((each.id, each) for each in attendees if each.id in found)
@@ -199,7 +180,7 @@ class AppointmentReader:
         for number, dps_location_id in unnamed.items():
             room, each = rooms[dps_location_id], found[number]
             if isinstance(room, FailedRead):
-                self._failed("mapping", number, {"dps_id": number}, room)
+                self.records.add_failed("mapping", number, {"dps_id": number}, room)
                 del complete[number]
             elif each is not None:
                 complete[number] = replace(each, internal_location_id=room)
@@ -208,7 +189,7 @@ class AppointmentReader:
     def _nomis(self, event_ids: Collection[int]) -> dict[int, NomisAppointment | None]:
         """NOMIS records, None for one that is not there."""
         read = partial(nomis_appointments.find_appointment, self.services.nomis)
-        return self._each("NOMIS", read, {each: {"nomis_id": each} for each in event_ids})
+        return self.records.each("NOMIS", read, {each: {"nomis_id": each} for each in event_ids})
 
     def _mapped(self, numbers: Collection[int], name: Literal["nomis_id", "dps_id"]) -> dict[int, int | None]:
         """What records of one side are mapped to on the other, None for those that are not mapped."""
@@ -221,7 +202,7 @@ class AppointmentReader:
             found = MAPPINGS.find_by_nomis_ids(mapping, number)
             return None if found is None else int(MAPPINGS.ids(found).dps_id)
 
-        return self._each("mapping", read, {each: {name: each} for each in numbers})
+        return self.records.each("mapping", read, {each: {name: each} for each in numbers})
 
     def _dps(self, instance_ids: Mapping[int, int | None]) -> dict[int, Attendee | None]:
         """DPS appointments by single reads, None for one that is not there; given with what they are mapped to."""
@@ -234,24 +215,7 @@ class AppointmentReader:
             number: {"dps_id": number} if event_id is None else {"nomis_id": event_id, "dps_id": number}
             for number, event_id in instance_ids.items()
         }
-        return self._each("DPS", read, keys)
-
-    def _each(
-        self, side: SideName, read: Callable[[int], Value], keys: Mapping[int, Mapping[str, int]]
-    ) -> dict[int, Value]:
-        """What `read` returns for each number; without those that could not be read, which are noted by their keys."""
-        values = {}
-        for number, value in self.reads.each(_SERVICES[side], read, keys):
-            if isinstance(value, FailedRead):
-                self._failed(side, number, keys[number], value)
-            else:
-                # It may have failed before.
-                self._failures.pop((side, "dps_id" in keys[number], number), None)
-                values[number] = value
-        return values
-
-    def _failed(self, side: SideName, number: int, key: Mapping[str, int], why: FailedRead) -> None:
-        self._failures[side, "dps_id" in key, number] = UnreadRecord(key, None, side, why.reason, why.network)
+        return self.records.each("DPS", read, keys)
 
 
 def _has_place(attendee: Attendee | None) -> bool:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from reports.engine.contract import Gap, Population, Reading, Reconciliation, Unit, UnreadRecord
+from reports.engine.contract import Reconciliation
 from reports.engine.frame import typed
+from reports.engine.units import Gap, Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.appointments.causes import explain
 from reports.reconciliations.appointments.compare import EXTRA, FIELDS, KINDS, differences, year_ahead
 from reports.reconciliations.appointments.events import AppointmentEvents
@@ -24,7 +25,8 @@ from sync.upstream.prisons import RolloutPlan, rollout_plan, rollout_plans
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.contract import Difference, Explanation, Reads
+    from reports.engine.causes import Difference, Explanation
+    from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
     from reports.reconciliations.appointments.reading import Days
     from sync.domains.appointments.nomis import NomisAppointment

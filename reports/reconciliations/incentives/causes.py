@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports.engine.causes import Cause
 from sync.command_text import command
 from sync.domains.repair import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.result import RightSide
     from reports.reconciliations.incentives.evidence import PrisonerLevels
     from reports.reconciliations.incentives.result import Arrival
     from sync.domains.incentives.nomis import IepRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A row of the decision table; `action` is general, each difference has its own with its commands."""
-
-    text: str
-    right_side: RightSide
-    action: str
-
-
-#: By their numbers, in the order in which they are tried.
+#: The rows of the decision table by their numbers, in the order in which they are tried. The actions are general: each
+#: difference has its own, with its commands.
 CAUSES: Mapping[int, Cause] = {
     1: Cause(
         "the review is not written to NOMIS yet: its message waits",

@@ -6,12 +6,12 @@ that NOMIS makes by itself must not be anyone's current level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reports.engine.result import Confidence
 from reports.reconciliations.incentives import causes
+from reports.reconciliations.incentives.case import Case
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.evidence import (
     BY_ADMISSION,
@@ -30,54 +30,13 @@ if TYPE_CHECKING:
     from sync.domains.incentives.dps import Review
     from sync.domains.incentives.nomis import IepRecord
 
-#: Kinds of review that DPS makes of a movement.
-_OF_MOVEMENTS = frozenset({"TRANSFER", "INITIAL", "READMISSION"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One difference, with the parts that every rule asks for."""
-
-    evidence: Evidence
-    near: timedelta
-
-    @property
-    def nomis(self) -> IepRecord | None:
-        return self.evidence.pair.nomis
-
-    @property
-    def review(self) -> Review | None:
-        return self.evidence.pair.newest_review
-
-    def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
-        """The review of DPS that belongs to a NOMIS record: at the same prison and near in time."""
-        fitting = [
-            each
-            for each in self.evidence.reviews
-            if each.agency_id == record.prison_id
-            and near_each_other(each.iep_time, record.iep_date_time, self.near)
-            and (not of_movement or each.review_type in _OF_MOVEMENTS)
-        ]
-        return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
-
-    def review_behind(self, record: IepRecord) -> Review | None:
-        """The review a record was written from, by its mapping, or by its time where it has none."""
-        review_id = self.evidence.reviews_of.get(record.incentive_sequence)
-        for each in self.evidence.reviews:
-            if each.id == review_id:
-                return each
-            same_time = each.iep_time.replace(microsecond=0) == record.iep_date_time.replace(microsecond=0)
-            if review_id is None and same_time and each.agency_id == record.prison_id:
-                return each
-        return None
-
 
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> IncentiveDiagnosis:
     """The probable cause of a difference, which side is right, and what fixes it: the first matching row of the table.
 
     `near` is how far apart two records of one event may lie; the same calendar day always counts as near.
     """
-    case = _Case(evidence, near)
+    case = Case(evidence, near)
     for rule in _TABLE:
         found = rule(case)
         if found is not None:
@@ -85,7 +44,7 @@ def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Incen
     return _unexplained(case)
 
 
-def _message_pending(case: _Case) -> IncentiveDiagnosis | None:
+def _message_pending(case: Case) -> IncentiveDiagnosis | None:
     pending_on = case.evidence.message.pending_on
     if pending_on is None:
         return None
@@ -108,13 +67,13 @@ def _message_pending(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _event_lost(case: _Case) -> IncentiveDiagnosis | None:
+def _event_lost(case: Case) -> IncentiveDiagnosis | None:
     if case.nomis is not None or case.review is None or case.evidence.written is not None:
         return None
     return _not_written(case, "NOMIS has no record, and the current DPS review has no mapping.", "high")
 
 
-def _admission_missed(case: _Case) -> IncentiveDiagnosis | None:
+def _admission_missed(case: Case) -> IncentiveDiagnosis | None:
     nomis = case.nomis
     if nomis is None or case.evidence.pair.dps is not None:
         return None
@@ -137,7 +96,7 @@ def _admission_missed(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _reception_missed(case: _Case) -> IncentiveDiagnosis | None:
+def _reception_missed(case: Case) -> IncentiveDiagnosis | None:
     nomis = case.nomis
     if nomis is None or nomis.audit_module in LEGITIMATE or case.near_review(nomis) is not None:
         return None
@@ -147,7 +106,7 @@ def _reception_missed(case: _Case) -> IncentiveDiagnosis | None:
         f"NOMIS made its current record by itself ({nomis.audit_module or 'module unknown'}) on "
         f"{_day(nomis.iep_date_time)} at {nomis.prison_id}, and DPS has no review of that arrival{last}."
     )
-    reason = {BY_TRANSFER: "TRANSFERRED", BY_ADMISSION: _admission_reason(case, nomis)}.get(nomis.audit_module or "")
+    reason = {BY_TRANSFER: "TRANSFERRED", BY_ADMISSION: case.admission_reason(nomis)}.get(nomis.audit_module or "")
     if reason is None:
         return _found(
             4,
@@ -168,14 +127,14 @@ def _reception_missed(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _received_twice(case: _Case) -> IncentiveDiagnosis | None:
+def _received_twice(case: Case) -> IncentiveDiagnosis | None:
     nomis = case.nomis
     if nomis is None or nomis.audit_module in LEGITIMATE:
         return None
     review = case.near_review(nomis, of_movement=True)
     if review is None:
         return None
-    made_by_dps = _record_of(case, review)
+    made_by_dps = case.record_of(review)
     if made_by_dps is None or made_by_dps.incentive_sequence >= nomis.incentive_sequence:
         return None
     surplus = [
@@ -198,7 +157,7 @@ def _received_twice(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _wrong_order(case: _Case) -> IncentiveDiagnosis | None:
+def _wrong_order(case: Case) -> IncentiveDiagnosis | None:
     nomis, review, written = case.nomis, case.review, case.evidence.written
     if nomis is None or review is None or written is None or nomis.audit_module != BY_API:
         return None
@@ -220,7 +179,7 @@ def _wrong_order(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _changed_on_screen(case: _Case) -> IncentiveDiagnosis | None:
+def _changed_on_screen(case: Case) -> IncentiveDiagnosis | None:
     nomis, review = case.nomis, case.review
     if nomis is None or nomis.audit_module != BY_SCREEN or review is None or nomis.iep_date_time <= review.iep_time:
         return None
@@ -235,7 +194,7 @@ def _changed_on_screen(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _edited_or_deleted(case: _Case) -> IncentiveDiagnosis | None:
+def _edited_or_deleted(case: Case) -> IncentiveDiagnosis | None:
     nomis, review = case.nomis, case.review
     if nomis is None or review is None or nomis.audit_module != BY_API:
         return None
@@ -258,7 +217,7 @@ def _edited_or_deleted(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _merged(case: _Case) -> IncentiveDiagnosis | None:
+def _merged(case: Case) -> IncentiveDiagnosis | None:
     pair = case.evidence.pair
     others = sorted({each.booking_id for each in case.evidence.reviews if each.booking_id != pair.booking_id})
     numbers = sorted(
@@ -278,7 +237,7 @@ def _merged(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _overtaken(case: _Case) -> IncentiveDiagnosis | None:
+def _overtaken(case: Case) -> IncentiveDiagnosis | None:
     """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review never reached it."""
     nomis, review = case.nomis, case.review
     if nomis is None or review is None or case.evidence.written is not None or nomis.iep_date_time >= review.iep_time:
@@ -288,7 +247,7 @@ def _overtaken(case: _Case) -> IncentiveDiagnosis | None:
     )
 
 
-def _unexplained(case: _Case) -> IncentiveDiagnosis:
+def _unexplained(case: Case) -> IncentiveDiagnosis:
     return _found(
         10,
         confidence="low",
@@ -298,7 +257,7 @@ def _unexplained(case: _Case) -> IncentiveDiagnosis:
     )
 
 
-_TABLE: tuple[Callable[[_Case], IncentiveDiagnosis | None], ...] = (
+_TABLE: tuple[Callable[[Case], IncentiveDiagnosis | None], ...] = (
     _message_pending,
     _event_lost,
     _admission_missed,
@@ -326,7 +285,7 @@ def _found(
     cause = CAUSES[number]
     return IncentiveDiagnosis(
         number=number,
-        cause=cause.text,
+        cause=cause.name,
         confidence=confidence,
         right_side=cause.right_side,
         explanation=explanation,
@@ -338,7 +297,7 @@ def _found(
     )
 
 
-def _not_written(case: _Case, explanation: str, confidence: Confidence) -> IncentiveDiagnosis:
+def _not_written(case: Case, explanation: str, confidence: Confidence) -> IncentiveDiagnosis:
     doubt = case.evidence.message.doubt
     if doubt is not None:
         # Written by hand while its message is pending, a review would be in NOMIS twice.
@@ -356,32 +315,6 @@ def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Incen
         action="Look for the event on the dead letter queue; where it is not, write the DPS level to NOMIS.",
         commands=(causes.SHOW_DLQ, *causes.repair(case.evidence.pair)),
     )
-
-
-def _record_of(case: _Case, review: Review) -> IepRecord | None:
-    """The NOMIS record that a review was written as, by its mapping or by level and time."""
-    written = case.evidence.written
-    current = case.review
-    if current is not None and review.id == current.id and written is not None:
-        if written.booking_id != case.evidence.pair.booking_id:
-            return None
-        return next((each for each in case.evidence.records if each.incentive_sequence == written.sequence), None)
-    moment = review.iep_time.replace(microsecond=0)
-    fitting = (
-        each
-        for each in case.evidence.records
-        if each.audit_module == BY_API and each.iep_date_time.replace(microsecond=0) == moment
-    )
-    return next(fitting, None)
-
-
-def _admission_reason(case: _Case, nomis: IepRecord) -> str:
-    """A booking with an earlier life on either side was opened again."""
-    moments = [each.iep_date_time for each in case.evidence.history] + [each.iep_time for each in case.evidence.reviews]
-    earlier = any(
-        each < nomis.iep_date_time and not near_each_other(each, nomis.iep_date_time, case.near) for each in moments
-    )
-    return "READMISSION" if earlier else "NEW_ADMISSION"
 
 
 def _would_be_current(nomis: IepRecord, review: Review) -> bool:

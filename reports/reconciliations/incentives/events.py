@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.engine.contract import Event, Events
+from reports.engine.events import Event, Events
 from reports.reconciliations.incentives.result import IncentiveExcluded, IncentiveMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reports.engine.contract import Gap, Population, Unit
     from reports.engine.result import Excluded, Mismatch, ReconciliationResult, Unread
+    from reports.engine.units import Gap, Population, Unit
 
 _PREFIX = "incentives-reports-reconciliation"
 REQUESTED = f"{_PREFIX}-requested"

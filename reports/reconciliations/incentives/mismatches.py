@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from reports.engine.contract import Explanation
+from reports.engine.causes import Explanation
 from reports.engine.history import read_baseline
 from reports.engine.parallel_reader import failed_read
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.runs import key_text
 from reports.reconciliations.incentives.bookings import active_booking
+from reports.reconciliations.incentives.causes import explain
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import (
     LEGITIMATE,
@@ -178,9 +179,15 @@ def explain_prisoner(
     key = {"booking_id": pair.booking_id}
     with database.read() as connection:
         standing, since = read_baseline(connection, NAME, moment).standing(key_text(key), moment)
-    found = explanation(evidence, None if pair.equal else diagnose(evidence, near))
+    found = explanation(evidence, None if pair.equal else _explained(diagnose(evidence, near), pair))
     values = {"offender_no": offender_no, "prison_id": pair.prison_id, "standing": standing, "since": since, **key}
     mismatch = IncentiveMismatch.model_validate(
         {**values, **found.values, "diagnosis": found.diagnosis, "evidence": found.evidence}
     )
     return ExplainedPrisoner(mismatch, pair.equal)
+
+
+def _explained(diagnosis: IncentiveDiagnosis, pair: PrisonerLevels) -> IncentiveDiagnosis:
+    """The diagnosis for somebody who has asked for the explanation: it is not among what to run."""
+    further = tuple(each for each in diagnosis.commands if each != explain(pair))
+    return diagnosis.model_copy(update={"commands": further})

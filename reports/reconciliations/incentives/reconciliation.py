@@ -6,7 +6,6 @@ give the records that the decision table needs.
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,45 +15,31 @@ import pandas as pd
 import structlog
 
 from reports.engine import result as results
-from reports.engine.contract import (
-    Events,
-    Explanation,
-    Field,
-    Gap,
-    Population,
-    Reading,
-    Reconciliation,
-    Unit,
-    UnreadRecord,
-)
+from reports.engine.causes import Explanation
+from reports.engine.contract import Field, Reconciliation
+from reports.engine.events import Events
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.units import Gap, Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.incentives import result as own
 from reports.reconciliations.incentives.bookings import ActiveBookingLookup, find_bookings
 from reports.reconciliations.incentives.events import IncentiveEvents
 from reports.reconciliations.incentives.evidence import PrisonerLevels, ReviewMessage, entities, read_levels
-from reports.reconciliations.incentives.levels import level_code, level_of_record, names_to_codes
 from reports.reconciliations.incentives.listing import Listing, list_prisoners, relist
 from reports.reconciliations.incentives.mismatches import explain_pair, sides
 from reports.reconciliations.incentives.plausibility import Without, why_without_levels
+from reports.reconciliations.incentives.reading import LevelReader
 from sync.clock import LONDON
-from sync.domains.incentives import dps as incentives_api
-from sync.domains.incentives.nomis import current_iep_body
-from sync.failures import SyncError, UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.upstream.prisoners import PrisonerId, UnusableRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.contract import Difference, Reads
+    from reports.engine.causes import Difference
+    from reports.engine.contract import Reads
     from reports.engine.result import ReconciliationResult
 
-#: What the bulk call says of a level that has no name.
-UNNAMED = "Unmapped"
-#: Bookings of one bulk call at most.
-LARGEST_BULK = 1_000
-_WITHDRAWN = frozenset({404, 405})
 _NOT_FOUND = "not among the active prisoners, and no review in DPS"
 
 
@@ -88,10 +73,7 @@ class Incentives(Reconciliation):
         super().__init__(*given)
         self._page_size = self.settings.reports_incentives_reconciliation_page_size
         self._near = timedelta(hours=self.settings.reconciliation_near_hours)
-        self._bulk_lock = threading.Lock()
-        #: The codes of the levels by name, once they are read; None where the bulk call cannot be used.
-        self._names: Mapping[str, str] | None = None
-        self._names_read = False
+        self._levels = LevelReader(self.services)
         #: Both current records of the bookings that were read again.
         self._pairs: dict[int, PrisonerLevels] = {}
 
@@ -123,11 +105,11 @@ class Incentives(Reconciliation):
         """The levels of one page of prisoners: NOMIS one by one, DPS in bulk."""
         prisoners = {each.booking_id: each.offender_no for each in _prisoners(unit)}
         with ThreadPoolExecutor(1, thread_name_prefix="dps-bulk") as executor:
-            bulk = executor.submit(self._bulk_levels, list(prisoners), reads)
-            nomis = dict(reads.each(UpstreamName.NOMIS, self._nomis_level, prisoners))
+            bulk = executor.submit(self._levels.bulk_levels, list(prisoners), reads)
+            nomis = dict(reads.each(UpstreamName.NOMIS, self._levels.nomis_level, prisoners))
             dps: dict[int, str | FailedRead | None] = dict(bulk.result())
         missing = [booking_id for booking_id in prisoners if booking_id not in dps]
-        dps |= reads.each(UpstreamName.INCENTIVES, self._dps_level, missing)
+        dps |= reads.each(UpstreamName.INCENTIVES, self._levels.dps_level, missing)
         rows, unread = [], []
         for booking_id, offender_no in prisoners.items():
             ours, theirs = nomis[booking_id], dps[booking_id]
@@ -239,56 +221,6 @@ class Incentives(Reconciliation):
             unread=(*map(_unusable, found.unusable), *never),
             detail={"notFound": list(found.not_found)},
         )
-
-    def _nomis_level(self, booking_id: int) -> tuple[str | None, str | None]:
-        body = current_iep_body(self.services.nomis, booking_id)
-        return (None, None) if body is None else level_of_record(body, booking_id)
-
-    def _dps_level(self, booking_id: int) -> str | None:
-        client = self.services[UpstreamName.INCENTIVES]
-        summary = incentives_api.booking_summary(client, booking_id, with_details=False)
-        if summary is None:
-            return None
-        return level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}")
-
-    def _bulk_levels(self, booking_ids: Sequence[int], reads: Reads) -> dict[int, str]:
-        """The levels that the bulk call gives; the others have to be read singly: missing, or a level without a name.
-
-        The flag that the bulk call goes by may be missing from every review of a booking.
-        """
-        found: dict[int, str] = {}
-        for start in range(0, len(booking_ids), LARGEST_BULK):
-            codes = self._codes(reads)
-            if codes is None:
-                break
-            for booking_id, name in self._bulk_call(booking_ids[start : start + LARGEST_BULK], reads).items():
-                code = None if name == UNNAMED else codes.get(name)
-                if code is not None:
-                    found[booking_id] = code
-        return found
-
-    def _codes(self, reads: Reads) -> Mapping[str, str] | None:
-        """The codes of the levels by name, read once; None when they cannot be read, or the bulk call is withdrawn."""
-        with self._bulk_lock:
-            if not self._names_read:
-                try:
-                    client = self.services[UpstreamName.INCENTIVES]
-                    self._names = reads.one(UpstreamName.INCENTIVES, partial(names_to_codes, client))
-                except SyncError as error:
-                    structlog.get_logger().warning("level-names-not-read", reason=str(error))
-                self._names_read = True
-            return self._names
-
-    def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
-        """One bulk call; empty when the levels have to be read singly."""
-        client = self.services[UpstreamName.INCENTIVES]
-        try:
-            return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
-        except SyncError as error:
-            if isinstance(error, UpstreamError) and error.status in _WITHDRAWN:
-                with self._bulk_lock:
-                    self._names = None
-            return {}
 
     def _pair(self, prisoner: PrisonerId) -> PrisonerLevels:
         return read_levels(self.services, prisoner.booking_id, prisoner.offender_no)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from reports.engine.contract import Explanation
-from reports.engine.result import Diagnosis, EvidenceRow
-from sync.clock import LONDON
-from sync.command_text import command
+from reports.engine.causes import Cause, Explanation, last_changes
+from reports.engine.result import EvidenceRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
-    from reports.engine.contract import Difference
-    from reports.engine.result import Confidence, RightSide
+    from reports.engine.causes import Difference
     from reports.reconciliations.visits.result import Weight
 
 #: A visit that NOMIS does not have, and that is this near, is not prepared.
@@ -23,70 +21,68 @@ _NEAR: Final = timedelta(days=3)
 _RESYNC: Final = ("resync", "visit", "{reference}")
 
 
-class Cause(NamedTuple):
-    """A cause, which side is right, and what to do; `explanation` and `command` name columns of the row in braces."""
+@dataclass(frozen=True, slots=True)
+class VisitCause(Cause):
+    """A cause, and how urgent a visit is that has it."""
 
-    text: str
-    right_side: RightSide
-    action: str
-    command: tuple[str, ...] = ()
-    explanation: str = ""
-    confidence: Confidence = "high"
     weight: Weight = "high"
 
 
-_CAUSES: Final[Mapping[str, Cause]] = {
-    "nomis-visit-missing": Cause(
+_CAUSES: Final[Mapping[str, VisitCause]] = {
+    "nomis-visit-missing": VisitCause(
         "the event that it was booked was lost, or failed",
         "DPS",
         "Write the visit to NOMIS.",
         _RESYNC,
         confidence="medium",
+        of_message=True,
         weight="medium",
     ),
-    "nomis-visit-gone": Cause(
+    "nomis-visit-gone": VisitCause(
         "the visit was deleted in NOMIS",
         "DPS",
         "Ask the team of the mapping service to delete the mapping, then write the visit to NOMIS.",
         _RESYNC,
         "NOMIS has no visit {visit_id}, to which this one is mapped.",
     ),
-    "not-cancelled-in-nomis": Cause(
+    "not-cancelled-in-nomis": VisitCause(
         "the event that it was cancelled was lost, or failed",
         "DPS",
         "Cancel the visit in NOMIS too.",
         _RESYNC,
         confidence="medium",
+        of_message=True,
     ),
-    "cancelled-in-nomis-only": Cause(
+    "cancelled-in-nomis-only": VisitCause(
         "the visit was cancelled on the NOMIS screen",
         "NOMIS",
         "Tell the prison, which has to cancel the visit in DPS, or to book it again.",
         confidence="medium",
     ),
-    "details-differ": Cause(
+    "details-differ": VisitCause(
         "the event that it was changed was lost, or failed",
         "DPS",
         "Write the visit to NOMIS again.",
         _RESYNC,
         confidence="medium",
+        of_message=True,
         weight="medium",
     ),
-    "nomis-duplicate": Cause(
+    "nomis-duplicate": VisitCause(
         "the visit was created twice",
         "DPS",
         "Cancel the NOMIS visit that has no mapping.",
         ("duplicates", "remove", "visit", "{visit_id}", "--of", "{duplicate_of}"),
         "The comment of NOMIS visit {visit_id} names {reference}, to which NOMIS visit {duplicate_of} belongs.",
     ),
-    "mapping-missing": Cause(
+    "mapping-missing": VisitCause(
         "the mapping was never saved",
         "DPS",
         "Save the mapping.",
         _RESYNC,
         "The comment of NOMIS visit {visit_id} names {reference}, and neither is mapped.",
     ),
-    "dps-visit-gone": Cause(
+    "dps-visit-gone": VisitCause(
         "the visit was removed from DPS",
         "unknown",
         "There is nothing to do.",
@@ -94,14 +90,14 @@ _CAUSES: Final[Mapping[str, Cause]] = {
         "Visits are cancelled in DPS, not deleted: its data were corrected, or refreshed.",
         weight="low",
     ),
-    "outcome-differs": Cause(
+    "outcome-differs": VisitCause(
         "the visit was cancelled with another outcome",
         "unknown",
         "There is nothing to do: it is cancelled on both sides.",
         confidence="medium",
         weight="low",
     ),
-    "reference-differs": Cause(
+    "reference-differs": VisitCause(
         "the comment in NOMIS names another visit",
         "unknown",
         "There is nothing to do if only the comment differs.",
@@ -110,15 +106,16 @@ _CAUSES: Final[Mapping[str, Cause]] = {
         weight="low",
     ),
 }
-_CANCELLED_AND_GONE: Final = _CAUSES["nomis-visit-gone"]._replace(
-    action="There is nothing to do: it is cancelled in DPS.", command=(), weight="low"
+_CANCELLED_AND_GONE: Final = replace(
+    _CAUSES["nomis-visit-gone"], action="There is nothing to do: it is cancelled in DPS.", command=(), weight="low"
 )
-_CANCELLED_AND_UNMAPPED: Final = _CAUSES["mapping-missing"]._replace(
-    text="the visit was cancelled before its mapping was saved",
+_CANCELLED_AND_UNMAPPED: Final = replace(
+    _CAUSES["mapping-missing"],
+    name="the visit was cancelled before its mapping was saved",
     action="Ask the prison to cancel the visit in NOMIS: without a mapping nothing here does.",
     command=(),
 )
-_MERGED: Final = Cause(
+_MERGED: Final = VisitCause(
     "the prisoner was merged in NOMIS",
     "NOMIS",
     "Have the prisoner number of the visit corrected in DPS.",
@@ -126,14 +123,14 @@ _MERGED: Final = Cause(
     "NOMIS no longer knows {dps_prisoner}.",
     weight="medium",
 )
-_OTHER_PRISONER: Final = Cause(
+_OTHER_PRISONER: Final = VisitCause(
     "the visit is one of another prisoner in NOMIS",
     "unknown",
     "Compare both visits by hand, and tell the prison.",
     confidence="medium",
     weight="medium",
 )
-_ENDED: Final = Cause(
+_ENDED: Final = VisitCause(
     "NOMIS recorded how the visit ended",
     "NOMIS",
     "Tell the prison if the record in NOMIS is wrong.",
@@ -141,18 +138,18 @@ _ENDED: Final = Cause(
     "A visit that is no longer scheduled cannot be cancelled there.",
     weight="medium",
 )
-_CHANGED_ON_SCREEN: Final = Cause(
+_CHANGED_ON_SCREEN: Final = VisitCause(
     "the visit was changed on the NOMIS screen",
     "unknown",
     "Ask the prison what is right. If it is DPS, write the visit to NOMIS again.",
     _RESYNC,
     weight="medium",
 )
-_OUTCOME_ON_SCREEN: Final = _CAUSES["outcome-differs"]._replace(
-    text="the outcome was changed on the NOMIS screen", right_side="NOMIS"
+_OUTCOME_ON_SCREEN: Final = replace(
+    _CAUSES["outcome-differs"], name="the outcome was changed on the NOMIS screen", right_side="NOMIS"
 )
-#: What is believed of these causes if someone else changed the visit in NOMIS than created it.
-_ON_SCREEN: Final = {_CAUSES["cancelled-in-nomis-only"].text, _CHANGED_ON_SCREEN.text, _OUTCOME_ON_SCREEN.text}
+#: Causes that are certain if someone else changed the visit in NOMIS than created it.
+_ON_SCREEN: Final = (_CAUSES["cancelled-in-nomis-only"], _CHANGED_ON_SCREEN, _OUTCOME_ON_SCREEN)
 
 
 def explain(difference: Difference, today: date, *, merged: bool) -> Explanation:
@@ -161,25 +158,20 @@ def explain(difference: Difference, today: date, *, merged: bool) -> Explanation
     merged: NOMIS no longer knows the prisoner number that DPS has.
     """
     row, cause = difference.row, _cause_of(difference, merged=merged)
-    explanation, confidence = cause.explanation.format_map(row), cause.confidence
-    if cause.text in _ON_SCREEN and _changed_on_screen(row):
-        explanation, confidence = f"{row['changed_by']} changed it, which {row['created_by']} had created.", "high"
-    elif difference.given_up is not None and cause.confidence == "medium" and cause.right_side == "DPS":
-        explanation, confidence = difference.given_up_text, "high"
-    diagnosis = Diagnosis(
-        cause=cause.text,
-        confidence=confidence,
-        right_side=cause.right_side,
-        explanation=explanation,
-        action=cause.action,
-        commands=(command(*(word.format_map(row) for word in cause.command)),) if cause.command else (),
-    )
+    certain = {}
+    if cause in _ON_SCREEN and _changed_on_screen(row):
+        who = f"{row['changed_by']} changed it, which {row['created_by']} had created."
+        certain = {"explanation": who, "confidence": "high"}
     near = difference.kind == "nomis-visit-missing" and row["dps_start"].date() <= today + _NEAR
     values = {"weight": "high" if near else cause.weight, "reference": row["reference"], "visit_id": row["visit_id"]}
-    return Explanation(diagnosis, tuple(_evidence(row)), values=values)
+    evidence = [*last_changes(row, {"NOMIS": row["changed_by"]})]
+    if row["mapped"]:
+        text = f"ties visit {row['reference']} to NOMIS visit {row['visit_id']}"
+        evidence.append(EvidenceRow(side="mapping", text=text))
+    return Explanation(cause.diagnosis(difference, **certain), tuple(evidence), values=values)
 
 
-def _cause_of(difference: Difference, *, merged: bool) -> Cause:
+def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
     row, kind = difference.row, difference.kind
     if kind == "nomis-visit-gone" and row["dps_state"] == "CANCELLED":
         return _CANCELLED_AND_GONE
@@ -194,17 +186,6 @@ def _cause_of(difference: Difference, *, merged: bool) -> Cause:
     if "state" in difference.differs:
         return _ENDED
     return _CHANGED_ON_SCREEN if _changed_on_screen(row) else _CAUSES[kind]
-
-
-def _evidence(row: Mapping[str, Any]) -> Iterator[EvidenceRow]:
-    for side, column in (("DPS", "dps_changed_at"), ("NOMIS", "nomis_changed_at")):
-        if row[column] is not None:
-            at = row[column].astimezone(LONDON).replace(tzinfo=None)
-            yield EvidenceRow(
-                side=side, at=at, text="last changed", note=(row["changed_by"] or "") if side == "NOMIS" else ""
-            )
-    if row["mapped"]:
-        yield EvidenceRow(side="mapping", text=f"ties visit {row['reference']} to NOMIS visit {row['visit_id']}")
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from reports.engine.contract import Event, Events
+from reports.engine.events import Event, Events
 from reports.engine.result import FieldValues
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reports.engine.contract import Gap, Population, Unit
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
+    from reports.engine.units import Gap, Population, Unit
 
 _PREFIX: Final = "visits-reports-reconciliation"
 #: The differences that the summary lists.

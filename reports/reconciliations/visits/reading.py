@@ -6,13 +6,14 @@ visits of NOMIS that are not among those: duplicates, and visits without a mappi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 
-from reports.engine.contract import Gap, UnreadRecord
-from reports.engine.parallel_reader import FailedRead
+from reports.engine.lists import ListPage, read_moving_list
+from reports.engine.parallel_reader import failed_read
+from reports.engine.record_reads import RecordReads
+from reports.engine.units import Gap
 from reports.reconciliations.visits import rules
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
@@ -21,40 +22,39 @@ from sync.failures import BreakerOpen, UpstreamError
 from sync.settings.declaration import UpstreamName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import date, datetime
 
-    from reports.engine.contract import Reads, SideName
+    from reports.engine.contract import Reads
+    from reports.engine.units import SideName, UnreadRecord
     from sync.domains.visits.dps import BookedVisit
     from sync.domains.visits.nomis import VisitDetails
-    from sync.failures import SyncError
-    from sync.upstream.responses import Page
     from sync.upstream.services import Services
 
 Item = TypeVar("Item", int, str)
-Value = TypeVar("Value")
 
 PAGE_SIZE: Final = 200
-#: How often a list is read that visits are added to or removed from meanwhile.
-_LISTINGS: Final = 4
-#: Failures of calls, to which the end of a run does not belong.
-_FAILURES: Final = (UpstreamError, BreakerOpen)
 _SOCIAL: Final = NOMIS_VISIT_TYPES["SOCIAL"]
-_SIDES: Final[dict[UpstreamName, SideName]] = {
-    UpstreamName.NOMIS: "NOMIS",
-    UpstreamName.MAPPING: "mapping",
-    UpstreamName.VISITS: "DPS",
+_SERVICES: Final[Mapping[SideName, UpstreamName]] = {
+    "NOMIS": UpstreamName.NOMIS,
+    "mapping": UpstreamName.MAPPING,
+    "DPS": UpstreamName.VISITS,
 }
 
 
-@dataclass(slots=True)
 class VisitReader:
-    """Reads one unit; `unread` and `gaps` collect what cannot be read."""
+    """Reads one unit; `unread` and `gaps` are what cannot be read."""
 
-    services: Services
-    reads: Reads
-    unread: list[UnreadRecord] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
+    def __init__(self, services: Services, reads: Reads) -> None:
+        self.services = services
+        self.reads = reads
+        self.records = RecordReads(reads, _SERVICES)
+        self.gaps: list[Gap] = []
+
+    @property
+    def unread(self) -> tuple[UnreadRecord, ...]:
+        """The visits of which a side could not be read."""
+        return self.records.unread
 
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
@@ -71,8 +71,10 @@ class VisitReader:
                 UpstreamName.NOMIS,
                 lambda: list(nomis_visits.visit_ids(self.services.nomis, prison_id, _SOCIAL, created_from)),
             )
-        except _FAILURES as error:
-            self._add_gap(error, {"prisonId": prison_id, "side": "NOMIS"})
+        except (UpstreamError, BreakerOpen) as error:
+            if isinstance(error, UpstreamError) and error.no_route:
+                raise
+            self._add_gap(str(error), {"prisonId": prison_id, "side": "NOMIS"})
             recent = []
         return self._rows(visits, list(visits), {*recent, *known}, days if cut else None)
 
@@ -88,56 +90,28 @@ class VisitReader:
         return rows[rows["in_dps"] | rows["in_nomis"]]
 
     def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
-        """The DPS visits of a prison or prisoner on these days, by reference.
+        """The DPS visits of a prison or prisoner on these days, by reference; raises `SyncError` without any page."""
+        client = self.services[UpstreamName.VISITS]
 
-        The pages are ordered by start, so a visit booked or taken off the list meanwhile moves others on to pages that
-        were read already: the list is read again until it has as many references as the service counted on any page.
-        """
+        def page(number: int) -> ListPage[str, object]:
+            found = visit_scheduler.visits_page(client, whose, days, number, PAGE_SIZE)
+            items = {_reference_of(each) or f"page {number} row {row}": each for row, each in enumerate(found.content)}
+            return ListPage(items, found.total_pages)
+
+        listed = read_moving_list(self.reads, UpstreamName.VISITS, page)
+        for number, reason in listed.failed.items():
+            self._add_gap(reason, {**whose, "page": number, "side": "DPS"})
         first, last = days
         found: dict[str, BookedVisit] = {}
-        invalid: dict[str, UnreadRecord] = {}
-        seen: set[str] = set()
-        for _ in range(_LISTINGS):
-            total = 0
-            for page in self._pages(whose, days):
-                total = max(total, page.total_elements)
-                for place, element in enumerate(page.content):
-                    reference = _reference_of(element) or f"page {page.number} row {place}"
-                    seen.add(reference)
-                    try:
-                        visit = visit_scheduler.parse_booked_visit(self.services[UpstreamName.VISITS], element)
-                    except UpstreamError as error:
-                        invalid[reference] = UnreadRecord({"visit": reference}, None, "DPS", error.message)
-                        continue
-                    if first <= visit.start_timestamp.date() <= last:
-                        found[reference] = visit
-            if len(seen) >= total or self.gaps:
-                break
-        else:
-            reason = f"the list kept changing: {len(seen)} of {total} visits were found"
-            self.gaps.append(Gap(_what(whose, "DPS"), reason, {**whose, "side": "DPS"}))
-        self.unread.extend(invalid.values())
-        return found
-
-    def _pages(self, whose: Mapping[str, str], days: tuple[date, date]) -> Iterator[Page]:
-        """The pages of DPS visits; a later one that cannot be read is a gap. Raises `SyncError` for the first."""
-        client = self.services[UpstreamName.VISITS]
-        number, pages = 0, 1
-        while number < pages:
-
-            def read(number: int = number) -> Page:
-                return visit_scheduler.visits_page(client, whose, days, number, PAGE_SIZE)
-
+        for reference, element in listed.items.items():
             try:
-                page = self.reads.page(UpstreamName.VISITS, read)
-            except _FAILURES as error:
-                if not number:
-                    raise
-                self._add_gap(error, {**whose, "page": number, "side": "DPS"})
-            else:
-                pages = page.total_pages
-                yield page
-            number += 1
+                visit = visit_scheduler.parse_booked_visit(client, element)
+            except UpstreamError as error:
+                self.records.add_failed("DPS", reference, {"visit": reference}, failed_read(error))
+                continue
+            if first <= visit.start_timestamp.date() <= last:
+                found[reference] = visit
+        return found
 
     def _rows(
         self,
@@ -187,49 +161,39 @@ class VisitReader:
 
     def _find_visits(self, references: Iterable[str]) -> dict[str, BookedVisit]:
         client = self.services[UpstreamName.VISITS]
-        asked = {reference: reference for reference in sorted(references)}
-        found = self._call(UpstreamName.VISITS, lambda each: visit_scheduler.find_visit(client, each), asked)
+        asked = _keys((each, each) for each in sorted(references))
+        found = self.records.each("DPS", lambda each: visit_scheduler.find_visit(client, each), asked)
         return {reference: visit for reference, visit in found.items() if visit is not None}
 
     def _find_mappings(self, references: Iterable[str]) -> dict[str, int]:
         """The NOMIS visits that references are mapped to; a reference without a mapping is left out."""
-        mapping, asked = self.services.mapping, {reference: reference for reference in references}
-        found = self._call(UpstreamName.MAPPING, lambda each: MAPPINGS.find(mapping, each), asked)
+        mapping, asked = self.services.mapping, _keys((each, each) for each in references)
+        found = self.records.each("mapping", lambda each: MAPPINGS.find(mapping, each), asked)
         return {reference: int(each["nomisId"]) for reference, each in found.items() if each is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
         """The references that NOMIS visits are mapped to, empty if to none."""
-        mapping = self.services.mapping
-        asked = {visit_id: f"{name} {visit_id}" for visit_id, name in named.items()}
-        found = self._call(UpstreamName.MAPPING, lambda each: MAPPINGS.find_by_nomis_ids(mapping, each), asked)
+        mapping, asked = self.services.mapping, _keys((each, f"{name} {each}") for each, name in named.items())
+        found = self.records.each("mapping", lambda each: MAPPINGS.find_by_nomis_ids(mapping, each), asked)
         return {visit_id: "" if each is None else str(each["vsipId"]) for visit_id, each in found.items()}
 
     def _find_details(self, visits: Mapping[int, str]) -> list[VisitDetails]:
         nomis = self.services.nomis
-        found = self._call(UpstreamName.NOMIS, lambda each: nomis_visits.find_details(nomis, each), visits)
+        found = self.records.each("NOMIS", lambda each: nomis_visits.find_details(nomis, each), _keys(visits.items()))
         return [visit for visit in found.values() if visit is not None]
-
-    def _call(
-        self, service: UpstreamName, read: Callable[[Item], Value], items: Mapping[Item, str]
-    ) -> dict[Item, Value]:
-        """What each item reads as; `items` have the keys of their rows, under which a failure is noted."""
-        found: dict[Item, Value] = {}
-        for item, value in self.reads.each(service, read, items):
-            if isinstance(value, FailedRead):
-                key = {"visit": items[item]}
-                self.unread.append(UnreadRecord(key, None, _SIDES[service], value.reason, value.network))
-            else:
-                found[item] = value
-        return found
 
     def _unread_visits(self) -> set[str]:
         return {record.key["visit"] for record in self.unread}
 
-    def _add_gap(self, error: SyncError, detail: Mapping[str, Any]) -> None:
-        """Notes a page that cannot be read; a missing route is raised, since the service is too old."""
-        if isinstance(error, UpstreamError) and error.no_route:
-            raise error
-        self.gaps.append(Gap(_what(detail, detail["side"]), str(error), detail))
+    def _add_gap(self, reason: str, detail: Mapping[str, Any]) -> None:
+        """Notes a list, or a page of it, that cannot be read."""
+        known = {name: value for name, value in detail.items() if value is not None}
+        self.gaps.append(Gap(_what(known, known["side"]), reason, known))
+
+
+def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:
+    """Items with the keys of their rows, under which a failure is noted."""
+    return {item: {"visit": name} for item, name in items}
 
 
 def _what(detail: Mapping[str, Any], side: str) -> str:

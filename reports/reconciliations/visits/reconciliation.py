@@ -6,10 +6,11 @@ import math
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from reports.engine.contract import Population, Reading, Reconciliation, ServiceTooOld, Unit
+from reports.engine.contract import Reconciliation, ServiceTooOld
 from reports.engine.frame import typed
 from reports.engine.plausibility import FEWEST_LISTED, SMALLEST_SHARE
 from reports.engine.result import Mismatch, ReconciliationResult
+from reports.engine.units import Population, Reading, Unit
 from reports.reconciliations.visits import causes, rules
 from reports.reconciliations.visits.events import VisitEvents
 from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.engine.contract import Difference, Explanation, Gap, Reads
+    from reports.engine.causes import Difference, Explanation
+    from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
+    from reports.engine.units import Gap
     from sync.settings.declaration import Settings
 
 #: How far back NOMIS visits are examined when no earlier run has done so.
@@ -79,13 +82,13 @@ class Visits(Reconciliation):
             created_from = datetime.fromisoformat(unit.content["created_from"])
             known, cut = unit.content["known"], unit.content["cut"]
             rows = reader.read_prison(unit.id, self.days, created_from, known, cut=cut)
-        return Reading(typed(self, rows), tuple(reader.unread), tuple(reader.gaps))
+        return Reading(typed(self, rows), reader.unread, tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """The visits of these rows by their references."""
         reader = VisitReader(self.services, reads)
         found = reader.read_again(rows["reference"].dropna(), rows["visit_id"].dropna())
-        return Reading(typed(self, found), tuple(reader.unread))
+        return Reading(typed(self, found), reader.unread)
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows that differ, by the rules of visits."""

@@ -134,7 +134,7 @@ def test_names_every_kind_in_the_words_of_the_report(entry: Entry) -> None:
 
 def test_names_every_cause_in_the_words_of_the_report() -> None:
     """The causes by their numbers, each with its text, the right side and what is done about it."""
-    rows = [[str(number), each.text, each.right_side, each.action] for number, each in CAUSES.items()]
+    rows = [[str(number), each.name, each.right_side, each.action] for number, each in CAUSES.items()]
     assert table("The causes of incentive levels") == rows
 
 

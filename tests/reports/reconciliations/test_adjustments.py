@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from reports.engine.contract import Explanation, Population, Scope
+from reports.engine.causes import Explanation
 from reports.engine.frame import columns_of, records
+from reports.engine.units import Population, Scope
 from reports.reconciliations.adjustments import causes
 from reports.reconciliations.adjustments.counting import differences_text
 from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
@@ -90,7 +91,7 @@ def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, setting
         explanation = explain(reconciliation, row)
         assert isinstance(explanation, Explanation)
         assert explanation.diagnosis is not None
-        assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].text
+        assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].name
         assert explanation.evidence
     assert not found.unread
 
@@ -308,8 +309,8 @@ def test_the_commands_of_causes(upstream: Sandbox, make: Make) -> None:
     assert explanation.diagnosis is not None
     resyncs = [each for each in explanation.diagnosis.commands if " resync " in each]
     assert resyncs == [f"prisoner-to-nomis resync adjustment {DPS_ADJUSTMENTS}{number:02}" for number in (1, 2)]
-    assert explanation.diagnosis.cause == causes.NOT_IN_DPS.text
-    assert causes.NOT_IN_NOMIS.text in explanation.diagnosis.explanation
+    assert explanation.diagnosis.cause == causes.NOT_IN_DPS.name
+    assert causes.NOT_IN_NOMIS.name in explanation.diagnosis.explanation
     sides = Counter(each.side for each in explanation.evidence)
     assert sides == {"NOMIS": 2, "DPS": 2}
 
@@ -333,7 +334,7 @@ def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
         explanation = explain(reconciliation, row)
         assert isinstance(explanation, Explanation)
         assert explanation.diagnosis is not None
-        assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].text
+        assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].name
 
 
 def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:

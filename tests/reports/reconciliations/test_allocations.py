@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.engine.contract import Scope, ServiceTooOld, Unit
+from reports.engine.contract import ServiceTooOld
 from reports.engine.frame import records
+from reports.engine.units import Scope, Unit
 from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox

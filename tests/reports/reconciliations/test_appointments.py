@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from reports.engine.contract import Difference, Scope, ServiceTooOld
+from reports.engine.causes import Difference
+from reports.engine.contract import ServiceTooOld
 from reports.engine.frame import records
+from reports.engine.units import Scope
 from reports.reconciliations.appointments.reconciliation import Appointments
 from sandbox import Sandbox
 from sync.failures import UpstreamError

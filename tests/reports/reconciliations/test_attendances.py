@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.engine.contract import Scope
+from reports.engine.units import Scope
 from reports.reconciliations.activities.attendances import Attendances
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox

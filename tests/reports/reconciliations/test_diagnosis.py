@@ -185,7 +185,7 @@ def test_each_row_of_the_table(number: int, side: str, case: Evidence) -> None:
     """The first row that fits gives the cause and the side that is right."""
     found = diagnose(case)
     assert (found.number, found.right_side) == (number, side)
-    assert found.cause == CAUSES[number].text
+    assert found.cause == CAUSES[number].name
     assert found.explanation
     assert found.action
 

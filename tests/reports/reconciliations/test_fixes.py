@@ -14,7 +14,7 @@ from reports.reconciliations.incentives.mismatches import explain_prisoner
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError
-from tests.harness.reconciliations import OpenApp
+from tests.harness.reconciliations import OpenApp, reconciled
 
 NEAR = timedelta(hours=24)
 
@@ -72,3 +72,16 @@ def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app:
     equal = explain_prisoner(opened.services, opened.database, PendingMessages, agreeing, NEAR, now())
     assert equal.equal
     assert equal.mismatch.diagnosis is None
+
+
+def test_an_explanation_is_not_the_cure_of_an_unknown_cause(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The report proposes to look at the explanation; the explanation itself does not."""
+    upstream.reset(prisoners=60, mismatches={"10": 1})
+    opened = open_app()
+    offender_no = planted(upstream, 10)["offenderNo"]
+    [reported] = reconciled(opened).mismatches
+    explain = f"prisoner-to-nomis reconcile explain {offender_no}"
+    assert reported.diagnosis is not None
+    assert reported.diagnosis.commands == (explain,)
+    explained = explain_prisoner(opened.services, opened.database, PendingMessages, offender_no, NEAR, now())
+    assert explained.mismatch.diagnosis == reported.diagnosis.model_copy(update={"commands": ()})

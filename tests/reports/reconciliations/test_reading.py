@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from structlog.testing import capture_logs
 
-from reports.engine.contract import UnreadRecord
 from reports.engine.frame import records
 from reports.engine.reads import SharedReads
+from reports.engine.units import UnreadRecord
 from sandbox import Sandbox
 from tests.harness.reconciliations import OpenApp, ReportsApp, incentives
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from reports.engine.contract import Scope, ServiceTooOld
+from reports.engine.contract import ServiceTooOld
 from reports.engine.result import FieldName, FieldValues, KindName
+from reports.engine.units import Scope
 from reports.reconciliations.results import parse_result
 from reports.reconciliations.views import view_of
 from reports.reconciliations.visits.events import VisitEvents

@@ -1,0 +1,73 @@
+"""Lists that change while their pages are read: read until they are the same twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from sync.failures import BreakerOpen, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from reports.engine.contract import Reads
+    from sync.settings.declaration import UpstreamName
+
+Id = TypeVar("Id", int, str)
+Item = TypeVar("Item")
+#: How often a list is read, at most.
+_READINGS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Generic[Id, Item]):
+    """A page of a list: its items by their ids, and how many pages the list has as of now."""
+
+    items: Mapping[Id, Item]
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class WholeList(Generic[Id, Item]):
+    """What was read of a list.
+
+    items: every one that was on a page; one that has gone meanwhile is not found when it is read. failed: why pages
+    could not be read, by their numbers from 0; None for a list that changed each time.
+    """
+
+    items: dict[Id, Item]
+    failed: Mapping[int | None, str]
+
+
+def read_moving_list(
+    reads: Reads, service: UpstreamName, read_page: Callable[[int], ListPage[Id, Item]]
+) -> WholeList[Id, Item]:
+    """Every item of a list in pages, numbered from 0.
+
+    Items that come and go while the pages are read move the others from page to page, which their total alone does not
+    show. So a list of several pages is read until it is the same twice. Raises the `SyncError` of the first page, and
+    of a route that the service does not have.
+    """
+    found: dict[Id, Item] = {}
+    before: set[Id] | None = None
+    for _ in range(_READINGS):
+        listed: set[Id] = set()
+        failed: dict[int | None, str] = {}
+        number, pages = 0, 1
+        while number < pages:
+            try:
+                page = reads.page(service, partial(read_page, number))
+            except (UpstreamError, BreakerOpen) as error:
+                if not number or (isinstance(error, UpstreamError) and error.no_route):
+                    raise
+                failed[number] = str(error)
+            else:
+                pages = page.pages
+                listed.update(page.items)
+                found.update(page.items)
+            number += 1
+        if failed or pages <= 1 or listed == before:
+            return WholeList(found, failed)
+        before = listed
+    return WholeList(found, {None: "the list changed each time it was read"})

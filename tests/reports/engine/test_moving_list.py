@@ -1,0 +1,74 @@
+"""A list that changes while its pages are read is read until it is the same twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.engine.lists import ListPage, read_moving_list
+from sync.failures import BreakerOpen, UpstreamError
+from sync.settings.declaration import UpstreamName
+from tests.harness.reads import PlainReads
+
+SIZE = 2
+
+
+class Shelf:
+    """A list in pages of two, newest first; `changes` are made before the calls of these numbers."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.numbers = numbers
+        self.changes: dict[int, list[int]] = {}
+        self.failing: dict[int, Exception] = {}
+        self.calls = 0
+
+    def page(self, number: int) -> ListPage[int, str]:
+        """A page as the list is now."""
+        self.numbers = self.changes.get(self.calls, self.numbers)
+        self.calls += 1
+        if number in self.failing:
+            raise self.failing[number]
+        shown = self.numbers[number * SIZE : (number + 1) * SIZE]
+        return ListPage({each: f"item {each}" for each in shown}, -(-len(self.numbers) // SIZE))
+
+    def read(self) -> tuple[dict[int, str], dict[int | None, str]]:
+        """The whole list."""
+        found = read_moving_list(PlainReads(), UpstreamName.NOMIS, self.page)
+        return found.items, dict(found.failed)
+
+
+def test_one_page_is_read_once() -> None:
+    """A list of one page cannot move."""
+    shelf = Shelf([2, 1])
+    assert shelf.read() == ({2: "item 2", 1: "item 1"}, {})
+    assert shelf.calls == 1
+
+
+def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
+    """One is taken off the first page after that was read: the total agrees with what was seen, and 3 was not seen."""
+    shelf = Shelf([5, 4, 3, 2, 1])
+    shelf.changes = {1: [4, 3, 2, 1]}
+    found, failed = shelf.read()
+    assert set(found) == {5, 4, 3, 2, 1}
+    assert failed == {}
+
+
+def test_a_list_that_never_stands_still_is_not_whole() -> None:
+    """After some readings the list counts as unread, and what was seen is kept."""
+    shelf = Shelf([2, 1, 0])
+    shelf.changes = {call: [call + 10, 2, 1] for call in range(1, 20)}
+    found, failed = shelf.read()
+    assert {2, 1} <= set(found)
+    assert failed == {None: "the list changed each time it was read"}
+
+
+def test_a_later_page_that_fails_is_named() -> None:
+    """The others are read once; the first page must be there, or nothing is known."""
+    shelf = Shelf([5, 4, 3, 2, 1])
+    shelf.failing[1] = UpstreamError("nomis", "GET", "/x", status=500, message="no")
+    found, failed = shelf.read()
+    assert set(found) == {5, 4, 1}
+    assert list(failed) == [1]
+    assert shelf.calls == 3
+    shelf.failing[0] = BreakerOpen("nomis")
+    with pytest.raises(BreakerOpen):
+        shelf.read()
