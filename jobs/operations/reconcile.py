@@ -18,7 +18,7 @@ from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
-from reports.engine.run_registry import check_resumable
+from reports.engine.run_registry import check_named_run
 from reports.engine.runs import Coverage, find_run, last_runs
 from reports.presentation import summary
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
@@ -63,6 +63,7 @@ class Reconciled:
 
 def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
     """The parameters as the job runs record them."""
+    accept = {} if parameters.accept is None else {"accept": parameters.accept}
     return {
         "prisons": list(parameters.prisons),
         "prisoners": list(parameters.offender_nos),
@@ -70,6 +71,7 @@ def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
         "shards": parameters.shards,
         "shard": parameters.shard,
         "resume": parameters.resume,
+        **accept,
         "notify": parameters.notify,
     }
 
@@ -111,7 +113,7 @@ def run_reconciliation(
     Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
     try:
-        check_resumable(application.database, entry.name, parameters)
+        check_named_run(application.database, entry.name, parameters)
     except UnknownRun as error:
         raise UsageError(str(error)) from error
     stop_requested = threading.Event()

@@ -123,8 +123,6 @@ class Reconciliation(ABC):
     domain: ClassVar[str]
     #: What reports call the record of each side: "NOMIS record", "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
-    #: Whether every prison has records, so that a chosen prison without any is probably mistyped.
-    in_every_prison: ClassVar[bool] = False
     #: How a result says that an earlier mismatch is no longer among the records: `gone`, `released`.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
     #: What a result says of an entry on the list of exclusions that is no longer needed.

@@ -22,19 +22,22 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
     counted: what is counted. earlier: how many the last complete run listed, None without one. `listed_before` is how
     many an earlier run listed, complete or not, at least a day before: if those were as few, the population is
-    plausible. Where no service says how many records there are, units are counted, and there is always one.
+    plausible. Where no service says how many records there are, units are counted, of which there is at least one
+    unless `earlier` had none.
     """
     if population.gaps:
         return None
+    if population.total is None and all(unit.size == 1 for unit in population.units):
+        counted = f"parts with {counted}"
     listed = sum(unit.size for unit in population.units) + len(population.unread)
     total = listed if population.total is None else population.total
     if not total and listed:
         return f"no {counted} are listed, where this run had found {listed} before"
     if not total and earlier:
         return f"no {counted} are listed, where the last complete run listed {earlier:,}"
-    if not listed and population.total is None:
+    if not listed and population.total is None and earlier != 0:
         # A prison may have no records; that there is no prison at all is not believed.
-        return f"there is nothing to read {counted} from"
+        return f"no {counted} are listed"
     least = SMALLEST_SHARE * (earlier or 0)
     if (earlier or 0) >= FEWEST_LISTED and listed < least and (listed_before is None or listed_before >= least):
         return f"{listed:,} {counted} are listed, where the last complete run listed {earlier:,}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reports.engine.contract import Reads, Reconciliation
     from reports.engine.history import Baseline
     from reports.engine.pending_messages import FindPendingMessages
-    from reports.engine.units import Reading
+    from reports.engine.units import Reading, SideName
 
 #: How much the clocks of DPS, NOMIS and this machine may differ: a record dated further ahead is not recent.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
@@ -147,7 +147,8 @@ class Recheck:
         if difference.pending is not None:
             return None if self._stuck(key, difference, difference.pending) else waiting_text(queue, difference.pending)
         nouns, now = self.reconciliation.nouns, self.clock()
-        for side, hope in (("DPS", ""), ("NOMIS", ", and may not have reached DPS yet")):
+        hopes: Mapping[SideName, str] = {"DPS": "", "NOMIS": ", and may not have reached DPS yet"}
+        for side, hope in hopes.items():
             moment = difference.row[f"{side.lower()}_changed_at"]
             if moment is not None and self._is_recent(moment, now):
                 return f"the {nouns[side]} is {age_text(now - moment)} old{hope}"

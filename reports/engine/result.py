@@ -242,10 +242,11 @@ class ReconciliationResult(Part):
 
     reconciliation: its name. counted: what is counted as compared, in the plural. key_columns, fields, kinds: what
     identifies a record, what is compared, how records differ. total: how many records the services say there are, None
-    if unknown. listed: records found. compared: records of which both sides are known. released: records that differed
-    and were no longer among those to compare when read again. empty_prisons: requested prisons without records.
-    unconfirmed: differences that were seen and could not be read again. suspicious: why there are more differences than
-    is plausible, None if there are not.
+    if unknown. listed: records found. compared: records of which both sides are known; in_nomis, in_dps: how many of
+    those each side has. released: records that differed and were no longer among those to compare when read again.
+    empty_prisons: requested prisons without records. implausible: the run failed since what it read cannot be right,
+    unless somebody accepts it. unconfirmed: differences that were seen and could not be read again. suspicious: why
+    there are more differences than is plausible, None if there are not.
     """
 
     reconciliation: str
@@ -261,10 +262,13 @@ class ReconciliationResult(Part):
     finished_at: datetime
     parameters: dict[str, object] = {}
     failure: str | None = None
+    implausible: bool = False
     suspicious: str | None = None
     total: int | None
     listed: int
     compared: int
+    in_nomis: int | None = None
+    in_dps: int | None = None
     settled_on_recheck: int = 0
     released: tuple[str, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
@@ -295,10 +299,16 @@ class ReconciliationResult(Part):
         """Mismatches that the last complete run had already."""
         return len(self.mismatches) - self.new
 
+    @property
+    def everything(self) -> int:
+        """How many records there are: as the services count them, or as were found where they count one side alone."""
+        found = self.compared + sum(bool(each.key) for each in self.unread)
+        return max(self.listed if self.total is None else self.total, found)
+
     def counts(self) -> dict[str, int]:
         """The figures of the run, by plain names, for the ledger and for summaries."""
         return {
-            self.counted: self.listed if self.total is None else self.total,
+            self.counted: self.everything,
             "compared": self.compared,
             "mismatches": len(self.mismatches),
             "new": self.new,

@@ -42,7 +42,7 @@ MOST_EXPLAINED = 2_000
 class RunContext:
     """What is known of a run besides what it read.
 
-    failure: why the run gave up; None if it finished.
+    failure: why the run gave up; None if it finished. implausible: what it read is not believed.
     """
 
     record: RunRecord
@@ -52,6 +52,7 @@ class RunContext:
     baseline: Baseline
     trend: tuple[TrendPoint, ...]
     exclusions: Exclusions
+    implausible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,13 @@ class ResultBuilder:
             "finished_at": self._clock(),
             "parameters": dict(context.record.parameters),
             "failure": context.failure,
+            "implausible": context.implausible,
             "suspicious": why_suspicious(len(confirmed), len(final), context.settings),
             "total": context.population.total,
             "listed": len(final) + len(unread) if context.population.total is None else listed,
             "compared": len(final),
+            "in_nomis": int(final["in_nomis"].sum()),
+            "in_dps": int(final["in_dps"].sum()),
             "settled_on_recheck": len(rechecked.agreed),
             "released": self._released(first, rechecked),
             "mismatches": tuple(mismatches),
@@ -188,7 +192,7 @@ class ResultBuilder:
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]
     ) -> tuple[str, ...]:
         """Requested prisons without records; empty if anything was unread, as it may be there."""
-        if not self._reconciliation.in_every_prison or self._context.failure is not None or unread or gaps:
+        if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
         return tuple(prison for prison in self._scope.prisons if prison not in found)

@@ -25,12 +25,14 @@ from reports.engine.run_registry import (
     ReconciliationParameters,
     UnknownRun,
     acquire_run,
+    check_named_run,
     wait_for_lease,
     write_as_holder,
 )
 from reports.engine.tracking import track_event, track_result
 from reports.engine.units import Population
 from sync.clock import LONDON
+from sync.command_text import command
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
@@ -108,6 +110,7 @@ class ReconciliationRunner:
         """
         if not 0 <= parameters.shard < parameters.shards:
             raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards count from 0")
+        check_named_run(self.database, kind.name, parameters)
         exclusions = exclusions_of(self.settings, kind.name, kind.key)
         window = kind.window(self.settings, self.clock().astimezone(LONDON).date())
         leases = Leases(self.database, f"reconciliation {run_id}", self.settings.lease_seconds)
@@ -214,19 +217,26 @@ class _Run:
             baseline = history.read_baseline(connection, name, started_at)
             trend = history.read_trend(connection, name, started_at)
             last = history.read_last_result(connection, name, started_at, reconciliation.result_class())
-            listed = history.read_listed(connection, trend[-1].run_id if trend else None)
+            listed = history.read_listed(connection, record.accepts or (trend[-1].run_id if trend else None))
             listed_before = history.read_listed_before(connection, name, started_at)
         reconciliation.listed = population or Population((), 0)
-        implausible = None
+        emptied = implausible = None
         if not record.scope.offender_nos:
-            if population is not None and record.covers_everyone:
-                failure = failure or why_emptied(population, reconciliation.counted, listed, listed_before)
-            implausible = reconciliation.why_implausible(read.frame, last)
+            if population is not None and record.covers_everyone and failure is None:
+                emptied = why_emptied(population, reconciliation.counted, listed, listed_before)
+            if record.accepts is None:
+                implausible = reconciliation.why_implausible(read.frame, last)
         if implausible is not None:
             # Such values show neither a difference nor agreement, and a resumed run reads everything again.
-            failure = failure or implausible
             read = replace(read, frame=typed(reconciliation, []), unread=())
-        context = RunContext(record, settings, reconciliation.listed, failure, baseline, trend, self._exclusions)
+        refused = failure is None and bool(emptied or implausible)
+        if refused and record.covers_everyone:
+            accept = command("reconcile", name, "--accept", record.id)
+            failure = f"{emptied or implausible}. If that is right, accept it once with `{accept}`"
+        failure = failure or implausible
+        context = RunContext(
+            record, settings, reconciliation.listed, failure, baseline, trend, self._exclusions, implausible=refused
+        )
         outage_seconds = runner.outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS
         reads = SharedReads(runner.services, outage_seconds, self._progress.sleep, self._progress.tick)
         recheck = Recheck(

@@ -167,7 +167,7 @@ class RunReader:
         with self._database.read() as connection:
             read_before = checkpoints.read_units(connection, record.id)
             number = checkpoints.next_number(connection, record.id, self._run.shard)
-        left = [part for unit in mine if (part := self._left(unit, read_before)) is not None]
+        left = [found for unit in mine if (found := self._left(unit, read_before)) is not None]
         total, to_read = sum(unit.size for unit in mine), sum(unit.size for unit, _ in left)
         done = total - to_read
         if not left:

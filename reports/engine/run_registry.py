@@ -49,7 +49,8 @@ class ReconciliationParameters:
     """What a run covers: everyone, or chosen prisons, prisoners or days; as one of several shards; resuming a run.
 
     from_date, to_date: the first and the last day, both None for those that the reconciliation covers by default.
-    resume: the id of the run to resume, or `LAST`. Without `notify` the result is kept but nothing is sent.
+    resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed since what it read was not
+    plausible: what is like it is believed. Without `notify` the result is kept but nothing is sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -59,7 +60,13 @@ class ReconciliationParameters:
     shards: int = 1
     shard: int = 0
     resume: str | None = None
+    accept: str | None = None
     notify: bool = True
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether prisons, prisoners or days were chosen."""
+        return bool(self.prisons or self.offender_nos) or (self.from_date, self.to_date) != (None, None)
 
     def recorded(self, window: tuple[date, date] | None = None) -> dict[str, Any]:
         """The parameters that two invocations of one run share, as plain JSON.
@@ -77,7 +84,7 @@ class ReconciliationParameters:
             first, last = chosen if window is None else (self.from_date or window[0], self.to_date or window[1])
             days = {"from_date": first and first.isoformat(), "to_date": last and last.isoformat()}
             recorded |= days | {"days_chosen": chosen != (None, None)}
-        return recorded
+        return recorded if self.accept is None else recorded | {"accept": self.accept}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +101,25 @@ class AcquiredRun:
     resumed: bool
 
 
-def check_resumable(database: Database, name: str, parameters: ReconciliationParameters) -> None:
-    """Raises `UnknownRun` if the run of the reconciliation `name` cannot be resumed with these parameters."""
+def check_named_run(database: Database, name: str, parameters: ReconciliationParameters) -> None:
+    """Raises `UnknownRun` if the run that the parameters name cannot be resumed with them, or be accepted."""
     if parameters.resume not in (None, LAST):
         _find_resumable(database, name, parameters, parameters.recorded())
+    if parameters.accept is not None:
+        _check_acceptable(database, name, parameters.accept)
+
+
+def _check_acceptable(database: Database, name: str, run_id: str) -> None:
+    with database.read() as connection:
+        record = runs.find_run(connection, run_id)
+        if record is None or record.reconciliation != name or record.is_open:
+            raise UnknownRun(f"{run_id} is no run of {name} that has ended; see: prisoner-to-nomis runs list")
+        refused = runs.result_content(connection, run_id).get("implausible", False)
+        _, complete = runs.last_runs(connection, name)
+    if not refused:
+        raise UnknownRun(f"reconciliation {run_id} read nothing that was not believed: there is nothing to accept")
+    if complete is not None and complete.started_at > record.started_at:
+        raise UnknownRun(f"{complete.run_id} is complete and began after {run_id}: there is nothing to accept any more")
 
 
 @contextmanager

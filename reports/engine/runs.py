@@ -89,6 +89,11 @@ class RunRecord(_Covering):
         )
 
     @property
+    def accepts(self) -> str | None:
+        """The run that was not believed, and by which this one goes."""
+        return self.parameters.get("accept")
+
+    @property
     def notify(self) -> bool:
         """Whether the result is sent."""
         return bool(self.parameters.get("notify", True))

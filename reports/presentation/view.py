@@ -146,15 +146,18 @@ class View:
 
     def none_at(self, prisons: Sequence[str]) -> str:
         """That prisons have no records."""
-        return f"no {self.noun} was found at {', '.join(prisons)}"
+        right = "is the prison id right?" if len(prisons) == 1 else "are the prison ids right?"
+        return f"no {self.noun} was found at {', '.join(prisons)} ({right})"
 
     def population(self) -> str:
         """How many records there are, were listed and compared, and what became of the others."""
         result = self.result
-        total = [f"{thousands(result.total)} {result.counted} by the services’ count"] if result.total else []
-        listed = f"{thousands(result.listed)} {'listed' if total else f'{result.counted} listed'}"
-        compared = f"{thousands(result.compared) if result.compared else 'none'} compared"
-        return f"{', '.join([*total, listed, compared])}{self._left_out('no longer there when read again')}."
+        everything = f"{thousands(result.everything)} {result.counted}"
+        sides = ""
+        if result.compared and result.in_nomis is not None and result.in_dps is not None:
+            sides = f" ({thousands(result.in_nomis)} in NOMIS, {thousands(result.in_dps)} in DPS)"
+        compared = f"{thousands(result.compared) if result.compared else 'none'} compared{sides}"
+        return f"{everything}, {compared}{self._left_out('no longer there when read again')}."
 
     def _left_out(self, gone: str) -> str:
         result = self.result

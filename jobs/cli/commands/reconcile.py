@@ -1,7 +1,9 @@
 """`reconcile` and `report`: where NOMIS and DPS disagree, and the report of it."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -13,12 +15,13 @@ from jobs.cli.completion import complete_channels, complete_reconciled
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
-from reports.reconciliations.registry import RECONCILIATIONS, Entry
+from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
 
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
     from reports.delivery.channels import Channel
     from reports.engine.result import Mismatch, ReconciliationResult
+    from reports.engine.run import ReconciliationParameters
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
 report = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
@@ -49,20 +52,32 @@ _Resume = Annotated[
         "scope, or begin one.",
     ),
 ]
+_Accept = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN_ID",
+        help="Believe once what this failed run did not: that records, or their levels, are really gone.",
+    ),
+]
 _NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")]
 _DATE = ["%Y-%m-%d"]
-_Date = Annotated[datetime | None, typer.Option("--date", formats=_DATE, help="The day; yesterday by default.")]
-_From = Annotated[datetime | None, typer.Option("--from", formats=_DATE, help="The first day.")]
-_To = Annotated[datetime | None, typer.Option("--to", formats=_DATE, help="The last day.")]
-_Since = Annotated[
-    datetime | None,
-    typer.Option(
-        "--since",
-        formats=_DATE,
-        help="Compare only what NOMIS has created since this day, for services of 2023.",
-    ),
-]
+
+
+def _day_option(name: str, text: str) -> Parameter:
+    """The option of a day. Typer goes by the name of the parameter, which must be no keyword."""
+    option = typer.Option(name, formats=_DATE, metavar="YYYY-MM-DD", help=text)
+    annotation = Annotated[datetime | None, option]
+    return Parameter(f"{name[2:]}_day", Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+#: By the days that can be chosen of a reconciliation (`registry.Days`): the options for the first and for the last day.
+_DAY_OPTIONS: Mapping[Days, tuple[Parameter, ...]] = {
+    "none": (),
+    "one": (_day_option("--date", "The day; yesterday by default."),),
+    "range": (_day_option("--from", "The first day."), _day_option("--to", "The last day.")),
+    "since": (_day_option("--since", "Compare only what NOMIS has created since this day, for services of 2023."),),
+}
 
 _HELP = """Compares {title} in NOMIS and DPS.
 
@@ -76,114 +91,71 @@ is finished is kept, and the run can be resumed from there.
 def _add_command(entry: Entry) -> None:
     """Adds `reconcile NAME`, with the options for the days that can be chosen."""
 
-    def everything(
+    def reconcile(
+        *,
         prison: _Prison = None,
         prisoner: _Prisoner = None,
         shards: _Shards = 1,
         shard: _Shard = None,
         resume: _Resume = None,
+        accept: _Accept = None,
         no_notify: _NoNotify = False,
         as_json: _AsJson = False,
+        **days: datetime | None,
     ) -> None:
-        _reconcile(
-            entry, prison, prisoner, (None, None), (shards, shard), resume, notify=not no_notify, as_json=as_json
-        )
+        parameters = _parameters(entry, prison, prisoner, [days[each.name] for each in _DAY_OPTIONS[entry.days]])
+        chosen = replace(parameters, shards=shards, resume=resume, accept=accept, notify=not no_notify)
+        _reconcile(entry, chosen, shard, as_json=as_json)
 
-    def one_day(
-        day: _Date = None,
-        prison: _Prison = None,
-        prisoner: _Prisoner = None,
-        shards: _Shards = 1,
-        shard: _Shard = None,
-        resume: _Resume = None,
-        no_notify: _NoNotify = False,
-        as_json: _AsJson = False,
-    ) -> None:
-        _reconcile(entry, prison, prisoner, (day, day), (shards, shard), resume, notify=not no_notify, as_json=as_json)
-
-    def first_and_last(
-        first: _From = None,
-        last: _To = None,
-        prison: _Prison = None,
-        prisoner: _Prisoner = None,
-        shards: _Shards = 1,
-        shard: _Shard = None,
-        resume: _Resume = None,
-        no_notify: _NoNotify = False,
-        as_json: _AsJson = False,
-    ) -> None:
-        _reconcile(
-            entry, prison, prisoner, (first, last), (shards, shard), resume, notify=not no_notify, as_json=as_json
-        )
-
-    def since_a_day(
-        since: _Since = None,
-        prison: _Prison = None,
-        prisoner: _Prisoner = None,
-        shards: _Shards = 1,
-        shard: _Shard = None,
-        resume: _Resume = None,
-        no_notify: _NoNotify = False,
-        as_json: _AsJson = False,
-    ) -> None:
-        _reconcile(
-            entry, prison, prisoner, (since, None), (shards, shard), resume, notify=not no_notify, as_json=as_json
-        )
-
-    by_days: dict[str, Callable[..., None]] = {
-        "none": everything,
-        "one": one_day,
-        "range": first_and_last,
-        "since": since_a_day,
-    }
-    app.command(entry.name, help=_HELP.format(title=entry.title[:1].lower() + entry.title[1:]))(by_days[entry.days])
+    own = signature(reconcile)
+    options = [each for each in own.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    # Typer reads the options from the signature, to which those of the days belong.
+    reconcile.__signature__ = own.replace(parameters=[*_DAY_OPTIONS[entry.days], *options])  # type: ignore[attr-defined]
+    app.command(entry.name, help=_HELP.format(title=entry.title[:1].lower() + entry.title[1:]))(reconcile)
 
 
 for _entry in RECONCILIATIONS.values():
     _add_command(_entry)
 
 
-def _reconcile(
-    entry: Entry,
-    prison: list[str] | None,
-    prisoner: list[str] | None,
-    days: tuple[datetime | None, datetime | None],
-    sharding: tuple[int, int | None],
-    resume: str | None,
-    *,
-    notify: bool,
-    as_json: bool,
-) -> None:
+def _parameters(
+    entry: Entry, prison: list[str] | None, prisoner: list[str] | None, days: list[datetime | None]
+) -> "ReconciliationParameters":
+    """What a run is to cover. Raises `UsageError`."""
+    from reports.engine.run import ReconciliationParameters
+
+    if prisoner and not entry.by_prisoner:
+        raise UsageError(f"{entry.title.lower()} are listed by prison: choose with --prison, not with --prisoner")
+    first, *rest = [None if day is None else day.date() for day in days] or [None]
+    last = rest[0] if rest else first if entry.days == "one" else None
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"--from {first} is after --to {last}")
+    return ReconciliationParameters(
+        prisons=tuple(dict.fromkeys(map(parse_prison_id, prison or ()))),
+        offender_nos=tuple(dict.fromkeys(map(parse_offender_no, prisoner or ()))),
+        from_date=first,
+        to_date=last,
+    )
+
+
+def _reconcile(entry: Entry, parameters: "ReconciliationParameters", shard: int | None, *, as_json: bool) -> None:
     from jobs.cli.output import live_progress
     from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
-    from reports.engine.run import LAST, ReconciliationParameters
+    from reports.engine.run import LAST
 
-    if resume not in (None, LAST) and (prison or prisoner or days != (None, None)):
+    shards, resume = parameters.shards, parameters.resume
+    if parameters.is_partial and resume not in (None, LAST):
         raise UsageError("--resume keeps what the resumed run covers: leave out --prison and --prisoner, and days")
-    if prisoner and not entry.by_prisoner:
-        raise UsageError(f"{entry.title.lower()} are listed by prison: choose with --prison, not with --prisoner")
-    from_date, to_date = (None if day is None else day.date() for day in days)
-    if from_date is not None and to_date is not None and from_date > to_date:
-        raise UsageError(f"--from {from_date} is after --to {to_date}")
-    shards, shard = sharding
+    if parameters.accept is not None and (parameters.is_partial or resume is not None):
+        raise UsageError("--accept is for a new run over everyone: leave out --prison, --prisoner, days and --resume")
     with open_application() as application:
         if shard is None:
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
         if not 0 <= shard < shards:
             raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards less one")
-        parameters = ReconciliationParameters(
-            prisons=tuple(dict.fromkeys(map(parse_prison_id, prison or ()))),
-            offender_nos=tuple(dict.fromkeys(map(parse_offender_no, prisoner or ()))),
-            from_date=from_date,
-            to_date=to_date,
-            shards=shards,
-            shard=shard,
-            resume=resume,
-            notify=notify,
-        )
         with live_progress() as progress:
-            done = run_reconciliation(application, entry, parameters, progress)
+            done = run_reconciliation(application, entry, replace(parameters, shard=shard), progress)
         show_reconciliation(done, as_json=as_json)
 
 
@@ -242,10 +214,6 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
 
 def _print_result(result: "ReconciliationResult") -> None:
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
-    prisons = result.parameters.get("prisons")
-    if result.status == "complete" and not result.compared and isinstance(prisons, list) and prisons:
-        noun = result.counted.removesuffix("s")
-        say(f"no {noun} was found at {', '.join(prisons)}: are the prison ids right?")
     if result.mismatches:
         _print_mismatches(result)
     unread = [f"{each.offender_no or each.unit}: {each.reason}" for each in result.unread]

@@ -55,7 +55,6 @@ class Incentives(Reconciliation):
     kinds: ClassVar = {kind.code: kind.label for kind in own.KINDS}
     domain = "incentives"
     nouns: ClassVar = {"NOMIS": "NOMIS record", "DPS": "DPS review"}
-    in_every_prison = True
     gone = "released"
     exclusion_unneeded = "the levels agree now: remove the booking from the list of exclusions"
     explains_doubt = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, ClassVar
 
@@ -11,8 +12,9 @@ import pytest
 from reports.engine.contract import Reads
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import Mismatch, ReconciliationResult
-from reports.engine.run import ReconciliationParameters
+from reports.engine.run import ReconciliationParameters, UnknownRun
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
+from reports.reconciliations.views import view_of
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError, UpstreamError
@@ -157,6 +159,72 @@ def test_a_population_that_is_gone_or_halved_is_not_believed(open_app: OpenApp, 
     assert reconciled(app).status == "complete"
     MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(units)}
     assert reconciled(app).status == status
+
+
+def refused(app: ReportsApp, accept: str) -> str:
+    """Why a run does not accept another one."""
+    with pytest.raises(UnknownRun) as error:
+        reconciled(app, parameters=ReconciliationParameters(accept=accept))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("left", [0, 9])
+def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, left: int) -> None:
+    """By the command in the failure; what differed there is resolved, and later runs go by the new population."""
+    app = open_app()
+    MadeUp.units = {str(number): [row("MDI", number, 1, 2 if number == 15 else 1)] for number in range(20)}
+    first = reconciled(app)
+    MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(left)}
+    failed = reconciled(app)
+    assert failed.implausible
+    assert str(failed.failure).endswith(
+        f". If that is right, accept it once with `prisoner-to-nomis reconcile made-up --accept {failed.run_id}`"
+    )
+    assert "nothing that was not believed" in refused(app, first.run_id)
+    assert "no run of made-up" in refused(app, "another")
+    accepted = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
+    assert (accepted.status, accepted.compared) == ("complete", left)
+    assert [each.booking_id for each in accepted.resolved] == [15]
+    assert "nothing to accept any more" in refused(app, failed.run_id)
+    assert reconciled(app).status == "complete"
+
+
+def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
+    """Records that went after the failed run was looked at were not accepted with it."""
+    app = open_app()
+    for numbers, status in ((100, "complete"), (44, "failed")):
+        MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
+        failed = reconciled(app)
+        assert failed.status == status
+    MadeUp.units = {}
+    again = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
+    assert again.status == "failed"
+    assert "where the last complete run listed 44" in str(again.failure)
+
+
+def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
+    """It is probably mistyped: nothing was compared there, and that is no agreement."""
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
+    result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
+    assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
+
+
+class CountedByNomis(MadeUp):
+    """Of the records, a service counts those of NOMIS alone."""
+
+    def population(self, reads: Reads) -> Population:
+        """The units, and how many of their records NOMIS has."""
+        rows = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
+        return replace(super().population(reads), total=sum(row["in_nomis"] for row in rows))
+
+
+def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None:
+    """There are at least as many records as were compared, and the result says how many each side has."""
+    CountedByNomis.units = {"MDI": [row("MDI", 1, 1, 1), row("MDI", 2, 1, None), row("MDI", 3, None, 1)]}
+    result = reconciled(open_app(), CountedByNomis)
+    assert (result.total, result.compared, result.in_nomis, result.in_dps) == (2, 3, 2, 2)
+    assert (result.counts()["counts"], result.counts()["compared"]) == (3, 3)
+    assert view_of(result).population() == "3 counts, 3 compared (2 in NOMIS, 2 in DPS)."
 
 
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:

@@ -57,9 +57,9 @@ def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox,
     opened = open_app()
     result = result_of(opened.reconcile())
     assert result.mismatches == ()
-    for each in result.in_flight:
+    for young in result.in_flight:
         assert re.fullmatch(
-            r"the NOMIS record is (less than a minute|\d+ minutes?) old, and may not have reached DPS yet", each.why
+            r"the NOMIS record is (less than a minute|\d+ minutes?) old, and may not have reached DPS yet", young.why
         )
     later = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]
