@@ -106,9 +106,10 @@ def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
 def required_roles(service: UpstreamName) -> frozenset[str]:
     """The roles that the client of a service needs, without `ROLE_`; other calls work with any valid token.
 
-    Those of operations that not every service has yet, or has no longer, are not among them.
+    Those of what only newer services have, which the reconciliations read, are among them: a client that gets them in
+    time can read it as soon as it is there. Those of operations that services have lost are not.
     """
-    lasting = (each for each in operations() if each.service is service and not each.since and not each.until)
+    lasting = (each for each in operations() if each.service is service and not each.until)
     return frozenset(each.role for each in lasting if each.role is not None)
 
 

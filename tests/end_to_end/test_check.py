@@ -52,7 +52,7 @@ def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox)
 
 def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     """A client without a role that its calls need is down in one line, which names client and role."""
-    lacked = {"NOMIS_APPOINTMENTS", "NOMIS_SENTENCING"}
+    lacked = {"NOMIS_APPOINTMENTS", "NOMIS_PRISONER_API__SYNCHRONISATION__RW"}
     sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
     checked = installed.run_process("check", "--json")
@@ -61,7 +61,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     assert set(down) == {"credentials nomis", "credentials visits"}
     environment = sandbox.environment()
     assert down["credentials nomis"].startswith(
-        f"client {environment['SYSTEM_CLIENT_ID']} lacks roles NOMIS_APPOINTMENTS, NOMIS_SENTENCING: "
+        f"client {environment['SYSTEM_CLIENT_ID']} lacks roles {', '.join(sorted(lacked))}: "
     )
     assert down["credentials visits"].startswith(
         f"client {environment['VISITS_CLIENT_ID']} lacks role VISIT_SCHEDULER: "
