@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import Gap, Population, Unit, UnreadRecord
 from reports.reconciliations.adjustments.key_set import KeyGap, walk_bookings
-from reports.reconciliations.adjustments.sides import Booking
+from reports.reconciliations.adjustments.sides import Booking, parse_id
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.failures import SyncError, UpstreamError
 from sync.settings.declaration import UpstreamName
@@ -46,8 +46,10 @@ class BookingList:
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
         """The population with the bookings that its gaps hid, and with those of prisoners who had none."""
-        if self.scope.from_date is not None or not (population.gaps or population.unread):
+        if not (population.gaps or population.unread):
             return population
+        if self.scope.from_date is not None:
+            return self._created_again(population, reads)
         parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
         known = {booking.id for unit in population.units for booking in bookings_of(unit)}
         walks = (walk_bookings(reads, self.page, self._size, after, last) for after, last in parts)
@@ -107,7 +109,7 @@ class BookingList:
                 located = self.locations([each.id for each in chosen], reads)
                 chosen = [each for each in chosen if located.get(each.id) in self.scope.prisons]
             if chosen:
-                units.append(_unit(chosen))
+                units.append(page_of(chosen))
                 reads.begin(units[-1])
                 listed += len(chosen)
                 reads.listed(listed, listed)
@@ -132,16 +134,36 @@ class BookingList:
             if error.no_route:
                 raise SyncError("NOMIS no longer lists adjustments by their creation: leave out --since") from error
             raise
+        return self._bookings_with(ids, {}, reads)
+
+    def _created_again(self, population: Population, reads: Reads) -> Population:
+        """The population with the adjustments of its gaps, and their bookings to be read with these too."""
+        known = {booking.id: booking.created for unit in population.units for booking in bookings_of(unit)}
+        ids = [parse_id(gap.detail["adjustment"]) for gap in population.gaps]
+        found = self._population(self._bookings_with(ids, known, reads), reads)
+        total = len(known.keys() | {booking.id for unit in found.units for booking in bookings_of(unit)})
+        unread = tuple(each for each in population.unread if each in found.unread)
+        units = (*population.units, *found.units)
+        return replace(population, units=units, gaps=found.gaps, unread=unread, total=total)
+
+    def _bookings_with(
+        self, ids: Iterable[tuple[Category, int]], known: Mapping[int, tuple[str, ...]], reads: Reads
+    ) -> Iterator[list[Booking] | Gap]:
+        """The bookings of these adjustments, in pages, with those that are `known` of them; gaps for the others."""
         found: list[Booking] = []
         for (category, number), adjustment in reads.each(
             UpstreamName.NOMIS, lambda each: nomis_adjustments.find_adjustment(self.nomis, *each), ids
         ):
             if isinstance(adjustment, FailedRead):
-                yield Gap(f"{category} adjustment {number}", adjustment.reason, {"booking": None})
+                detail = {"booking": None, "adjustment": f"{category} {number}"}
+                yield Gap(f"{category} adjustment {number}", adjustment.reason, detail)
             elif adjustment is not None and adjustment.offender_no and not adjustment.hidden_from_users:
                 found.append(Booking(adjustment.booking_id, adjustment.offender_no, (f"{category} {number}",)))
         by_booking = groupby(sorted(found, key=attrgetter("id", "created")), key=attrgetter("id", "offender_no"))
-        bookings = [Booking(*ids, tuple(each.created[0] for each in group)) for ids, group in by_booking]
+        bookings = [
+            Booking(booking_id, offender_no, (*known.get(booking_id, ()), *(each.created[0] for each in group)))
+            for (booking_id, offender_no), group in by_booking
+        ]
         yield from (bookings[start : start + self._size] for start in range(0, len(bookings), self._size))
 
 
@@ -150,9 +172,12 @@ def bookings_of(unit: Unit) -> list[Booking]:
     return [Booking(number, offender_no, tuple(created)) for number, offender_no, created in unit.content["bookings"]]
 
 
-def _unit(bookings: Sequence[Booking]) -> Unit:
+def page_of(bookings: Sequence[Booking], name: str | None = None) -> Unit:
+    """A page with these bookings, named by the first and the last of them, or as it is given."""
     content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
-    return Unit(f"bookings {bookings[0].id} to {bookings[-1].id}", content, len(bookings))
+    # The same bookings can be listed once more with a further adjustment.
+    last = "".join(f", {each}" for each in bookings[-1].created[-1:])
+    return Unit(name or f"bookings {bookings[0].id} to {bookings[-1].id}{last}", content, len(bookings))
 
 
 def _bookings(page: KeyPage | KeyGap, known: Container[int] = ()) -> list[Booking] | Gap:

@@ -9,9 +9,9 @@ import pandas as pd
 from reports.engine.contract import Reconciliation
 from reports.engine.frame import records, typed
 from reports.engine.record_reads import RecordReads
-from reports.engine.units import Population, Reading, Unit
+from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.adjustments import causes, sides
-from reports.reconciliations.adjustments.bookings import BookingList, bookings_of
+from reports.reconciliations.adjustments.bookings import BookingList, bookings_of, page_of
 from reports.reconciliations.adjustments.counting import (
     DIFFERENT_COUNTS,
     DIFFERENT_DAYS,
@@ -75,20 +75,41 @@ class AdjustmentReconciliation(Reconciliation):
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The adjustments of every booking of a page, counted."""
-        return self._reading(bookings_of(unit), RecordReads(reads, _SERVICES))
+        return self._reading(bookings_of(unit), RecordReads(reads, _SERVICES), reads)
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """The same by the present number of each prisoner: a merge changes it."""
         found = RecordReads(reads, _SERVICES)
         listed = found.each("NOMIS", self._list.present, _keys(map(_booking, records(rows))), _offender_no)
-        return self._reading([each for each in listed.values() if each is not None], found)
+        return self._reading([each for each in listed.values() if each is not None], found, reads)
 
-    def _reading(self, bookings: Iterable[Booking], found: RecordReads) -> Reading:
+    def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
+        """The bookings of a page that could not be read."""
+        ids = {each.key["booking_id"] for each in unread}
+        return page_of([each for each in bookings_of(unit) if each.id in ids], unit.id)
+
+    def _reading(self, bookings: Iterable[Booking], found: RecordReads, reads: Reads) -> Reading:
         keys, services = _keys(bookings), self.services
         nomis = found.each("NOMIS", lambda each: sides.read_nomis(services, each), keys, _offender_no)
         readable = {each: keys[each] for each in nomis}
         dps = found.each("DPS", lambda each: sides.read_dps(services, each, nomis[each]), readable, _offender_no)
-        return Reading(self._rows([(each, nomis[each], theirs) for each, theirs in dps.items()]), found.unread)
+        rows = self._rows([(each, nomis[each], theirs) for each, theirs in dps.items()])
+        rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reads))
+        return Reading(rows, found.unread)
+
+    def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
+        """Where the bookings are of which NOMIS has no adjustment to say so; a booking is compared without, too.
+
+        Where prisons were chosen, it must be known. Services that list adjustments by their creation cannot be asked.
+        """
+        unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
+        try:
+            located = self._list.locations(unknown, reads) if self.scope.from_date is None else {}
+        except SyncError:
+            if self.scope.prisons:
+                raise
+            located = {}
+        return rows["booking_id"].map(located).astype("string")
 
     def _rows(self, both: Sequence[tuple[Booking, NomisSide, DpsSide]]) -> pd.DataFrame:
         adjustments = {
@@ -111,9 +132,8 @@ class AdjustmentReconciliation(Reconciliation):
         return differing_bookings(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds where the prisoners are, and the DPS adjustments that those of NOMIS are mapped to."""
+        """Adds the DPS adjustments that those of NOMIS are mapped to."""
         rows = rows.copy()
-        rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reads))
         ids = [_split(each) for each in rows["nomis_ids"]]
         flat = list(dict.fromkeys(each for of_row in ids for each in of_row))
         mapped = dict(reads.each(UpstreamName.MAPPING, lambda each: sides.mapped_to(self.services, each), flat))
@@ -124,15 +144,6 @@ class AdjustmentReconciliation(Reconciliation):
         ]
         rows["dps_ids"] = pd.array(dps_ids, dtype="string")
         return rows
-
-    def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
-        """Where the bookings are of which NOMIS has no adjustment to say so; a booking is reported without, too."""
-        unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
-        try:
-            located = self._list.locations(unknown, reads) if self.scope.from_date is None else {}
-        except SyncError:
-            located = {}
-        return rows["booking_id"].map(located).astype("string")
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """The adjustments of both sides, by the ids of DPS."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
 from reports.presentation.html import render_report
 from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 from sandbox import Sandbox
+from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.store.telemetry import read_events
 from tests.harness.reconciliations import OpenApp, ReportsApp
-from tests.reports.reconciliations.test_adjustments import DPS_ADJUSTMENTS, truth, worked_example
+from tests.reports.reconciliations.test_adjustments import DPS_ADJUSTMENTS, truth, windowed, worked_example
 
 PREFIX = "sentencing-reports-reconciliation"
 
@@ -77,6 +79,9 @@ def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> 
     assert found(result) == {booking: each["kind"] for booking, each in truth(upstream, "reported").items()}
     assert {int(each.key["booking_id"]) for each in result.in_flight} == truth(upstream, "in flight").keys()
     assert result.settled_on_recheck == len(truth(upstream, "settles"))
+    # Most bookings have no adjustment that would say where they are.
+    assert None not in {each.prison_id for each in result.prisons}
+    assert sum(each.compared for each in result.prisons) == result.compared
     kinds = [each["kind"] for each in truth(upstream, "reported").values()]
     assert len(events(app, "mismatch")) == kinds.count("different-counts")
     [days] = events(app, "days-mismatch")
@@ -102,6 +107,35 @@ def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenA
     result = result_of(reconcile(app, resume=outcome.run_id))
     assert (result.status, result.compared, result.gaps) == ("complete", 20, ())
     assert booking_id in found(result)
+
+
+def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
+    upstream: Sandbox, open_app: OpenApp
+) -> None:
+    """The window lacks it until then; afterwards the run found what it finds without the fault."""
+    since = windowed(upstream, 100, "2023").from_date
+    app = open_app(reports_sentencing_reconciliation_page_size="5")
+    whole = result_of(reconcile(app, from_date=since))
+    created = list(nomis_adjustments.created_adjustments(app.services.nomis, since, None))
+    owners = {each: nomis_adjustments.find_adjustment(app.services.nomis, *each) for each in created}
+    bookings = Counter(each.booking_id for each in owners.values() if each is not None)
+    lacking = next(
+        (category, number)
+        for (category, number), each in owners.items()
+        if each is not None and bookings[each.booking_id] > 1
+    )
+    path = "sentence-adjustments" if lacking[0] == "SENTENCE" else "key-date-adjustments"
+    upstream.fault("nomis", "GET", f"/{path}/{lacking[1]}$", kind="status", status=500)
+    outcome = reconcile(app, from_date=since)
+    broken = result_of(outcome)
+    assert (broken.status, [each.what for each in broken.gaps]) == (
+        "incomplete",
+        [f"{lacking[0]} adjustment {lacking[1]}"],
+    )
+    upstream.clear_faults()
+    resumed = result_of(reconcile(app, resume=outcome.run_id))
+    assert (resumed.status, resumed.gaps) == ("complete", ())
+    assert (found(resumed), resumed.compared, resumed.total) == (found(whole), whole.compared, whole.total)
 
 
 def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
