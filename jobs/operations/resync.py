@@ -14,7 +14,7 @@ from jobs.runtime.application import Application
 from sync.domains.registry import resync_kinds
 from sync.domains.resync import Effect, Resync, ResyncPlan
 from sync.events.context import Outcome
-from sync.failures import SyncError, one_line
+from sync.failures import SyncError, UpstreamError, describe_failure, one_line
 from sync.pipeline.queue_context import QueueContext
 from sync.repair.resync import Handled, carry_out, entity_of, find_creation, find_objections, what_is_left
 from sync.store.actions import actions_on
@@ -41,6 +41,7 @@ class PlannedResync:
 
     objections: why it must not be done. unchecked: what nobody checked, as a sentence.
     is_created: NOMIS has the record already, and only its mapping is to be saved. is_readable: NOMIS has a read of it.
+    agreement: what is known when that read shows what was written.
     last_action: the number of the last resync of the record, which shows whether another operator made one meanwhile.
     """
 
@@ -51,6 +52,7 @@ class PlannedResync:
     unchecked: str | None
     is_created: bool
     is_readable: bool
+    agreement: str
     last_action: int | None
 
     @property
@@ -132,6 +134,7 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
         plan.unchecked if creation is None else None,
         creation is not None and creation.state is CreationState.CREATED and plan.effect is Effect.CREATE,
         resync.readable,
+        resync.agreement,
         earlier[0].id if earlier else None,
     )
 
@@ -156,11 +159,17 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
             raise PlanChanged(f"{planned.target} changed while you were asked: nothing was written; run it again")
         plan = again.plan
         details = {key: value for key, value in planned.as_dict().items() if key not in ("kind", "id", "objections")}
-        with recorded_action(application, who, ACTION, planned.target, details) as ongoing:
-            last = _handle_all(queue_context, resync, plan)
-            result, properties = _read_again(queue_context, resync, planned, _outcome_text(planned, last), last)
-            ongoing.outcome = result.outcome
-            ongoing.details |= {key: value for key, value in result.as_dict().items() if key != "outcome"}
+        try:
+            with recorded_action(application, who, ACTION, planned.target, details) as ongoing:
+                last = _handle_all(queue_context, resync, plan)
+                result, properties = _read_again(queue_context, resync, planned, _outcome_text(planned, last), last)
+                ongoing.outcome = result.outcome
+                ongoing.details |= {key: value for key, value in result.as_dict().items() if key != "outcome"}
+        except UpstreamError as error:
+            advice = _advice_on(queue_context, plan, error)
+            if advice is None:
+                raise
+            raise WorkError(f"{planned.target}: {one_line(error)}; {advice}") from error
     if resync.tracked is not None:
         application.telemetry.track(resync.tracked, properties)
         application.telemetry.flush()
@@ -206,6 +215,13 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
             raise
         raise OutcomeUnknown(f"{handled[-1].event_type} was handled, then failed: {one_line(error)}") from error
     return handled[-1]
+
+
+def _advice_on(queue_context: QueueContext, plan: ResyncPlan, error: UpstreamError) -> str | None:
+    """What the domain says about a refusal that stays; None if it says nothing."""
+    failure, event_type = describe_failure(error), plan.events[0].event_type
+    advice = (each for each in queue_context.domain.advice if not each.heals and each.fits(event_type, failure))
+    return next((each.text for each in advice), None)
 
 
 def _outcome_text(planned: PlannedResync, last: Handled) -> str:

@@ -136,7 +136,9 @@ def _given_up(
         if entity is None:
             continue
         if report.failure is not None and report.failure_class not in WORTH_A_RETRY:
-            reasons[entity] = f'it was refused at "{report.failure.failure.step}", and a retry alone does not help'
+            refusal = report.failure.failure
+            why = " ".join(refusal.reason.split())
+            reasons[entity] = f'it was refused at "{refusal.step}" ({why}), and a retry alone does not help'
         elif report.given_up or report.redrives > settings.housekeeping_max_returns:
             reasons[entity] = f"it came back {report.redrives} times, and housekeeping does not send it back any more"
     return reasons

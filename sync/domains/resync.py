@@ -79,13 +79,15 @@ class Resync(ABC):
     """How a kind of DPS record is written to NOMIS again.
 
     kind: what an operator types, such as `visit`. creation: what makes the records that have the mapping.
-    readable: whether NOMIS has a read of the record. numeric: whether DPS ids are numbers.
+    readable: whether NOMIS has a read of the record. agreement: what is known when that read shows what was written.
+    numeric: whether DPS ids are numbers.
     tracked: the telemetry event that the replaced service tracked for it, None where it had none.
     """
 
     kind: ClassVar[str]
     creation: ClassVar[Creation]
     readable: ClassVar[bool] = True
+    agreement: ClassVar[str] = "as it should be"
     numeric: ClassVar[bool] = True
     tracked: ClassVar[str | None] = None
 

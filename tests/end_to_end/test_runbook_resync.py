@@ -160,14 +160,16 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 
 
 def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
-    """What NOMIS refuses for good is a failure, with the words of NOMIS."""
+    """What NOMIS refuses for good is a failure, with the words of NOMIS, and what is left to do: nothing."""
     told = row(app, "attendance")
-    app.run_ok("resync", "attendance", told.dps_id, "--yes")
+    said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
+    assert "read again: its status is as it should be; NOMIS shows neither its outcome nor its pay" in said
     (made,) = sandbox.nomis("attendance")
     sandbox.control("POST", f"/nomis/paid/{made['event_id']}")
     change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "REFUSED"})
     refused = app.run("resync", "attendance", told.dps_id, "--yes")
     assert (refused.code, "paid" in refused.error) == (1, True)
+    assert "nothing is left to synchronise" in refused.error
     assert app.read_json("actions")[0]["state"] == "refused"
 
 

@@ -124,7 +124,7 @@ def _resync_one(
     check_result(planned, result)
     if not as_json and result.left is not None:
         unread = "it is mapped; only its reconciliation shows whether NOMIS agrees"
-        say(f"read again: {'as it should be' if planned.is_readable else unread}")
+        say(f"read again: {planned.agreement if planned.is_readable else unread}")
 
 
 def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from reports.engine.result import Diagnosis
     from sync.settings.declaration import Settings
 
-#: How a record of a failure tells that payroll had paid the attendance in NOMIS already.
+#: How NOMIS says in a refusal that payroll has paid the attendance already.
 _PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
 
 
@@ -44,7 +44,7 @@ _OTHER_BOOKING = Cause(
 _PAID_BEFORE = Cause(
     "payroll had paid in NOMIS before DPS changed the pay",
     "DPS",
-    "NOMIS never takes the change: tell the DPS team, and purge the message.",
+    "Nothing is left to do in NOMIS, which never takes the change. Tell the DPS team, and purge the message.",
 )
 _PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "attendance")
 _PAY_TAKEN_BACK = not_synchronised(
@@ -121,7 +121,7 @@ class Attendances(CountReconciliation):
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
             return _OTHER_BOOKING.diagnosis(difference)
         if difference.given_up is not None and _PAID.search(difference.given_up):
-            return _PAID_BEFORE.diagnosis(difference, explanation=difference.given_up)
+            return _PAID_BEFORE.diagnosis(difference, explanation=difference.given_up_text)
         if (row["dps_count"] or 0) > (row["nomis_count"] or 0):
             paid = [each for each in records if each["paid"]]
             return self.to_synchronise(difference, _PAY_LOST, paid)

@@ -135,6 +135,7 @@ class AttendanceResync(Resync):
 
     kind = "attendance"
     creation = CREATION
+    agreement = "its status is as it should be; NOMIS shows neither its outcome nor its pay"
     tracked = "activity-attendance-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:

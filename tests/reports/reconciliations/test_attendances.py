@@ -158,6 +158,8 @@ def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> No
     diagnosis = found.explanation(booking_id=booking).diagnosis
     assert diagnosis is not None
     assert diagnosis.cause == "payroll had paid in NOMIS before DPS changed the pay"
+    assert diagnosis.action.startswith("Nothing is left to do in NOMIS")
+    assert reason in diagnosis.explanation
     assert not diagnosis.commands
 
 
