@@ -22,7 +22,7 @@ from reports.engine.units import Reading
 from sync.failures import SyncError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from reports.engine.contract import Reconciliation
     from reports.engine.exclusions import Exclusions
@@ -120,7 +120,7 @@ class RunReader:
                 return
             with ThreadPoolExecutor(1, thread_name_prefix="listing-again") as executor:
                 again = executor.submit(self._listed_again, population)
-                self._read_units(population)
+                self._read_units(population, repeat=False)
                 population = again.result()
             if population.gaps:
                 # The service may have been down for a while and is back: everything was read since.
@@ -160,8 +160,11 @@ class RunReader:
     def _listed_again(self, population: Population) -> Population:
         return replace(self._reconciliation.listed_again(population, self._reads), moving=False)
 
-    def _read_units(self, population: Population) -> None:
-        """Reads the units of this shard that were not read before, and records each when it is finished."""
+    def _read_units(self, population: Population, *, repeat: bool = True) -> None:
+        """Reads the units of this shard that were not read before, and records each when it is finished.
+
+        repeat: single records that cannot be read are read once more, but for those of units that were read before.
+        """
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]
         with self._database.read() as connection:
@@ -175,8 +178,9 @@ class RunReader:
         self._progress.begin("reading", done, total)
         if done:
             self._log.info("reconciliation-resumed", read_before=done, left=to_read)
+        fresh = {unit.id for unit, _ in left} - read_before.keys() if repeat else set()
         failed: dict[str, int] = {}
-        for place, (unit, reading, part) in enumerate(self._readings(left)):
+        for place, (unit, reading, part) in enumerate(self._readings(left, fresh)):
             with write_as_holder(self._database, self._leases) as connection:
                 checkpoints.save_unit(
                     connection, record.id, self._run.shard, number + place, unit.id, reading, part=part
@@ -210,10 +214,10 @@ class RunReader:
         except BaseException as error:  # whatever it is: the result is waited for, not the thread
             self._results.put((unit, error))
 
-    def _readings(self, units: Sequence[tuple[Unit, bool]]) -> Iterator[tuple[Unit, Reading, bool]]:
+    def _readings(self, units: Sequence[tuple[Unit, bool]], repeated: Set[str]) -> Iterator[tuple[Unit, Reading, bool]]:
         """Reads units, or parts of units, and yields each when it is finished.
 
-        What could not be read is read once more at the end: whole units, and what single records of others are in.
+        What could not be read is read once more at the end: whole units, and what single records of `repeated` are in.
         """
         again: list[tuple[Unit, bool]] = []
         read: set[str] = set()
@@ -225,7 +229,7 @@ class RunReader:
             yield unit, found, part
             read.add(unit.id)
             left = self._left(unit, {unit.id: checkpoints.single_records(found.unread, found.gaps)})
-            if left is not None:
+            if left is not None and unit.id in repeated:
                 again.append((left[0], left[1] or part))
         for unit, found, part in self._read_all(again):
             if isinstance(found, Reading):

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -15,6 +16,7 @@ from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
 from reports.presentation.html import render_report
 from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 from sandbox import Sandbox
+from sync.clock import london_now
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.store.telemetry import read_events
 from tests.harness.reconciliations import OpenApp, ReportsApp
@@ -113,7 +115,8 @@ def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
     upstream: Sandbox, open_app: OpenApp
 ) -> None:
     """The window lacks it until then; afterwards the run found what it finds without the fault."""
-    since = windowed(upstream, 100, "2023").from_date
+    since = (london_now() - timedelta(days=100)).date()
+    windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")
     whole = result_of(reconcile(app, from_date=since))
     created = list(nomis_adjustments.created_adjustments(app.services.nomis, since, None))
