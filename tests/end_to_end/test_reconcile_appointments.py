@@ -114,10 +114,11 @@ def test_a_prison_and_days_alone(app: App) -> None:
     assert len(expected) < len(everything["mismatches"])
     here = app.read_json("reconcile", "appointments", "--no-notify", "--prison", prison)
     assert keys(here["mismatches"]) == keys(expected)
-    long_ago = app.read_json(
-        "reconcile", "appointments", "--no-notify", "--from", "2023-01-01", "--to", "2023-03-31", "--prison", prison
-    )
-    assert (long_ago["mismatches"], long_ago["compared"]) == ([], 0)
+    days = ("--from", "2023-01-01", "--to", "2023-03-31")
+    long_ago = app.read_json("reconcile", "appointments", "--no-notify", *days)
+    assert (long_ago["status"], long_ago["mismatches"], long_ago["compared"]) == ("complete", [], 0)
+    nothing = app.run("reconcile", "appointments", "--no-notify", *days, "--prison", prison)
+    assert (nothing.code, f"no appointment was found at {prison}" in nothing.err) == (1, True)
     assert sandbox.journal("nomis") == []
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.cli.commands.reconcile import show_reconciliation
+from jobs.errors import WorkError
 from jobs.operations.reconcile import Reconciled
 from jobs.operations.report_delivery import Delivered
 from reports.engine.result import FieldValues, ReconciliationResult
@@ -17,12 +18,17 @@ def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) ->
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("compared", [0, 7])
-def test_prisons_without_records_are_doubted(capsys: pytest.CaptureFixture[str], compared: int) -> None:
-    """A slip of the keyboard finds nothing, which is not to look like agreement."""
-    changes = {"compared": compared, "listed": compared, "parameters": {"prisons": ["LEX", "MDJ"]}}
-    text = printed(visit_result(0, **changes), capsys)
-    assert ("no visit was found at LEX, MDJ: are the prison ids right?" in text) == (compared == 0)
+@pytest.mark.parametrize(
+    ("prisons", "right"), [(("LEX",), "is the prison id right?"), (("LEX", "MDJ"), "are the prison ids right?")]
+)
+def test_prisons_without_records_are_doubted(
+    capsys: pytest.CaptureFixture[str], prisons: tuple[str, ...], right: str
+) -> None:
+    """A slip of the keyboard finds nothing, which is not to look like agreement: the command fails and says so."""
+    result = visit_result(0, status="incomplete", empty_prisons=prisons, parameters={"prisons": list(prisons)})
+    with pytest.raises(WorkError) as error:
+        printed(result, capsys)
+    assert str(error.value).endswith(f"is incomplete: no visit was found at {', '.join(prisons)} ({right})")
 
 
 def test_a_record_of_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
