@@ -10,6 +10,7 @@ from reports.presentation.text import count
 from sync.creation.creation import creation_lease
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
+from sync.domains.repair import RemovingRepair
 from sync.failures import SyncError
 from sync.settings.declaration import Settings
 from sync.store import creations
@@ -58,12 +59,13 @@ def delete_all(application: Application, domain: str, every: Sequence[Mapping[st
 
 
 def _delete(application: Application, domain: Domain, mapping: Mapping[str, Any]) -> bool:
-    mappings, record, services = domain.mappings, domain.record, application.services
+    mappings, record, services, repair = domain.mappings, domain.record, application.services, domain.repair
+    assert isinstance(repair, RemovingRepair)
     ids = mappings.ids(mapping)
     properties = {mappings.nomis[0]: ids.nomis_ids[0], mappings.dps: ids.dps_id}
     try:
         with application.leases.held(creation_lease(record, ids.dps_id)):
-            domain.repair.remove(services, ids, None)
+            repair.remove(services, ids, None)
             mappings.delete(services.mapping, ids.dps_id)
             with application.database.begin() as connection:
                 creations.mark_deleted(connection, record, ids.dps_id)

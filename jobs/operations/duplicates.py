@@ -11,7 +11,7 @@ from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.creation.creation import creation_lease
 from sync.domains.registry import domain_of_record
-from sync.domains.repair import Repair
+from sync.domains.repair import AdvisingRepair, RemovingRepair, Repair
 from sync.failures import SyncError, one_line
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, obstacles, read_duplicate, unproved
 from sync.repair.finding_text import finding_text, prisoner_in
@@ -75,12 +75,10 @@ class Examination:
     @property
     def request(self) -> str | None:
         """What to write to the support team, where only they can delete it."""
-        existing = self.duplicate.existing
-        if self.repair.removable or self.verdict is not Verdict.SURPLUS or existing is None:
+        existing, repair = self.duplicate.existing, self.repair
+        if not isinstance(repair, AdvisingRepair) or self.verdict is not Verdict.SURPLUS or existing is None:
             return None
-        return self.repair.support_request(
-            self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo")
-        )
+        return repair.support_request(self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo"))
 
     @property
     def proposal(self) -> str:
@@ -97,8 +95,8 @@ class Examination:
             return f"nothing in NOMIS, the finding is closed: {self.meaning}"
         if self.gone:
             return f"nothing in NOMIS, {what} does no harm any more; the finding is closed"
-        if not self.repair.removable and self.view is not None:
-            advice = self.repair.advice_if_not_removable(self.view.surplus, self.view.mapped)
+        if isinstance(self.repair, AdvisingRepair) and self.view is not None:
+            advice = self.repair.advice(self.view.surplus, self.view.mapped)
             return f"nothing in NOMIS, the finding is closed: {advice}"
         return f"{self.repair.removal} {what}"
 
@@ -280,7 +278,7 @@ def _remove(application: Application, found: Examination) -> str:
     repair, pair, existing, view = found.repair, found.duplicate.duplicate, found.duplicate.existing, found.view
     if found.verdict is Verdict.SAME:
         return f"nothing done: {found.meaning}"
-    if found.gone or not repair.removable:
+    if found.gone or not isinstance(repair, RemovingRepair):
         return f"nothing done: {found.proposal}"
     assert view is not None
     assert existing is not None

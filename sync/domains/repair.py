@@ -23,15 +23,12 @@ EventParts = tuple[Mapping[str, Any], str | None, str | None]
 
 
 class Repair(ABC):
-    """What an operator can do about the NOMIS records of a domain.
+    """What an operator can do about the NOMIS records of a domain: a `RemovingRepair` or an `AdvisingRepair`.
 
     noun: what a person calls a NOMIS record. given: what a person types for one, such as `visit id`.
     owner: the field of a record that says whose it is.
-    proof: the other fields in which the double of a record equals it; False if a field may be missing in both.
-    removal: what `remove` does, to be put before noun and id.
     readable: whether NOMIS has a read of the record.
-    removable: whether this program can remove one: whether the class overrides `remove`. If it does not, it must
-        override `advice_if_not_removable`.
+    removal: what is done about a duplicate, to be put before noun and id.
     harm: what a duplicate costs, as a sentence. dps_property: the telemetry property with the id of the DPS record.
     time_of: the telemetry properties that say when the record takes place: a date-time, or a date and a time.
     """
@@ -39,28 +36,15 @@ class Repair(ABC):
     noun: ClassVar[str]
     given: ClassVar[str]
     owner: ClassVar[str] = "bookingId"
-    proof: ClassVar[Mapping[str, bool]] = {}
-    removal: ClassVar[str] = "delete"
     readable: ClassVar[bool] = True
-    removable: ClassVar[bool]
+    removal: ClassVar[str] = "delete"
     harm: ClassVar[str] = "It is there twice in NOMIS."
     dps_property: ClassVar[str] = ""
     time_of: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls) -> None:
-        """Raises `TypeError` for a class that can neither remove a duplicate nor say what to do about it."""
-        super().__init_subclass__()
-        cls.removable = cls.remove is not Repair.remove
-        if not cls.removable and cls.advice_if_not_removable is Repair.advice_if_not_removable:
-            raise TypeError(f"{cls.__name__} must override remove or advice_if_not_removable")
-
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         """The record as NOMIS has it; None if there is no such record, or no read of it."""
-
-    def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Removes a duplicate from NOMIS; `record` is what `read` returned. Only called if `removable`."""
-        raise NotImplementedError
 
     def is_gone(self, record: Record | None) -> bool:
         """Whether a record that was read does no harm any more."""
@@ -69,22 +53,6 @@ class Repair(ABC):
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
         """Why this record must never be removed, as sentences."""
         yield from ()
-
-    def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """What about this record keeps it from being proved one of two doubles, as sentences."""
-        yield from ()
-
-    def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """What to do about a duplicate that this program cannot remove. Only called if not `removable`."""
-        raise NotImplementedError
-
-    def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
-        """Whether a duplicate that cannot be removed may stay; a finding about any other is closed by hand."""
-        return False
-
-    def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
-        """What to write to the support team of NOMIS, if they alone can delete the duplicate."""
-        return None
 
     @abstractmethod
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -115,6 +83,39 @@ class Repair(ABC):
     @abstractmethod
     def event_parts(self, record: CreationRecord) -> EventParts:
         """The parts of the event that made the creation."""
+
+
+class RemovingRepair(Repair):
+    """This program can remove a duplicate.
+
+    proof: the fields besides `owner` in which the double of a record equals it; False if one may be missing in both.
+    """
+
+    proof: ClassVar[Mapping[str, bool]] = {}
+
+    @abstractmethod
+    def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
+        """Removes a duplicate from NOMIS; `record` is what `read` returned."""
+
+    def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
+        """What about this record keeps it from being proved one of two doubles, as sentences."""
+        yield from ()
+
+
+class AdvisingRepair(Repair):
+    """Nothing here can remove a duplicate: a person learns what to do about it."""
+
+    @abstractmethod
+    def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
+        """What to do about a duplicate."""
+
+    def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
+        """Whether a duplicate may stay; a finding about any other is closed by hand."""
+        return False
+
+    def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
+        """What to write to the support team of NOMIS, if they alone can delete the duplicate."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.domains.registry import domain_of_record
-from sync.domains.repair import Record, Repair
+from sync.domains.repair import AdvisingRepair, Record, RemovingRepair, Repair
 from sync.store.findings import Finding
 from sync.upstream.mappings import MappingIds, Mappings
 
@@ -83,13 +83,11 @@ def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view:
     """Why the refused record must never be removed, or cannot be by this program, as sentences."""
     found = [*_reasons_to_keep(repair, duplicate, existing, view)]
     is_gone = view.readable and repair.is_gone(view.surplus)
-    if not (found or repair.removable or is_gone or repair.is_harmless(view.surplus, view.mapped)):
-        advice = repair.advice_if_not_removable(view.surplus, view.mapped)
-        found.append(
-            f"this program cannot remove {repair.noun} {duplicate.nomis_text}: {advice}. Close the finding with "
-            "--by-hand when nothing more is to be done"
-        )
-    return found
+    if found or is_gone or not isinstance(repair, AdvisingRepair) or repair.is_harmless(view.surplus, view.mapped):
+        return found
+    advice = repair.advice(view.surplus, view.mapped)
+    what = f"this program cannot remove {repair.noun} {duplicate.nomis_text}"
+    return [f"{what}: {advice}. Close the finding with --by-hand when nothing more is to be done"]
 
 
 def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
@@ -114,7 +112,9 @@ def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: 
 
     A person may know better: the mapped record may have been changed since.
     """
-    if not repair.removable or view.surplus is None or view.mapped is None or repair.is_gone(view.surplus):
+    if view.surplus is None or view.mapped is None or not isinstance(repair, RemovingRepair):
+        return []
+    if repair.is_gone(view.surplus):
         return []
     found = []
     for name, required in repair.proof.items():

@@ -12,7 +12,7 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.attendances import nomis_attendance, session_of
 from sync.domains.activities.dps import Allocation, Attendance
 from sync.domains.activities.rules import CREATION
-from sync.domains.repair import Advice, EventParts, Record, Repair, as_iso, of_event, refused
+from sync.domains.repair import Advice, EventParts, Record, RemovingRepair, as_iso, of_event, refused
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
 from sync.events.envelope import DomainEvent
 from sync.failures import NON_UNIQUE_TEXT, Failure
@@ -25,7 +25,7 @@ from sync.upstream.services import Services
 _NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 
 
-class ActivityRepair(Repair):
+class ActivityRepair(RemovingRepair):
     """What an operator can do about course activities in NOMIS."""
 
     noun = "course activity"

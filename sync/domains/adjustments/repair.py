@@ -9,7 +9,7 @@ from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
-from sync.domains.repair import EventParts, Record, Repair, as_iso, as_text, known_offender
+from sync.domains.repair import EventParts, Record, RemovingRepair, as_iso, as_text, known_offender
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
@@ -19,7 +19,7 @@ from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
 
-class AdjustmentRepair(Repair):
+class AdjustmentRepair(RemovingRepair):
     """What an operator can do about adjustments in NOMIS."""
 
     noun = "adjustment"

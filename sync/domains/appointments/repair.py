@@ -11,7 +11,7 @@ from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.rules import CREATION, location_of, nomis_appointment
-from sync.domains.repair import Advice, EventParts, Record, Repair, as_iso, as_text, refused
+from sync.domains.repair import Advice, EventParts, Record, RemovingRepair, as_iso, as_text, refused
 from sync.domains.resync import Effect, Resync, ResyncPlan
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
@@ -22,7 +22,7 @@ from sync.upstream.services import Services
 from sync.upstream.transport import ServiceClient
 
 
-class AppointmentRepair(Repair):
+class AppointmentRepair(RemovingRepair):
     """What an operator can do about appointments in NOMIS."""
 
     noun = "appointment"

@@ -7,7 +7,7 @@ from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import CREATION
-from sync.domains.repair import SUPPORT_CHANNEL, EventParts, Record, Repair, as_iso, known_offender
+from sync.domains.repair import SUPPORT_CHANNEL, AdvisingRepair, EventParts, Record, as_iso, known_offender
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent
 from sync.store.creations import CreationRecord
@@ -15,7 +15,7 @@ from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
 
-class IncentiveRepair(Repair):
+class IncentiveRepair(AdvisingRepair):
     """What an operator can do about IEP records in NOMIS."""
 
     noun = "IEP record"
@@ -39,7 +39,7 @@ class IncentiveRepair(Repair):
             "current": "yes" if found.current_iep else "no",
         }
 
-    def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
+    def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
         same = self.is_harmless(duplicate, mapped)
         level = "both records have the same level, so nothing is wrong" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"

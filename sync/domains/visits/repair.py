@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sync.clock import LONDON, local_seconds, london_now
-from sync.domains.repair import EventParts, Record, Repair, as_iso
+from sync.domains.repair import EventParts, Record, RemovingRepair, as_iso
 from sync.domains.resync import Effect, Resync, ResyncPlan
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
@@ -24,7 +24,7 @@ _OUTCOME = "ADMIN"
 _SCHEDULED, _CANCELLED = "SCH", "CANC"
 
 
-class VisitRepair(Repair):
+class VisitRepair(RemovingRepair):
     """What an operator can do about visits in NOMIS."""
 
     noun = "visit"

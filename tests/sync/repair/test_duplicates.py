@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sync.domains.duplicate_rows import recognise
 from sync.domains.incentives.repair import IncentiveRepair
 from sync.domains.registry import DOMAINS, domain_of_record, row_kinds
-from sync.domains.repair import Repair
+from sync.domains.repair import AdvisingRepair, RemovingRepair, Repair
 from sync.failures import NON_UNIQUE_TEXT, UpstreamError
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, differences, obstacles, read_duplicate, unproved
 from sync.severity import Severity
@@ -179,10 +179,13 @@ def test_a_duplicate_that_stays_is_not_resolved() -> None:
     assert "--by-hand" in obstacle
 
 
-def test_a_repair_that_cannot_remove_says_what_to_do() -> None:
-    """The class is refused as soon as it is declared, so that no operator meets a duplicate without advice."""
-    with pytest.raises(TypeError, match="Silent must override remove or advice_if_not_removable"):
-        type("Silent", (Repair,), {})
+@pytest.mark.parametrize("base", [RemovingRepair, AdvisingRepair])
+def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
+    """One that does neither cannot be made, so that no operator meets a duplicate without advice."""
+    missing = "remove" if base is RemovingRepair else "advice"
+    others = dict.fromkeys(("read", "nomis_ids", "look_for", "event_parts"))
+    with pytest.raises(TypeError, match=missing):
+        type("Silent", (base,), others)()
 
 
 def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
@@ -197,7 +200,7 @@ def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
 def test_request_names_prisoner_and_sequence_alone() -> None:
     """The request to the support team has what they need to find the record."""
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
-    text = DOMAINS["incentives"].repair.support_request(one, other, "A1234BC")
+    text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
     assert "sequence 8 of prisoner A1234BC, booking 1249358" in text
     assert "repeats sequence 7" in text
