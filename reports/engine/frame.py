@@ -17,8 +17,12 @@ from sync.clock import LONDON
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from reports.engine.contract import Reconciliation
 
+#: Numbers that are spread over more than so many times their count are looked up by their hashes.
+_SPARSE = 8
 #: The columns that every frame has, besides those of its reconciliation.
 COMMON: Mapping[str, str] = {
     "prison_id": "string",
@@ -78,20 +82,72 @@ def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps`.
 
-    Columns that both have besides the key (`prison_id`) are taken from NOMIS, from DPS where it has none; the columns
-    of fields are named `nomis_…` and `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has
-    twice.
+    The rows of NOMIS come first, in their order, then those that DPS alone has. Columns that both have besides the key
+    (`prison_id`) are taken from NOMIS, from DPS where it has none; the columns of fields are named `nomis_…` and
+    `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has twice. Several times faster than `merge`,
+    which sorts and copies.
     """
-    joined = nomis.merge(
-        dps, how="outer", on=list(key), suffixes=("", "__dps"), indicator="side", validate="one_to_one"
-    )
-    for name in [name for name in joined.columns if str(name).endswith("__dps")]:
-        ours = str(name).removesuffix("__dps")
-        joined[ours] = joined[ours].combine_first(joined[name])
-        joined = joined.drop(columns=name)
-    joined["in_nomis"] = joined["side"] != "right_only"
-    joined["in_dps"] = joined["side"] != "left_only"
-    return joined.drop(columns="side")
+    ours, theirs = _numbered(nomis, dps, key)
+    found = _places(ours, theirs)
+    alone = np.ones(len(dps), dtype=bool)
+    alone[found[found >= 0]] = False
+    further = np.flatnonzero(alone)
+    of_nomis = np.concatenate([np.arange(len(nomis)), np.full(len(further), -1)])
+    of_dps = np.concatenate([found, further])
+    columns: dict[Any, pd.Series[Any]] = {}
+    for name in nomis.columns:
+        if name in key:
+            columns[name] = pd.concat([nomis[name], dps[name].iloc[further]], ignore_index=True)
+        else:
+            columns[name] = _taken(nomis[name], of_nomis)
+    for name in dps.columns.difference(list(key), sort=False):
+        column = _taken(dps[name], of_dps)
+        columns[name] = columns[name].combine_first(column) if name in columns else column
+    joined = pd.DataFrame(columns, index=pd.RangeIndex(len(of_dps)), copy=False)
+    joined["in_nomis"], joined["in_dps"] = of_nomis >= 0, of_dps >= 0
+    return joined
+
+
+def _numbered(
+    nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A number from 0 for the key of each row of both sides, the same for the same key."""
+    numbers = np.zeros(len(nomis) + len(dps), dtype=np.int64)
+    for name in key:
+        both = pd.concat([nomis[name], dps[name]], ignore_index=True)
+        if pd.api.types.is_integer_dtype(both.dtype) and not both.hasnans and len(both):
+            column = both.to_numpy(dtype=np.int64)
+            column = column - column.min()
+        else:
+            column, _ = pd.factorize(both, use_na_sentinel=False)
+        numbers = pd.factorize(numbers * (column.max(initial=0) + 1) + column)[0] if numbers.any() else column
+    return numbers[: len(nomis)], numbers[len(nomis) :]
+
+
+def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of `wanted` is among `numbers`, -1 where it is not. Raises `MergeError` for a number that is twice."""
+    most = int(max(wanted.max(initial=0), numbers.max(initial=0))) + 1
+    if most > _SPARSE * (len(wanted) + len(numbers)):
+        index = pd.Index(numbers)
+        if not (index.is_unique and pd.Index(wanted).is_unique):
+            raise pd.errors.MergeError("a side has a key twice")
+        return index.get_indexer(wanted)
+    # Ids of records lie close together, so a table of all of them is faster than one of hashes.
+    place = np.full(most, -1, dtype=np.int64)
+    for each in (wanted, numbers):
+        place[each] = np.arange(len(each))
+        if (place[each] != np.arange(len(each))).any():
+            raise pd.errors.MergeError("a side has a key twice")
+        if each is wanted:
+            place[each] = -1
+    return place[wanted]
+
+
+def _taken(column: pd.Series[Any], places: NDArray[np.int64]) -> pd.Series[Any]:
+    """The values at these places, NA for -1."""
+    array = column.array
+    taken: Any = array.take(places, allow_fill=True) if (places < 0).any() else array.take(places)
+    return pd.Series(taken)
 
 
 def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
