@@ -16,9 +16,9 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRuns, Trigger, scheduled_run_id
 from reports.delivery.archive import open_archive, store_report
 from reports.engine import checkpoints, runs
-from reports.engine.contract import Population, Unit
 from reports.engine.result import PrisonCount, TrendPoint
 from reports.engine.run import ReconciliationParameters
+from reports.engine.units import Population, Unit
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.result import (
     NAME,
@@ -201,7 +201,7 @@ def _mismatch(episode: Episode, week: int, since: datetime) -> IncentiveMismatch
         since=since,
         diagnosis=IncentiveDiagnosis(
             number=episode.cause,
-            cause=cause.text,
+            cause=cause.name,
             confidence="medium",
             right_side=cause.right_side,
             action=cause.action,

@@ -84,8 +84,8 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
 
     The rows of NOMIS come first, in their order, then those that DPS alone has. Columns that both have besides the key
     (`prison_id`) are taken from NOMIS, from DPS where it has none; the columns of fields are named `nomis_…` and
-    `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has twice. Several times faster than `merge`,
-    which sorts and copies.
+    `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has twice. Several times faster than
+    `merge`, which sorts and copies.
     """
     ours, theirs = _numbered(nomis, dps, key)
     found = _places(ours, theirs)
@@ -131,7 +131,7 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
         index = pd.Index(numbers)
         if not (index.is_unique and pd.Index(wanted).is_unique):
             raise pd.errors.MergeError("a side has a key twice")
-        return index.get_indexer(wanted)
+        return index.get_indexer(pd.Index(wanted)).astype(np.int64)
     # Ids of records lie close together, so a table of all of them is faster than one of hashes.
     place = np.full(most, -1, dtype=np.int64)
     for each in (wanted, numbers):
