@@ -19,7 +19,7 @@ from sync.command_text import command
 from sync.severity import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     import pandas as pd
@@ -52,8 +52,9 @@ class Action:
 
     who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count, new: how many
     differences it is about, and how many of them are new. oldest: when the oldest one was first seen. days: how many
-    whole days that was before the end of the run. commands: what to type, in this order. more: of how many other
-    differences the commands are in their own rows. request: the text for those who act. rows: the numbers of the rows.
+    whole days that was before the end of the run. commands: what to type, in this order. row: whose commands they are,
+    None where they do for all. more: how many other differences have commands in their own rows. request: the text for
+    those who act. rows: the numbers of the rows.
     """
 
     who: str
@@ -64,6 +65,7 @@ class Action:
     oldest: datetime
     days: int
     commands: tuple[str, ...]
+    row: int | None
     more: int
     request: str | None
     rows: tuple[int, ...]
@@ -80,10 +82,12 @@ class Action:
 
     @property
     def elsewhere(self) -> str:
-        """Where the commands of the other differences are; empty where there are none."""
-        if not self.more:
+        """Whose commands these are, and where the others are; empty where they do for all."""
+        if self.row is None:
             return ""
-        return f"This is for row {self.rows[0]}. The commands of {thousands(self.more)} more are in their rows."
+        shown = f"The command{' is' if len(self.commands) == 1 else 's are'} for row {self.row}"
+        own = f"; {thousands(self.more)} more {'has its' if self.more == 1 else 'have their'} own" if self.more else ""
+        return f"{shown}{own}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
 def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
     oldest = group["since"].min().to_pydatetime()
     causes = tuple(map(str, group["cause"].value_counts().index))
-    commands, more = _commands(result.run_id, who, list(group["commands"]), causes)
+    commands, row, more = _commands(result.run_id, who, dict(zip(group["row"], group["commands"], strict=True)), causes)
     return Action(
         who=who,
         what=what,
@@ -165,6 +169,7 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
         oldest=oldest,
         days=max((result.finished_at - oldest).days, 0),
         commands=commands,
+        row=row,
         more=more,
         request=str(group["request"].iloc[0]) or None,
         rows=tuple(map(int, group["row"])),
@@ -172,19 +177,22 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
 
 
 def _commands(
-    run_id: str, who: str, of_each: Sequence[tuple[str, ...]], causes: tuple[str, ...]
-) -> tuple[tuple[str, ...], int]:
-    """What to type for all differences of a group, and how many have commands of their own in their rows."""
+    run_id: str, who: str, by_row: Mapping[int, tuple[str, ...]], causes: tuple[str, ...]
+) -> tuple[tuple[str, ...], int | None, int]:
+    """What to type for a group, the row it is for (None: for all), and how many others have commands of their own."""
     if who == NOMIS_SUPPORT:
-        return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), 0
-    first = of_each[0]
-    if all(each == first for each in of_each):
-        return first, 0
-    bulk = next((found[1] for each in of_each for one in each if (found := _IN_BULK.match(one))), None)
+        return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), None, 0
+    found = {row: commands for row, commands in by_row.items() if commands}
+    if not found:
+        return (), None, 0
+    row, first = next(iter(found.items()))
+    if all(commands == first for commands in by_row.values()):
+        return first, None, 0
+    bulk = next((match[1] for commands in found.values() for one in commands if (match := _IN_BULK.match(one))), None)
     if bulk is None:
-        return first, len(of_each) - 1
-    shared = tuple(one for one in first if all(one in each for each in of_each))
-    return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), 0
+        return first, int(row), len(found) - 1
+    shared = tuple(one for one in first if all(one in commands for commands in found.values()))
+    return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), None, 0
 
 
 def _who(diagnosis: Diagnosis | None) -> str:

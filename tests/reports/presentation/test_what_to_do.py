@@ -87,7 +87,10 @@ def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
         visit(3, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BD"),
     )
     assert several.commands == ("prisoner-to-nomis reconcile fix received A1234BC",)
-    assert several.elsewhere == f"This is for row {several.rows[0]}. The commands of 1 more are in their rows."
+    assert several.elsewhere == f"The command is for row {several.rows[0]}; 1 more has its own."
+    explain = "prisoner-to-nomis reconcile explain A1234BC"
+    (partly,) = actions(visit(0, "Look at both."), visit(3, "Look at both.", explain))
+    assert (partly.commands, partly.elsewhere) == ((explain,), "The command is for row 2.")
     own = ("prisoner-to-nomis dlq show visit", "prisoner-to-nomis resync visit one")
     (single,) = actions(visit(1, "Write it.", *own))
     assert (single.commands, single.more) == (own, 0)
