@@ -33,6 +33,7 @@ SETTINGS = {
     "DRAIN_INTERVAL_SECONDS": "0.5",
     "SCHEDULER_RECONCILIATION": "false",
     "SCHEDULER_HOUSEKEEPING": "false",
+    "SCHEDULER_CONTRACTS": "false",
     "HEALTH_PORT": "0",
     "LOG_FORMAT": "json",
 }

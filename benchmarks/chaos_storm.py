@@ -50,6 +50,7 @@ SETTINGS = {
     "DRAIN_BATCH_SIZE": "50",
     "SCHEDULER_RECONCILIATION": "false",
     "SCHEDULER_HOUSEKEEPING": "false",
+    "SCHEDULER_CONTRACTS": "false",
     "HEALTH_PORT": "0",
     "LOG_FORMAT": "json",
 }

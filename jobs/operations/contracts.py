@@ -11,7 +11,7 @@ from sqlalchemy import select
 import reports.reconciliations
 from jobs.operations.drain import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import ActiveRun
+from jobs.runtime.job_runs import ActiveRun, Trigger
 from sync import clock
 from sync.command_text import command
 from sync.contracts.check import Finding, ServiceResult, check_service
@@ -104,12 +104,16 @@ def check_on_schedule(application: Application, active_run: ActiveRun, stop_requ
 
 
 def run_contracts_check(
-    application: Application, services: Collection[UpstreamName], *, probe: bool, notify: bool
+    application: Application,
+    services: Collection[UpstreamName],
+    *,
+    probe: bool,
+    trigger: Trigger = Trigger.MANUAL,
+    rerun_of: str | None = None,
 ) -> ContractsResult:
-    """The check as a person or a CronJob starts it; one that notifies is recorded as a run of the job."""
-    if not notify:
-        return check_contracts(application, services, probe=probe)
-    with application.job_runs.run(JOB, {"services": list(services), "probe": probe}) as active_run:
+    """The check that notifies, as a recorded run of the job; it ends well whatever differs."""
+    parameters = {"services": [str(each) for each in services], "probe": probe}
+    with application.job_runs.run(JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
         result = check_contracts(application, services, probe=probe, notify=True)
         active_run.counts |= result.counts()
     send_pending(application, ALERT_SECONDS)
@@ -173,12 +177,12 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
         has_errors = False
         for result in read:
             found = [_as_json(each) for each in result.findings]
-            before = list(last.get(result.service, ()))
+            before = list(last.get(str(result.service), ()))
             new, gone = [each for each in found if each not in before], [each for each in before if each not in found]
             if new or gone:
-                properties[result.service] = _change_text(new, gone)
+                properties[str(result.service)] = _change_text(new, gone)
                 has_errors = has_errors or any(each["level"] == Level.ERROR for each in new)
-            contract_checks.record(connection, result.service, result.version, found)
+            contract_checks.record(connection, str(result.service), result.version, found)
         if properties:
             moment = clock.now()
             payload = {
@@ -186,7 +190,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
                 "event": ALERT,
                 "time": moment.isoformat(timespec="milliseconds"),
                 "properties": properties,
-                "severity": Severity.SERIOUS if has_errors else Severity.LOW,
+                "severity": str(Severity.SERIOUS if has_errors else Severity.LOW),
                 "command": command("contracts", "check"),
             }
             outbox.enqueue(connection, f"{ALERT}:{moment.isoformat()}", "slack", payload)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from jobs.operations import housekeeping, reconcile
+from jobs.operations import contracts, housekeeping, reconcile
 from jobs.runtime.application import Application
 from jobs.runtime.cron import CronSchedule, parse_schedule
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun
@@ -69,5 +69,15 @@ SCHEDULE = (
         # The next redrive makes up for a missed one.
         catch_up=timedelta(minutes=5),
         run=housekeeping.housekeep_on_schedule,
+    ),
+    ScheduledJob(
+        name=contracts.JOB,
+        command=("contracts", "check"),
+        setting="CONTRACTS_SCHEDULE",
+        switch="SCHEDULER_CONTRACTS",
+        cron=lambda settings: settings.contracts_schedule,
+        is_on=lambda settings: settings.scheduler_contracts,
+        catch_up=timedelta(days=1),
+        run=contracts.check_on_schedule,
     ),
 )

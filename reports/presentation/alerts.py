@@ -33,6 +33,7 @@ TEXTS = {
         f"{domain.record}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {domain.noun} in {{environment}}"
         for domain in DOMAINS.values()
     },
+    "contract-drift": "What an upstream service offers has changed in {environment}",
     **ALERT_TEXTS,
 }
 #: Characters of a property, and of either part of an alert: it is one message.

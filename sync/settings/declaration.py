@@ -293,6 +293,12 @@ class Settings(BaseModel):
     scheduler_housekeeping: bool = Field(
         True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)"
     )
+    contracts_schedule: str = Field(
+        "30 6 * * 2", description="cron of the comparison with the documents of the services, in `TZ`"
+    )
+    scheduler_contracts: bool = Field(
+        True, description="the scheduler compares the services with their documents (false: a CronJob does)"
+    )
     health_port: int = Field(
         8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 picks a free one"
     )

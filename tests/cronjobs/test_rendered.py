@@ -48,7 +48,7 @@ def test_every_object_is_valid(rendered: list[Manifest]) -> None:
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
     """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
-    assert len(pods_of(rendered)) == 4 + len(CRONJOBS)
+    assert len(pods_of(rendered)) == 5 + len(CRONJOBS)
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
         assert pod["automountServiceAccountToken"] is False
@@ -75,7 +75,8 @@ def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
     """Jobs never overlap, start in London time within ten minutes or not at all, and are kept four days."""
     cronjobs = of_kind(rendered, "CronJob")
-    assert {*CRONJOBS.values(), "prisoner-to-nomis-queue-housekeeping"} <= set(cronjobs)
+    others = {"prisoner-to-nomis-queue-housekeeping", "prisoner-to-nomis-contracts-check"}
+    assert {*CRONJOBS.values(), *others} <= set(cronjobs)
     for name, cronjob in cronjobs.items():
         # Kubernetes adds eleven characters for the name of a Job, which has 63 at most.
         assert len(name) <= 52

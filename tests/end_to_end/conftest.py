@@ -37,6 +37,7 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> App:
             "HEALTH_HOST": "127.0.0.1",
             "SCHEDULER_RECONCILIATION": "false",
             "SCHEDULER_HOUSEKEEPING": "false",
+            "SCHEDULER_CONTRACTS": "false",
             "LOG_FORMAT": "json",
         },
         sandbox,

@@ -131,7 +131,12 @@ def test_missing_keys_are_named(bare: App) -> None:
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
     """Only jobs with parameters can be run again; a scheduler is started anew."""
-    alone = {"SCHEDULER_RECONCILIATION": "false", "SCHEDULER_HOUSEKEEPING": "false", "HEALTH_PORT": "0"}
+    alone = {
+        "SCHEDULER_RECONCILIATION": "false",
+        "SCHEDULER_HOUSEKEEPING": "false",
+        "SCHEDULER_CONTRACTS": "false",
+        "HEALTH_PORT": "0",
+    }
     nowhere = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
     process = bare.start("scheduler", **nowhere, **alone)
     try:

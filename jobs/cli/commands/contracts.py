@@ -1,12 +1,16 @@
 """`contracts`: whether the upstream services still offer what the program relies on."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.arguments import AsJson
-from jobs.cli.output import print_json, print_table, say
+from jobs.cli.output import counts_text, print_json, print_table, say
 from jobs.errors import WORK_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from jobs.operations.contracts import ContractsResult
+    from sync.contracts.check import Finding
 
 app = typer.Typer(
     name="contracts", help="What the program relies on, and what the services offer.", no_args_is_help=True
@@ -37,7 +41,7 @@ def check(
     fail or are misread, a warning that some may, a note that nothing has to be done. Faults of a document that are
     known are counted and not shown; --json has them with their reasons. Exits 1 if there is an error.
     """
-    from jobs.operations.contracts import SERVICES, run_contracts_check
+    from jobs.operations.contracts import SERVICES, check_contracts, run_contracts_check
     from jobs.runtime.application import open_application
 
     by_name = {str(name): name for name in SERVICES}
@@ -46,29 +50,42 @@ def check(
         raise UsageError(f"{unknown[0]!r} is not a service: choose from {', '.join(by_name)}")
     chosen = [by_name[each] for each in service or by_name]
     with open_application() as application:
-        result = run_contracts_check(application, chosen, probe=probe, notify=notify)
+        check_them = run_contracts_check if notify else check_contracts
+        result = check_them(application, chosen, probe=probe)
+    show_check(result, as_json=as_json)
+
+
+def show_check(result: "ContractsResult", *, as_json: bool) -> None:
+    """Prints a result; exits 1 if there is an error."""
     if as_json:
         print_json(result.as_dict())
     else:
-        _print(result.as_dict())
+        _print(result)
     if not result.ok:
         raise typer.Exit(WORK_FAILED)
 
 
-def _print(result: dict[str, object]) -> None:
-    services: list[dict[str, object]] = result["services"]  # type: ignore[assignment]
-    rows = []
-    for each in services:
-        for finding in each["findings"]:  # type: ignore[attr-defined]
-            operations = finding["operations"]
-            where = operations[0] if len(operations) == 1 else f"{len(operations)} operations" if operations else ""
-            rows.append((finding["level"], each["service"], where, finding["text"]))
+def _print(result: "ContractsResult") -> None:
+    rows = [
+        (finding.level, each.service, _where(finding), finding.text)
+        for each in result.services
+        for finding in each.findings
+    ]
     if rows:
         print_table(("LEVEL", "SERVICE", "OPERATION", "DIFFERENCE"), rows)
         say()
-    table = [
-        (each["service"], each["version"], each["operations"], len(each["known"]), each["probe"])  # type: ignore[arg-type]
-        for each in services
-    ]
-    print_table(("SERVICE", "VERSION", "OPERATIONS", "KNOWN FAULTS", "PROBE"), table)
-    say(f"{result['errors']} errors, {result['warnings']} warnings, {result['notes']} notes")
+    print_table(
+        ("SERVICE", "VERSION", "OPERATIONS", "KNOWN FAULTS", "PROBE"),
+        [
+            (each.service, each.version, each.compared, len(each.known), result.probed.get(each.service, ""))
+            for each in result.services
+        ],
+    )
+    say(counts_text(result.counts(), always=result.counts()))
+
+
+def _where(finding: "Finding") -> str:
+    """The operation of a finding, or how many share it."""
+    if len(finding.operations) > 1:
+        return f"{len(finding.operations)} operations, such as {finding.operations[0]}"
+    return "".join(finding.operations)

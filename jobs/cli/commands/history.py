@@ -98,9 +98,11 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
 
     The repetition is a run of its own, which names the run it repeats.
     """
+    from jobs.cli.commands.contracts import show_check
     from jobs.cli.commands.drain import show_drain
     from jobs.cli.commands.reconcile import show_reconciliation
     from jobs.cli.output import live_progress
+    from jobs.operations import contracts
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.operations.housekeeping import run_housekeeping
     from jobs.operations.reconcile import parameters_from_dict, run_reconciliation
@@ -123,6 +125,14 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
             show_reconciliation(done, as_json=as_json)
         elif earlier.job == HOUSEKEEPING_JOB:
             run_housekeeping(application, trigger=Trigger.RERUN, rerun_of=earlier.id)
+        elif earlier.job == contracts.JOB:
+            named = earlier.parameters.get("services", contracts.SERVICES)
+            services = [each for each in contracts.SERVICES if each in named]
+            probe = bool(earlier.parameters.get("probe", False))
+            checked = contracts.run_contracts_check(
+                application, services, probe=probe, trigger=Trigger.RERUN, rerun_of=earlier.id
+            )
+            show_check(checked, as_json=as_json)
         else:
             raise UsageError(f"a run of {earlier.job} cannot be repeated; start it anew")
 

@@ -624,7 +624,8 @@ def test_scheduler_keeps_house(app: App) -> None:
         assert active_run.counts["retried"] == 1
     finally:
         program.close()
-    off = load_settings({**app.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})
+    switches = ("SCHEDULER_RECONCILIATION", "SCHEDULER_HOUSEKEEPING", "SCHEDULER_CONTRACTS")
+    off = load_settings({**app.settings, **dict.fromkeys(switches, "false")})
     assert due_jobs(Application(off), threading.Event()) == []
     assert app.messages("visit") == 0
 

@@ -1,0 +1,120 @@
+"""The comparison with the documents of the services: what is printed, its exit code, the probe, and the message."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.operations.schedule import SCHEDULE
+from jobs.runtime.application import open_application
+from sandbox import Sandbox
+from tests.harness.app import App, make_app
+
+
+@pytest.fixture
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
+    """The program beside the services of today."""
+    return make_app(sandbox, tmp_path, sqlite_template)
+
+
+def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What `--json` says of a service."""
+    found: Mapping[str, Any] = next(each for each in checked["services"] if each["service"] == name)
+    return found
+
+
+def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
+    """Each difference is a line of its service and operation; a table says what was compared."""
+    checked = app.run("contracts", "check")
+    assert checked.code == 1
+    lines = checked.out.splitlines()
+    assert lines[0].split() == ["LEVEL", "SERVICE", "OPERATION", "DIFFERENCE"]
+    nomis = [line.split()[0] for line in lines if line.split()[1:2] == ["nomis"]]
+    assert nomis == sorted(nomis, key=["error", "warning", "note"].index)
+    assert re.search(r"prisoner-search +PUT /events/prisoner/received/{prisonerNumber} +is gone", checked.out)
+    assert lines[-1].startswith("errors ")
+    one = app.run("contracts", "check", "--service", "sentence-adjustments")
+    assert one.code == 0, one.out
+    assert "nomis" not in one.out
+    assert app.run("contracts", "check", "--service", "nowhere").code == 2
+
+
+def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) -> None:
+    """Nothing differs besides known faults of documents, each of which has its reason, and every probe is granted."""
+    sandbox.reset(prisoners=50, generation="2023")
+    checked = app.read_json("contracts", "check", "--probe", "--json")
+    assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
+    assert all(each["reason"] for each in of_service(checked, "nomis")["known"])
+    probed = {each["service"]: each["probe"] for each in checked["services"]}
+    assert probed["nomis"] == probed["incentives"] == "role granted, form as declared"
+    assert probed["visits"] == probed["mapping"] == "role granted, no record to look at"
+    assert probed["prisoner-search"] == "nothing to read"
+
+
+def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbox) -> None:
+    """No document says either: a client without its role, and a response that is otherwise than documented."""
+    sandbox.reset(prisoners=50, generation="2023")
+    sandbox.grant("visits", [])
+    changed = [{"code": "STD", "name": 1, "active": True}, {"code": "BAS", "active": None}]
+    sandbox.fault("incentives", path="/incentive/levels", kind="status", status=200, body=changed)
+    checked = app.run("contracts", "check", "--probe", "--json")
+    assert checked.code == 1
+    (refused,) = of_service(checked.json(), "visits")["findings"]
+    assert (refused["level"], refused["kind"]) == ("error", "role-refused")
+    assert "status 403" in refused["text"]
+    texts = {each["text"] for each in of_service(checked.json(), "incentives")["findings"]}
+    assert texts == {
+        "responds otherwise than declared: [].name is not string",
+        "responds otherwise than declared: [].name is missing",
+        "responds otherwise than declared: [].active is missing",
+    }
+
+
+def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
+    """An outage, and a page that is no document, are said of their service, and the others are compared."""
+    sandbox.reset(prisoners=50, generation="2023")
+    sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
+    sandbox.fault("visits", path="/v3/api-docs", kind="status", status=200, text="<html>")
+    checked = app.run("contracts", "check", "--json")
+    assert checked.code == 1
+    found = {each["service"]: [finding["text"] for finding in each["findings"]] for each in checked.json()["services"]}
+    assert "status 503" in found.pop("mapping")[0]
+    assert "not an OpenAPI document" in found.pop("visits")[0]
+    assert not any(found.values())
+
+
+def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
+    """A check that finds what the last one found says nothing, nor does one that could not read a document."""
+    sandbox.reset(prisoners=50, generation="2023")
+    app.run_ok("contracts", "check", "--notify")
+    assert app.alerts() == []
+    sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
+    assert app.run("contracts", "check", "--notify").code == 1
+    sandbox.reset(prisoners=50, generation="today")
+    for _ in range(2):
+        assert app.run("contracts", "check", "--notify").code == 1
+    (alert,) = app.alerts()
+    assert "What an upstream service offers has changed" in alert
+    assert "mapping: 4 new errors" in alert
+    assert "outsideWork" in alert
+    assert "contracts check" in alert
+    runs = app.read_json("runs", "list", "--job", "contracts-check", "--json")
+    assert [each["status"] for each in runs] == ["success"] * 4
+    assert app.run("runs", "rerun", runs[0]["id"]).code == 1
+    assert len(app.alerts()) == 1
+
+
+def test_the_scheduler_checks_too(app: App, sandbox: Sandbox) -> None:
+    """The scheduled job records what differs, which is no failure of it."""
+    job = next(each for each in SCHEDULE if each.name == "contracts-check")
+    with open_application(app.settings) as application:
+        with application.job_runs.run(job.name, {}) as active_run:
+            job.run(application, active_run, threading.Event())
+        assert active_run.counts["errors"] > 0
+        application.outbox.send_due()
+    assert len(app.alerts()) == 1
