@@ -33,7 +33,14 @@ from tests.harness.results import (
 
 PAGE = (Path(__file__).parents[3] / "doc" / "report.md").read_text(encoding="utf-8")
 #: What a value in the JSON is, by the word that the page has for it.
-JSON_TYPES: Mapping[str, type] = {"text": str, "time": str, "integer": int, "object": dict, "list": list}
+JSON_TYPES: Mapping[str, type] = {
+    "boolean": bool,
+    "text": str,
+    "time": str,
+    "integer": int,
+    "object": dict,
+    "list": list,
+}
 
 
 def table(section: str) -> list[list[str]]:
