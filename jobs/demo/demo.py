@@ -101,7 +101,8 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1,1,2",
         "HMPPS_SQS_MAX_RECEIVE_COUNT": "50",
         "DRAIN_GRACE_SECONDS": "1",
-        "RECONCILIATION_RECHECK_SECONDS": "1",
+        "CREATION_SETTLING_SECONDS": "1",
+        "RECONCILIATION_RECHECK_SECONDS": "0.6",
         "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known for years,2023-05-01" for booking in excluded),
         "LOG_FORMAT": "json",
     }
