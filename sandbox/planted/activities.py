@@ -7,24 +7,17 @@ one too many among the active ones there, and one too few among the suspended on
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from sandbox.aws.topic import domain_event
-from sandbox.clock import london_today
-from sandbox.dps.activities import SUSPENDED, DpsAllocation, DpsAttendance, Instance, Schedule
-from sandbox.nomis.attendances import upsert_attendance
-from sandbox.nomis.bodies import Fields
-from sandbox.planted.differences import Difference, Outcome, how_many
+from sandbox.dps.activities import SUSPENDED, DpsAllocation
+from sandbox.planted.activity_records import ActivityRecords, Place
+from sandbox.planted.differences import Cause, Key, add_difference, how_many, plant_causes
 from sandbox.population.people import Prisoner, new_offender_no
-from sandbox.traffic.activities import allocate_in_nomis, hold_on_both_sides
-from sandbox.traffic.schedules import ScheduleMaker
-from sandbox.traffic.steps import planted_bookings
+from sandbox.traffic.activities import allocate_in_nomis
 
 if TYPE_CHECKING:
-    from sandbox.nomis.attendances import Attendance
     from sandbox.world import World
 
 ALLOCATIONS, SUSPENDED_ALLOCATIONS, ATTENDANCES = RECONCILIATIONS = (
@@ -36,89 +29,13 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 #: Shares of the bookings whose counts differ: 2 in 10,000 of all; 5 in 10,000 of the 4.6 % with a suspended allocation;
 #: 4 in 10,000 of the 80 % with a paid attendance on a weekday.
 ALLOCATION_SHARE, SUSPENDED_SHARE, ATTENDANCE_SHARE = 0.000_2, 0.000_5 * 0.046, 0.000_4 * 0.8
-ALLOCATION_CAUSES: Final = {
-    "creation failed": 0.4,
-    "ending failed": 0.25,
-    "moved, still open in DPS": 0.1,
-    "moved, still open in NOMIS": 0.1,
-    "one of two creations failed": 0.15,
-}
-SUSPENSION_CAUSES: Final = {"suspension failed": 0.3, "resumption failed": 0.2, "suspended at another prison": 0.5}
-ATTENDANCE_CAUSES: Final = {
-    "attendance failed": 0.35,
-    "one of two attendances failed": 0.15,
-    "paid on discharge": 0.25,
-    "payroll ran": 0.1,
-    "paid on another booking": 0.15,
-}
-PEOPLE_OF_A_SCHEDULE: Final = 40
-FEWEST_SCHEDULES: Final = 2
+SUSPENSION_FAILED, RESUMPTION_FAILED = "suspension failed", "resumption failed"
+PAID_ON_ANOTHER: Final = "paid on another booking"
 SECOND_ALLOCATION, SUSPENDED_ONES, ATTENDED, UNPAID = 0.5, 0.03, 0.75, 0.2
-#: A number that no booking of NOMIS has: DPS keeps it after the data of NOMIS were refreshed.
-UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
-class Place(NamedTuple):
-    """A schedule on both sides with its session of yesterday."""
-
-    schedule: Schedule
-    course_id: int
-    yesterday: Instance
-
-    @property
-    def prison_id(self) -> str:
-        """The prison of the activity."""
-        return self.schedule.activity.prison_id
-
-
-def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Make the activities of every prison that has them, with the differences of the reconciliations that are named.
-
-    Raises:
-        ValueError: fewer people than differences, or nobody in a second prison with activities.
-    """
-    planter = _Planter(world, chance)
-    for name, causes, share in (
-        (ALLOCATIONS, ALLOCATION_CAUSES, ALLOCATION_SHARE),
-        (SUSPENDED_ALLOCATIONS, SUSPENSION_CAUSES, SUSPENDED_SHARE),
-        (ATTENDANCES, ATTENDANCE_CAUSES, ATTENDANCE_SHARE),
-    ):
-        if name in names:
-            for cause, count in how_many(world, len(world.prisoners), share, causes).items():
-                for _ in range(count):
-                    planter.causes[cause]()
-            planter.special_cases(name)
-    planter.agreeing(names)
-
-
-class _Planter:
-    """Makes the records of one booking after the other."""
-
-    def __init__(self, world: World, chance: random.Random) -> None:
-        self.world, self.chance = world, chance
-        self.yesterday = london_today() - timedelta(days=1)
-        self.places = self._make_places()
-        planted = planted_bookings(world)
-        with_activities = [each for each in world.prisoners if each.active and each.prison_id in self.places]
-        self.people = [each for each in with_activities if each.booking_id not in planted]
-        self.others = [each for each in with_activities if each.booking_id in planted]
-        chance.shuffle(self.people)
-        self.unknown_bookings = iter(range(UNKNOWN_BOOKINGS, 10 * UNKNOWN_BOOKINGS))
-        self.causes: dict[str, Callable[[], None]] = {
-            "creation failed": self._creation_failed,
-            "ending failed": self._ending_failed,
-            "moved, still open in DPS": self._moved_open_in_dps,
-            "moved, still open in NOMIS": self._moved_open_in_nomis,
-            "one of two creations failed": self._one_creation_failed,
-            "suspension failed": self._suspension_failed,
-            "resumption failed": self._resumption_failed,
-            "suspended at another prison": self._suspended_elsewhere,
-            "attendance failed": self._attendance_failed,
-            "one of two attendances failed": self._one_attendance_failed,
-            "paid on discharge": self._paid_on_discharge,
-            "payroll ran": self._payroll_ran,
-            "paid on another booking": self._paid_on_another_booking,
-        }
+class _Planter(ActivityRecords):
+    """Makes what agrees, and what differs."""
 
     def agreeing(self, names: frozenset[str]) -> None:
         """Give everybody who is left one or two allocations, and an attendance of each, that both sides agree on."""
@@ -133,91 +50,82 @@ class _Planter:
                 if ATTENDANCES in names and chance.random() < ATTENDED:
                     self._attend(allocation, place, paid=chance.random() >= UNPAID)
 
-    def special_cases(self, name: str) -> None:
-        """What every world with all causes has beside them, and what is under way."""
-        if self.world.options.every_cause:
-            if name == SUSPENDED_ALLOCATIONS:
-                self._leaves_after_listing()
-            else:
-                self._not_in_nomis(name)
-        if name == ALLOCATIONS:
-            for _ in range(self.world.options.in_flight):
-                self._creation_late()
-                self._event_waits()
+    # What differs: each makes the records of a booking, and returns the key.
 
-    def _creation_failed(self) -> None:
+    def creation_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._allocate(prisoner, place, in_nomis=False)
-        self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "creation failed")
+        return self._key(place, prisoner.booking_id)
 
-    def _ending_failed(self) -> None:
+    def ending_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._end_in_dps(self._allocate(prisoner, place))
-        self._list(ALLOCATIONS, place, prisoner.booking_id, NOMIS_ONLY, "ending failed")
+        return self._key(place, prisoner.booking_id)
 
-    def _moved_open_in_dps(self) -> None:
+    def moved_open_in_dps(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._allocate(prisoner, place, in_nomis=False)
-        self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "moved, still open in DPS")
+        return self._key(place, prisoner.booking_id)
 
-    def _moved_open_in_nomis(self) -> None:
+    def moved_open_in_nomis(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._end_in_dps(self._allocate(prisoner, place))
-        self._list(ALLOCATIONS, place, prisoner.booking_id, NOMIS_ONLY, "moved, still open in NOMIS")
+        return self._key(place, prisoner.booking_id)
 
-    def _one_creation_failed(self) -> None:
+    def one_creation_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         first, second = self.chance.sample(self.places[prisoner.prison_id], 2)
         self._allocate(prisoner, first)
         self._allocate(prisoner, second, in_nomis=False)
-        self._list(ALLOCATIONS, first, prisoner.booking_id, DIFFERENT, "one of two creations failed")
+        return self._key(first, prisoner.booking_id)
 
-    def _creation_late(self) -> None:
+    def creation_late(self, turn: int) -> Key:
         """Allocate somebody a moment ago: NOMIS gets it while the prison is being reconciled."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
         late = self.world.under_way.late.setdefault(place.prison_id, [])
         late.append(lambda: allocate_in_nomis(self.world, place.course_id, allocation))
-        self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "creation late", "settles")
+        return self._key(place, prisoner.booking_id)
 
-    def _event_waits(self) -> None:
+    def event_waits(self, turn: int) -> Key:
         """Allocate somebody whose event has failed so far, and waits on a queue."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
         event = domain_event("activities.prisoner.allocated", {"allocationId": allocation.id})
         self.world.waiting.setdefault("activity", []).append(event)
-        self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "event waits", "in flight")
+        return self._key(place, prisoner.booking_id)
 
-    def _suspension_failed(self) -> None:
+    def suspension_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
         self._suspend_in_dps(allocation, "SUSPENDED")
-        self._list(ALLOCATIONS, place, prisoner.booking_id, NOMIS_ONLY, "suspension failed")
-        self._list(SUSPENDED_ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "suspension failed")
+        key = self._key(place, prisoner.booking_id)
+        add_difference(self.world, ALLOCATIONS, key, NOMIS_ONLY, SUSPENSION_FAILED)
+        return key
 
-    def _resumption_failed(self) -> None:
+    def resumption_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._allocate(prisoner, place, status="AUTO_SUSPENDED").status = "ACTIVE"
-        self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "resumption failed")
-        self._list(SUSPENDED_ALLOCATIONS, place, prisoner.booking_id, NOMIS_ONLY, "resumption failed")
+        key = self._key(place, prisoner.booking_id)
+        add_difference(self.world, ALLOCATIONS, key, DPS_ONLY, RESUMPTION_FAILED)
+        return key
 
-    def _suspended_elsewhere(self) -> None:
+    def suspended_elsewhere(self, turn: int) -> Key:
         """Suspend somebody who is at another prison now, whom NOMIS does not count where the allocation is."""
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._allocate(prisoner, place, status="AUTO_SUSPENDED")
-        cause = "suspended at another prison"
-        self._list(SUSPENDED_ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, cause, "ignored")
+        return self._key(place, prisoner.booking_id)
 
-    def _leaves_after_listing(self) -> None:
+    def leaves_after_listing(self, turn: int) -> Key:
         """End a suspended allocation in NOMIS alone; its prisoner moves on just after NOMIS has listed the prison."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
@@ -225,32 +133,34 @@ class _Planter:
         self._write(prisoner, place, allocation, endDate=self.yesterday.isoformat(), endReason="TRF")
         self._suspend_in_dps(allocation, "SUSPENDED")
         self.world.under_way.leaving[prisoner.booking_id] = self._place_elsewhere(prisoner).prison_id
-        self._list(SUSPENDED_ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "leaves after listing", "ignored")
+        return self._key(place, prisoner.booking_id)
 
-    def _not_in_nomis(self, name: str) -> None:
-        """Allocate, and for attendances let attend, a booking that NOMIS does not have."""
-        place = self._place(self.chance.choice(sorted(self.places)))
-        stranger = Prisoner(new_offender_no(self.world, self.chance), next(self.unknown_bookings), place.prison_id)
-        allocation = self._allocate(stranger, place, in_nomis=False)
-        if name == ATTENDANCES:
-            self._attend(allocation, place, in_nomis=False)
-            self._end_in_dps(allocation)
-        self._list(name, place, stranger.booking_id, DPS_ONLY, "booking not in NOMIS")
+    def not_in_nomis(self, turn: int) -> Key:
+        """Allocate a booking that NOMIS does not have."""
+        place, allocation = self._stranger()
+        return self._key(place, allocation.booking_id)
 
-    def _attendance_failed(self) -> None:
+    def attended_not_in_nomis(self, turn: int) -> Key:
+        """Let a booking attend that NOMIS does not have."""
+        place, allocation = self._stranger()
+        self._attend(allocation, place, in_nomis=False)
+        self._end_in_dps(allocation)
+        return self._day_key(place, allocation.booking_id)
+
+    def attendance_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._attend(self._allocate(prisoner, place), place, in_nomis=False)
-        self._list(ATTENDANCES, place, prisoner.booking_id, DPS_ONLY, "attendance failed")
+        return self._day_key(place, prisoner.booking_id)
 
-    def _one_attendance_failed(self) -> None:
+    def one_attendance_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
         first, second = self.chance.sample(self.places[prisoner.prison_id], 2)
         self._attend(self._allocate(prisoner, first), first)
         self._attend(self._allocate(prisoner, second), second, in_nomis=False)
-        self._list(ATTENDANCES, first, prisoner.booking_id, DIFFERENT, "one of two attendances failed")
+        return self._day_key(first, prisoner.booking_id)
 
-    def _paid_on_discharge(self) -> None:
+    def paid_on_discharge(self, turn: int) -> Key:
         """Release somebody whom NOMIS paid early; DPS took the pay back later."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
@@ -259,9 +169,9 @@ class _Planter:
         self._write(prisoner, place, allocation, endDate=self.yesterday.isoformat(), endReason="PRG_END")
         self._end_in_dps(allocation)
         prisoner.active = False
-        self._list(ATTENDANCES, place, prisoner.booking_id, NOMIS_ONLY, "paid on discharge", "ignored")
+        return self._day_key(place, prisoner.booking_id)
 
-    def _payroll_ran(self) -> None:
+    def payroll_ran(self, turn: int) -> Key:
         """Take the pay back in DPS after payroll has paid it: NOMIS refuses the change."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
@@ -269,9 +179,9 @@ class _Planter:
         for paid in self._nomis_attendances(place, prisoner.booking_id):
             paid.transaction = paid.event_id
         attendance.issue_payment = False
-        self._list(ATTENDANCES, place, prisoner.booking_id, NOMIS_ONLY, "payroll ran")
+        return self._day_key(place, prisoner.booking_id)
 
-    def _paid_on_another_booking(self) -> None:
+    def paid_on_another_booking(self, turn: int) -> Key:
         """Put somebody back on an old booking: NOMIS paid on that one, and DPS counts the present one."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
@@ -284,139 +194,72 @@ class _Planter:
         self._write(old, place, allocation, endDate=self.yesterday.isoformat(), endReason="PRG_END")
         self._pay_in_nomis(place, old.booking_id, paid=True)
         old.active = False
-        cause = "paid on another booking"
-        self._list(ATTENDANCES, place, prisoner.booking_id, DPS_ONLY, cause)
-        self._list(ATTENDANCES, place, old.booking_id, NOMIS_ONLY, cause, "ignored")
+        old_key = self._day_key(place, old.booking_id)
+        add_difference(self.world, ATTENDANCES, old_key, NOMIS_ONLY, PAID_ON_ANOTHER, "ignored")
+        return self._day_key(place, prisoner.booking_id)
 
-    def _list(
-        self, name: str, place: Place, booking_id: int, kind: str, cause: str, outcome: Outcome = "reported"
-    ) -> None:
-        key: tuple[str | int, ...] = (place.prison_id, booking_id)
-        if name == ATTENDANCES:
-            key = (*key, self.yesterday.isoformat())
-        self.world.differences.setdefault(name, []).append(Difference(key, kind, cause, outcome))
+    def _key(self, place: Place, booking_id: int) -> Key:
+        return (place.prison_id, booking_id)
 
-    def _make_places(self) -> dict[str, list[Place]]:
-        people: dict[str, int] = defaultdict(int)
-        for prisoner in self.world.prisoners:
-            if prisoner.active and prisoner.prison_id in self.world.rollout.activities:
-                people[prisoner.prison_id] += 1
-        maker = ScheduleMaker(self.world, self.chance)
-        return {
-            prison_id: [
-                self._make_place(maker, prison_id) for _ in range(max(FEWEST_SCHEDULES, count // PEOPLE_OF_A_SCHEDULE))
-            ]
-            for prison_id, count in sorted(people.items())
-        }
+    def _day_key(self, place: Place, booking_id: int) -> Key:
+        return (place.prison_id, booking_id, self.yesterday.isoformat())
 
-    def _make_place(self, maker: ScheduleMaker, prison_id: str) -> Place:
-        """A schedule on both sides; one that has no sessions at weekends gets one yesterday all the same."""
-        schedule = maker.schedule(prison_id)
-        session = next((each for each in schedule.instances if each.day == self.yesterday), None)
-        if session is None:
-            slot = schedule.slots[0]
-            session = self.world.activities.add_instance(schedule, self.yesterday, slot.start, slot.end)
-        return Place(schedule, hold_on_both_sides(self.world, schedule), session)
+    def _stranger(self) -> tuple[Place, DpsAllocation]:
+        """An allocation in DPS of a booking that NOMIS does not have."""
+        place = self._place(self.chance.choice(sorted(self.places)))
+        stranger = Prisoner(new_offender_no(self.world, self.chance), next(self.unknown_bookings), place.prison_id)
+        return place, self._allocate(stranger, place, in_nomis=False)
 
-    def _place(self, prison_id: str) -> Place:
-        return self.chance.choice(self.places[prison_id])
 
-    def _place_elsewhere(self, prisoner: Prisoner) -> Place:
-        others = [prison_id for prison_id in self.places if prison_id != prisoner.prison_id]
-        if not others:
-            raise ValueError("nobody is in a second prison with activities: raise `prisoners`")
-        return self._place(self.chance.choice(others))
+CAUSES: Final[Mapping[str, tuple[float, Mapping[str, Cause[_Planter]]]]] = {
+    ALLOCATIONS: (
+        ALLOCATION_SHARE,
+        {
+            "creation failed": Cause(DPS_ONLY, 0.4, _Planter.creation_failed),
+            "ending failed": Cause(NOMIS_ONLY, 0.25, _Planter.ending_failed),
+            "moved, still open in DPS": Cause(DPS_ONLY, 0.1, _Planter.moved_open_in_dps),
+            "moved, still open in NOMIS": Cause(NOMIS_ONLY, 0.1, _Planter.moved_open_in_nomis),
+            "one of two creations failed": Cause(DIFFERENT, 0.15, _Planter.one_creation_failed),
+            "booking not in NOMIS": Cause(DPS_ONLY, 0.0, _Planter.not_in_nomis),
+        },
+    ),
+    SUSPENDED_ALLOCATIONS: (
+        SUSPENDED_SHARE,
+        {
+            SUSPENSION_FAILED: Cause(DPS_ONLY, 0.3, _Planter.suspension_failed),
+            RESUMPTION_FAILED: Cause(NOMIS_ONLY, 0.2, _Planter.resumption_failed),
+            "suspended at another prison": Cause(DPS_ONLY, 0.5, _Planter.suspended_elsewhere, "ignored"),
+            "leaves after listing": Cause(DPS_ONLY, 0.0, _Planter.leaves_after_listing, "ignored"),
+        },
+    ),
+    ATTENDANCES: (
+        ATTENDANCE_SHARE,
+        {
+            "attendance failed": Cause(DPS_ONLY, 0.35, _Planter.attendance_failed),
+            "one of two attendances failed": Cause(DIFFERENT, 0.15, _Planter.one_attendance_failed),
+            "paid on discharge": Cause(NOMIS_ONLY, 0.25, _Planter.paid_on_discharge, "ignored"),
+            "payroll ran": Cause(NOMIS_ONLY, 0.1, _Planter.payroll_ran),
+            PAID_ON_ANOTHER: Cause(DPS_ONLY, 0.15, _Planter.paid_on_another_booking),
+            "booking not in NOMIS": Cause(DPS_ONLY, 0.0, _Planter.attended_not_in_nomis),
+        },
+    ),
+}
+UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
+    "creation late": Cause(DPS_ONLY, 0.0, _Planter.creation_late, "settles"),
+    "event waits": Cause(DPS_ONLY, 0.0, _Planter.event_waits, "in flight"),
+}
 
-    def _somebody(self) -> Prisoner:
-        """Somebody who has nothing yet, each one once."""
-        if not self.people:
-            raise ValueError(
-                "more differences of activities are to be planted than there are people: raise `prisoners`"
-            )
-        found = self.people.pop()
-        self.world.reserved.add(found.booking_id)
-        return found
 
-    def _newcomer(self) -> Prisoner:
-        """Somebody whom the other domains know nothing of, so that a release or a move disturbs none of them."""
-        prison_id = self.chance.choice(sorted(self.places))
-        made = Prisoner(new_offender_no(self.world, self.chance), self.world.new_booking_id(), prison_id)
-        self.world.add_old_booking(made)
-        return made
+def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
+    """Make the activities of every prison that has them, with the differences of the reconciliations that are named.
 
-    @property
-    def _start(self) -> date:
-        return self.yesterday - timedelta(days=3)
-
-    def _band(self, place: Place) -> int:
-        return place.schedule.activity.pay[0].band
-
-    def _allocate(
-        self, prisoner: Prisoner, place: Place, *, status: str = "ACTIVE", in_nomis: bool = True
-    ) -> DpsAllocation:
-        """An allocation in DPS, and one in NOMIS that agrees with it."""
-        allocation = DpsAllocation(
-            id=next(self.world.activities.allocation_ids),
-            schedule_id=place.schedule.id,
-            prisoner_number=prisoner.offender_no,
-            booking_id=prisoner.booking_id,
-            band=self._band(place),
-            start=self._start,
-        )
-        self.world.activities.add_allocation(allocation)
-        if status in SUSPENDED:
-            self._suspend_in_dps(allocation, status)
-        if in_nomis:
-            self._write(prisoner, place, allocation, suspended=status in SUSPENDED)
-        return allocation
-
-    def _write(self, prisoner: Prisoner, place: Place, allocation: DpsAllocation, **more: object) -> None:
-        """Write an allocation to NOMIS, from when the prisoner was at its prison."""
-        now_at, prisoner.prison_id = prisoner.prison_id, place.prison_id
-        allocate_in_nomis(self.world, place.course_id, allocation, **more)
-        prisoner.prison_id = now_at
-
-    def _suspend_in_dps(self, allocation: DpsAllocation, status: str) -> None:
-        allocation.status = status
-        allocation.suspended_by, allocation.suspended_why = "Activities Management Service", "Temporarily absent"
-        allocation.suspended_at = datetime.combine(self.yesterday, time(13))
-
-    def _end_in_dps(self, allocation: DpsAllocation) -> None:
-        allocation.status, allocation.end = "ENDED", self.yesterday
-        allocation.ended_by, allocation.ended_why = "Activities Management Service", "Allocation end date reached"
-        allocation.ended_at = datetime.combine(self.yesterday, time(22))
-
-    def _attend(
-        self, allocation: DpsAllocation, place: Place, *, paid: bool = True, in_nomis: bool = True
-    ) -> DpsAttendance:
-        """An attendance of yesterday in DPS, and one in NOMIS that agrees with it."""
-        made = DpsAttendance(
-            id=next(self.world.activities.attendance_ids),
-            instance_id=place.yesterday.id,
-            prisoner_number=allocation.prisoner_number,
-            status="COMPLETED",
-            reason="ATTENDED" if paid else "REFUSED",
-            pay=place.schedule.activity.pay[0].rate if paid else None,
-            issue_payment=paid,
-        )
-        self.world.activities.attendances[made.id] = made
-        if in_nomis:
-            self._pay_in_nomis(place, allocation.booking_id, paid=paid)
-        return made
-
-    def _pay_in_nomis(self, place: Place, booking_id: int, *, paid: bool) -> None:
-        session = place.yesterday
-        body = {
-            "scheduleDate": session.day.isoformat(),
-            "startTime": session.start.strftime("%H:%M"),
-            "endTime": session.end.strftime("%H:%M"),
-            "eventStatusCode": "COMP",
-            "eventOutcomeCode": "ATT" if paid else "UNACAB",
-            "unexcusedAbsence": not paid,
-            "paid": paid,
-        }
-        upsert_attendance(self.world, place.course_id, booking_id, Fields(body), arrived=0.0)
-
-    def _nomis_attendances(self, place: Place, booking_id: int) -> list[Attendance]:
-        attendances = self.world.nomis_courses.attendances.values()
-        return [each for each in attendances if (each.course_id, each.booking_id) == (place.course_id, booking_id)]
+    Raises:
+        ValueError: fewer people than differences, or nobody in a second prison with activities.
+    """
+    planter = _Planter(world, chance)
+    for name, (share, causes) in CAUSES.items():
+        if name in names:
+            plant_causes(world, name, planter, causes, how_many(world, len(world.prisoners), share, causes))
+    if ALLOCATIONS in names:
+        plant_causes(world, ALLOCATIONS, planter, UNDER_WAY, dict.fromkeys(UNDER_WAY, world.options.in_flight))
+    planter.agreeing(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from sandbox.nomis.codes import (
     SENTENCE_ADJUSTMENT_TYPES,
 )
 from sandbox.nomis.prisoners import LISTED_BY_KEY_SINCE
-from sandbox.planted.differences import Difference, Outcome, how_many
+from sandbox.planted.differences import Cause, Key, how_many, plant_causes
 from sandbox.population.people import Prisoner, new_offender_no
 
 if TYPE_CHECKING:
@@ -41,53 +41,13 @@ NOT_IN_NOMIS: Final = "never created in NOMIS"
 INACTIVE: Final = "made inactive in NOMIS"
 DELETED_IN_NOMIS: Final = "deleted on the NOMIS screen"
 OTHER_TYPE: Final = "of another type in DPS"
-MIX: Final = {
-    NOT_IN_DPS: 0.3,
-    DELETED_IN_DPS: 0.15,
-    ON_OLD_BOOKING: 0.08,
-    UNDER_OLD_NUMBER: 0.07,
-    NOT_IN_NOMIS: 0.2,
-    INACTIVE: 0.07,
-    DELETED_IN_NOMIS: 0.03,
-    OTHER_TYPE: 0.1,
-}
 DIFFERENT_DAYS: Final = 0.0005
 OTHER_DAYS: Final = "days changed in DPS alone"
 #: What passes by itself, for each booking.
-PASSING: Final = 0.00005
+PASSING_SHARE: Final = 0.00005
 STILL_COMING: Final = "on its way to DPS"
 JUST_MADE: Final = "just made in DPS"
 MERGED_MEANWHILE: Final = "merged after the booking was listed"
-
-
-def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Give some bookings equal adjustments, and plant the differences.
-
-    Raises:
-        ValueError: there are fewer prisoners than bookings that are to differ.
-    """
-    planter = _Planter(world, chance)
-    active = [each for each in world.prisoners if each.active]
-    counts = how_many(world, len(active), DIFFERENT_COUNTS, MIX)
-    counts |= how_many(world, len(active), DIFFERENT_DAYS, {OTHER_DAYS: 1.0})
-    counts |= how_many(world, len(active), PASSING, {STILL_COMING: 0.4, JUST_MADE: 0.4, MERGED_MEANWHILE: 0.2})
-    if world.options.month < LISTED_BY_KEY_SINCE:
-        del counts[MERGED_MEANWHILE]
-    ordinary = round(len(active) * WITH_ADJUSTMENTS)
-    special = len(planter.special) if world.options.every_cause else 0
-    wanted = sum(counts.values()) + ordinary + special
-    if wanted > len(active):
-        raise ValueError(f"{wanted} bookings are to have adjustments, of {len(active)} prisoners: raise `prisoners`")
-    chosen = iter(chance.sample(active, wanted))
-    for cause, count in counts.items():
-        for _ in range(count):
-            planter.difference(next(chosen), cause)
-    for maker in planter.special[:special]:
-        maker(next(chosen))
-    for prisoner in chosen:
-        planter.ordinary(prisoner)
-    for _ in range(round(len(active) * RELEASED)):
-        planter.ordinary(planter.released())
 
 
 class _Planter:
@@ -96,19 +56,8 @@ class _Planter:
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world = world
         self.chance = chance
-        self.makers: dict[str, Callable[[Prisoner], object]] = {
-            NOT_IN_DPS: lambda prisoner: self._in_nomis(self._adjustment(prisoner)),
-            DELETED_IN_DPS: lambda prisoner: self._mapped(self._adjustment(prisoner)),
-            ON_OLD_BOOKING: self._on_old_booking,
-            UNDER_OLD_NUMBER: self._under_old_number,
-            NOT_IN_NOMIS: lambda prisoner: self._in_dps(self._adjustment(prisoner)),
-            INACTIVE: lambda prisoner: self._pair(self._adjustment(prisoner), active=False),
-            DELETED_IN_NOMIS: self._deleted_in_nomis,
-            OTHER_TYPE: self._other_type,
-            OTHER_DAYS: self._other_days,
-            STILL_COMING: self._still_coming,
-            JUST_MADE: self._just_made,
-        }
+        #: Those who are to have adjustments, each once.
+        self.chosen: Iterator[Prisoner] = iter(())
         #: What makes no difference although it might.
         self.special: tuple[Callable[[Prisoner], object], ...] = (
             self._of_zero_days,
@@ -118,24 +67,6 @@ class _Planter:
             self._with_hidden_ones,
             self._newest_type,
         )
-
-    def difference(self, prisoner: Prisoner, cause: str) -> None:
-        """Let the sides differ about a booking by one cause; half of them have an equal adjustment too."""
-        outcome: Outcome = "reported"
-        if cause == MERGED_MEANWHILE:
-            prisoner = self._merged_meanwhile()
-            outcome = "settles"
-        else:
-            if self.chance.random() < 0.5:
-                self._pair(self._adjustment(prisoner, "SREM"))
-            self.makers[cause](prisoner)
-        if cause == STILL_COMING:
-            outcome = "settles"
-        elif cause == JUST_MADE:
-            outcome = "in flight"
-        kind = DAYS if cause == OTHER_DAYS else COUNTS
-        found = Difference(key=(prisoner.booking_id,), kind=kind, cause=cause, outcome=outcome)
-        self.world.differences.setdefault(NAME, []).append(found)
 
     def ordinary(self, prisoner: Prisoner) -> None:
         """Give a booking one to three adjustments that are equal on both sides."""
@@ -206,50 +137,96 @@ class _Planter:
         self._in_dps(adjustment)
         return self._mapped(adjustment, active=active)
 
-    def _on_old_booking(self, prisoner: Prisoner) -> None:
+    # What differs: each takes the next prisoner, and returns the booking.
+
+    def not_in_dps(self, turn: int) -> Key:
+        prisoner = self._next()
+        self._in_nomis(self._adjustment(prisoner))
+        return (prisoner.booking_id,)
+
+    def deleted_in_dps(self, turn: int) -> Key:
+        prisoner = self._next()
+        self._mapped(self._adjustment(prisoner))
+        return (prisoner.booking_id,)
+
+    def on_old_booking(self, turn: int) -> Key:
+        prisoner = self._next()
         adjustment = self._adjustment(prisoner)
         self._mapped(adjustment)
         old = replace(prisoner, booking_id=self._older_booking(), active=False)
         self.world.add_old_booking(old)
         self._in_dps(replace(adjustment, booking_id=old.booking_id))
+        return (prisoner.booking_id,)
 
-    def _under_old_number(self, prisoner: Prisoner) -> None:
+    def under_old_number(self, turn: int) -> Key:
+        prisoner = self._next()
         adjustment = self._adjustment(prisoner)
         self._mapped(adjustment)
         self._in_dps(replace(adjustment, offender_no=new_offender_no(self.world, self.chance)))
+        return (prisoner.booking_id,)
 
-    def _deleted_in_nomis(self, prisoner: Prisoner) -> None:
+    def not_in_nomis(self, turn: int) -> Key:
+        prisoner = self._next()
+        self._in_dps(self._adjustment(prisoner))
+        return (prisoner.booking_id,)
+
+    def inactive_in_nomis(self, turn: int) -> Key:
+        prisoner = self._next()
+        self._pair(self._adjustment(prisoner), active=False)
+        return (prisoner.booking_id,)
+
+    def deleted_in_nomis(self, turn: int) -> Key:
+        prisoner = self._next()
         made = self._pair(self._adjustment(prisoner))
         sentencing = self.world.nomis_sentencing
         (sentencing.delete_key_date if made.sentence is None else sentencing.delete_sentence)(made.id)
+        return (prisoner.booking_id,)
 
-    def _other_type(self, prisoner: Prisoner) -> None:
+    def other_type(self, turn: int) -> Key:
+        prisoner = self._next()
         adjustment = self._adjustment(prisoner, "RX")
         self._mapped(adjustment)
         self._in_dps(replace(adjustment, type="S240A"))
+        return (prisoner.booking_id,)
 
-    def _other_days(self, prisoner: Prisoner) -> None:
+    def other_days(self, turn: int) -> Key:
+        prisoner = self._next()
         adjustment = self._adjustment(prisoner)
         self._mapped(adjustment)
         days = adjustment.days + self.chance.randint(1, 30)
         self._in_dps(replace(adjustment, days=days, effective_days=days))
+        return (prisoner.booking_id,)
 
-    def _still_coming(self, prisoner: Prisoner) -> None:
+    def still_coming(self, turn: int) -> Key:
+        prisoner = self._next()
         adjustment = self._adjustment(prisoner)
         self._mapped(adjustment)
         self.world.adjustments.coming[prisoner.offender_no] = adjustment
+        return (prisoner.booking_id,)
 
-    def _just_made(self, prisoner: Prisoner) -> None:
+    def just_made(self, turn: int) -> Key:
+        prisoner = self._next()
         self._in_dps(replace(self._adjustment(prisoner), changed=london_now()))
+        return (prisoner.booking_id,)
 
-    def _merged_meanwhile(self) -> Prisoner:
+    def merged_meanwhile(self, turn: int) -> Key:
         """A released person, so that nothing else is known of them, whose number changes once the booking is listed."""
+        next(self.chosen)
         prisoner = self.released()
         kept = new_offender_no(self.world, self.chance)
         adjustment = self._adjustment(prisoner)
         self._pair(replace(adjustment, offender_no=kept))
         self.world.merging[prisoner.booking_id] = kept
+        return (prisoner.booking_id,)
+
+    def _next(self) -> Prisoner:
+        """The next who is to have adjustments that differ; half of them have an equal one too."""
+        prisoner = next(self.chosen)
+        if self.chance.random() < 0.5:
+            self._pair(self._adjustment(prisoner, "SREM"))
         return prisoner
+
+    # What makes no difference.
 
     def _of_zero_days(self, prisoner: Prisoner) -> None:
         """Neither side counts an adjustment that comes to no days, though DPS has some before it is worked out."""
@@ -280,3 +257,49 @@ class _Planter:
             found = self.chance.randint(100_001, 600_000)
             if found not in self.world.by_booking:
                 return found
+
+
+DIFFERING: Final[Mapping[str, Cause[_Planter]]] = {
+    NOT_IN_DPS: Cause(COUNTS, 0.3, _Planter.not_in_dps),
+    DELETED_IN_DPS: Cause(COUNTS, 0.15, _Planter.deleted_in_dps),
+    ON_OLD_BOOKING: Cause(COUNTS, 0.08, _Planter.on_old_booking),
+    UNDER_OLD_NUMBER: Cause(COUNTS, 0.07, _Planter.under_old_number),
+    NOT_IN_NOMIS: Cause(COUNTS, 0.2, _Planter.not_in_nomis),
+    INACTIVE: Cause(COUNTS, 0.07, _Planter.inactive_in_nomis),
+    DELETED_IN_NOMIS: Cause(COUNTS, 0.03, _Planter.deleted_in_nomis),
+    OTHER_TYPE: Cause(COUNTS, 0.1, _Planter.other_type),
+}
+DIFFERING_DAYS: Final[Mapping[str, Cause[_Planter]]] = {OTHER_DAYS: Cause(DAYS, 1.0, _Planter.other_days)}
+PASSING: Final[Mapping[str, Cause[_Planter]]] = {
+    STILL_COMING: Cause(COUNTS, 0.4, _Planter.still_coming, "settles"),
+    JUST_MADE: Cause(COUNTS, 0.4, _Planter.just_made, "in flight"),
+    MERGED_MEANWHILE: Cause(COUNTS, 0.2, _Planter.merged_meanwhile, "settles"),
+}
+
+
+def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
+    """Give some bookings equal adjustments, and plant the differences.
+
+    Raises:
+        ValueError: there are fewer prisoners than bookings that are to differ.
+    """
+    planter = _Planter(world, chance)
+    active = [each for each in world.prisoners if each.active]
+    counts = how_many(world, len(active), DIFFERENT_COUNTS, DIFFERING)
+    counts |= how_many(world, len(active), DIFFERENT_DAYS, DIFFERING_DAYS)
+    counts |= how_many(world, len(active), PASSING_SHARE, PASSING)
+    if world.options.month < LISTED_BY_KEY_SINCE:
+        del counts[MERGED_MEANWHILE]
+    ordinary = round(len(active) * WITH_ADJUSTMENTS)
+    special = len(planter.special) if world.options.every_cause else 0
+    wanted = sum(counts.values()) + ordinary + special
+    if wanted > len(active):
+        raise ValueError(f"{wanted} bookings are to have adjustments, of {len(active)} prisoners: raise `prisoners`")
+    planter.chosen = iter(chance.sample(active, wanted))
+    plant_causes(world, NAME, planter, {**DIFFERING, **DIFFERING_DAYS, **PASSING}, counts)
+    for maker in planter.special[:special]:
+        maker(next(planter.chosen))
+    for prisoner in planter.chosen:
+        planter.ordinary(prisoner)
+    for _ in range(round(len(active) * RELEASED)):
+        planter.ordinary(planter.released())

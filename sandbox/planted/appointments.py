@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -12,36 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox.clock import london_now, london_today
 from sandbox.dps.appointments import NAMES_ROOMS, AppointmentInstance
 from sandbox.nomis.appointments import NomisAppointment
-from sandbox.planted.differences import Difference, Outcome, how_many
+from sandbox.planted.differences import Cause, Key, add_difference, how_many, plant_causes
 from sandbox.population.people import Prisoner
 
 if TYPE_CHECKING:
     from sandbox.world import World
 
-RECONCILIATIONS: Final = ("appointments",)
+NAME: Final = "appointments"
+RECONCILIATIONS: Final = (NAME,)
 NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "different", "duplicate"
 WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
-#: One pair in 20,000 differs. What is seen too seldom to have a share is there only where every cause is asked for.
+#: One pair in 20,000 differs.
 SHARE: Final = 1 / 20_000
-CAUSES: Final = {
-    "change of time failed": 0.1,
-    "change of end failed": 0.05,
-    "change of date failed": 0.05,
-    "change of location failed": 0.1,
-    "change of category failed": 0.05,
-    "made on the NOMIS screen": 0.25,
-    "creation failed": 0.15,
-    "deleted in NOMIS": 0.1,
-    "created twice": 0.15,
-    "mapping lost": 0.0,
-    "cancellation failed": 0.0,
-    "cancelled in NOMIS": 0.0,
-    "deletion failed": 0.0,
-    "prisoner on another booking": 0.0,
-    "at another prison in NOMIS": 0.0,
-    "outside the window in NOMIS": 0.0,
-    "37 years ahead in NOMIS": 0.0,
-}
 #: How many appointments each prisoner has, each within days of its own, of which yesterday is the first.
 EACH, DAYS_OF_ONE = 2, 12
 #: The days of what differs come after those.
@@ -54,22 +36,7 @@ CATEGORIES: Final = ("CHAP", "EDUC", "GOVE", "IMB", "KWS", "LIBR", "MEDO", "OIC"
 WITHOUT_END, END_LEFT_OUT_IN_NOMIS, IN_CELL, CANCELLED, ROOM_BY_UUID = 0.05, 0.05, 0.05, 0.04, 0.1
 GROUPS, GROUP_SIZE = 0.3, 4
 SCREEN_USER: Final = "XQA12G_GEN"
-
-
-def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Give everybody in a prison with appointments in DPS some that agree, and plant those that differ.
-
-    Raises:
-        ValueError: nobody is in two such prisons.
-    """
-    planter = _Planter(world, chance)
-    pairs = EACH * len(planter.people)
-    for cause, count in how_many(world, pairs, SHARE, CAUSES).items():
-        for _ in range(count):
-            planter.causes[cause]()
-    for _ in range(world.options.in_flight):
-        planter.under_way()
-    planter.agreeing()
+MAPPING_LOST: Final = "mapping lost"
 
 
 class _Planter:
@@ -85,25 +52,6 @@ class _Planter:
             raise ValueError("nobody is in a second prison with appointments: raise `prisoners`")
         self.chosen = itertools.cycle(chance.sample(self.people, len(self.people)))
         self.turns = itertools.count()
-        self.causes: dict[str, Callable[[], None]] = {
-            "change of time failed": self._time_changed,
-            "change of end failed": self._end_changed,
-            "change of date failed": self._date_changed,
-            "change of location failed": self._location_changed,
-            "change of category failed": self._category_changed,
-            "made on the NOMIS screen": self._made_on_screen,
-            "creation failed": self._creation_failed,
-            "deleted in NOMIS": self._deleted_in_nomis,
-            "created twice": self._created_twice,
-            "mapping lost": self._mapping_lost,
-            "cancellation failed": self._cancellation_failed,
-            "cancelled in NOMIS": self._cancelled_in_nomis,
-            "deletion failed": self._deletion_failed,
-            "prisoner on another booking": self._on_another_booking,
-            "at another prison in NOMIS": self._at_another_prison,
-            "outside the window in NOMIS": self._outside_the_window,
-            "37 years ahead in NOMIS": self._years_ahead,
-        }
 
     def agreeing(self) -> None:
         """Give everybody appointments that both sides agree on, alone and in groups, with and without an end."""
@@ -120,11 +68,11 @@ class _Planter:
                 day = self.today + timedelta(days=turn * DAYS_OF_ONE - 1 + chance.randrange(DAYS_OF_ONE))
                 self._agreeing(together, day, time(chance.choice(HOURS), chance.choice(MINUTES)))
 
-    def under_way(self) -> None:
+    def creation_under_way(self, turn: int) -> Key:
         """Make an appointment in DPS a moment ago, of which NOMIS has not heard yet."""
         instance = self._somebody(created=london_now().replace(microsecond=0))
         self._hold(instance)
-        self._list(None, instance.id, DPS_ONLY, "creation under way", "in flight")
+        return (None, instance.id)
 
     def _agreeing(self, people: list[Prisoner], day: date, start: time) -> None:
         chance = self.chance
@@ -147,96 +95,87 @@ class _Planter:
             instance = first if each is people[0] else self._for(first, each)
             self._pair(instance, end=None if left_out else instance.end)
 
-    def _time_changed(self) -> None:
+    def time_changed(self, turn: int) -> Key:
         instance = self._somebody()
-        self._differs(instance, "change of time failed", start=_later(instance.start, 15), end=instance.end)
+        return self._differs(instance, start=_later(instance.start, 15), end=instance.end)
 
-    def _end_changed(self) -> None:
+    def end_changed(self, turn: int) -> Key:
         instance = self._somebody()
-        self._differs(instance, "change of end failed", end=_later(instance.start, 70))
+        return self._differs(instance, end=_later(instance.start, 70))
 
-    def _date_changed(self) -> None:
+    def date_changed(self, turn: int) -> Key:
         instance = self._somebody()
-        self._differs(instance, "change of date failed", day=instance.day - timedelta(days=1))
+        return self._differs(instance, day=instance.day - timedelta(days=1))
 
-    def _location_changed(self) -> None:
+    def location_changed(self, turn: int) -> Key:
         instance = self._somebody()
         rooms = [each.id for each in self.world.places.in_prison(instance.prison_id) if each.id != instance.location_id]
-        self._differs(instance, "change of location failed", location_id=self.chance.choice(rooms))
+        return self._differs(instance, location_id=self.chance.choice(rooms))
 
-    def _category_changed(self) -> None:
+    def category_changed(self, turn: int) -> Key:
         instance = self._somebody()
         others = [each for each in CATEGORIES if each != instance.category]
-        self._differs(instance, "change of category failed", subtype=self.chance.choice(others))
+        return self._differs(instance, subtype=self.chance.choice(others))
 
-    def _made_on_screen(self) -> None:
+    def made_on_screen(self, turn: int) -> Key:
         record = self._in_nomis(self._somebody(), created_by=SCREEN_USER)
-        self._list(record.event_id, None, NOMIS_ONLY, "made on the NOMIS screen")
+        return (record.event_id, None)
 
-    def _creation_failed(self) -> None:
+    def creation_failed(self, turn: int) -> Key:
         instance = self._somebody()
         self._hold(instance)
-        self._list(None, instance.id, DPS_ONLY, "creation failed")
+        return (None, instance.id)
 
-    def _deleted_in_nomis(self) -> None:
+    def deleted_in_nomis(self, turn: int) -> Key:
         instance = self._somebody()
         record = self._pair(instance)
         del self.world.nomis_appointments.appointments[record.event_id]
-        self._list(record.event_id, instance.id, WITHOUT_NOMIS, "deleted in NOMIS")
+        return (record.event_id, instance.id)
 
-    def _created_twice(self) -> None:
+    def created_twice(self, turn: int) -> Key:
         instance = self._somebody()
         self._pair(instance)
-        self._list(self._in_nomis(instance).event_id, None, DUPLICATE, "created twice")
+        return (self._in_nomis(instance).event_id, None)
 
-    def _mapping_lost(self) -> None:
+    def mapping_lost(self, turn: int) -> Key:
         instance = self._somebody()
         self._hold(instance)
-        self._list(self._in_nomis(instance).event_id, None, NOMIS_ONLY, "mapping lost")
-        self._list(None, instance.id, DPS_ONLY, "mapping lost")
+        add_difference(self.world, NAME, (None, instance.id), DPS_ONLY, MAPPING_LOST)
+        return (self._in_nomis(instance).event_id, None)
 
-    def _cancellation_failed(self) -> None:
-        self._differs(replace(self._somebody(), cancelled=True), "cancellation failed", status="SCH")
+    def cancellation_failed(self, turn: int) -> Key:
+        return self._differs(replace(self._somebody(), cancelled=True), status="SCH")
 
-    def _cancelled_in_nomis(self) -> None:
-        self._differs(self._somebody(), "cancelled in NOMIS", status="CANC")
+    def cancelled_in_nomis(self, turn: int) -> Key:
+        return self._differs(self._somebody(), status="CANC")
 
-    def _deletion_failed(self) -> None:
+    def deletion_failed(self, turn: int) -> Key:
         instance = replace(self._somebody(), deleted=True)
-        self._list(self._pair(instance).event_id, instance.id, WITHOUT_DPS, "deletion failed")
+        return (self._pair(instance).event_id, instance.id)
 
-    def _on_another_booking(self) -> None:
+    def on_another_booking(self, turn: int) -> Key:
         instance = self._somebody()
         old = Prisoner(instance.prisoner_number, self.world.new_booking_id(), instance.prison_id, active=False)
         self.world.add_old_booking(old)
-        self._differs(instance, "prisoner on another booking", booking_id=old.booking_id)
+        return self._differs(instance, booking_id=old.booking_id)
 
-    def _at_another_prison(self) -> None:
+    def at_another_prison(self, turn: int) -> Key:
         instance = self._somebody()
         prison_id = self.chance.choice([each for each in self.prisons if each != instance.prison_id])
         room = self.chance.choice(self.world.places.in_prison(prison_id))
-        self._differs(instance, "at another prison in NOMIS", prison_id=prison_id, location_id=room.id)
+        return self._differs(instance, prison_id=prison_id, location_id=room.id)
 
-    def _outside_the_window(self) -> None:
+    def outside_the_window(self, turn: int) -> Key:
         instance = self._somebody()
-        self._differs(instance, "outside the window in NOMIS", day=instance.day + timedelta(days=20))
+        return self._differs(instance, day=instance.day + timedelta(days=20))
 
-    def _years_ahead(self) -> None:
+    def years_ahead(self, turn: int) -> Key:
         instance = self._somebody()
         day = instance.day.replace(year=instance.day.year + 37, day=min(instance.day.day, 28))
-        self._differs(instance, "37 years ahead in NOMIS", outcome="ignored", day=day)
+        return self._differs(instance, day=day)
 
-    def _differs(
-        self, instance: AppointmentInstance, cause: str, *, outcome: Outcome = "reported", **in_nomis: Any
-    ) -> None:
-        record = self._pair(instance, **in_nomis)
-        self._list(record.event_id, instance.id, DIFFERENT, cause, outcome)
-
-    def _list(
-        self, event_id: int | None, instance_id: int | None, kind: str, cause: str, outcome: Outcome = "reported"
-    ) -> None:
-        found = self.world.differences.setdefault(RECONCILIATIONS[0], [])
-        found.append(Difference((event_id, instance_id), kind, cause, outcome))
+    def _differs(self, instance: AppointmentInstance, **in_nomis: Any) -> Key:
+        return (self._pair(instance, **in_nomis).event_id, instance.id)
 
     def _somebody(self, created: datetime | None = None) -> AppointmentInstance:
         """An appointment of the next prisoner, held by neither side yet, at a time at which no other one is."""
@@ -309,6 +248,42 @@ class _Planter:
         record = NomisAppointment(**(values | changed))
         appointments.appointments[record.event_id] = record
         return record
+
+
+CAUSES: Final[Mapping[str, Cause[_Planter]]] = {
+    "change of time failed": Cause(DIFFERENT, 0.1, _Planter.time_changed),
+    "change of end failed": Cause(DIFFERENT, 0.05, _Planter.end_changed),
+    "change of date failed": Cause(DIFFERENT, 0.05, _Planter.date_changed),
+    "change of location failed": Cause(DIFFERENT, 0.1, _Planter.location_changed),
+    "change of category failed": Cause(DIFFERENT, 0.05, _Planter.category_changed),
+    "made on the NOMIS screen": Cause(NOMIS_ONLY, 0.25, _Planter.made_on_screen),
+    "creation failed": Cause(DPS_ONLY, 0.15, _Planter.creation_failed),
+    "deleted in NOMIS": Cause(WITHOUT_NOMIS, 0.1, _Planter.deleted_in_nomis),
+    "created twice": Cause(DUPLICATE, 0.15, _Planter.created_twice),
+    MAPPING_LOST: Cause(NOMIS_ONLY, 0.0, _Planter.mapping_lost),
+    "cancellation failed": Cause(DIFFERENT, 0.0, _Planter.cancellation_failed),
+    "cancelled in NOMIS": Cause(DIFFERENT, 0.0, _Planter.cancelled_in_nomis),
+    "deletion failed": Cause(WITHOUT_DPS, 0.0, _Planter.deletion_failed),
+    "prisoner on another booking": Cause(DIFFERENT, 0.0, _Planter.on_another_booking),
+    "at another prison in NOMIS": Cause(DIFFERENT, 0.0, _Planter.at_another_prison),
+    "outside the window in NOMIS": Cause(DIFFERENT, 0.0, _Planter.outside_the_window),
+    "37 years ahead in NOMIS": Cause(DIFFERENT, 0.0, _Planter.years_ahead, "ignored"),
+}
+UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
+    "creation under way": Cause(DPS_ONLY, 0.0, _Planter.creation_under_way, "in flight"),
+}
+
+
+def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
+    """Give everybody in a prison with appointments in DPS some that agree, and plant those that differ.
+
+    Raises:
+        ValueError: nobody is in two such prisons.
+    """
+    planter = _Planter(world, chance)
+    plant_causes(world, NAME, planter, CAUSES, how_many(world, EACH * len(planter.people), SHARE, CAUSES))
+    plant_causes(world, NAME, planter, UNDER_WAY, dict.fromkeys(UNDER_WAY, world.options.in_flight))
+    planter.agreeing()
 
 
 def _later(start: time, minutes: int) -> time:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.aws.topic import domain_event
 from sandbox.clock import london_now
 from sandbox.dps.visits import BookedVisit
 from sandbox.nomis.visits import Visit, one_room_code, room_code, visit_room
-from sandbox.planted.differences import Difference, Outcome, how_many
+from sandbox.planted.differences import Cause, Key, how_many, plant_causes
 from sandbox.population.people import new_offender_no
 from sandbox.population.places import FIRST_PERSON, PERSONS
 
@@ -121,99 +121,99 @@ class _Planter:
 
     # What differs: each makes a visit with its difference, in turn in the forms that it has, and returns the key.
 
-    def missing(self, turn: int) -> str:
+    def missing(self, turn: int) -> Key:
         visit = self._visit(1 + turn % 5)
-        return visit.reference
+        return (visit.reference,)
 
-    def not_cancelled(self, turn: int) -> str:
+    def not_cancelled(self, turn: int) -> Key:
         visit = self._visit(2 + turn % 20, status="CANCELLED", outcome="PRISONER_CANCELLED")
         self._record(visit)
-        return visit.reference
+        return (visit.reference,)
 
-    def cancelled_in_nomis(self, turn: int) -> str:
+    def cancelled_in_nomis(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit, status="CANC", outcome="HMP", changed_by=NOMIS_USER, updated=self._earlier(1))
-        return visit.reference
+        return (visit.reference,)
 
-    def moved(self, turn: int) -> str:
+    def moved(self, turn: int) -> Key:
         visit = self._visit(3)
         moved = timedelta(days=1) if turn % 2 else timedelta(minutes=30)
         self._record(replace(visit, start=visit.start - moved, end=visit.end - moved))
         self._changed(visit)
-        return visit.reference
+        return (visit.reference,)
 
-    def other_visitors(self, turn: int) -> str:
+    def other_visitors(self, turn: int) -> Key:
         visit = self._visit()
         self._record(replace(visit, person_ids=visit.person_ids[:-1] if turn % 2 else self._visitors()))
         self._changed(visit)
-        return visit.reference
+        return (visit.reference,)
 
-    def restricted(self, turn: int) -> str:
+    def restricted(self, turn: int) -> Key:
         visit = self._visit(restriction="CLOSED")
         self._record(replace(visit, restriction="OPEN"))
         self._changed(visit)
-        return visit.reference
+        return (visit.reference,)
 
-    def prolonged(self, turn: int) -> str:
+    def prolonged(self, turn: int) -> Key:
         visit = self._visit()
         end = visit.end + timedelta(minutes=15)
         self._record(visit, end=end, changed_by=NOMIS_USER, updated=self._earlier(1))
-        return visit.reference
+        return (visit.reference,)
 
-    def created_twice(self, turn: int) -> str:
+    def created_twice(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit)
         double = self._record(visit, mapping_type=None)
-        return f"{visit.reference} {double.id}"
+        return (f"{visit.reference} {double.id}",)
 
-    def unmapped(self, turn: int) -> str:
+    def unmapped(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit, mapping_type=None)
-        return visit.reference
+        return (visit.reference,)
 
-    def merged(self, turn: int) -> str:
+    def merged(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit)
         visit.prisoner_id = new_offender_no(self.world, self.chance)
-        return visit.reference
+        return (visit.reference,)
 
-    def other_type(self, turn: int) -> str:
+    def other_type(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit, visit_type="OFFI", changed_by=NOMIS_USER, updated=self._earlier(1))
-        return visit.reference
+        return (visit.reference,)
 
-    def gone_in_nomis(self, turn: int) -> str:
+    def gone_in_nomis(self, turn: int) -> Key:
         visit = self._visit()
         record = self._record(visit)
         del self.world.nomis_visits.visits[record.id]
-        return visit.reference
+        return (visit.reference,)
 
-    def gone_in_dps(self, turn: int) -> str:
+    def gone_in_dps(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit)
         del self.world.visits.visits[visit.reference]
-        return visit.reference
+        return (visit.reference,)
 
-    def other_outcome(self, turn: int) -> str:
+    def other_outcome(self, turn: int) -> Key:
         visit = self._visit(status="CANCELLED", outcome="VISITOR_CANCELLED")
         self._record(visit, status="CANC", outcome="NSHOW", changed_by=NOMIS_USER, updated=self._earlier(1))
-        return visit.reference
+        return (visit.reference,)
 
-    def other_reference(self, turn: int) -> str:
+    def other_reference(self, turn: int) -> Key:
         visit = self._visit()
         self._record(visit, comment=COMMENTS[turn % 2].format(self._reference()))
-        return visit.reference
+        return (visit.reference,)
 
-    def on_its_way(self, turn: int) -> str:
+    def on_its_way(self, turn: int) -> Key:
         visit = self._visit(created=london_now() - timedelta(minutes=3))
-        return visit.reference
+        return (visit.reference,)
 
-    def event_waiting(self, turn: int) -> str:
-        reference = self.not_cancelled(turn)
-        prisoner_id = self.world.visits.visits[reference].prisoner_id
+    def event_waiting(self, turn: int) -> Key:
+        (reference,) = key = self.not_cancelled(turn)
+        prisoner_id = self.world.visits.visits[str(reference)].prisoner_id
         event = domain_event("prison-visit.cancelled", {"reference": reference}, prisoner_id)
         self.world.waiting.setdefault("visit", []).append(event)
-        return reference
+        return key
 
     # The records.
 
@@ -287,16 +287,7 @@ class _Planter:
         return self.chance.sample(range(FIRST_PERSON, FIRST_PERSON + PERSONS), self.chance.randint(1, 4))
 
 
-class Cause(NamedTuple):
-    """How a visit comes to differ: what a reconciliation calls it, its share of the differences, and its maker."""
-
-    kind: str
-    share: float
-    make: Callable[[_Planter, int], str]
-    outcome: Outcome = "reported"
-
-
-CAUSES: Final = {
+CAUSES: Final[Mapping[str, Cause[_Planter]]] = {
     "created in DPS, never in NOMIS": Cause("nomis-visit-missing", 0.30, _Planter.missing),
     "cancelled in DPS alone": Cause("not-cancelled-in-nomis", 0.20, _Planter.not_cancelled),
     "cancelled on the NOMIS screen": Cause("cancelled-in-nomis-only", 0.15, _Planter.cancelled_in_nomis),
@@ -323,8 +314,4 @@ def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
     planter = _Planter(world, chance)
     for turn in range(population):
         planter.agreeing(turn)
-    counts = how_many(world, population, DIFFERING, {name: cause.share for name, cause in CAUSES.items()})
-    for name, cause in CAUSES.items():
-        for turn in range(counts[name]):
-            found = Difference((cause.make(planter, turn),), cause.kind, name, cause.outcome)
-            world.differences.setdefault(NAME, []).append(found)
+    plant_causes(world, NAME, planter, CAUSES, how_many(world, population, DIFFERING, CAUSES))
