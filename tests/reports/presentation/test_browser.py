@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +16,7 @@ from reports.presentation.email_report import email_report
 from reports.presentation.overview import folder
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import MatrixCell
+from tests.harness.chromium import chromium
 from tests.harness.results import (
     STARTED,
     allocation_result,
@@ -58,32 +57,6 @@ def with_long_ids() -> ReconciliationResult:
     result = visits_with_everything(3)
     changed = tuple(each.model_copy(update={"evidence": evidence}) for each in result.mismatches)
     return result.model_copy(update={"mismatches": changed})
-
-
-def chromium(environment: Mapping[str, str]) -> str:
-    """The browser's program; without one the tests are skipped, or fail where `CI` says that nobody would notice."""
-    names = ("chromium", "chromium-browser")
-    found = (shutil.which(name, path=environment.get("PATH")) for name in names)
-    program = environment.get("CHROMIUM") or next(filter(None, found), None)
-    if program is not None:
-        return program
-    missing = "no Chromium on this machine: install it, or name it in CHROMIUM"
-    if environment.get("CI", "").lower() in ("", "0", "false"):
-        pytest.skip(missing)
-    pytest.fail(missing)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, where there is one; not for longer than these tests, since a loop of its driver's runs meanwhile."""
-    program = chromium(os.environ)
-    from playwright.sync_api import sync_playwright
-
-    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=[*options, "--disable-component-update"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from reports.presentation.html import render_index, render_report
+from reports.presentation.what_to_do import what_to_do
 from tests.harness.html import text_of
 from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
@@ -79,6 +80,18 @@ def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
         "Differences found in 3 runs, oldest first: "
         "24 April 2023: 4 (2 new, 1 resolved); 1 May 2023: 3 (1 new, 1 resolved); 22 May 2023: 0 (0 new, 1 resolved)."
     )
+
+
+def test_a_card_says_what_to_do_first() -> None:
+    """By whom, for how many, and whether there is more to do; nothing where nothing differs."""
+    result = made_result(12)
+    page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)
+    [card] = cards_of(page)
+    first = what_to_do(result).actions[0]
+    assert f"{first.who}: {first.what.removesuffix('.')} (4, 2 new), and 2 more things." in card
+    agrees = made_result(0)
+    [card] = cards_of(render_index({}, [ended_run(mismatches=0)], {agrees.run_id: agrees}, "Production", STARTED))
+    assert "This team" not in card
 
 
 def test_reports_lead_back_to_the_index() -> None:

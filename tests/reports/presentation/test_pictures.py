@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from reports.engine.result import PrisonCount, TrendPoint
+from reports.presentation.ages import ages
+from reports.presentation.causes import causes_by_who_acts
+from reports.presentation.chart import draw_trend
+from reports.presentation.page_rows import page_rows
+from reports.presentation.prisons import most_affected, prison_rows
 from reports.presentation.sparkline import sparkline
+from reports.presentation.text import UNMASKED, Masking
+from reports.presentation.what_to_do import what_to_do
+from reports.reconciliations.incentives.result import IncentiveMismatch
+from reports.reconciliations.incentives.view import IncentiveView
+from reports.reconciliations.views import view_of
+from tests.harness.results import STARTED, made_result, mismatch
+
+
+def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
+    """Weekly runs with these differences, those of them that are new, and resolved ones."""
+    return tuple(
+        TrendPoint(
+            run_id=f"run-{week}",
+            started_at=STARTED + timedelta(weeks=week),
+            compared=9_000,
+            mismatches=mismatches,
+            new=new,
+            resolved=resolved,
+        )
+        for week, (mismatches, new, resolved) in enumerate(figures)
+    )
 
 
 @pytest.mark.parametrize(
@@ -14,3 +43,142 @@ from reports.presentation.sparkline import sparkline
 def test_a_line_of_blocks_is_in_proportion(values: tuple[int, ...], line: str) -> None:
     """The largest is whole, none is empty, and even a single difference among hundreds is seen."""
     assert sparkline(values) == line
+
+
+def test_the_trend_stacks_new_ones_and_shows_resolved_ones_below_the_line() -> None:
+    """Every part of a bar is in proportion to its figure, new ones stand on those that persist, and the text agrees."""
+    points = trend_points((10, 4, 0), (12, 12, 10), (3, 0, 9))
+    trend = draw_trend(points)
+    for bar, point in zip(trend.bars, points, strict=True):
+        parts = {part.kind: part for part in bar.parts}
+        unit = (trend.base - bar.top) / point.mismatches
+        for kind, figure in (("new", point.new), ("persisting", point.persisting), ("resolved", point.resolved)):
+            height = parts[kind].height if kind in parts else 0
+            assert height == pytest.approx((figure or 0) * unit, abs=0.2), kind
+        if {"new", "persisting"} <= set(parts):
+            assert parts["new"].y + parts["new"].height == pytest.approx(parts["persisting"].y, abs=0.2)
+        assert all(part.y == trend.base for part in bar.parts if part.kind == "resolved")
+    assert trend.text.endswith(
+        "22 May 2023: 10 (4 new, 0 resolved); 29 May 2023: 12 (12 new, 10 resolved); "
+        "5 June 2023: 3 (0 new, 9 resolved)."
+    )
+
+
+def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
+    """Few lines, the one that the bars stand on among them."""
+    trend = draw_trend(trend_points((430, 430, 0), (20, 0, 410)))
+    assert [tick.label for tick in trend.ticks] == ["400", "200", "0", "200", "400"]
+    assert trend.base in [tick.y for tick in trend.ticks]
+    assert draw_trend(()).bars == ()
+
+
+def test_runs_of_earlier_versions_are_drawn_whole() -> None:
+    """What they did not count is neither new nor resolved."""
+    trend = draw_trend(trend_points((5, None, None), (4, 1, 2)))
+    assert [part.kind for part in trend.bars[0].parts] == ["persisting"]
+    assert "22 May 2023: 5; 29 May 2023: 4 (1 new, 2 resolved)." in trend.text
+
+
+def test_counts_how_long_differences_have_been_open() -> None:
+    """From new to the oldest that there is, those in between also where there are none."""
+    days = (None, 3, 7, 8, 400)
+    found = tuple(
+        mismatch(number, standing="new", since=STARTED)
+        if age is None
+        else mismatch(number, standing="persisting", since=STARTED - timedelta(days=age))
+        for number, age in enumerate(days)
+    )
+    counted = ages(made_result(0).model_copy(update={"mismatches": found}))
+    assert [(each.name, each.mismatches, each.new) for each in counted] == [
+        ("New in this run", 1, 1),
+        ("Up to 7 days", 2, 0),
+        ("8 to 28 days", 1, 0),
+        ("29 to 91 days", 0, 0),
+        ("92 to 365 days", 0, 0),
+        ("More than a year", 1, 0),
+    ]
+    assert ages(made_result(0)) == []
+
+
+def test_says_how_many_of_a_thousand_differ_at_each_prison() -> None:
+    """The rate, also of a prison where hardly anybody differs; none where nobody was compared."""
+    prisons = (
+        PrisonCount(prison_id="ACI", compared=0, mismatches=2, new=0),
+        PrisonCount(prison_id="LEI", compared=400, mismatches=3, new=1),
+        PrisonCount(prison_id="MDI", compared=50_000, mismatches=1, new=1),
+        PrisonCount(prison_id="WII", compared=700, mismatches=0, new=0),
+    )
+    rows = prison_rows(made_result(0, prisons=prisons))
+    assert [(each.name, each.rate_text) for each in rows] == [
+        ("ACI", "–"),
+        ("LEI", "7.5"),
+        ("MDI", "under 0.1"),
+        ("WII", "0.0"),
+    ]
+    assert [each.name for each in most_affected(rows)] == ["LEI", "ACI", "MDI"]
+
+
+def test_groups_causes_by_who_acts() -> None:
+    """Everybody has the causes of their own differences, and together they have all of them."""
+    result = made_result(30)
+    actions = what_to_do(result).actions
+    groups = causes_by_who_acts(page_rows(result, view_of(result), actions, UNMASKED), actions)
+    assert [each.total.name for each in groups] == list(dict.fromkeys(each.who for each in actions))
+    assert sum(each.total.mismatches for each in groups) == 30
+    for each in groups:
+        assert each.total.mismatches == sum(cause.count.mismatches for cause in each.causes)
+        assert each.total.new == sum(cause.count.new for cause in each.causes)
+    [support] = [each for each in groups if each.total.name == "NOMIS support"]
+    assert [(each.slug, each.right_side) for each in support.causes] == [
+        ("the-prisoner-was-received-twice-in-nomis", "DPS")
+    ]
+
+
+def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMismatch:
+    """A mismatch of these two levels."""
+    made = mismatch(number)
+    assert made.nomis is not None
+    sides = {"nomis": nomis, "dps": dps}
+    levels = {
+        name: None if level is None else made.nomis.model_copy(update={"level": level}) for name, level in sides.items()
+    }
+    return mismatch(number, **levels)
+
+
+def test_says_which_level_is_higher() -> None:
+    """By how many levels, from far higher in NOMIS to far higher in DPS, and apart what cannot be compared."""
+    pairs = [
+        ("STD", "ENH"),
+        ("ENH", "STD"),
+        ("BAS", "ENH"),
+        ("EN2", "STD"),
+        (None, "STD"),
+        ("STD", None),
+        ("XXX", "STD"),
+    ]
+    found = tuple(with_levels(number, nomis, dps) for number, (nomis, dps) in enumerate(pairs))
+    counted = IncentiveView(made_result(0).model_copy(update={"mismatches": found})).directions()
+    assert [each.name for each in counted] == [
+        "NOMIS is 2 levels higher",
+        "NOMIS is 1 level higher",
+        "DPS is 1 level higher",
+        "DPS is 3 levels higher",
+        "No level in NOMIS",
+        "No level in DPS",
+        "Levels without a known order",
+    ]
+    assert {each.mismatches for each in counted} == {1}
+
+
+def test_rows_keep_their_address_from_run_to_run() -> None:
+    """It is made of the cause and the key, whatever the place of the row; a masked page has no key in it."""
+    result = made_result(7)
+    view, actions = view_of(result), what_to_do(result).actions
+    rows = {row.mismatch.booking_id: row.anchor for row in page_rows(result, view, actions, UNMASKED)}
+    later = result.model_copy(update={"run_id": "run-of-next-week", "mismatches": result.mismatches[2:]})
+    again = page_rows(later, view_of(later), what_to_do(later).actions, UNMASKED)
+    assert {row.mismatch.booking_id: row.anchor for row in again}.items() <= rows.items()
+    assert rows[1_200_001] == "the-prisoner-was-received-twice-in-nomis--1200001"
+    assert len(set(rows.values())) == 7
+    masked = page_rows(result, view, actions, Masking(on=True))
+    assert masked[0].anchor == f"{masked[0].values['cause']}--row-1"

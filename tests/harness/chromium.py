@@ -1,0 +1,21 @@
+"""The browser in which pages are tested."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+
+import pytest
+
+
+def chromium(environment: Mapping[str, str]) -> str:
+    """The browser's program; without one the tests are skipped, or fail where `CI` says that nobody would notice."""
+    names = ("chromium", "chromium-browser")
+    found = (shutil.which(name, path=environment.get("PATH")) for name in names)
+    program = environment.get("CHROMIUM") or next(filter(None, found), None)
+    if program is not None:
+        return program
+    missing = "no Chromium on this machine: install it, or name it in CHROMIUM"
+    if environment.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(missing)
+    pytest.fail(missing)

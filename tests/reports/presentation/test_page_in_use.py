@@ -1,0 +1,193 @@
+"""What a reader does with the report in a real browser: filter by links, send addresses, save and print."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.engine.result import ReconciliationResult
+from reports.presentation.csv import render_csv
+from reports.presentation.html import render_report
+from reports.presentation.text import Masking
+from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
+from tests.harness.results import made_result, visit_result, with_everything
+
+pytestmark = pytest.mark.browser
+#: Every link that filters and says a number: its filter, the number, and how many rows it leaves.
+LINKS = """async () => {
+    const found = [];
+    for (const link of document.querySelectorAll("a[data-filter]")) {
+        if (!/^[0-9,]+$/.test(link.textContent)) { continue; }
+        const heard = new Promise((done) => addEventListener("hashchange", done, { once: true }));
+        const news = link.hash !== location.hash && link.dataset.filter;
+        link.click();
+        if (news) { await heard; }
+        const shown = document.querySelectorAll("tbody.one:not([hidden])").length;
+        found.push([link.dataset.filter, Number(link.textContent.replace(",", "")), shown]);
+    }
+    return found;
+}"""
+SHOWN = "tbody.one:not([hidden])"
+#: Pairs of levels, in NOMIS and in DPS, and how many prisoners of the result have each.
+PAIRS = {("STD", "ENH"): 20, ("BAS", "ENH"): 9, ("STD", None): 5, ("ENH", "STD"): 11, (None, "BAS"): 3}
+
+
+def levels_result() -> IncentiveResult:
+    """Differences with these levels, at several prisons, of several causes, new and old."""
+    base = made_result(sum(PAIRS.values()))
+    pairs = [pair for pair, number in PAIRS.items() for _ in range(number)]
+    mismatches = []
+    for each, (nomis, dps) in zip(base.mismatches, pairs, strict=True):
+        side = each.nomis
+        assert side is not None
+        sides = {"nomis": nomis and side.model_copy(update={"level": nomis})}
+        sides |= {"dps": dps and side.model_copy(update={"level": dps, "origin": "REVIEW"})}
+        mismatches.append(each.model_copy(update=sides))
+    matrix = tuple(MatrixCell(nomis_level=nomis, dps_level=dps, count=n) for (nomis, dps), n in PAIRS.items())
+    return base.model_copy(update={"mismatches": tuple(mismatches), "matrix": matrix})
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Opens the page of a result as a saved file that nothing else is kept with; one that complains fails the test."""
+    folder = tmp_path_factory.mktemp("saved")
+    context = browser.new_context(accept_downloads=True)
+    complaints: list[str] = []
+
+    def visit(result: ReconciliationResult, fragment: str = "", masking: Masking | None = None) -> Any:
+        saved = folder / f"{result.run_id}.html"
+        page = render_report(result, masking, attached=True) if masking else render_report(result, attached=True)
+        saved.write_text(page, encoding="utf-8")
+        opened = context.new_page()
+        opened.on("console", lambda message: complaints.append(message.text))
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.goto(f"{saved.as_uri()}{fragment}")
+        return opened
+
+    yield visit
+    context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("result", [levels_result(), visit_result(40)], ids=lambda each: each.title)
+def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: ReconciliationResult) -> None:
+    """Figures, prisons, levels, kinds, fields, ages, who acts and causes: each leaves as many rows as it says."""
+    found = pages(result).evaluate(LINKS)
+    assert [each for each in found if each[1] != each[2]] == []
+    filters = {name.split("=")[0] for query, _, _ in found for name in query.split("&")}
+    own = {"nomis", "dps", "direction"} if isinstance(result, IncentiveResult) else {"kind", "field"}
+    assert filters == {"", "standing", "prison", "age", "who", "cause"} | own
+
+
+def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any) -> None:
+    """`NOMIS STD` is a level, not two words that stand somewhere in a row; the address shows the same to others."""
+    result = levels_result()
+    number = sum(each.nomis_level == "STD" for each in result.mismatches)
+    page = pages(result)
+    page.click("#levels ~ .scroll th a >> text=NOMIS STD")
+    assert page.locator(SHOWN).count() == number
+    assert page.inner_text("#find-count") == f"Showing {number} of {len(result.mismatches)}: NOMIS STD"
+    assert page.evaluate("location.hash") == "#nomis=STD"
+    sent = pages(result, "#nomis=STD")
+    assert sent.inner_text("#find-count") == page.inner_text("#find-count")
+    page.click("#find-all")
+    assert page.locator(SHOWN).count() == len(result.mismatches)
+    assert page.evaluate("location.hash") == ""
+    page.fill("#find-text", "nomis std")
+    assert page.locator(SHOWN).count() == number
+    page.fill("#find-text", "new lei")
+    assert page.evaluate("location.hash") == "#find=new+lei"
+    sent = pages(result, "#prison=LEI&find=new")
+    assert sent.locator(SHOWN).count() == page.locator(SHOWN).count() > 0
+    assert sent.input_value("#find-text") == "new"
+
+
+def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
+    """It shows the row with its evidence, also where a filter hides it; going back returns to the filter."""
+    page = pages(levels_result(), "#dps=BAS")
+    hidden = page.locator("tbody.one[hidden]").first
+    anchor = hidden.get_attribute("id")
+    page.evaluate("anchor => { location.hash = anchor; }", anchor)
+    page.wait_for_selector(f"[id='{anchor}'] details[open]")
+    assert page.is_visible(f"[id='{anchor}'] .inside")
+    assert page.get_attribute(f"[id='{anchor}'] .row a", "href") == f"#{anchor}"
+    page.go_back()
+    page.wait_for_function("document.querySelectorAll('tbody.one:not([hidden])').length === 3")
+
+
+def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: Path) -> None:
+    """From the page alone: the lines of the whole CSV, in its order, also when the rows are sorted otherwise."""
+    result = levels_result()
+    [heading, *lines] = list(csv.reader(render_csv(result).splitlines()))
+    page = pages(result)
+    page.click("#mismatches thead button >> text=Prisoner")
+    page.click("#mismatches thead button >> text=Prisoner")
+    page.evaluate("location.hash = '#nomis=ENH'")
+    page.wait_for_selector("#find-all:visible")
+    cause = "the-prisoner-was-received-twice-in-nomis"
+    for link, suffix, column, value in (
+        (f"a[data-csv={cause}]", f"-{cause}", "cause_number", "5"),
+        ("#find-csv", "-filtered", "nomis_level", "ENH"),
+    ):
+        with page.expect_download() as downloading:
+            page.click(link)
+        assert downloading.value.suggested_filename == f"incentive-mismatches-run-of-today{suffix}.csv"
+        downloading.value.save_as(tmp_path / "saved.csv")
+        saved = list(csv.reader((tmp_path / "saved.csv").read_text(encoding="utf-8").splitlines()))
+        place = heading.index(column)
+        assert saved == [heading, *(line for line in lines if line[place] == value)]
+        assert len(saved) > 2
+
+
+def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> None:
+    """What the page carries packed is masked as well."""
+    result = made_result(12, run_id="masked")
+    page = pages(result, masking=Masking(on=True))
+    with page.expect_download() as downloading:
+        page.click("#find-csv")
+    downloading.value.save_as(tmp_path / "saved.csv")
+    saved = (tmp_path / "saved.csv").read_text(encoding="utf-8")
+    assert saved.count("\n") == 13
+    for each in result.mismatches:
+        assert each.offender_no not in saved
+        assert str(each.booking_id) not in saved
+        assert each.offender_no.lower() not in page.content()
+
+
+def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
+    """That of the rows which are shown, and no disclosure that is closed; afterwards all is as it was."""
+    page = pages(levels_result(), "#dps=BAS")
+    page.emulate_media(media="print")
+    page.evaluate("""window.print = () => {
+        dispatchEvent(new Event("beforeprint"));
+        window.printed = [...document.querySelectorAll("details")].filter((each) => each.checkVisibility())
+            .map((each) => [each.open, Boolean(each.closest("tbody.one"))]);
+        dispatchEvent(new Event("afterprint"));
+    }""")
+    for button, evidence in (("#print", 0), ("#print-evidence", 3)):
+        page.evaluate("selector => document.querySelector(selector).click()", button)
+        printed = page.evaluate("window.printed")
+        assert all(is_open for is_open, _ in printed)
+        assert sum(of_row for _, of_row in printed) == evidence
+        assert len(printed) - evidence > 0
+    assert page.evaluate("document.querySelectorAll('details[open]').length") == 0
+
+
+@pytest.mark.parametrize("result", [with_everything(3), visit_result(3)], ids=lambda each: each.title)
+def test_can_be_read_in_the_dark(pages: Any, result: ReconciliationResult) -> None:
+    """Every text has enough contrast there too, and bars differ from the page and from each other."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    page = pages(result)
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]] == []
+    fill = "name => getComputedStyle(document.querySelector(`rect.${name}`)).fill"
+    new, persisting = (page.evaluate(fill, name) for name in ("new", "persisting"))
+    assert len({new, persisting, page.evaluate("getComputedStyle(document.body).backgroundColor")}) == 3
