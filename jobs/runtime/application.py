@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from jobs.errors import WorkError
 from jobs.runtime.job_runs import JobRuns
 from jobs.runtime.logging import configure_logging
+from reports.presentation.text import Masking
 from sync import clock
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError, load_settings
@@ -326,7 +327,8 @@ def open_application(
     """
     settings = load_settings(environment, _further_errors)
     level_is_set = shows_log or "log_level" in settings.model_fields_set
-    configure_logging(settings.log_format, settings.log_level if level_is_set else None, log_to)
+    level, masking = settings.log_level if level_is_set else None, Masking(settings.logs_mask_prisoners)
+    configure_logging(settings.log_format, level, log_to, masking)
     application = Application(settings, prepare_database=prepare_database, metrics=metrics)
     try:
         yield application

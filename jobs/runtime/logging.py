@@ -5,29 +5,34 @@ thread.
 """
 
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from reports.presentation.text import plain
+from reports.presentation.text import UNMASKED, Masking, plain
 from sync.failures import one_line
 from sync.outage_log import OutageLog
 
 #: Libraries that log more than an operator wants to read; their warnings are still logged.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
 
+_BOOKING_ID = re.compile(r"booking_?id$", re.IGNORECASE)
 _TRACE_HEAD = "Traceback (most recent call last):\n"
 
 
 def configure_logging(
-    log_format: Literal["json", "console"] | None, level: str | None, stream: TextIO | None = None
+    log_format: Literal["json", "console"] | None,
+    level: str | None,
+    stream: TextIO | None = None,
+    masking: Masking = UNMASKED,
 ) -> None:
-    """Sends all logs, those of libraries too, to `stream` (stderr where None).
+    """Sends all logs, those of libraries too, to `stream` (stderr where None), prisoners as `masking` shows them.
 
     Without a format the default is `console` on a terminal, else `json`; without a level `WARNING` on a terminal, where
     a command answers a person, else `INFO`.
@@ -42,16 +47,19 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+    rendered: list[Processor] = [structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1]))]
+    if masking.on:
+        rendered.append(lambda _logger, _method, event: {name: _masked(masking, name, event[name]) for name in event})
     ending: list[Processor]
     if (log_format or ("console" if out.isatty() else "json")) == "console":
         ending = [
-            structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1])),
+            *rendered,
             _without_steering,
             structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ]
     else:
         ending = [
-            structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1])),
+            *rendered,
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(),
         ]
@@ -74,6 +82,17 @@ def configure_logging(
         logging.getLogger(name).setLevel(logging.WARNING)
     # Overlapping ticks are expected; silence APScheduler's warning.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+def _masked(masking: Masking, name: str, value: object) -> object:
+    """A value of a log line, whatever it holds; `name` says whether it is a booking id."""
+    if isinstance(value, Mapping):
+        return {key: _masked(masking, str(key), held) for key, held in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(masking, name, each) for each in value]
+    if _BOOKING_ID.search(name) and str(value).isdecimal():
+        return masking.booking(int(str(value)))
+    return masking.text(value) if isinstance(value, str) else value
 
 
 def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:

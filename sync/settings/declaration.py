@@ -317,6 +317,7 @@ class Settings(BaseModel):
     reports_email_to: MailAddresses = Field((), description="recipients of the weekly report, separated by commas")
     reports_email_from: MailAddress | None = Field(None, description="sender of the weekly report")
     alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
+    logs_mask_prisoners: bool = Field(False, description="masks prisoner numbers and booking ids in the log, as there")
     environment_name: str = Field("Production", description="name of the environment in the alert texts")
 
     applicationinsights_connection_string: ConnectionString | None = Field(

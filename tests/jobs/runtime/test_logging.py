@@ -4,12 +4,14 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from jobs.runtime.logging import bound, configure_logging, failure_log, log_failure, traces_wanted
+from reports.presentation.text import Masking
 from sandbox import Sandbox
 from sync.failures import SyncError
 from tests.harness.app import App
@@ -76,6 +78,41 @@ def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
     assert not traces_wanted()
     configure_logging("console", "DEBUG", stream)
     assert traces_wanted()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]) -> None:
+    """Numbers and booking ids show their last two characters wherever they stand: in texts, properties and traces."""
+    stream = io.StringIO()
+    configure_logging(log_format, "INFO", stream, Masking(on=True))
+    log = structlog.get_logger("somewhere")
+    log.info(
+        "read", offenders=["A1234BC"], properties={"offenderNo": "A1234BC", "bookingId": "714893"}, booking_id=714893
+    )
+    logging.getLogger("library").warning("GET %s", "/prisoners/A1234BC/bookings/714893")
+    text = "prisoner A1234BC, booking 714893"
+    try:
+        raise SyncError(text)
+    except SyncError:
+        log.exception("failed", received=714893)
+    written = stream.getvalue()
+    assert "A1234" not in written
+    assert written.count("BC") == 4
+    assert written.count("714893") == 1
+    if log_format == "json":
+        first, *_ = logged(stream)
+        assert (first["offenders"], first["booking_id"]) == (["•••••BC"], "•••••93")
+        assert first["properties"] == {"offenderNo": "•••••BC", "bookingId": "•••••93"}
+
+
+def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
+    """With the setting no line of a drain has a prisoner number, and without it they are whole."""
+    numbers = [each["offenderNo"] for each in sandbox.prisoners()]
+    for masked in (True, False):
+        sandbox.traffic(events=3, queues=["visit"], seed=2 + masked)
+        log = app.run("drain", "visit", LOG_LEVEL="INFO", LOGS_MASK_PRISONERS=str(masked).lower()).err
+        assert "visit-create-success" in log
+        assert any(number in log for number in numbers) is not masked
 
 
 def test_console_lines_are_plain_without_a_terminal() -> None:
