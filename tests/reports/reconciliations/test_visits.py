@@ -1,15 +1,13 @@
-"""The reconciliation of visits over real HTTP: what it finds, what it leaves out, and what it cannot read."""
+"""The reconciliation of visits over real HTTP: what it finds, what it leaves out, and how that is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from reports.engine.contract import ServiceTooOld
 from reports.engine.result import FieldName, FieldValues, KindName
 from reports.engine.units import Scope
 from reports.reconciliations.results import parse_result
@@ -17,107 +15,9 @@ from reports.reconciliations.views import view_of
 from reports.reconciliations.visits.events import VisitEvents
 from reports.reconciliations.visits.reconciliation import Visits
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
-from sandbox import Sandbox
 from sync import clock
-from sync.failures import UpstreamError
-from sync.settings.loading import load_settings
-from sync.upstream.services import Services, connect
-from sync.upstream.transport import Transport
-from tests.harness.comparisons import Compared, compare
-from tests.harness.reads import PlainReads
-from tests.harness.sandboxes import Caller
-
-TODAY = clock.london_now().date()
-PRISON = "HEI"
-OLD_COMMENT, NEW_COMMENT = "Created by Book A Prison Visit. Reference: {}", "DPS booking reference: {}"
-FIRST, SECOND = 4_700_001, 4_700_002
-
-
-def ago(**much: float) -> str:
-    """A local time in London, so long ago."""
-    return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
-
-
-@dataclass
-class World:
-    """The sandbox, the services and the settings of a comparison."""
-
-    sandbox: Sandbox
-    caller: Caller
-    services: Services
-    environment: dict[str, str]
-    prisoner: dict[str, Any] = field(default_factory=dict)
-
-    def reset(self, **options: Any) -> None:
-        """Makes a new world."""
-        self.sandbox.reset(**{"prisoners": 20, **options})
-        self.prisoner = self.sandbox.prisoners()[0]
-
-    def book(self, reference: str, day: date, hours: tuple[int, int] = (10, 11), **changes: Any) -> None:
-        """Books a visit, ten days ago unless `created` says otherwise."""
-        start, end = (f"{day.isoformat()}T{hour:02}:00:00" for hour in hours)
-        values = {
-            "prisoner_id": self.prisoner["offenderNo"],
-            "prison_id": PRISON,
-            "room": "Visits Main Hall",
-            "start": start,
-            "end": end,
-            "person_ids": [FIRST],
-            "created": ago(days=10),
-            **changes,
-        }
-        self.sandbox.put("visit", reference=reference, **values)
-
-    def write(self, reference: str, comment: str = NEW_COMMENT, *, mapped: bool = True, **changes: Any) -> int:
-        """Writes a booked visit to NOMIS with changes there, mapped or not; its id."""
-        (booked,) = (each for each in self.sandbox.entities("visit") if each["reference"] == reference)
-        body = {
-            "startDateTime": booked["start"],
-            "endTime": booked["end"].partition("T")[2],
-            "prisonId": booked["prison_id"],
-            "visitorPersonIds": booked["person_ids"],
-            "visitType": "SCON",
-            "issueDate": TODAY.isoformat(),
-            "visitComment": comment.format(reference),
-            "room": booked["room"],
-            "openClosedStatus": booked["restriction"],
-        }
-        response = self.caller.call("nomis", "POST", f"/prisoners/{self.prisoner['offenderNo']}/visits", body)
-        assert response.status_code == 201, response.text
-        visit_id = int(response.json()["visitId"])
-        if changes:
-            self.sandbox.control("PUT", f"/nomis/visits/{visit_id}", changes)
-        if mapped:
-            mapping = {"nomisId": visit_id, "vsipId": reference, "mappingType": "ONLINE"}
-            assert self.caller.call("mapping", "POST", "/mapping/visits", mapping).status_code == 201
-        return visit_id
-
-    def reconciliation(self, scope: Scope | None = None, **settings: str) -> Visits:
-        """The reconciliation of a run."""
-        return Visits(self.services, load_settings({**self.environment, **settings}), scope or Scope(prisons=(PRISON,)))
-
-    def compare(
-        self,
-        scope: Scope | None = None,
-        reads: PlainReads | None = None,
-        earlier: VisitResult | None = None,
-        **settings: str,
-    ) -> Compared:
-        """Compares everything in the scope."""
-        found = self.reconciliation(scope, **settings)
-        found.earlier = earlier
-        return compare(found, reads)
-
-
-@pytest.fixture
-def world(quiet_sandbox: Sandbox) -> Iterator[World]:
-    """A world without planted visits."""
-    environment = quiet_sandbox.environment()
-    transport = Transport(load_settings(environment))
-    made = World(quiet_sandbox, Caller(quiet_sandbox), connect(transport), environment)
-    made.reset()
-    yield made
-    transport.close()
+from tests.harness.comparisons import Compared
+from tests.harness.visits import FIRST, OLD_COMMENT, PRISON, SECOND, TODAY, World, ago
 
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
@@ -218,123 +118,6 @@ def test_counts_of_both_sides(world: World) -> None:
     assert values == {"dps_visits": 2, "nomis_visits": 2, "on_screen": 1, "pages": 1}
 
 
-def test_list_that_changes_while_it_is_read(world: World) -> None:
-    """A visit booked between two pages hides none of the others."""
-    for number in range(201):
-        world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
-
-    class Booking(PlainReads):
-        """Books a visit after the first page was read."""
-
-        def page(self, service: Any, read: Any) -> Any:
-            found = super().page(service, read)
-            if self.calls.count(service) == 1:
-                world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
-            return found
-
-    compared = world.compare(reads=Booking())
-    assert len(compared.frame) == 202
-    assert compared.gaps == ()
-
-
-def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
-    """A visit that leaves the list between two pages moves another one back on to the page that was read: it counts."""
-    for number in range(201):
-        world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
-    world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
-
-    class Leaving(PlainReads):
-        """Takes the first visit off the list after the first page was read."""
-
-        def page(self, service: Any, read: Any) -> Any:
-            found = super().page(service, read)
-            if self.calls.count(service) == 1:
-                world.book("zz-zz-zz-zz", TODAY + timedelta(days=300), status="CANCELLED")
-            return found
-
-    compared = world.compare(reads=Leaving())
-    assert {f"ab-cd-ef-{number:03}" for number in range(201)} <= set(compared.frame["reference"])
-    assert compared.gaps == ()
-
-
-def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
-    """A 404 that is not the service's own does not mean an older service, whose list may be another."""
-    path = "/config/prisons/user-type/PUBLIC/supported"
-    world.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
-    world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
-    with pytest.raises(UpstreamError, match="status 404"):
-        world.reconciliation(Scope()).population(PlainReads())
-    world.sandbox.clear_faults()
-    unknown = {"timestamp": "2023-05-15T05:20:00", "status": 404, "error": "Not Found", "path": path}
-    world.sandbox.fault("visits", path=path, kind="status", status=404, body=unknown)
-    world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
-    assert [unit.id for unit in world.reconciliation(Scope()).population(PlainReads()).units] == ["HEI"]
-
-
-def test_page_that_cannot_be_read(world: World) -> None:
-    """The visits of the other pages are compared, and the page is named."""
-    for number in range(201):
-        world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
-    world.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
-    compared = world.compare()
-    assert len(compared.kinds) == 200
-    (gap,) = compared.gaps
-    assert gap.detail == {"prisonId": PRISON, "page": 1, "side": "DPS"}
-    event = VisitEvents().gap(gap)
-    assert event.name == "visits-reports-reconciliation-mismatch-page-error"
-    assert event.properties == {"prisonId": PRISON, "page": 1, "side": "DPS", "error": gap.reason}
-
-
-def test_first_page_that_cannot_be_read(world: World) -> None:
-    """Without any page nothing is known of the prison."""
-    world.sandbox.fault("visits", path=r"/visits/search", kind="status", status=503)
-    with pytest.raises(UpstreamError):
-        world.compare()
-
-
-@pytest.mark.parametrize(
-    ("service", "path", "side"), [("nomis", r"/visits/\d+$", "NOMIS"), ("mapping", r"/vsipId/aa-aa$", "mapping")]
-)
-def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: str) -> None:
-    """It is neither equal nor different, and the others are compared."""
-    world.book("aa-aa", TODAY)
-    world.write("aa-aa")
-    world.book("bb-bb", TODAY)
-    world.sandbox.fault(service, method="GET", path=path, kind="status", status=500)
-    compared = world.compare()
-    assert compared.kinds == {"bb-bb": "nomis-visit-missing"}
-    assert [(each.key, each.side) for each in compared.unread] == [({"visit": "aa-aa"}, side)]
-
-
-def test_invalid_visit_in_the_list(world: World) -> None:
-    """A visit that lacks a field is unread alone."""
-    world.book("aa-aa", TODAY)
-    world.book("bb-bb", TODAY)
-    query = f"prisonId={PRISON}&visitStatus=BOOKED&page=0&size=200"
-    page = world.caller.get("visits", f"/visits/search?{query}")
-    (invalid,) = (each for each in page["content"] if each["reference"] == "aa-aa")
-    del invalid["prisonerId"]
-    world.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=page)
-    compared = world.compare()
-    assert compared.kinds == {"bb-bb": "nomis-visit-missing"}
-    assert [(each.key, each.side) for each in compared.unread] == [({"visit": "aa-aa"}, "DPS")]
-
-
-@pytest.mark.parametrize("service", ["visits", "nomis"])
-def test_service_that_is_too_old(world: World, service: str) -> None:
-    """A route that is not there ends the comparison: nothing counts as equal."""
-    world.book("aa-aa", TODAY)
-    world.write("aa-aa")
-    path = {"visits": r"/visits/search", "nomis": r"/visits/\d+$"}[service]
-    body = {"status": 404, "userMessage": "Not Found: No static resource visits.", "developerMessage": ""}
-    world.sandbox.fault(service, method="GET", path=path, kind="status", status=404, body=body)
-    with pytest.raises((ServiceTooOld, UpstreamError)) as raised:
-        world.compare()
-    # Of a page the engine makes the one of the other.
-    error = raised.value
-    assert error.no_route if isinstance(error, UpstreamError) else service == "nomis"
-
-
 def test_reported_duplicates_are_looked_at_again(world: World) -> None:
     """A duplicate of long ago stays a difference until it is cancelled, although recent visits alone are listed."""
     world.book("aa-aa", TODAY)
@@ -389,50 +172,6 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
         total=None,
         **given,
     )
-
-
-def test_chosen_days(world: World) -> None:
-    """Nothing is said of other days, whatever the other side has on them."""
-    world.book("aa-aa", TODAY + timedelta(days=3))
-    world.book("bb-bb", TODAY + timedelta(days=4))
-    world.write("bb-bb", mapped=False)
-    day = TODAY + timedelta(days=3)
-    scope = Scope(prisons=(PRISON,), from_date=day, to_date=day, days_chosen=True)
-    assert world.compare(scope).kinds == {"aa-aa": "nomis-visit-missing"}
-    assert set(world.compare().kinds) == {"aa-aa", "bb-bb"}
-
-
-def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
-    """The days that it began with were not chosen, so NOMIS visits of other days are still examined."""
-    first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
-    world.book("bb-bb", last + timedelta(days=1))
-    world.write("bb-bb", mapped=False)
-    scope = Scope(prisons=(PRISON,), from_date=first, to_date=last)
-    assert world.compare(scope).kinds == {"bb-bb": "mapping-missing"}
-
-
-def test_chosen_prisoner(world: World) -> None:
-    """The visits of one prisoner, wherever they take place."""
-    world.book("aa-aa", TODAY)
-    other = world.sandbox.prisoners()[1]["offenderNo"]
-    world.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
-    assert world.compare(Scope(offender_nos=(other,))).kinds == {"bb-bb": "nomis-visit-missing"}
-
-
-@pytest.mark.parametrize("generation", ["2023", "today"])
-def test_prisons_of_the_service_or_of_the_setting(world: World, generation: str) -> None:
-    """Every prison where staff or the public can book, unless the setting names others."""
-    world.reset(generation=generation)
-    reads = PlainReads()
-    prisons = {unit.id for unit in world.reconciliation(Scope()).population(reads).units}
-    assert len(prisons) == 120
-    chosen = world.reconciliation(Scope(), VISIT_PRISONS="BLI,HEI").population(reads)
-    assert [unit.id for unit in chosen.units] == ["BLI", "HEI"]
-    ahead = world.reconciliation(Scope(), VISIT_PRISONS="HEI", VISIT_RECONCILIATION_DAYS_AHEAD="7").population(reads)
-    assert ahead.detail == {
-        "from": (TODAY - timedelta(days=1)).isoformat(),
-        "to": (TODAY + timedelta(days=7)).isoformat(),
-    }
 
 
 def test_events(world: World) -> None:

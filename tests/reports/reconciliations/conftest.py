@@ -1,0 +1,5 @@
+"""The world of the tests of visits."""
+
+from tests.harness.visits import world
+
+__all__ = ["world"]

@@ -1,0 +1,56 @@
+"""The days, the prisons and the prisoner of a reconciliation of visits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reports.engine.units import Scope
+from reports.reconciliations.visits.reconciliation import Visits
+from tests.harness.reads import PlainReads
+from tests.harness.visits import PRISON, TODAY, World
+
+
+def test_chosen_days(world: World) -> None:
+    """Nothing is said of other days, whatever the other side has on them."""
+    world.book("aa-aa", TODAY + timedelta(days=3))
+    world.book("bb-bb", TODAY + timedelta(days=4))
+    world.write("bb-bb", mapped=False)
+    day = TODAY + timedelta(days=3)
+    scope = Scope(prisons=(PRISON,), from_date=day, to_date=day, days_chosen=True)
+    assert world.compare(scope).kinds == {"aa-aa": "nomis-visit-missing"}
+    assert set(world.compare().kinds) == {"aa-aa", "bb-bb"}
+
+
+def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
+    """The days that it began with were not chosen, so NOMIS visits of other days are still examined."""
+    first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
+    world.book("bb-bb", last + timedelta(days=1))
+    world.write("bb-bb", mapped=False)
+    scope = Scope(prisons=(PRISON,), from_date=first, to_date=last)
+    assert world.compare(scope).kinds == {"bb-bb": "mapping-missing"}
+
+
+def test_chosen_prisoner(world: World) -> None:
+    """The visits of one prisoner, wherever they take place."""
+    world.book("aa-aa", TODAY)
+    other = world.sandbox.prisoners()[1]["offenderNo"]
+    world.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
+    assert world.compare(Scope(offender_nos=(other,))).kinds == {"bb-bb": "nomis-visit-missing"}
+
+
+@pytest.mark.parametrize("generation", ["2023", "today"])
+def test_prisons_of_the_service_or_of_the_setting(world: World, generation: str) -> None:
+    """Every prison where staff or the public can book, unless the setting names others."""
+    world.reset(generation=generation)
+    reads = PlainReads()
+    prisons = {unit.id for unit in world.reconciliation(Scope()).population(reads).units}
+    assert len(prisons) == 120
+    chosen = world.reconciliation(Scope(), VISIT_PRISONS="BLI,HEI").population(reads)
+    assert [unit.id for unit in chosen.units] == ["BLI", "HEI"]
+    ahead = world.reconciliation(Scope(), VISIT_PRISONS="HEI", VISIT_RECONCILIATION_DAYS_AHEAD="7").population(reads)
+    assert ahead.detail == {
+        "from": (TODAY - timedelta(days=1)).isoformat(),
+        "to": (TODAY + timedelta(days=7)).isoformat(),
+    }
