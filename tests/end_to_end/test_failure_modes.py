@@ -1,4 +1,4 @@
-"""The table of failure modes names every mode, and only tests that exist."""
+"""The page of failure modes names every mode, and only tests that exist."""
 
 import re
 from collections import Counter
@@ -9,19 +9,26 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "doc" / "failure-modes.md"
 
 
-def test_every_failure_mode_has_a_row_that_names_a_test() -> None:
-    """F01 to F38, with the variants of some, stand in the table in order and without a gap, each with a test."""
-    rows = re.findall(r"^\| (F\d\d\w?) \|.*$", DOCUMENT.read_text(), re.MULTILINE)
-    variants = Counter(row[:3] for row in rows)
+def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
+    """F01 to F38, with the variants of some, stand in order without a gap; each says what happens and names a test."""
+    modes = re.findall(r"^### (F\d\d\w?): .+\n((?:(?!#).*\n)*)", DOCUMENT.read_text(), re.MULTILINE)
+    names = [name for name, _ in modes]
+    variants = Counter(name[:3] for name in names)
     assert list(variants) == [f"F{number:02}" for number in range(1, 39)]
-    assert rows == [name + letter for name, number in variants.items() for letter in ["", *ascii_lowercase][:number]]
-    for line in DOCUMENT.read_text().splitlines():
-        if line.startswith("| F"):
-            assert "::test_" in line, line
+    assert names == [name + letter for name, number in variants.items() for letter in ["", *ascii_lowercase][:number]]
+    for name, section in modes:
+        assert re.search(r"^- (?!`tests/)", section, re.MULTILINE), name
+        assert re.search(r"^- `tests/.*::test_", section, re.MULTILINE), name
+
+
+def test_the_page_fits_on_a_phone() -> None:
+    """It has no tables, and no heading longer than three lines of a phone."""
+    lines = DOCUMENT.read_text().splitlines()
+    assert [line for line in lines if line.startswith("|") or (line.startswith("#") and len(line) > 100)] == []
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """A test that is renamed or removed makes its row a lie."""
+    """A test that is renamed or removed makes the page wrong."""
     named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text()))
     assert len(named) > 50
     missing = [f"{path}::{name}" for path, name in sorted(named) if not _defines(path, name)]
