@@ -1,7 +1,9 @@
 # The version that is built: what `--version` and `/info` say.
 ARG VERSION=1.0.0
+# What it is built on. Give it by digest to build the same twice: --build-arg BASE=python:3.11-slim@sha256:…
+ARG BASE=python:3.11-slim
 
-FROM python:3.11-slim AS build
+FROM ${BASE} AS build
 
 # `runtime` is what production needs; `sandbox` brings the embedded world, so that `demo` runs in the container.
 ARG LOCK=runtime
@@ -35,7 +37,7 @@ RUN sh /build/prune-image.sh /app \
  && python -m compileall -q -f --invalidation-mode unchecked-hash /app/lib
 
 
-FROM python:3.11-slim
+FROM ${BASE}
 
 ARG VERSION
 ARG REVISION=unknown

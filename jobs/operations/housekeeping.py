@@ -9,6 +9,7 @@ from typing import Any
 from jobs.errors import WorkError
 from jobs.operations.dead_letters import check_errors, dead_letter_queue, for_each_queue
 from jobs.operations.drain import ALERT_SECONDS, send_pending
+from jobs.operations.retention import remove_expired
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun, Trigger
 from jobs.runtime.logging import bound
@@ -102,7 +103,8 @@ def housekeep(
     """Sends back what a retry may heal, queue by queue, and records in `result` what was sent and given up.
 
     The counts go into `active_run`. Stops before the next queue once `stop_requested` returns true. A message or queue
-    that fails does not stop the others; `WorkError` is raised at the end if there was one.
+    that fails does not stop the others; `WorkError` is raised at the end if there was one. At the end it removes what
+    was kept for long enough (`jobs.operations.retention`).
     """
 
     def redrive(queue: str) -> None:
@@ -122,6 +124,8 @@ def housekeep(
     with application.database.begin() as connection:
         forget_redrives(connection, clock.now() - _REDRIVES_KEPT)
         resolve_expired(connection, clock.now() - _GIVEN_UP_KEPT)
+    if removed := remove_expired(application, stop_requested):
+        active_run.counts["removed"] = removed
     check_errors(result.errors)
 
 

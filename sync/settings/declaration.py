@@ -308,6 +308,20 @@ class Settings(BaseModel):
         description="time without progress after which a drain is hung: liveness fails, Kubernetes restarts the pod",
     )
 
+    telemetry_keep_days: int | None = Field(
+        None, ge=7, le=36_500, description="removes telemetry and failed attempts that are older; unset: all is kept"
+    )
+    runs_keep_days: int | None = Field(
+        None, ge=7, le=36_500, description="removes the record of job runs and of sent messages; unset: all is kept"
+    )
+    reports_keep_days: int | None = Field(
+        None,
+        ge=7,
+        le=36_500,
+        description="removes reconciliation runs that ended earlier, but for the last complete one of each, from the "
+        "database and from a folder; unset: all is kept",
+    )
+
     slack_token: SecretStr | None = Field(None, description="unset: Slack is off, and the log says so once")
     slack_channel: str = Field("#sycon-alerts", description="channel of the alerts")
     slack_api_url: Address | None = Field(None, description="address of the Slack API; unset: Slack's own")

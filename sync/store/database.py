@@ -119,14 +119,18 @@ class Database:
 
     def schema_is_current(self) -> bool:
         """Whether the schema is at the newest revision that this program knows."""
+        return self.revision() == newest_revision()
+
+    def revision(self) -> str | None:
+        """The revision of the schema; None for a database that is missing, empty or half upgraded."""
         if not self.exists:
-            return False
+            return None
         # Without Alembic, whose import would cost every command a fifth of a second.
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
-                return False
+                return None
             present = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-        return present == [newest_revision()]
+        return str(present[0]) if len(present) == 1 else None
 
     def ping(self, *, writing: bool = False) -> None:
         """Raises `StoreUnavailable` when the database does not respond, or (`writing`) accepts no writes at present.

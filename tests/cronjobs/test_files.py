@@ -6,13 +6,25 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types
 from sync.settings.declaration import UpstreamName, feature_variable
 from sync.settings.listing import variables
 from sync.settings.queue_names import QUEUES
-from tests.harness.manifests import KUBERNETES, OVERLAYS, ROOT, Manifest, is_known, pod_of, raw_manifests, settings_file
+from sync.store.database import newest_revision
+from tests.harness.manifests import (
+    EXAMPLES,
+    KUBERNETES,
+    OVERLAYS,
+    ROOT,
+    Manifest,
+    is_known,
+    pod_of,
+    raw_manifests,
+    settings_file,
+)
 
 RAW = list(raw_manifests())
 SETTINGS_FILES = sorted(ROOT.rglob("settings.env"))
@@ -33,6 +45,38 @@ def test_each_setting_is_one_the_program_reads(path: Path) -> None:
     known = {variable.name for variable in variables()} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
     known |= {name for each in RECONCILIATIONS.values() for name in (each.schedule_setting, each.switch_setting)}
     assert set(settings_file(path)) <= known
+
+
+def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
+    """The example has the variables of the base, the credentials of the scheduler and the addresses of production."""
+    values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
+    known = {variable.name for variable in variables()}
+    assert set(values["env"]) <= known | {name.address_variable for name in UpstreamName}
+    production = settings_file(ROOT / "overlays" / "prod" / "settings.env")
+    addresses = {name: value for name, value in production.items() if name.startswith("API_BASE_URL_")}
+    assert addresses.items() <= values["env"].items()
+    given = {
+        (secret, variable, key)
+        for secret, keys in values["namespace_secrets"].items()
+        for variable, key in keys.items()
+    }
+    (scheduler,) = (
+        each
+        for _, each in RAW
+        if each["metadata"]["name"] == "prisoner-to-nomis-scheduler" and each["kind"] == "Deployment"
+    )
+    references = {
+        (source["name"], variable["name"], source["key"]): source.get("optional", False)
+        for variable in scheduler["spec"]["template"]["spec"]["containers"][0]["env"]
+        if (source := variable.get("valueFrom", {}).get("secretKeyRef"))
+    }
+    assert given <= set(references)
+    assert {reference for reference, optional in references.items() if not optional} <= given
+
+
+def test_the_documented_schema_is_the_newest() -> None:
+    """The table of versions and schemas ends with that of this version."""
+    assert f"| this one | {newest_revision()} |" in (ROOT.parent / "doc" / "deploy.md").read_text()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -48,17 +48,17 @@ def test_every_object_is_valid(rendered: list[Manifest]) -> None:
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
     """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
-    assert len(pods_of(rendered)) == 5 + len(CRONJOBS)
+    assert len(pods_of(rendered)) == 4 + len(CRONJOBS)
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
         assert pod["automountServiceAccountToken"] is False
-        (container,) = pod["containers"]
-        assert container["securityContext"] == CONTAINER_SECURITY
-        assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - where the volume is
         assert [list(volume) for volume in pod["volumes"]] == [["emptyDir", "name"]]
-        assert container["image"] == "prisoner-to-nomis:1.0.0"
-        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
-        assert "memory" in container["resources"]["limits"]
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            assert container["securityContext"] == CONTAINER_SECURITY
+            assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - where the volume is
+            assert container["image"] == "prisoner-to-nomis:1.0.0"
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
 
 
 def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
@@ -68,8 +68,7 @@ def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
         assert settings.tz == "Europe/London"
         assert settings.hmpps_sqs_provider == "aws"
         assert settings.database_auto_upgrade is False
-        if "migration" not in name:
-            assert settings.queue("visit").queue_name == "secret"
+        assert settings.queue("visit").queue_name == "secret", name
 
 
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
@@ -132,9 +131,22 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
     assert sum(runs) == int(is_live(job, settings))
 
 
-def test_queues_are_drained_by_a_scheduler_or_a_cronjob(rendered: list[Manifest]) -> None:
-    """Never by both and never by none."""
-    assert bool(of_kind(rendered, "Deployment")) != ("prisoner-to-nomis-drain" in of_kind(rendered, "CronJob"))
+def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest]) -> None:
+    """The pod itself upgrades it, with the same image and database, so that nothing has to be deleted or awaited."""
+    (deployment,) = of_kind(rendered, "Deployment").values()
+    pod = deployment["spec"]["template"]["spec"]
+    (migration,), (scheduler,) = pod["initContainers"], pod["containers"]
+    assert migration["args"] == ["db", "upgrade"]
+    assert migration["image"] == scheduler["image"]
+    assert migration["envFrom"] == scheduler["envFrom"]
+    assert all(variable in scheduler["env"] for variable in migration["env"])
+    assert of_kind(rendered, "Job") == {}
+
+
+def test_the_network_policy_is_about_our_pods(rendered: list[Manifest]) -> None:
+    """Other pods of the namespace are not restricted by it."""
+    (policy,) = of_kind(rendered, "NetworkPolicy").values()
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "prisoner-to-nomis"}}
 
 
 def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> None:

@@ -80,7 +80,9 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     """Without automatic upgrade a new database is refused with 1 until `db upgrade` has been run."""
     refused = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
+    assert bare.run_process("db", "current").code == 1
     assert ": made" in bare.run_process("db", "upgrade").out
+    assert bare.run_process("db", "current").code == 0
     assert "is current already" in bare.run_process("db", "upgrade").out
     listed = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (listed.code, listed.json()) == (0, [])

@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2] / "cronjobs"
+#: Values for a Helm chart, which are not objects.
+EXAMPLES = ROOT / "examples"
 OVERLAYS = ("dev", "preprod", "prod")
-COMPONENTS = ("drain-by-cronjob", "monitoring", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
+COMPONENTS = ("monitoring", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
 #: Each overlay as it is, and with each component.
 VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
 
@@ -24,7 +26,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
     """The Kubernetes objects that stand in files, each with its file."""
-    for path in sorted(ROOT.rglob("*.yaml")):
+    for path in sorted(each for each in ROOT.rglob("*.yaml") if EXAMPLES not in each.parents):
         for manifest in yaml.load_all(path.read_text(), _LOADER):
             if manifest["kind"] not in ("Kustomization", "Component"):
                 yield path, manifest

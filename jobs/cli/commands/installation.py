@@ -76,6 +76,24 @@ def upgrade() -> None:
         say(f"{application.database.url_without_password}: {done}")
 
 
+@db.command("current")
+def current() -> None:
+    """Shows which schema the database has, and which one this version needs.
+
+    Exits 1 if they differ.
+    """
+    from jobs.runtime.application import open_application
+    from sync.store.database import newest_revision
+
+    with open_application(prepare_database=False) as application:
+        database = application.database
+        found = database.revision()
+        say(f"{database.url_without_password}: schema {found or 'none'}, this version needs {newest_revision()}")
+        if found != newest_revision():
+            say("prisoner-to-nomis: bring it up to date with: prisoner-to-nomis db upgrade", err=True)
+            raise typer.Exit(WORK_FAILED)
+
+
 def demo(
     directory: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where everything is written; made if it is missing.")
