@@ -7,7 +7,7 @@ from typing import Any
 from sync.contracts.compare import Difference, Level, compare
 from sync.contracts.document import Document
 from sync.contracts.known_faults import known_reason
-from sync.domains.registry import mapped_values, required_roles
+from sync.domains.registry import mapped_values
 from sync.settings.declaration import UpstreamName
 from sync.upstream.operation import Operation
 
@@ -45,8 +45,10 @@ class ServiceResult:
 def check_service(service: UpstreamName, raw: object, operations: Iterable[Operation[Any]]) -> ServiceResult:
     """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is none."""
     document = Document(raw)
-    roles, mapped = required_roles(service), mapped_values()
     called = [each for each in operations if each.service is service]
+    # A role that only newer operations ask for is no reason to expect that the older ones still take theirs.
+    roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
+    mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}
     drift, known = [], []
     for difference in sorted(found):

@@ -1,0 +1,288 @@
+"""What counts as a difference between a declared operation and a published one, and what does not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, TypedDict
+
+import pytest
+from pydantic import AliasChoices, Field
+
+from sync.contracts.compare import Level, compare
+from sync.contracts.document import Document
+from sync.contracts.shape import shape_errors
+from sync.settings.declaration import UpstreamName
+from sync.upstream.operation import EMPTY, MappedValues, Operation, one, paged, rows, unparsed, written
+from sync.upstream.responses import AlsoRead, Body, LocalTime, Money, Response, Since
+
+PATH = "/things/{thingId}"
+
+
+class Reason(Response):
+    """A reason as newer services write it."""
+
+    code: str
+
+
+class Thing(Response):
+    """What is read."""
+
+    id: int
+    name: str
+    day: date | None = None
+    at: LocalTime
+    made: datetime | None = Field(None, validation_alias=AliasChoices("madeTime", "made"))
+    reason: Annotated[str, AlsoRead(Reason)] | None = None
+    kind: Literal["A", "B"]
+    parts: tuple[Reason, ...] = ()
+    later: Annotated[str | None, Since("2024-01")] = None
+
+
+class NewThing(Body):
+    """What is sent."""
+
+    name: str
+    price: Money
+    note: str | None
+
+
+GOOD: Mapping[str, Any] = {
+    "openapi": "3.0.1",
+    "info": {"version": "2023-05-12.5804.9696012"},
+    "paths": {
+        "/things/{id}": {
+            "get": {
+                "description": "One thing. Requires role THINGS_READ",
+                "parameters": [
+                    {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+                    {"name": "full", "in": "query", "required": False, "schema": {"type": "boolean"}},
+                ],
+                "responses": {
+                    "200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
+                    "404": {"description": "There is none"},
+                },
+            },
+            "put": {
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewThing"}}}},
+                "responses": {"200": {"description": "Done"}},
+            },
+        }
+    },
+    "components": {
+        "schemas": {
+            "Thing": {
+                "type": "object",
+                "required": ["id", "name", "at", "kind"],
+                "properties": {
+                    "id": {"type": "integer", "format": "int64"},
+                    "name": {"type": "string"},
+                    "day": {"type": "string", "format": "date"},
+                    "at": {"type": "string", "format": "partial-time"},
+                    "made": {"type": "string", "format": "date-time"},
+                    "reason": {"type": "string"},
+                    "kind": {"type": "string", "enum": ["A", "B"]},
+                    "parts": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}},
+                },
+            },
+            "Part": {"type": "object", "required": ["code"], "properties": {"code": {"type": "string"}}},
+            "NewThing": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "price": {"type": "number"},
+                    "note": {"type": "string"},
+                },
+            },
+        }
+    },
+}
+GET = Operation(
+    UpstreamName.NOMIS, "GET", PATH, one(Thing), role="THINGS_READ", optional_query=("full",), statuses=(409,)
+)
+PUT = Operation(UpstreamName.NOMIS, "PUT", PATH, EMPTY, body=NewThing)
+
+
+def changed(*steps: tuple[str, Any]) -> Document:
+    """The good document with values put at paths of names, joined by `>`; None takes one out."""
+    raw: Any = copy.deepcopy(GOOD)
+    for where, value in steps:
+        *way, last = where.split(">")
+        place = raw
+        for name in way:
+            place = place[name]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return Document(raw)
+
+
+def found(operation: Operation[Any], document: Document, **more: Any) -> list[tuple[str, str, str]]:
+    """Level, kind and field of the differences."""
+    return [(str(each.level), each.kind, each.field) for each in compare(operation, document, **more)]
+
+
+THING, READ = "components>schemas>Thing", "paths>/things/{id}>get"
+PROPERTIES = f"{THING}>properties"
+
+
+def test_a_good_document_has_no_difference() -> None:
+    """Other names of path parameters, references and optional fields are no difference."""
+    assert found(GET, changed()) == []
+    assert found(PUT, changed()) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        (f"{PROPERTIES}>extra", {"type": "string"}),
+        (f"{PROPERTIES}>at", {"type": "string"}),
+        (f"{PROPERTIES}>day", {"type": ["string", "null"], "format": "date"}),
+        (f"{PROPERTIES}>day", {"type": "string", "nullable": True}),
+        (f"{PROPERTIES}>day", {"oneOf": [{"type": "string"}, {"type": "null"}]}),
+        (f"{PROPERTIES}>name", {"type": "string", "maxLength": 40}),
+        (f"{PROPERTIES}>kind", {"type": "string", "enum": ["A"]}),
+        (f"{PROPERTIES}>parts", {"items": {"allOf": [{"$ref": "#/components/schemas/Part"}]}}),
+        (f"{PROPERTIES}>madeTime", {"type": "string"}),
+        (f"{READ}>operationId", "getThing_1"),
+        (f"{READ}>description", "One thing. Does not require any specific roles"),
+        (f"{READ}>responses>409", {"description": "It is told apart"}),
+        (f"{READ}>responses>503", {"description": "Every service may"}),
+        ("openapi", "3.1.0"),
+    ],
+    ids=str,
+)
+def test_what_has_no_effect_is_tolerated(step: tuple[str, Any]) -> None:
+    """Forms of null and of times, further fields, fewer values, and statuses that are told apart."""
+    assert found(GET, changed(step)) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "difference"),
+    [
+        (("paths>/things/{id}", {}), ("error", "operation-gone", "")),
+        ((f"{PROPERTIES}>name", None), ("error", "field-gone", "name")),
+        ((f"{PROPERTIES}>made", None), ("error", "field-gone", "madeTime")),
+        ((f"{PROPERTIES}>name", {"type": "integer"}), ("error", "type", "name")),
+        ((f"{PROPERTIES}>id", {"type": "number"}), ("error", "type", "id")),
+        ((f"{PROPERTIES}>name", {"type": "string", "nullable": True}), ("error", "field-nullable", "name")),
+        ((f"{PROPERTIES}>name", {"type": ["string", "null"]}), ("error", "field-nullable", "name")),
+        ((f"{THING}>required", ["id", "at", "kind"]), ("error", "field-nullable", "name")),
+        ((f"{PROPERTIES}>kind", {"type": "string", "enum": ["A", "B", "C"]}), ("error", "value-new", "kind")),
+        ((f"{PROPERTIES}>parts", {"$ref": "#/components/schemas/Part"}), ("error", "type", "parts")),
+        (("components>schemas>Part>properties", {"id": {"type": "string"}}), ("error", "field-gone", "parts[].code")),
+        ((f"{PROPERTIES}>reason", {"$ref": "#/components/schemas/Part"}), ("note", "field-form", "reason")),
+        ((f"{THING}>type", "array"), ("error", "type", "")),
+        ((f"{READ}>parameters", []), ("error", "query-unknown", "full")),
+        (
+            (f"{READ}>parameters", [{"name": "full", "in": "query", "required": True, "schema": {}}]),
+            ("error", "query-required", "full"),
+        ),
+        ((f"{READ}>responses", {"204": {"description": "Empty"}}), ("error", "response-empty", "")),
+        ((f"{READ}>responses>423", {"description": "Locked"}), ("warning", "status-unknown", "423")),
+        ((f"{READ}>deprecated", True), ("warning", "deprecated", "")),
+        ((f"{READ}>description", "Requires one of the roles: ROLE_THINGS__RW, ADMIN_X"), ("warning", "role", "")),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_breaks_a_read_is_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
+    """Each change has its level, kind and field, and is the only difference."""
+    assert found(GET, changed(step)) == [difference]
+
+
+@pytest.mark.parametrize(
+    ("step", "difference"),
+    [
+        (("required", ["name", "size"]), ("error", "body-required", "size")),
+        (("required", ["name", "note"]), ("warning", "body-required", "note")),
+        (("properties>note", None), ("warning", "body-unknown", "note")),
+        (("properties>price", {"type": "string"}), ("error", "type", "price")),
+    ],
+    ids=str,
+)
+def test_what_breaks_a_write_is_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
+    """A new required field, one that is sent at times only, an unknown one, and another type."""
+    assert found(PUT, changed((f"components>schemas>NewThing>{step[0]}", step[1]))) == [difference]
+
+
+def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
+    """The version of a document says how old the service is; one that does not say is of today."""
+    later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
+    until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
+    for version, fields, gone in (("2023-12-31.1", [], 1), ("2024-01-02.1", ["later"], 1), ("1.0", ["later"], 1)):
+        document = changed(("info>version", version))
+        assert [field for _, _, field in found(GET, document)] == fields
+        assert len(found(later, document)) + len(found(until, document)) == gone
+        assert bool(found(until, document)) == (version < "2024" and version.startswith("2"))
+
+
+def test_values_that_rules_know() -> None:
+    """A new value is an error, or a warning where the rule has a default; a value that is sent may be refused."""
+    document = changed((f"{PROPERTIES}>name", {"type": "string", "enum": ["X", "Y"]}))
+    known = MappedValues(GET, "name", frozenset({"X"}))
+    assert found(GET, document, mapped=[known]) == [("error", "value-new", "name")]
+    with_default = MappedValues(GET, "name", frozenset({"X"}), has_default=True)
+    assert found(GET, document, mapped=[with_default]) == [("warning", "value-new", "name")]
+    older = MappedValues(GET, "name", frozenset({"X", "Y", "Z"}), older=frozenset({"Z"}))
+    assert found(GET, document, mapped=[older]) == [("note", "value-gone", "name")]
+    sent = MappedValues(PUT, "name", frozenset({"X", "Q"}))
+    accepts = changed(("components>schemas>NewThing>properties>name", {"type": "string", "enum": ["X", "Y"]}))
+    assert found(PUT, accepts, mapped=[sent]) == [("warning", "value-refused", "name")]
+
+
+def test_pages_lists_and_renamed_parameters() -> None:
+    """The size of a page is a note; so is a parameter that is sent by both of its names, if one is known."""
+    page = {
+        "type": "object",
+        "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}},
+    }
+    sizes = {"type": "object", "properties": {"page": {"type": "integer"}, "size": {"type": "integer", "maximum": 500}}}
+    parameters = [
+        {"name": "pageable", "in": "query", "required": True, "schema": sizes},
+        {"name": "from", "in": "query", "schema": {"type": "string"}},
+    ]
+    responses = {"200": {"content": {"*/*": {"schema": page}}}}
+    document = changed((f"{READ}>parameters", parameters), (f"{READ}>responses", responses))
+    listed = Operation(
+        UpstreamName.NOMIS, "GET", PATH, paged(Reason), role="THINGS_READ", renamed_query={"begin": "from"}
+    )
+    assert sorted(found(listed, document)) == [("note", "page-size", "size"), ("note", "query-renamed", "begin")]
+    as_list = Operation(UpstreamName.NOMIS, "GET", PATH, rows(Reason), role="THINGS_READ")
+    assert found(as_list, document) == [("error", "type", "")]
+
+
+class Row(TypedDict, total=False):
+    """What a caller reads by hand."""
+
+    code: str
+
+
+def test_a_real_response_is_compared_with_the_declaration() -> None:
+    """A field that is missing or of another type is named, never its value; what may be absent may be."""
+    assert shape_errors(GET, {"id": 1, "name": "n", "at": "10:00", "kind": "A", "reason": {"code": "X"}}) == []
+    wrong = {"id": "1", "at": "10:00", "kind": "A", "parts": [{"code": None}, 2]}
+    assert shape_errors(GET, wrong) == [
+        "id is not integer",
+        "name is missing",
+        "parts[] is not object",
+        "parts[].code is missing",
+    ]
+    by_hand = Operation(UpstreamName.NOMIS, "GET", PATH, unparsed(Row, "list"))
+    assert shape_errors(by_hand, [{"code": "X"}, {}, {"code": 1}]) == ["[].code is not string"]
+    made = Operation(UpstreamName.NOMIS, "POST", PATH, written(Reason))
+    assert shape_errors(made, []) == ["the response is not object"]
+
+
+@pytest.mark.parametrize("raw", [None, [], {}, {"openapi": "3.0.1"}, {"paths": {}}, "<html>"])
+def test_what_is_no_document_is_refused(raw: object) -> None:
+    """Nothing is concluded from a response that is not a document."""
+    with pytest.raises(ValueError, match="not an OpenAPI document"):
+        Document(raw)
+
+
+def test_levels_are_in_order_of_severity() -> None:
+    """Errors come first wherever findings are listed."""
+    assert list(Level) == [Level.ERROR, Level.WARNING, Level.NOTE]
