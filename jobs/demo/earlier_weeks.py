@@ -204,6 +204,7 @@ def _mismatch(episode: Episode, week: int, since: datetime) -> IncentiveMismatch
             cause=cause.name,
             confidence="medium",
             right_side=cause.right_side,
+            who=cause.who,
             action=cause.action,
         ),
     )

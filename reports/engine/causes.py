@@ -13,7 +13,7 @@ from sync.command_text import command
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reports.engine.result import Confidence, RightSide
+    from reports.engine.result import Confidence, RightSide, Who
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Cause:
 
     name: a clause that is the same for every difference of the cause. action: what a person does about it. command:
     what to run, word by word. sentence: what shows the cause. command and sentence name columns of the row in braces,
-    as `{reference}`. of_message: a message was lost, or failed: known for certain where it is given up.
+    as `{reference}`. of_message: a message was lost, or failed: known for certain where it is given up. who: who
+    puts it right; we tell those who have to know.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Cause:
     sentence: str = ""
     confidence: Confidence = "high"
     of_message: bool = False
+    who: Who = "this team"
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
         """The diagnosis of a difference that has this cause; `values`: what is special to it, by fields."""
@@ -79,6 +81,7 @@ class Cause:
             "cause": self.name,
             "confidence": confidence,
             "right_side": self.right_side,
+            "who": self.who,
             "explanation": sentence,
             "action": self.action,
         }

@@ -16,6 +16,8 @@ Status = Literal["complete", "incomplete", "failed"]
 Standing = Literal["new", "persisting"]
 Confidence = Literal["high", "medium", "low"]
 RightSide = Literal["NOMIS", "DPS", "unknown"]
+#: Who puts a difference right; `nobody`: nothing is to be done.
+Who = Literal["this team", "NOMIS support", "the prison", "the DPS team", "nobody"]
 #: A compared value as it is shown; moments and dates are texts in ISO 8601, local to London.
 Value = bool | int | str | None
 
@@ -101,7 +103,8 @@ class EvidenceRow(Part):
 class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
-    cause: in words that are the same for every difference of that cause. commands: what to run, in this order. request:
+    cause: in words that are the same for every difference of that cause. who: who puts it right, None in results of
+    versions that did not say. commands: what to run, in this order. request:
     the text of a request to the NOMIS support team, where only they can fix it; nomis_ids: the NOMIS records that it is
     about; lookup: the SQL that finds those records in NOMIS, where nothing here knows them.
     """
@@ -109,6 +112,7 @@ class Diagnosis(Part):
     cause: str
     confidence: Confidence
     right_side: RightSide
+    who: Who | None = None
     explanation: str = ""
     action: str
     commands: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from reports.presentation import summary
-from reports.presentation.text import count, day, thousands
+from reports.presentation.text import capital, count, day, thousands
 from reports.presentation.view import NOT_INVESTIGATED
 from reports.reconciliations.views import view_of
 from sync.command_text import command
@@ -39,8 +39,6 @@ _WEEK: Final = timedelta(days=6)
 #: A jump is at least so many times the differences of last week, and at least so many more.
 _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
-#: Commands that only look; what they show decides what is written.
-_LOOKS: Final = re.compile(r"prisoner-to-nomis (dlq show|reconcile (?!fix )|check|runs )")
 #: Commands that go through all differences of a cause, with `--from RUN`.
 _IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair) ")
 _BY_HAND: Final = "Look at both sides by hand."
@@ -54,7 +52,7 @@ class Action:
     differences it is about, and how many of them are new. oldest: when the oldest one was first seen. days: how many
     whole days that was before the end of the run. commands: what to type, in this order. row: whose commands they are,
     None where they do for all. more: how many other differences have commands in their own rows. request: the text for
-    those who act. rows: the numbers of the rows.
+    NOMIS support, of a single difference. rows: the numbers of the rows.
     """
 
     who: str
@@ -171,7 +169,7 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
         commands=commands,
         row=row,
         more=more,
-        request=str(group["request"].iloc[0]) or None,
+        request=str(group["request"].iloc[0]) or None if len(group) == 1 else None,
         rows=tuple(map(int, group["row"])),
     )
 
@@ -196,19 +194,10 @@ def _commands(
 
 
 def _who(diagnosis: Diagnosis | None) -> str:
-    """Who acts on a difference, by what fixes it."""
-    if diagnosis is None:
-        return THIS_TEAM
-    if diagnosis.request is not None:
-        return NOMIS_SUPPORT
-    if any(not _LOOKS.match(each) for each in diagnosis.commands):
-        return THIS_TEAM
-    words = diagnosis.action.lower()
-    if "nothing" in words or "little to do" in words:
-        return NOBODY
-    if "prison," in words or "the prison" in words:
-        return PRISON
-    return DPS_TEAM if "team" in words else THIS_TEAM
+    """Who acts on a difference; of a cause that is not known we find out, and in earlier versions none was declared."""
+    if diagnosis is not None and diagnosis.who is not None:
+        return capital(diagnosis.who)
+    return THIS_TEAM if diagnosis is None or diagnosis.request is None else NOMIS_SUPPORT
 
 
 def _change(result: ReconciliationResult) -> str:

@@ -68,6 +68,7 @@ def mismatch(number: int, **changes: object) -> IncentiveMismatch:
             cause=CAUSES[cause].name,
             confidence="high",
             right_side=CAUSES[cause].right_side,
+            who=CAUSES[cause].who,
             explanation=f"NOMIS made its record by itself, and {offender_no} was not heard of.",
             action="Publish the received event again.",
             commands=(f"prisoner-to-nomis reconcile fix received {offender_no} --prison LEI",),

@@ -40,11 +40,13 @@ _OTHER_BOOKING = Cause(
     "unknown",
     "Nothing is left to do: it was paid once.",
     sentence="NOMIS paid on booking {nomis_other_booking}, DPS counts as many on booking {booking_id}.",
+    who="nobody",
 )
 _PAID_BEFORE = Cause(
     "payroll had paid in NOMIS before DPS changed the pay",
     "DPS",
     "Nothing is left to do in NOMIS, which never takes the change. Tell the DPS team, and purge the message.",
+    who="the DPS team",
 )
 _PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "attendance")
 _PAY_TAKEN_BACK = not_synchronised(

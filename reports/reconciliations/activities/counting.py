@@ -46,6 +46,7 @@ _UNKNOWN_BOOKING = Cause(
     "unknown",
     "Inform the DPS team.",
     sentence="DPS counts for a booking that NOMIS does not know, as after a refresh of its data.",
+    who="the DPS team",
 )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _RESYNC = ("resync", "adjustment", "{dps_id}")
 _FROM_NOMIS = "Ask the team of prisoner-from-nomis to resynchronise the prisoner."
 _LOOK = "Look at both sides; if DPS is right, write its adjustment to NOMIS."
-NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS)
+NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
 DELETED_IN_DPS = Cause(
     "the adjustment was deleted in DPS, and NOMIS still has it",
     "DPS",
@@ -200,6 +200,7 @@ def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference)
     explanation = [f"There is more than one cause: {others}." if others else "", difference.given_up_text]
     return first.diagnosis(
         difference,
+        who=first.who if len({cause.who for cause in causes}) == 1 else "this team",
         confidence="high" if len(causes) == 1 else "medium",
         right_side=first.right_side if len({cause.right_side for cause in causes}) == 1 else "unknown",
         explanation=" ".join(filter(None, explanation)),

@@ -61,6 +61,7 @@ _MADE_ON_SCREEN: Final = Cause(
     "Tell the prison, which has to make it in DPS or delete it in NOMIS. Until then, exclude it.",
     sentence="A prison whose appointments are in DPS must not make any in NOMIS, but can.",
     confidence="medium",
+    who="the prison",
 )
 _CREATED_TWICE: Final = Cause(
     "it was created twice",
@@ -80,6 +81,7 @@ _CANCELLED_AND_DELETED: Final = replace(
     _DELETED_IN_NOMIS,
     action="There is nothing to do: it is cancelled in DPS. Exclude it until it is past.",
     command=(),
+    who="nobody",
 )
 _DELETION_LOST: Final = Cause(
     "the event of its deletion was lost or failed",
@@ -95,6 +97,7 @@ _OTHER_BOOKING: Final = Cause(
     "There is little to do. Exclude it until it is past.",
     sentence="A record stays with the booking it was made for, also when the prisoner gets another one.",
     confidence="medium",
+    who="nobody",
 )
 _OTHER_PRISON: Final = Cause(
     "it is at another prison in NOMIS",
@@ -102,6 +105,7 @@ _OTHER_PRISON: Final = Cause(
     "Have it cancelled in DPS, and made anew at the right prison.",
     sentence="NOMIS gives an appointment the prison of its creation, and an update does not change it.",
     confidence="medium",
+    who="the prison",
 )
 _CANCELLATION_LOST: Final = Cause(
     "the event of its cancellation was lost or failed",
@@ -117,6 +121,7 @@ _CANCELLED_IN_NOMIS: Final = Cause(
     "again in NOMIS.",
     sentence="It was cancelled on the NOMIS screen, or the cancellation was taken back in DPS.",
     confidence="medium",
+    who="the prison",
 )
 _CHANGED_IN_NOMIS: Final = Cause(
     "it was changed in NOMIS",

@@ -43,6 +43,7 @@ CAUSES: Mapping[int, Cause] = {
         "the prisoner was received twice in NOMIS",
         "DPS",
         "Ask NOMIS support to delete the surplus record.",
+        who="NOMIS support",
     ),
     6: Cause(
         "two reviews in quick succession were written in the wrong order",
@@ -53,6 +54,7 @@ CAUSES: Mapping[int, Cause] = {
         "the level was changed on the NOMIS screen, and DPS missed the change",
         "NOMIS",
         "Hand over to the incentives team.",
+        who="the DPS team",
     ),
     8: Cause(
         "a review was edited or deleted in DPS",

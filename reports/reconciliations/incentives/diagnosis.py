@@ -288,6 +288,7 @@ def _found(
         cause=cause.name,
         confidence=confidence,
         right_side=cause.right_side,
+        who=cause.who if request is None else "NOMIS support",
         explanation=explanation,
         action=action,
         commands=commands,

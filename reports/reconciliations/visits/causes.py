@@ -58,6 +58,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "NOMIS",
         "Tell the prison, which has to cancel the visit in DPS, or to book it again.",
         confidence="medium",
+        who="the prison",
     ),
     "details-differ": VisitCause(
         "the event that it was changed was lost, or failed",
@@ -89,6 +90,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         (),
         "Visits are cancelled in DPS, not deleted: its data were corrected, or refreshed.",
         weight="low",
+        who="nobody",
     ),
     "outcome-differs": VisitCause(
         "the visit was cancelled with another outcome",
@@ -96,6 +98,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "There is nothing to do: it is cancelled on both sides.",
         confidence="medium",
         weight="low",
+        who="nobody",
     ),
     "reference-differs": VisitCause(
         "the comment in NOMIS names another visit",
@@ -104,16 +107,22 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         (),
         "NOMIS visit {visit_id} names {nomis_reference}.",
         weight="low",
+        who="nobody",
     ),
 }
 _CANCELLED_AND_GONE: Final = replace(
-    _CAUSES["nomis-visit-gone"], action="There is nothing to do: it is cancelled in DPS.", command=(), weight="low"
+    _CAUSES["nomis-visit-gone"],
+    action="There is nothing to do: it is cancelled in DPS.",
+    command=(),
+    weight="low",
+    who="nobody",
 )
 _CANCELLED_AND_UNMAPPED: Final = replace(
     _CAUSES["mapping-missing"],
     name="the visit was cancelled before its mapping was saved",
     action="Ask the prison to cancel the visit in NOMIS: without a mapping nothing here does.",
     command=(),
+    who="the prison",
 )
 _MERGED: Final = VisitCause(
     "the prisoner was merged in NOMIS",
@@ -122,6 +131,7 @@ _MERGED: Final = VisitCause(
     (),
     "NOMIS no longer knows {dps_prisoner}.",
     weight="medium",
+    who="the DPS team",
 )
 _OTHER_PRISONER: Final = VisitCause(
     "the visit is one of another prisoner in NOMIS",
@@ -137,6 +147,7 @@ _ENDED: Final = VisitCause(
     (),
     "A visit that is no longer scheduled cannot be cancelled there.",
     weight="medium",
+    who="the prison",
 )
 _CHANGED_ON_SCREEN: Final = VisitCause(
     "the visit was changed on the NOMIS screen",

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, TrendPoint
+from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, TrendPoint, Who
 from reports.presentation.what_to_do import DPS_TEAM, NOBODY, NOMIS_SUPPORT, PRISON, THIS_TEAM, Action, what_to_do
 from sync.severity import Severity
 from tests.harness.results import (
@@ -20,13 +20,16 @@ from tests.harness.results import (
 )
 
 
-def visit(number: int, action: str, *commands: str, request: str | None = None, days: int = 0) -> Mismatch:
+def visit(
+    number: int, action: str, *commands: str, who: Who | None = "this team", request: str | None = None, days: int = 0
+) -> Mismatch:
     """A visit that is fixed in this way, and was first seen so many days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
         right_side="DPS",
         action=action,
+        who=who,
         commands=commands,
         request=request,
     )
@@ -52,12 +55,18 @@ def test_groups_by_who_acts_and_what_they_do() -> None:
     """Ours first, nothing to do last; each group with its numbers, the oldest, the commands and the rows."""
     resync = "Write the visit to NOMIS."
     found = actions(
-        visit(0, "There is nothing to do.", days=3),
+        visit(0, "There is nothing to do.", who="nobody", days=3),
         visit(1, resync, "prisoner-to-nomis resync visit one", days=12),
         visit(2, resync, "prisoner-to-nomis resync visit two"),
-        visit(3, "Tell the prison, which cancels it."),
-        visit(4, "Inform the DPS team."),
-        visit(5, "Ask NOMIS support to delete it.", "prisoner-to-nomis reconcile visits", request="please delete 7"),
+        visit(3, "Tell the prison, which cancels it.", who="the prison"),
+        visit(4, "Inform the DPS team.", who="the DPS team"),
+        visit(
+            5,
+            "Ask NOMIS support to delete it.",
+            "prisoner-to-nomis reconcile visits",
+            who="NOMIS support",
+            request="please delete 7",
+        ),
         visit(6, resync, "prisoner-to-nomis resync visit three", days=12),
     )
     assert [each.who for each in found] == [THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY]
@@ -100,7 +109,9 @@ def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
 
 
 def test_asks_us_to_look_where_no_cause_is_known() -> None:
-    """A difference without a cause is not left to nobody."""
+    """A difference without a cause is not left to nobody, nor one of a version that did not say who acts."""
+    old = visit(0, "Ask them to delete it.", who=None, request="please delete 7")
+    assert [each.who for each in actions(old, visit(1, "Wait.", who=None))] == [THIS_TEAM, NOMIS_SUPPORT]
     (only,) = what_to_do(allocation_result()).actions
     assert (only.who, only.count, only.causes) == (THIS_TEAM, 3, ("not investigated",))
 
@@ -156,7 +167,7 @@ def test_severity_follows_from_what_is_to_be_done() -> None:
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="failed", failure="x")).severity is Severity.SERIOUS
     assert what_to_do(visit_result(1, suspicious="too many")).severity is Severity.SERIOUS
-    idle = visit_result(0, mismatches=(visit(0, "There is nothing to do."),))
+    idle = visit_result(0, mismatches=(visit(0, "There is nothing to do.", who="nobody"),))
     assert what_to_do(idle).severity is Severity.LOW
 
 
