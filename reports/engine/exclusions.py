@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.alias_generators import to_camel
 
-from sync.settings.declaration import reconciliation_variable
 from sync.settings.loading import SettingsError
+from sync.settings.variables import reconciliation_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -53,14 +53,14 @@ class Entry:
     @property
     def schedule_setting(self) -> str:
         """The variable of its schedule."""
-        from sync.settings.declaration import reconciliation_variable
+        from sync.settings.variables import reconciliation_variable
 
         return reconciliation_variable(self.name, "SCHEDULE")
 
     @property
     def switch_setting(self) -> str:
         """The variable that decides whether the scheduler runs it."""
-        from sync.settings.declaration import reconciliation_switch
+        from sync.settings.variables import reconciliation_switch
 
         return reconciliation_switch(self.name)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Update
 from sync.domains.registry import DOMAINS, resync_kinds
-from sync.settings.declaration import feature_variable
+from sync.settings.variables import feature_variable
 
 _HEADER = """\
 # Events

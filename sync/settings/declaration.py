@@ -10,7 +10,6 @@ else one field of `Settings`; `doc/settings.md` follows by itself.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -37,20 +36,17 @@ from sync.settings.parsing import (
     parse_flag,
     parse_waits,
 )
-from sync.settings.queue_names import QUEUES
 from sync.settings.times import MOST_VISIBILITY_SECONDS
+from sync.settings.variables import (
+    DELETE_ALL_VARIABLE,
+    QUEUE_PREFIX,
+    feature_variables,
+    is_event_switch,
+    waits_variable,
+)
 
 #: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
 CONNECT_SECONDS = 5.0
-
-_SWITCH = "FEATURE_EVENT_"
-#: The switch of the delete-all commands, which belongs to no event.
-DELETE_ALL_VARIABLE = f"{_SWITCH}DELETEALL"
-_RECONCILIATION_SWITCH = "SCHEDULER_RECONCILIATION_"
-#: The reconciliation whose variables have no name in them.
-_FIRST = "incentives"
-_QUEUE_PREFIX = "HMPPS_SQS_QUEUES_"
-_WAITS_SUFFIX = "_ERROR_VISIBILITY_TIMEOUT"
 
 
 class UpstreamName(StrEnum):
@@ -379,9 +375,9 @@ class Settings(BaseModel):
 
     def queue(self, name: str) -> QueueSettings:
         """Names, keys and waits of the queue `name`, one of `QUEUES`."""
-        prefix = f"{_QUEUE_PREFIX}{name.upper()}_"
+        prefix = f"{QUEUE_PREFIX}{name.upper()}_"
         get = self._environment.get
-        waits = get(f"{_QUEUE_PREFIX}{name.upper()}{_WAITS_SUFFIX}")
+        waits = get(waits_variable(name))
         return QueueSettings(
             name=name,
             queue_name=get(prefix + "QUEUE_NAME") or f"hmpps_prisoner_to_nomis_{name}_queue",
@@ -395,7 +391,7 @@ class Settings(BaseModel):
 
     def event_visibility_timeouts(self, queue: str, event_type: str) -> tuple[int, ...]:
         """The waits before the retries of a message: those of its event type where set, else those of its queue."""
-        waits = self._environment.get(f"{_QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}_{_upper(event_type)}")
+        waits = self._environment.get(waits_variable(queue, event_type))
         return parse_waits(waits) if waits else self.queue(queue).error_visibility_timeouts
 
     def reconciliation_variable(self, variable: str) -> str | None:
@@ -428,46 +424,3 @@ class Settings(BaseModel):
     def _flag(self, variable: str, *, default: bool) -> bool:
         value = self._environment.get(variable, "")
         return parse_flag(value) if value.strip() else default
-
-
-def feature_variable(event_type: str) -> str:
-    """The environment variable that switches an event type: upper case, `.` and `-` as `_`."""
-    return f"{_SWITCH}{_upper(event_type)}"
-
-
-@lru_cache(maxsize=256)
-def feature_variables(event_type: str) -> tuple[str, ...]:
-    """Every variable that switches an event type: its own, and those with a queue before it."""
-    return (feature_variable(event_type), *(f"{_SWITCH}{queue.upper()}_{_upper(event_type)}" for queue in QUEUES))
-
-
-def is_event_switch(variable: str) -> bool:
-    """Whether `variable` switches events on or off."""
-    return variable.startswith(_SWITCH)
-
-
-def reconciliation_variable(name: str, setting: str) -> str:
-    """The variable of a setting of one reconciliation: `RECONCILIATION_<NAME>_<SETTING>`, `-` as `_`.
-
-    Those of incentives have no name in them, as when that was the only reconciliation.
-    """
-    return f"RECONCILIATION_{'' if name == _FIRST else f'{_upper(name)}_'}{setting}"
-
-
-def reconciliation_switch(name: str) -> str:
-    """The variable that decides whether the scheduler runs a reconciliation."""
-    return "SCHEDULER_RECONCILIATION" if name == _FIRST else f"{_RECONCILIATION_SWITCH}{_upper(name)}"
-
-
-def is_reconciliation_switch(variable: str) -> bool:
-    """Whether `variable` decides if the scheduler runs a reconciliation."""
-    return variable.startswith(_RECONCILIATION_SWITCH)
-
-
-def is_retry_wait(variable: str) -> bool:
-    """Whether `variable` holds the waits of a queue, or of one event type on it."""
-    return variable.startswith(_QUEUE_PREFIX) and _WAITS_SUFFIX in variable
-
-
-def _upper(event_type: str) -> str:
-    return event_type.upper().replace(".", "_").replace("-", "_")

@@ -10,9 +10,10 @@ import yaml
 
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types
-from sync.settings.declaration import UpstreamName, feature_variable
+from sync.settings.declaration import UpstreamName
 from sync.settings.listing import variables
 from sync.settings.queue_names import QUEUES
+from sync.settings.variables import feature_variable
 from sync.store.database import newest_revision
 from tests.harness.manifests import (
     EXAMPLES,

@@ -16,7 +16,7 @@ from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS
 from sync.domains.visits import rules as visit
 from sync.failures import LeaseBusy, UpstreamError
-from sync.settings.declaration import feature_variable
+from sync.settings.variables import feature_variable
 from tests.harness.handlers import HANDLERS, QUEUES, Harness, Prisoner
 
 PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
