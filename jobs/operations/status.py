@@ -191,7 +191,7 @@ def _queue_line(
     if oldest is not None and oldest > _OLDEST_MESSAGE.total_seconds():
         needs.append(Need(f"the oldest message has waited for {age_text(oldest)}", CHECK))
     if dead is not None and dead.unknown is not None and found.dlq.visible:
-        needs.append(Need(f"the dead letters cannot be read: {dead.unknown}", CHECK))
+        needs.append(Need(dead.unknown, CHECK))
     if letters is not None:
         needs += _dead_letter_needs(queue, letters, housekeeping)
     values = {

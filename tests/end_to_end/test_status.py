@@ -188,13 +188,14 @@ def test_dead_letters_that_nothing_sends_back(app: App) -> None:
 def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
     """Without the database the queues are shown, and the other way about; a cause is said once, and exits 1."""
     app.main_queue("visit").send("waits")
+    app.queues()["visit"].dlq.send("dead")
     away = app.run("status", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert away.code == 1
     lines = away.out.splitlines()
     assert lines[0].endswith("1 thing needs a person")
     assert any(line.split()[:2] == ["visit", "1"] for line in lines)
     unknown = [line.split()[1] for line in lines if line.startswith("!")]
-    assert unknown == ["SCHEDULER", "RECONCILIATION", "BREAKER", "FINDING", "CREATION", "DELIVERY"]
+    assert unknown == ["visit", "SCHEDULER", "RECONCILIATION", "BREAKER", "FINDING", "CREATION", "DELIVERY"]
     assert away.out.count("prisoner-to-nomis check") == 1
     assert "hush" not in away.out + away.err
 

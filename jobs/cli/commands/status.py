@@ -104,7 +104,8 @@ def _queue(line: "Line") -> tuple[str, ...]:
     values = line.values
     ages = [values["oldestSeconds"], values["oldestDeadSeconds"]]
     oldest, oldest_dead = ("-" if each is None else age_text(each) for each in ages)
-    return str(values["waiting"]), str(values["inFlight"]), oldest, str(values["dead"]), oldest_dead
+    # A message that waits for its next attempt as a copy is delayed.
+    return str(values["waiting"] + values["delayed"]), str(values["inFlight"]), oldest, str(values["dead"]), oldest_dead
 
 
 def _scheduler(status: "Status", line: "Line") -> tuple[str, ...]:
