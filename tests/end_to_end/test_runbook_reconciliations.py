@@ -37,7 +37,7 @@ def test_no_reconciliation_is_left_out() -> None:
 @pytest.mark.parametrize("name", FIXED)
 def test_what_a_report_proposes_fixes_the_difference(app: App, name: str) -> None:
     """A resync that succeeds resolves its difference; one that is refused leaves it, and nothing new is found."""
-    app.sandbox.reset(prisoners=400, prisons=40, plant=[name], every_cause=True)
+    app.sandbox.reset(prisoners=240, prisons=24, plant=[name], every_cause=True)
     found = {json.dumps(each["key"]): each for each in compare(app, name)}
     refused: set[str] = set()
     resynchronised: set[str] = set()
