@@ -19,7 +19,7 @@ _WIDTH = 600.0
 _LEFT = 48.0
 _TOP = 24.0
 _DRAWN = 170.0
-_LINE_HEIGHT = 20.0
+_LINE_HEIGHT = 23.0
 _WIDEST_BAR = 44.0
 #: Bars with a label of their own; further apart than this, whole names of months would run into each other.
 _MOST_LABELS = 6

@@ -88,7 +88,7 @@ def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any
     result = levels_result()
     number = sum(each.nomis_level == "STD" for each in result.mismatches)
     page = pages(result)
-    page.click("#levels ~ .scroll th a >> text=NOMIS STD")
+    page.click(".matrix th a >> text=NOMIS STD")
     assert page.locator(SHOWN).count() == number
     assert page.inner_text("#find-count") == f"Showing {number} of {len(result.mismatches)}: NOMIS STD"
     assert page.evaluate("location.hash") == "#nomis=STD"
