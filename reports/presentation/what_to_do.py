@@ -112,15 +112,17 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 
 def _actions(result: ReconciliationResult) -> tuple[Action, ...]:
-    """The differences in groups: those for us first, of one party those with the most new ones first."""
+    """The differences in groups: ours first; of one party the most serious, then those with the most new ones."""
     if not result.mismatches:
         return ()
     frame = _frame(result)
     grouped = frame.groupby(["who", "what"], sort=False, observed=True)
-    totals = grouped.agg(count=("row", "size"), new=("new", "sum"), oldest=("since", "min"), first=("row", "min"))
-    totals = totals.reset_index()
+    totals = grouped.agg(
+        count=("row", "size"), new=("new", "sum"), seriousness=("seriousness", "min"), first=("row", "min")
+    ).reset_index()
     totals["rank"] = totals["who"].map({who: rank for rank, who in enumerate(WHO)})
-    totals = totals.sort_values(["rank", "new", "count", "first"], ascending=[True, False, False, True])
+    order = {"rank": True, "seriousness": True, "new": False, "count": False, "first": True}
+    totals = totals.sort_values(list(order), ascending=list(order.values()))
     return tuple(
         _action(result, frame[(frame["who"] == who) & (frame["what"] == what)], who, what)
         for who, what in zip(totals["who"], totals["what"], strict=True)
@@ -130,12 +132,13 @@ def _actions(result: ReconciliationResult) -> tuple[Action, ...]:
 def _frame(result: ReconciliationResult) -> pd.DataFrame:
     """A line for each difference.
 
-    Columns: `row` (int64), `who`, `what`, `cause` (string), `new` (bool), `since` (datetime64[us, UTC]), `commands`
-    (a tuple of strings) and `request` (string, empty for none).
+    Columns: `row` (int64), `who`, `what`, `cause` (string), `new` (bool), `since` (datetime64[us, UTC]), `seriousness`
+    (int64, 0 for the most serious), `dps_is_right` (bool), `commands` (a tuple of strings) and `request` (string, empty
+    for none).
     """
     import pandas as pd
 
-    view = view_of(result)
+    view, levels = view_of(result), list(Severity)
     lines = [
         {
             "row": number,
@@ -144,6 +147,8 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
             "cause": NOT_INVESTIGATED if each.diagnosis is None else each.diagnosis.cause,
             "new": each.standing == "new",
             "since": each.since,
+            "seriousness": levels.index(view.severity(each)),
+            "dps_is_right": each.diagnosis is not None and each.diagnosis.right_side == "DPS",
             "commands": () if each.diagnosis is None else each.diagnosis.commands,
             "request": (None if each.diagnosis is None else each.diagnosis.request) or "",
         }
@@ -157,7 +162,7 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
 def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
     oldest = group["since"].min().to_pydatetime()
     causes = tuple(map(str, group["cause"].value_counts().index))
-    commands, row, more = _commands(result.run_id, who, dict(zip(group["row"], group["commands"], strict=True)), causes)
+    commands, row, more = _commands(result.run_id, who, group, causes)
     return Action(
         who=who,
         what=what,
@@ -175,11 +180,15 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
 
 
 def _commands(
-    run_id: str, who: str, by_row: Mapping[int, tuple[str, ...]], causes: tuple[str, ...]
+    run_id: str, who: str, group: pd.DataFrame, causes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], int | None, int]:
-    """What to type for a group, the row it is for (None: for all), and how many others have commands of their own."""
+    """What to type for a group, the row it is for (None: for all), and how many others have commands of their own.
+
+    Where it is not certain that DPS is right, its state is not written to NOMIS for all of them at once.
+    """
     if who == NOMIS_SUPPORT:
         return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), None, 0
+    by_row: Mapping[int, tuple[str, ...]] = dict(zip(group["row"], group["commands"], strict=True))
     found = {row: commands for row, commands in by_row.items() if commands}
     if not found:
         return (), None, 0
@@ -187,7 +196,7 @@ def _commands(
     if all(commands == first for commands in by_row.values()):
         return first, None, 0
     bulk = next((match[1] for commands in found.values() for one in commands if (match := _IN_BULK.match(one))), None)
-    if bulk is None:
+    if bulk is None or not group["dps_is_right"].all():
         return first, int(row), len(found) - 1
     shared = tuple(one for one in first if all(one in commands for commands in found.values()))
     return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), None, 0

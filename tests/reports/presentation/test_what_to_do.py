@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, TrendPoint, Who
+from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, RightSide, TrendPoint, Who
 from reports.presentation.what_to_do import DPS_TEAM, NOBODY, NOMIS_SUPPORT, PRISON, THIS_TEAM, Action, what_to_do
+from reports.reconciliations.visits.result import VisitMismatch
 from sync.severity import Severity
 from tests.harness.results import (
     STARTED,
@@ -21,13 +22,19 @@ from tests.harness.results import (
 
 
 def visit(
-    number: int, action: str, *commands: str, who: Who | None = "this team", request: str | None = None, days: int = 0
+    number: int,
+    action: str,
+    *commands: str,
+    who: Who | None = "this team",
+    right: RightSide = "DPS",
+    request: str | None = None,
+    days: int = 0,
 ) -> Mismatch:
     """A visit that is fixed in this way, and was first seen so many days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
-        right_side="DPS",
+        right_side=right,
         action=action,
         who=who,
         commands=commands,
@@ -106,6 +113,30 @@ def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
     shared = "prisoner-to-nomis dlq show visit"
     (both,) = actions(visit(0, "Write it.", *own), visit(3, "Write it.", shared, "prisoner-to-nomis resync visit two"))
     assert both.commands == (shared, "prisoner-to-nomis resync --from visits-of-today --cause 'cause of Write it.'")
+
+
+def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
+    """Where NOMIS may be right each difference is looked at, so each has its own command."""
+    ask = "Ask the prison what is right."
+    (group,) = actions(
+        visit(0, ask, "prisoner-to-nomis resync visit one", right="unknown"),
+        visit(3, ask, "prisoner-to-nomis resync visit two", right="unknown"),
+    )
+    assert (group.commands, group.more) == (("prisoner-to-nomis resync visit one",), 1)
+
+
+def test_puts_what_is_most_serious_first() -> None:
+    """Visitors who come in vain come before three differences in details."""
+    details, cancel = "Write the visit to NOMIS again.", "Cancel the visit in NOMIS too."
+    found = [visit(each, details, f"prisoner-to-nomis resync visit {each}") for each in range(3)]
+    found.append(visit(4, cancel, "prisoner-to-nomis resync visit 4"))
+    weighed = [
+        VisitMismatch.model_validate({**each.model_dump(), "weight": "high" if place == 3 else "medium"})
+        for place, each in enumerate(found)
+    ]
+    result = visit_result(0, reconciliation="visits", mismatches=tuple(weighed))
+    assert [each.what for each in what_to_do(result).actions] == [cancel, details]
+    assert what_to_do(result).severity is Severity.SERIOUS
 
 
 def test_asks_us_to_look_where_no_cause_is_known() -> None:
