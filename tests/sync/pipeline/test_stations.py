@@ -1,0 +1,29 @@
+"""The way of a booked visit in `doc/architecture.md` leads through functions that exist."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+_PAGE = (Path(__file__).parents[3] / "doc" / "architecture.md").read_text(encoding="utf-8")
+STATIONS = [
+    (module, name)
+    for module, names in re.findall(r"^\| \d+ \| `([\w/]+)`: ([^|]+) \|", _PAGE, re.MULTILINE)
+    for name in re.findall(r"`([\w.]+)`", names)
+]
+
+
+@pytest.mark.parametrize(("module", "name"), STATIONS)
+def test_a_station_is_there(module: str, name: str) -> None:
+    """A module without a folder is one of the pipeline."""
+    folder = "sync" if "/" in module else "sync.pipeline"
+    assert callable(attrgetter(name)(import_module(f"{folder}.{module.replace('/', '.')}")))
+
+
+def test_the_way_goes_from_receive_to_delete() -> None:
+    """Both ends are in the list, in this order."""
+    assert STATIONS.index(("queues/queue", "Queue.receive")) < STATIONS.index(("queues/queue", "Queue.delete"))
