@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.contract import Field, Reconciliation
 
 #: Numbers that are spread over more than so many times their count are looked up by their hashes.
 _SPARSE = 8
@@ -66,6 +66,28 @@ def typed(
     for side in ("in_nomis", "in_dps"):
         frame[side] = frame[side].fillna(value=False)
     return frame
+
+
+def side_frame(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """What one side has, to be joined with the other: these columns with their dtypes, also where there are no rows.
+
+    A column of dtype `datetime64[s, UTC]` is given as times local to London.
+    """
+    listed = list(rows)
+    frame: dict[str, pd.Series[Any]] = {}
+    for name, dtype in columns.items():
+        values = [row.get(name) for row in listed]
+        if dtype == "datetime64[s, UTC]":
+            times = pd.Series(pd.to_datetime(pd.Series(values, dtype=object))).astype("datetime64[s]")
+            frame[name] = london_to_utc(times)
+        else:
+            frame[name] = pd.Series(values, dtype=dtype)
+    return pd.DataFrame(frame, index=pd.RangeIndex(len(listed)))
+
+
+def side_columns(fields: Iterable[Field], side: Literal["nomis", "dps"]) -> dict[str, str]:
+    """The columns of the fields of one side, with their dtypes, and when its record was last changed."""
+    return {**{f"{side}_{each.name}": each.dtype for each in fields}, f"{side}_changed_at": "datetime64[s, UTC]"}
 
 
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:

@@ -9,11 +9,11 @@ import pandas as pd
 
 from reports.engine.compare import differing
 from reports.engine.contract import Field
-from reports.engine.frame import london_to_utc
+from reports.engine.frame import side_columns, side_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import date, datetime
+    from collections.abc import Mapping
+    from datetime import date, datetime, time
 
     from sync.domains.appointments.dps import Attendee
     from sync.domains.appointments.nomis import NomisAppointment
@@ -55,50 +55,54 @@ _SAME_RECORD: Final = ["nomis_booking_id", "nomis_location", "nomis_date", "nomi
 #: An appointment of one side is like one of the other with the same values.
 _ALIKE: Final = ("booking_id", "date", "start_time", "location", "category")
 _CANCELLED = "CANC"
+#: What each side says of itself; the second copy of a record is found by joining them.
+_OF_NOMIS: Final = tuple(each for each in FIELDS if each.name not in ("in_cell", "duplicate_of"))
+_OF_DPS: Final = tuple(each for each in FIELDS if each.name != "duplicate_of")
 
 
 def nomis_columns(records: Mapping[int, NomisAppointment]) -> pd.DataFrame:
     """NOMIS records by event id as the NOMIS columns of the frame; `nomis_changed_at` in UTC."""
-    return pd.DataFrame(
+    rows = (
         {
-            "nomis_id": _column(records, "Int64"),
-            "nomis_offender_no": _column((each.offender_no for each in records.values()), "string"),
-            "nomis_booking_id": _column((each.booking_id for each in records.values()), "Int64"),
-            "nomis_category": _column((each.subtype for each in records.values()), "string"),
-            "nomis_date": _column((_iso(each.start_date_time) for each in records.values()), "string"),
-            "nomis_start_time": _column((_hours(each.start_date_time) for each in records.values()), "string"),
-            "nomis_end_time": _column((_hours(each.end_date_time) for each in records.values()), "string"),
-            "nomis_location": _column((each.internal_location for each in records.values()), "Int64"),
-            "nomis_prison": _column((each.prison_id for each in records.values()), "string"),
-            "nomis_cancelled": _column((_is_cancelled(each.status) for each in records.values()), "boolean"),
-            "nomis_changed_at": _moments(each.modified_date or each.created_date for each in records.values()),
-            "in_nomis": _column((True for _ in records), "boolean"),
+            "nomis_id": number,
+            "in_nomis": True,
+            "nomis_offender_no": each.offender_no,
+            "nomis_booking_id": each.booking_id,
+            "nomis_category": each.subtype,
+            "nomis_date": _iso(each.start_date_time),
+            "nomis_start_time": _hours(each.start_date_time),
+            "nomis_end_time": _hours(each.end_date_time),
+            "nomis_location": each.internal_location,
+            "nomis_prison": each.prison_id,
+            "nomis_cancelled": None if each.status is None else each.status == _CANCELLED,
+            "nomis_changed_at": each.modified_date or each.created_date,
         }
+        for number, each in records.items()
     )
+    return side_frame(rows, {"nomis_id": "Int64", "in_nomis": "boolean", **side_columns(_OF_NOMIS, "nomis")})
 
 
 def dps_columns(attendees: Mapping[int, Attendee]) -> pd.DataFrame:
     """DPS appointments by instance id as the DPS columns of the frame; `dps_changed_at` in UTC."""
-    found = attendees.values()
-    return pd.DataFrame(
+    rows = (
         {
-            "dps_id": _column(attendees, "Int64"),
-            "dps_offender_no": _column((each.prisoner_number for each in found), "string"),
-            "dps_booking_id": _column((each.booking_id for each in found), "Int64"),
-            "dps_category": _column((each.category_code for each in found), "string"),
-            "dps_date": _column((each.appointment_date.isoformat() for each in found), "string"),
-            "dps_start_time": _column((each.start_time.strftime("%H:%M") for each in found), "string"),
-            "dps_end_time": _column(
-                (None if each.end_time is None else each.end_time.strftime("%H:%M") for each in found), "string"
-            ),
-            "dps_location": _column((each.internal_location_id for each in found), "Int64"),
-            "dps_prison": _column((each.prison_code for each in found), "string"),
-            "dps_cancelled": _column((each.cancelled for each in found), "boolean"),
-            "dps_changed_at": _moments(each.changed_at for each in found),
-            "dps_in_cell": _column((each.in_cell for each in found), "boolean"),
-            "in_dps": _column((True for _ in found), "boolean"),
+            "dps_id": number,
+            "in_dps": True,
+            "dps_offender_no": each.prisoner_number,
+            "dps_booking_id": each.booking_id,
+            "dps_category": each.category_code,
+            "dps_date": each.appointment_date.isoformat(),
+            "dps_start_time": _hours(each.start_time),
+            "dps_end_time": _hours(each.end_time),
+            "dps_location": each.internal_location_id,
+            "dps_prison": each.prison_code,
+            "dps_cancelled": each.cancelled,
+            "dps_in_cell": each.in_cell,
+            "dps_changed_at": each.changed_at,
         }
+        for number, each in attendees.items()
     )
+    return side_frame(rows, {"dps_id": "Int64", "in_dps": "boolean", **side_columns(_OF_DPS, "dps")})
 
 
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
@@ -181,20 +185,7 @@ def _likenesses(frame: pd.DataFrame) -> pd.Series[Any]:
     )
 
 
-def _column(values: Iterable[object], dtype: Any) -> pd.Series[Any]:
-    return pd.Series(list(values), dtype=dtype)
-
-
-def _moments(values: Iterable[datetime | None]) -> pd.Series[Any]:
-    """London times as UTC."""
-    return london_to_utc(pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object))).astype("datetime64[s]"))
-
-
-def _is_cancelled(status: str | None) -> bool | None:
-    return None if status is None else status == _CANCELLED
-
-
-def _hours(moment: datetime | None) -> str | None:
+def _hours(moment: datetime | time | None) -> str | None:
     return None if moment is None else moment.strftime("%H:%M")
 
 

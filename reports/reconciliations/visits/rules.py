@@ -14,13 +14,13 @@ import pandas as pd
 
 from reports.engine.compare import differing as unequal_rows
 from reports.engine.contract import Field
-from reports.engine.frame import london_to_utc
+from reports.engine.frame import side_columns, side_frame
 from sync.domains.visits.nomis import ROOM_RESTRICTIONS
 from sync.domains.visits.rules import DEFAULT_OUTCOME, NOMIS_OUTCOMES, NOMIS_VISIT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date
+    from collections.abc import Iterable
+    from datetime import date, datetime
 
     from sync.domains.visits.dps import BookedVisit
     from sync.domains.visits.nomis import VisitDetails
@@ -85,19 +85,18 @@ def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
             "dps_visitors": _listed(each.nomis_person_id for each in visit.visitors),
             "dps_restriction": visit.visit_restriction,
             "dps_type": visit.visit_type,
-            "created": visit.created_timestamp,
-            "modified": visit.modified_timestamp,
+            "dps_changed_at": _latest(visit.created_timestamp, visit.modified_timestamp),
         }
         for visit in visits
     ]
-    frame = _frame(rows, ["reference", *_columns("dps"), "created", "modified"])
+    frame = side_frame(rows, {"reference": "string", **side_columns(FIELDS, "dps")})
     cancelled = frame["dps_state"] == CANCELLED
     frame["dps_outcome"] = frame["dps_outcome"].map(NOMIS_OUTCOMES).fillna(DEFAULT_OUTCOME).where(cancelled)
     # An unknown restriction may be either.
     frame["dps_restriction"] = frame["dps_restriction"].where(frame["dps_restriction"].isin(ROOM_RESTRICTIONS.values()))
     frame["dps_type"] = frame["dps_type"].map(NOMIS_VISIT_TYPES).fillna(frame["dps_type"])
     frame["dps_reference"] = frame["reference"]
-    return _with_times(frame, "dps", "created", "modified")
+    return _to_the_minute(frame, "dps")
 
 
 def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
@@ -120,20 +119,20 @@ def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
             "nomis_reference": visit.comment_text,
             "created_by": visit.create_user_id,
             "changed_by": visit.modify_user_id,
-            "created": visit.when_created,
-            "modified": visit.when_updated,
+            "nomis_changed_at": _latest(visit.when_created, visit.when_updated),
         }
         for visit in visits
     ]
-    frame = _frame(rows, ["visit_id", *_columns("nomis"), "created_by", "changed_by", "created", "modified"])
+    who = {"created_by": "string", "changed_by": "string"}
+    frame = side_frame(rows, {"visit_id": "Int64", **side_columns(FIELDS, "nomis"), **who})
     frame["nomis_reference"] = frame["nomis_reference"].str.extract(_REFERENCE, expand=False)
-    return _with_times(frame, "nomis", "created", "modified")
+    return _to_the_minute(frame, "nomis")
 
 
 def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
     """References with NOMIS visits: `reference` (NA where it is empty) and `visit_id`."""
-    rows = [{"reference": name or None, "visit_id": visit_id} for name, visit_id in references]
-    return _frame(rows, ["reference", "visit_id"])
+    rows = ({"reference": name or None, "visit_id": visit_id} for name, visit_id in references)
+    return side_frame(rows, {"reference": "string", "visit_id": "Int64"})
 
 
 def is_reference(text: str) -> bool:
@@ -230,25 +229,15 @@ def _listed(person_ids: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(set(person_ids))))
 
 
-def _columns(side: str) -> list[str]:
-    return [f"{side}_{field.name}" for field in FIELDS]
+def _latest(*moments: datetime | None) -> datetime | None:
+    return max((each for each in moments if each is not None), default=None)
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows with these columns, as text but for times and numbers of NOMIS visits."""
-    times = {name for name in columns if name.endswith(("_start", "_end")) or name in {"created", "modified"}}
-    dtypes = {name: "datetime64[s]" if name in times else "string" for name in columns} | {"visit_id": "Int64"}
-    # Column by column, since to convert a whole frame takes longer than all the rest for the few visits of a prison.
-    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=dtypes[name]) for name in columns})
-
-
-def _with_times(frame: pd.DataFrame, side: str, created: str, modified: str) -> pd.DataFrame:
-    """Start and end to the minute, and the last change from London time to UTC."""
+def _to_the_minute(frame: pd.DataFrame, side: str) -> pd.DataFrame:
+    """The frame of a side with start and end to the minute."""
     for name in (f"{side}_start", f"{side}_end"):
         frame[name] = frame[name].dt.floor("min")
-    changed = frame[[created, modified]].max(axis=1).astype("datetime64[s]")
-    frame[f"{side}_changed_at"] = london_to_utc(changed)
-    return frame.drop(columns=[created, modified])
+    return frame
 
 
 def _is_true(column: pd.Series[Any]) -> pd.Series[bool]:
