@@ -69,7 +69,7 @@ def fix_all(
     if as_json:
         print_json(_as_json(result, items, counts, proposed.undecided, dry_run=dry_run))
     elif dry_run:
-        confirm("", yes=yes, dry_run=True)
+        say("dry run: nothing was changed")
     elif ready:
         say(_counts_text(counts))
     _check(items, counts)
@@ -77,9 +77,9 @@ def fix_all(
 
 def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: int) -> None:
     say(f"{result.title}, run {result.run_id} of {result.started_at:%d/%m/%Y %H:%M} UTC")
-    print_table(
-        ("ROW", "RECORD", "STATE", "WHAT"), [(each.row, each.target, each.state, _shown(each)) for each in items]
-    )
+    if items:
+        rows = [(each.row, each.target, each.state, _shown(each)) for each in items]
+        print_table(("ROW", "RECORD", "STATE", "WHAT"), rows)
     say(_counts_text(Counter(item.state for item in items)))
     if undecided:
         number = "1 more record is" if undecided == 1 else f"{undecided:,} more records are"

@@ -116,6 +116,8 @@ def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) 
     plan = planned.plan
     if plan.effect is Effect.NOTHING:
         return plan.because
+    if planned.objections:
+        return None
     if plan.effect in _NOT_AS_SEEN.get(fix.mismatch.missing_in or "", ()):
         return f"{fix.mismatch.missing_in} has it by now; the run did not see it there"
     if plan.effect is Effect.UPDATE and plan.nomis is not None and not plan.differences:

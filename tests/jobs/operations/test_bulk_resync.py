@@ -74,6 +74,21 @@ def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
     assert left.startswith("refused: nomis: PUT")
 
 
+def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) -> None:
+    """A visit whose mapping must go first is listed with the reason; one where nobody knows who is right is not."""
+    run_id = reconciled(app, "visits")
+    listed = app.run("resync", "--from", run_id, "--dry-run", "--json")
+    found = listed.json()
+    (left,) = [each for each in found["records"] if each["state"] == "left"]
+    single = app.run("resync", *left["target"].split(), "--dry-run")
+    assert (listed.code, single.code) == (1, 1)
+    assert left["text"] in single.error
+    assert "skipped" not in states(found)
+    changed = app.run("resync", "--from", run_id, "--cause", "the visit was changed on the NOMIS screen", "--yes")
+    assert (changed.code, "2 more records are not on the list" in changed.out) == (0, True)
+    assert app.sandbox.journal("nomis") == []
+
+
 def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
     """What is not verified is a surprise: the record is in NOMIS without its mapping, and nothing else is tried."""
     run_id = reconciled(app, "visits")
