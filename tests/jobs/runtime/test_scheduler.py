@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,7 +16,7 @@ from sync import clock
 from sync.failures import BreakerOpen
 from sync.pipeline.drain import BatchSummary
 from sync.queues.queue import QueueUnavailable
-from sync.store.database import Database
+from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -113,6 +114,28 @@ def start() -> Iterator[Callable[..., Running]]:
     yield begin
     for one in running:
         one.finish()
+
+
+def test_scheduler_records_that_it_lives(job_runs: JobRuns) -> None:
+    """Again and again it records when it lived, its last batch that had messages, its totals, and what fails."""
+    drains: dict[str, QueueDrain] = {"visit": CountingDrain([3, 0]), "activity": CountingDrain([], broken=True)}
+    recorded: list[Mapping[str, Any]] = []
+
+    def record(heartbeat: Mapping[str, Any]) -> None:
+        recorded.append(heartbeat)
+        if len(recorded) == 1:
+            raise StoreUnavailable("away")
+
+    workload = Workload(
+        tuple(drains), drains.__getitem__, 0.02, (), nothing_due, record_heartbeat=record, heartbeat_seconds=0.02
+    )
+    running = Running(Scheduler(workload, job_runs))
+    until(lambda: bool(recorded) and "lastBatch" in recorded[-1] and bool(recorded[-1]["failing"]), "all is recorded")
+    running.finish()
+    last = recorded[-1]
+    assert (last["lastBatch"]["queue"], last["lastBatch"]["received"], last["applied"]) == ("visit", 3, 3)
+    assert last["failing"] == {"activity": "no queue"}
+    assert timedelta() <= clock.now() - datetime.fromisoformat(last["heartbeatAt"]) < timedelta(minutes=1)
 
 
 def test_queues_are_drained_again_and_again(job_runs: JobRuns, start: Callable[..., Running]) -> None:
