@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import orjson
@@ -24,13 +25,14 @@ from sync.severity import Severity
 from sync.store import contract_checks, outbox
 from sync.store.creations import CreationState
 from sync.store.tables import creations
-from sync.upstream.operation import Probe
+from sync.upstream.operation import Operation, Probe
+from sync.upstream.transport import Transport
 
 JOB = "contracts-check"
 ALERT = "contract-drift"
 SERVICES = tuple(name for name in UpstreamName if name is not UpstreamName.OAUTH)
 #: The differences of a service that a message quotes.
-_QUOTED = 10
+_QUOTED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,16 @@ def check_contracts(
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
-    for service in services:
-        if stop_requested():
-            break
-        result = _compared(application, service, called)
-        if probe:
-            found, probed[service] = _probed(application, service)
-            result = ServiceResult(service, result.version, result.compared, (*found, *result.findings), result.known)
-        results.append(result)
+    # No breaker stops these calls, and what becomes of them opens none.
+    with closing(Transport(application.settings)) as transport:
+        for service in services:
+            if stop_requested():
+                break
+            result = _compared(transport, service, called)
+            if probe:
+                found, probed[service] = _probed(application, transport, service)
+                result = replace(result, findings=(*found, *result.findings))
+            results.append(result)
     if notify:
         _record(application, results)
     return ContractsResult(tuple(results), probed)
@@ -120,9 +124,9 @@ def run_contracts_check(
     return result
 
 
-def _compared(application: Application, service: UpstreamName, called: Sequence[Any]) -> ServiceResult:
+def _compared(transport: Transport, service: UpstreamName, called: Sequence[Operation[Any]]) -> ServiceResult:
     try:
-        return check_service(service, orjson.loads(application.transport.document(service)), called)
+        return check_service(service, orjson.loads(transport.document(service)), called)
     except UpstreamError as error:
         reason = str(error)
     except ValueError:
@@ -131,7 +135,7 @@ def _compared(application: Application, service: UpstreamName, called: Sequence[
     return ServiceResult(service, "", 0, (finding,))
 
 
-def _probed(application: Application, service: UpstreamName) -> tuple[list[Finding], str]:
+def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[Finding], str]:
     """What a probe found, and what it showed, in a word."""
     probe = probes().get(service)
     if probe is None:
@@ -139,7 +143,7 @@ def _probed(application: Application, service: UpstreamName) -> tuple[list[Findi
     operation = probe.operation
     named = (f"{operation.method} {operation.path}",)
     try:
-        response = operation.read_raw(application.services[service], *_ids(application, probe), query=probe.query)
+        response = operation.read_raw(transport.client(service), *_ids(application, probe), query=probe.query)
     except UpstreamError as error:
         if error.absent:
             return [], "role granted, no record to look at"

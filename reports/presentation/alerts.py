@@ -69,6 +69,11 @@ def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> It
 def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
     """What happened to whom, and what it costs, in Slack's markup; empty where the title says it all."""
     event, properties = str(payload["event"]), dict(payload.get("properties") or {})
+    if event == "contract-drift":
+        return (
+            f"Their documents differ from those of the last check: {slack_text(', '.join(properties))}. An error means "
+            "that calls fail or that responses are misread, a warning that some may. Each difference is shown by:"
+        )
     if not event.endswith("-not-run"):
         return slack_text(masking.text(finding_text(event, properties) or ""))
     name = str(payload.get("domain", ""))

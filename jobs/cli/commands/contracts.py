@@ -49,7 +49,7 @@ def check(
     if unknown:
         raise UsageError(f"{unknown[0]!r} is not a service: choose from {', '.join(by_name)}")
     chosen = [by_name[each] for each in service or by_name]
-    with open_application() as application:
+    with open_application(prepare_database=probe or notify) as application:
         check_them = run_contracts_check if notify else check_contracts
         result = check_them(application, chosen, probe=probe)
     show_check(result, as_json=as_json)

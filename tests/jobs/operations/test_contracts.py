@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from jobs.operations.schedule import SCHEDULE
-from jobs.runtime.application import open_application
+from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.settings.loading import load_settings
 from tests.harness.app import App, make_app
+from tests.harness.publishing import visit_booked
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
     assert nomis == sorted(nomis, key=["error", "warning", "note"].index)
     assert re.search(r"prisoner-search +PUT /events/prisoner/received/{prisonerNumber} +is gone", checked.out)
     assert lines[-1].startswith("errors ")
-    one = app.run("contracts", "check", "--service", "sentence-adjustments")
+    one = app.run("contracts", "check", "--service", "sentence-adjustments", DATABASE_URL="sqlite:////nowhere/at.db")
     assert one.code == 0, one.out
     assert "nomis" not in one.out
     assert app.run("contracts", "check", "--service", "nowhere").code == 2
@@ -75,6 +77,16 @@ def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbo
     }
 
 
+def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
+    """Where the database knows a record, the probe looks at a real response."""
+    sandbox.reset(prisoners=50, generation="2023")
+    app.make_queues()
+    visit_booked(sandbox).publish()
+    app.drain("visit")
+    checked = app.read_json("contracts", "check", "--probe", "--service", "visits", "--service", "mapping", "--json")
+    assert {each["probe"] for each in checked["services"]} == {"role granted, form as declared"}
+
+
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
     """An outage, and a page that is no document, are said of their service, and the others are compared."""
     sandbox.reset(prisoners=50, generation="2023")
@@ -103,6 +115,7 @@ def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
     assert "mapping: 4 new errors" in alert
     assert "outsideWork" in alert
     assert "contracts check" in alert
+    assert "differ from those of the last check: nomis, mapping, visits, " in alert
     runs = app.read_json("runs", "list", "--job", "contracts-check", "--json")
     assert [each["status"] for each in runs] == ["success"] * 4
     assert app.run("runs", "rerun", runs[0]["id"]).code == 1
@@ -112,9 +125,12 @@ def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
 def test_the_scheduler_checks_too(app: App, sandbox: Sandbox) -> None:
     """The scheduled job records what differs, which is no failure of it."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
-    with open_application(app.settings) as application:
+    application = Application(load_settings(app.settings))
+    try:
         with application.job_runs.run(job.name, {}) as active_run:
             job.run(application, active_run, threading.Event())
         assert active_run.counts["errors"] > 0
         application.outbox.send_due()
+    finally:
+        application.close()
     assert len(app.alerts()) == 1
