@@ -44,6 +44,12 @@ def test_help_names_every_command(bare: App) -> None:
         (["runs", "show", "nothing"], {}, "there is no run nothing"),
         (["reconcile", "incentives", "--prisoner", "Smith"], {}, "'Smith' is not a valid prisoner number"),
         (["reconcile", "incentives", "--prison", "LEEDS"], {}, "'LEEDS' is not a valid prison id"),
+        (
+            ["reconcile", "visits", "--accept", "a-run", "--prison", "HEI"],
+            {},
+            "--accept is for a new run over everyone",
+        ),
+        (["reconcile", "visits", "--accept", "a-run"], {}, "a-run is no run of visits that has ended"),
         (["reconcile", "incentives", "--shards", "2", "--shard", "2"], {}, "there is no shard 2 of 2"),
         (["telemetry", "--since", "once"], {}, "'once' is not a valid time"),
     ],
