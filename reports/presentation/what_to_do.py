@@ -162,7 +162,7 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
 def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
     oldest = group["since"].min().to_pydatetime()
     causes = tuple(map(str, group["cause"].value_counts().index))
-    commands, row, more = _commands(result.run_id, who, group, causes)
+    commands, row, more = _commands(result, who, group, causes)
     return Action(
         who=who,
         what=what,
@@ -180,12 +180,13 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
 
 
 def _commands(
-    run_id: str, who: str, group: pd.DataFrame, causes: tuple[str, ...]
+    result: ReconciliationResult, who: str, group: pd.DataFrame, causes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], int | None, int]:
     """What to type for a group, the row it is for (None: for all), and how many others have commands of their own.
 
-    Where it is not certain that DPS is right, its state is not written to NOMIS for all of them at once.
+    Where it is not certain that DPS is right, or the run is suspicious, nothing is written for all of them at once.
     """
+    run_id, certain = result.run_id, not result.suspicious and bool(group["dps_is_right"].all())
     if who == NOMIS_SUPPORT:
         return tuple(command("report", "request", run_id, "--cause", cause) for cause in causes), None, 0
     by_row: Mapping[int, tuple[str, ...]] = dict(zip(group["row"], group["commands"], strict=True))
@@ -196,7 +197,7 @@ def _commands(
     if all(commands == first for commands in by_row.values()):
         return first, None, 0
     bulk = next((match[1] for commands in found.values() for one in commands if (match := _IN_BULK.match(one))), None)
-    if bulk is None or not group["dps_is_right"].all():
+    if bulk is None or not certain:
         return first, int(row), len(found) - 1
     shared = tuple(one for one in first if all(one in commands for commands in found.values()))
     return (*shared, *(command(*bulk.split(), "--from", run_id, "--cause", cause) for cause in causes)), None, 0

@@ -123,6 +123,8 @@ def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
         visit(3, ask, "prisoner-to-nomis resync visit two", right="unknown"),
     )
     assert (group.commands, group.more) == (("prisoner-to-nomis resync visit one",), 1)
+    (suspicious,) = what_to_do(visit_result(5, suspicious="too many: look for one common cause first")).actions
+    assert not [each for each in suspicious.commands if "--from" in each]
 
 
 def test_puts_what_is_most_serious_first() -> None:
