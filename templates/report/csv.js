@@ -16,7 +16,8 @@
     const [heading, ...all] = await lines();
     // The first line of the table is that of row 1, whichever way the rows are sorted now.
     const numbers = chosen.map((row) => Number(row.rows[0].cells[0].textContent)).sort((one, other) => one - other);
-    const file = new Blob([heading, ...numbers.map((number) => all[number - 1])], { type: "text/csv" });
+    // Excel takes a file for UTF-8 by its first character.
+    const file = new Blob(["\ufeff", heading, ...numbers.map((number) => all[number - 1])], { type: "text/csv" });
     const link = document.createElement("a");
     link.href = URL.createObjectURL(file);
     link.download = packed.dataset.name.replace(/\.csv$/, suffix + ".csv");

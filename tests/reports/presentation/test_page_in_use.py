@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: 
             page.click(link)
         assert downloading.value.suggested_filename == f"incentive-mismatches-run-of-today{suffix}.csv"
         downloading.value.save_as(tmp_path / "saved.csv")
-        saved = list(csv.reader((tmp_path / "saved.csv").read_text(encoding="utf-8").splitlines()))
+        saved = list(csv.reader((tmp_path / "saved.csv").read_text(encoding="utf-8-sig").splitlines()))
         place = heading.index(column)
         assert saved == [heading, *(line for line in lines if line[place] == value)]
         assert len(saved) > 2
@@ -150,7 +151,8 @@ def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> N
     with page.expect_download() as downloading:
         page.click("#find-csv")
     downloading.value.save_as(tmp_path / "saved.csv")
-    saved = (tmp_path / "saved.csv").read_text(encoding="utf-8")
+    saved = (tmp_path / "saved.csv").read_text(encoding="utf-8-sig")
+    assert (tmp_path / "saved.csv").read_bytes().startswith(codecs.BOM_UTF8)
     assert saved.count("\n") == 13
     for each in result.mismatches:
         assert each.offender_no not in saved
