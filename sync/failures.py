@@ -216,8 +216,8 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
 def one_line(error: BaseException) -> str:
     """The text of any error as it may be recorded and shown, on one line.
 
-    Of our own errors it is their text; of all others the type and the place, since their texts may quote personal data
-    or secrets: a comment, a row, an address with its password.
+    For the errors of this program it is their text; for all others the type and the place, since their texts may quote
+    personal data or secrets: a comment, a row, an address with its password.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return " ".join(str(error).split()) or type(error).__name__

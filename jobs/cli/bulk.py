@@ -46,7 +46,7 @@ def fix_all(
 ) -> None:
     """Plans every fix, asks once, and carries them out up to the first that does not end as expected.
 
-    Raises `WorkError` when one did not, and when something speaks against one.
+    Raises `WorkError` when one did not, and when there is an objection to one.
     """
     from jobs.operations.bulk import State, carry_out
 

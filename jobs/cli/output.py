@@ -58,7 +58,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 
 
 def print_statements(statements: Sequence[str]) -> None:
-    """Prints SQL for the NOMIS database, each statement on a line of its own, to be pasted."""
+    """Prints SQL for the NOMIS database, each statement on its own line, to be pasted."""
     if statements:
         say("SQL, for the NOMIS database (it only reads):")
         for statement in statements:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
     from sync.pipeline.drain import Drain
 
-#: How long alerts and reports may take to be delivered.
+#: The longest wait for alerts and reports to be delivered.
 _DELIVERY_SECONDS = 30.0
 #: Messages that are not handled by then will not be.
 _DRAIN_SECONDS = 600

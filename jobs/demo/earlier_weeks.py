@@ -130,7 +130,7 @@ def _person(each: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moment(application: Application, week: int) -> datetime:
-    """When the run of that week began: at four in the morning, so many weeks ago."""
+    """When the run of that week began: at four in the morning, `week` weeks ago."""
     zone = application.settings.zone
     day = clock.now().astimezone(zone).date() - timedelta(weeks=week)
     return datetime.combine(day, time(4), zone)

@@ -57,8 +57,8 @@ class SchedulerFigures:
     """The scheduler of one process.
 
     heartbeat_at: when it last said that it lives; None before it did so for the first time. last_batch: the queue, the
-    number of messages and the end of its last batch that had any; None without one. failing: the work that fails at
-    present, and why. hanging: the queues whose drain makes no progress.
+    number of messages and the end of its last batch that had any; None without one. failing: the work that currently
+    fails, and why. hanging: the queues whose drain makes no progress.
     """
 
     host: str

@@ -119,7 +119,7 @@ class HealthPage:
 def serve_health(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
     """Serves the health pages during the block; `jobs` are those whose runs the metrics show.
 
-    Without its port the work continues, and the log says so: a second scheduler on one machine is no reason to stop.
+    Without its port the work continues, and the log says so: a second scheduler on one machine is not a reason to stop.
     """
     settings, metrics = application.settings, application.metrics
     liveness = Liveness(is_ready, application.seconds_since_progress, settings.health_stall_seconds)

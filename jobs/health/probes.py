@@ -237,7 +237,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
         if each.state is not BreakerState.CLOSED
     ]
     if down:
-        text = f"taken to be down: {', '.join(down)}; receiving continues when their health pings succeed"
+        text = f"down: {', '.join(down)}; receiving continues when their health pings succeed"
         raise _Down(text, details)
     return ProbeResult(True, "all closed", details)
 

@@ -24,7 +24,7 @@ class State(StrEnum):
     WRITTEN = "written"
     #: It is no longer as the run saw it.
     SKIPPED = "skipped"
-    #: Something speaks against it, which a person has to look at.
+    #: There is an objection, which a person has to look at.
     LEFT = "left"
     #: It did not end as expected: refused, not verified, or not known.
     FAILED = "failed"

@@ -79,7 +79,7 @@ def check_contracts(
     notify: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> ContractsResult:
-    """Compares the services with their documents, one by one; a document that cannot be read is an error of its own.
+    """Compares the services with their documents, one by one; a document that cannot be read is an error too.
 
     probe: also makes one harmless read of each. notify: records the result, and puts one message for Slack into the
     outbox if anything changed since the last one.
@@ -170,9 +170,9 @@ def _ids(application: Application, probe: Probe) -> tuple[str, ...]:
 
 
 def _record(application: Application, results: Sequence[ServiceResult]) -> None:
-    """Keeps the results in place of the last ones; a message if they differ from these.
+    """Keeps the results instead of the last ones; a message if they differ from these.
 
-    A service whose document could not be read keeps its last result: an outage is no change of its contract.
+    A service whose document could not be read keeps its last result: an outage does not change its contract.
     """
     read = [each for each in results if not any(finding.kind == "document-unread" for finding in each.findings)]
     with application.database.begin() as connection:

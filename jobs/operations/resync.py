@@ -23,7 +23,7 @@ from sync.store.creations import CreationState
 ACTION = "resync"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _TEXT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-#: The properties by which NOMIS names what has no mapping of its own.
+#: The properties that hold the NOMIS ids of records without a separate mapping.
 _ROW_IDS = ("nomisAllocationId", "nomisAttendanceEventId")
 _DONE = {
     # Or found there, created by a process that died or by another program.

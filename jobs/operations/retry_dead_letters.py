@@ -60,7 +60,7 @@ class BatchResult:
 class Choice:
     """Which messages of a dead letter queue to send back: all, or some.
 
-    named: those with these ids. recoverable_only: those that a retry may heal. limit: so many at most.
+    named: those with these ids. recoverable_only: those that a retry may heal. limit: the most messages to send.
     """
 
     named: Collection[str] = ()

@@ -105,7 +105,7 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
     """The breaker of each service: 0 closed, 0.5 being tried, 1 open."""
     family = GaugeMetricFamily(
         f"{PREFIX}_breaker_state",
-        "Whether a service is taken to be down: 0 no, 0.5 being tried, 1 yes.",
+        "Whether a service counts as down: 0 no, 0.5 being tried, 1 yes.",
         labels=["service"],
     )
     for service, state in states().items():

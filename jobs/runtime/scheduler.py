@@ -137,7 +137,7 @@ class Scheduler:
             return dict(self._totals)
 
     def failing(self) -> dict[str, str]:
-        """The work that fails at present, and why."""
+        """The work that currently fails, and why."""
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop`, in a thread of its own, at the first signal during the block.
+    """Calls `stop`, in a separate thread, at the first signal during the block.
 
     A second signal ends the process. Only the main thread may enter this.
     """

@@ -137,7 +137,7 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
     """The address under which people reach the report of a run; None where they are sent the page itself.
 
     Below `REPORTS_URL` where that is set; else a presigned address in the bucket where `REPORTS_LINK_HOURS` says so.
-    Whoever has a presigned address can read the page, which is not masked, so there is none where messages are masked.
+    Anyone with a presigned address can read the page, which is not masked, so there is none where messages are masked.
     """
     place = f"{folder(result.reconciliation, result.run_id)}/{REPORT}"
     if settings.reports_url:

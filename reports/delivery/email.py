@@ -56,7 +56,7 @@ class Mail:
     ) -> Mapping[str, str]:
         """Sends the report to each receiver who has not had it yet; who was refused for good, and by which words.
 
-        Each receiver has a connection and an outcome of their own. All copies have the same message id, so that a copy
+        Each receiver has a separate connection and outcome. All copies have the same message id, so that a copy
         sent twice after a crash is one to mail clients. Raises `TryLater`, also when every receiver was refused: that
         is a fault of the server, so all of them are tried again.
         """
@@ -81,7 +81,7 @@ class Mail:
                     postponed[address] = refusal.text
                 note({"sent": sent, "refused": refused})
         if postponed:
-            raise TryLater(f"mail: put off: {_listed(postponed)}", _REFUSED_SECONDS, whole_channel=False)
+            raise TryLater(f"mail: deferred: {_listed(postponed)}", _REFUSED_SECONDS, whole_channel=False)
         if refused and not sent:
             note({"sent": [], "refused": {}})
             raise TryLater(f"mail: all receivers refused: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False)

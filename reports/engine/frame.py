@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from reports.engine.contract import Field, Reconciliation
 
-#: Numbers that are spread over more than so many times their count are looked up by their hashes.
+#: Numbers that are spread over more than this many times their count are looked up by their hashes.
 _SPARSE = 8
 #: The columns that every frame has, besides those of its reconciliation.
 COMMON: Mapping[str, str] = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     #: Finds what is pending in a domain; called at most once in a run, and only when it may explain a difference.
     FindPendingMessages = Callable[[Domain], "PendingMessages"]
 
-#: Dead-letter messages that are looked at: more than this many mean an outage, which has alerts of its own.
+#: Dead-letter messages that are looked at: more than this many mean an outage, which has its own alerts.
 _MOST_DEAD_LETTERS = 500
 
 

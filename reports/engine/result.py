@@ -1,6 +1,6 @@
 """The result of a reconciliation: one frozen object, of which report, CSV, JSON and messages are views.
 
-What a reconciliation knows beyond this is in a subclass of its own, as for incentive levels.
+What a reconciliation knows beyond this is in a subclass, as for incentive levels.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Mismatch(Record):
 
     @property
     def finding(self) -> tuple[object, ...]:
-        """What differs of which record: the same again is no news."""
+        """What differs of which record: an equal one is not reported again."""
         return (str(self.key), self.kind, self.differences)
 
 

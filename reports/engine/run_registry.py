@@ -113,7 +113,7 @@ def _check_acceptable(database: Database, name: str, run_id: str) -> None:
     with database.read() as connection:
         record = runs.find_run(connection, run_id)
         if record is None or record.reconciliation != name or record.is_open:
-            raise UnknownRun(f"{run_id} is no run of {name} that has ended; see: prisoner-to-nomis runs list")
+            raise UnknownRun(f"{run_id} is not a run of {name} that has ended; see: prisoner-to-nomis runs list")
         refused = runs.result_content(connection, run_id).get("implausible", False)
         _, complete = runs.last_runs(connection, name)
     if not refused:

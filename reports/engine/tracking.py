@@ -57,7 +57,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result that have an event of their own."""
+    """The mismatches of a result that have a separate event."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

@@ -21,7 +21,7 @@ _TOP = 24.0
 _DRAWN = 170.0
 _LINE_HEIGHT = 23.0
 _WIDEST_BAR = 44.0
-#: Bars with a label of their own; further apart than this, whole names of months would run into each other.
+#: The most bars that are labelled one by one. The labels of more bars would overlap.
 _MOST_LABELS = 6
 #: Lines of the scale, the line that the bars stand on not counted.
 _MOST_TICKS = 5

@@ -29,7 +29,7 @@ class Codes:
 
 
 def named_codes(title: str, meanings: Mapping[str, str], found: Iterable[str | None]) -> Codes:
-    """The codes of `found`, those with a meaning first and in its order; None and empty ones are no codes."""
+    """The codes of `found`, those with a meaning first and in its order; None and empty texts do not count as codes."""
     occurring = {code for code in found if code}
     usual = [code for code in meanings if code in occurring]
     return Codes(title, tuple((code, meanings.get(code, "")) for code in [*usual, *sorted(occurring - {*usual})]))

@@ -1,4 +1,4 @@
-"""The differences as rows of the page: each with an address of its own, and with the values that links filter by."""
+"""The differences as rows of the page: each with its own address, and with the values that links filter by."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class SlackMessage:
 
 
 def slack_text(text: str) -> str:
-    """A text on one line in which Slack sees no link, mention, command or code of its own."""
+    """A text on one line in which Slack sees no link, mention, command or code."""
     return escaped("".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'")))
 
 

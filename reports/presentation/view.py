@@ -200,7 +200,7 @@ class View:
             parts.append(value_text(str(record.key["date"])))
         return ", ".join(parts)
 
-    def severity(self, mismatch: Mismatch) -> Severity:  # noqa: ARG002 - a view of its own may tell them apart
+    def severity(self, mismatch: Mismatch) -> Severity:  # noqa: ARG002 - a special view may distinguish them
         """How serious a difference is."""
         return Severity.MEDIUM
 

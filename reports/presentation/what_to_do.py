@@ -36,7 +36,7 @@ THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
 )
 #: A run of last week began at least so long before this one; schedules may differ by some hours.
 _WEEK: Final = timedelta(days=6)
-#: A jump is at least so many times the differences of last week, and at least so many more.
+#: A jump is at least _JUMP_TIMES the differences of last week, and at least _JUMP_MORE more.
 _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
 #: Commands that go through all differences of a cause, with `--from RUN`.
@@ -182,7 +182,7 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
 def _commands(
     result: ReconciliationResult, who: str, group: pd.DataFrame, causes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], int | None, int]:
-    """What to type for a group, the row it is for (None: for all), and how many others have commands of their own.
+    """What to type for a group, the row it is for (None: for all), and how many others have separate commands.
 
     Where it is not certain that DPS is right, or the run is suspicious, nothing is written for all of them at once.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from reports.engine.result import ReconciliationResult
 
-#: The reconciliations that are shown in a way of their own, by name.
+#: The reconciliations with a special view, by name.
 VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView, "adjustments": AdjustmentView}
 #: Event → the text of its alert, `{environment}` for the name of the environment; other events have the general ones.
 ALERT_TEXTS: Mapping[str, str] = ALERTS

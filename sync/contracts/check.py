@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class KnownDifference:
-    """A difference that is no drift, and why."""
+    """A difference that does not count as drift, and why."""
 
     finding: Finding
     reason: str
@@ -43,7 +43,7 @@ class ServiceResult:
 
 
 def check_service(service: UpstreamName, raw: object, operations: Iterable[Operation[Any]]) -> ServiceResult:
-    """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is none."""
+    """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is not one."""
     document = Document(raw)
     called = [each for each in operations if each.service is service]
     # A role that only newer operations ask for is no reason to expect that the older ones still take theirs.

@@ -126,7 +126,12 @@ class _Comparison:
             said = " ".join(self.published.description.split()).partition(". ")[0][:200]
             yield Level.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
         for status in sorted(self.published.statuses - _COMMON - set(self.operation.statuses)):
-            yield Level.WARNING, "status-unknown", str(status), f"may respond with {status}, which no rule tells apart"
+            yield (
+                Level.WARNING,
+                "status-unknown",
+                str(status),
+                f"may respond with {status}, which no rule covers",
+            )
         wanted = self.published.roles
         have = self.client_roles | ({self.operation.role} if self.operation.role else set())
         if wanted and not wanted & have:

@@ -83,7 +83,7 @@ def _declared(type_: Any, metadata: tuple[Any, ...]) -> Declared:
         return Declared("object", fields=tuple(_field(each) for each in type_.model_fields.values()), also=also)
     if is_typeddict(type_):
         hints = get_type_hints(type_, include_extras=True)
-        # Whoever reads a response by hand looks at each field for itself.
+        # A response that is parsed by hand is checked field by field.
         fields = (DeclaredField((name,), declared(hint), required=False, nullable=True) for name, hint in hints.items())
         return Declared("object", fields=tuple(fields), also=also)
     return Declared(_JSON.get(type_, "any"), also=also)

@@ -73,7 +73,7 @@ class Published:
 
 
 class Document:
-    """The document of a service, as decoded JSON. Raises `ValueError` if it is none."""
+    """The document of a service, as decoded JSON. Raises `ValueError` if it is not one."""
 
     def __init__(self, raw: Any) -> None:
         if not isinstance(raw, dict) or not isinstance(raw.get("paths"), dict) or "openapi" not in raw:

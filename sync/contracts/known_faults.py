@@ -1,4 +1,4 @@
-"""Differences that are no drift: faults of a document, and what the program does although the document forbids it."""
+"""Differences that do not count as drift: faults of a document, and what the program does against the document."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ class KnownFault:
     """A difference that is not reported.
 
     operations: those it is about, as `POST /appointments`. kinds: the kinds of difference. field: the field, empty for
-    all. reason: why it is no drift. until: the month from which a document has to be right, empty if it never matters.
+    all. reason: why it does not count as drift. until: the month from which a document has to be right, empty if it
+    never matters.
     """
 
     service: UpstreamName
@@ -128,5 +129,5 @@ KNOWN_FAULTS = (
 
 
 def known_reason(service: UpstreamName, month: str, difference: Difference) -> str | None:
-    """Why a difference is no drift; None if it is."""
+    """Why a difference does not count as drift; None if it does."""
     return next((each.reason for each in KNOWN_FAULTS if each.explains(service, month, difference)), None)

@@ -300,7 +300,7 @@ class CreationProtocol:
 
     def _ended_at(self, record: CreationRecord) -> datetime:
         """When the last create has ended in NOMIS, whatever became of it: the grace period is over then."""
-        # That a creation is ambiguous is no news of its create.
+        # Becoming ambiguous says nothing new about the create.
         last_news = record.updated_at if record.state is CreationState.INTENDED else record.intended_at
         if not self._store.request_has_ended(record):
             last_news = max(last_news, record.intended_at + self._longest_call)

@@ -37,7 +37,7 @@ _FOOTER = """
 
 ## Of a resync
 
-Beside those of the events that it handles (`prisoner-to-nomis resync`):
+As well as those of the events that it handles (`prisoner-to-nomis resync`):
 
 | kind | telemetry event |
 | --- | --- |

@@ -52,7 +52,7 @@ class TaskEnd:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has a failure to record: a creation that is awaited is none."""
+        """Whether it has a failure to record: an awaited creation is not one."""
         return self.failure is not None and self.waits_for is not WaitsFor.CREATION
 
 

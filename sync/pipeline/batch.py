@@ -93,7 +93,7 @@ class Batch:
             return
         services_usable = self._control.stopping or self._outage.services_usable()
         if not services_usable or any(each.missing is Missing.DATABASE for each in self._parked):
-            # An outage that is waited for is no hang.
+            # Waiting for an outage to end does not count as a hang.
             self._control.note_progress()
         moment = time.monotonic()
         due = self._take_parked(
@@ -156,7 +156,7 @@ class Batch:
             self._parked.append(result.parked)
 
     def _acknowledge(self, acknowledging: ThreadPoolExecutor) -> None:
-        """Acknowledges what has ended, in a thread of its own, so that no group waits for SQS."""
+        """Acknowledges finished tasks in a separate thread, so that no group waits for SQS."""
         if self._acknowledging is not None:
             if not self._acknowledging.done():
                 return

@@ -73,7 +73,7 @@ def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
     Every message is in exactly one task. Events of one entity share a group, ordered by `occurredAt` (by the time of
     sending if that is absent; in the order of arrival if equal), creations before updates. Neighbouring updates of one
     event type become one task, which writes the state that the last of them left. Creations are never coalesced, nor
-    are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain has a group of its own.
+    are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain forms a separate group.
     """
     groups: dict[str, list[Task]] = {}
     for message in messages:

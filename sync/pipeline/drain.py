@@ -181,7 +181,7 @@ class Drain:
                 self._end_if_too_long()
                 if self._control.stopping:
                     return []
-                # An outage that is waited for is no hang.
+                # Waiting for an outage to end does not count as a hang.
                 self._control.note_progress()
                 self._control.wait(times.DATABASE_POLL_SECONDS)
                 ahead = None

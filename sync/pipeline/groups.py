@@ -126,7 +126,7 @@ class GroupRunner:
         return _end_first(group, TaskEnd(task, outcome))
 
     def _park_if_young(self, group: MessageGroup) -> GroupResult | None:
-        """Parks a group whose first event may tell of a change that its publisher has not committed yet."""
+        """Parks a group whose first event may announce a change that its publisher has not committed yet."""
         task, minimum = group.tasks[0], self._queue_context.settings.event_minimum_age_seconds
         if task.handler is None:
             return None

@@ -90,7 +90,7 @@ class OutageWatch:
         return 1 if self._breakers.trying(self._upstreams) else None
 
     def groups_to_start(self, running: int, limit: int) -> int:
-        """How many groups may be started beside those that are running; one at a time while a service is tried."""
+        """How many more groups may be started; one at a time while a service is tried."""
         if not self._breakers.trying(self._upstreams):
             return max(0, limit - running)
         moment = time.monotonic()
@@ -105,9 +105,9 @@ class OutageWatch:
         self.note()
 
     def note(self) -> None:
-        """Notes whether anything is unavailable at present, to measure for how long.
+        """Notes whether anything is currently unavailable, to measure for how long.
 
-        A ping alone does not end an outage: a service that answers it may fail every call.
+        A ping alone does not end an outage: a service that responds to it may fail every call.
         """
         if self.all_up() and not self._database_unavailable:
             self._since = None

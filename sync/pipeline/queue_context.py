@@ -52,7 +52,7 @@ class QueueContext:
 class DrainControl:
     """Stops a drain and watches its progress. Safe to share between threads.
 
-    `grace_seconds`: how long work in flight may go on after `stop` before its messages are returned to the queue.
+    `grace_seconds`: how long work in flight may continue after `stop` before its messages are returned to the queue.
     """
 
     def __init__(self, grace_seconds: float) -> None:

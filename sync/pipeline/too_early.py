@@ -1,6 +1,6 @@
 """Events that come too early: before their publisher has committed the change, or before their record is created.
 
-An event may be sent before the transaction it tells of is committed, so it is parked until it is a few seconds old.
+An event may be sent before the transaction that caused it is committed, so it is parked until it is a few seconds old.
 
 SQS keeps no order and several processes drain one queue, so a change may be met before the creation that it follows,
 and an attendance before the allocation. It then waits on the queue (`sync.queues.requeue`) while the creation may still

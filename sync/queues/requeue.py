@@ -1,7 +1,7 @@
 """Lets a message wait on the queue without using up its receives: a copy comes after a pause, and it is deleted.
 
 SQS counts every receive, and after a few of them a message becomes a dead letter. A message that cannot be handled yet,
-through no fault of its own, is therefore replaced by a copy. The copy says since when the message waits, and for what.
+for a reason outside it, is therefore replaced by a copy. The copy says since when the message waits, and for what.
 
 When a message waits for something else than before, that wait is measured anew. So that a message cannot wait for ever
 by turns, its copies also say since when it has waited at all: after `LONGEST_WAIT_SECONDS`, or after the limit of what

@@ -1,4 +1,4 @@
-"""Duplicates: two NOMIS records of one DPS record, which of them may be removed, and what speaks against it.
+"""Duplicates: two NOMIS records of one DPS record, which of them may be removed, and the objections.
 
 A finding names the pair that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
 """

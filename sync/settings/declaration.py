@@ -283,7 +283,7 @@ class Settings(BaseModel):
     )
     scheduler_reconciliation: bool = Field(
         True,
-        description="the scheduler runs the reconciliations that have no switch of their own (false: CronJobs do), "
+        description="the scheduler runs the reconciliations that have no separate switch (false: CronJobs do), "
         "and that of incentives",
     )
     scheduler_housekeeping: bool = Field(

@@ -62,7 +62,7 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """The lines on variables that are no field of `Settings`: upstream services, switches, waits of queues."""
+    """The lines on variables that are not fields of `Settings`: upstream services, switches, waits of queues."""
     addresses = {name.address_variable for name in UpstreamName}
     errors = []
     for name, value in sorted(variables.items()):

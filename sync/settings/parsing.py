@@ -105,7 +105,7 @@ def parse_mail_address(text: str) -> str:
 
 
 def parse_mail_addresses(text: str) -> tuple[str, ...]:
-    """Mail addresses separated by commas; an empty text is none."""
+    """Mail addresses separated by commas; an empty text gives an empty tuple."""
     return tuple(parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -254,7 +254,7 @@ def parse_database_address(text: str) -> URL:
         if address.host or address.username or address.password or address.port:
             raise ValueError(f"a SQLite file needs a third slash; {_ADVICE}")
         if not _is_a_time(address.query.get("timeout", "0")):
-            raise ValueError(f"timeout is no number of seconds from 0 to {_LONGEST_WAIT_SECONDS}")
+            raise ValueError(f"timeout must be a number of seconds from 0 to {_LONGEST_WAIT_SECONDS}")
         return address.set(drivername="sqlite")
     if backend not in ("postgresql", "postgres"):
         raise ValueError(f"only sqlite and postgresql are supported; {_ADVICE}")

@@ -11,7 +11,7 @@ BATCH_RECEIVE_SECONDS = 20.0
 LONG_POLL_SECONDS = 1
 
 # Working a batch.
-#: The interval at which parked messages, and a paused receive, check whether they can go on.
+#: The interval at which parked messages, and a paused receive, check whether they can continue.
 POLL_SECONDS = 0.25
 #: How long finished messages wait to be acknowledged together: at least, and until a batch of ten is full.
 ACKNOWLEDGE_POLL_SECONDS = 0.02
@@ -80,7 +80,7 @@ READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
 PAGE_RETRY_SECONDS = (1.0, 5.0, 20.0)
 
 # SQS.
-#: The longest that SQS hides a message; it is no use to change this here.
+#: The longest that SQS hides a message; SQS sets it, so a change here has no effect.
 MOST_VISIBILITY_SECONDS = 43_200
 #: The pause before a batch call is repeated for the entries that failed, times the number of the attempt.
 SQS_RETRY_SECONDS = 0.1

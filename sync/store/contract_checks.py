@@ -16,7 +16,7 @@ def last_findings(connection: Connection) -> Mapping[str, Sequence[Mapping[str, 
 
 
 def record(connection: Connection, service: str, version: str, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Puts the result of a check in place of the last one of the service."""
+    """Replaces the result of the last check of the service."""
     values = {"version": version, "findings": list(findings), "checked_at": now()}
     statement = insert_into(connection.dialect.name, contract_checks).values(service=service, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["service"], set_=values))

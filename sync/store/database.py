@@ -133,7 +133,7 @@ class Database:
         return str(present[0]) if len(present) == 1 else None
 
     def ping(self, *, writing: bool = False) -> None:
-        """Raises `StoreUnavailable` when the database does not respond, or (`writing`) accepts no writes at present.
+        """Raises `StoreUnavailable` when the database does not respond, or (`writing`) currently accepts no writes.
 
         A database that accepts none is locked by a writer that hangs, a read-only file, or a stand-by.
         """

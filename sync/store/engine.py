@@ -101,7 +101,7 @@ def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> Non
 
 
 def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
-    """Whether an error means that the database cannot be used at present, and not that a statement is wrong."""
+    """Whether an error means that the database is currently unavailable, and not that a statement is wrong."""
     if isinstance(error, PoolTimeoutError | InterfaceError):
         return True
     if isinstance(error, OperationalError):
@@ -114,7 +114,7 @@ def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
 
 
 def _create_private(file: Path) -> None:
-    """Creates a missing file with access for its owner only; SQLite gives the files beside it the same access."""
+    """Creates a missing file with access for its owner only; SQLite gives the files next to it the same access."""
     try:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:

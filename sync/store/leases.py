@@ -315,7 +315,7 @@ def this_process() -> str:
 
 
 def process_is_gone(name: str) -> bool:
-    """Whether the process called `name` has certainly ended. False if that cannot be told from here."""
+    """Whether the process called `name` has certainly ended. False if this process cannot know."""
     place, _, rest = name.partition("/")
     number, _, start = rest.partition("/")
     if not number.isdigit() or not start.isdigit() or place == _UNKNOWN_PLACE or place != _place():

@@ -1,4 +1,4 @@
-"""The clock that all processes of a database share, independent of their own wall clocks.
+"""The clock that all processes of a database share, independent of the wall clock of each.
 
 On PostgreSQL it is the clock of the server; on SQLite, which serves one machine, the time since the machine started,
 counted from a moment stored in the database. A process follows it by the machine's monotonic clock, so that a step of

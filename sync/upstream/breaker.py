@@ -85,7 +85,7 @@ class Breakers:
         record = getattr(self._working_on, "record", None)
         with self._lock:
             moment, before, trial_failed = self._monotonic(), circuit.state, False
-            # A look-up for a record whose create failed may succeed while creates go on failing: that shows nothing.
+            # A look-up for a record whose create failed may succeed while creates keep failing: that shows nothing.
             conclusive = failed or not circuit.failed_otherwise(record, method)
             if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
@@ -115,7 +115,7 @@ class Breakers:
                 circuit.trial_thread = None
 
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
-        """Those of `services` that count as down at present (half open does not)."""
+        """Those of `services` that currently count as down (half open does not)."""
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]
 
     def not_up(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:

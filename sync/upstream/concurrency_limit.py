@@ -51,7 +51,7 @@ class ConcurrencyLimit:
         self.maximum = maximum
         #: The present limit; read without the lock where many calls are made.
         self.allowed = maximum
-        #: When `wait_turn` lets threads go on, 0 if it does now. Read without the lock where many calls are made.
+        #: When `wait_turn` next lets threads continue, 0 if it does now. Read without the lock like `allowed`.
         self.paused_until = 0.0
         self._monotonic = monotonic
         self._log = structlog.get_logger("sync.upstream.concurrency_limit").bind(service=service)

@@ -124,7 +124,7 @@ def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> 
 
     With `no_look_up` the service cannot be asked afterwards either. A 500 from the service itself then counts as rolled
     back, as it nearly always is, unless its text is about the commit or a connection; and 401, 403 and 429 count as
-    decided before the work, whoever sent them.
+    decided before the work, no matter which server sent them.
     """
     if status in _REFUSED_BEFORE_WORK and (body.from_service or body.empty or no_look_up):
         return False

@@ -244,7 +244,7 @@ def send(
 
 
 def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
-    """One request over a connection of its own, for tokens and pings; `options` are those of `requests`.
+    """One request over a separate connection, for tokens and pings; `options` are those of `requests`.
 
     `seconds` limits the response, and so does `CONNECT_SECONDS` the connection before it. Raises as `send`.
     """
@@ -275,7 +275,7 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
 
     def cert_verify(self, *_args: Any) -> None:
-        """Leaves the verification to the context; requests would add certificates of its own."""
+        """Leaves the verification to the context; requests would add its own certificates."""
 
 
 @contextmanager
@@ -283,7 +283,7 @@ def _connecting(connection: HTTPConnection) -> Iterator[None]:
     """Limits the time to connect, with every failure as `NotSent`: the request goes out afterwards."""
     whole, started = connection.timeout, time.monotonic()
     assert isinstance(whole, int | float)
-    # urllib3 would give a limit of its own for connecting to each request over a kept connection too.
+    # urllib3 would give a separate limit for connecting to each request over a kept connection too.
     connection.timeout = min(CONNECT_SECONDS, whole)
     try:
         yield

@@ -168,7 +168,7 @@ _LOCATION = Operation(
 
 
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
-    """The NOMIS number of an internal location, which DPS names by an id of its own; None if it is not mapped.
+    """The NOMIS number of an internal location, which DPS names by its own id; None if it is not mapped.
 
     Mapping services before 2025 do not have this read.
     """

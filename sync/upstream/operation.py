@@ -94,9 +94,9 @@ class Operation(Generic[T]):
     answer: what is read of the response. role: the role that the client needs for it, without `ROLE_`; None where any
     token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
     always sent, besides `page` and `size` for a page; `optional_query` those that are sent at times. renamed_query: the
-    new names of parameters by the old ones; both are sent. statuses: those that the program tells apart, besides 404
-    where absence is no failure. since, until: the months (`2023-10`) in which the service got and lost the operation,
-    where the program can do without it. headers, no_look_up, may_lack_route: see `ServiceClient.call`.
+    new names of parameters by the old ones; both are sent. statuses: those that the program distinguishes, besides 404
+    where absence is not a failure. since, until: the months (`2023-10`) in which the service got and lost the
+    operation, where the program can do without it. headers, no_look_up, may_lack_route: see `ServiceClient.call`.
     """
 
     service: UpstreamName
@@ -127,7 +127,7 @@ class Operation(Generic[T]):
         object.__setattr__(self, "_query_names", frozenset(names))
 
     def path_of(self, *ids: object) -> str:
-        """The path with the ids in place of its parameters, in their order."""
+        """The path with its parameters replaced by the ids, in their order."""
         return self._format % tuple(map(segment, ids))
 
     def call(
@@ -148,7 +148,7 @@ class Operation(Generic[T]):
         return self.answer.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
 
     def read_raw(self, client: ServiceClient, *ids: object, query: Mapping[str, object] | None = None) -> Any:
-        """The decoded JSON of a read, whatever it is; None where absence is no failure. Raises `UpstreamError`."""
+        """The decoded JSON of a read, whatever it is; None where absence is not a failure. Raises `UpstreamError`."""
         return self._send(client, self.path_of(*ids), query, None, None)
 
     def parse(self, client: ServiceClient, element: object) -> T:

@@ -137,7 +137,8 @@ def latest_bookings(nomis: ServiceClient, after: int, size: int, *, active_only:
     """The first `size` bookings with greater ids than `after`, by booking id; fewer only at the end of the list.
 
     The list has the latest booking of each prisoner, with `active_only` where that is active. Raises `UpstreamError`,
-    as `NotUnderstood` for a page with a row that is no booking, too many rows, or ids that do not ascend from `after`.
+    as `NotUnderstood` for a page with a row that is not a booking, with too many rows, or with ids that do not ascend
+    from `after`.
     """
     query = {"bookingId": after, "activeOnly": str(active_only).lower(), "pageSize": size}
     response = LATEST_BOOKINGS.call(nomis, query=query)

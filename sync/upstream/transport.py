@@ -68,7 +68,7 @@ class CallObserver(Protocol):
 
 
 class ServiceClient:
-    """Calls to one upstream service, with a token of its own and the process's `limit` of calls to the service."""
+    """Calls to one upstream service, with its own token and the process's `limit` of calls to the service."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class ServiceClient:
         has run out; `NeverAccepted` for a response that is the known `refusal` of such a request. `no_look_up` means
         that nobody can find out later whether the write was applied, so that a 500 counts as rolled back where it may
         (see `may_have_been_applied`). `may_lack_route` means that the caller has another route for a service that is
-        too old for this one, so that a missing route (`no_route`) is no sign of an outage.
+        too old for this one, so that a missing route (`no_route`) does not count as an outage.
         """
         just_back = [observer.before_call(self.name) for observer in self._observers]
         if any(just_back):

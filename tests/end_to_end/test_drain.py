@@ -108,7 +108,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     assert drained.json()["applied"] == 0
     checked = installed.run_process("check")
     assert checked.code == 1
-    assert "taken to be down: nomis since" in checked.out
+    assert "down: nomis since" in checked.out
     sandbox.clear_faults()
 
     def all_applied() -> bool:

@@ -107,15 +107,13 @@ def retry_dlq(
     recoverable: Annotated[
         bool, typer.Option("--recoverable", help="Only messages whose last failure may heal by itself.")
     ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="So many messages at most; the others stay.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N messages; the others stay.")] = None,
     batch: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="So many at a time: the next ones go when these are handled. Stops when one fails again.",
+            help="N messages at a time: the next ones are sent when these are handled. Stops when one fails again.",
         ),
     ] = None,
     wait: Annotated[

@@ -1,6 +1,6 @@
 """The telemetry events of the reconciliation of adjustments, as the replaced service has them.
 
-It did not compare days: differences of days have an event and a count of their own, so that alerts on the others stay
+It did not compare days: differences of days have a separate event and count, so that alerts on the others stay
 what they were.
 """
 

@@ -62,7 +62,7 @@ def walk_bookings(
     after, last: only bookings after the one id and up to the other; all by default. Where a page still fails after its
     retries, a page of one booking is read, and if that fails too, one after the next id, after the tenth, the
     hundredth, … Then pages grow back to `page_size`. Raises `SyncError` if NOMIS does not have the list, refuses the
-    credentials or is down: that is no fault of a page.
+    credentials or is down: that is not the fault of a page.
     """
     key, size = after, page_size
     while last is None or key < last:

@@ -38,7 +38,7 @@ _VERDICTS: Final = {
 
 
 class AppointmentEvents(Events):
-    """Names and properties of the replaced service; a duplicate has an event of its own, since nothing is deleted."""
+    """Names and properties of the replaced service; a duplicate has a separate event, since nothing is deleted."""
 
     report = f"{_PREFIX}-success"
     not_run = f"{_PREFIX}-not-run"

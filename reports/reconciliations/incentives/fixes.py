@@ -46,7 +46,7 @@ class Plan:
     """What a fix would send, as the dry run shows it.
 
     review_id: the current review of DPS. review_is_mapped: it was written to NOMIS before.
-    objection: why it should not be sent, None where nothing speaks against it.
+    objection: why it should not be sent, None if there is no objection.
     """
 
     action: str

@@ -107,7 +107,7 @@ class IncentiveView(View):
         return f"all {thousands(self.result.compared)} prisoners had the same incentive level in NOMIS and in DPS"
 
     def everything_agrees(self) -> str:
-        """The same as a sentence of its own."""
+        """The same as a whole sentence."""
         return "Every prisoner has the same level in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:

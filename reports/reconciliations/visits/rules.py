@@ -1,7 +1,7 @@
 """When a visit differs, and how: the records of both sides as frames, joined and compared.
 
 A row is a visit of visit-scheduler with the NOMIS visit that it is mapped to. A further NOMIS visit whose comment names
-the same reference is a row of its own (`surplus`), and so is a NOMIS visit made on its screen, which has no reference.
+the same reference is a separate row (`surplus`), and so is a NOMIS visit made on its screen, which has no reference.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
 def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (a tuple of field names).
 
-    A visit that was cancelled before it was ever in NOMIS needs nothing there, and a cancelled NOMIS visit is no
-    duplicate.
+    A visit that was cancelled before it was ever in NOMIS needs nothing there, and a cancelled NOMIS visit is not
+    a duplicate.
     """
     unequal = unequal_rows(_comparable(frame, today), FIELDS, ("", "", ""))["differs"]
     both = _is_true(frame["in_dps"]) & _is_true(frame["in_nomis"])

@@ -1,4 +1,4 @@
-"""The activities API, for appointments: a service with an address and credentials of its own.
+"""The activities API, for appointments: a service with its own address and credentials.
 
 In 2023 an attendee was called an allocation of an occurrence, and times of writing had other names; either is read.
 """
@@ -111,7 +111,7 @@ class _Appointment(Response):
     cancelled_time: Annotated[LocalDateTime | None, Since("2023-09")] = None
 
     def attendees(self) -> Iterator[Attendee]:
-        """Its attendees, as appointments of their own."""
+        """Its attendees, each as one appointment."""
         times = (self.created_time, self.updated_time, self.cancelled_time)
         location = self.internal_location or _Location()
         for person in self.people:

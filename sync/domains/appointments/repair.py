@@ -180,7 +180,7 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """What NOMIS shows of it: the prison where it says one; in a cell NOMIS puts a location of its own."""
+    """What NOMIS shows of it: the prison where it says one; in a cell NOMIS puts its own location."""
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)

@@ -57,7 +57,7 @@ class VisitRepair(RemovingRepair):
         try:
             nomis_visits.cancel_visit(services.nomis, offender_no, int(ids.nomis_ids[0]), CancelVisit(outcome=_OUTCOME))
         except UpstreamError as error:
-            # It is already cancelled, or no longer scheduled: the read that follows tells which.
+            # It is already cancelled, or no longer scheduled: the read that follows shows which.
             if not error.conflict:
                 raise
 

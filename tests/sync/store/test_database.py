@@ -232,7 +232,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_no_time_is_refused(timeout: str) -> None:
     """It is found when the settings are read, not when the first writer has to wait."""
-    with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout is no number of seconds from 0 to 3600$"):
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
 
