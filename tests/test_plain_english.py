@@ -38,7 +38,7 @@ HABITS = {
 _HABITS = {
     re.compile(rf"\b(?:{habit})\b".replace(" ", r"\s+"), re.IGNORECASE): better for habit, better in HABITS.items()
 }
-_CODE = re.compile(r"```.*?```|`[^`\n]*`|\bis none (?:else|%})", re.DOTALL)
+_CODE = re.compile(r'```.*?```|`[^`\n]*`|\bis none (?:else|%})|class="[^"]*"', re.DOTALL)
 
 
 def _documents() -> Iterator[Path]:
