@@ -46,7 +46,7 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is not one."""
     document = Document(raw)
     called = [each for each in operations if each.service is service]
-    # A role that only newer operations ask for does not mean that the older ones still take theirs.
+    # Newer operations ask for this role; the older ones may no longer accept their own.
     roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
     mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}
