@@ -7,6 +7,7 @@ import errno
 import gc
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -167,7 +168,7 @@ class Engine:
         self.auth.tell_expiry = self.world.options.tell_expiry
         self.services["nomis"].pool = self.world.options.nomis_pool
         for name, service in self.services.items():
-            service.document = document_of(name, self.world.options.month, self.world.today)
+            service.document = partial(document_of, name, self.world.options.month, self.world.today)
 
     def _routes(self) -> dict[str, list[Route]]:
         return {

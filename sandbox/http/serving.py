@@ -184,7 +184,7 @@ class Service:
         self.holder_of = holder_of
         self.ping = ping
         #: Its OpenAPI document, which needs no token; None for a service without one.
-        self.document: dict[str, Any] | None = None
+        self.document: Callable[[], dict[str, Any] | None] = lambda: None
         self.pool = pool
         self.latency = Latency(turns or Turns())
         self.install(routes)
@@ -246,8 +246,8 @@ class Service:
         try:
             if http.path == self.ping:
                 return client_id, Reply(body={"status": "UP"})
-            if http.path == DOCUMENT_PATH and self.document is not None:
-                return client_id, Reply(body=self.document)
+            if http.path == DOCUMENT_PATH and (document := self.document()) is not None:
+                return client_id, Reply(body=document)
             if crowded:
                 raise Refused(
                     500,

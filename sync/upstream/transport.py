@@ -350,7 +350,7 @@ def _query(query: Mapping[str, object] | None) -> str:
 
 def segment(value: object) -> str:
     """`value` as one segment of a path; the colons of a time stay, as they mean nothing there."""
-    return quote(str(value), safe=":")
+    return str(value) if type(value) is int else quote(str(value), safe=":")
 
 
 def _decoded(data: bytes) -> Any:
