@@ -378,7 +378,7 @@ _PRISONER_ENDPOINTS: Final = (
         "/bookings/ids/latest-from-id",
         {"prisonerIds": [_PRISONER], "lastBookingId": "integer"},
         query=("bookingId", "activeOnly", "pageSize"),
-        since="2025-06",
+        since="2025-01",
     ),
 )
 ENDPOINTS: Final = (

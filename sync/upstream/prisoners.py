@@ -56,7 +56,7 @@ LATEST_BOOKINGS = Operation(
     unparsed(_LatestBookings),
     role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
     query=("bookingId", "activeOnly", "pageSize"),
-    since="2025-12",
+    since="2025-01",
 )
 
 
