@@ -154,6 +154,8 @@ def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
 
 def _plain(column: pd.Series[Any]) -> list[Any]:
     """A column as plain JSON: moments in ISO 8601, None for NA."""
+    if column.empty:
+        return []
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column):

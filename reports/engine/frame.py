@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -60,6 +61,18 @@ def typed(
     unknown = sorted(set(rows.columns) - columns.keys())
     if unknown:
         raise ValueError(f"{reconciliation.name} has no column {', '.join(unknown)}")
+    if not len(rows):
+        # Most prisons have no records of most kinds, and a column takes as long to make as a hundred values.
+        return _empty(tuple(columns.items())).copy()
+    return _of_types(rows, columns)
+
+
+@cache
+def _empty(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    return _of_types(pd.DataFrame(), dict(columns))
+
+
+def _of_types(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     frame = pd.DataFrame(
         {name: _column(rows, name, dtype) for name, dtype in columns.items()}, index=pd.RangeIndex(len(rows))
     )

@@ -93,9 +93,11 @@ class Appointments(Reconciliation):
                 return False
             return first <= record.start_date_time.date() <= last
 
-        rows = reader.rows(event_ids, attendees, is_read_elsewhere).assign(prison_id=unit.id)
-        if self.scope.offender_nos:
-            rows = rows[rows["offender_no"].isin(self.scope.offender_nos)]
+        rows = pd.DataFrame()
+        if event_ids or attendees:
+            rows = reader.rows(event_ids, attendees, is_read_elsewhere).assign(prison_id=unit.id)
+            if self.scope.offender_nos:
+                rows = rows[rows["offender_no"].isin(self.scope.offender_nos)]
         unread = (replace(each, detail={"prison_id": unit.id}) for each in reader.unread)
         return Reading(typed(self, rows), tuple(unread), tuple(reader.gaps))
 

@@ -76,7 +76,10 @@ class VisitReader:
                 raise
             self._add_gap(str(error), {"prisonId": prison_id, "side": "NOMIS"})
             recent = []
-        return self._rows(visits, list(visits), {*recent, *known}, days if cut else None)
+        others = {*recent, *known}
+        if not visits and not others:
+            return pd.DataFrame()
+        return self._rows(visits, list(visits), others, days if cut else None)
 
     def read_prisoner(self, offender_no: str, days: tuple[date, date]) -> pd.DataFrame:
         """The rows of the DPS visits of a prisoner; NOMIS cannot list the visits of one. Raises as `read_prison`."""
