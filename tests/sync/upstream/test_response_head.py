@@ -2,6 +2,8 @@
 
 import http.client
 import io
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -33,15 +35,36 @@ def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str
         b"Content-Length : 2\r\n\r\n",
         b": nameless\r\n\r\n",
         b"X: a\rContent-Length: 2\r\n\r\n",
+        b"X: a\0b\r\n\r\n",
         b"X: " + b"x" * 65_536 + b"\r\n\r\n",
         b"X: 1\r\n" * 101 + b"\r\n",
     ],
-    ids=["end", "end in a line", "continued", "no colon", "space", "no name", "return", "long line", "many fields"],
+    ids=[
+        "end",
+        "end in a line",
+        "continued",
+        "no colon",
+        "space",
+        "no name",
+        "return",
+        "nul",
+        "long line",
+        "many fields",
+    ],
 )
 def test_a_head_that_is_not_one_is_refused(head: bytes) -> None:
     """A head that breaks off, or has a line that could hide a length, is not a response."""
     with pytest.raises(http.client.HTTPException):
         parse_headers(io.BytesIO(head))
+
+
+@pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
+def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
+    """No service can keep this process busy by its head: no limit of time ends what the reader itself computes."""
+    started = time.process_time()
+    with suppress(http.client.HTTPException):
+        parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))
+    assert time.process_time() - started < 1
 
 
 def test_the_standard_library_reads_the_rest() -> None:
