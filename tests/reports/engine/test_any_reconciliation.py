@@ -181,7 +181,7 @@ def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, le
         f". If that is right, accept it once with `prisoner-to-nomis reconcile made-up --accept {failed.run_id}`"
     )
     assert "nothing that was not believed" in refused(app, first.run_id)
-    assert "no run of made-up" in refused(app, "another")
+    assert "not a run of made-up" in refused(app, "another")
     accepted = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
     assert (accepted.status, accepted.compared) == ("complete", left)
     assert [each.booking_id for each in accepted.resolved] == [15]
