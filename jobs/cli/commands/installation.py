@@ -78,9 +78,9 @@ def upgrade() -> None:
 
 @db.command("current")
 def current() -> None:
-    """Shows which schema the database has, and which one this version needs.
+    """Shows the schema of the database.
 
-    Exits 1 if they differ.
+    Also shows which one this version needs. Exits 1 if they differ.
     """
     from jobs.runtime.application import open_application
     from sync.store.database import newest_revision
