@@ -15,8 +15,8 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import ActiveRun, Trigger
 from sync import clock
 from sync.command_text import command
-from sync.contracts.check import Finding, ServiceResult, check_service
-from sync.contracts.compare import Level
+from sync.contracts.check import ContractFinding, ServiceResult, check_service
+from sync.contracts.compare import DriftLevel
 from sync.contracts.shape import shape_errors
 from sync.domains.registry import operations, probes
 from sync.failures import UpstreamError
@@ -25,7 +25,7 @@ from sync.severity import Severity
 from sync.store import contract_checks, outbox
 from sync.store.creations import CreationState
 from sync.store.tables import creations
-from sync.upstream.operation import Operation, Probe
+from sync.upstream.operation import ContractProbe, Operation
 from sync.upstream.transport import Transport
 
 JOB = "contracts-check"
@@ -45,7 +45,7 @@ class ContractsResult:
     def counts(self) -> dict[str, int]:
         """How many differences there are of each level."""
         found = [finding.level for service in self.services for finding in service.findings]
-        return {f"{level}s": found.count(level) for level in Level}
+        return {f"{level}s": found.count(level) for level in DriftLevel}
 
     @property
     def ok(self) -> bool:
@@ -131,11 +131,11 @@ def _compared(transport: Transport, service: UpstreamName, called: Sequence[Oper
         reason = str(error)
     except ValueError:
         reason = "the response is not an OpenAPI document"
-    finding = Finding(Level.ERROR, "document-unread", "", f"its document cannot be read: {reason}")
+    finding = ContractFinding(DriftLevel.ERROR, "document-unread", "", f"its document cannot be read: {reason}")
     return ServiceResult(service, "", 0, (finding,))
 
 
-def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[Finding], str]:
+def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
     """What a probe found, and what it showed, in a word."""
     probe = probes().get(service)
     if probe is None:
@@ -148,13 +148,15 @@ def _probed(application: Application, transport: Transport, service: UpstreamNam
         if error.absent:
             return [], "role granted, no record to look at"
         kind, text = ("role-refused", "refuses") if error.credentials_refused else ("probe-failed", "fails")
-        return [Finding(Level.ERROR, kind, "", f"{text} the probe: {error}", named)], text
+        return [ContractFinding(DriftLevel.ERROR, kind, "", f"{text} the probe: {error}", named)], text
     wrong = shape_errors(operation, response)
-    found = [Finding(Level.ERROR, "shape", "", f"responds otherwise than declared: {each}", named) for each in wrong]
+    found = [
+        ContractFinding(DriftLevel.ERROR, "shape", "", f"response not as declared: {each}", named) for each in wrong
+    ]
     return found, "role granted, another form" if wrong else "role granted, form as declared"
 
 
-def _ids(application: Application, probe: Probe) -> tuple[str, ...]:
+def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
     """The ids that a probe asks for."""
     if probe.record is None:
         return probe.ids
@@ -185,7 +187,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
             new, gone = [each for each in found if each not in before], [each for each in before if each not in found]
             if new or gone:
                 properties[str(result.service)] = _change_text(new, gone)
-                has_errors = has_errors or any(each["level"] == Level.ERROR for each in new)
+                has_errors = has_errors or any(each["level"] == DriftLevel.ERROR for each in new)
             contract_checks.record(connection, str(result.service), result.version, found)
         if properties:
             moment = clock.now()
@@ -204,7 +206,7 @@ def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, A
     """What changed at a service: how much, and the first of it."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
-        for level in Level
+        for level in DriftLevel
         if (count := sum(each["level"] == level for each in new))
     ]
     counts += [f"{len(gone)} no longer found"] if gone else []
@@ -212,5 +214,5 @@ def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, A
     return "; ".join([", ".join(counts), *quoted])
 
 
-def _as_json(finding: Finding) -> dict[str, Any]:
+def _as_json(finding: ContractFinding) -> dict[str, Any]:
     return {**asdict(finding), "level": str(finding.level), "operations": list(finding.operations)}

@@ -14,7 +14,7 @@ from sync.creation.store import ambiguous_key
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record
 from sync.failures import SyncError
-from sync.repair.creations import compare, event_again, look_for, look_up_sql
+from sync.repair.creations import compare, event_again, search_sql, search_text
 from sync.repair.finding_text import prisoner_in
 from sync.store import creations, findings
 from sync.store.actions import ActionState, actions_on
@@ -96,10 +96,10 @@ def creation_in_full(application: Application, record: CreationRecord) -> dict[s
         mapping = mapped_meanwhile(application, record)
     except SyncError:
         mapping = None
-    sql = look_up_sql(record)
+    sql = search_sql(record)
     return {
         **creation_as_dict(record),
-        "lookFor": look_for(record),
+        "lookFor": search_text(record),
         "sql": [] if sql is None else [sql],
         "mappedTo": None if mapping is None else dict(mapping),
     }

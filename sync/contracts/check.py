@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sync.contracts.compare import Difference, Level, compare
+from sync.contracts.compare import DriftLevel, OperationDifference, compare
 from sync.contracts.document import Document
 from sync.contracts.known_faults import known_reason
 from sync.domains.registry import mapped_values
@@ -13,10 +13,10 @@ from sync.upstream.operation import Operation
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Finding:
+class ContractFinding:
     """A difference, for all operations that have it; a service that cannot be compared has one without operations."""
 
-    level: Level
+    level: DriftLevel
     kind: str
     field: str
     text: str
@@ -27,7 +27,7 @@ class Finding:
 class KnownDifference:
     """A difference that does not count as drift, and why."""
 
-    finding: Finding
+    finding: ContractFinding
     reason: str
 
 
@@ -38,7 +38,7 @@ class ServiceResult:
     service: UpstreamName
     version: str
     compared: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ContractFinding, ...]
     known: tuple[KnownDifference, ...] = ()
 
 
@@ -61,18 +61,20 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     return ServiceResult(service, document.version, compared, _merged(drift), tuple(known))
 
 
-def _finding(difference: Difference) -> Finding:
-    return Finding(difference.level, difference.kind, difference.field, difference.text, (difference.operation,))
+def _finding(difference: OperationDifference) -> ContractFinding:
+    return ContractFinding(
+        difference.level, difference.kind, difference.field, difference.text, (difference.operation,)
+    )
 
 
-def _merged(differences: Iterable[Difference]) -> tuple[Finding, ...]:
+def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding, ...]:
     """One finding for what several operations have alike, errors first."""
-    merged: dict[Finding, tuple[str, ...]] = {}
+    merged: dict[ContractFinding, tuple[str, ...]] = {}
     for each in differences:
         alike = replace(_finding(each), operations=())
         # A field that is gone from two operations may have two reasons, and roles never have.
         key = alike if each.kind in ("role", "page-size") else _finding(each)
         merged[key] = (*merged.get(key, ()), each.operation)
-    order = list(Level)
+    order = list(DriftLevel)
     found = (replace(finding, operations=operations) for finding, operations in merged.items())
     return tuple(sorted(found, key=lambda each: (order.index(each.level), each.kind, each.operations, each.field)))

@@ -19,7 +19,7 @@ _COMMON = frozenset({200, 201, 202, 204, 400, 401, 403, 404, 429, 500, 503})
 _JSON_NAMES = {"array": "a list", "object": "an object", "string": "text", "boolean": "true or false"}
 
 
-class Level(StrEnum):
+class DriftLevel(StrEnum):
     """How bad a difference is."""
 
     ERROR = "error"
@@ -28,10 +28,10 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Difference:
+class OperationDifference:
     """One difference of an operation (`GET /visits/{visitId}`); `kind` is a word for programs, `text` a sentence."""
 
-    level: Level
+    level: DriftLevel
     kind: str
     operation: str
     field: str
@@ -44,7 +44,7 @@ def compare(
     client_roles: frozenset[str] = frozenset(),
     mapped: Iterable[MappedValues] = (),
     called: Iterable[Operation[Any]] = (),
-) -> Iterator[Difference]:
+) -> Iterator[OperationDifference]:
     """The differences of an operation, with each field named once.
 
     client_roles: the roles that the client of the service has in any case. mapped: the values that rules know.
@@ -55,15 +55,17 @@ def compare(
     name = f"{operation.method} {operation.path}"
     published = document.find(operation.method, operation.path)
     if published is None:
-        yield Difference(Level.ERROR, "operation-gone", name, "", f"is gone{_like(name, document, called)}")
+        yield OperationDifference(
+            DriftLevel.ERROR, "operation-gone", name, "", f"is gone{_like(name, document, called)}"
+        )
         return
     known = {each.field: each for each in mapped if each.operation is operation}
     comparison = _Comparison(operation, published, document.month, client_roles, known)
-    for level, kind, field, text in (*comparison.request(), *comparison.answer(), *comparison.others()):
-        yield Difference(level, kind, name, field, text)
+    for level, kind, field, text in (*comparison.request(), *comparison.response(), *comparison.others()):
+        yield OperationDifference(level, kind, name, field, text)
 
 
-_Found = tuple[Level, str, str, str]
+_Found = tuple[DriftLevel, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,46 +79,46 @@ class _Comparison:
     def request(self) -> Iterator[_Found]:
         """What is sent."""
         operation, query = self.operation, self.published.query
-        paging = ("page", "size") if operation.answer.form == "page" else ()
+        paging = ("page", "size") if operation.response.form == "page" else ()
         always, at_times = {*operation.query, *paging}, set(operation.optional_query)
         for old, new in operation.renamed_query.items():
             always |= {old, new}
             if old not in query and new in query:
-                yield Level.NOTE, "query-renamed", old, f"parameter {old} is called {new} now; both are sent"
+                yield DriftLevel.NOTE, "query-renamed", old, f"parameter {old} is called {new} now; both are sent"
         renamed = {name for pair in operation.renamed_query.items() if set(pair) & query.keys() for name in pair}
         for name in sorted((always | at_times) - query.keys() - renamed):
-            yield Level.ERROR, "query-unknown", name, f"parameter {name} is unknown, so that it is ignored"
+            yield DriftLevel.ERROR, "query-unknown", name, f"parameter {name} is unknown, so that it is ignored"
         for name, parameter in query.items():
             if parameter.required and name not in always:
                 sent = "sent at times only" if name in at_times else "not sent"
-                yield Level.ERROR, "query-required", name, f"parameter {name} is required, and is {sent}"
+                yield DriftLevel.ERROR, "query-required", name, f"parameter {name} is required, and is {sent}"
             if name in ("size", "pageSize") and name in always and (parameter.default or parameter.maximum):
                 sizes = f"default {parameter.default or 'not given'}, at most {parameter.maximum or 'not given'}"
-                yield Level.NOTE, "page-size", name, f"page size: {sizes}"
+                yield DriftLevel.NOTE, "page-size", name, f"page size: {sizes}"
         if operation.body is not None:
             if self.published.body is None:
-                yield Level.ERROR, "body-unknown", "", "takes no body, and one is sent"
+                yield DriftLevel.ERROR, "body-unknown", "", "takes no body, and one is sent"
             else:
                 yield from self._sent(declared(operation.body), self.published.body, "")
 
-    def answer(self) -> Iterator[_Found]:
+    def response(self) -> Iterator[_Found]:
         """What is read."""
-        answer, schema = self.operation.answer, self.published.response
-        if answer.form == "empty":
+        spec, schema = self.operation.response, self.published.response
+        if spec.form == "empty":
             return
         if schema is None:
-            yield Level.ERROR, "response-empty", "", "has no response body, and one is read"
+            yield DriftLevel.ERROR, "response-empty", "", "has no response body, and one is read"
             return
-        shape = declared(answer.shape)
-        if answer.form == "page":
+        shape = declared(spec.shape)
+        if spec.form == "page":
             if "content" not in schema.names:
-                yield Level.ERROR, "response-form", "", "responds with no page, and a page is read"
+                yield DriftLevel.ERROR, "response-form", "", "responds with no page, and a page is read"
                 return
             schema = schema.field("content").items
-        elif answer.form == "list":
+        elif spec.form == "list":
             shape = Declared("array", items=shape)
-        elif answer.or_list and "array" in schema.types:
-            yield Level.NOTE, "response-form", "", "responds with a list now, which is read as well"
+        elif spec.or_list and "array" in schema.types:
+            yield DriftLevel.NOTE, "response-form", "", "responds with a list now, which is read as well"
             schema = schema.items
         yield from self._read(shape, schema, "")
 
@@ -124,10 +126,10 @@ class _Comparison:
         """Statuses, roles, and whether it is going to be withdrawn."""
         if self.published.deprecated:
             said = " ".join(self.published.description.split()).partition(". ")[0][:200]
-            yield Level.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
+            yield DriftLevel.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
         for status in sorted(self.published.statuses - _COMMON - set(self.operation.statuses)):
             yield (
-                Level.WARNING,
+                DriftLevel.WARNING,
                 "status-unknown",
                 str(status),
                 f"may respond with {status}, which no rule covers",
@@ -137,7 +139,7 @@ class _Comparison:
         if wanted and not wanted & have:
             role = self.operation.role or "any token"
             roles = " or ".join(sorted(wanted))
-            yield Level.WARNING, "role", "", f"asks for the role {roles}; the program relies on {role}"
+            yield DriftLevel.WARNING, "role", "", f"asks for the role {roles}; the program relies on {role}"
 
     def _sent(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
         yield from self._types(shape, schema, at, reads=False)
@@ -150,14 +152,14 @@ class _Comparison:
             if name in schema.names:
                 yield from self._sent(field.value, schema.field(name), _at(at, name))
             elif field.since <= self.month:
-                yield Level.WARNING, "body-unknown", _at(at, name), f"body field {_at(at, name)} is unknown"
+                yield DriftLevel.WARNING, "body-unknown", _at(at, name), f"body field {_at(at, name)} is unknown"
         for name in sorted(schema.required):
             where = _at(at, name)
             if name not in names:
-                yield Level.ERROR, "body-required", where, f"body field {where} is required, and is not sent"
+                yield DriftLevel.ERROR, "body-required", where, f"body field {where} is required, and is not sent"
             elif names[name].nullable:
                 yield (
-                    Level.WARNING,
+                    DriftLevel.WARNING,
                     "body-required",
                     where,
                     f"body field {where} is required, and is sent at times only",
@@ -166,7 +168,7 @@ class _Comparison:
     def _read(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
         if shape.also is not None and shape.type not in schema.types and shape.also.type in schema.types:
             form = _JSON_NAMES.get(shape.also.type, shape.also.type)
-            yield Level.NOTE, "field-form", at, f"field {at} is {form} now, which is read as well"
+            yield DriftLevel.NOTE, "field-form", at, f"field {at} is {form} now, which is read as well"
             yield from self._read(shape.also, schema, at)
             return
         yield from self._types(shape, schema, at, reads=True)
@@ -181,12 +183,12 @@ class _Comparison:
         where = _at(at, name or field.names[0])
         if name is None:
             if field.since <= self.month:
-                yield Level.ERROR, "field-gone", where, f"field {where} is gone"
+                yield DriftLevel.ERROR, "field-gone", where, f"field {where} is gone"
             return
         value = schema.field(name)
         may_lack = name not in schema.required or value.nullable
         if may_lack and not field.nullable and (field.required or value.nullable):
-            yield Level.ERROR, "field-nullable", where, f"field {where} may be missing, and is always read"
+            yield DriftLevel.ERROR, "field-nullable", where, f"field {where} may be missing, and is always read"
         yield from self._read(field.value, value, where)
 
     def _types(self, shape: Declared, schema: Schema, at: str, *, reads: bool) -> Iterator[_Found]:
@@ -197,7 +199,7 @@ class _Comparison:
             was = _JSON_NAMES.get(shape.type, "a number")
             place = f"{'field' if reads else 'body field'} {at}" if at else "the response" if reads else "the body"
             verb = "read" if reads else "sent"
-            yield Level.ERROR, "type", at, f"{place} is {now}, and {was} is {verb}"
+            yield DriftLevel.ERROR, "type", at, f"{place} is {now}, and {was} is {verb}"
             return
         if schema.values is None:
             return
@@ -207,13 +209,13 @@ class _Comparison:
             return
         if reads:
             for value in sorted((known.older if known is not None else frozenset()) - schema.values):
-                yield Level.NOTE, "value-gone", at, f"field {at} may no longer be {value}"
-            level = Level.WARNING if known is not None and known.has_default else Level.ERROR
+                yield DriftLevel.NOTE, "value-gone", at, f"field {at} may no longer be {value}"
+            level = DriftLevel.WARNING if known is not None and known.has_default else DriftLevel.ERROR
             for value in sorted(schema.values - values):
                 yield level, "value-new", at, f"field {at} may be {value}, which no rule knows"
         else:
             for value in sorted(values - schema.values):
-                yield Level.WARNING, "value-refused", at, f"body field {at} may not be {value}, which is sent"
+                yield DriftLevel.WARNING, "value-refused", at, f"body field {at} may not be {value}, which is sent"
 
 
 def _at(at: str, name: str) -> str:

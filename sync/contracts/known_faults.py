@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sync.contracts.compare import Difference
+from sync.contracts.compare import OperationDifference
 from sync.settings.declaration import UpstreamName
 
 
@@ -22,7 +22,7 @@ class KnownFault:
     field: str = ""
     until: str = ""
 
-    def explains(self, service: UpstreamName, month: str, difference: Difference) -> bool:
+    def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
         """Whether it is the reason for a difference from a document of that month."""
         return (
             service is self.service
@@ -128,6 +128,6 @@ KNOWN_FAULTS = (
 )
 
 
-def known_reason(service: UpstreamName, month: str, difference: Difference) -> str | None:
+def known_reason(service: UpstreamName, month: str, difference: OperationDifference) -> str | None:
     """Why a difference does not count as drift; None if it does."""
     return next((each.reason for each in KNOWN_FAULTS if each.explains(service, month, difference)), None)

@@ -18,10 +18,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def shape_errors(operation: Operation[Any], response: Any) -> list[str]:
     """The fields of a response that are missing or of another type than declared, by name and never by value."""
-    shape = declared(operation.answer.shape)
-    if operation.answer.form == "list":
+    shape = declared(operation.response.shape)
+    if operation.response.form == "list":
         shape = Declared("array", items=shape)
-    if operation.answer.form == "page":
+    if operation.response.form == "page":
         response = response.get("content") if isinstance(response, dict) else None
         shape = Declared("array", items=shape)
     return sorted(set(_errors(shape, response, "")))

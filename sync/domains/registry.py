@@ -23,7 +23,7 @@ from sync.domains.resync import Resync
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.variables import DELETE_ALL_VARIABLE, feature_variables
 from sync.store.findings import Finding
-from sync.upstream.operation import MappedValues, Operation, Probe
+from sync.upstream.operation import ContractProbe, MappedValues, Operation
 
 _T = TypeVar("_T")
 
@@ -90,9 +90,9 @@ def mapped_values() -> tuple[MappedValues, ...]:
     return tuple({id(each): each for each in _variables(MappedValues)}.values())
 
 
-def probes() -> Mapping[UpstreamName, Probe]:
+def probes() -> Mapping[UpstreamName, ContractProbe]:
     """A harmless read of each service that the program reads."""
-    return {each.operation.service: each for each in _variables(Probe)}
+    return {each.operation.service: each for each in _variables(ContractProbe)}
 
 
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:

@@ -59,10 +59,10 @@ class Repair(ABC):
         """The NOMIS ids, named as in the mapping, of the record that a person found. Raises `ValueError`."""
 
     @abstractmethod
-    def look_for(self, request: Mapping[str, Any]) -> str:
+    def search_text(self, request: Mapping[str, Any]) -> str:
         """What to look for in NOMIS, in one line."""
 
-    def look_up_sql(self, request: Mapping[str, Any]) -> str | None:
+    def search_sql(self, request: Mapping[str, Any]) -> str | None:
         """The SQL that shows the record in the NOMIS database, where no service does. Raises `ValueError`."""
         return None
 

@@ -70,7 +70,7 @@ class UpstreamsUnavailable(SyncError):
     recoverable = True
 
     def __init__(self, names: list[str]) -> None:
-        super().__init__(f"{', '.join(names)} did not answer; the messages wait on the queue")
+        super().__init__(f"{', '.join(names)} did not respond; the messages wait on the queue")
 
 
 class Drain:

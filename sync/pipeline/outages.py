@@ -10,10 +10,10 @@ Suppose that NOMIS answers 503 to every call:
    used up. The messages behind it in its group go back with it. Each failure is recorded all the same.
 3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
-5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may answer pings and fail all
-   else. One message is received, one group is worked, and between two of them is a pause (`most_to_receive` and
-   `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain continues; when more
-   fail, it opens again.
+5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and
+   fail all else. One message is received and one group is handled, with a pause between two groups
+   (`most_to_receive` and `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain
+   continues; when more fail, it opens again.
 
 How long that may last:
 

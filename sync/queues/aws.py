@@ -152,7 +152,7 @@ def queue_remedy(settings: Settings, queue: str, error: QueueUnavailable) -> str
             f"{prefix}{part}_{key}" for part in ("QUEUE", "DLQ") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         )
         return f"AWS in {_place(settings)} wants other keys; set {keys}, or give the process a web identity"
-    return f"AWS in {_place(settings)} did not answer; see HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
+    return f"AWS in {_place(settings)} did not respond; see HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
 
 
 def _place(settings: Settings) -> str:

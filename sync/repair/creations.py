@@ -47,19 +47,19 @@ def compare(services: Services, record: CreationRecord, nomis_ids: Mapping[str, 
     return Comparison(found, (), tuple(repair.differences(record.dps_id, record.request, found)))
 
 
-def look_for(record: CreationRecord) -> str:
+def search_text(record: CreationRecord) -> str:
     """What to look for in NOMIS, in one line."""
     if not record.request:
         return "nothing: it was deleted before it was created"
-    return domain_of_record(record.domain).repair.look_for(record.request)
+    return domain_of_record(record.domain).repair.search_text(record.request)
 
 
-def look_up_sql(record: CreationRecord) -> str | None:
+def search_sql(record: CreationRecord) -> str | None:
     """The SQL that shows the record in the NOMIS database; None where a service shows it, or a value is not an id."""
     if not record.request:
         return None
     try:
-        return domain_of_record(record.domain).repair.look_up_sql(record.request)
+        return domain_of_record(record.domain).repair.search_sql(record.request)
     except ValueError:
         return None
 

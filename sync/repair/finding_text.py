@@ -62,7 +62,7 @@ def _ambiguous(domain: Domain, properties: Properties) -> str:
     dps_id = properties.get(domain.repair.dps_property) or properties.get(domain.mappings.dps)
     record = f"{domain.noun} {dps_id}" if dps_id else f"a new {domain.noun}"
     return (
-        f"NOMIS did not answer when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
+        f"NOMIS did not respond when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
         f"created there, and no look-up can tell whether it was. Until a person looks in NOMIS, the "
         f"{domain.repair.noun} may be missing there, and later changes of it fail."
     )

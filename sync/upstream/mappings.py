@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 
 from sync.failures import NotUnderstood, UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import EMPTY, Answer, Operation, optional, unparsed
+from sync.upstream.operation import EMPTY, Operation, ResponseSpec, optional, unparsed
 from sync.upstream.responses import RecordNumber, Response, parse_response
 from sync.upstream.transport import ServiceClient
 
@@ -68,10 +68,10 @@ class Mappings:
         object.__setattr__(self, "operations", self._declare())
 
     def _declare(self) -> Mapping[str, Operation[Any]]:
-        def declare(method: str, below: str, answer: Answer[Any], body: Any = None) -> Operation[Any]:
+        def declare(method: str, below: str, response: ResponseSpec[Any], body: Any = None) -> Operation[Any]:
             path = f"{self.path}/{below}" if below else self.path
             statuses = (409,) if method == "POST" else ()
-            return Operation(UpstreamName.MAPPING, method, path, answer, role=self.role, body=body, statuses=statuses)
+            return Operation(UpstreamName.MAPPING, method, path, response, role=self.role, body=body, statuses=statuses)
 
         sent: dict[str, Any] = {"mapping_type": (str, ...)} if self.has_type else {}
         posted = create_model(self.model.__name__, __base__=self.model, **sent)

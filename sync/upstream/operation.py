@@ -24,7 +24,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class ResponseSpec(Generic[T]):
     """What is read of a response.
 
     shape: the model of one record, a `Response`, a `TypedDict` or a plain type. form: how the records are laid out.
@@ -39,59 +39,59 @@ class Answer(Generic[T]):
     or_list: bool = False
 
 
-def one(model: type[Model]) -> Answer[Model]:
+def one(model: type[Model]) -> ResponseSpec[Model]:
     """One record."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, asked=asked)
 
-    return Answer(model, "one", parse)
+    return ResponseSpec(model, "one", parse)
 
 
-def optional(model: type[Model]) -> Answer[Model | None]:
+def optional(model: type[Model]) -> ResponseSpec[Model | None]:
     """One record, None if the service says that it has none."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model | None:
         return None if response is None else parse_response(model, response, client, method, path, asked=asked)
 
-    return Answer(model, "one", parse, none_on_404=True)
+    return ResponseSpec(model, "one", parse, none_on_404=True)
 
 
-def written(model: type[Model]) -> Answer[Model]:
+def written(model: type[Model]) -> ResponseSpec[Model]:
     """What a write made or changed; a response that cannot be read leaves its outcome unknown."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, writes=True, asked=asked)
 
-    return Answer(model, "one", parse)
+    return ResponseSpec(model, "one", parse)
 
 
-def rows(model: type[Model]) -> Answer[tuple[Model, ...]]:
+def rows(model: type[Model]) -> ResponseSpec[tuple[Model, ...]]:
     """A list of records."""
-    return Answer(
+    return ResponseSpec(
         model, "list", lambda response, client, method, path, _: parse_list(model, response, client, method, path)
     )
 
 
-def paged(model: type[Model]) -> Answer[Model]:
+def paged(model: type[Model]) -> ResponseSpec[Model]:
     """A page of records, each of which is read on its own: see `Operation.page` and `Operation.pages`."""
-    return Answer(model, "page", one(model).parse)
+    return ResponseSpec(model, "page", one(model).parse)
 
 
-def unparsed(shape: Any, form: Form = "one", *, none_on_404: bool = False, or_list: bool = False) -> Answer[Any]:
+def unparsed(shape: Any, form: Form = "one", *, none_on_404: bool = False, or_list: bool = False) -> ResponseSpec[Any]:
     """The decoded JSON itself, of which the caller reads the fields of `shape`."""
-    return Answer(shape, form, lambda response, *_: response, none_on_404, or_list)
+    return ResponseSpec(shape, form, lambda response, *_: response, none_on_404, or_list)
 
 
 #: Nothing is read: the status says all.
-EMPTY: Answer[None] = Answer(None, "empty", lambda *_: None)
+EMPTY: ResponseSpec[None] = ResponseSpec(None, "empty", lambda *_: None)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """One operation: its method and path template, and everything that the program relies on.
 
-    answer: what is read of the response. role: the role that the client needs for it, without `ROLE_`; None where any
+    response: what is read of the response. role: the role that the client needs for it, without `ROLE_`; None where any
     token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
     always sent, besides `page` and `size` for a page; `optional_query` those that are sent at times. renamed_query: the
     new names of parameters by the old ones; both are sent. statuses: those that the program distinguishes, besides 404
@@ -102,7 +102,7 @@ class Operation(Generic[T]):
     service: UpstreamName
     method: str
     path: str
-    answer: Answer[T]
+    response: ResponseSpec[T]
     role: str | None = None
     body: Any = None
     query: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ class Operation(Generic[T]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", tuple(_PARAMETER.findall(self.path)))
         object.__setattr__(self, "_format", _PARAMETER.sub("%s", self.path))
-        paging = ("page", "size") if self.answer.form == "page" else ()
+        paging = ("page", "size") if self.response.form == "page" else ()
         names = {*paging, *self.query, *self.optional_query, *self.renamed_query, *self.renamed_query.values()}
         object.__setattr__(self, "_query_names", frozenset(names))
 
@@ -145,7 +145,7 @@ class Operation(Generic[T]):
         named. Raises `UpstreamError` as `ServiceClient.call` and `parse_response`.
         """
         path = self.path_of(*ids)
-        return self.answer.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
+        return self.response.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
 
     def read_raw(self, client: ServiceClient, *ids: object, query: Mapping[str, object] | None = None) -> Any:
         """The decoded JSON of a read, whatever it is; None where absence is not a failure. Raises `UpstreamError`."""
@@ -153,7 +153,7 @@ class Operation(Generic[T]):
 
     def parse(self, client: ServiceClient, element: object) -> T:
         """Reads one element of a page. Raises `UpstreamError`."""
-        return self.answer.parse(element, client, self.method, self.path, None)
+        return self.response.parse(element, client, self.method, self.path, None)
 
     def page(self, client: ServiceClient, *ids: object, query: Mapping[str, object], number: int, size: int) -> Page:
         """Page `number` (from 0) of a list; the service may make the pages smaller than `size`.
@@ -183,7 +183,7 @@ class Operation(Generic[T]):
                 message = f"elements moved or came twice while its pages were read: see page {number}"
                 raise NotUnderstood(client.name, self.method, path, status=200, message=message)
             for each in page.content:
-                yield self.answer.parse(each, client, self.method, path, None)
+                yield self.response.parse(each, client, self.method, path, None)
             if page.last:
                 return
             seen |= found
@@ -207,7 +207,7 @@ class Operation(Generic[T]):
             query=query,
             body=body,
             headers=self.headers,
-            none_on_404=self.answer.none_on_404,
+            none_on_404=self.response.none_on_404,
             refusal=refusal,
             no_look_up=self.no_look_up,
             may_lack_route=self.may_lack_route,
@@ -218,7 +218,7 @@ class Operation(Generic[T]):
 class MappedValues:
     """The values of a field (`visitRestriction`, inner ones with dots) that a rule knows, or that one sends.
 
-    has_default: the rule has an answer for any other value too. older: the values that only older services have.
+    has_default: the rule covers any other value too. older: the values that only older services have.
     """
 
     operation: Operation[Any]
@@ -229,7 +229,7 @@ class MappedValues:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ContractProbe:
     """A harmless read that shows whether a service grants the role, and whether its responses have the declared form.
 
     ids, query: what it asks for. record: the word of a domain's records; the id is then that of the last one that was

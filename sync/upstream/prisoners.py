@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from sync.failures import NotUnderstood
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import EMPTY, Operation, Probe, rows, unparsed
+from sync.upstream.operation import EMPTY, ContractProbe, Operation, rows, unparsed
 from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts
 from sync.upstream.transport import ServiceClient
 
@@ -48,7 +48,7 @@ PRISONER_IDS = Operation(
     role="SYNCHRONISATION_REPORTING",
     query=("active", "sort"),
 )
-PROBE = Probe(PRISONER_IDS, query={"active": "true", "sort": "bookingId,ASC", "page": 0, "size": 1})
+PROBE = ContractProbe(PRISONER_IDS, query={"active": "true", "sort": "bookingId,ASC", "page": 0, "size": 1})
 LATEST_BOOKINGS = Operation(
     UpstreamName.NOMIS,
     "GET",

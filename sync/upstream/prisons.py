@@ -1,7 +1,7 @@
 """Which prisons use the new services: the agency switches of NOMIS, and the rollout of the activities API."""
 
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, Probe, optional, rows
+from sync.upstream.operation import ContractProbe, Operation, optional, rows
 from sync.upstream.responses import Response
 from sync.upstream.transport import ServiceClient
 
@@ -57,7 +57,7 @@ _ROLLOUT_PLANS = Operation(
 )
 _ROLLOUT_PLAN = Operation(UpstreamName.ACTIVITIES, "GET", "/rollout/{prisonCode}", optional(RolloutPlan))
 
-PROBE = Probe(_ROLLOUT_PLAN, ("MDI",))
+PROBE = ContractProbe(_ROLLOUT_PLAN, ("MDI",))
 
 
 def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     installed.settings["API_TIMEOUT_SECONDS"] = "2"
     drained = installed.run_process("drain", "visit", "--json", "--wait-seconds", "0.5")
     assert drained.code == 1
-    assert "visit: nomis did not answer" in drained.error
+    assert "visit: nomis did not respond" in drained.error
     assert drained.json()["applied"] == 0
     checked = installed.run_process("check")
     assert checked.code == 1

@@ -65,7 +65,7 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
     (alert,) = app.alerts()
     assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
-    assert f"NOMIS did not answer when activity {told.dps_id} was created there" in alert
+    assert f"NOMIS did not respond when activity {told.dps_id} was created there" in alert
     assert "severity serious" in alert
     assert f"a course activity with code {told.dps_id}" in app.run_ok(*settle)
     shown = app.read_json("creations", "show", str(creation["id"]))
@@ -74,7 +74,7 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
     said = app.run_ok("creations", "show", str(creation["id"]))
     assert said == app.run_ok(*settle)
     assert shown["sql"][0] in said
-    assert f"NOMIS did not answer when activity {told.dps_id} was created there" in said
+    assert f"NOMIS did not respond when activity {told.dps_id} was created there" in said
     (course,) = sandbox.nomis("course")
     app.run_ok(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []

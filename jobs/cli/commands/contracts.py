@@ -10,7 +10,7 @@ from jobs.errors import WORK_FAILED, UsageError
 
 if TYPE_CHECKING:
     from jobs.operations.contracts import ContractsResult
-    from sync.contracts.check import Finding
+    from sync.contracts.check import ContractFinding
 
 app = typer.Typer(
     name="contracts", help="What the program relies on, and what the services offer.", no_args_is_help=True
@@ -84,7 +84,7 @@ def _print(result: "ContractsResult") -> None:
     say(counts_text(result.counts(), always=result.counts()))
 
 
-def _where(finding: "Finding") -> str:
+def _where(finding: "ContractFinding") -> str:
     """The operation of a finding, or how many share it."""
     if len(finding.operations) > 1:
         return f"{len(finding.operations)} operations, such as {finding.operations[0]}"

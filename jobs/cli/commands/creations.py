@@ -186,7 +186,7 @@ def reopen_creation(
 def _show(application: "Application", record: "CreationRecord") -> None:
     from jobs.operations.creations import may_be_settled
     from sync.domains.registry import domain_of_record
-    from sync.repair.creations import look_for, look_up_sql
+    from sync.repair.creations import search_sql, search_text
     from sync.repair.finding_text import finding_text
     from sync.store.creations import OPEN_STATES, CreationState
 
@@ -203,12 +203,12 @@ def _show(application: "Application", record: "CreationRecord") -> None:
             "what": what,
             "because": record.note,
             **({"mapped": _mapped(application, record)} if is_open else {}),
-            "look for": look_for(record),
+            "look for": search_text(record),
             **({"if there": f"{settle} --nomis-id {given}"} if is_open else {}),
             **({"if not": f"{settle} --not-created"} if again else {}),
         }
     )
-    statement = look_up_sql(record) if is_open else None
+    statement = search_sql(record) if is_open else None
     print_statements([] if statement is None else [statement])
 
 

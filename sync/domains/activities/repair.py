@@ -47,11 +47,11 @@ class ActivityRepair(RemovingRepair):
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"nomisCourseActivityId": number}
 
-    def look_for(self, request: Mapping[str, Any]) -> str:
+    def search_text(self, request: Mapping[str, Any]) -> str:
         body = request["body"]
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
 
-    def look_up_sql(self, request: Mapping[str, Any]) -> str:
+    def search_sql(self, request: Mapping[str, Any]) -> str:
         """The course activities that have the id of the schedule as their code, at the prison."""
         body = request["body"]
         conditions = {"CODE": nomis_sql.code(body["code"]), "AGY_LOC_ID": nomis_sql.code(body["prisonId"])}

@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, Probe, one, optional, rows
+from sync.upstream.operation import ContractProbe, Operation, one, optional, rows
 from sync.upstream.responses import LocalDateTime, Response
 from sync.upstream.transport import ServiceClient
 
@@ -65,7 +65,7 @@ class _AnyAdjustment(Response):
 _ROLE = "SENTENCE_ADJUSTMENTS_SYNCHRONISATION"
 _ONE = "/legacy/adjustments/{adjustmentId}"
 ADJUSTMENT = Operation(UpstreamName.SENTENCE_ADJUSTMENTS, "GET", _ONE, one(Adjustment), role=_ROLE, headers=_HEADERS)
-PROBE = Probe(ADJUSTMENT, ("00000000-0000-0000-0000-000000000000",), record="sentencing-adjustment")
+PROBE = ContractProbe(ADJUSTMENT, ("00000000-0000-0000-0000-000000000000",), record="sentencing-adjustment")
 _ADJUSTMENT_EXISTS = Operation(
     UpstreamName.SENTENCE_ADJUSTMENTS, "GET", _ONE, optional(_AnyAdjustment), role=_ROLE, headers=_HEADERS
 )

@@ -57,7 +57,7 @@ class AdjustmentRepair(RemovingRepair):
         """The number in the family of the request."""
         return {"nomisAdjustmentId": number, "nomisAdjustmentCategory": request["category"]}
 
-    def look_for(self, request: Mapping[str, Any]) -> str:
+    def search_text(self, request: Mapping[str, Any]) -> str:
         body = request["body"]
         return (
             f"a {request['category']} adjustment of booking {request['bookingId']}: type {body['adjustmentTypeCode']}, "

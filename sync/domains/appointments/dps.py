@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, Probe, one, optional, rows
+from sync.upstream.operation import ContractProbe, Operation, one, optional, rows
 from sync.upstream.responses import Body, LocalDateTime, LocalTime, Response, Since
 from sync.upstream.transport import ServiceClient
 
@@ -140,7 +140,7 @@ class _Search(Body):
 
 _INSTANCE = "/appointment-instances/{appointmentInstanceId}"
 APPOINTMENT = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, one(AppointmentInstance))
-PROBE = Probe(APPOINTMENT, ("1",), record="appointment")
+PROBE = ContractProbe(APPOINTMENT, ("1",), record="appointment")
 FIND_APPOINTMENT = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, optional(AppointmentInstance))
 _APPOINTMENT_EXISTS = Operation(UpstreamName.APPOINTMENTS, "GET", _INSTANCE, optional(_InstanceId))
 _SEARCH = Operation(

@@ -53,7 +53,7 @@ class AppointmentRepair(RemovingRepair):
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"nomisEventId": number}
 
-    def look_for(self, request: Mapping[str, Any]) -> str:
+    def search_text(self, request: Mapping[str, Any]) -> str:
         body = request["body"]
         where = body.get("internalLocationId")
         return (
@@ -61,7 +61,7 @@ class AppointmentRepair(RemovingRepair):
             f"{body['eventSubType']}, {'without a location' if where is None else f'in location {where}'}"
         )
 
-    def look_up_sql(self, request: Mapping[str, Any]) -> str:
+    def search_sql(self, request: Mapping[str, Any]) -> str:
         """The appointments of the booking at that time."""
         body = request["body"]
         conditions = {

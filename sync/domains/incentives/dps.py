@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from sync.failures import NotUnderstood
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, Probe, one, optional, rows, unparsed
+from sync.upstream.operation import ContractProbe, Operation, one, optional, rows, unparsed
 from sync.upstream.responses import LocalDateTime, Response
 from sync.upstream.transport import ServiceClient
 
@@ -104,7 +104,7 @@ CURRENT_LEVELS = Operation(
     UpstreamName.INCENTIVES, "POST", "/iep/reviews/bookings", unparsed(_CurrentLevel, "list"), body=list[int]
 )
 LEVELS = Operation(UpstreamName.INCENTIVES, "GET", "/incentive/levels", rows(Level), query=("with-inactive",))
-PROBE = Probe(LEVELS, query={"with-inactive": "true"})
+PROBE = ContractProbe(LEVELS, query={"with-inactive": "true"})
 LEVEL = Operation(UpstreamName.INCENTIVES, "GET", "/incentive/levels/{code}", one(Level))
 PRISON_LEVEL = Operation(
     UpstreamName.INCENTIVES, "GET", "/incentive/prison-levels/{prisonId}/level/{levelCode}", one(PrisonIncentiveLevel)

@@ -60,7 +60,7 @@ class IncentiveRepair(AdvisingRepair):
         """The sequence in the booking that the request names."""
         return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
 
-    def look_for(self, request: Mapping[str, Any]) -> str:
+    def search_text(self, request: Mapping[str, Any]) -> str:
         body = request["body"]
         return (
             f"an IEP record of booking {request['bookingId']}: level {body['iepLevel']}, {body['iepDateTime']}, "

@@ -6,7 +6,7 @@ from typing import Any
 
 from sync.failures import NotUnderstood, UpstreamError
 from sync.settings.declaration import UpstreamName
-from sync.upstream.operation import Operation, Probe, one, optional, paged, unparsed
+from sync.upstream.operation import ContractProbe, Operation, one, optional, paged, unparsed
 from sync.upstream.responses import LocalDateTime, Page, Response
 from sync.upstream.transport import ServiceClient
 
@@ -42,7 +42,7 @@ class BookedVisit(Visit):
 
 _ROLE = "VISIT_SCHEDULER"
 VISIT = Operation(UpstreamName.VISITS, "GET", "/visits/{reference}", one(Visit), role=_ROLE)
-PROBE = Probe(VISIT, ("contract-probe",), record="visit")
+PROBE = ContractProbe(VISIT, ("contract-probe",), record="visit")
 BOOKED_VISIT = Operation(UpstreamName.VISITS, "GET", "/visits/{reference}", optional(BookedVisit), role=_ROLE)
 SEARCH = Operation(
     UpstreamName.VISITS,

@@ -75,7 +75,7 @@ class VisitRepair(RemovingRepair):
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"nomisId": number}
 
-    def look_for(self, request: Mapping[str, Any]) -> str:
+    def search_text(self, request: Mapping[str, Any]) -> str:
         body = request["body"]
         return (
             f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, whose comment names "

@@ -17,7 +17,7 @@ from sync.settings.declaration import UpstreamName
 from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId
-from sync.upstream.operation import MappedValues, Probe
+from sync.upstream.operation import ContractProbe, MappedValues
 from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
@@ -87,7 +87,7 @@ MAPPINGS = Mappings(
     is_deleted=False,
 )
 
-MAPPING_PROBE = Probe(MAPPINGS.operations["get"], ("contract-probe",), record="visit")
+MAPPING_PROBE = ContractProbe(MAPPINGS.operations["get"], ("contract-probe",), record="visit")
 
 
 class VisitCreation(Creation):

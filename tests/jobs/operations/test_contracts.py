@@ -71,9 +71,9 @@ def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbo
     assert "status 403" in refused["text"]
     texts = {each["text"] for each in of_service(checked.json(), "incentives")["findings"]}
     assert texts == {
-        "responds otherwise than declared: [].name is not string",
-        "responds otherwise than declared: [].name is missing",
-        "responds otherwise than declared: [].active is missing",
+        "response not as declared: [].name is not string",
+        "response not as declared: [].name is missing",
+        "response not as declared: [].active is missing",
     }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import pytest
 from pydantic import AliasChoices, Field
 
-from sync.contracts.compare import Level, compare
+from sync.contracts.compare import DriftLevel, compare
 from sync.contracts.document import Document
 from sync.contracts.shape import shape_errors
 from sync.settings.declaration import UpstreamName
@@ -285,4 +285,4 @@ def test_what_is_no_document_is_refused(raw: object) -> None:
 
 def test_levels_are_in_order_of_severity() -> None:
     """Errors come first wherever findings are listed."""
-    assert list(Level) == [Level.ERROR, Level.WARNING, Level.NOTE]
+    assert list(DriftLevel) == [DriftLevel.ERROR, DriftLevel.WARNING, DriftLevel.NOTE]

@@ -8,8 +8,8 @@ from datetime import date
 import pytest
 
 from sandbox.documents import document_of
-from sync.contracts.check import Finding, ServiceResult, check_service
-from sync.contracts.compare import Level
+from sync.contracts.check import ContractFinding, ServiceResult, check_service
+from sync.contracts.compare import DriftLevel
 from sync.domains.registry import operations
 from sync.settings.declaration import UpstreamName
 
@@ -18,7 +18,7 @@ SERVICES = [name for name in UpstreamName if name is not UpstreamName.OAUTH]
 NOMIS, MAPPING, ACTIVITIES = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.ACTIVITIES
 INCENTIVES, APPOINTMENTS = UpstreamName.INCENTIVES, UpstreamName.APPOINTMENTS
 VISITS, SEARCH = UpstreamName.VISITS, UpstreamName.PRISONER_SEARCH
-ERROR, WARNING, NOTE = Level
+ERROR, WARNING, NOTE = DriftLevel
 
 
 def checked(service: UpstreamName, month: str) -> ServiceResult:
@@ -104,7 +104,7 @@ def test_what_broke_since_may_2023_is_found(
     operation: str,
     kind: str,
     field: str,
-    level: Level,
+    level: DriftLevel,
 ) -> None:
     """Each change that breaks a call, or would if the program did not allow for it, has its line."""
     found = [(each.kind, each.field, each.level) for each in today[service].findings if operation in each.operations]
@@ -134,7 +134,7 @@ def test_what_became_of_an_operation_is_named(today: dict[UpstreamName, ServiceR
 
 def test_a_role_that_many_operations_ask_for_is_one_finding(today: dict[UpstreamName, ServiceResult]) -> None:
     """One line says which role replaces which, for all operations together."""
-    roles: list[Finding] = [each for each in today[NOMIS].findings if each.kind == "role"]
+    roles: list[ContractFinding] = [each for each in today[NOMIS].findings if each.kind == "role"]
     assert len({each.text for each in roles}) == len(roles)
     assert all("NOMIS_PRISONER_API__SYNCHRONISATION__RW" in each.text for each in roles)
     assert max(len(each.operations) for each in roles) > 1

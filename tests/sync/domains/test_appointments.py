@@ -10,7 +10,7 @@ from sandbox import Sandbox
 from sync.creation.creation import creation_lease
 from sync.events.context import Outcome
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
-from sync.repair.creations import look_for
+from sync.repair.creations import search_text
 from sync.store import creations
 from tests.harness.appointments import INSTANCE, handle, put_appointment
 from tests.harness.faults import faulty
@@ -325,7 +325,7 @@ def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
     with harness.database.read() as connection:
         record = creations.find(connection, "appointment", str(INSTANCE))
     assert record is not None
-    assert look_for(record) == "nothing: it was deleted before it was created"
+    assert search_text(record) == "nothing: it was deleted before it was created"
 
 
 def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, prisoner: Prisoner) -> None:

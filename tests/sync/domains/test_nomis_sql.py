@@ -49,15 +49,15 @@ def test_both_rows_of_an_attendance_are_shown() -> None:
 def test_the_runbook_shows_the_statements_as_they_are() -> None:
     """Word for word, with the values of this module."""
     page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
-    course = domain_of_record("activity").repair.look_up_sql({"body": {"code": "318", "prisonId": "LEI"}})
-    appointment = domain_of_record("appointment").repair.look_up_sql({"body": APPOINTMENT})
+    course = domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": "LEI"}})
+    appointment = domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT})
     rows = (statement for kind in (ALLOCATION_ROWS, ATTENDANCE_ROWS) for statement in DuplicateRows(kind, SESSION).sql)
     assert [each for each in (course, appointment, *rows) if f"\n{each}\n" not in page] == []
 
 
 def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time() -> None:
     """NOMIS has no look-up of it."""
-    assert domain_of_record("appointment").repair.look_up_sql({"body": APPOINTMENT}) == (
+    assert domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT}) == (
         "SELECT * FROM OMS_OWNER.OFFENDER_IND_SCHEDULES WHERE OFFENDER_BOOK_ID = 1204417 AND EVENT_DATE = DATE "
         "'2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' AND EVENT_SUB_TYPE = 'GYM' ORDER BY EVENT_ID;"
     )
@@ -78,4 +78,4 @@ def test_what_would_change_a_statement_is_refused(value: str) -> None:
     """A number and a code are nothing else."""
     assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
     with pytest.raises(ValueError, match="does not belong into a statement"):
-        domain_of_record("activity").repair.look_up_sql({"body": {"code": "318", "prisonId": f"{value}'"}})
+        domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

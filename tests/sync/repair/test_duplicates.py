@@ -183,7 +183,7 @@ def test_a_duplicate_that_stays_is_not_resolved() -> None:
 def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
     """One that does neither cannot be made, so that no operator meets a duplicate without advice."""
     missing = "remove" if base is RemovingRepair else "advice"
-    others = dict.fromkeys(("read", "nomis_ids", "look_for", "event_parts"))
+    others = dict.fromkeys(("read", "nomis_ids", "search_text", "event_parts"))
     with pytest.raises(TypeError, match=missing):
         type("Silent", (base,), others)()
 

