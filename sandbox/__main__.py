@@ -113,7 +113,7 @@ def _file(text: str) -> Path:
     if not file.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {file.parent}")
     if file.exists() and not file.is_file():
-        raise argparse.ArgumentTypeError(f"{file} is no file")
+        raise argparse.ArgumentTypeError(f"{file} is not a file")
     return file
 
 

@@ -105,7 +105,7 @@ class Sandbox:
         return dict(self.control("GET", "/environment"))
 
     def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        """Put a new world in place of the present one; queues, faults, latency, logs and Slack messages are gone."""
+        """Replace the present world by a new one; queues, faults, latency, logs and Slack messages are gone."""
         if self._emulator_url is not None:
             _call(self._emulator_url, "POST", "/moto-api/reset", None)
         self.control("POST", "/reset", _world_options(prisoners, seed, options))
@@ -140,7 +140,7 @@ class Sandbox:
         return list(self.control("GET", "/faults"))
 
     def release_fault(self, fault_id: int) -> None:
-        """Let go on what a fault with `until_released` keeps waiting.
+        """Release the requests that a fault with `until_released` keeps waiting.
 
         Raises:
             SandboxError: the fault is not on.
@@ -148,11 +148,11 @@ class Sandbox:
         self.control("POST", f"/faults/{fault_id}/release")
 
     def clear_faults(self) -> None:
-        """Switch every fault off; what they keep waiting goes on."""
+        """Switch every fault off; the requests that they keep waiting continue."""
         self.control("DELETE", "/faults")
 
     def latency(self, ms: float, service: str | None = None) -> None:
-        """Let every call of a service, or of all, take at least so many milliseconds."""
+        """Let every call of a service, or of all, take at least `ms` milliseconds."""
         self.control("PUT", "/latency", {"ms": ms, "service": service})
 
     def requests(self, service: str | None = None) -> list[dict[str, Any]]:
@@ -238,7 +238,7 @@ class Sandbox:
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
     ) -> dict[str, Any]:
-        """Let the publishing services change and tell of it; returns what was planned once all of it is published.
+        """Let the publishing services change, and return what was planned once all of its events are published.
 
         Args:
             events: how many events.

@@ -1,4 +1,4 @@
-"""The control API: what tests, the demo and people by hand do to the sandbox, as JSON on a port of its own."""
+"""The control API: what tests, the demo and people by hand do to the sandbox, as JSON on a separate port."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def list_faults(engine: Engine, body: Body) -> object:
 
 
 def release_fault(engine: Engine, body: Body, fault_id: str) -> object:
-    """Let go on what a fault keeps waiting."""
+    """Release the requests that a fault keeps waiting."""
     engine.faults.release(int(fault_id))
     return {}
 
@@ -144,7 +144,7 @@ def clear_records(engine: Engine, body: Body) -> object:
 
 
 def load(engine: Engine, body: Body) -> object:
-    """Tell how many calls each service had in flight at most since the reset."""
+    """Return the most calls that each service had in flight since the reset."""
     return {name: service.load.most for name, service in engine.services.items()}
 
 
@@ -156,7 +156,7 @@ def planted(engine: Engine, body: Body) -> object:
 
 
 def switch(engine: Engine, body: Body, code: str) -> object:
-    """Put the agencies in the body in place of those of a service switch of NOMIS."""
+    """Replace the agencies of a service switch of NOMIS by those in the body."""
     engine.world.rollout.switches[code] = [str(each) for each in body["agencies"]]
     return {}
 

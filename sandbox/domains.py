@@ -75,7 +75,7 @@ class Domain:
         queue: the id of its queue.
         events: the types of its events; that of a creation comes first.
         unknown_event: an event type of the service that nobody handles.
-        names_prisoner: whether the events name the prisoner beside the additional information.
+        names_prisoner: whether the events name the prisoner outside the additional information.
         records: the kinds of records in the publishing service.
         nomis_records: the kinds of records in NOMIS.
         scenarios: makes up traffic.

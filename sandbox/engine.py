@@ -1,4 +1,4 @@
-"""The one process behind all fake services: each on its own port, a control API beside them, one world at a time."""
+"""The one process behind all fake services: each on its own port, with a control API, one world at a time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Engine:
         self._settle_memory()
 
     def reset(self, options: Options) -> None:
-        """Put a new world in place of the present one; faults go off, latency to none, logs are emptied."""
+        """Replace the present world by a new one; faults go off, latency to none, logs are emptied."""
         self._adopt(options)
         routes = self._routes()
         for name, service in self.services.items():
@@ -162,7 +162,7 @@ class Engine:
             gc.freeze()
 
     def _behave(self) -> None:
-        """Carry the options that tell how services behave into those services."""
+        """Pass the options on the behaviour of services to those services."""
         self.auth.roles.clear()
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry

@@ -30,7 +30,7 @@ def read_visitors(given: object) -> tuple[int, ...]:
     """Return the numbers of persons.
 
     Raises:
-        ValueError: they are no list of numbers.
+        ValueError: they are not a list of numbers.
     """
     if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
         return tuple(int(each) for each in given)
@@ -47,7 +47,7 @@ class Options:
         today: the day that histories end at; the present day in London when None.
         mismatch_rate: share of the prisoners whose levels differ by a planted cause.
         every_cause: plant at least one of each cause.
-        mismatches: exact numbers by cause (`{"4": 3}`), in place of the rate.
+        mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate.
         in_flight: how many differences are only in flight (a review made moments ago that reaches NOMIS soon).
         in_flight_seconds: how long until such a review reaches NOMIS, from the first reading of the level in NOMIS.
         excluded: how many of the mismatches are on the list of excluded bookings.
@@ -55,7 +55,7 @@ class Options:
         moving: how many movements (releases and receptions in turn) each page of ids brings about.
         nomis_pool: calls that NOMIS can work on at once before it answers 500; None for any number.
         token_seconds: how long a token lasts.
-        tell_expiry: whether the answer of auth says how long (`expires_in`).
+        tell_expiry: whether the response of auth says how long (`expires_in`).
         mapping_race_ms: how long after a mapping is stored a second post of it loses the race with 500 (once); 0 never.
         nomis_race_ms: the same for a second IEP record of a booking in NOMIS.
         mock_publishers: answer visits and adjustments with the canned records of the replaced service; whom they are
@@ -66,7 +66,7 @@ class Options:
         generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`. Endpoints that
             came later, or are gone, are not there.
         plant: the reconciliations whose records and differences are planted, by name, or `all`.
-        prisons: how many prisons are open, from `FEWEST_OPEN_PRISONS` on; so many are read by what reads each of them.
+        prisons: how many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each.
     """
 
     prisoners: int = 200
@@ -103,7 +103,7 @@ class Options:
         """Return the options of a control request.
 
         Raises:
-            ValueError: an option of another name, visitors that are no numbers, or no such generation.
+            ValueError: an option of another name, visitors that are not numbers, or no such generation.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(given) - known)

@@ -25,7 +25,7 @@ async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], N
 
 
 def main() -> None:
-    """Serve a world on free ports, print them as one line of JSON, and go on until the standard input closes."""
+    """Serve a world on free ports, print them as one line of JSON, and run until the standard input closes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--options", default="{}", help="the world, as JSON")
     chosen = parser.parse_args()

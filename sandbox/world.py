@@ -105,7 +105,7 @@ class World:
         plant_differences(self)
 
     def random(self, name: str) -> random.Random:
-        """Return a stream of random numbers of its own for one purpose, so that one purpose never shifts another."""
+        """Return a separate stream of random numbers for one purpose, so that one purpose never shifts another."""
         return random.Random(f"{self.seed}:{name}")
 
     def events_that_wait(self, queue: str) -> list[dict[str, object]]:
@@ -161,7 +161,7 @@ class World:
         self.mapping.add_incentive(review.id, booking_id, record.sequence, "INCENTIVE_CREATED")
 
     def publish(self, events: Iterable[dict[str, object]]) -> Future[int] | None:
-        """Hand events to the topic, in order, and remember what they told of; None in a world that publishes none."""
+        """Hand events to the topic, in order, and remember what they are about; None in a world that publishes none."""
         events = list(events)
         for event in events:
             self.published.note(event)

@@ -48,7 +48,7 @@ def _documents() -> Iterator[Path]:
 
 
 def _modules() -> Iterator[Path]:
-    for folder in ("sync", "jobs", "reports"):
+    for folder in ("sync", "jobs", "reports", "sandbox"):
         yield from sorted((ROOT / folder).rglob("*.py"))
 
 

@@ -95,14 +95,14 @@ def _received(receive: Callable[..., list[models.Message]]) -> Callable[..., lis
                 remaining = deadline - time.monotonic()
                 if found or remaining <= 0:
                     return found
-                # Nobody is told of a message that is shown again, so it is looked for.
+                # Moto notifies nobody of a message that becomes visible again, so poll.
                 queue._messages_lock.wait(min(remaining, LOOK_SECONDS))
 
     return receive_alone
 
 
 def _shown_again(change: Callable[[models.SQSBackend, str, str, int], None]) -> Callable[..., None]:
-    """A change of visibility beside which nobody receives."""
+    """A change of visibility during which nobody receives."""
 
     def change_alone(backend: models.SQSBackend, queue_name: str, receipt_handle: str, visibility_timeout: int) -> None:
         with backend.get_queue(queue_name)._messages_lock:
@@ -112,7 +112,7 @@ def _shown_again(change: Callable[[models.SQSBackend, str, str, int], None]) -> 
 
 
 def apply_patches() -> None:
-    """Put these functions in place of moto's, in this process."""
+    """Replace moto's functions by these, in this process."""
     replacements: dict[str, object] = {
         "messages": property(_visible),
         "approximate_number_of_messages": property(_visible_count),

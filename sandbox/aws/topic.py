@@ -64,7 +64,7 @@ KEYS = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
 
 
 class Topic:
-    """Publishes events in the order they were handed over, in a thread of its own, so that no HTTP answer waits for it.
+    """Publishes events in the order they were handed over, in a separate thread, so that no HTTP response waits for it.
 
     Args:
         endpoint_url: the SNS and SQS emulator; None publishes nothing and only remembers (a sandbox without queues).

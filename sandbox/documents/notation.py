@@ -48,7 +48,7 @@ class Page:
 
 
 class Changed:
-    """A value that became another one: the first, and each later one with its month. None is no value at all."""
+    """A value that became another one: the first, and each later one with its month. None means no value at all."""
 
     def __init__(self, first: Value, *later: tuple[str, Value]) -> None:
         self._values = (("", first), *later)

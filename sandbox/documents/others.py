@@ -98,7 +98,7 @@ PRISONER_SEARCH: Final = (
         {"reason": "text", "prisonId": "text", "occurredAt": "date-time"},
         roles=("EVENTS_ADMIN",),
         status=202,
-        # The indexer has it since then, at an address of its own.
+        # The indexer has it since then, at a separate address.
         until="2024-05",
     ),
 )

@@ -1,6 +1,6 @@
 """The appointments of the activities API, one row for each prisoner of each occurrence; a deleted one is not there.
 
-What is an occurrence with allocations in 2023 is an appointment with attendees today; both forms are told of here.
+What is an occurrence with allocations in 2023 is an appointment with attendees today; both forms are served here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AppointmentInstance:
     """One appointment of one prisoner; times are local. In a cell there is no room.
 
     `appointment_id` is the same for all prisoners of one appointment, and the id of the instance where there is but
-    one. A deleted one is seen by a search alone. `room_by_uuid`: the room is told by its DPS id only.
+    one. A deleted one is seen by a search alone. `room_by_uuid`: the room is named by its DPS id only.
     """
 
     id: int
@@ -105,7 +105,7 @@ class _Asked:
     prisoners: frozenset[str]
 
     def fits(self, each: AppointmentInstance) -> bool:
-        """Whether the appointment is as asked, whoever attends it."""
+        """Whether the appointment is as asked, with any attendees."""
         return (
             self.first <= each.day <= self.last
             and self.category in (None, each.category)

@@ -99,7 +99,7 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Make the review that staff make for a booking of the population; its event is left to whoever calls."""
+        """Make the review that staff make for a booking of the population; its event is left to the caller."""
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,
@@ -113,7 +113,7 @@ class Incentives:
         )
 
     def inserted(self, review: Review, reason: str | None = None) -> dict[str, object]:
-        """Return the event that tells of a new review."""
+        """Return the event of a new review."""
         information: dict[str, object] = {"id": review.id, "nomsNumber": review.offender_no, "reason": reason}
         return domain_event("incentives.iep-review.inserted", information)
 

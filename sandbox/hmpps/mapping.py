@@ -51,7 +51,7 @@ class Table:
     by_nomis: dict[Key, Row] = field(default_factory=dict)
 
     def insert(self, row: Row) -> None:
-        """Store a pair; whoever calls has looked both keys up."""
+        """Store a pair; the caller has looked both keys up."""
         self.by_dps[row.dps_id] = row
         self.by_nomis[row.nomis_id] = row
 

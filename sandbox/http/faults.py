@@ -97,7 +97,7 @@ class Fault:
             await asyncio.sleep(self.seconds)
 
     def release(self) -> None:
-        """Let go on what is kept waiting until now; what it meets from now on does not wait."""
+        """Release the requests that wait now; later ones do not wait."""
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
@@ -150,7 +150,7 @@ class Faults:
         """Switch a fault on.
 
         Raises:
-            ValueError: unknown kind or a path that is no regular expression.
+            ValueError: unknown kind or a path that is not a regular expression.
             TypeError: unknown parameter.
         """
         fault = Fault(self._next_id, service, method.upper(), path, kind, **parameters)  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ class Faults:
         return None
 
     def release(self, fault_id: int) -> None:
-        """Let go on what a fault keeps waiting.
+        """Release the requests that a fault keeps waiting.
 
         Raises:
             ValueError: there is no such fault.
@@ -178,7 +178,7 @@ class Faults:
         raise ValueError(f"there is no fault {fault_id}")
 
     def clear(self) -> None:
-        """Switch every fault off; what they keep waiting goes on."""
+        """Switch every fault off; the requests that they keep waiting continue."""
         for fault in self._faults:
             fault.release()
         self._faults.clear()
@@ -199,7 +199,7 @@ def path_pattern(path: str) -> re.Pattern[str]:
             return re.compile("^" + TEMPLATE_PARAMETER.sub("[^/]+", path) + "$")
         return re.compile(path)
     except re.error as error:
-        raise ValueError(f"the path {path!r} of a fault is no regular expression: {error}") from error
+        raise ValueError(f"the path {path!r} of a fault is not a regular expression: {error}") from error
 
 
 NO_LINGER = struct.pack("ii", 1, 0)

@@ -190,7 +190,7 @@ class Service:
         self.install(routes)
 
     def install(self, routes: list[Route]) -> None:
-        """Put other endpoints in place of the present ones (a new world in the same process)."""
+        """Replace the endpoints (a new world in the same process)."""
         self.load = Load()
         self.router: Router[Route] = Router()
         for route in routes:

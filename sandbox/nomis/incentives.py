@@ -36,7 +36,7 @@ BY_MERGE = "MERGE"
 
 @dataclass(slots=True)
 class IepRecord:
-    """One IEP record of a booking. `module` tells which function of NOMIS wrote it."""
+    """One IEP record of a booking. `module` names the function of NOMIS that wrote it."""
 
     booking_id: int
     sequence: int

@@ -39,7 +39,7 @@ class Movements:
         self._turn = 0
 
     def after_page(self, count: int) -> None:
-        """Bring about so many movements, releases and receptions in turn."""
+        """Bring about `count` movements, releases and receptions in turn."""
         for _ in range(count):
             self._turn += 1
             if self._turn % 2:
@@ -93,7 +93,7 @@ class BookingList:
         self._ids: list[int] = []
 
     def page(self, after: int, size: int, *, active_only: bool) -> list[Prisoner]:
-        """The first so many latest bookings with a greater id than `after`, by booking id."""
+        """The first latest bookings with a greater id than `after`, by booking id."""
         by_booking, by_offender = self.world.by_booking, self.world.by_offender
         if len(self._ids) != len(by_booking):
             self._ids = sorted(by_booking)

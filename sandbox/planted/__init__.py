@@ -1,7 +1,7 @@
 """The differences that are planted for reconciliations, so that a run can be checked against the truth.
 
-A planter takes the world, chance of its own and the names of the reconciliations that are asked for; it makes the
-records of both sides, agreeing ones too, and lists in `world.differences` what a run must find.
+A planter takes the world, a separate stream of random numbers and the names of the requested reconciliations. It makes
+the records of both sides, agreeing ones too, and lists in `world.differences` what a run must find.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "differen
 WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
 #: One pair in 20,000 differs.
 SHARE: Final = 1 / 20_000
-#: How many appointments each prisoner has, each within days of its own, of which yesterday is the first.
+#: How many appointments each prisoner has, each on separate days, of which yesterday is the first.
 EACH, DAYS_OF_ONE = 2, 12
 #: The days of what differs come after those.
 FIRST_DAY_OF_DIFFERENCES, DAYS_OF_DIFFERENCES = EACH * DAYS_OF_ONE - 1, 3

@@ -39,7 +39,7 @@ class Difference:
     """One planted difference.
 
     `key` has the values of the columns by which the reconciliation knows a row, None where it has none, and `kind` is
-    its word for what differs. `cause` tells what was done to bring it about.
+    its word for what differs. `cause` says what was done to bring it about.
     """
 
     key: Key

@@ -40,7 +40,7 @@ class IncentiveHistory:
         self.users = [self._user() for _ in range(40)]
 
     def moment(self, days_back: int) -> datetime:
-        """Return a time of the working day, so many days ago, with a fraction of a second."""
+        """Return a time of the working day, that many days ago, with a fraction of a second."""
         return self.midnight + timedelta(
             days=-days_back, seconds=28_800 + int(self.chance.random() * 36_000), microseconds=204_000
         )
@@ -115,7 +115,7 @@ class IncentiveHistory:
         return "STD" if drawn < 0.46 else "ENH" if drawn < 0.955 else "BAS"
 
     def level_but(self, *others: str) -> str:
-        """Return a level that every prison has and that is none of the given ones."""
+        """Return a level that every prison has, other than the given ones."""
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:

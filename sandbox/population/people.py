@@ -68,7 +68,7 @@ class Prisoner:
 
 
 def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
-    """Return every prison by code, so many of them open."""
+    """Return every prison by code, that many of them open."""
     others = [code for code in PRISON_CODES if code not in ALWAYS_OPEN and code not in CLOSED]
     chosen = {*ALWAYS_OPEN, *chance.sample(others, count - len(ALWAYS_OPEN))}
     return {code: Prison(code, code in chosen) for code in PRISON_CODES}
@@ -84,7 +84,7 @@ def set_up_levels(world: World, chance: random.Random) -> None:
 
 
 def make_people(world: World, count: int, chance: random.Random) -> None:
-    """Take so many people with an active booking into the world; a small world uses fewer prisons."""
+    """Take that many people with an active booking into the world; a small world uses fewer prisons."""
     open_prisons = [prison.code for prison in world.prisons.values() if prison.open]
     wanted = min(len(open_prisons), max(FEWEST_PRISONS, count // PRISONERS_TO_OPEN_ANOTHER_PRISON))
     used = chance.sample(open_prisons, wanted)

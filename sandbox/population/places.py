@@ -14,7 +14,7 @@ FIRST_LOCATION: Final = 21_000
 LOCATIONS_OF_A_PRISON: Final = 20
 #: The living units, one for each booking; nothing but their numbers is known.
 FIRST_LIVING_UNIT: Final = 5_000_000
-#: How the DPS id of a location goes on after its number.
+#: How the DPS id of a location continues after its number.
 DPS_ID: Final = "-7c1e-4b0a-9d52-3f6a8e214c70"
 FIRST_PERSON: Final = 4_700_000
 PERSONS: Final = 60_000
@@ -77,7 +77,7 @@ class Places:
         return Location(location_id, f"{prison_id}-{code}", description, prison_id)
 
     def living_unit(self, booking_id: int) -> int:
-        """Where the prisoner of a booking lives: the number of a location that is no room."""
+        """Where the prisoner of a booking lives: the number of a location that is not a room."""
         return FIRST_LIVING_UNIT + booking_id
 
     def dps_location_id(self, location_id: int) -> str:

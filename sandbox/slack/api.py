@@ -110,7 +110,7 @@ class Slack:
         return self._messages(request, thread)
 
     def _messages(self, request: Request, thread: str | None) -> Reply:
-        """Answer with the messages of a channel, or of a thread and its parent; the channel is told by its id here."""
+        """Return the messages of a channel, or of a thread and its parent; the channel is named by its id here."""
         if self._stranger(request):
             return _failed("invalid_auth")
         form = arguments(request)
@@ -237,7 +237,7 @@ def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None
 
 
 def _object(form: dict[str, object], name: str) -> dict[str, object] | None:
-    """Return an object, given as such or as its JSON text; None when it is absent, empty when it is none."""
+    """Return an object, given as such or as its JSON text; None when it is absent, empty when it is not an object."""
     found = form.get(name)
     if isinstance(found, str) and found:
         try:

@@ -1,1 +1,1 @@
-"""Traffic: changes in the publishing services and the events that tell of them, drawn from a seed."""
+"""Traffic: changes in the publishing services and their events, drawn from a seed."""

@@ -274,7 +274,7 @@ if TYPE_CHECKING:
 
 
 def settle_schedule(world: World, schedule: Schedule) -> None:
-    """Hold a schedule on both sides with its mapping, as one that was told of long ago."""
+    """Hold a schedule on both sides with its mapping, as one whose event was published long ago."""
     hold_on_both_sides(world, schedule)
     world.published.tell("activity", schedule.id, "created")
 
@@ -315,7 +315,7 @@ def hold_on_both_sides(world: World, schedule: Schedule) -> int:
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Hold an allocation to a settled schedule on both sides, as one that was told of long ago."""
+    """Hold an allocation to a settled schedule on both sides, as one whose event was published long ago."""
     mapped = world.mapping.nomis_id("activities", allocation.schedule_id)
     if mapped is None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")

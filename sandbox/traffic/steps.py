@@ -1,4 +1,4 @@
-"""A step: one change in a publishing service with the event that tells of it. Steps of one record make a scenario."""
+"""A step: one change in a publishing service with its event. Steps of one record make a scenario."""
 
 from __future__ import annotations
 

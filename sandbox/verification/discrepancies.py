@@ -39,7 +39,7 @@ class Discrepancies:
         self.problems.append({"domain": domain, "dps_id": dps_id, "problem": problem, **plain(details)})
 
     def unmapped_record(self, domain: str, dps_id: int | str | None, **details: object) -> None:
-        """List a NOMIS record that no mapping points to; one that belongs to no entity is a problem of its own."""
+        """List a NOMIS record that no mapping points to; one that belongs to no entity is a separate problem."""
         self.surplus.append({"domain": domain, "dps_id": dps_id, **plain(details)})
         if dps_id is None:
             self.add(domain, None, SURPLUS, **details)
@@ -71,7 +71,7 @@ def _same(wanted: object, found: object) -> bool:
 
 
 def held(text: str | None, most: int) -> str | None:
-    """What NOMIS holds of a text whose column has so many bytes: as many of its first characters as fit."""
+    """What NOMIS holds of a text whose column has `most` bytes: as many of its first characters as fit."""
     return None if text is None else text.encode()[:most].decode(errors="ignore")
 
 

@@ -105,7 +105,7 @@ def test_host_that_is_none_is_said() -> None:
         (["--mismatch-rate", "5"], "--mismatch-rate: a share from 0 to 1: '5'"),
         (["--prisoners", "5", "--every-cause"], "12 bookings are to be planted in a world of 5 prisoners"),
         (["--env-file", "/nowhere/sandbox.env"], "--env-file: there is no folder /nowhere"),
-        (["--env-file", "/dev/null"], "--env-file: /dev/null is no file"),
+        (["--env-file", "/dev/null"], "--env-file: /dev/null is not a file"),
         (["--for-ever"], "unrecognized arguments: --for-ever"),
     ],
 )
