@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -143,14 +143,16 @@ def send_pending(application: Application, seconds: float) -> None:
         log.warning("telemetry-waits", reason=exit_code_for(error)[1])
 
 
-def export_telemetry(application: Application, seconds: float = math.inf) -> None:
-    """Sends the events that are due to Application Insights, if that is set up, for `seconds` at most.
+def export_telemetry(
+    application: Application, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False
+) -> None:
+    """Sends the events that are due to Application Insights, if that is set up.
 
-    Raises `StoreUnavailable`.
+    Begins no request once `seconds` have passed, or `stop_requested` returns true. Raises `StoreUnavailable`.
     """
     if application.telemetry_export is not None:
         application.telemetry.flush()
-        application.telemetry_export.send_due(seconds)
+        application.telemetry_export.send_due(seconds, stop_requested)
 
 
 class _Drains:

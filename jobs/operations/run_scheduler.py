@@ -46,7 +46,7 @@ def run_scheduler(application: Application) -> None:
             try:
                 with application.job_runs.run(SCHEDULER_JOB, {"queues": list(QUEUES)}) as active_run:
                     record = partial(_record_heartbeat, application, active_run.id)
-                    schedulers.append(make_scheduler(application, jobs, record))
+                    schedulers.append(make_scheduler(application, jobs, record, stop_requested))
                     if stop_requested.is_set():
                         stop()
                     active_run.counts.update(schedulers[0].run())
@@ -58,16 +58,19 @@ def run_scheduler(application: Application) -> None:
 
 
 def make_scheduler(
-    application: Application, jobs: Sequence[DueJob], record_heartbeat: Callable[[Mapping[str, Any]], None]
+    application: Application,
+    jobs: Sequence[DueJob],
+    record_heartbeat: Callable[[Mapping[str, Any]], None],
+    stop_requested: threading.Event,
 ) -> Scheduler:
-    """The scheduler of an application whose database is ready."""
+    """The scheduler of an application whose database is ready; its exports end early when `stop_requested` is set."""
     workload = Workload(
         queues=QUEUES,
         open_drain=application.open_drain,
         drain_interval_seconds=application.settings.drain_interval_seconds,
         jobs=jobs,
         send_due=lambda: asdict(application.outbox.send_due()),
-        export_telemetry=partial(export_telemetry, application),
+        export_telemetry=partial(export_telemetry, application, stop_requested=stop_requested.is_set),
         record_heartbeat=record_heartbeat,
     )
     return Scheduler(workload, application.job_runs)

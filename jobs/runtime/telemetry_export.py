@@ -4,6 +4,7 @@ An event is in the table before anything else happens to it, and stays due until
 A process that dies in between loses nothing: what it had sent but not noted is sent again, with the same `eventId`.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -14,11 +15,13 @@ from sync.outage_log import OutageLog
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Export, count_due_events, due_events, record_export
-from sync.upstream.application_insights import BATCH, Accepted, CustomEvent, Ingestion
+from sync.upstream.application_insights import BATCH, LONGEST_SECONDS, Accepted, CustomEvent, Ingestion
 
 _LEASE = "telemetry-export"
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
+#: However long Application Insights asks to wait.
+_LONGEST_TOLD_WAIT_SECONDS = 3_600.0
 
 
 class TelemetryExport:
@@ -45,17 +48,23 @@ class TelemetryExport:
             "jobs.runtime.telemetry_export", "telemetry-waits", "telemetry-sent-again", "telemetry-waits"
         )
 
-    def send_due(self, seconds: float = float("inf")) -> int:
-        """Sends what is due, for about `seconds` at most, and returns how many events were accepted.
+    def send_due(self, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False) -> int:
+        """Sends what is due, and returns how many events were accepted.
 
-        Sends nothing while the wait after a failure lasts, or while another process sends. Raises `StoreUnavailable`.
+        Begins no request once `stop_requested` returns true or `seconds` have passed, which is also the most that a
+        request takes. Sends nothing while the wait after a failure lasts, or while another process sends. Raises
+        `StoreUnavailable`.
         """
         started, sent = self._monotonic(), 0
+
+        def is_over() -> bool:
+            return stop_requested() or self._monotonic() - started > seconds
+
         if started < self._not_before or not self._due(1):
             return 0
         try:
             with self._leases.held(_LEASE):
-                while self._monotonic() - started <= seconds and (accepted := self._send_batch()) is not None:
+                while not is_over() and (accepted := self._send_batch(seconds, is_over)) is not None:
                     sent += len(accepted.sent)
                     if accepted.problem is not None:
                         break
@@ -63,12 +72,12 @@ class TelemetryExport:
             return 0
         return sent
 
-    def _send_batch(self) -> Accepted | None:
+    def _send_batch(self, seconds: float, is_over: Callable[[], bool]) -> Accepted | None:
         """Sends one batch and records what became of it; None if nothing is due."""
         events = self._due(BATCH)
         if not events:
             return None
-        accepted = self._ingestion.send(events)
+        accepted = self._ingestion.send(events, min(seconds, LONGEST_SECONDS), is_over)
         with self._database.begin() as connection:
             record_export(connection, accepted.sent, Export.SENT)
             record_export(connection, tuple(accepted.refused), Export.REFUSED)
@@ -89,8 +98,9 @@ class TelemetryExport:
             self._wait_seconds = 0.0
             self._outage.worked()
             return
-        doubled = min(max(_FIRST_WAIT_SECONDS, 2 * self._wait_seconds), _LONGEST_WAIT_SECONDS)
-        self._wait_seconds = doubled if accepted.retry_after is None else accepted.retry_after
+        self._wait_seconds = min(max(_FIRST_WAIT_SECONDS, 2 * self._wait_seconds), _LONGEST_WAIT_SECONDS)
+        if accepted.retry_after is not None:
+            self._wait_seconds = min(accepted.retry_after, _LONGEST_TOLD_WAIT_SECONDS)
         self._not_before = self._monotonic() + self._wait_seconds
         with self._database.read() as connection:
             due = count_due_events(connection)

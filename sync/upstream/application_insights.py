@@ -6,10 +6,10 @@ The form of the envelope and the meaning of the responses are those of the Breez
 import gzip
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urljoin
@@ -18,24 +18,27 @@ import orjson
 
 from sync.settings.parsing import ingestion_parts
 from sync.upstream.errors import parse_retry_after
-from sync.upstream.http import ConnectionLost, HttpResponse, NotSent, TimedOut, TooLarge, fetch
+from sync.upstream.http import ConnectionLost, HttpResponse, NotSent, TimedOut, TooLarge, fetch, tls_context
 
 #: The role name by which the queries of operators find the events, as of the replaced service.
 ROLE = "hmpps-prisoner-to-nomis-update"
 #: The most events in one request.
 BATCH = 500
+#: The most seconds that one request takes.
+LONGEST_SECONDS = 30.0
 _PATH = "/v2.1/track"
-_SECONDS = 30.0
 #: The limits of the service in characters, and of one envelope in bytes.
 _LONGEST_EVENT_NAME = 512
 _LONGEST_NAME = 150
-_LONGEST_VALUE = 8_192
 _LARGEST_ENVELOPE = 64_000
-_SHORTENED_VALUE = 1_000
+#: Values are cut at the first of these lengths with which the envelope is small enough. The first is the service's own.
+_LONGEST_VALUES = (8_192, 1_000, 100)
 #: Statuses of one event, or of a request, after which it may be accepted later: overload, outage, daily quota.
 _LATER = frozenset({402, 408, 429, 439, 500, 502, 503, 504})
 #: A request of which at least one event is refused for what it is.
 _MALFORMED = frozenset({400, 413})
+_UNEXPLAINED = "refused without a reason"
+_WRONG_KEY = "the instrumentation key is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +78,73 @@ class Accepted:
 class Ingestion:
     """The ingestion endpoint of one Application Insights resource, by its connection string."""
 
-    def __init__(self, connection_string: str, tls: ssl.SSLContext | None = None) -> None:
-        self._key, self._endpoint = ingestion_parts(connection_string)
-        self._tls = tls
+    def __init__(self, connection_string: str) -> None:
+        self._key, self._configured = ingestion_parts(connection_string)
+        self._endpoint = self._configured
 
-    def send(self, events: Sequence[CustomEvent]) -> Accepted:
-        """Sends at most `BATCH` events in one request; never raises.
+    def send(
+        self,
+        events: Sequence[CustomEvent],
+        seconds: float = LONGEST_SECONDS,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> Accepted:
+        """Sends at most `BATCH` events; never raises. One request takes `seconds` at most.
 
-        A batch that is refused as a whole is sent again in halves, so that one bad event does not keep the others back.
+        A batch that is refused without a reason is sent again in halves, so that one bad event does not keep the others
+        back, until `stop_requested` returns true. If all are refused so, none of them is to blame.
         """
+        accepted = self._send(events, seconds, stop_requested)
+        if len(accepted.refused) == len(events) and set(accepted.refused.values()) == {_UNEXPLAINED}:
+            return Accepted(problem=f"every event is {_UNEXPLAINED}")
+        return accepted
+
+    def _send(self, events: Sequence[CustomEvent], seconds: float, stop_requested: Callable[[], bool]) -> Accepted:
         packed = gzip.compress(orjson.dumps([envelope(event, self._key) for event in events]), 6)
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         try:
-            response = self._post(packed, headers)
-        except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
+            response = self._post(packed, headers, seconds)
+        except (NotSent, TimedOut, ConnectionLost, TooLarge, ValueError) as error:
+            # A region that is gone is not asked again for ever.
+            self._endpoint = self._configured
             return Accepted(problem=f"no response: {error}")
         if response.status in (200, 206):
             return _read(response, events)
         if response.status in _MALFORMED:
+            told = _read(response, events)
+            if told.refused or told.problem == _WRONG_KEY:
+                return told
             if len(events) == 1:
-                return Accepted(refused={events[0].id: f"status {response.status}"})
-            middle = len(events) // 2
-            return self.send(events[:middle]) | self.send(events[middle:])
+                return Accepted(refused={events[0].id: _UNEXPLAINED})
+            return self._send_halves(events, seconds, stop_requested)
         retry_after = parse_retry_after(response.headers.get("retry-after"))
         return Accepted(problem=f"status {response.status}", retry_after=retry_after)
 
-    def _post(self, content: bytes, headers: Mapping[str, str]) -> HttpResponse:
-        response = self._post_to(self._endpoint, content, headers)
+    def _send_halves(
+        self, events: Sequence[CustomEvent], seconds: float, stop_requested: Callable[[], bool]
+    ) -> Accepted:
+        middle, accepted = len(events) // 2, Accepted()
+        for half in (events[:middle], events[middle:]):
+            if accepted.problem is None and not stop_requested():
+                accepted |= self._send(half, seconds, stop_requested)
+        return accepted
+
+    def _post(self, content: bytes, headers: Mapping[str, str], seconds: float) -> HttpResponse:
+        response = self._post_to(self._endpoint, content, headers, seconds)
         if response.status in (307, 308):
             # A global endpoint names the one of its region, which is asked directly from now on.
             target = urljoin(self._endpoint + _PATH, response.headers.get("location", ""))
             if target.endswith(_PATH) and target.partition(":")[0] == self._endpoint.partition(":")[0]:
                 self._endpoint = target.removesuffix(_PATH)
-                response = self._post_to(self._endpoint, content, headers)
+                response = self._post_to(self._endpoint, content, headers, seconds)
         return response
 
-    def _post_to(self, endpoint: str, content: bytes, headers: Mapping[str, str]) -> HttpResponse:
-        return fetch("POST", endpoint + _PATH, self._tls, _SECONDS, data=content, headers=dict(headers))
+    def _post_to(self, endpoint: str, content: bytes, headers: Mapping[str, str], seconds: float) -> HttpResponse:
+        tls = self._tls if endpoint.startswith("https:") else None
+        return fetch("POST", endpoint + _PATH, tls, seconds, data=content, headers=dict(headers))
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return tls_context(None)
 
 
 def envelope(event: CustomEvent, instrumentation_key: str) -> dict[str, Any]:
@@ -121,9 +154,10 @@ def envelope(event: CustomEvent, instrumentation_key: str) -> dict[str, Any]:
     `eventId`: an event that is sent twice, since a process died before it had noted the response, has the same.
     """
     properties = {**event.properties, "service.version": _version(), "eventId": str(event.id)}
-    made = _envelope(event, instrumentation_key, properties, _LONGEST_VALUE)
-    if len(orjson.dumps(made)) > _LARGEST_ENVELOPE:
-        made = _envelope(event, instrumentation_key, properties, _SHORTENED_VALUE)
+    for longest_value in _LONGEST_VALUES:
+        made = _envelope(event, instrumentation_key, properties, longest_value)
+        if len(orjson.dumps(made)) <= _LARGEST_ENVELOPE:
+            break
     return made
 
 
@@ -133,7 +167,11 @@ def _envelope(
     tags = {"ai.cloud.role": ROLE, "ai.cloud.roleInstance": socket.gethostname(), "ai.application.ver": _version()}
     if event.operation_id is not None:
         tags["ai.operation.id"] = event.operation_id
-    kept = {name: value[:longest_value] for name, value in properties.items() if len(name) <= _LONGEST_NAME}
+    kept = {
+        _encodable(name): _encodable(value[:longest_value])
+        for name, value in properties.items()
+        if len(name) <= _LONGEST_NAME
+    }
     data = {"ver": 2, "name": event.name[:_LONGEST_EVENT_NAME], "properties": kept, "measurements": {}}
     return {
         "ver": 1,
@@ -147,23 +185,32 @@ def _envelope(
 
 
 def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
-    """What a 200 or 206 says of each event; those of a response that cannot be read are sent again."""
+    """What a response says of each event; those of a response that cannot be read are sent again."""
     try:
         body = orjson.loads(response.data)
-        errors = {int(each["index"]): int(each["statusCode"]) for each in body.get("errors") or ()}
-        if int(body["itemsReceived"]) != len(events) or int(body["itemsAccepted"]) != len(events) - len(errors):
+        told = body.get("errors") or ()
+        errors = {int(each["index"]): int(each["statusCode"]) for each in told}
+        received, accepted = int(body["itemsReceived"]), int(body["itemsAccepted"])
+        if (
+            received != len(events)
+            or accepted != len(events) - len(errors)
+            or not errors.keys() <= set(range(received))
+        ):
             return Accepted(problem="the response counts other events than were sent")
+        if any("instrumentation key" in str(each.get("message")).lower() for each in told):
+            return Accepted(problem=_WRONG_KEY)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         return Accepted(problem=f"status {response.status}, but not a response of Application Insights")
     sent = frozenset(event.id for number, event in enumerate(events) if number not in errors)
-    refused = {
-        events[number].id: f"status {status}"
-        for number, status in errors.items()
-        if number < len(events) and status not in _LATER
-    }
+    refused = {events[number].id: f"status {status}" for number, status in errors.items() if status not in _LATER}
     later = sorted({status for status in errors.values() if status in _LATER})
     problem = f"{len(events) - len(sent) - len(refused)} events not accepted yet: status {later[0]}" if later else None
     return Accepted(sent, refused, problem, parse_retry_after(response.headers.get("retry-after")))
+
+
+def _encodable(text: str) -> str:
+    """The text without halves of characters, as arguments of commands may have, which JSON cannot hold."""
+    return text.encode(errors="replace").decode()
 
 
 @cache

@@ -1,0 +1,196 @@
+"""The sending of events: what an endpoint answers loses none, holds nobody up, and keeps no good event back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from jobs.runtime.telemetry_export import TelemetryExport
+from sandbox import Sandbox
+from sandbox.application_insights import LARGEST_ITEM
+from sync.clock import now
+from sync.store.database import Database
+from sync.store.leases import Leases
+from sync.store.tables import telemetry_events
+from sync.upstream.application_insights import CustomEvent, Ingestion, envelope
+
+KEY = "00000000-0000-0000-0000-000000000001"
+Answer = Callable[[list[dict[str, Any]]], tuple[int, dict[str, str], bytes]]
+
+
+class Endpoint:
+    """An ingestion endpoint that answers as `answer` says; `batches` are how many events each request had."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda items: told(items, {})
+        self.batches: list[int] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            """One request."""
+
+            def do_POST(self) -> None:
+                """Answers."""
+                items = json.loads(gzip.decompress(self.rfile.read(int(self.headers["Content-Length"]))))
+                endpoint.batches.append(len(items))
+                status, headers, body = endpoint.answer(items)
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Logs nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def told(
+    items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
+) -> tuple[int, dict[str, str], bytes]:
+    """What Application Insights says of a batch of which some are refused, by index."""
+    listed = [{"index": index, "statusCode": status, "message": message} for index, status in errors.items()]
+    body = {"itemsReceived": len(items), "itemsAccepted": len(items) - len(errors), "errors": listed}
+    status = 200 if not errors else 400 if len(errors) == len(items) else 206
+    return status, {}, json.dumps(body).encode()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """An endpoint that accepts everything unless told otherwise."""
+    made = Endpoint()
+    yield made
+    made.close()
+
+
+def sender(database: Database, url: str, clock: Callable[[], float] = time.monotonic) -> TelemetryExport:
+    """A sender to the endpoint at this address."""
+    ingestion = Ingestion(f"InstrumentationKey={KEY};IngestionEndpoint={url}/")
+    return TelemetryExport(database, Leases(database, "test", 30), ingestion, clock)
+
+
+def put(database: Database, number: int) -> None:
+    """Puts events into the table that are still to be sent."""
+    rows = [{"name": "made-up", "time": now(), "properties": {}, "export": "due"} for _ in range(number)]
+    with database.begin() as connection:
+        connection.execute(insert(telemetry_events), rows)
+
+
+def exports(database: Database) -> list[str]:
+    """How far each event has come, in their order."""
+    with database.read() as connection:
+        return list(connection.execute(select(telemetry_events.c.export).order_by(telemetry_events.c.id)).scalars())
+
+
+def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> None:
+    """A key that Application Insights does not know is no fault of the events: they wait until it is put right."""
+    put(database, 3)
+    endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Invalid instrumentation key")
+    assert sender(database, endpoint.url).send_due() == 0
+    assert exports(database) == ["due"] * 3
+    endpoint.answer = lambda items: told(items, {})
+    assert sender(database, endpoint.url).send_due() == 3
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, endpoint: Endpoint, number: int) -> None:
+    """Where nothing is accepted and no reason is given, another server may be in the way."""
+    put(database, number)
+    endpoint.answer = lambda _: (400, {}, b"<html>Bad Request</html>")
+    assert sender(database, endpoint.url).send_due() == 0
+    assert exports(database) == ["due"] * number
+
+
+def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
+    """Those that are too old, for instance: no request in halves is needed, and the next are not kept back."""
+    put(database, 2)
+    endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
+    sender(database, endpoint.url).send_due()
+    assert exports(database) == ["refused"] * 2
+    assert endpoint.batches == [2]
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_a_response_about_another_event_is_not_believed(database: Database, endpoint: Endpoint, index: int) -> None:
+    """An index that no event of the batch has says of none that it arrived or is refused."""
+    put(database, 2)
+    endpoint.answer = lambda items: told(items, {index: 400})
+    assert sender(database, endpoint.url).send_due() == 0
+    assert exports(database) == ["due"] * 2
+
+
+def test_a_region_that_is_gone_is_not_asked_for_ever(database: Database, endpoint: Endpoint) -> None:
+    """Where the address of a redirect does not respond, the configured one is asked again."""
+    put(database, 1)
+    endpoint.answer = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
+    clock = [0.0]
+    sending = sender(database, endpoint.url, lambda: clock[0])
+    assert sending.send_due() == 0
+    endpoint.answer = lambda items: told(items, {})
+    clock[0] += 5
+    assert sending.send_due() == 1
+
+
+@pytest.mark.parametrize("wait", ["99999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: str) -> None:
+    """However long the endpoint asks to wait, it is asked again within an hour."""
+    put(database, 1)
+    endpoint.answer = lambda _: (439, {"Retry-After": wait}, b"")
+    clock = [0.0]
+    sending = sender(database, endpoint.url, lambda: clock[0])
+    assert sending.send_due() == 0
+    endpoint.answer = lambda items: told(items, {})
+    clock[0] += 3_600
+    assert sending.send_due() == 1
+
+
+def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: Sandbox) -> None:
+    """A request lasts no longer than the caller has time, and a batch in halves ends with the first that hangs."""
+    put(database, 4)
+    sandbox.fault("application-insights", kind="status", status=413, times=1)
+    sandbox.fault("application-insights", kind="delay", until_released=True)
+    started = time.monotonic()
+    sender(database, sandbox.url("application-insights")).send_due(0.5)
+    assert time.monotonic() - started < 5
+    assert exports(database) == ["due"] * 4
+
+
+def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, endpoint: Endpoint) -> None:
+    """The request under way is finished and noted; a backlog waits for the next process, also within halves."""
+    put(database, 1_200)
+    assert sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 1) == 500
+    assert endpoint.batches == [500]
+    endpoint.answer = lambda _: (413, {}, b"")
+    sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 3)
+    assert endpoint.batches == [500, 500, 250]
+
+
+def test_an_event_is_small_enough_in_bytes() -> None:
+    """Many long values of characters that take several bytes each: they are cut until the event is small enough."""
+    properties = {f"property{n}": "😀" * 8_192 for n in range(60)}
+    packed = json.dumps(envelope(CustomEvent(1, "made-up", now(), properties, None), KEY), ensure_ascii=False)
+    assert len(packed.encode()) <= LARGEST_ITEM
+
+
+def test_half_a_character_keeps_nothing_back(database: Database, endpoint: Endpoint) -> None:
+    """The argument of a command may be no text at all; its event is sent all the same."""
+    row = {"name": "made-up", "time": now(), "properties": {"reason": "a\udc80b"}, "export": "due"}
+    with database.begin() as connection:
+        connection.execute(insert(telemetry_events), [row])
+    assert sender(database, endpoint.url).send_due() == 1
