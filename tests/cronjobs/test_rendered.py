@@ -185,7 +185,7 @@ def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Man
         assert pod["terminationGracePeriodSeconds"] > longest, name
 
 
-def test_people_have_a_pod_of_their_own(rendered: list[Manifest]) -> None:
+def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
     """The operators' pod is only ever started by hand, waits, and has the settings and credentials of the others."""
     cronjobs = of_kind(rendered, "CronJob")
     operator = cronjobs.pop("prisoner-to-nomis-operator")
@@ -216,5 +216,5 @@ def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str
         assert job["completions"] == job["parallelism"]
         assert pod["containers"][0]["args"] == ["reconcile", name, f"--shards={job['completions']}"]
     else:
-        # Each retry of the Job goes on with the run of the first.
+        # Each retry of the Job resumes the run of the first.
         assert pod["containers"][0]["args"] == ["reconcile", name, "--resume=last"]

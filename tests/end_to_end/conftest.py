@@ -1,4 +1,4 @@
-"""Installations whose commands run as people and Kubernetes run them: each in a process of its own."""
+"""Installations whose commands run as people and Kubernetes run them: each in a separate process."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_without_the_setting_nothing_is_sent(app: App) -> None:
 
 
 @pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
-def test_a_connection_string_that_is_none(app: App, text: str) -> None:
+def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
     """The error names the setting and what to give, and quotes nothing of it."""
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
     assert ended.code == 2

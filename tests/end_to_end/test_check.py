@@ -73,14 +73,14 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
 )
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
-    """Whoever answers with a page and 200 in place of a service is not taken for it."""
+    """Anyone who responds with a page and 200 instead of a service is not taken for it."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
     checked = installed.run_process("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
     assert (checked.code, words in down[name]) == (1, True)
 
 
-def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: App) -> None:
+def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> None:
     """What is switched off is named; a switch of no event is down in `check`, and a warning of each drain."""
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
     checked = installed.run_process("check", **off)
@@ -102,7 +102,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: App) -> Non
     assert (warned["message"], warned["variables"]) == ("unknown-feature-switch", list(mistyped))
 
 
-def test_database_and_queues_that_are_away(installed: App) -> None:
+def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
     """Without database and queues both are down, and everything else is still checked."""
     checked = installed.run_process(
         "check",
@@ -144,7 +144,7 @@ def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
 
 
 def test_what_leaves_is_checked_too(installed: App) -> None:
-    """A list that cannot be read, a folder that cannot be made, a wrong token and a mail server that is away."""
+    """A list that cannot be read, a folder that cannot be made, a wrong token and a mail server that is unavailable."""
     checked = installed.run_process(
         "check",
         "--json",
@@ -204,8 +204,8 @@ def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -
     assert "hush" not in checked.err
 
 
-def test_all_wrong_settings_are_told_at_once(bare: App) -> None:
-    """Also those that only other parts can judge: whoever mends them starts once more, not four times."""
+def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
+    """Also those that only other parts can judge: anyone who fixes them starts once more, not four times."""
     wrong = {
         "LEASE_SECONDS": "1e300",
         "RECONCILIATION_SCHEDULE": "99 * * * *",
@@ -225,7 +225,7 @@ def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
     assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
 
 
-def test_surroundings_do_not_matter_to_an_endpoint_of_ones_own(installed: App) -> None:
+def test_the_environment_does_not_matter_to_a_local_endpoint(installed: App) -> None:
     """Neither a proxy nor an AWS profile of the shell keeps the program from its own endpoint."""
     checked = installed.run_process("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out

@@ -49,7 +49,7 @@ def test_help_names_every_command(bare: App) -> None:
             {},
             "--accept is for a new run over everyone",
         ),
-        (["reconcile", "visits", "--accept", "a-run"], {}, "a-run is no run of visits that has ended"),
+        (["reconcile", "visits", "--accept", "a-run"], {}, "a-run is not a run of visits that has ended"),
         (["reconcile", "incentives", "--shards", "2", "--shard", "2"], {}, "there is no shard 2 of 2"),
         (["telemetry", "--since", "once"], {}, "'once' is not a valid time"),
     ],
@@ -94,7 +94,7 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     assert (listed.code, listed.json()) == (0, [])
 
 
-def test_a_new_database_is_told_of(bare: App, tmp_path: Path) -> None:
+def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
     """A mistyped path shows: `check` says that nothing is there and leaves it so, a command that it made one."""
     path = tmp_path / "typo" / "store.db"
     checked = bare.run_process("check", DATABASE_URL=f"sqlite:///{path}")
@@ -111,7 +111,7 @@ def test_a_new_database_is_told_of(bare: App, tmp_path: Path) -> None:
 
 
 def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A database that does not answer ends with 1 and one line, without the password."""
+    """A database that does not respond ends with 1 and one line, without the password."""
     ended = bare.run_process("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert ended.code == 1
     assert "127.0.0.1" in ended.error
@@ -119,7 +119,7 @@ def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
 
 
 def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A queue that does not answer ends with 1, and the run is in the ledger as failed."""
+    """A queue that does not respond ends with 1, and the run is in the ledger as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
     ended = bare.run_process("drain", "visit", **settings)
     assert ended.code == 1
@@ -172,7 +172,7 @@ def on_terminal(app: App, *arguments: str, **more: str) -> str:
     return text.decode()
 
 
-def test_a_terminal_shows_the_answer_without_the_log(installed: App, sandbox: Sandbox) -> None:
+def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sandbox) -> None:
     """On a terminal only warnings stand between a question and its answer, unless more is asked for."""
     settings = {"LOG_FORMAT": "console"}
     installed.make_queues()

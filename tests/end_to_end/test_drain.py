@@ -120,7 +120,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
 
 
 def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
-    """With `--max-batches` so many micro-batches are made, and the rest stays on the queue."""
+    """With `--max-batches` that many micro-batches are made, and the rest stays on the queue."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     drained = installed.run_process("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()

@@ -17,7 +17,7 @@ def said(installed: App, message: str) -> list[dict[str, object]]:
 
 
 def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]) -> None:
-    """All parts are up, the figures tell what was drained, and a service that goes down shows, without ending it."""
+    """All parts are up, the figures show what was drained, and a service that goes down shows, without ending it."""
     installed.make_queues()
     process = running("scheduler")
     until(lambda: bool(said(installed, "scheduler-started")), "start")

@@ -30,7 +30,7 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
 
 
 def interrupted(installed: App, process: ForkedCommand) -> str:
-    """The run of a process that was asked to stop, once it has ended; it says how to go on with it."""
+    """The run of a process that was asked to stop, once it has ended; it says how to resume it."""
     assert process.wait(LONGEST_SECONDS) == 1
     (stopped,) = installed.run_process("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
@@ -120,7 +120,7 @@ def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: S
     assert "'²' is not a booking id" in alert
 
 
-def test_a_report_that_is_not_kept_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose report found no place in the end fails, and says why, on stderr and in the ledger."""
     monkeypatch.setattr("jobs.operations.reconcile._DELIVERY_SECONDS", 0)
     archive = Path(app.settings["REPORTS_LOCATION"])
@@ -143,7 +143,7 @@ def test_a_report_that_is_not_kept_is_told(app: App, monkeypatch: pytest.MonkeyP
     assert (kept["status"], kept["error"]) == ("success", complaint)
 
 
-def test_alerts_that_are_late_are_told_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
+def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
     """A wrong token delays what goes to Slack, which is said on one line; the report is kept, and the run succeeds."""
     run = installed.run_process("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
@@ -195,7 +195,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_gone_on_with(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """SIGTERM stops a run after a finished page and says how to go on; going on reads nobody a second time."""
+    """SIGTERM stops a run after a finished page and says how to continue; continuing reads nobody a second time."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
     sandbox.latency(300, "nomis")
@@ -215,7 +215,7 @@ def test_stopped_reconciliation_is_gone_on_with(
 def test_a_run_that_waits_for_a_service_can_be_stopped(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
-    """While a service is down a signal ends the run soon, and it says how to go on."""
+    """While a service is down a signal ends the run soon, and it says how to continue."""
     sandbox.reset(prisoners=60)
     path = {"nomis": "/incentives/booking-id/{booking}/current", "incentives": None}[service]
     sandbox.fault(service, path=path, kind="status", status=503)
@@ -253,14 +253,14 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """Nobody believes to have looked at one prison when the whole run was gone on with."""
+    """Nobody thinks that one prison was read when the whole run was resumed."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run_process("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
 
 
 def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
-    """An id that is none, or of a run that is complete, leaves no run of its own behind."""
+    """An id that is not valid, or of a run that is complete, leaves no separate run behind."""
     unknown = installed.run_process("reconcile", "incentives", "--resume", "nope")
     assert (unknown.code, unknown.error) == (
         2,
@@ -292,7 +292,7 @@ def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox
     assert [line.rpartition("  ")[2] for line in listed] == causes
 
 
-def test_nobody_compared_is_told(installed: App) -> None:
+def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
     """A prison where nobody is gives no all-clear: nobody was compared, the prison is named, and the command fails."""
     run = installed.run_process("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
@@ -301,8 +301,8 @@ def test_nobody_compared_is_told(installed: App) -> None:
     assert run.err.endswith("is incomplete: no active prisoner was found at XXX\n")
 
 
-def test_a_prisoner_who_is_not_there_is_told_apart(installed: App) -> None:
-    """A number that nobody has is no failure of a service, and nothing that could be resumed."""
+def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
+    """A number that nobody has is not a failure of a service, and nothing that could be resumed."""
     run = installed.run_process("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err

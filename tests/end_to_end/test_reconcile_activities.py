@@ -1,4 +1,4 @@
-"""The reconciliations of activities by their commands: what is found, and what the commands that are named mend."""
+"""The reconciliations of activities by their commands: what is found, and what the commands that are named fix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandbox.clock import london_today
 from tests.harness.app import App
 
-#: What no command mends: it is for people, or NOMIS refuses it.
+#: What no command fixes: it is for people, or NOMIS refuses it.
 UNMENDED = {
     "moved, still open in DPS",
     "moved, still open in NOMIS",
@@ -37,7 +37,7 @@ def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
 
 
 @pytest.mark.parametrize("name", ["allocations", "suspended-allocations", "attendances"])
-def test_finds_what_is_planted_and_mends_it(app: App, name: str) -> None:
+def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
     """Exactly the planted differences are reported, and the commands named for them leave those for people alone."""
     planted = [each for each in reset(app).planted()["reconciliations"][name] if each["outcome"] == "reported"]
     result = app.read_json("reconcile", name, "--no-notify")
@@ -54,7 +54,7 @@ def test_finds_what_is_planted_and_mends_it(app: App, name: str) -> None:
     assert keys(left["mismatches"]) == sorted(tuple(each["key"]) for each in planted if each["cause"] in UNMENDED)
 
 
-def test_what_waits_and_what_is_late_is_no_mismatch(app: App) -> None:
+def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
     """A message on the dead letter queue puts its allocation in flight until it is sent back; a late one is gone."""
     sandbox = reset(app, in_flight=1, in_flight_seconds=0)
     planted = sandbox.planted()["reconciliations"]["allocations"]

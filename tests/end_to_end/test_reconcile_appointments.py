@@ -24,7 +24,7 @@ def reset(app: App, plant: Sequence[str] = ("appointments",), **options: Any) ->
 
 
 def keys(found: list[dict[str, Any]]) -> list[tuple[Any, Any, str]]:
-    """The ids and the kind of each difference, in an order of their own."""
+    """The ids and the kind of each difference, in a separate order."""
     listed = [(each["key"].get("nomisId"), each["key"].get("dpsId"), each["kind"]) for each in found]
     return sorted(listed, key=str)
 

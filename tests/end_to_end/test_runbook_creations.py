@@ -141,8 +141,8 @@ def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
     return str(creation["id"])
 
 
-def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(app: App, sandbox: Sandbox) -> None:
-    """The record that a person found beside the mapped one becomes a finding, which `duplicates resolve` mends."""
+def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
+    """The record that a person found next to the mapped one becomes a finding, which `duplicates resolve` fixes."""
     told = schedule_created(sandbox)
     creation = doubt_beside_a_mapping(app, told, applied=True)
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -157,8 +157,8 @@ def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(app: App, sand
     assert [each[0] for each in app.actions()] == ["creations settle", "duplicates resolve"]
 
 
-def test_nothing_beside_a_mapping_closes_the_doubt(app: App, sandbox: Sandbox) -> None:
-    """Where a person finds nothing beside the mapped record, the doubt is closed and nothing is created."""
+def test_a_mapping_without_another_record_closes_the_doubt(app: App, sandbox: Sandbox) -> None:
+    """Where a person finds nothing next to the mapped record, the doubt is closed and nothing is created."""
     told = schedule_created(sandbox)
     creation = doubt_beside_a_mapping(app, told, applied=False)
     (course,) = sandbox.nomis("course")

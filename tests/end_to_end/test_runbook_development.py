@@ -35,7 +35,7 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
     assert app.drain("activity")["applied"] == 1
 
 
-def test_delete_all_goes_on_after_errors(app: App, sandbox: Sandbox) -> None:
+def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
     """What cannot be deleted stays with its mapping and is told; the others go; the exit code says so."""
     for told in (appointment_created(sandbox), appointment_created(sandbox)):
         told.publish()

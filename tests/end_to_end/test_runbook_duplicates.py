@@ -364,7 +364,7 @@ def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sa
 
 
 def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: Sandbox) -> None:
-    """The record is gone, and NOMIS does not answer whether: that is no failure, and the finding stays open."""
+    """The record is gone, and NOMIS does not say whether: that is not a failure, and the finding stays open."""
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.nomis("appointment"))
     with faulty(sandbox, "nomis", "GET", "/appointments/{id}", kind="status", status=500, skip=4):
@@ -401,7 +401,7 @@ def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox)
     sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
     told.publish()
     app.drain("activity")
-    assert len(app.alerts()) == 2, "a pair that was mended and comes again is alerted again"
+    assert len(app.alerts()) == 2, "a pair that was fixed and comes again is alerted again"
 
 
 def remember(app: App, name: str, properties: dict[str, str]) -> None:

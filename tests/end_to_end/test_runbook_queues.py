@@ -55,7 +55,7 @@ def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, t
 
 
 def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox) -> None:
-    """What NOMIS cannot hold is no matter for retries; the advice says whom to tell."""
+    """What NOMIS cannot hold is not helped by retries; the advice says whom to tell."""
     appointment_created(sandbox, in_cell=True).publish()
     app.drain_out("appointment")
     (message,) = app.read_json("dlq", "show", "appointment")

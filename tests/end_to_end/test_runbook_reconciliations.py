@@ -30,7 +30,7 @@ def compare(app: App, name: str) -> list[dict[str, Any]]:
 
 
 def test_no_reconciliation_is_left_out() -> None:
-    """Only incentives have fixes of their own."""
+    """Only incentives have separate fixes."""
     assert FIXED.keys() == RECONCILIATIONS.keys() - {"incentives"}
 
 

@@ -26,7 +26,7 @@ from tests.harness.sandboxes import Caller
 
 Make = Callable[[Sandbox], DpsEvent]
 
-#: What has a mapping of its own: how DPS makes one, what NOMIS calls it, whose mappings they are.
+#: What has a separate mapping: how DPS makes one, what NOMIS calls it, whose mappings they are.
 MAPPED: dict[str, tuple[Make, str, str]] = {
     "visit": (visit_booked, "visit", "visits"),
     "activity": (schedule_created, "course", "activities"),
@@ -110,7 +110,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """Beside the event's own, the event that the replaced service tracked for the same."""
+    """As well as the event's own, the event that the replaced service tracked for the same."""
     told = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, told.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -121,7 +121,7 @@ def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, k
 
 
 def row(app: App, kind: str) -> DpsEvent:
-    """An allocation, or an attendance with its allocation in NOMIS, to a mapped schedule; no event told of it."""
+    """An allocation, or an attendance with its allocation in NOMIS, to a mapped schedule; no event reported it."""
     schedule = in_step(app, "activity")
     allocation = allocated(app.sandbox, schedule)
     if kind == "allocation":
@@ -146,7 +146,7 @@ def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """The status that NOMIS has tells which of the two it is."""
+    """The status that NOMIS has shows which of the two it is."""
     told = row(app, "attendance")
     created = app.read_json("resync", "attendance", told.dps_id, "--yes")
     change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -208,7 +208,7 @@ def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind
 
 
 def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
-    """NOMIS says it by the room, and a visit that stays open there is not as it should be."""
+    """NOMIS says it by the room, and a visit that stays open there is no as it should be."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"restriction": "CLOSED"})
     differences = app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"]

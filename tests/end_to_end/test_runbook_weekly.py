@@ -1,4 +1,4 @@
-"""The runbook on the weekly reconciliation: differences alerted, explained and mended; a failed run repeated."""
+"""The runbook on the weekly reconciliation: differences alerted, explained and fixed; a failed run repeated."""
 
 from sandbox import Sandbox
 from tests.harness.app import App
@@ -55,7 +55,7 @@ def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
 
 
 def test_record_of_nomis_itself_is_for_the_support_team(app: App) -> None:
-    """Where NOMIS made a record of its own, the text of the request to the support team is given."""
+    """If NOMIS made its own record, the text of the request to the support team is given."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown

@@ -112,7 +112,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 def test_scheduler_lives_without_its_database(
     installed: App, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
-    """The database is away at the start, and again later: it is said once each time, and all heals by itself."""
+    """The database is unavailable at the start, and again later: it is said once each time, and all heals by itself."""
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
     until(lambda: said(installed, "work-failing") == 1, "the database is missed")
@@ -131,7 +131,7 @@ def test_scheduler_lives_without_its_database(
 
 
 def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """Queues that are away are said once a queue; the process goes on, and ends well."""
+    """Queues that are unavailable are said once a queue; the process continues, and ends well."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
     process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The drain against moto as it is: what the sandbox changes of it for speed is no part of what other tests find."""
+"""The drain against moto as it is: what the sandbox changes of it for speed is not part of what other tests find."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Answers of both services about the counts of one prison, as a test wants them."""
+"""Responses of both services about the counts of one prison, as a test wants them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answer_counts(
 
 
 def answer_bookings(upstream: Sandbox, **locations: str) -> None:
-    """Let NOMIS know these bookings (`b1204417="LEI"`), each of a prisoner of its own."""
+    """Let NOMIS know these bookings (`b1204417="LEI"`), each of a separate prisoner."""
     bookings = [
         {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
         for number, location in ((int(name[1:]), location) for name, location in locations.items())

@@ -1,6 +1,6 @@
 """The program as one installation runs it: its settings, its database, its commands and its parts.
 
-A command runs in the process of the test (`App.run`), which is fast, or in a process of its own (`App.run_process`,
+A command runs in the process of the test (`App.run`), which is fast, or in a separate process (`App.run_process`,
 `App.start`), where exit codes, signals and streams are real. `application` opens the composition root itself.
 """
 
@@ -39,7 +39,7 @@ from tests.harness.processes import run_command, start_command
 
 #: The installed command.
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
-#: What a command in a process of its own keeps of the environment of the tests.
+#: What a command in a separate process keeps of the environment of the tests.
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
 
 #: Nothing waits for its own sake: what failed comes again at once, and what the sandbox publishes is committed already.
@@ -66,7 +66,7 @@ class _Queues(dict[str, QueuePair]):
 
 
 class App:
-    """One installation, in a folder of its own; without a sandbox there are no services and no queues."""
+    """One installation, in a separate folder; without a sandbox there are no services and no queues."""
 
     def __init__(
         self, folder: Path, settings: Mapping[str, str], sandbox: Sandbox | None = None, template: Path | None = None
@@ -113,12 +113,12 @@ class App:
         return json.loads(self.run_ok(*arguments, "--json"))
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The whole environment of a command in a process of its own."""
+        """The whole environment of a command in a separate process."""
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return {**kept, **self.settings, **more}
 
     def run_process(self, *arguments: str, answer: str = "", **more: str) -> Ended:
-        """Runs a command to its end in a process of its own."""
+        """Runs a command to its end in a separate process."""
         return Ended(*run_command(arguments, self.environment(**more), self.folder, answer))
 
     def run_as_installed(self, *arguments: str, answer: str = "", **more: str) -> Ended:
@@ -136,7 +136,7 @@ class App:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, **more: str) -> ForkedCommand:
-        """Starts a command in a process of its own; its log goes to the file `log` of the folder."""
+        """Starts a command in a separate process; its log goes to the file `log` of the folder."""
         log = self.folder / "log"
         log.touch()
         return start_command(arguments, self.environment(**more), self.folder, err=log)

@@ -45,7 +45,7 @@ class Process:
     def fail(
         self, times: int = 3, status: int | None = 503, path: str | None = None, from_service: bool = True
     ) -> None:
-        """So many calls that fail, each about another record unless one is named."""
+        """That many calls that fail, each about another record unless one is named."""
         for _ in range(times):
             self.call(failing=True, status=status, path=path, from_service=from_service)
 

@@ -86,7 +86,7 @@ def make_database(server: URL, template: str | None = None) -> URL:
 
 
 def empty_database(url: URL) -> None:
-    """Puts a database into the state of its template; whoever is still connected to it is sent away."""
+    """Puts a database into the state of its template; anyone who is still connected to it is sent away."""
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -99,7 +99,7 @@ def empty_database(url: URL) -> None:
 
 
 def drop_database(server: URL, name: str) -> None:
-    """Removes a database, with whoever is still connected to it."""
+    """Removes a database, with anyone who is still connected to it."""
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 

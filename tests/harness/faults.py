@@ -28,7 +28,7 @@ def hits(sandbox: Sandbox, fault_id: int) -> int:
 
 
 class Hold:
-    """Requests that the sandbox keeps waiting until it is told to let them go on."""
+    """Requests that the sandbox keeps waiting until it is told to let them continue."""
 
     def __init__(self, sandbox: Sandbox, fault_id: int) -> None:
         self._sandbox = sandbox
@@ -45,7 +45,7 @@ class Hold:
         until(lambda: self.requests, "the request that is to be held")
 
     def release(self) -> None:
-        """Lets go on what waits; nothing waits any more."""
+        """Releases what waits; nothing waits any more."""
         if not self._released:
             self._released = True
             self._sandbox.release_fault(self._fault_id)

@@ -131,7 +131,7 @@ def prisoner_at(sandbox: Sandbox, place: int) -> Prisoner:
 
 @pytest.fixture
 def harness(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[Harness]:
-    """The handlers of all queues, on a database of their own."""
+    """The handlers of all queues, on a separate database."""
     made = Harness(sandbox, f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'sync.db')}")
     yield made
     made.close()

@@ -56,7 +56,7 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
 
 @contextmanager
 def draining(made: Application, name: str) -> Iterator[None]:
-    """A drain that goes on, batch by batch, as the scheduler's does, whatever single batches fail with."""
+    """A drain that continues, batch by batch, as the scheduler's does, whatever single batches fail with."""
     over = threading.Event()
     drain = made.open_drain(name)
 
@@ -64,7 +64,7 @@ def draining(made: Application, name: str) -> Iterator[None]:
         while not over.is_set():
             try:
                 drain.run_batch()
-            except Exception:  # the scheduler says so and goes on
+            except Exception:  # the scheduler says so and continues
                 over.wait(0.05)
 
     working = in_thread(work)

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their test, and commands of the program in processes of their own."""
+"""Child processes that never outlive their test, and commands of the program in separate processes."""
 
 from __future__ import annotations
 

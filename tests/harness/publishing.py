@@ -1,4 +1,4 @@
-"""Records of the publishing services, made by hand, and the events that tell of them."""
+"""Records of the publishing services, made by hand, and the events about them."""
 
 from __future__ import annotations
 

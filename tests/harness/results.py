@@ -244,7 +244,7 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
 
 
 def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
-    """A complete run of a made-up reconciliation, which has nothing of its own, with `number` mismatches."""
+    """A complete run of a made-up reconciliation, which has nothing special, with `number` mismatches."""
     found = tuple(visit_mismatch(each) for each in range(number))
     earlier = made_result(0).trend[:-1]
     made = ReconciliationResult(

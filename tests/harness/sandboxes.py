@@ -48,7 +48,7 @@ class Caller:
         return requests.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
 
     def get(self, service: str, path: str) -> Any:
-        """Return the decoded answer of a GET, None for 404."""
+        """Return the decoded response of a GET, None for 404."""
         answer = self.call(service, "GET", path)
         if answer.status_code == requests.codes.not_found:
             return None

@@ -16,7 +16,7 @@ from sync.failures import LeaseBusy, SyncError
 from tests.harness.handlers import Harness
 from tests.harness.waiting import until
 
-#: So few by default, beside those that are written down; with more of them in the variable it takes a while.
+#: So few by default, next to those that are written down; with more of them in the variable it takes a while.
 BOUNDED = settings(
     max_examples=int(os.environ.get("STORIES", "5")),
     deadline=None,
@@ -129,7 +129,7 @@ def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) ->
 
 
 def when_free(work: Callable[[], object]) -> None:
-    """Does what may meet a lease that outlasts a lost answer, for a moment here; raises whatever else it fails of."""
+    """Does what may meet a lease that outlasts a lost response, for a moment here; raises whatever else it fails of."""
 
     def done() -> bool:
         try:

@@ -48,7 +48,7 @@ class Stubbed:
     clock: Clock
 
     def renew_and_forward(self, seconds: float, entries: int = 1) -> None:
-        """Puts the clock forward once all in hand was renewed at its present moment, in so many entries at most."""
+        """Puts the clock forward once all in hand was renewed at its present moment, in that many entries at most."""
         # Two rounds, since the first may have begun before this moment.
         enough = self.sqs.entries[RENEWAL] + 2 * entries
         until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")
@@ -61,7 +61,7 @@ class Stubbed:
 
 @contextmanager
 def stubbed(fails: Callable[[str, int], bool] | None = None, messages: int = 0) -> Iterator[Stubbed]:
-    """A queue with so many messages, whose batch entries fail as `fails` says of their action and number."""
+    """A queue with that many messages, whose batch entries fail as `fails` says of their action and number."""
     sqs, clock = StubSqs(fails), Clock()
     sqs.fill(NAME, [f"body {number}" for number in range(messages)])
     with mock.patch("benchmarks.stub_sqs.time", clock), ServerThread(sqs) as server:

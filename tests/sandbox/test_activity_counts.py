@@ -173,7 +173,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is on for agencies, for a prisoner by where that is, and for every one by a row of its own."""
+    """A service is on for agencies, for a prisoner by where that is, and for all by a separate row."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}

@@ -19,7 +19,7 @@ READS = {
 
 
 def test_token_says_who_may_do_what_until_when(caller: Caller) -> None:
-    """A token carries client, roles and end, and the answer tells how long it lasts."""
+    """A token carries client, roles and end, and the answer shows how long it lasts."""
     answer = caller.ask_token("nomis").json()
     claims = json.loads(base64.urlsafe_b64decode(answer["access_token"].split(".")[1] + "=="))
     assert answer["token_type"] == "bearer"
@@ -74,7 +74,7 @@ def test_health_needs_no_token(caller: Caller) -> None:
     assert caller.call("auth", "GET", "/auth/health/ping", token="").json() == {"status": "UP"}
 
 
-def test_unknown_paths_and_methods_are_told_apart(caller: Caller) -> None:
+def test_unknown_paths_and_methods_are_distinguished(caller: Caller) -> None:
     """An unknown path is 404, a known one with another method 405."""
     assert caller.call("nomis", "GET", "/nowhere").status_code == 404
     assert caller.call("nomis", "DELETE", "/prisoners/ids").status_code == 405

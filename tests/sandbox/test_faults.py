@@ -42,7 +42,7 @@ def test_answer_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bo
     assert [fault["hits"] for fault in sandbox.faults()] == [1]
 
 
-def test_status_is_answered_in_place_of_the_service(sandbox: Sandbox, caller: Caller) -> None:
+def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller: Caller) -> None:
     """The chosen status and body come back a set number of times, and nothing is written."""
     sandbox.fault("nomis", path=PATH, kind="status", status=503, times=2)
     assert [post(caller).status_code for _ in range(3)] == [503, 503, 201]
@@ -85,7 +85,7 @@ def test_answer_is_withheld_until_faults_are_cleared(sandbox: Sandbox, caller: C
 
 
 @pytest.mark.parametrize("kind", ["delay", "trickle", "gzip", "chunked"])
-def test_odd_answers_are_whole(sandbox: Sandbox, caller: Caller, kind: str) -> None:
+def test_odd_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str) -> None:
     """Late, dripping, compressed and chunked answers carry the same body as ordinary ones."""
     plain = caller.get("nomis", "/prisoners/ids?size=50")
     sandbox.fault("nomis", kind=kind, ms=1, times=1)
@@ -186,8 +186,8 @@ def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Ca
     assert [seen for seen in sandbox.requests("nomis") if seen["method"] == "POST"] == []
 
 
-def test_status_is_answered_although_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
-    """The chosen status, text and header come back in place of the response, after the service has written."""
+def test_a_status_replaces_the_response_after_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
+    """The chosen status, text and header come back instead of the response, after the service has written."""
     sandbox.fault("nomis", "POST", PATH, kind="status_after_write", status=500, times=1)
     answer = post(caller)
     assert (answer.status_code, answer.json()["status"]) == (500, 500)

@@ -29,7 +29,7 @@ def exports(text: str) -> dict[str, str]:
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A start that fails, with all that it started gone: whoever holds its stderr would keep this waiting."""
+    """A start that fails, with all that it started gone: anyone who holds its stderr would keep this waiting."""
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -54,7 +54,7 @@ def test_settings_name_the_environment() -> None:
 
 
 def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
-    """`--env-file` writes the settings that are else printed, in place of those of an earlier start."""
+    """`--env-file` writes the settings that are else printed, instead of those of an earlier start."""
     file = tmp_path / "sandbox.env"
     file.write_text("export OLD=1\n", encoding="utf-8")
     with serving("--env-file", str(file)) as process:
@@ -84,7 +84,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == "export KEPT=1\n"
 
 
-def test_host_that_is_none_is_said() -> None:
+def test_an_invalid_host_is_refused() -> None:
     """An address that is not of this machine ends with 1 and one line, with or without an emulator to start."""
     done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
     assert (done.returncode, done.stdout) == (1, "")

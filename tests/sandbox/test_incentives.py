@@ -158,7 +158,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The listing tells what was made on a day, whatever the date of the review."""
+    """The listing shows what was made on a day, whatever the date of the review."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
@@ -188,7 +188,7 @@ def test_bulk_tells_names_of_flagged_reviews(sandbox: Sandbox) -> None:
 
 
 def test_bulk_refuses_nothing_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
-    """An empty array is 400; a later version of the service answers 404 or 405."""
+    """An empty array is 400; a later version of the service responds with 404 or 405."""
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", []).status_code == 400
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", {"a": 1}).status_code == 400
     for status in ("404", "405"):

@@ -1,4 +1,4 @@
-"""Turns and latency: what is due together goes on one after another, and a call takes what it was told to."""
+"""Turns and latency: what is due together continues one after another, and a call takes what it was told to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox.http.latency import Latency, Turns
 
 
 def test_a_round_of_the_loop_lies_between_two_turns() -> None:
-    """Three who wait together go on in their order, each after the loop has looked around."""
+    """Three who wait together continue in their order, each after the loop has looked around."""
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
@@ -27,7 +27,7 @@ def test_a_round_of_the_loop_lies_between_two_turns() -> None:
     assert seen == ["a", "looked", "b", "looked", "c", "looked"]
 
 
-def test_whoever_gave_up_holds_up_nobody() -> None:
+def test_a_client_that_gave_up_delays_no_other() -> None:
     """A caller that hung up while it waited for its turn is passed over."""
     seen: list[str] = []
 

@@ -110,7 +110,7 @@ def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain
 
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["activities"])
-def test_activities_answer_a_conflict_with_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
+def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
     """A duplicate activity is a validation failure without more information."""
     answer = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
     assert (answer.status_code, answer.json()["moreInfo"]) == (400, None)
@@ -176,7 +176,7 @@ def test_lists_hold_every_pair(caller: Caller) -> None:
     assert {each["mappingType"] for each in caller.get("mapping", "/mapping/appointments")} == {"APPOINTMENT_CREATED"}
 
 
-def test_race_of_two_posts_answers_500_once(running_sandbox: Sandbox) -> None:
+def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
     """A post that lost the race on the unique key is 500; repeated it is accepted or a conflict."""
     running_sandbox.reset(mapping_race_ms=60_000)
     caller = Caller(running_sandbox)

@@ -45,7 +45,7 @@ def create(caller: Caller, body: dict[str, Any]) -> int:
 def test_bad_appointments_are_refused(
     caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check answers with its reason; one in a cell is an unexpected error."""
+    """Each failed check responds with its reason; one in a cell is an unexpected error."""
     answer = caller.call("nomis", "POST", "/appointments", body | change)
     assert answer.status_code == status
     assert answer.json()["userMessage"].startswith(reason)

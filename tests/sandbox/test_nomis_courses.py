@@ -23,7 +23,7 @@ def person(caller: Caller) -> dict[str, Any]:
 
 
 def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict[str, Any]:
-    """A session so many days from today."""
+    """A session that many days from today."""
     day = (date.today() + timedelta(days=days)).isoformat()  # noqa: DTZ011 - tests run far from midnight
     return {"date": day, "startTime": start, "endTime": "11:45", "cancelled": cancelled}
 

@@ -74,7 +74,7 @@ def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> 
 def test_bad_bodies_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check answers with its reason, and nothing is written."""
+    """Each failed check responds with its reason, and nothing is written."""
     answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **change))
     assert answer.status_code == status
     assert answer.json()["userMessage"].startswith(reason)

@@ -102,7 +102,7 @@ class Case:
 
 
 def waiting_reviews(sandbox: Sandbox) -> set[int]:
-    """Let the waiting messages be sent to a dead letter queue, and return the reviews that they tell of."""
+    """Let the waiting messages be sent to a dead letter queue, and return the reviews that they report."""
     sqs: Any = boto3.session.Session().client(
         "sqs",
         region_name="eu-west-2",

@@ -63,8 +63,8 @@ def test_foreground_command_prints_settings() -> None:
     assert settings["API_BASE_URL_OAUTH"].endswith("/auth")
 
 
-def test_foreground_command_answers_with_mocks() -> None:
-    """`--mock-publishers` answers any visit, in the prison of the variable; visitors that are no numbers end with 2."""
+def test_foreground_command_serves_mocks() -> None:
+    """`--mock-publishers` serves any visit, in the prison of the variable; visitors that are not numbers end with 2."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]
     environment = {**os.environ, "MOCK_VISITS_PRISON_ID": "LEI", "MOCK_VISITS_VISITORS": ""}
@@ -135,7 +135,7 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
-    """A world with an unknown option is refused by its name; the old world goes on."""
+    """A world with an unknown option is refused by its name; the old world continues."""
     with pytest.raises(SandboxError, match="no such option of a world: colour"):
         sandbox.reset(colour="blue")
     assert len(sandbox.prisoners()) == 200

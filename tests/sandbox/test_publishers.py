@@ -115,7 +115,7 @@ def test_attendance_wants_its_role(caller: Caller) -> None:
 
 
 def test_adjustment_wants_its_content_type(caller: Caller) -> None:
-    """Without the vendor content type 415, with it 404 or the adjustment, 400 for what is no UUID."""
+    """Without the vendor content type 415, with it 404 or the adjustment, 400 for what is not a UUID."""
     assert adjustment(caller, UUID, None).status_code == 415
     assert adjustment(caller, UUID, "application/json").status_code == 415
     assert adjustment(caller, UUID, VENDOR).status_code == 404
@@ -125,7 +125,7 @@ def test_adjustment_wants_its_content_type(caller: Caller) -> None:
     assert adjustment(caller, UUID, VENDOR).json()["adjustmentType"] == "ADA"
 
 
-def test_mock_publishers_answer_with_canned_records(running_sandbox: Sandbox) -> None:
+def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
     """With mocks on, any visit and any adjustment is answered; one ending in S is of a sentence."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)

@@ -30,7 +30,7 @@ PREFIXES = {
 
 
 def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
-    """Traffic in a world of its own."""
+    """Traffic in a separate world."""
     return plan(World(Options(prisoners=150, seed=5)), Asked.read({"events": events, "seed": seed, **more}), NOW)
 
 
@@ -185,7 +185,7 @@ def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any])
     assert [body for body in bodies["visit"] if "unreadable" in body] == [{"unreadable": "this is not JSON"}]
 
 
-def test_failing_publication_is_told(sandbox: Sandbox) -> None:
+def test_a_failing_publication_is_reported(sandbox: Sandbox) -> None:
     """Traffic that cannot be published ends with the reason, not with silence."""
     with pytest.raises(SandboxError, match="failed after"):
         sandbox.traffic(events=5, queues=["visit"], malformed=1, queue_names={"visit": "nowhere"})

@@ -198,7 +198,7 @@ def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
     ],
 )
 def test_only_events_that_matter_are_remembered(event: dict[str, Any], told: bool) -> None:
-    """Ignorable events tell of nothing that must be in NOMIS."""
+    """Ignorable events report nothing that must be in NOMIS."""
     world = World(Options(prisoners=1))
     assert (world.published.note(event) is not None) == told
     assert len(world.published) == (1 if told else 0)

@@ -60,7 +60,7 @@ def test_latest_first(caller: Caller) -> None:
 def test_parameters_of_another_generation_are_ignored(
     quiet_sandbox: Sandbox, generation: str, query: str, expected: Sequence[str]
 ) -> None:
-    """The service then answers with all visits, and no error."""
+    """The service then responds with all visits, and no error."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     assert found(filled(quiet_sandbox), f"prisonId=HEI&{query}&{BOTH}") == expected
 

@@ -73,7 +73,7 @@ def test_the_number_of_reasons_is_bounded() -> None:
 
 @given(st.text())
 def test_any_text_can_be_kept_and_shown(message: str) -> None:
-    """Whatever a service answers: no control characters, and nothing that JSON or a database refuses."""
+    """Whatever a service responds: no control characters, and nothing that JSON or a database refuses."""
     reason = fingerprint(refused(message))
     assert not any(ord(each) < 32 for each in reason)
     assert "\\u0000" not in json.dumps(reason)

@@ -12,7 +12,7 @@ def test_is_ordered_from_what_cannot_wait_to_what_needs_nobody() -> None:
 
 
 def test_reads_the_word_of_earlier_versions() -> None:
-    """An alert that waits in the outbox since before the scale has `high`; other words are no level."""
+    """An alert that waits in the outbox since before the scale has `high`; other words are not levels."""
     assert Severity("high") is Severity.SERIOUS
     with pytest.raises(ValueError, match="grave"):
         Severity("grave")

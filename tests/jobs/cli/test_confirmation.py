@@ -21,7 +21,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
-    """Without anybody at the keyboard it says how to go on, and nothing is done."""
+    """Without anybody at the keyboard it says how to continue, and nothing is done."""
     done = app.run("dlq", "purge", "visit", "--as", "jane")
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
@@ -37,7 +37,7 @@ def test_a_no_ends_the_command(app: App, answer: str, code: int) -> None:
 
 
 def test_an_answer_may_come_from_a_pipe(app: App) -> None:
-    """`yes | …` goes on working."""
+    """`yes | …` works as before."""
     assert "1 message removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 

@@ -105,7 +105,7 @@ def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
 def test_other_moments_are_refused(text: str) -> None:
-    """What is no moment is bad usage."""
+    """What is not a moment is bad usage."""
     with pytest.raises(UsageError):
         parse_time(text, LONDON)
 

@@ -61,7 +61,7 @@ def track(app: App, *events: tuple[str, str]) -> None:
     ],
 )
 def test_nothing_is_said_in_a_sentence(app: App, command: str, says: str) -> None:
-    """Where there is nothing to list, people read a sentence in place of bare headings, and programs an empty list."""
+    """Where there is nothing to list, people read a sentence instead of bare headings, and programs an empty list."""
     assert app.run_ok(*command.split()) == f"{says}\n"
     assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
 

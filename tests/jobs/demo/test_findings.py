@@ -68,7 +68,7 @@ def test_anything_else_is_a_problem(more: dict[str, Any], problem: str) -> None:
     assert findings(**more).problems() == [problem]
 
 
-def test_a_key_that_a_record_lacks_is_none() -> None:
+def test_a_key_that_a_record_lacks_is_empty() -> None:
     """A record that only one side has may be known by one of two ids."""
     planted = [{"key": [None, 9], "kind": "DPS_only", "outcome": "reported"}]
     result = findings({("MDI", 9): "DPS_only"}, ()).result

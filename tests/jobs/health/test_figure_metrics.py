@@ -113,7 +113,7 @@ def test_figures_are_read_twice_a_minute() -> None:
 
 
 def test_page_names_the_build_and_no_times_of_making() -> None:
-    """The version that runs is a metric; that a counter was made at some time is none."""
+    """The version that runs is a metric; the time at which a counter was made is not."""
     metrics = Metrics()
     metrics.name_build("1.2.3", "dev")
     metrics.message_ended("visit", Outcome.APPLIED, 1)

@@ -1,4 +1,4 @@
-"""The health pages: what they say when all is well, when parts are away, and when a drain hangs."""
+"""The health pages: what they say when all is well, when parts are unavailable, and when a drain hangs."""
 
 import json
 import threading
@@ -52,7 +52,7 @@ def get(address: str) -> requests.Response:
     return requests.get(address, timeout=10)
 
 
-def test_pages_answer(tmp_path: Path) -> None:
+def test_pages_respond(tmp_path: Path) -> None:
     """Each page is there, in its content type, and what is not a page is 404."""
     with serving(lambda: b"figure 1\n") as address:
         assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
@@ -145,7 +145,7 @@ def test_probes_of_one_component_are_shown_together() -> None:
 
 
 def test_liveness_fails_for_a_drain_that_hangs_alone() -> None:
-    """A drain without progress fails liveness, and the page does not: a restart would not help what is away."""
+    """A drain without progress fails liveness, and the page does not: a restart would not help what is unavailable."""
     assert liveness({"visit": 59.0}).alive().status == 200
     response = liveness({"visit": 61.0, "activity": 1.0}).alive()
     assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])
@@ -197,7 +197,7 @@ def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
     assert not [secret for secret in secrets if secret and secret in str(found)]
 
 
-def test_parts_that_are_away_are_named(app: App, sandbox: Sandbox) -> None:
+def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
     """A service that is down, a queue that is not there and a queue without a dead letter queue show as such."""
     sandbox.fault("nomis", "GET", "/health/ping", kind="status", status=503)
     sqs = app.queues()["visit"].main._client

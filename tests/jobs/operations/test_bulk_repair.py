@@ -56,7 +56,7 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
 
 
 def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
-    """The question says how many of which level; each prisoner has an action of its own, and both sides agree."""
+    """The question says how many of which level; each prisoner has a separate action, and both sides agree."""
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
     assert "This writes 5 records, one by one, to NOMIS (" in done.out
@@ -72,7 +72,7 @@ def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
 
 
 def test_no_writes_nothing(compared: Compared) -> None:
-    """Whoever answers no has changed nothing."""
+    """Anyone who answers no has changed nothing."""
     assert compared.repair(answer=Terminal("n\n")).code == 1
     assert compared.written() == 0
 

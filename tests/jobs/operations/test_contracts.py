@@ -20,7 +20,7 @@ from tests.harness.publishing import visit_booked
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """The program beside the services of today."""
+    """The program with the services of today."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
@@ -88,7 +88,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """An outage, and a page that is no document, are said of their service, and the others are compared."""
+    """An outage, and a page that is not a document, are said of their service, and the others are compared."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
     sandbox.fault("visits", path="/v3/api-docs", kind="status", status=200, text="<html>")
@@ -123,7 +123,7 @@ def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
 
 
 def test_the_scheduler_checks_too(app: App, sandbox: Sandbox) -> None:
-    """The scheduled job records what differs, which is no failure of it."""
+    """The scheduled job records what differs, which is not a failure of it."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     try:

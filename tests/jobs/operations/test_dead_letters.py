@@ -257,7 +257,7 @@ def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
     assert app.messages("visit") == 0
 
 
-def test_event_of_another_queue_is_sent_to_its_own(app: App) -> None:
+def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
     """The advice names the queue, and the redrive takes the message there."""
     app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
     app.drain_out("incentive")
@@ -324,7 +324,7 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
     assert (app.messages("visit"), app.actions()) == (1, [])
 
 
-def test_single_messages_beside_mapping_retries_are_purged(app: App) -> None:
+def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
     """A queue that holds mapping retries is purged message by message; a retry among them is still refused."""
     bury(app, "visit-1")
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
@@ -348,7 +348,7 @@ def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
 
 
 def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
-    """Somebody at a terminal is asked, unless --yes; the housekeeping, which has none, goes on."""
+    """Somebody at a terminal is asked, unless --yes; the housekeeping, which has none, continues."""
     bury(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
@@ -461,7 +461,7 @@ def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
     assert app.messages("visit") == 0
 
 
-def test_a_queue_whose_letter_the_database_refuses_stops_no_other(app: App) -> None:
+def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> None:
     """Whatever goes wrong with one dead letter, the letters of the other queues are sent back."""
     app.run_ok("runs", "list")
     with sqlite3.connect(app.database) as connection:

@@ -46,7 +46,7 @@ def refuse(app: App, *references: str) -> None:
     assert app.messages("visit") == len(references)
 
 
-def test_what_no_retry_can_heal_is_given_up_and_told_once(app: App) -> None:
+def test_what_no_retry_can_heal_is_given_up_and_alerted_once(app: App) -> None:
     """However many messages share a cause: each has its finding, one alert counts them, and nothing is sent back."""
     refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_what_no_retry_can_heal_is_given_up_and_told_once(app: App) -> None:
     assert "given up by the housekeeping" in app.run_ok("dlq", "show", "visit")
 
 
-def test_a_person_sends_it_back_and_is_told_of_the_next_failure(app: App) -> None:
+def test_a_person_sends_it_back_and_the_next_failure_is_alerted(app: App) -> None:
     """`dlq retry` takes it up and closes its finding; when it fails again it is given up, and alerted, again."""
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
@@ -165,7 +165,7 @@ def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
     assert len(findings(app)) == 1
 
 
-def test_one_queue_that_is_away_hides_no_other(app: App, sandbox: Sandbox) -> None:
+def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None:
     """Looking, listing what would be sent and sending name the queue that failed, and do the others."""
     app.make_queues()
     away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}

@@ -101,7 +101,7 @@ def test_a_review_whose_message_may_wait_is_left_to_it(app: App) -> None:
     assert writes(app.sandbox) == 0
 
 
-def test_a_repair_whose_answer_was_lost_is_not_written_again(app: App) -> None:
+def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None:
     """NOMIS wrote it, and the next repair of the review finds that record."""
     offender_no = differing(app, 1)
     with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
@@ -129,7 +129,7 @@ def test_a_received_event_is_published_once(app: App) -> None:
     assert writes(app.sandbox, "prisoner-search") == 1
 
 
-def test_a_received_event_without_an_answer_is_not_published_again(app: App) -> None:
+def test_a_received_event_without_a_response_is_not_published_again(app: App) -> None:
     """It may have been published, though DPS shows nothing yet: the next command refuses and names who tried it."""
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--yes", "--as"]

@@ -17,7 +17,7 @@ class Killed(BaseException):
     """The end of the process."""
 
 
-def test_a_run_that_was_not_complete_is_no_success_of_the_next_process(app: App) -> None:
+def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> None:
     """The process died once the result was recorded: the next one records how the reconciliation ended."""
     app.sandbox.reset(prisoners=20)
     app.sandbox.switch_agencies("ACTIVITY", "LEI", "MDI")

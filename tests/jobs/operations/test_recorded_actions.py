@@ -139,8 +139,8 @@ def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
-def test_a_lost_answer_is_unknown_and_a_refusal_is_refused(app: App, prepare: Prepare) -> None:
-    """An answer that never came is no failure; one that refuses is the service's word."""
+def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: Prepare) -> None:
+    """An answer that never came is not a failure; one that refuses is the service's word."""
     arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
     with faulty(app.sandbox, service, method, path, kind="status", status=400):

@@ -71,7 +71,7 @@ def test_hour_skipped_in_spring_still_fires() -> None:
     assert second.astimezone(UTC) == datetime(2023, 3, 27, 0, 30, tzinfo=UTC)
 
 
-def test_every_ten_minutes_goes_on_through_the_repeated_hour() -> None:
+def test_every_ten_minutes_continues_through_the_repeated_hour() -> None:
     """A job of every hour keeps its pace of real time while the clocks go back."""
     found = moments("*/10 * * * *", datetime(2023, 10, 29, 0, 0, tzinfo=UTC), 15)
     gaps = {(later - sooner).total_seconds() for sooner, later in zip(_utc(found), _utc(found)[1:], strict=False)}
@@ -107,7 +107,7 @@ def test_latest_is_none_when_nothing_was_due() -> None:
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_wrong_lines_are_refused_in_one_line(line: str) -> None:
-    """A line that is no cron line is a settings error that names the setting, on one line."""
+    """A line that is not a cron line is a settings error that names the setting, on one line."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

@@ -142,7 +142,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, raw: bool) -> None:
     """Its operation id stands in the log lines of its handling, and every call it makes carries the trace context.
 
-    A message without one has an operation of its own.
+    A message without one has a separate operation.
     """
     traceparent = f"00-{TRACE}-b7ad6b7169203331-01"
     who = put_visit(sandbox, "traced")

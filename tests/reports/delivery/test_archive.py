@@ -86,7 +86,7 @@ def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any
 
 
 @pytest.mark.parametrize("kept_in", ["folder", "bucket"])
-def test_other_reconciliations_have_a_folder_of_their_own(s3: Any, tmp_path: Path, kept_in: str) -> None:
+def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
     """A run of visits and one of incentives do not meet, even with one id; the index links both, and they link back."""
     location = str(tmp_path) if kept_in == "folder" else "s3://reports/daily"
     settings = load_settings({"REPORTS_LOCATION": location})
@@ -180,8 +180,8 @@ def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [("report.html", "old")]
 
 
-def test_a_bucket_that_is_away_is_no_wrong_setting() -> None:
-    """Where S3 does not answer the report can wait for it."""
+def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
+    """Where S3 does not respond the report can wait for it."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         Bucket(Aws(settings).client("s3"), "reports", "").probe()
@@ -196,7 +196,7 @@ def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
 
 
-def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_none(
+def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that another folder would fix names the setting; one that may pass does not."""

@@ -159,8 +159,8 @@ def test_brings_the_page_of_a_report_that_has_no_address(
     assert "all 87,012 prisoners had the same incentive level" in page.get_content()
 
 
-def test_goes_on_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """A receiver who is put off gets it later, one who is unknown never, and the others not twice."""
+def test_continues_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
+    """A receiver who is deferred gets it later, one who is unknown never, and the others not twice."""
     mailbox, port = serve()
     mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
@@ -183,7 +183,7 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
 ) -> None:
-    """Each receiver has an outcome of their own, whichever step refuses one, whatever the server does then."""
+    """Each receiver has a separate outcome, whichever step refuses one, whatever the server does then."""
     mailbox, port = serve()
     refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
     refusing["a@example.org"] = [answer] * 3

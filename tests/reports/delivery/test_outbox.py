@@ -203,7 +203,7 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
         ("/api/files.completeUploadExternal", 1),
     ],
 )
-def test_goes_on_after_a_crash_at_any_step(
+def test_continues_after_a_crash_at_any_step(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
     """Wherever the process dies, before or after Slack took a message, another one finishes without a repeat."""
@@ -448,7 +448,7 @@ def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app:
 
 
 def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: OpenApp) -> None:
-    """At the end of a command what was put off shortly is waited for, and what is put off for long is left."""
+    """At the end of a command what was deferred shortly is waited for, and what is deferred for long is left."""
     opened = open_app()
     clock = Clock()
     alert(opened)

@@ -142,7 +142,7 @@ def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_a
 
 
 def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
-    """A service that is too old is no agreement: the run has failed, and says which service and route."""
+    """A service that is too old is not an agreement: the run has failed, and says which service and route."""
     MadeUp.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
     result = reconciled(open_app())
     assert result.status == "failed"
@@ -203,7 +203,7 @@ def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """It is probably mistyped: nothing was compared there, and that is no agreement."""
+    """It is probably mistyped: nothing was compared there, and that is not an agreement."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
     result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
     assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
@@ -259,7 +259,7 @@ def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
     assert [each["mismatches"] for each in tracked(app, "made-up-report")] == ["2", "3"]
 
 
-def test_there_are_only_so_many_alerts(open_app: OpenApp) -> None:
+def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
     """The last event says how many more there are."""
     app = open_app(reconciliation_most_alerts="3")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
@@ -322,13 +322,13 @@ class OwnMismatch(Mismatch):
 
 
 class OfOwnParts(MadeUp):
-    """Has a class of its own for its mismatches, as visits do."""
+    """Has a separate class for its mismatches, as visits do."""
 
     parts: ClassVar = {Mismatch: OwnMismatch}
 
 
 @pytest.mark.parametrize("kind", [MadeUp, OfOwnParts])
-def test_a_doubt_is_said_beside_a_difference(open_app: OpenApp, kind: type[MadeUp]) -> None:
+def test_a_doubt_is_shown_with_a_difference(open_app: OpenApp, kind: type[MadeUp]) -> None:
     """While the main queue is not empty, a message that left no record yet may be about any record."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)]}
     doubt = "the activity queue holds 3 messages"
@@ -349,7 +349,7 @@ class OfADay(MadeUp):
 
 
 def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) -> None:
-    """What differed on another day is neither resolved nor persisting; a chosen day is no measure for later runs."""
+    """What differed on another day is neither resolved nor persisting; a chosen day is not a measure for later runs."""
     app = open_app()
     yesterday = now().date() - timedelta(days=1)
     OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}

@@ -53,7 +53,7 @@ def planted(upstream: Sandbox) -> list[int]:
 
 
 @pytest.mark.parametrize("bad", [3, 12])
-def test_bad_bookings_are_no_outage(
+def test_bad_bookings_are_not_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
     """They are unread after their attempts, soon; everybody else is compared, and their differences are found."""
@@ -68,7 +68,7 @@ def test_bad_bookings_are_no_outage(
     assert (result.status, result.compared) == ("incomplete", 200 - bad)
     assert {each.booking_id for each in result.unread} == set(others[:bad])
     assert [each.booking_id for each in result.mismatches] == planted(upstream)
-    # Whoever is unread is read once more when the list has been looked at again.
+    # Anyone who is unread is read once more when the list has been looked at again.
     asked = Counter(each["path"] for each in upstream.requests("nomis"))
     assert all(asked[f"/incentives/booking-id/{each}/current"] <= 8 for each in others[:bad])
 
@@ -125,8 +125,8 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
     assert opened.events("excluded-booking") == []
 
 
-def test_history_goes_on_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One bad booking in every run: new, persisting, resolved and the trend go on for the others; its state stays."""
+def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """One booking fails in every run: new, persisting, resolved and the trend continue for the others."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
     bad, fixed, staying = planted(upstream)

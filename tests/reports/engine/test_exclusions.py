@@ -50,7 +50,7 @@ def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_reads_the_setting_itself_as_it_is_meant(setting: str) -> None:
-    """Entries stand on lines of their own or are separated by semicolons."""
+    """Entries stand on separate lines or are separated by semicolons."""
     assert read_exclusions(setting) == BOTH
 
 
@@ -64,7 +64,7 @@ def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
 
 
 def test_reads_a_list_longer_than_any_name_of_a_file() -> None:
-    """A long list is no name."""
+    """A long list is not a name."""
     assert len(read_exclusions(";".join(f"{number},known" for number in range(1, 3_000)))) == 2_999
 
 
@@ -144,7 +144,7 @@ def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_refuses_a_file_in_another_encoding(tmp_path: Path, encoding: str) -> None:
-    """Whatever a spreadsheet wrote in another encoding is no list."""
+    """Whatever a spreadsheet wrote in another encoding is not a list."""
     file = tmp_path / "exclusions.csv"
     file.write_text("1204417,überführt\n", encoding=encoding)
     with pytest.raises(SettingsError, match="not UTF-8 text"):

@@ -59,7 +59,7 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, 
     upstream.clear_faults()
     third = result_of(opened.reconcile(run_id="third"))
     assert third.compared_with == "second"
-    # Whoever was not read in between keeps the earlier state.
+    # Anyone who was not read in between keeps the earlier state.
     assert {each.standing for each in third.mismatches} == {"persisting"}
     assert {each.since for each in third.mismatches} == {each.since for each in first.mismatches}
 

@@ -50,7 +50,7 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, 
 
 
 def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A transfer of this minute is no missed arrival; it is one when its event has not come for some time."""
+    """A transfer of this minute is not a missed arrival; it is one when its event has not come for some time."""
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
         upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})

@@ -39,7 +39,7 @@ def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
 
 
 def fake(upstream: Sandbox, body: object, query: str) -> None:
-    """One page in place of the real one."""
+    """One page instead of the real one."""
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body, query=query)
 
 
@@ -157,7 +157,7 @@ def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenA
         lambda _row: None,
     ],
 )
-def test_an_odd_row_of_the_bulk_answer_is_read_singly(
+def test_an_odd_row_of_the_bulk_response_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, spoil: Callable[[dict[str, Any]], object]
 ) -> None:
     """One row that cannot be read costs one more call, not the whole answer."""
@@ -173,7 +173,7 @@ def test_an_odd_row_of_the_bulk_answer_is_read_singly(
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(
+def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, order: int
 ) -> None:
     """Two levels of one booking: neither is believed, whichever comes last, and rows not asked for are passed over."""
@@ -285,7 +285,7 @@ def test_both_formats_of_a_page_are_read(
 
 
 @pytest.mark.parametrize("body", [[], {"items": []}, {"content": None}, {"content": {}}, "ok", 7])
-def test_what_is_no_page_is_no_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
+def test_what_is_not_a_page_is_not_an_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
     """A list that is not understood fails; it is not an empty list."""
     upstream.reset(prisoners=60)
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body)

@@ -121,8 +121,8 @@ def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> Non
     assert max(Counter(upstream.calls)[item] for item in bad) <= 4 + upstream.opened
 
 
-def test_whoever_is_read_before_tells_that_the_service_is_up() -> None:
-    """Where all that is to be read is bad, somebody who could be read before shows that it is no outage."""
+def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
+    """Where all that is to be read is bad, somebody who could be read before shows that it is not an outage."""
     upstream = Upstream(set(range(5)))
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
@@ -133,7 +133,7 @@ def test_whoever_is_read_before_tells_that_the_service_is_up() -> None:
     assert delivered.keys() == set(range(5))
 
 
-def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
+def test_the_progress_says_what_is_waited_for() -> None:
     """That a service is down, by its name, and that the last few are tried again."""
     down = threading.Event()
     down.set()

@@ -139,7 +139,7 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
         assert where(pending(quick), review_id, offender_no) is None
 
 
-def test_dead_letters_that_nothing_sends_back_are_told_apart(
+def test_dead_letters_that_nothing_sends_back_are_distinguished(
     sandbox: Sandbox, one: Application, pair: QueuePair
 ) -> None:
     """Refused ones and those that came back too often, each with why; others housekeeping will try again."""

@@ -66,7 +66,7 @@ def test_nobody_is_believed_to_have_a_level(
 
 
 def test_a_share_far_above_that_of_the_last_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One of several servers has lost sight of its data: a quarter without a level is no quarter of mismatches."""
+    """One of several servers has lost sight of its data: a quarter without a level is not a quarter of mismatches."""
     upstream.reset(prisoners=200, mismatches={"3": 3, "7": 2})
     opened = open_app()
     before = reconciled(opened)
@@ -130,7 +130,7 @@ def test_some_without_a_level_are_believed(upstream: Sandbox, open_app: OpenApp)
     assert [len(reconciled(opened).mismatches) for _ in range(2)] == [12, 12]
 
 
-def test_whoever_goes_on_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
     """What was not believed is not kept: resumed when the service is itself again, the run finds what there is."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     opened = open_app()
@@ -157,7 +157,9 @@ def test_whoever_goes_on_reads_everyone_again(upstream: Sandbox, open_app: OpenA
         {"status": 204, "text": ""},
     ],
 )
-def test_what_the_service_does_not_say_is_no_none(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
+def test_what_the_service_does_not_say_is_not_an_absent_level(
+    upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]
+) -> None:
     """A wrong address, a withdrawn route, an empty answer: no one was read, and the run says so."""
     upstream.reset(prisoners=30, mismatches={"7": 2})
     without_levels(upstream, "DPS", "NOMIS", **how)
@@ -169,7 +171,7 @@ def test_what_the_service_does_not_say_is_no_none(upstream: Sandbox, open_app: O
 @pytest.mark.parametrize(
     "how", [{"status": 200, "text": ""}, {"status": 200, "text": "null"}, {"text": "no such page"}]
 )
-def test_one_empty_answer_is_one_unread(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
+def test_one_empty_response_is_one_unread(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
     """Not a prisoner without a level: a difference does not vanish, nor is it made."""
     upstream.reset(prisoners=60, mismatches={"7": 2, "2": 1}, bulk="404")
     bookings = sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
@@ -183,7 +185,7 @@ def test_one_empty_answer_is_one_unread(upstream: Sandbox, open_app: OpenApp, ho
 
 
 @pytest.mark.parametrize("sides", [("nomis",), ("incentives",), ("nomis", "incentives")])
-def test_a_level_that_the_second_look_does_not_find_is_not_gone(
+def test_a_level_that_the_recheck_does_not_find_is_not_gone(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
     """Both sides without a level would agree; but no one loses a level between two readings."""

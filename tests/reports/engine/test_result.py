@@ -48,7 +48,7 @@ MOMENTS = st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisofor
 def test_keeps_keys_and_values_as_they_are(
     key: dict[str, str | int], nomis: Any, dps: Any, moment: datetime | None
 ) -> None:
-    """Names of columns come back as they were, and values with their types: 1 is not true, and "1" is no number."""
+    """Names of columns come back as they were, and values with their types: 1 is not true, and "1" is not a number."""
     differences = (FieldValues(field="field", nomis=nomis, dps=dps),)
     found = visit_mismatch(1, key=key, differences=differences)
     result = visit_result(0, mismatches=(found,), key_columns=tuple(key))

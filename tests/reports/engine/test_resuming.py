@@ -104,7 +104,7 @@ def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: O
 
 
 @pytest.mark.parametrize("seed", [1, 3])
-def test_is_incomplete_when_it_cannot_look_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
+def test_is_incomplete_when_it_cannot_recheck(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """Prisoners moved, and the second list fails: the run says so, names the page, and is whole when resumed."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
@@ -203,7 +203,7 @@ def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, op
 
 
 @pytest.mark.parametrize("shard", [0, 1])
-def test_goes_on_with_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
+def test_resumes_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
     """A retry of the last shard reads what is left of every shard, and is incomplete for as long as something is."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
@@ -222,7 +222,7 @@ def test_goes_on_with_an_incomplete_run_of_shards(upstream: Sandbox, open_app: O
     assert level_reads(upstream) <= 1 + 2
 
 
-def test_goes_on_with_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_resumes_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenApp) -> None:
     """A shard that gave up and is tried again belongs to the run it gave up, and so does a shard that comes later."""
     upstream.reset(prisoners=200)
     opened = open_app()
@@ -237,7 +237,7 @@ def test_goes_on_with_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: 
     assert result_of(ended).compared == 200
 
 
-def test_goes_on_with_the_last_run_and_tells_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_resumes_the_last_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """`LAST` begins a run, resumes it while it is incomplete, delivers what is new, and begins the next."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
@@ -258,7 +258,7 @@ def test_goes_on_with_the_last_run_and_tells_it_once(upstream: Sandbox, open_app
     assert opened.reconcile(last, run_id="next").run_id == "next"
 
 
-def test_goes_on_with_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_resumes_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> None:
     """`LAST` takes up what a process left that died, and nothing that looked at others."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
@@ -308,7 +308,7 @@ def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) ->
     assert result_of(resumed).compared == 1
 
 
-def test_goes_on_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
+def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
     """Shards join, end incomplete, and are resumed, on PostgreSQL as on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
@@ -346,7 +346,7 @@ def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: 
 
 
 def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Whoever is on the list and on no page is named, and the run is incomplete."""
+    """Anyone who is on the list and on no page is named, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatch_rate=0)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):

@@ -76,7 +76,7 @@ def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, o
 
 
 def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Whoever could not be read may be there."""
+    """Anyone who could not be read may be there."""
     upstream.reset(prisoners=60)
     prison = upstream.prisoners()[0]["prisonId"]
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)

@@ -97,7 +97,7 @@ def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: O
     assert result_of(outcome).compared == 300
 
 
-def test_stops_between_pages_when_asked_and_goes_on(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_stops_between_pages_when_asked_and_resumes(upstream: Sandbox, open_app: OpenApp) -> None:
     """What is raised out of the progress ends the run at once and without an event; it can be resumed."""
     upstream.reset(prisoners=300)
     opened = open_app()
@@ -114,7 +114,7 @@ def test_stops_between_pages_when_asked_and_goes_on(upstream: Sandbox, open_app:
 
 
 def test_is_finished_once_by_whichever_shard_ends_last(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards under ids of their own join one run, share one list, and one of them draws the result."""
+    """Shards under separate ids join one run, share one list, and one of them draws the result."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
     opened = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]

@@ -44,7 +44,7 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
 
 
 def test_a_run_that_failed_says_how_it_is_repeated() -> None:
-    """Once what was down is up again; a prisoner who was not found is nothing to go on with."""
+    """Once what was down is up again; a prisoner who was not found is nothing to resume."""
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
@@ -55,7 +55,7 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
 
 
 def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
-    """Beside one that was compared without a difference, an empty prison is no all-clear."""
+    """Next to one that was compared without a difference, an empty prison is not an all-clear."""
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
     for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
@@ -99,7 +99,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
     assert "of 300 before the run failed" in page
 
 
-def test_of_a_failed_run_the_differences_are_told_as_found_before() -> None:
+def test_the_differences_of_a_failed_run_are_shown_as_found_before() -> None:
     """They are shown whole, and no_one takes their number for that of all."""
     result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
     for where, text in texts(result).items():
@@ -139,7 +139,7 @@ def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
         assert not ALL_CLEAR.search(text), where
 
 
-def test_a_complete_run_over_nobody_is_no_all_clear() -> None:
+def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
     """Where a prison has no_one, no_one has the same level either."""
     no_one = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
     for where, text in texts(no_one).items():

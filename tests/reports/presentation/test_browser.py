@@ -134,8 +134,8 @@ def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult
     ],
     ids=lambda each: f"{each.title} {len(each.mismatches)}" if isinstance(each, ReconciliationResult) else "",
 )
-def test_is_no_wider_than_the_screen(open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]) -> None:
-    """Whatever is opened, only tables in regions of their own are scrolled sideways."""
+def test_is_not_a_wider_than_the_screen(open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]) -> None:
+    """Whatever is opened, only tables in separate regions are scrolled sideways."""
     page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width in screens:

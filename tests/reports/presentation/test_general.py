@@ -1,4 +1,4 @@
-"""Report, CSV, email and Slack of a reconciliation that has nothing of its own: right, safe to open, and masked."""
+"""Report, CSV, email and Slack of a reconciliation that has nothing special: right, safe to open, and masked."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_escapes_everything_from_outside() -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
-    """Whatever a service says mentions no user, is no link and breaks no line."""
+    """Whatever a service says mentions no user, is not a link and breaks no line."""
     report = slack_of(everywhere(HOSTILE), masked=masked)
     for text in (each.text for each in report.posts):
         for line in text.splitlines():

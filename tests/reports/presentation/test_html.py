@@ -116,7 +116,7 @@ def test_says_on_the_first_screen_what_matters() -> None:
         assert part in text
 
 
-def test_never_looks_like_success_when_it_was_none() -> None:
+def test_never_looks_like_success_when_it_was_not_one() -> None:
     """An incomplete and a failed run say so first, and what to do."""
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete
@@ -134,8 +134,8 @@ def test_says_whom_it_looked_at_and_how_long() -> None:
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
 
 
-def test_whoever_has_no_record_in_nomis_is_no_prisons() -> None:
-    """They have a row of their own, and make no further prison."""
+def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
+    """They have a separate row, and make no further prison."""
     made = made_result(3)
     nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
     page = Tags(render_report(made.model_copy(update={"prisons": (*made.prisons, nowhere)}))).text
@@ -153,7 +153,7 @@ def test_links_differences_only_of_a_run_that_looked() -> None:
     assert ("looked/mismatches.csv" in page, "failed/mismatches.csv" in page) == (True, False)
 
 
-def test_differences_that_do_not_count_are_no_agreement() -> None:
+def test_differences_that_do_not_count_are_not_agreement() -> None:
     """Without a mismatch, differences in flight and excluded ones are still mentioned."""
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
@@ -203,7 +203,7 @@ def test_tells_runs_of_one_day_apart() -> None:
 
 
 def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
-    """Each has a name of its own, by which its link is chosen."""
+    """Each has a separate name, by which its link is chosen."""
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
     lines = [ended_run(f"run-{number}", started_at=moment) for number, moment in enumerate(moments)]
     named = re.findall(r'<th scope="row"><a href="[^"]*report.html">([^<]+)</a>', index_of(*lines))
@@ -273,7 +273,7 @@ def test_leaves_nothing_unmasked() -> None:
     ],
 )
 def test_masks_what_upstream_errors_name(path: str) -> None:
-    """Paths and answers of services name bookings in ways of their own; two digits are left of each."""
+    """Paths and responses of services name bookings in separate ways; two digits are left of each."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -286,7 +286,7 @@ def test_masks_what_upstream_errors_name(path: str) -> None:
 
 
 def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
-    """Slack, email, CSV and report number the mismatches alike, and the numbers are no asterisks, which Slack eats."""
+    """Slack, email, CSV and report number the mismatches alike, and the numbers are not asterisks, which Slack eats."""
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
     assert sorted(rows) == list(range(1, 31))
@@ -322,7 +322,7 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
     assert "--resume" not in channel_text(slack_report(made_result(3), None, "somewhere", Masking()))
 
 
-def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
+def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
     """A command that only compares again fixes nothing: the request is in Slack and in the email too."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
@@ -361,7 +361,7 @@ def without_markup(text: str) -> str:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
-    """Whatever a service puts into a number, level, prison or text mentions no user, is no link and breaks no line."""
+    """Whatever a service puts into a number, level, prison or text mentions no user and makes no link or line break."""
     found = mismatch(2).diagnosis
     assert found is not None
     hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})
@@ -400,7 +400,7 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
     ],
 )
 def test_alerts_are_known_by_their_text(event: str, title: str) -> None:
-    """The runbook leads from it to what to do; an event without a text of its own has a general one."""
+    """The runbook leads from it to what to do; an event without a separate text has a general one."""
     assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 
@@ -426,7 +426,7 @@ def every_page() -> dict[str, str]:
     }
 
 
-#: What elements of these names are already, so that a role beside it is wrong or idle.
+#: What elements of these names are already, so that a role as well is wrong or idle.
 TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 

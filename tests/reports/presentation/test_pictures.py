@@ -119,7 +119,7 @@ def test_says_how_many_of_a_thousand_differ_at_each_prison() -> None:
 
 
 def test_groups_causes_by_who_acts() -> None:
-    """Everybody has the causes of their own differences, and together they have all of them."""
+    """Each team has the causes of its differences, and together they have all of them."""
     result = made_result(30)
     actions = what_to_do(result).actions
     groups = causes_by_who_acts(page_rows(result, view_of(result), actions, UNMASKED), actions)

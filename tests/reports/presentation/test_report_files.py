@@ -24,7 +24,7 @@ def test_a_masked_page_has_no_whole_number_anywhere() -> None:
 
 
 def test_a_masked_page_keeps_its_figures() -> None:
-    """A short booking could be any figure of the page, so it is no booking to mask in the text of the page."""
+    """A short booking could be any figure of the page, so it is not a booking to mask in the text of the page."""
     odd = visit_mismatch(0, booking_id=3, evidence=(EvidenceRow(side="DPS", text="visit 1300000 of 3 visitors"),))
     [page, _] = report_files(visit_result(0, mismatches=(odd,)), Masking(on=True), page=True)
     assert "of 3 visitors" in page.content

@@ -30,7 +30,7 @@ def visit(
     request: str | None = None,
     days: int = 0,
 ) -> Mismatch:
-    """A visit that is fixed in this way, and was first seen so many days before the run."""
+    """A visit that is fixed in this way, and was first seen that many days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",

@@ -127,7 +127,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def test_only_the_registry_knows_a_reconciliation(program: Program) -> None:
-    """Beside its own module a new reconciliation changes one line."""
+    """As well as its own module a new reconciliation changes one line."""
     assert touched(program.folder) == {MODULE, Path("reports/reconciliations/registry.py")}
 
 

@@ -110,7 +110,7 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
 
 
 def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The others go on; the run is not complete and not equal, and resuming it reads that prison alone."""
+    """The others continue; the run is not complete and not equal, and resuming it reads that prison alone."""
     upstream.reset(prisoners=20, plant=["allocations"])
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
     broken = upstream.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
@@ -159,7 +159,7 @@ def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: t
     assert "too old" in result.failure
 
 
-def test_who_moves_between_list_and_look_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
     """A suspended allocation differs when its prison is read, and its prisoner is gone when that is looked at."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]

@@ -229,7 +229,7 @@ def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: M
 
 
 def test_a_released_booking_is_gone_when_read_again(upstream: Sandbox, make: Make) -> None:
-    """A prisoner who is released during the run is no difference of the active bookings."""
+    """A prisoner who is released during the run is not a difference of the active bookings."""
     booking_id, offender_no = worked_example(upstream)
     reconciliation, reads = make(), PlainReads()
     [unit] = reconciliation.population(reads).units

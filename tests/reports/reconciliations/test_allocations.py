@@ -45,7 +45,7 @@ def test_worked_example_of_allocations(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("location", ["WWI", "PVI"])
 def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: str) -> None:
-    """A suspended allocation of a booking that is elsewhere is no difference."""
+    """A suspended allocation of a booking that is elsewhere is not a difference."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -138,7 +138,7 @@ def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
     assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # one is not in NOMIS
 
 
-def test_a_look_again_reads_the_prisons_in_question(upstream: Sandbox) -> None:
+def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
     """What arrived since is equal then; a prison that cannot be read again leaves its rows unread."""
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
@@ -166,7 +166,9 @@ def test_a_look_again_reads_the_prisons_in_question(upstream: Sandbox) -> None:
         ("activities", {"prisonCode": "LEI", "bookings": None}),
     ],
 )
-def test_an_answer_that_cannot_be_right_leaves_the_prison_unread(upstream: Sandbox, service: str, body: object) -> None:
+def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
+    upstream: Sandbox, service: str, body: object
+) -> None:
     """Another prison, a booking twice, a count below zero, no list: nothing of it counts as equal."""
     answer_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
@@ -177,7 +179,7 @@ def test_an_answer_that_cannot_be_right_leaves_the_prison_unread(upstream: Sandb
 
 
 def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
-    """Other prisons are not asked; one without activities is no unit; a prisoner cannot be chosen."""
+    """Other prisons are not asked; one without activities is not a unit; a prisoner cannot be chosen."""
     scope = Scope(prisons=("LEI", "XYZ"))
     with opened(Allocations, upstream, scope) as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]

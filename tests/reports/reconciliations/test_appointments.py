@@ -144,7 +144,7 @@ def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: Open
 def test_mappings_that_lead_nowhere(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
 ) -> None:
-    """A mapping of which either record is gone is a difference of its own kind, one of which both are gone is none."""
+    """A mapping of which one record is gone is a kind of difference; one of which both are gone is not."""
     for number in (71, 72, 73):
         put_in_dps(upstream, prisoner, number, f"{number - 62:02}:00", None)
         put_in_nomis(upstream, prisoner, 9000 + number, f"{number - 62:02}:00", None, number)
@@ -328,7 +328,7 @@ def test_a_list_that_never_stands_still_is_a_gap(
 def test_what_has_agreed_since_is_gone_from_the_second_reading(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A mapping that was late, and a cancellation that was late, are no differences."""
+    """A mapping that was late, and a cancellation that was late, are not differences."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_dps(upstream, prisoner, 72, "10:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72)

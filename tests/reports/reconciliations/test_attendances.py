@@ -72,7 +72,7 @@ def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbo
     assert len(found.ignored) == 3
 
 
-def test_another_number_of_attendances_is_no_pair(upstream: Sandbox) -> None:
+def test_another_number_of_attendances_is_not_a_pair(upstream: Sandbox) -> None:
     """Paid once on one booking and twice on the other: two differences."""
     found = compared(upstream, nomis={1204430: 2}, dps={1204440: 1})
     assert set(found.kinds.values()) == {NOMIS_ONLY, DPS_ONLY}
@@ -163,7 +163,7 @@ def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> No
     assert not diagnosis.commands
 
 
-def test_a_look_again_keeps_the_day(upstream: Sandbox) -> None:
+def test_a_recheck_keeps_the_day(upstream: Sandbox) -> None:
     """The rows that were read again have the keys of those that differed."""
     upstream.reset(**PLANTED)
     with opened(Attendances, upstream) as attendances:

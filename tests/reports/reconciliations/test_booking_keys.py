@@ -55,7 +55,7 @@ def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
 
 @given(IDS, st.integers(1, 70))
 def test_lists_every_booking_once_in_order(ids: list[int], size: int) -> None:
-    """Whatever the size of a page; a multiple of it costs one empty call more, whose 0 is no key."""
+    """Whatever the size of a page; a multiple of it costs one empty call more, whose 0 is not a key."""
     bookings = Bookings(ids)
     assert walk(bookings, size) == (ids, [])
     assert len(bookings.calls) == len(ids) // size + 1
@@ -166,14 +166,14 @@ def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox
     ],
 )
 def test_a_page_that_cannot_be_right_is_not_believed(services: Services, upstream: Sandbox, body: object) -> None:
-    """Ids that do not ascend from the key, too many rows, rows that are no bookings, another shape."""
+    """Ids that do not ascend from the key, too many rows, rows that are not bookings, another shape."""
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", status=200, body=body)
     with pytest.raises(UpstreamError, match="cannot be right"):
         latest_bookings(services.nomis, 0, 5, active_only=True)
 
 
 def test_a_nomis_without_the_list_is_too_old(services: Services, upstream: Sandbox) -> None:
-    """A missing route is no page error: nothing is skipped."""
+    """A missing route is not a page error: nothing is skipped."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         walk_nomis(services, 5)

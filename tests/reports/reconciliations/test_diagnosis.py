@@ -236,7 +236,7 @@ def test_takes_the_reason_from_the_module(module: str, earlier: bool, reason: st
 
 
 @pytest.mark.parametrize("module", ["MERGE", "OSIOSEAR", "PRISON_API", None])
-def test_publishes_no_event_for_what_was_no_arrival(module: str | None) -> None:
+def test_publishes_no_event_for_what_was_not_an_arrival(module: str | None) -> None:
     """Records of other NOMIS functions are wrong too, but no received event belongs to them."""
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module)],

@@ -34,7 +34,7 @@ def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, lis
     assert not is_active(everyone[-1]["bookingId"] + 1)
 
 
-def test_whoever_was_listed_is_looked_for_on_the_same_page_first(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_listed_prisoner_is_looked_for_on_the_same_page_first(upstream: Sandbox, open_app: OpenApp) -> None:
     """One call shows that a booking is still active."""
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
@@ -71,7 +71,7 @@ def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_a
     assert is_active(booking_id)
 
 
-def test_whoever_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_prisoner_who_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
     """A release moves those behind it up, also to a page that is known from before: only fresh pages show absence."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
@@ -94,7 +94,7 @@ def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: Op
 
 
 def test_a_list_that_has_grown_hides_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Whoever is on a page that the list has only now is found, though it was known as shorter."""
+    """Anyone who is on a page that the list has only now is found, though it was known as shorter."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

@@ -105,7 +105,7 @@ def test_falls_back_to_single_calls_when_the_bulk_call_fails(upstream: Sandbox, 
     assert len(levels) == 100
 
 
-def test_reads_singly_whom_the_bulk_answer_leaves_out(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_reads_singly_whom_the_bulk_response_leaves_out(upstream: Sandbox, open_app: OpenApp) -> None:
     """A bulk answer without anybody hides no level that DPS has and NOMIS has not."""
     upstream.reset(prisoners=100, mismatches={"2": 3})
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
@@ -114,7 +114,9 @@ def test_reads_singly_whom_the_bulk_answer_leaves_out(upstream: Sandbox, open_ap
 
 
 @pytest.mark.parametrize("bulk", ["on", "404"])
-def test_reads_singly_when_the_names_of_the_levels_are_away(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
+def test_reads_singly_when_the_names_of_the_levels_are_unavailable(
+    upstream: Sandbox, open_app: OpenApp, bulk: str
+) -> None:
     """Without the names the bulk response means nothing: every level is read singly, and no one is left out."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
     upstream.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
@@ -125,7 +127,7 @@ def test_reads_singly_when_the_names_of_the_levels_are_away(upstream: Sandbox, o
 
 
 def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run that is stopped leaves no thread behind that goes on calling."""
+    """A run that is stopped leaves no thread behind that continues calling."""
     upstream.reset(prisoners=400, latency_ms=20)
 
     def stop(stage: str, _done: int, _total: int) -> None:
@@ -141,7 +143,7 @@ def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> 
 
 
 def test_gets_through_when_nomis_has_too_few_connections(upstream: Sandbox, open_app: OpenApp) -> None:
-    """NOMIS answers 500 to what is above its pool: the snapshot slows down, and no one is left out."""
+    """NOMIS responds with 500 to what is above its pool: the snapshot slows down, and no one is left out."""
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:
         levels, unread = read(open_app())

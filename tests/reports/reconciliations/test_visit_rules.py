@@ -232,6 +232,6 @@ def test_reference_of_another_form(texts: list[str]) -> None:
 
 @FEW
 @given(st.lists(st.from_regex(r"[A-Z][a-z]*( [a-z]+)?|[a-z]+", fullmatch=True), max_size=20))
-def test_word_that_is_no_reference(words: list[str]) -> None:
+def test_a_word_that_is_not_a_reference_is_ignored(words: list[str]) -> None:
     """What staff wrote may be personal: it is not read."""
     assert _references_in([f"Seen. Reference: {word}" for word in words]) == [None] * len(words)

@@ -130,7 +130,7 @@ PROPERTIES = f"{THING}>properties"
 
 
 def test_a_good_document_has_no_difference() -> None:
-    """Other names of path parameters, references and optional fields are no difference."""
+    """Other names of path parameters, references and optional fields are not differences."""
     assert found(GET, changed()) == []
     assert found(PUT, changed()) == []
 
@@ -156,7 +156,7 @@ def test_a_good_document_has_no_difference() -> None:
     ids=str,
 )
 def test_what_has_no_effect_is_tolerated(step: tuple[str, Any]) -> None:
-    """Forms of null and of times, further fields, fewer values, and statuses that are told apart."""
+    """Forms of null and of times, further fields, fewer values, and statuses that are distinguished."""
     assert found(GET, changed(step)) == []
 
 
@@ -277,7 +277,7 @@ def test_a_real_response_is_compared_with_the_declaration() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"openapi": "3.0.1"}, {"paths": {}}, "<html>"])
-def test_what_is_no_document_is_refused(raw: object) -> None:
+def test_what_is_not_a_document_is_refused(raw: object) -> None:
     """Nothing is concluded from a response that is not a document."""
     with pytest.raises(ValueError, match="not an OpenAPI document"):
         Document(raw)

@@ -62,7 +62,7 @@ DRIFT = [
     (NOMIS, "GET /incentives/booking-id/{bookingId}/incentive-sequence/{incentiveSequence}", "role", "", WARNING),
     (NOMIS, "POST /prisoners/booking-id/{bookingId}/incentives", "operation-gone", "", ERROR),
     (NOMIS, "PUT /sentence-adjustments/{adjustmentId}", "body-required", "sentenceSequence", WARNING),
-    # A conflict is told apart and fractions of seconds are read: what is left is the role.
+    # A conflict is distinguished and fractions of seconds are read: what is left is the role.
     (NOMIS, "POST /prisoners/{offenderNo}/visits", "role", "", WARNING),
     (NOMIS, "GET /visits/{visitId}", "role", "", WARNING),
     (NOMIS, "GET /visits/ids", "role", "", WARNING),
@@ -112,7 +112,7 @@ def test_what_broke_since_may_2023_is_found(
 
 
 def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> None:
-    """New optional fields, other forms of null and of times, and names of path parameters are no errors."""
+    """New optional fields, other forms of null and of times, and names of path parameters are not errors."""
 
     def errors() -> Iterator[tuple[UpstreamName, str, str, str]]:
         for service, result in today.items():

@@ -125,7 +125,7 @@ def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: st
 
 @pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)])
 def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_url: str, step: timedelta) -> None:
-    """Whoever looks by a clock that goes wrong waits as long as everybody else, and no longer."""
+    """Anyone who looks by a clock that goes wrong waits as long as everybody else, and no longer."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with time_machine.travel(now() + step):

@@ -185,7 +185,7 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
     assert consumer.tracked() == []
 
 
-def test_an_open_breaker_is_no_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
+def test_an_open_breaker_is_not_a_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
     """A call that was never made leaves no failed event, and its outcome is known."""
     booking = visit_booked(upstream)
     with database.begin() as connection:

@@ -133,7 +133,7 @@ def test_a_conflict_that_nobody_can_name_is_understood(
 
 
 @pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
-def test_a_409_of_a_gateway_is_no_conflict(consumer: Consumer, upstream: Sandbox, text: str) -> None:
+def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sandbox, text: str) -> None:
     """A 409 of a gateway says nothing of mappings: the mapping is saved by its retry message."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
@@ -159,7 +159,7 @@ def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer,
 
 
 def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, upstream: Sandbox) -> None:
-    """A 400 that is no duplicate is handed to a retry message."""
+    """A 400 that is not a duplicate is handed to a retry message."""
     booking = schedule_created(upstream)
     upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED

@@ -102,7 +102,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
     assert properties["startDateTime"] == "2023-06-02T14:00:00"
 
 
-def test_a_lost_response_of_the_mapping_service_is_no_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
+def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
     """Our own mapping, saved although the response was lost, is the success of this creation."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)

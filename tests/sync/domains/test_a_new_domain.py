@@ -170,7 +170,7 @@ def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program
 
 
 def test_only_the_registry_and_the_settings_know_a_domain(program: Program) -> None:
-    """Beside its own package a new domain changes nothing else of the program."""
+    """As well as its own package a new domain changes nothing else of the program."""
     changed = touched(program.folder)
     assert {path for path in changed if path.parent != PACKAGE} == TOUCHED
     assert {path.name for path in changed if path.parent == PACKAGE} == {

@@ -118,7 +118,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
     assert harness.sandbox.nomis("course") == []
 
 
-def test_lost_answer_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
     """NOMIS cannot be asked for a course activity, so a lost response is left to a person and nothing is made twice."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
@@ -145,7 +145,7 @@ def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisone
 
 
 def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner: Prisoner) -> None:
-    """A 400 that no existing mapping explains is no duplicate."""
+    """A 400 that no existing mapping explains is not a duplicate."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=400, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -207,6 +207,6 @@ def test_session_is_written_as_it_is_once_its_course_is_free(running: Harness) -
 
 
 def test_session_waits_for_its_course(running: Harness) -> None:
-    """Whoever amends the course keeps its sessions too."""
+    """Anyone who amends the course keeps its sessions too."""
     with running.leases.held(f"write:activity:{SCHEDULE}"), pytest.raises(LeaseBusy):
         cancel_session(running)

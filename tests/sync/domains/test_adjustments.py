@@ -113,7 +113,7 @@ def test_what_came_from_nomis_is_ignored(harness: Harness, prisoner: Prisoner, w
     assert [each for each in harness.sandbox.requests() if each["service"] != "auth"] == []
 
 
-def test_ignored_events_have_a_group_of_their_own() -> None:
+def test_ignored_events_have_a_separate_group() -> None:
     """An event from NOMIS is never gathered with one of DPS, which would then be ignored with it."""
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (
@@ -124,7 +124,7 @@ def test_ignored_events_have_a_group_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
-def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
     """An adjustment whose response was lost is found in its family, not among those that NOMIS made and hides."""
     put_adjustment(harness, prisoner, OTHER, type="UAL")
     handle(harness, prisoner, "inserted", OTHER)

@@ -82,7 +82,7 @@ def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, pris
     assert running.tracked("activity-allocation-success")[-1][1]["dpsAllocationId"] == str(ALLOCATION)
 
 
-def test_another_prisoners_allocation_is_no_newer_one(running: Harness, prisoner: Prisoner) -> None:
+def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, prisoner: Prisoner) -> None:
     """Only an allocation of the same booking counts as the newer one."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat())
     put_allocation(running, prisoner, ALLOCATION + 1, booking_id=prisoner.booking_id + 1)
@@ -261,7 +261,7 @@ def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: 
 
 
 def refusal(code: object) -> dict[str, Any]:
-    """The error body of a NOMIS that tells by a code why it refuses an attendance."""
+    """The error body of NOMIS, with the code that says why it refuses an attendance."""
     return {"status": 400, "errorCode": code, "userMessage": "Bad request: Attendance 5 cannot be changed"}
 
 

@@ -24,7 +24,7 @@ def held(harness: Harness) -> dict[str, Any]:
 
 
 def test_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is created with every field, mapped without a type of its own, and tracked with all properties."""
+    """An appointment is created with every field, mapped without a separate type, and tracked with all properties."""
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
     sent, mapped = (each["body"] for each in harness.sandbox.journal())
@@ -81,7 +81,7 @@ def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, 
 
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
-def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
+def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
     """An appointment whose response was lost is found by booking, location and start, among others of that day."""
     put_appointment(harness, prisoner, INSTANCE + 1, start="13:00", end="14:00")
     handle(harness, "created", INSTANCE + 1)
@@ -109,7 +109,7 @@ def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, pris
     assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_ours_beside_the_same_slot_of_another(harness: Harness, prisoner: Prisoner) -> None:
+def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prisoner: Prisoner) -> None:
     """Where NOMIS has two at the place and time, ours is the one that is mapped to nothing."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
@@ -122,7 +122,7 @@ def test_ours_beside_the_same_slot_of_another(harness: Harness, prisoner: Prison
     assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_lost_answer_of_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
     """Without a location NOMIS cannot be asked, so after a lost response a person has to look."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
@@ -358,7 +358,7 @@ def test_deleted_while_its_mapping_waits(harness: Harness, prisoner: Prisoner) -
     assert harness.sandbox.mappings("appointments") == []
 
 
-def test_deleted_after_a_lost_answer(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_record_deleted_after_a_lost_response_is_not_created(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion is not ignored while it is unknown whether NOMIS has the record."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)

@@ -74,7 +74,7 @@ def test_review_made_in_nomis_is_ignored_unread(harness: Harness, prisoner: Pris
     ]
 
 
-def test_unknown_prisoner_is_told_as_unknown(harness: Harness) -> None:
+def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
     """An event without a prisoner number tells `unknown`; a review that DPS does not have fails."""
     with pytest.raises(UpstreamError, match="incentives: GET /iep/reviews/id/1: status 404"):
         harness.handle(INSERTED, id="1")
@@ -92,7 +92,7 @@ def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox
 
 
 @pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
-def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
+def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
     """A record whose response was lost is found again, also one of an earlier date, which is not the current record."""
     review_id = review(harness, prisoner, at=at)
     before = len(records(harness, prisoner))
@@ -118,7 +118,7 @@ def test_the_record_of_another_review_is_not_ours(harness: Harness, prisoner: Pr
 
 
 def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Two unmapped records that say the same cannot be told apart: nothing is created or mapped."""
+    """Two unmapped records that say the same cannot be distinguished: nothing is created or mapped."""
     review_id = review(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -234,7 +234,7 @@ def test_new_level_that_is_the_last_tells_no_order(harness: Harness) -> None:
     assert orders_told(harness) == 0
 
 
-def test_new_level_waits_for_the_order_that_is_being_told(harness: Harness) -> None:
+def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness) -> None:
     """A new level never tells an order that it read before a newer one was told: both do so under one lease."""
     with harness.leases.held("write:incentive-levels-order"), pytest.raises(LeaseBusy):
         change(harness, "EN3")
@@ -270,7 +270,7 @@ def test_prison_level_is_written(harness: Harness, prison_id: str, code: str) ->
 
 
 def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> None:
-    """Failures of reference data raise, and no event tells of them."""
+    """Failures of reference data raise, and no event reports them."""
     sandbox.fault("nomis", kind="status", status=500)
     with pytest.raises(UpstreamError):
         harness.handle("incentives.level.changed", incentiveLevel="STD")
@@ -278,7 +278,7 @@ def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> N
 
 
 def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
-    """A comment of 300 characters goes over as far as its 240 bytes go, whoever writes the record."""
+    """A comment of 300 characters goes over as far as its 240 bytes go,, however the record is written."""
     review_id = harness.sandbox.add_review(prisoner.offender_no, "ENH", publish=False, comments="\u00e9" * 300)
     assert insert(harness, review_id, prisoner) is Outcome.APPLIED
     assert records(harness, prisoner)[-1]["comment"] == "\u00e9" * 120

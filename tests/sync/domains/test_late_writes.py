@@ -69,7 +69,7 @@ def test_a_level_is_left_alone(harness: Harness, event_type: str, method: str, i
     lose(harness, method, event_type, None, information)
 
 
-def test_an_answer_of_the_service_ends_it(harness: Harness) -> None:
+def test_a_response_of_the_service_ends_it(harness: Harness) -> None:
     """What NOMIS itself answers 500 to is not under way: the next attempt need not wait."""
     event = visit_booked(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)

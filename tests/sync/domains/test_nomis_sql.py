@@ -64,7 +64,7 @@ def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time(
 
 
 @given(name=st.sampled_from(sorted(SESSION)), value=st.text().filter(lambda text: not text.isalnum()))
-def test_a_value_that_is_no_id_makes_no_statement(name: str, value: str) -> None:
+def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> None:
     """Whatever a message says, nothing but numbers, dates and times comes into a statement."""
     for kind in (ALLOCATION_ROWS, ATTENDANCE_ROWS):
         for statement in DuplicateRows(kind, {**SESSION, name: value}).sql:

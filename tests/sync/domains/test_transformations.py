@@ -57,7 +57,7 @@ def visit_at(text: str) -> Visit:
 
 
 def allocation_with(**changes: Any) -> Allocation:
-    """An allocation as the activities API tells of it."""
+    """An allocation as the activities API reports it."""
     record = {
         "id": 1, "prisonerNumber": "A1234BC", "bookingId": 2, "scheduleId": 3, "startDate": "2023-05-01",
         "prisonPayBand": {"nomisPayBand": 4}, "status": "ENDED",

@@ -106,7 +106,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
-def test_lost_answer_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
+def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
     """A create whose response was lost is found by its reference among the newest visits, and only mapped."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
@@ -143,7 +143,7 @@ def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Pris
 
 
 def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """When NOMIS holds the visit twice, nobody can tell which is ours: a person is asked, no third is made."""
+    """When NOMIS holds the visit twice, it is not known which is ours: a person is asked, and no third is created."""
     put(harness)
     body = CreateVisit(
         prison_id=prisoner.prison_id,

@@ -113,7 +113,7 @@ def test_two_creations_stay_two() -> None:
         body("prison-visit.booked", ".", 0),
     ],
 )
-def test_a_malformed_message_is_a_group_of_its_own(text: str) -> None:
+def test_a_malformed_message_is_a_separate_group(text: str) -> None:
     """It says what is wrong and affects no other message."""
     groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [group.tasks[0].malformed is not None for group in groups] == [True, False]

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
-#: With three receives before the dead letter queue, so many tries would long have led there.
+#: With three receives before the dead letter queue, that many tries would long have led there.
 MANY = 15
 
 
@@ -173,7 +173,7 @@ def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
 def test_each_drain_waits_for_an_outage_anew(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """One that comes after a drain gave up has the whole of its own time."""
+    """One that comes after a drain gave up has all of its time."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:

@@ -75,7 +75,7 @@ def _message(event_type: str, offender_no: str, reference: str) -> str:
 
 
 def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
-    """A malformed message goes to the DLQ with its reason recorded; those beside it are handled."""
+    """A malformed message goes to the DLQ with its reason recorded; those next to it are handled."""
     queue, dlq = one.queue_pair("visit").main, one.queue_pair("visit").dlq
     bad = queue.send("{no json")
     sandbox.traffic(events=10, seed=1, queues=["visit"])
@@ -114,7 +114,7 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
         assert (summary.switched_off, summary.unreadable) == (1, 0)
 
 
-def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Application) -> None:
+def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, one: Application) -> None:
     """When NOMIS applied the create and the answer was lost, the next delivery finds the record."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
@@ -138,7 +138,7 @@ def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sa
 
 
 def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Application) -> None:
-    """While NOMIS answers 503 the messages are held; when it is back, all are handled, none was lost to the DLQ."""
+    """While NOMIS responds with 503 the messages are held; when it is back, all are handled and none is on the DLQ."""
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain, pair = one.open_drain("visit"), one.queue_pair("visit")

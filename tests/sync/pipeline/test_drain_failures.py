@@ -79,7 +79,7 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
         assert drain.run_batch().received == 0
 
 
-def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> None:
+def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
     """The waits of a type go before those of its queue, and those before the general ones."""
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
@@ -95,7 +95,7 @@ def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> 
 
 
 def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Application) -> None:
-    """A change and a cancellation behind a failed booking wait as long as it does, without a failure of their own."""
+    """A change and a cancellation behind a failed booking wait as long as it does, without a separate failure."""
     queue = one.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
     others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
@@ -148,7 +148,7 @@ def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Appl
     assert [visit["status"] for visit in sandbox.nomis("visit")] == ["CANC"]
 
 
-def test_a_long_group_goes_on_in_its_next_turn(
+def test_a_long_group_continues_in_its_next_turn(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However short the turns of a thread are, all tasks of a group are handled, in their order."""
@@ -162,7 +162,7 @@ def test_a_long_group_goes_on_in_its_next_turn(
     assert [each["method"] for each in sandbox.journal("nomis")] == ["POST", "PUT", "PUT"]
 
 
-def test_coalesced_updates_are_told_and_fail_together(sandbox: Sandbox, one: Application) -> None:
+def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: Application) -> None:
     """Each coalesced event is tracked with its message; when the one run fails, all of them failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
@@ -199,7 +199,7 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
         assert len(sandbox.nomis("visit")) == 2
 
 
-def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
+def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> None:
     """Each receive would bring the messages nearer to the dead letter queue; when it is back, all is handled."""
     server = PostgresServer()
     try:

@@ -32,7 +32,7 @@ SENT_TO_DLQ = f"{BOOKED}-sent-to-dlq"
 FAILURE = Failure("create visit", "nomis", "POST", "/prisoners/A1234BC/visits", 503, "busy", recoverable=True)
 
 
-def test_a_copy_at_the_last_receive_is_no_dead_letter(sandbox: Sandbox, one: Application) -> None:
+def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, one: Application) -> None:
     """A message that meets a 503 at its last receive waits as a copy, and is not reported as sent to the DLQ."""
     pair = one.queue_pair("visit")
     visit_booked(sandbox).publish()
@@ -88,7 +88,7 @@ def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
     assert found[SENT_TO_DLQ] == 1
 
 
-def test_an_awaited_creation_is_no_failure_at_the_last_receive(one: Application) -> None:
+def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Application) -> None:
     """While its copy can be sent, nothing is recorded."""
     with last_received(one, one.aws.client("sqs")) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)

@@ -62,7 +62,7 @@ def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: San
 
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
-def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Application, event_type: str) -> None:
+def test_an_event_of_another_queue_is_not_an_unknown_type(sandbox: Sandbox, one: Application, event_type: str) -> None:
     """It would be lost here: it fails, and its reason names the queue on which it belongs."""
     queue = one.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
@@ -139,7 +139,7 @@ def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -
 
 
 def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
-    """`feature.event.<queue>.<type>` switches as `feature.event.<type>` does, and is no unknown switch."""
+    """`feature.event.<queue>.<type>` switches as `feature.event.<type>` does, and is not an unknown switch."""
     settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
     with application(sandbox.environment(), url, **settings) as made:
         send(made.queue_pair("visit").main, BOOKED, "off")

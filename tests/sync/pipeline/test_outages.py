@@ -44,7 +44,7 @@ def settings() -> dict[str, str]:
 def test_ten_minutes_of_503_cost_delay_only(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long NOMIS answers 503, it is only pinged meanwhile: no dead letter, and then all is handled."""
+    """However long NOMIS responds with 503, it is only pinged meanwhile: no dead letter, and then all is handled."""
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)
     sandbox.traffic(events=60, seed=4, queues=["visit"])
@@ -86,7 +86,7 @@ def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, o
     nothing_lost(sandbox, one, "visit")
 
 
-def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longer(
+def test_a_service_that_responds_to_pings_and_fails_its_calls_is_waited_for_no_longer(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drain that is to wait for two seconds gives up on it, and hands the messages back."""
@@ -106,7 +106,7 @@ GOOD_SECONDS = 30
 
 
 def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Application) -> None:
-    """Of four records that NOMIS answers 500, pings fine, a visit on another queue is through within half a minute."""
+    """NOMIS fails four records with 500, its ping is up: a visit on another queue is through in half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -151,7 +151,7 @@ def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, se
     nothing_lost(sandbox, one, "visit")
 
 
-def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
+def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
     """PostgreSQL crashes in the midst of the work and comes back: nothing is made twice, lost or a dead letter."""
     server = PostgresServer()
     try:
@@ -181,7 +181,7 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
 
 
 def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Application) -> None:
-    """Appointments in cells, to which NOMIS answers 500, are dead letters; they are not taken for an outage."""
+    """Appointments in cells, to which NOMIS responds with 500, are dead letters; they are not taken for an outage."""
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
     drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")
 

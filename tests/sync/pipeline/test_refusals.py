@@ -84,7 +84,7 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
 
 
 def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS answers 500 to one of two simultaneous changes; the next attempt goes through."""
+    """NOMIS responds with 500 to one of two simultaneous changes; the next attempt goes through."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"

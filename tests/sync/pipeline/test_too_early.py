@@ -81,7 +81,7 @@ def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Ap
 
 
 def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS refuses it before; it is no dead letter for that, and is applied when the allocation has come."""
+    """NOMIS refuses it before; it is not a dead letter for that, and is applied when the allocation has come."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()

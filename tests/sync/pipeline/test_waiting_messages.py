@@ -30,12 +30,12 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-#: With three receives before the dead letter queue, so many tries would long have led there.
+#: With three receives before the dead letter queue, that many tries would long have led there.
 MANY = 15
 
 
 def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
-    """However often NOMIS answers 503 to the only message, though its ping is up: it waits, then is applied."""
+    """However often NOMIS responds with 503 to the only message, though its ping is up: it waits, then is applied."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(one, "visit"):
@@ -47,7 +47,7 @@ def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Applicati
 
 
 def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
-    """A lone message after a good minute is no dead letter, though it alone does not make an outage."""
+    """A lone message after a good minute is not a dead letter, though it alone does not make an outage."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     one.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
@@ -61,7 +61,7 @@ def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
 
 @pytest.mark.parametrize("status", [500, 504, 520])
 def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, status: int) -> None:
-    """Whatever a gateway answers in place of visit-scheduler to a lone booking: it waits, and is then applied."""
+    """Whatever a gateway responds instead of visit-scheduler to a lone booking: it waits, and is then applied."""
     visit_booked(sandbox).publish()
     fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
     pair = one.queue_pair("visit")
@@ -201,7 +201,7 @@ def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sa
 
 
 def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Application) -> None:
-    """Given back untried at its last receive, as when the process is asked to end, it is no dead letter."""
+    """Given back untried at its last receive, as when the process is asked to end, it is not a dead letter."""
     pair = one.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(2):

@@ -49,7 +49,7 @@ def test_an_own_endpoint_gets_the_keys_that_are_given(service: Literal["sqs", "s
 
 
 def test_the_keys_of_a_queue_come_first() -> None:
-    """Each queue may have keys of its own."""
+    """Each queue may have separate keys."""
     request = sent("sqs", "of-queue", "secret", **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
     assert "Credential=of-queue/" in header(request, "Authorization")
     assert header(request, "X-Amz-Security-Token") == ""
@@ -67,8 +67,8 @@ def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
 
 
 @pytest.mark.parametrize("provider", ["aws", "localstack"])
-def test_reports_may_have_a_server_of_their_own(provider: str) -> None:
-    """An S3 server beside the queues is asked by paths, and without checksums that only AWS knows."""
+def test_reports_may_have_a_separate_server(provider: str) -> None:
+    """An S3 server next to the queues is asked by paths, and without checksums that only AWS knows."""
     environment = {**LOCALSTACK, "HMPPS_SQS_PROVIDER": provider, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}
     keys = ("key", "secret") if provider == "aws" else ()
     request = sent("s3", *keys, **environment)

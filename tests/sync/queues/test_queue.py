@@ -78,7 +78,7 @@ def test_a_refusal_names_queue_and_call() -> None:
             made.queue.counts()
 
 
-def test_no_answer_names_queue_and_call() -> None:
+def test_a_missing_response_names_queue_and_call() -> None:
     """So does a queue without a server; a batch returns its messages instead of losing them."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
@@ -87,7 +87,7 @@ def test_no_answer_names_queue_and_call() -> None:
 
 
 def test_one_client_for_each_set_of_keys() -> None:
-    """Queues with keys of their own have clients of their own; all others share one."""
+    """Queues with separate keys have separate clients; all others share one."""
     aws = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"}))
     assert aws.client("sqs") is aws.client("sqs")
     own = aws.client("sqs", "AKIA1", "secret")

@@ -1,4 +1,4 @@
-"""Queues are opened by their names; with an endpoint of one's own they are made, once."""
+"""Queues are opened by their names; with a local endpoint they are made, once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
-def test_an_endpoint_that_starts_again_empty_is_set_up_by_whoever_comes_first(sandbox: Sandbox, first: str) -> None:
+def test_an_endpoint_that_starts_again_empty_is_set_up_by_the_first_caller(sandbox: Sandbox, first: str) -> None:
     """Open queues are made again with topic, DLQ and subscription; the log says that they were gone."""
     chosen = settings(sandbox)
     pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")

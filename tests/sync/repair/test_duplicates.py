@@ -54,7 +54,7 @@ IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """Each domain's properties give its two pairs, whatever the ids are; a missing existing pair is none."""
+    """Each domain's properties give its two pairs, whatever the ids are; without an existing pair it is None."""
     mappings = DOMAINS[domain].mappings
     properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
     properties[f"duplicate{mappings.dps[0].upper()}{mappings.dps[1:]}"] = dps
@@ -238,5 +238,5 @@ def test_two_rows_are_recognised_by_path_and_words() -> None:
 )
 @pytest.mark.parametrize("what", ["allocation", "attendance"])
 def test_other_failures_are_not_taken_for_two_rows(what: str, error: Exception) -> None:
-    """Another status, text, service, path or kind of error is no such finding."""
+    """Another status, text, service, path or kind of error is not such a finding."""
     assert recognise(row_kinds()[what], error, {**ALLOCATION, **SESSION}) is None

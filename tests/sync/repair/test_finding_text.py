@@ -132,11 +132,11 @@ def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
 
 
 @pytest.mark.parametrize(("offender_no", "known"), [("A1234BC", "A1234BC"), ("unknown", None), ("null", None)])
-def test_words_for_an_unknown_prisoner_are_no_number(offender_no: str, known: str | None) -> None:
+def test_words_for_an_unknown_prisoner_are_not_number(offender_no: str, known: str | None) -> None:
     """Events say `unknown` or `null` where they do not know the prisoner."""
     assert prisoner_in({"offenderNo": offender_no}) == known
 
 
-def test_other_events_are_no_findings() -> None:
+def test_other_events_are_not_findings() -> None:
     """An event that asks nobody has no text."""
     assert finding_text("visit-create-success", VISIT) is None

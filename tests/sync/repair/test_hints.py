@@ -98,12 +98,12 @@ def test_an_attendance_heals_with_its_allocation() -> None:
 
 
 def test_refusals_do_not_heal() -> None:
-    """A refusal without a row of its own is the data's."""
+    """A refusal without a separate row is the data's."""
     assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
 
 
 def test_rules_and_unreadable_messages() -> None:
-    """A rule that cannot be met, and a message that cannot be read, are told apart."""
+    """A rule that cannot be met, and a message that cannot be read, are distinguished."""
     rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
     assert "rule" in hint("prison-visit.booked", rule)
     assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE

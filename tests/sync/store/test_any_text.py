@@ -110,7 +110,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """By the id that survives a re-drive and by that of SQS, with the failures that are recorded beside it."""
+    """By the id that survives a re-drive and by that of SQS, with the failures that are recorded next to it."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
@@ -182,7 +182,7 @@ def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) ->
 @examples
 @given(text=TEXTS)
 def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None:
-    """Names, parameters, counts, errors and properties; and whoever is tracked beside them is written too."""
+    """Names, parameters, counts, errors and properties; and anyone that is tracked with them is written too."""
     job_runs = JobRuns(database, Leases(database, text, 60))
     with suppress(ValueError), job_runs.run(text, {text: text}) as run:
         run.counts = {text: text}

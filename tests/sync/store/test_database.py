@@ -118,7 +118,7 @@ def test_threads_and_processes_write_side_by_side(database: Database, database_u
 
 
 def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    """Reading goes on beside a transaction that writes, and sees what was committed before."""
+    """Reading continues next to a transaction that writes, and sees what was committed before."""
     with database.begin() as writing:
         writing.execute(insert(leases), lease("a"))
 
@@ -141,7 +141,7 @@ def test_times_come_back_aware_and_in_utc(database: Database) -> None:
 
 
 def test_a_database_that_goes_away_is_unavailable_and_comes_back() -> None:
-    """While the server is away every transaction says so; when it is back, the same object works again."""
+    """While the server is unavailable every transaction says so; when it is back, the same object works again."""
     server = PostgresServer()
     try:
         server.start()
@@ -202,8 +202,8 @@ def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) ->
     assert database.schema_is_current()
 
 
-def test_a_file_that_cannot_be_made_is_told_before(tmp_path: Path) -> None:
-    """Below something that is no folder nothing can be made; where it can, nothing stays behind."""
+def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
+    """Below something that is not a folder nothing can be made; where it can, nothing stays behind."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
         Database(f"sqlite:///{tmp_path}/file/deeper/store.db").check_can_be_created()
@@ -211,8 +211,8 @@ def test_a_file_that_cannot_be_made_is_told_before(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_faulty_statement_is_no_outage(database: Database) -> None:
-    """A missing table is a fault to be mended, not something to wait for."""
+def test_a_faulty_statement_is_not_an_outage(database: Database) -> None:
+    """A missing table is a fault to be fixed, not something to wait for."""
     with pytest.raises(DBAPIError), database.begin() as connection:
         connection.execute(text("SELECT * FROM nowhere"))
 
@@ -230,7 +230,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
-def test_an_address_whose_timeout_is_no_time_is_refused(timeout: str) -> None:
+def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
     """It is found when the settings are read, not when the first writer has to wait."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
@@ -263,7 +263,7 @@ def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql://u:{}@127.0.0.1:1/x", "postgresql://u@127.0.0.1:1/x?password={}"])
 def test_no_failure_shows_the_password(url: str) -> None:
-    """What the driver says of a database that is away is told without it."""
+    """What the driver says of a database that is unavailable is reported without it."""
     with pytest.raises(StoreUnavailable) as caught:
         Database(url.format("hush")).ping()
     assert "postgresql+psycopg://127.0.0.1:1/x" in str(caught.value)
@@ -280,7 +280,7 @@ def test_a_database_in_memory_serves_several_threads() -> None:
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Whatever the umask; so is what SQLite puts beside it. It holds ids of prisoners."""
+    """Whatever the umask; so is what SQLite puts next to it. It holds ids of prisoners."""
     before = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path}/new/store.db")

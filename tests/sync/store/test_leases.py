@@ -103,7 +103,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database,
 
 
 def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
-    """Whether a process of another machine lives cannot be told from here: its lease runs its time."""
+    """Whether a process of another machine lives cannot be known here: its lease runs its time."""
     elsewhere = Leases(database, "elsewhere", 60)
     assert elsewhere.acquire("a")
     with database.begin() as connection:
@@ -168,7 +168,7 @@ def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
         server.close()
 
 
-def test_renewing_goes_on_through_an_outage() -> None:
+def test_renewing_continues_through_an_outage() -> None:
     """A renewal that fails is said in the log and tried again, so a short outage costs no lease."""
     server = PostgresServer()
     try:
@@ -248,7 +248,7 @@ def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database
     blocker.dispose()
 
 
-def test_processes_are_told_apart() -> None:
+def test_processes_are_distinguished() -> None:
     """The present process is there; one that ended, or whose number was used again, is gone; others cannot be told."""
     mine = this_process()
     place, number, start = mine.split("/")

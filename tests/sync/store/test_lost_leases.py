@@ -14,7 +14,7 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 class Clock:
-    """A clock of its own hands."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -136,7 +136,7 @@ def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
 
 
 def test_a_delivery_is_put_off_or_given_up(database: Database) -> None:
-    """Put off, it is due at its time with its last error kept; given up, it is never due."""
+    """Deferred, it is due at its time with its last error kept; given up, it is never due."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {})
         mine = claim(connection, outbox.due(connection, 1)[0])

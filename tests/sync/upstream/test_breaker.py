@@ -79,13 +79,13 @@ def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Proces
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
-def test_a_response_that_refuses_is_no_outage(process: Process, status: int) -> None:
+def test_a_response_that_refuses_is_not_an_outage(process: Process, status: int) -> None:
     """A service that responds with 4xx is there: nothing opens, whatever the number."""
     process.fail(30, status)
     assert process.state is BreakerState.CLOSED
 
 
-def test_some_failures_among_successes_are_no_outage(process: Process) -> None:
+def test_some_failures_among_successes_are_not_outage(process: Process) -> None:
     """As long as at least half of the recent calls succeed, nothing opens."""
     for _ in range(40):
         process.call()
@@ -113,7 +113,7 @@ def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None
     assert process.state is BreakerState.OPEN
 
 
-def test_one_record_is_no_outage(process: Process) -> None:
+def test_one_record_is_not_an_outage(process: Process) -> None:
     """However often the calls about one record fail, or those of two, the service is there for the others."""
     for _ in range(20):
         process.fail(1, status=500, path="/one")
@@ -136,7 +136,7 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
 
 
 def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
-    """Records that failed already keep it from no other: what they fail of again is no news, before and after."""
+    """Records that failed already keep it from no other: what they fail of again is nothing new, before and after."""
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)
@@ -164,7 +164,7 @@ def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Proces
         assert process.breakers.all_up([NOMIS])
 
 
-def test_three_failures_at_once_among_many_successes_are_no_outage(process: Process) -> None:
+def test_three_failures_at_once_among_many_successes_are_not_outage(process: Process) -> None:
     """In heavy traffic three calls may fail one after the other without the service being down."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
@@ -212,7 +212,7 @@ def test_trials_that_fail_double_the_pause(process: Process) -> None:
 
 
 def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
-    """While HMPPS Auth does not answer its ping, nothing is tried."""
+    """While HMPPS Auth does not respond to its ping, nothing is tried."""
     open_in(process)
     process.down.add(OAUTH)
     assert not process.later(10)

@@ -240,7 +240,7 @@ def test_slow_responses_halve_down_to_one_at_a_time() -> None:
     assert limit.allowed == 1
 
 
-def test_a_moment_without_cpu_is_no_slow_service() -> None:
+def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
     """On a busy machine all calls in flight may look slow at once, but not those that follow."""
     clock = Clock()
     limit = warm(64, clock)

@@ -227,7 +227,7 @@ def test_silence_is_a_timeout(response: bytes) -> None:
         get(pool)
 
 
-def test_what_was_not_sent_is_told_apart() -> None:
+def test_what_was_not_sent_is_distinguished() -> None:
     """A port where nobody listens, an unknown host, connections that are closed: the service saw nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -54,7 +54,7 @@ def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
 
 
 def zipped_zeros(megabytes: int) -> bytes:
-    """So many megabytes of zeros, as gzip."""
+    """That many megabytes of zeros, as gzip."""
     packer = zlib.compressobj(wbits=31)
     return b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(megabytes)), packer.flush()])
 

@@ -99,7 +99,7 @@ def test_only_the_mapping_asked_for_is_believed(
 
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
-def test_an_unknown_category_is_no_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
+def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
     """The families' numbers overlap, so a category that is not known names no record."""
     answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
     assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))

@@ -1,4 +1,4 @@
-"""Pages of a list: what is read, and what is no page or cannot be the whole list."""
+"""Pages of a list: what is read, and what is not a page or cannot be the whole list."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_page_with_one_wrong_count_is_refused(
         {"content": [1], "page": 0, "totalElements": 1},
     ],
 )
-def test_what_is_no_page_is_refused(sandbox: Sandbox, answer: object) -> None:
+def test_what_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
     """Whatever does not say with one voice what it holds never means that there is nothing more."""
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(answer, 0, 10)
@@ -102,7 +102,7 @@ def test_what_is_no_page_is_refused(sandbox: Sandbox, answer: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "null"])
-def test_an_empty_response_is_no_page(sandbox: Sandbox, text: str) -> None:
+def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     """An empty body does not say that the list is empty."""
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     transport = Transport(load_settings(sandbox.environment()))

@@ -85,7 +85,7 @@ def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -
     assert nomis.limit.allowed == nomis.limit.maximum
 
 
-def test_opening_and_closing_are_told_once(database: Database, process: Process) -> None:
+def test_opening_and_closing_are_logged_once(database: Database, process: Process) -> None:
     """However many calls fail, and however often a trial fails, there is one event for each outage and its end."""
     for number in range(7):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")

@@ -48,7 +48,7 @@ def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.W10.c", "....", "a.\u00e9.c"])
-def test_a_token_that_is_no_jwt_does_not_say_its_roles(token: str) -> None:
+def test_a_token_that_is_not_a_jwt_does_not_say_its_roles(token: str) -> None:
     """Whatever cannot be decoded says nothing of roles, which is something else than to have none."""
     assert authorities(token) is None
     assert authorities("a.e30.c") == frozenset()
@@ -134,7 +134,7 @@ def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
 @pytest.mark.parametrize("text", ["<html>Sign in</html>", "{}", "[]", "null", "", '{"error": "server_error"}'])
 def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text: str) -> None:
-    """Whatever comes in place of a token, no message is to blame for it; no redirect is followed."""
+    """Whatever comes instead of a token, no message is to blame for it; no redirect is followed."""
     headers = {"Location": "/auth/health/ping"} if status == 302 else {}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=status, text=text, headers=headers)
     with pytest.raises(NoToken) as caught:
@@ -144,7 +144,7 @@ def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text
 
 
 @pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
-def test_what_is_no_token_is_not_taken_for_one(sandbox: Sandbox, token: object) -> None:
+def test_what_is_not_a_token_is_not_used_as_one(sandbox: Sandbox, token: object) -> None:
     """A token is text that can stand in a header."""
     answer(sandbox, token, expires_in=3600)
     with pytest.raises(NoToken, match="no access_token"):
@@ -153,7 +153,7 @@ def test_what_is_no_token_is_not_taken_for_one(sandbox: Sandbox, token: object) 
 
 @pytest.mark.parametrize("expires_in", ["soon", "", 0, -1, True, [], {}, "NaN", "Infinity", "-inf"])
 def test_an_odd_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
-    """A lifetime that is no length of time leaves nobody with a token that is never renewed, or always."""
+    """A lifetime that is not a length of time leaves nobody with a token that is never renewed, or always."""
     answer(sandbox, "one", expires_in=expires_in)
     with pytest.raises(NoToken, match="expires_in"):
         source(sandbox).token()
@@ -171,8 +171,8 @@ def test_a_lifetime_as_written(sandbox: Sandbox, expires_in: str) -> None:
             source(sandbox).token()
 
 
-def test_auth_away_is_recoverable(sandbox: Sandbox) -> None:
-    """Auth that cannot be reached is an error without status, which a later attempt may mend."""
+def test_unavailable_auth_is_recoverable(sandbox: Sandbox) -> None:
+    """Auth that cannot be reached is an error without status, which a later attempt may fix."""
     sandbox.fault("auth", kind="reset")
     with pytest.raises(NoToken) as caught:
         source(sandbox).token()

@@ -108,7 +108,7 @@ def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> No
 
 
 def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
-    """Where the lease has run out writes are refused before they are sent, and reads go on."""
+    """Where the lease has run out writes are refused before they are sent, and reads continue."""
 
     def too_late() -> None:
         raise LeaseBusy("visit:a")
@@ -263,7 +263,7 @@ def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: San
 
 
 def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS's 500 about a result that is not unique is told apart from those that heal."""
+    """NOMIS's 500 about a result that is not unique is distinguished from those that heal."""
     body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
     sandbox.fault("nomis", kind="status", status=500, body=body)
     with pytest.raises(UpstreamError) as caught:
@@ -329,10 +329,10 @@ def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, reco
 
 
 @pytest.mark.parametrize("may_lack_route", [False, True])
-def test_a_route_that_need_not_be_there_is_no_sign_of_an_outage(
+def test_a_missing_optional_route_does_not_count_as_an_outage(
     services: Services, recorded: RecordedCalls, may_lack_route: bool
 ) -> None:
-    """Where the caller has another one: observers hear of the call as of a good one. A missing record is no route."""
+    """With another route at hand, the call counts as a success. A missing record is not a missing route."""
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("GET", "/prisons/MDI/added-later", may_lack_route=may_lack_route)
     assert caught.value.no_route
@@ -355,7 +355,7 @@ def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
 
 
 def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -> None:
-    """Every service is called with the token of its own client."""
+    """Every service is called with the token of that client."""
     environment = sandbox.environment()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     VISIT_MAPPINGS.find(services.mapping, "x")
