@@ -19,7 +19,7 @@ from jobs.demo.findings import Findings
 from jobs.demo.outcome import DemoOutcome
 from jobs.demo.slack_text import slack_text
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
-from jobs.operations.drain import send_pending
+from jobs.operations.drain import export_telemetry, send_pending
 from jobs.operations.reconcile import parameters_as_dict, reconcile
 from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
@@ -30,6 +30,7 @@ from reports.reconciliations.incentives.result import NAME, IncentiveResult
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.loading import forget_proxies, has_display
 from sync.settings.queue_names import QUEUES
+from sync.store.telemetry import read_events
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
@@ -105,6 +106,7 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
         "RECONCILIATION_RECHECK_SECONDS": "0.6",
         "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known for years,2023-05-01" for booking in excluded),
         "LOG_FORMAT": "json",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": sandbox.connection_string(),
     }
 
 
@@ -157,12 +159,20 @@ class _Demo:
             result=incentives,
             earlier=earlier,
             others=[Findings(result, planted["reconciliations"][name]) for name, result in results.items()],
+            tracked=Counter(event["name"] for event in read_events(self._application.database)),
+            accepted=self._accepted(),
             slack=len(slack["messages"]),
             slack_file=str(self._folder / "slack.txt"),
             report=str(self._folder / "reports" / incentives.run_id / "report.html"),
             overview=str(self._folder / "reports" / "index.html"),
             seconds=time.monotonic() - started,
         )
+
+    def _accepted(self) -> Counter[str]:
+        """The events that Application Insights has accepted, by name, each once."""
+        export_telemetry(self._application, _DELIVERY_SECONDS)
+        events = {event["properties"]["eventId"]: event["name"] for event in self._sandbox.custom_events()}
+        return Counter(events.values())
 
     def _stop(self) -> None:
         """Ends the present stage: nothing more is received, and messages in flight are handed back."""

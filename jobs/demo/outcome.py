@@ -19,8 +19,9 @@ class DemoOutcome:
     traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
     the sandbox. bulk_differs: on how many bookings both sides agree although the bulk call differs. truth: the
     sandbox's own verification of NOMIS after the drains. result: that of the incentives. earlier: what it must find in
-    comparison with the weeks before. others: the other reconciliations with what was planted for each. slack: messages
-    posted, which are in slack_file. report: the page of the incentives. overview: that of all runs.
+    comparison with the weeks before. others: the other reconciliations with what was planted for each. tracked: the
+    telemetry events by name; accepted: those that Application Insights has. slack: messages posted, which are in
+    slack_file. report: the page of the incentives. overview: that of all runs.
     """
 
     traffic: Mapping[str, Any]
@@ -31,6 +32,8 @@ class DemoOutcome:
     result: IncentiveResult
     earlier: EarlierWeeks
     others: Sequence[Findings]
+    tracked: Mapping[str, int]
+    accepted: Mapping[str, int]
     slack: int
     slack_file: str
     report: str
@@ -77,6 +80,8 @@ class DemoOutcome:
             lines.append(f"the reconciliation is {self.result.status}")
         lines += [problem for findings in self.others for problem in findings.problems()]
         lines += [f"{each['domain']} {each['dps_id']}: {each['problem']}" for each in self.truth["problems"]]
+        if self.accepted != self.tracked:
+            lines.append("Application Insights has other events than were tracked")
         if self.truth["surplus"]:
             lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to nothing")
         return lines
@@ -140,6 +145,7 @@ class DemoOutcome:
             ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
             ("differences gone when read again", self._gone_text()),
             *((findings.result.title.lower(), findings.text()) for findings in self.others),
+            ("events in Application Insights", f"{sum(self.accepted.values()):,} of {sum(self.tracked.values()):,}"),
             ("messages to Slack", f"{self.slack:,}"),
             ("seconds", f"{self.seconds:.0f}"),
         ]

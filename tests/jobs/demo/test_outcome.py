@@ -66,6 +66,8 @@ def good() -> DemoOutcome:
         result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
         earlier=EarlierWeeks(frozenset(), frozenset()),
         others=[],
+        tracked={"visit-create-success": 2},
+        accepted={"visit-create-success": 2},
         slack=2,
         slack_file="/somewhere/slack.txt",
         report="/somewhere/run/report.html",
@@ -139,3 +141,10 @@ def test_incomplete_reconciliation_is_a_problem(good: DemoOutcome) -> None:
     """A reconciliation that could not read everybody does not pass for a success."""
     incomplete = good.result.model_copy(update={"status": "incomplete"})
     assert replace(good, result=incomplete).problems() == ["the reconciliation is incomplete"]
+
+
+def test_events_that_did_not_arrive_are_a_problem(good: DemoOutcome) -> None:
+    """Application Insights must have every event that was tracked, and no other."""
+    for accepted in ({}, {"visit-create-success": 1}, {"visit-create-success": 2, "other": 1}):
+        (problem,) = replace(good, accepted=accepted).problems()
+        assert "Application Insights" in problem
