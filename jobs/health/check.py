@@ -35,7 +35,7 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class SharedReason:
     """Why one or more parts are down, said once. `names` are those of the parts, as `joined_names` joins them."""
 
     names: str
@@ -57,14 +57,14 @@ def run_checks(application: Application) -> list[CheckResult]:
     return [CheckResult(name, result.ok, result.text, result.shared) for name, result in results]
 
 
-def causes(results: Sequence[CheckResult]) -> list[Cause]:
+def causes(results: Sequence[CheckResult]) -> list[SharedReason]:
     """Why parts are down, each cause once, in the order of the first part that it stops."""
     together: dict[str, list[CheckResult]] = {}
     for result in results:
         if not result.ok:
             together.setdefault(result.shared or result.detail, []).append(result)
     return [
-        Cause(joined_names([each.name for each in stopped]), stopped[0].detail if len(stopped) == 1 else text)
+        SharedReason(joined_names([each.name for each in stopped]), stopped[0].detail if len(stopped) == 1 else text)
         for text, stopped in together.items()
     ]
 

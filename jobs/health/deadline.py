@@ -14,7 +14,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[T_co]):
+class ReadResult(Generic[T_co]):
     """What a question found out: its value, or why it is `unknown`, on one line."""
 
     value: T_co | None = None
@@ -33,19 +33,19 @@ def late_text(deadline_seconds: float) -> str:
     return f"no answer within {deadline_seconds:g} s"
 
 
-def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> Reading[T]:
+def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[T]:
     """The reading of one question; unknown if it raises, unless one of the errors that are `passed_on`."""
     try:
-        return Reading(ask())
+        return ReadResult(ask())
     except passed_on:
         raise
     except Exception as error:  # a part that breaks hides no other
-        return Reading(unknown=one_line(error))
+        return ReadResult(unknown=one_line(error))
 
 
-def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, Reading[Any]]:
+def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, ReadResult[Any]]:
     """The reading of each question, by its name; one that raises, or is late, is unknown."""
     asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
-    late: Reading[Any] = Reading(unknown=late_text(deadline_seconds))
+    late: ReadResult[Any] = ReadResult(unknown=late_text(deadline_seconds))
     return {name: future.result() if future.done() else late for name, future in asked.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from jobs.health.deadline import Reading
+from jobs.health.deadline import ReadResult
 from jobs.health.figures import DrainFigures, Figures, ReconciliationFigures, SchedulerFigures
 from jobs.runtime.metrics import PREFIX
 from reports.delivery.channels import CHANNELS
@@ -91,7 +91,7 @@ def _of_queues(figures: Figures) -> Iterator[Metric]:
     yield from (messages, ages)
 
 
-def _of_schedulers(drains: Reading[DrainFigures]) -> Iterator[Metric]:
+def _of_schedulers(drains: ReadResult[DrainFigures]) -> Iterator[Metric]:
     if drains.value is None:
         return
     heartbeat = GaugeMetricFamily(
@@ -105,7 +105,7 @@ def _of_schedulers(drains: Reading[DrainFigures]) -> Iterator[Metric]:
     yield heartbeat
 
 
-def _of_reconciliations(reconciliations: Mapping[str, Reading[ReconciliationFigures]]) -> Iterator[Metric]:
+def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationFigures]]) -> Iterator[Metric]:
     def family(name: str, help_text: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{PREFIX}_reconciliation_{name}", help_text, labels=["reconciliation"])
 
@@ -124,7 +124,7 @@ def _of_reconciliations(reconciliations: Mapping[str, Reading[ReconciliationFigu
 
 
 def _unknown(figures: Figures) -> Metric:
-    readings: dict[str, Reading[object]] = {
+    readings: dict[str, ReadResult[object]] = {
         **{f"queue {queue}": reading for queue, reading in figures.queues.items()},
         **{f"reconciliation {name}": reading for name, reading in figures.reconciliations.items()},
         "ages": figures.ages,

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from jobs.errors import WorkError
-from jobs.health.deadline import Reading, late_text, read_all, reading_of
+from jobs.health.deadline import ReadResult, late_text, read_all, reading_of
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB, JobRun
 from reports.reconciliations.registry import RECONCILIATIONS
@@ -104,22 +104,22 @@ class Figures:
     run of any job was recorded; None before it.
     """
 
-    queues: Mapping[str, Reading[QueueFigures]]
-    ages: Reading[Mapping[str, float]]
-    breakers: Reading[tuple[BreakerFigures, ...]]
-    drains: Reading[DrainFigures]
-    reconciliations: Mapping[str, Reading[ReconciliationFigures]]
-    housekeeping: Reading[JobRun | None]
-    findings: Reading[list[findings.OpenFindings]]
-    creations: Reading[list[creations.Unsettled]]
-    deliveries: Reading[list[outbox.Unsent]]
-    due_events: Reading[int]
-    known_since: Reading[datetime | None]
+    queues: Mapping[str, ReadResult[QueueFigures]]
+    ages: ReadResult[Mapping[str, float]]
+    breakers: ReadResult[tuple[BreakerFigures, ...]]
+    drains: ReadResult[DrainFigures]
+    reconciliations: Mapping[str, ReadResult[ReconciliationFigures]]
+    housekeeping: ReadResult[JobRun | None]
+    findings: ReadResult[list[findings.OpenFindings]]
+    creations: ReadResult[list[creations.Unsettled]]
+    deliveries: ReadResult[list[outbox.Unsent]]
+    due_events: ReadResult[int]
+    known_since: ReadResult[datetime | None]
 
 
 def read_figures(application: Application, deadline_seconds: float) -> Figures:
     """Reads all figures; what fails, or takes longer than the deadline, is unknown."""
-    stored: dict[str, Reading[Any]] = {}
+    stored: dict[str, ReadResult[Any]] = {}
     found = read_all(
         {
             "ages": partial(read_ages, application),
@@ -128,9 +128,9 @@ def read_figures(application: Application, deadline_seconds: float) -> Figures:
         },
         deadline_seconds,
     )
-    late: Reading[Any] = Reading(unknown=found["stored"].unknown or late_text(deadline_seconds))
+    late: ReadResult[Any] = ReadResult(unknown=found["stored"].unknown or late_text(deadline_seconds))
 
-    def of(name: str) -> Reading[Any]:
+    def of(name: str) -> ReadResult[Any]:
         return stored.get(name, late)
 
     return Figures(
@@ -187,7 +187,7 @@ def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
     )
 
 
-def _read_stored(application: Application, found: dict[str, Reading[Any]]) -> None:
+def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> None:
     """Reads into `found` what the database knows: one figure after the other, since connections are few.
 
     Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` where it has

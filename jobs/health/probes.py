@@ -19,7 +19,7 @@ from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
-from sync.queues.aws import queue_remedy
+from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable, is_missing
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.queue_names import QUEUES
@@ -181,7 +181,7 @@ def _probe_dlq(application: Application, queue: str) -> ProbeResult:
 
 
 def _queue_down(application: Application, queue: str, error: QueueUnavailable, details: Mapping[str, Any]) -> _Down:
-    remedy, call = queue_remedy(application.settings, queue, error), one_line(error).partition(": ")[2]
+    remedy, call = queue_hint(application.settings, queue, error), one_line(error).partition(": ")[2]
     text = f"{one_line(error)}; {remedy}"
     shared = None if is_missing(error) else f"{call}; {remedy.replace(f'_{queue.upper()}_', '_<QUEUE>_')}"
     return _Down(text, {**details, "error": one_line(error)}, shared)

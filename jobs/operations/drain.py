@@ -13,11 +13,11 @@ import structlog
 
 from jobs.errors import exit_code_for
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import DRAIN_JOB, Status, Trigger
+from jobs.runtime.job_runs import DRAIN_JOB, RunStatus, Trigger
 from jobs.runtime.logging import bound, traces_wanted
 from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary, UpstreamsUnavailable
-from sync.queues.aws import queue_remedy
+from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable
 from sync.settings.loading import SettingsError
 from sync.settings.queue_names import QUEUES
@@ -61,14 +61,14 @@ class DrainParameters:
 class DrainResult:
     """What the drains of the queues did.
 
-    errors: the queues whose drain broke off, with the reason on one line. remedies: what may help. reasons: why
+    errors: the queues whose drain broke off, with the reason on one line. hints: what may help. reasons: why
     messages failed, and how many for each reason, the most frequent first.
     """
 
     run_id: str
     summaries: Mapping[str, BatchSummary]
     errors: Mapping[str, str]
-    remedies: Sequence[str] = ()
+    hints: Sequence[str] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -84,7 +84,7 @@ class DrainResult:
     def problem(self) -> str | None:
         """Why the work itself failed, on one line; individual failures are left to the queue's retries."""
         reasons = [f"{queue}: {reason}" for queue, reason in self.errors.items()]
-        return "; ".join([*reasons, *self.remedies]) if reasons else None
+        return "; ".join([*reasons, *self.hints]) if reasons else None
 
     def as_dict(self) -> dict[str, Any]:
         """The totals, the same for each queue, and why things went wrong."""
@@ -118,7 +118,7 @@ def run_drain(
         application.telemetry.flush()
         send_pending(application, ALERT_SECONDS)
         if result.problem:
-            active_run.status, active_run.error = Status.FAILED, result.problem
+            active_run.status, active_run.error = RunStatus.FAILED, result.problem
     return result
 
 
@@ -165,7 +165,7 @@ class _Drains:
         self._drains: dict[str, Drain] = {}
         self._summaries: dict[str, BatchSummary] = {}
         self._errors: dict[str, str] = {}
-        self._remedies: dict[str, str] = {}
+        self._hints: dict[str, str] = {}
         self._wrong_settings: list[SettingsError] = []
 
     def run(self, run_id: str) -> DrainResult:
@@ -181,7 +181,7 @@ class _Drains:
         done = {name: self._summaries[name] for name in queues if name in self._summaries}
         reasons: Counter[str] = reduce(add, (drain.failure_counts for drain in self._drains.values()), Counter())
         return DrainResult(
-            run_id, done, self._errors, tuple(dict.fromkeys(self._remedies.values())), dict(reasons.most_common())
+            run_id, done, self._errors, tuple(dict.fromkeys(self._hints.values())), dict(reasons.most_common())
         )
 
     def stop(self) -> None:
@@ -207,7 +207,7 @@ class _Drains:
                     self._summaries[queue] = self._drains[queue].summary
                 self._errors[queue] = exit_code_for(error)[1]
                 if isinstance(error, QueueUnavailable):
-                    self._remedies[queue] = queue_remedy(self._application.settings, queue, error)
+                    self._hints[queue] = queue_hint(self._application.settings, queue, error)
                 structlog.get_logger("jobs.operations.drain").error(
                     "drain-failed", reason=self._errors[queue], exc_info=traces_wanted()
                 )

@@ -13,7 +13,7 @@ from jobs.operations.drain import send_pending
 from jobs.operations.report_delivery import Delivered, check_archive, failure_alerted, report_delivered
 from jobs.runtime.application import Application
 from jobs.runtime.cron import parse_schedule
-from jobs.runtime.job_runs import SCOPE, ActiveRun, Status, Trigger
+from jobs.runtime.job_runs import SCOPE, ActiveRun, RunStatus, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
@@ -27,10 +27,10 @@ from sync import clock
 from sync.command_text import command
 
 _STATUSES = {
-    "complete": Status.SUCCESS,
-    "incomplete": Status.INCOMPLETE,
-    "failed": Status.FAILED,
-    "unfinished shard": Status.SUCCESS,
+    "complete": RunStatus.SUCCESS,
+    "incomplete": RunStatus.INCOMPLETE,
+    "failed": RunStatus.FAILED,
+    "unfinished shard": RunStatus.SUCCESS,
 }
 #: The scope of the run of a shard that leaves the result to others.
 _ONE_SHARD = "one shard"

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from jobs.health.deadline import Reading, read_all
+from jobs.health.deadline import ReadResult, read_all
 from jobs.health.figures import (
     BreakerFigures,
     DrainFigures,
@@ -73,7 +73,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StatusLine:
     """One line of the status: what is known of a part, and what needs a person.
 
     name: the part. values: what is known, by the names that JSON has; empty if it is unknown.
@@ -91,12 +91,12 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusReport:
     """How everything stood at a moment (aware), part by part. `ages_unknown`: why no age of messages is known."""
 
     at: datetime
     environment: str
-    parts: Mapping[str, tuple[Line, ...]]
+    parts: Mapping[str, tuple[StatusLine, ...]]
     ages_unknown: str | None
 
     @property
@@ -115,14 +115,14 @@ class Status:
         }
 
 
-def read_status(application: Application) -> Status:
+def read_status(application: Application) -> StatusReport:
     """Reads and judges every part. Does not raise for a part that cannot be read."""
     figures = read_figures(application, DEADLINE_SECONDS)
     dead = _read_dead_letters(application, figures)
     moment, settings = clock.now(), application.settings
     jobs = {job.name: job for job in SCHEDULE}
     ages = figures.ages.value or {}
-    return Status(
+    return StatusReport(
         at=moment,
         environment=settings.environment_name,
         parts={
@@ -146,7 +146,7 @@ def read_status(application: Application) -> Status:
     )
 
 
-def _read_dead_letters(application: Application, figures: Figures) -> dict[str, Reading[DlqState]]:
+def _read_dead_letters(application: Application, figures: Figures) -> dict[str, ReadResult[DlqState]]:
     """The dead letters of each queue, looked at after they were counted, since looking hides them."""
     known = [queue for queue, reading in figures.queues.items() if reading.value is not None]
     seconds = DEADLINE_SECONDS / 2
@@ -154,27 +154,27 @@ def _read_dead_letters(application: Application, figures: Figures) -> dict[str, 
     return read_all(questions, DEADLINE_SECONDS)
 
 
-def _lines(part: str, reading: Reading[Any], judge: Callable[[Any], Sequence[Line]]) -> tuple[Line, ...]:
+def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[StatusLine]]) -> tuple[StatusLine, ...]:
     """The lines of a part that is read as a whole."""
     return (_unknown(part, reading.unknown),) if reading.unknown is not None else tuple(judge(reading.value))
 
 
-def _one_line(name: str, reading: Reading[Any], judge: Callable[[Any], Line]) -> Line:
+def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
     """The line of a part that is read by itself."""
     return _unknown(name, reading.unknown) if reading.unknown is not None else judge(reading.value)
 
 
-def _unknown(name: str, reason: str) -> Line:
-    return Line(name, {}, (Need(reason, CHECK),), reason)
+def _unknown(name: str, reason: str) -> StatusLine:
+    return StatusLine(name, {}, (Need(reason, CHECK),), reason)
 
 
 def _queue_line(
     queue: str,
-    reading: Reading[QueueFigures],
-    dead: Reading[DlqState] | None,
+    reading: ReadResult[QueueFigures],
+    dead: ReadResult[DlqState] | None,
     ages: Mapping[str, float],
     housekeeping: Need | None,
-) -> Line:
+) -> StatusLine:
     found = reading.value
     if found is None:
         # The reason begins with the name of the queue: without it one cause is the same for all queues.
@@ -207,7 +207,7 @@ def _queue_line(
         "givenUp": 0 if letters is None else _given_up(letters),
         "sentBack": None if letters is None or letters.sent_back is None else letters.sent_back.as_dict(),
     }
-    return Line(queue, values, tuple(needs))
+    return StatusLine(queue, values, tuple(needs))
 
 
 def _dead_letter_needs(queue: str, letters: DlqState, housekeeping: Need | None) -> list[Need]:
@@ -244,9 +244,9 @@ def _overdue(
     return None if due is None or (ended is not None and ended >= due) else due
 
 
-def _breaker_lines(breakers: Sequence[BreakerFigures]) -> list[Line]:
+def _breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
     return [
-        Line(
+        StatusLine(
             str(each.service),
             {"state": str(each.state), "openedAt": _iso(each.opened_at)},
             (Need("the service counts as down, and its messages wait", CHECK),)
@@ -257,16 +257,16 @@ def _breaker_lines(breakers: Sequence[BreakerFigures]) -> list[Line]:
     ]
 
 
-def _scheduler_lines(drains: DrainFigures, moment: datetime) -> list[Line]:
+def _scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
     if drains.schedulers:
         return [_scheduler_line(each, moment) for each in drains.schedulers]
     last = drains.last_drain_at
     fresh = last is not None and moment - last < _OLDEST_DRAIN
     need = Need("nothing drains the queues: start one", command("scheduler"))
-    return [Line("none", {"lastDrainAt": _iso(last)}, () if fresh else (need,))]
+    return [StatusLine("none", {"lastDrainAt": _iso(last)}, () if fresh else (need,))]
 
 
-def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> Line:
+def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> StatusLine:
     heartbeat, batch = scheduler.heartbeat_at, scheduler.last_batch
     needs = []
     silent = (moment - (heartbeat or scheduler.started_at)).total_seconds()
@@ -282,7 +282,7 @@ def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> Line:
         "failing": dict(scheduler.failing),
         "hanging": list(scheduler.hanging),
     }
-    return Line(scheduler.host, values, tuple(needs))
+    return StatusLine(scheduler.host, values, tuple(needs))
 
 
 def _reconciliation_line(
@@ -291,7 +291,7 @@ def _reconciliation_line(
     settings: Settings,
     moment: datetime,
     found: ReconciliationFigures,
-) -> Line:
+) -> StatusLine:
     entry = RECONCILIATIONS[found.name]
     job, scheduled = jobs[entry.job], entry.is_on(settings)
     due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
@@ -318,12 +318,12 @@ def _reconciliation_line(
         "differences": found.differences,
         "new": found.new,
     }
-    return Line(found.name, values, tuple(needs))
+    return StatusLine(found.name, values, tuple(needs))
 
 
-def _finding_lines(found: Sequence[OpenFindings]) -> list[Line]:
+def _finding_lines(found: Sequence[OpenFindings]) -> list[StatusLine]:
     return [
-        Line(
+        StatusLine(
             each.kind.value,
             {"severity": each.severity, "open": each.number, "oldestAt": _iso(each.oldest)},
             () if each.severity == Severity.INFO else (Need("a person has to look", _findings_command(each.kind)),),
@@ -338,7 +338,7 @@ def _findings_command(kind: FindingKind) -> str:
     return command("creations", "list") if kind is FindingKind.AMBIGUOUS else command("dlq", "list")
 
 
-def _creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[Line]:
+def _creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusLine]:
     lines = []
     for each in found:
         needs: tuple[Need, ...] = ()
@@ -346,15 +346,15 @@ def _creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[Line]:
             needs = (Need("nobody can tell whether NOMIS has them", command("creations", "list")),)
         elif moment - each.oldest > _OLDEST_CREATION:
             needs = (Need("no message settles them any more", command("creations", "list")),)
-        lines.append(Line(each.state.value, {"number": each.number, "oldestAt": _iso(each.oldest)}, needs))
+        lines.append(StatusLine(each.state.value, {"number": each.number, "oldestAt": _iso(each.oldest)}, needs))
     return lines
 
 
-def _delivery_lines(found: Sequence[Unsent], settings: Settings, moment: datetime) -> list[Line]:
+def _delivery_lines(found: Sequence[Unsent], settings: Settings, moment: datetime) -> list[StatusLine]:
     return [_delivery_line(each, settings, moment) for each in found]
 
 
-def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Line:
+def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> StatusLine:
     needs: tuple[Need, ...] = ()
     if each.state is DeliveryState.FAILED:
         needs = (Need(f"given up: {each.last_error or 'no reason is known'}", _again(each)),)
@@ -368,7 +368,7 @@ def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Line:
         "oldestAt": _iso(each.oldest),
         "lastError": each.last_error,
     }
-    return Line(each.channel, values, needs)
+    return StatusLine(each.channel, values, needs)
 
 
 def _again(unsent: Unsent) -> str:

@@ -42,7 +42,7 @@ class Trigger(StrEnum):
     RERUN = "rerun"
 
 
-class Status(StrEnum):
+class RunStatus(StrEnum):
     """The status of a run."""
 
     RUNNING = "running"
@@ -103,7 +103,7 @@ class ActiveRun:
     id: str
     resumed: bool = False
     counts: dict[str, Any] = field(default_factory=dict)
-    status: Status = Status.SUCCESS
+    status: RunStatus = RunStatus.SUCCESS
     error: str | None = None
 
 
@@ -146,7 +146,7 @@ class JobRuns:
                     yield active_run
             except BaseException as error:
                 interrupted = not isinstance(error, Exception)
-                active_run.status = Status.INTERRUPTED if interrupted else Status.FAILED
+                active_run.status = RunStatus.INTERRUPTED if interrupted else RunStatus.FAILED
                 active_run.error = active_run.error or one_line(error)
                 raise
             finally:
@@ -156,16 +156,16 @@ class JobRuns:
 
     def record_heartbeat(self, run_id: str, counts: Mapping[str, Any]) -> None:
         """Records the present counts of a run that is in progress. Raises `StoreUnavailable`."""
-        running = (job_runs.c.id == run_id) & (job_runs.c.status == Status.RUNNING)
+        running = (job_runs.c.id == run_id) & (job_runs.c.status == RunStatus.RUNNING)
         with self._database.begin() as connection:
             connection.execute(update(job_runs).where(running).values(counts=dict(counts)))
 
     def in_progress(self, job: str) -> list[JobRun]:
         """The runs of `job` that are in progress, oldest first; those whose process died are not."""
-        query = self._query().where(job_runs.c.job == job, job_runs.c.status == Status.RUNNING)
+        query = self._query().where(job_runs.c.job == job, job_runs.c.status == RunStatus.RUNNING)
         with self._database.read() as connection:
             found = [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at))]
-        return [run for run in found if run.status == Status.RUNNING]
+        return [run for run in found if run.status == RunStatus.RUNNING]
 
     def first_started(self) -> datetime | None:
         """When the first recorded run was started, None without one."""
@@ -173,11 +173,11 @@ class JobRuns:
             moment: datetime | None = connection.execute(select(func.min(job_runs.c.started_at))).scalar_one()
         return moment
 
-    def status_of(self, run_id: str) -> Status | None:
+    def status_of(self, run_id: str) -> RunStatus | None:
         """The status of the run with this id; None when there is none."""
         with self._database.read() as connection:
             row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
-        return None if row is None else Status(_job_run(row).status)
+        return None if row is None else RunStatus(_job_run(row).status)
 
     def recent(self, limit: int = 20, job: str | None = None) -> list[JobRun]:
         """The last `limit` runs (of one job), newest first."""
@@ -194,7 +194,7 @@ class JobRuns:
 
     def last_success(self, job: str) -> JobRun | None:
         """The last run of `job` over everyone that succeeded, None when none did."""
-        return self._newest(job_runs.c.job == job, job_runs.c.status == Status.SUCCESS, _over_everyone())
+        return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def _newest(self, *conditions: ColumnElement[bool]) -> JobRun | None:
         query = self._query().where(*conditions).order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(1)
@@ -232,7 +232,7 @@ class JobRuns:
             "job": job,
             "trigger": trigger,
             "parameters": dict(parameters),
-            "status": Status.RUNNING,
+            "status": RunStatus.RUNNING,
             "counts": {},
             "started_at": started,
             "host": socket.gethostname(),
@@ -243,9 +243,9 @@ class JobRuns:
             if known is None:
                 connection.execute(insert(job_runs).values(row))
                 return True
-            if known not in (Status.RUNNING, Status.INTERRUPTED):
+            if known not in (RunStatus.RUNNING, RunStatus.INTERRUPTED):
                 raise AlreadyStarted(run_id)
-            taken = {"status": Status.RUNNING, "host": row["host"], "finished_at": None, "error": None}
+            taken = {"status": RunStatus.RUNNING, "host": row["host"], "finished_at": None, "error": None}
             connection.execute(update(job_runs).where(job_runs.c.id == run_id).values(taken))
             return False
 
@@ -287,13 +287,13 @@ def scheduled_run_id(job: str, due: datetime) -> str:
 
 
 def _job_run(row: Any) -> JobRun:
-    dead = row.status == Status.RUNNING and (row.owner is None or holder_is_gone(row.owner))
+    dead = row.status == RunStatus.RUNNING and (row.owner is None or holder_is_gone(row.owner))
     return JobRun(
         id=row.id,
         job=row.job,
         trigger=row.trigger,
         parameters=row.parameters,
-        status=Status.INTERRUPTED if dead else row.status,
+        status=RunStatus.INTERRUPTED if dead else row.status,
         counts=row.counts,
         started_at=row.started_at,
         finished_at=row.finished_at,

@@ -19,7 +19,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.errors import StopRequested
 from jobs.runtime.cron import CronSchedule
-from jobs.runtime.job_runs import ActiveRun, AlreadyStarted, JobRuns, Status, Trigger, scheduled_run_id
+from jobs.runtime.job_runs import ActiveRun, AlreadyStarted, JobRuns, RunStatus, Trigger, scheduled_run_id
 from jobs.runtime.logging import bound, failure_log, log_failure
 from sync import clock
 from sync.pipeline.drain import BatchSummary
@@ -219,18 +219,18 @@ class Scheduler:
         with bound(run_id=run_id):
             try:
                 status = self._job_runs.status_of(run_id)
-                if status in (None, Status.INTERRUPTED):
+                if status in (None, RunStatus.INTERRUPTED):
                     self._run(job, run_id)
             except StopRequested as error:
                 self._log.info("job-stopped", job=job.name, reason=str(error))
                 return
             except AlreadyStarted:
-                status = Status.RUNNING
+                status = RunStatus.RUNNING
             except Exception as error:  # recorded with the run where that is possible; the next time is tried
                 log_failure(self._failures[job.name], error)
                 self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
                 return
-        if status is Status.RUNNING:
+        if status is RunStatus.RUNNING:
             # In another process, which may yet die before it is done.
             self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from reports.presentation.slack_blocks import Part, context, header, messages, section, slack_code, slack_text
+from reports.presentation.slack_blocks import MessageBlock, context, header, messages, section, slack_code, slack_text
 from reports.presentation.text import short_moment
 from reports.reconciliations.registry import RECONCILIATIONS
 from reports.reconciliations.views import ALERT_TEXTS
@@ -54,7 +54,7 @@ def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking
     return messages(_parts(payload, environment, masking))[0]
 
 
-def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> Iterator[Part]:
+def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> Iterator[MessageBlock]:
     event = str(payload["event"])
     yield header(alert_title(event, environment))
     sentences = _sentences(payload, masking)

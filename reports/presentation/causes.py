@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reports.presentation.page_rows import PageRow
-    from reports.presentation.what_to_do import Action
+    from reports.presentation.what_to_do import Recommendation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class WhoActs:
     causes: tuple[CauseRow, ...]
 
 
-def causes_by_who_acts(rows: Sequence[PageRow], actions: Sequence[Action]) -> list[WhoActs]:
+def causes_by_who_acts(rows: Sequence[PageRow], actions: Sequence[Recommendation]) -> list[WhoActs]:
     """Everybody who acts, in the order of what is to be done, each with the most frequent causes first."""
     groups = []
     for who in dict.fromkeys(each.who for each in actions):

@@ -28,7 +28,7 @@ _MOST_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BarPart:
     """A part of a bar, in the units of the drawing. kind: `new`, `persisting`, `resolved`, as the style names it."""
 
     kind: str
@@ -46,7 +46,7 @@ class Bar:
     x: float
     width: float
     top: float
-    parts: tuple[Part, ...]
+    parts: tuple[BarPart, ...]
     value: int
     label: str
     time: str
@@ -127,13 +127,13 @@ def _draw(points: Sequence[TrendPoint], *, left: float, top: float, labelled: bo
     )
 
 
-def _parts(point: TrendPoint, base: float, unit: float) -> tuple[Part, ...]:
+def _parts(point: TrendPoint, base: float, unit: float) -> tuple[BarPart, ...]:
     new = point.new or 0
     persisting = point.mismatches - new
     above = (("persisting", persisting, base - persisting * unit), ("new", new, base - point.mismatches * unit))
-    parts = [Part(kind, round(y, 1), round(number * unit, 1)) for kind, number, y in above if number > 0]
+    parts = [BarPart(kind, round(y, 1), round(number * unit, 1)) for kind, number, y in above if number > 0]
     if point.resolved:
-        parts.append(Part("resolved", base, round(point.resolved * unit, 1)))
+        parts.append(BarPart("resolved", base, round(point.resolved * unit, 1)))
     return tuple(parts)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult
     from reports.presentation.text import Masking
     from reports.presentation.view import View
-    from reports.presentation.what_to_do import Action
+    from reports.presentation.what_to_do import Recommendation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class PageRow:
     values: Mapping[str, str]
 
 
-def page_rows(result: ReconciliationResult, view: View, actions: Sequence[Action], masking: Masking) -> list[PageRow]:
+def page_rows(
+    result: ReconciliationResult, view: View, actions: Sequence[Recommendation], masking: Masking
+) -> list[PageRow]:
     """The rows of the page, in the order of the report."""
     action_of = {row: (place, action) for place, action in enumerate(actions, start=1) for row in action.rows}
     rows: list[PageRow] = []

@@ -28,7 +28,7 @@ _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MessageBlock:
     """A block of a message. text: in Slack's markup, escaped, but of a header, which has none."""
 
     kind: Literal["header", "section", "context"]
@@ -76,25 +76,25 @@ def slack_link(address: str, text: str) -> str:
     return f"<{escaped(quote(address, safe=_IN_ADDRESS))}|{slack_text(text)}>"
 
 
-def header(text: str) -> Part:
+def header(text: str) -> MessageBlock:
     """The title of a message; plain, and cut to what Slack takes."""
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()) or _CUT
-    return Part("header", plain if len(plain) <= LONGEST_HEADER else plain[: LONGEST_HEADER - 1] + _CUT)
+    return MessageBlock("header", plain if len(plain) <= LONGEST_HEADER else plain[: LONGEST_HEADER - 1] + _CUT)
 
 
-def section(*lines: str, longest: int = LONGEST_PART) -> Part:
+def section(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
     """Lines in Slack's markup, cut to what Slack takes, or to fewer characters."""
-    return Part("section", _cut("\n".join(filter(None, lines)), longest))
+    return MessageBlock("section", _cut("\n".join(filter(None, lines)), longest))
 
 
-def context(*lines: str, longest: int = LONGEST_PART) -> Part:
+def context(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
     """Lines in small grey letters, cut as a section is."""
-    return Part("context", _cut("\n".join(filter(None, lines)), longest))
+    return MessageBlock("context", _cut("\n".join(filter(None, lines)), longest))
 
 
-def messages(parts: Iterable[Part]) -> tuple[SlackMessage, ...]:
+def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
     """The parts in as few messages as the limits allow, in their order."""
-    packed: list[list[Part]] = []
+    packed: list[list[MessageBlock]] = []
     length = 0
     for part in parts:
         more = len(part.words()) + 1

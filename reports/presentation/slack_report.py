@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult
     from reports.presentation.lines import Line
     from reports.presentation.report_files import ReportFile
-    from reports.presentation.slack_blocks import Part, SlackMessage
+    from reports.presentation.slack_blocks import MessageBlock, SlackMessage
     from reports.presentation.text import Masking
-    from reports.presentation.what_to_do import Action, WhatToDo
+    from reports.presentation.what_to_do import Recommendation, WhatToDo
 
 #: Groups of actions and prisons in the message of the channel.
 _MOST_ACTIONS = 8
@@ -53,7 +53,7 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
     return SlackReport(posts, files)
 
 
-def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iterator[Part]:
+def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iterator[MessageBlock]:
     view, todo = view_of(result), what_to_do(result)
     yield header(view.failure_title() if result.status == "failed" else view.title())
     severity = f"Severity *{todo.severity}*: {todo.severity.act}."
@@ -76,7 +76,7 @@ def _summary(result: ReconciliationResult, where: str, masking: Masking) -> Iter
     )
 
 
-def _actions(todo: WhatToDo, masking: Masking) -> Iterator[Part]:
+def _actions(todo: WhatToDo, masking: Masking) -> Iterator[MessageBlock]:
     for each in todo.actions[:_MOST_ACTIONS]:
         yield section(*_action(each, masking))
     more = len(todo.actions) - _MOST_ACTIONS
@@ -84,7 +84,7 @@ def _actions(todo: WhatToDo, masking: Masking) -> Iterator[Part]:
         yield section(f"{count(more, 'further group')} of differences, with what to do about each, in the report.")
 
 
-def _action(action: Action, masking: Masking) -> Iterator[str]:
+def _action(action: Recommendation, masking: Masking) -> Iterator[str]:
     yield f"*{slack_text(action.who)}* · {slack_text(masking.text(action.what))}"
     yield slack_text(" ".join(filter(None, (action.figures, action.elsewhere))))
     yield from (slack_code(masking.text(each)) for each in action.commands)
@@ -103,7 +103,7 @@ def _by_prison(result: ReconciliationResult) -> str:
     return " · ".join(["*By prison*", *named, *([f"and {count(more, 'other prison')}"] if more > 0 else [])])
 
 
-def _differences(result: ReconciliationResult, masking: Masking) -> Iterator[Part]:
+def _differences(result: ReconciliationResult, masking: Masking) -> Iterator[MessageBlock]:
     for each in newest_lines(result, masking):
         yield section(*_line(each))
     for line in unconfirmed_lines(result, masking):

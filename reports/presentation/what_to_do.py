@@ -45,7 +45,7 @@ _BY_HAND: Final = "Look at both sides by hand."
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class Recommendation:
     """What somebody does about differences that are fixed in the same way.
 
     who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count, new: how many
@@ -101,7 +101,7 @@ class WhatToDo:
     change: str
     jump: str
     severity: Severity
-    actions: tuple[Action, ...]
+    actions: tuple[Recommendation, ...]
 
 
 def what_to_do(result: ReconciliationResult) -> WhatToDo:
@@ -111,7 +111,7 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
     return WhatToDo(summary.headline(result), _change(result), jump, _severity(result, actions, jump), actions)
 
 
-def _actions(result: ReconciliationResult) -> tuple[Action, ...]:
+def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
     """The differences in groups: ours first; of one party the most serious, then those with the most new ones."""
     if not result.mismatches:
         return ()
@@ -159,11 +159,11 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
     return frame.astype({"who": "string", "what": "string", "cause": "string", "request": "string"})
 
 
-def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
+def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Recommendation:
     oldest = group["since"].min().to_pydatetime()
     causes = tuple(map(str, group["cause"].value_counts().index))
     commands, row, more = _commands(result, who, group, causes)
-    return Action(
+    return Recommendation(
         who=who,
         what=what,
         causes=causes,
@@ -242,7 +242,7 @@ def _earlier(result: ReconciliationResult) -> tuple[TrendPoint, ...]:
     return tuple(each for each in result.trend if each.run_id != result.run_id)
 
 
-def _severity(result: ReconciliationResult, actions: tuple[Action, ...], jump: str) -> Severity:
+def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...], jump: str) -> Severity:
     """How serious the run is: by its state, its new differences, and a jump, which raises it by one level."""
     if result.status == "failed" or result.suspicious:
         return Severity.SERIOUS

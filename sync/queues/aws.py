@@ -138,7 +138,7 @@ class Aws:
         return self._session
 
 
-def queue_remedy(settings: Settings, queue: str, error: QueueUnavailable) -> str:
+def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
     """Where a queue that cannot be reached was looked for, and which settings may fix that."""
     code = str(error).rpartition(": ")[2]
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"

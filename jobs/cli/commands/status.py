@@ -14,7 +14,7 @@ from jobs.errors import WORK_FAILED
 from reports.presentation.text import count
 
 if TYPE_CHECKING:
-    from jobs.operations.status import Line, Need, Status
+    from jobs.operations.status import Need, StatusLine, StatusReport
 
 _WIDTH = 80
 #: What marks a line that needs a person.
@@ -49,7 +49,7 @@ def status(
         raise typer.Exit(WORK_FAILED)
 
 
-def _screen(status: "Status", at: str) -> list[str]:
+def _screen(status: "StatusReport", at: str) -> list[str]:
     number = len(status.needs)
     verdict = f"{count(number, 'thing')} need{'s' if number == 1 else ''} a person" if number else "all is well"
     screen = [f"prisoner-to-nomis, {status.environment}, {at}: {verdict}"]
@@ -64,7 +64,7 @@ def _screen(status: "Status", at: str) -> list[str]:
     return screen
 
 
-def _sections(status: "Status") -> Iterable[Iterable[str]]:
+def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
     table, parts = partial(_table, status, set()), status.parts
     yield from (
         chain(
@@ -93,12 +93,12 @@ def _sections(status: "Status") -> Iterable[Iterable[str]]:
         yield table(headings, parts[part], partial(_counts, status, names), nothing=_NOTHING[heading])
 
 
-def _why_no_ages(status: "Status") -> Iterable[str]:
+def _why_no_ages(status: "StatusReport") -> Iterable[str]:
     if status.ages_unknown is not None and any(each.values.get("waiting") for each in status.parts["queues"]):
         yield from _wrapped(f"The age of waiting messages is not known: {status.ages_unknown}", "  ")
 
 
-def _queue(line: "Line") -> tuple[str, ...]:
+def _queue(line: "StatusLine") -> tuple[str, ...]:
     from jobs.operations.status import age_text
 
     values = line.values
@@ -108,7 +108,7 @@ def _queue(line: "Line") -> tuple[str, ...]:
     return str(values["waiting"] + values["delayed"]), str(values["inFlight"]), oldest, str(values["dead"]), oldest_dead
 
 
-def _scheduler(status: "Status", line: "Line") -> tuple[str, ...]:
+def _scheduler(status: "StatusReport", line: "StatusLine") -> tuple[str, ...]:
     values = line.values
     if "lastDrainAt" in values:
         return "-", "-", f"by drain, {_ago(status, values['lastDrainAt'])}"
@@ -117,28 +117,28 @@ def _scheduler(status: "Status", line: "Line") -> tuple[str, ...]:
     return _age(status, values["startedAt"]), _ago(status, values["heartbeatAt"]), last
 
 
-def _reconciliation(status: "Status", line: "Line") -> tuple[str, ...]:
+def _reconciliation(status: "StatusReport", line: "StatusLine") -> tuple[str, ...]:
     values = line.values
     last = values["lastStatus"] or ("-" if values["scheduled"] else "not scheduled here")
     figures = ("-" if values[name] is None else f"{values[name]:,}" for name in ("differences", "new"))
     return _ago(status, values["completedAt"]), *figures, last
 
 
-def _counts(status: "Status", names: tuple[str, ...], line: "Line") -> tuple[str, ...]:
+def _counts(status: "StatusReport", names: tuple[str, ...], line: "StatusLine") -> tuple[str, ...]:
     return *(str(line.values[name]) for name in names), _ago(status, line.values["oldestAt"])
 
 
 def _table(
-    status: "Status",
-    told: set["Need"],
+    status: "StatusReport",
+    shown: set["Need"],
     headings: Sequence[str],
-    lines: "Sequence[Line]",
-    cells: "Callable[[Line], tuple[str, ...]]",
+    lines: "Sequence[StatusLine]",
+    cells: "Callable[[StatusLine], tuple[str, ...]]",
     nothing: str = "",
 ) -> Iterable[str]:
     """A part as aligned columns, each row with its mark, and below a row what a person has to do.
 
-    What is in `told` already is not said again: of several lines with one cause the first says it. A part of which
+    What is in `shown` already is not said again: of several lines with one cause the first says it. A part of which
     nothing is known, for one reason, is one line; without a line it is `nothing`.
     """
     unknown = {line.unknown for line in lines}
@@ -146,14 +146,14 @@ def _table(
         yield f"  {headings[0]}  {nothing}"
     elif len(unknown) == 1 and None not in unknown:
         yield f"{_MARK} {headings[0]}  unknown"
-        yield from _told(told, lines[0])
+        yield from _new_needs(shown, lines[0])
     else:
         rows = [(line.name, *(cells(line) if line.unknown is None else ("unknown",))) for line in lines]
         for line, row in zip((None, *lines), _aligned([tuple(headings), *rows]), strict=True):
             yield f"{_MARK if line is not None and line.needs else ' '} {row}"
             if line is not None:
                 yield from _dead_letters(status, line)
-                yield from _told(told, line)
+                yield from _new_needs(shown, line)
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
@@ -169,7 +169,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
         yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip()
 
 
-def _dead_letters(status: "Status", line: "Line") -> Iterable[str]:
+def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
     """The dead letters of a queue by class, and what the housekeeping has just sent back."""
     values = line.values
     parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
@@ -181,11 +181,11 @@ def _dead_letters(status: "Status", line: "Line") -> Iterable[str]:
         yield from _wrapped(", ".join(parts), _INDENT)
 
 
-def _told(told: set["Need"], line: "Line") -> Iterable[str]:
+def _new_needs(shown: set["Need"], line: "StatusLine") -> Iterable[str]:
     """What a person has to do about a line, unless an earlier line said so."""
     for need in line.needs:
-        if need not in told:
-            told.add(need)
+        if need not in shown:
+            shown.add(need)
             text = f"{_INDENT}{need.reason}: {need.command}"
             if len(text) <= _WIDTH:
                 yield text
@@ -199,11 +199,11 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _ago(status: "Status", moment: str | None) -> str:
+def _ago(status: "StatusReport", moment: str | None) -> str:
     return "never" if moment is None else f"{_age(status, moment)} ago"
 
 
-def _age(status: "Status", moment: str) -> str:
+def _age(status: "StatusReport", moment: str) -> str:
     from jobs.operations.status import age_text
 
     return age_text((status.at - datetime.fromisoformat(moment)).total_seconds())

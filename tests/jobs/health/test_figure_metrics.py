@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobs.health.deadline import Reading
+from jobs.health.deadline import ReadResult
 from jobs.health.figure_metrics import CACHE_SECONDS, FigureMetrics
 from jobs.health.figures import Figures, read_figures
 from jobs.health.page import serve_health
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_left_out_and_named(app: App) -> None:
 def test_figures_are_read_twice_a_minute() -> None:
     """However often the page is asked for, the queues and CloudWatch are asked every half a minute."""
     moment, reads = 0.0, 0
-    unknown: Reading[Any] = Reading(unknown="away")
+    unknown: ReadResult[Any] = ReadResult(unknown="away")
 
     def read() -> Figures:
         nonlocal reads

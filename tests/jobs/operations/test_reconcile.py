@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from jobs.operations.reconcile import reconcile_on_schedule
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import Status
+from jobs.runtime.job_runs import RunStatus
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.settings.loading import load_settings
 from tests.harness.app import App
@@ -27,14 +27,14 @@ def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> Non
     try:
         with suppress(Killed), program.job_runs.run(entry.job, {}, run_id=run_id) as active_run:
             reconcile_on_schedule(entry, program, active_run, threading.Event())
-            assert active_run.status == Status.INCOMPLETE
+            assert active_run.status == RunStatus.INCOMPLETE
             recorded = dict(active_run.counts)
             reason = active_run.error
             raise Killed
         with program.job_runs.run(entry.job, {}, run_id=run_id) as active_run:
             reconcile_on_schedule(entry, program, active_run, threading.Event())
         run = program.job_runs.find(run_id)
-        assert (run.status, run.error, run.counts) == (Status.INCOMPLETE, reason, recorded)
+        assert (run.status, run.error, run.counts) == (RunStatus.INCOMPLETE, reason, recorded)
         assert program.job_runs.last_success(entry.job) is None
     finally:
         program.close()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.errors import UsageError, WorkError
-from jobs.runtime.job_runs import AlreadyStarted, JobRun, JobRuns, Status, Trigger, new_run_id, scheduled_run_id
+from jobs.runtime.job_runs import AlreadyStarted, JobRun, JobRuns, RunStatus, Trigger, new_run_id, scheduled_run_id
 from sync import clock
 from sync.store.database import Database
 from sync.store.leases import Leases
@@ -36,9 +36,9 @@ def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
     job_runs = make_job_runs("one")
     with job_runs.run("drain", {"queues": ["visit"]}) as active_run:
         active_run.counts["received"] = 3
-        assert only(job_runs.recent()).status == Status.RUNNING
+        assert only(job_runs.recent()).status == RunStatus.RUNNING
     run = job_runs.find(active_run.id)
-    assert (run.job, run.trigger, run.status) == ("drain", Trigger.MANUAL, Status.SUCCESS)
+    assert (run.job, run.trigger, run.status) == ("drain", Trigger.MANUAL, RunStatus.SUCCESS)
     assert (run.parameters, run.counts, run.error) == ({"queues": ["visit"]}, {"received": 3}, None)
     assert run.finished_at is not None
     assert run.duration_seconds is not None
@@ -58,7 +58,7 @@ def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
     with pytest.raises(WorkError):
         work()
     run = only(job_runs.recent())
-    assert (run.status, run.error, run.counts) == (Status.FAILED, "no queue", {"received": 2})
+    assert (run.status, run.error, run.counts) == (RunStatus.FAILED, "no queue", {"received": 2})
 
 
 def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
@@ -66,7 +66,7 @@ def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
     job_runs = make_job_runs("one")
     with pytest.raises(KeyboardInterrupt), job_runs.run("drain", {}) as active_run:
         raise KeyboardInterrupt
-    assert job_runs.find(active_run.id).status == Status.INTERRUPTED
+    assert job_runs.find(active_run.id).status == RunStatus.INTERRUPTED
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
@@ -76,10 +76,10 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
     run = dead.run("drain", {})
     active_run = run.__enter__()
-    assert dead.find(active_run.id).status == Status.RUNNING
-    assert living.find(active_run.id).status == Status.INTERRUPTED
+    assert dead.find(active_run.id).status == RunStatus.RUNNING
+    assert living.find(active_run.id).status == RunStatus.INTERRUPTED
     run.__exit__(None, None, None)
-    assert living.find(active_run.id).status == Status.SUCCESS
+    assert living.find(active_run.id).status == RunStatus.SUCCESS
 
 
 def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
@@ -146,7 +146,7 @@ def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None
     for reaching in [in_thread(reach, f"process {number}") for number in range(6)]:
         result_of(reaching)
     assert sorted(results) == ["left"] * 5 + ["ran"]
-    assert make_job_runs("later").status_of(run_id) is Status.SUCCESS
+    assert make_job_runs("later").status_of(run_id) is RunStatus.SUCCESS
 
 
 def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> None:
@@ -155,10 +155,10 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
     first, second = make_job_runs("first"), make_job_runs("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
-    assert second.status_of(run_id) is Status.INTERRUPTED
+    assert second.status_of(run_id) is RunStatus.INTERRUPTED
     with second.run("reconcile-incentives", {}, run_id=run_id) as active_run:
         assert active_run.resumed
-    assert only(second.recent()).status == Status.SUCCESS
+    assert only(second.recent()).status == RunStatus.SUCCESS
     with pytest.raises(AlreadyStarted), second.run("reconcile-incentives", {}, run_id=run_id):
         pass
 
@@ -178,10 +178,10 @@ def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, data
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
         job_runs = JobRuns(database, Leases(database, "reader", 3600))
-        assert job_runs.find("r-1").status == Status.RUNNING
+        assert job_runs.find("r-1").status == RunStatus.RUNNING
         with pytest.raises(AlreadyStarted), job_runs.run("drain", {}, run_id="r-1"):
             pass
-    assert job_runs.find("r-1").status == Status.INTERRUPTED
+    assert job_runs.find("r-1").status == RunStatus.INTERRUPTED
     with job_runs.run("drain", {}, run_id="r-1") as active_run:
         assert active_run.resumed
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.runtime.cron import CronSchedule
-from jobs.runtime.job_runs import ActiveRun, JobRuns, Status, Trigger
+from jobs.runtime.job_runs import ActiveRun, JobRuns, RunStatus, Trigger
 from jobs.runtime.scheduler import DueJob, QueueDrain, Scheduler, Workload
 from sync import clock
 from sync.failures import BreakerOpen
@@ -168,13 +168,13 @@ def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[...
         active_run.counts["prisoners"] = 2000
 
     start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
-    until(lambda: ran != [] and job_runs.status_of(ran[0]) is Status.SUCCESS)
+    until(lambda: ran != [] and job_runs.status_of(ran[0]) is RunStatus.SUCCESS)
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
     start(job_runs, job(run), now=later)
     later.wait_for_a_look()
     assert ran == ["reconcile-incentives-20230522T0300Z"]
     (kept,) = job_runs.recent()
-    assert (kept.trigger, kept.status, kept.counts) == (Trigger.SCHEDULE, Status.SUCCESS, {"prisoners": 2000})
+    assert (kept.trigger, kept.status, kept.counts) == (Trigger.SCHEDULE, RunStatus.SUCCESS, {"prisoners": 2000})
 
 
 def test_job_is_not_started_outside_its_time(job_runs: JobRuns, start: Callable[..., Running]) -> None:
@@ -204,7 +204,7 @@ def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callabl
         raise KeyboardInterrupt
     resumed: list[bool] = []
     start(job_runs, job(lambda run: resumed.append(run.resumed)), now=Clock(MONDAY_FOUR + timedelta(minutes=30)))
-    until(lambda: job_runs.status_of(run_id) is Status.SUCCESS)
+    until(lambda: job_runs.status_of(run_id) is RunStatus.SUCCESS)
     assert resumed == [True]
 
 
@@ -237,7 +237,7 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
         raise BreakerOpen("nomis")
 
     running = start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
-    until(lambda: bool(attempts) and job_runs.status_of(attempts[0]) is Status.FAILED)
+    until(lambda: bool(attempts) and job_runs.status_of(attempts[0]) is RunStatus.FAILED)
     assert job_runs.recent()[0].error == str(BreakerOpen("nomis"))
     until(lambda: running.scheduler.failing() == {"reconcile-incentives": str(BreakerOpen("nomis"))})
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))

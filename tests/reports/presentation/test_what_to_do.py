@@ -7,7 +7,15 @@ from datetime import timedelta
 import pytest
 
 from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, RightSide, TrendPoint, Who
-from reports.presentation.what_to_do import DPS_TEAM, NOBODY, NOMIS_SUPPORT, PRISON, THIS_TEAM, Action, what_to_do
+from reports.presentation.what_to_do import (
+    DPS_TEAM,
+    NOBODY,
+    NOMIS_SUPPORT,
+    PRISON,
+    THIS_TEAM,
+    Recommendation,
+    what_to_do,
+)
 from reports.reconciliations.visits.result import VisitMismatch
 from sync.severity import Severity
 from tests.harness.results import (
@@ -44,7 +52,7 @@ def visit(
     return visit_mismatch(number, diagnosis=diagnosis, standing=standing, since=STARTED - timedelta(days=days))
 
 
-def actions(*mismatches: Mismatch) -> tuple[Action, ...]:
+def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
     """What is to be done about these differences."""
     return what_to_do(visit_result(0, mismatches=mismatches)).actions
 
