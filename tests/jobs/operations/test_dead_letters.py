@@ -1,9 +1,8 @@
-"""The dead letter queues by their commands."""
+"""Dead letters that are sent back, by a person or by the housekeeping."""
 
 import json
 import sqlite3
 import threading
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,148 +10,24 @@ import pytest
 import structlog
 
 from sandbox import Sandbox
-from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import read_dead_letter
 from sync.repair.redrive import DeadLetterQueue
-from sync.settings.queue_names import QUEUES
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from tests.harness.app import App, application, make_app
 from tests.harness.commands import Terminal
-from tests.harness.faults import faulty
+from tests.harness.dead_letters import BOOKED, TIME, bury, intend, on_main
 from tests.harness.publishing import visit_booked
-
-BOOKED = "prison-visit.booked"
-TIME = "2023-05-22T09:00:00Z"
 
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
     """An operator; the queues are made as they are used."""
     return make_app(sandbox, tmp_path, sqlite_template)
-
-
-def bury(app: App, *references: str) -> None:
-    """Puts events about visits that nobody knows straight on the dead letter queue."""
-    dlq = app.queues()["visit"].dlq
-    for reference in references:
-        dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
-
-
-def on_main(app: App) -> list[Message]:
-    """The messages on the main queue."""
-    return app.queues()["visit"].main.receive(10)
-
-
-@pytest.mark.parametrize("command", ["show", "retry", "purge"])
-def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
-    """A queue that does not exist is refused with the names of those that do."""
-    done = app.run("dlq", command, "prisons")
-    assert (done.code, done.out) == (2, "")
-    assert done.error.endswith(f"QUEUE is one of {', '.join(QUEUES)}")
-
-
-def test_empty_queues_are_listed_as_such(app: App) -> None:
-    """Every queue has its line, whether anything is on it."""
-    states = app.read_json("dlq", "list")
-    assert [state["queue"] for state in states] == list(QUEUES)
-    assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
-    assert "The dead letter queue of visit is empty." in app.run_ok("dlq", "show", "visit")
-
-
-def test_looking_hides_nothing(app: App) -> None:
-    """Two looks one after the other see the same messages, oldest first; one can be picked by its id."""
-    bury(app, *(f"visit-{number}" for number in range(12)))
-    first = app.read_json("dlq", "show", "visit")
-    assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
-    assert app.read_json("dlq", "show", "visit") == first
-    assert len(json.loads(app.run_ok("dlq", "show", "visit", "--limit", "3", "--json"))) == 3
-    assert app.messages("visit") == 12
-    wanted = first[7]["messageId"]
-    (one,) = json.loads(app.run_ok("dlq", "show", "visit", "--message", wanted, "--json"))
-    assert one == first[7]
-    unknown = app.run("dlq", "show", "visit", "--message", "no-such-id")
-    assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
-
-
-def fail(app: App, *references: str) -> None:
-    """Lets bookings fail that visit-scheduler does not have, until they are dead letters."""
-    queue = app.queues()["visit"].main
-    for reference in references:
-        queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
-    app.drain_out("visit")
-
-
-def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
-    """Every message is read: classes and reasons add up to what the queue holds, with equal reasons counted once."""
-    fail(app, *(f"gone-{number}" for number in range(13)))
-    bury(app, "died-1", "died-2")
-    app.queues()["visit"].dlq.send("no json")
-    (state, *_) = app.read_json("dlq", "list")
-    assert (state["messagesOnDlq"], state["messagesRead"]) == (16, 16)
-    assert state["classes"] == {"unrecoverable": 13, "unknown": 2, "unreadable": 1}
-    assert [(each["messages"], each["class"]) for each in state["reasons"]] == [
-        (13, "unrecoverable"),
-        (2, "unknown"),
-        (1, "unreadable"),
-    ]
-    assert state["reasons"][0]["reason"].startswith("visits: status 404")
-    said = app.run_ok("dlq", "list")
-    assert "unrecoverable 13, unknown 2, unreadable 1" in said
-    assert "visit  13        unrecoverable  visits: status 404" in said
-    assert "unreadable: the message is not valid. What to do: the housekeeping gives it up." in said
-    assert "read" not in said.partition("Next")[2]
-
-
-def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
-    """What could not be read in the time given is said, by the number that SQS reports."""
-    bury(app, *(f"visit-{number}" for number in range(12)))
-    assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
-    assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
-    assert app.messages("visit") == 12
-
-
-def test_show_groups_what_failed_for_one_reason(app: App) -> None:
-    """Equal reasons are shown once, with their number, some ids and the advice; each is shown when asked for."""
-    fail(app, *(f"gone-{number}" for number in range(5)))
-    bury(app, "died")
-    grouped = app.run_ok("dlq", "show", "visit")
-    assert f"5 messages  {BOOKED}  unrecoverable" in grouped
-    assert grouped.count("DPS has no such record") == 1
-    assert grouped.count("reference=gone-") == 3
-    assert "and 2 more: prisoner-to-nomis dlq show visit --all" in grouped
-    assert "about     prisonerId=A1234BC reference=died" in grouped
-    each = app.run_ok("dlq", "show", "visit", "--all")
-    assert each.count("DPS has no such record") == 5
-    assert {f"reference=gone-{number}" in each for number in range(5)} == {True}
-    assert "visit: 2 of about 6 read" in app.run_ok("dlq", "show", "visit", "--all", "--limit", "2")
-
-
-def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: Sandbox) -> None:
-    """An empty queue does not mean that all is well: the messages may be on the main queue again, for a time."""
-    bury(app, "visit-1", "visit-2")
-    assert "housekeeping sent" not in app.run_ok("dlq", "list")
-    app.run_ok("dlq", "retry-all", "--as", "jane.smith")
-    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
-    (state, other, *_) = app.read_json("dlq", "list")
-    assert (state["messagesOnDlq"], state["sentBack"]["messages"], other["sentBack"]) == (0, 2, None)
-    at, until = (datetime.fromisoformat(state["sentBack"][name]) for name in ("at", "until"))
-    assert (until - at).total_seconds() == 11 + 120, "the waits before two more attempts, and the time of one"
-    for command in (("list",), ("show", "visit")):
-        said = app.run_ok("dlq", *command)
-        assert f"visit: the housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
-    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "0"
-    with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
-        app.drain_out("visit")
-    waits = app.run_ok("dlq", "show", "visit")
-    assert "2 of them until" in waits
-    with sqlite3.connect(app.database) as connection:
-        connection.execute("UPDATE job_runs SET finished_at = '2023-05-22 09:00:00'")
-    assert "housekeeping sent" not in app.run_ok("dlq", "list")
 
 
 class Drained:
@@ -229,15 +104,6 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
     assert (batched.code, app.messages("visit")) == (1, 1)
 
 
-def test_unreadable_message_says_why(app: App) -> None:
-    """A malformed message is shown as such, with the reason and the advice to tell the publisher."""
-    app.queues()["visit"].dlq.send("this is no JSON")
-    (message,) = app.read_json("dlq", "show", "visit")
-    assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
-    assert "not valid JSON" in message["problem"]
-    assert "tell the team of its publisher" in message["hint"]
-
-
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
     """A message that was never recorded as failed may have died with its process: it counts as worth a retry."""
     bury(app, "visit-1")
@@ -268,14 +134,6 @@ def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
     assert app.messages("incentive") == 0
 
 
-def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
-    """One whose mapping cannot be read is not purged with the others, and its advice is never to purge it."""
-    app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
-    (message,) = app.read_json("dlq", "show", "visit")
-    assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)
-    assert app.run("dlq", "purge", "visit", "--yes").code == 2
-
-
 def test_only_the_named_messages_are_sent_back(app: App) -> None:
     """With ids only those messages go; the others are on the dead letter queue at once again; the act is recorded."""
     bury(app, "visit-1", "visit-2", "visit-3")
@@ -293,58 +151,6 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     ]
     unknown = app.run("dlq", "retry", "visit", "--message", "no-such-id")
     assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
-
-
-def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
-    """What `show` takes, `retry` and `purge` take; a beginning that fits several is refused before all."""
-    bury(app, *(f"visit-{number}" for number in range(17)))
-    ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
-    first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
-    for command in (("retry",), ("retry", "--dry-run"), ("purge", "--yes")):
-        several = app.run("dlq", command[0], "visit", "--message", first, *command[1:])
-        assert (several.code, f"messages begin with {first}" in several.error) == (2, True)
-        none = app.run("dlq", command[0], "visit", "--message", "", *command[1:])
-        assert (none.code, "holds no message" in none.error) == (2, True)
-    assert (app.messages("visit"), app.actions()) == (17, [])
-    assert "1 of 17 messages sent back" in app.run_ok("dlq", "retry", "visit", "--message", ids[0][:20])
-    said = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
-    assert "1 message removed" in said
-    assert "15 other messages stay" in said
-    assert "since you looked" not in said
-    assert app.messages("visit") == 15
-    assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
-
-
-def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
-    """A valid id given together with a wrong one is not sent back either."""
-    bury(app, "visit-1")
-    (message,) = app.read_json("dlq", "show", "visit")
-    named = ("--message", message["messageId"], "--message", "no-such-id")
-    assert app.run("dlq", "retry", "visit", *named).code == 2
-    assert (app.messages("visit"), app.actions()) == (1, [])
-
-
-def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
-    """A queue that holds mapping retries is purged message by message; a retry among them is still refused."""
-    bury(app, "visit-1")
-    app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
-    ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
-    (listed, *_) = app.run_ok("dlq", "list").splitlines()[1:]
-    assert "RETRY_CREATE_MAPPING 1" in listed
-    assert app.run("dlq", "purge", "visit", "--yes").code == 2
-    retry = app.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
-    assert (retry.code, "what was named holds 1 mapping retry" in retry.error) == (2, True)
-    app.run_ok("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
-    (left,) = app.read_json("dlq", "show", "visit")
-    assert left["type"] == "RETRY_CREATE_MAPPING"
-
-
-def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
-    """Where no service was called, step and reason are shown."""
-    app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
-    app.drain_out("visit")
-    shown = app.run_ok("dlq", "show", "visit")
-    assert "at read event: prison-visit.booked: additionalInformation.reference is missing" in shown
 
 
 def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
@@ -394,14 +200,6 @@ def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit")
     runs = [run["counts"] for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
     assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
-
-
-def intend(app: App, domain: str, dps_id: str) -> None:
-    """Records that a create was begun, as a process does that dies before it knows the outcome."""
-    database = Database(f"sqlite:///{app.database}")
-    store = CreationStore(database, Telemetry(database, structlog.get_logger()))
-    store.intend(DOMAINS[domain].creation, dps_id, {"offenderNo": "A1234BC"}, {}, None)
-    database.dispose()
 
 
 def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: App) -> None:
@@ -472,71 +270,6 @@ def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> 
     done = app.run("dlq", "retry-all")
     assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
     assert "incentive: 1 message failed: it could not be noted: IntegrityError" in done.error
-
-
-def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox: Sandbox) -> None:
-    """With the reports in S3, what is purged is kept there."""
-    from sync.queues.aws import Aws
-    from sync.settings.loading import load_settings
-
-    s3 = Aws(load_settings(app.settings)).client("s3")
-    s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
-    bury(app, "visit-1")
-    said = app.run_ok("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
-    (kept,) = s3.list_objects_v2(Bucket="reports")["Contents"]
-    assert f"s3://reports/{kept['Key']}" in said
-    assert "visit-1" in s3.get_object(Bucket="reports", Key=kept["Key"])["Body"].read().decode()
-
-
-def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> None:
-    """When the export cannot be written, the messages stay."""
-    bury(app, "visit-1")
-    (tmp_path / "file").write_text("in the way")
-    done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
-    assert (done.code, "cannot be written" in done.error) == (1, True)
-    assert app.messages("visit") == 1
-
-
-def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -> None:
-    """What SNS signs a message with says nothing of the event: it is only where the message is kept whole."""
-    signature = {
-        "Signature": "EXAMPLE",
-        "SignatureVersion": "1",
-        "SigningCertURL": "https://sns",
-        "UnsubscribeURL": "x",
-    }
-    event = json.loads(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
-    app.queues()["visit"].dlq.send(json.dumps({**event, **signature}))
-    (shown,) = app.read_json("dlq", "show", "visit")
-    assert shown["body"] == event
-    export = tmp_path / "export.json"
-    app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(export))
-    (kept,) = json.loads(export.read_text())
-    assert kept["body"] == {**event, **signature}
-
-
-def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:
-    """A file that is there already is kept, and so are the messages."""
-    bury(app, "visit-1")
-    export = tmp_path / "export.json"
-    export.write_text("precious")
-    done = app.run("dlq", "purge", "visit", "--yes", "--export", str(export))
-    assert (done.code, "exists already" in done.error) == (2, True)
-    assert (export.read_text(), app.messages("visit")) == ("precious", 1)
-    assert app.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
-    app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
-    assert "visit-1" in (tmp_path / "new" / "export.json").read_text()
-
-
-def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> None:
-    """A file that somebody else makes while one thinks about the question is not written over either."""
-    bury(app, "visit-1")
-    export = tmp_path / "export.json"
-
-    slow = Terminal("y\n", before=lambda: export.write_text("precious"))
-    done = app.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
-    assert (done.code, "exists already" in done.error) == (2, True)
-    assert (export.read_text(), app.messages("visit")) == ("precious", 1)
 
 
 class Failing(Queue):
@@ -638,27 +371,3 @@ def test_actions_are_listed(app: App) -> None:
     assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 message sent back")
     assert action["who"]
     assert "1 of 1 message sent back" in app.run_ok("actions")
-
-
-def test_what_a_message_says_steers_no_terminal(app: App) -> None:
-    """Types, ids and reasons of messages are shown without their escapes; JSON has them whole."""
-    evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
-    dlq = app.queues()["visit"].dlq
-    dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))
-    dlq.send(write_domain_event(evil, {"reference": evil}, "A1234BC", "x"))
-    commands = (("show", "visit"), ("list",), ("purge", "visit", "--dry-run"), ("retry", "visit", "--dry-run"))
-    for command in commands:
-        shown = app.run_ok("dlq", *command)
-        assert all(each.isprintable() for each in shown.replace("\n", ""))
-        assert not any(line.startswith("forged") for line in shown.splitlines())
-    assert evil in {each["ids"].get("reference") for each in app.read_json("dlq", "show", "visit")}
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_exports_are_for_their_owner_alone(app: App, tmp_path: Path, named: bool) -> None:
-    """They hold whole messages."""
-    bury(app, "visit-1")
-    file = tmp_path / "mine.json"
-    app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))
-    made = [file] if named else list(app.folder.rglob("dlq/*.json"))
-    assert [each.stat().st_mode & 0o777 for each in made] == [0o600]

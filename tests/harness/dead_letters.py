@@ -1,0 +1,44 @@
+"""Dead letters, made by hand."""
+
+from __future__ import annotations
+
+import structlog
+
+from sync.creation.store import CreationStore
+from sync.domains.registry import DOMAINS
+from sync.events.envelope import write_domain_event
+from sync.queues.queue import Message
+from sync.store.database import Database
+from sync.store.telemetry import Telemetry
+from tests.harness.app import App
+
+BOOKED = "prison-visit.booked"
+TIME = "2023-05-22T09:00:00Z"
+
+
+def bury(app: App, *references: str) -> None:
+    """Puts events about visits that nobody knows straight on the dead letter queue."""
+    dlq = app.queues()["visit"].dlq
+    for reference in references:
+        dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
+
+
+def on_main(app: App) -> list[Message]:
+    """The messages on the main queue."""
+    return app.queues()["visit"].main.receive(10)
+
+
+def fail(app: App, *references: str) -> None:
+    """Lets bookings fail that visit-scheduler does not have, until they are dead letters."""
+    queue = app.queues()["visit"].main
+    for reference in references:
+        queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
+    app.drain_out("visit")
+
+
+def intend(app: App, domain: str, dps_id: str) -> None:
+    """Records that a create was begun, as a process does that dies before it knows the outcome."""
+    database = Database(f"sqlite:///{app.database}")
+    store = CreationStore(database, Telemetry(database, structlog.get_logger()))
+    store.intend(DOMAINS[domain].creation, dps_id, {"offenderNo": "A1234BC"}, {}, None)
+    database.dispose()

@@ -1,0 +1,117 @@
+"""Dead letters that are removed, and the file that keeps them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+from sync.events.envelope import write_domain_event, write_mapping_retry
+from tests.harness.app import App, make_app
+from tests.harness.commands import Terminal
+from tests.harness.dead_letters import BOOKED, TIME, bury
+
+
+@pytest.fixture
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
+    """An operator; the queues are made as they are used."""
+    return make_app(sandbox, tmp_path, sqlite_template)
+
+
+def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
+    """A valid id given together with a wrong one is not sent back either."""
+    bury(app, "visit-1")
+    (message,) = app.read_json("dlq", "show", "visit")
+    named = ("--message", message["messageId"], "--message", "no-such-id")
+    assert app.run("dlq", "retry", "visit", *named).code == 2
+    assert (app.messages("visit"), app.actions()) == (1, [])
+
+
+def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
+    """A queue that holds mapping retries is purged message by message; a retry among them is still refused."""
+    bury(app, "visit-1")
+    app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
+    ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
+    (listed, *_) = app.run_ok("dlq", "list").splitlines()[1:]
+    assert "RETRY_CREATE_MAPPING 1" in listed
+    assert app.run("dlq", "purge", "visit", "--yes").code == 2
+    retry = app.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
+    assert (retry.code, "what was named holds 1 mapping retry" in retry.error) == (2, True)
+    app.run_ok("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
+    (left,) = app.read_json("dlq", "show", "visit")
+    assert left["type"] == "RETRY_CREATE_MAPPING"
+
+
+def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox: Sandbox) -> None:
+    """With the reports in S3, what is purged is kept there."""
+    from sync.queues.aws import Aws
+    from sync.settings.loading import load_settings
+
+    s3 = Aws(load_settings(app.settings)).client("s3")
+    s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    bury(app, "visit-1")
+    said = app.run_ok("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
+    (kept,) = s3.list_objects_v2(Bucket="reports")["Contents"]
+    assert f"s3://reports/{kept['Key']}" in said
+    assert "visit-1" in s3.get_object(Bucket="reports", Key=kept["Key"])["Body"].read().decode()
+
+
+def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> None:
+    """When the export cannot be written, the messages stay."""
+    bury(app, "visit-1")
+    (tmp_path / "file").write_text("in the way")
+    done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
+    assert (done.code, "cannot be written" in done.error) == (1, True)
+    assert app.messages("visit") == 1
+
+
+def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -> None:
+    """What SNS signs a message with says nothing of the event: it is only where the message is kept whole."""
+    signature = {
+        "Signature": "EXAMPLE",
+        "SignatureVersion": "1",
+        "SigningCertURL": "https://sns",
+        "UnsubscribeURL": "x",
+    }
+    event = json.loads(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
+    app.queues()["visit"].dlq.send(json.dumps({**event, **signature}))
+    (shown,) = app.read_json("dlq", "show", "visit")
+    assert shown["body"] == event
+    export = tmp_path / "export.json"
+    app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(export))
+    (kept,) = json.loads(export.read_text())
+    assert kept["body"] == {**event, **signature}
+
+
+def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:
+    """A file that is there already is kept, and so are the messages."""
+    bury(app, "visit-1")
+    export = tmp_path / "export.json"
+    export.write_text("precious")
+    done = app.run("dlq", "purge", "visit", "--yes", "--export", str(export))
+    assert (done.code, "exists already" in done.error) == (2, True)
+    assert (export.read_text(), app.messages("visit")) == ("precious", 1)
+    assert app.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
+    app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
+    assert "visit-1" in (tmp_path / "new" / "export.json").read_text()
+
+
+def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> None:
+    """A file that somebody else makes while one thinks about the question is not written over either."""
+    bury(app, "visit-1")
+    export = tmp_path / "export.json"
+
+    slow = Terminal("y\n", before=lambda: export.write_text("precious"))
+    done = app.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
+    assert (done.code, "exists already" in done.error) == (2, True)
+    assert (export.read_text(), app.messages("visit")) == ("precious", 1)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_exports_are_for_their_owner_alone(app: App, tmp_path: Path, named: bool) -> None:
+    """They hold whole messages."""
+    bury(app, "visit-1")
+    file = tmp_path / "mine.json"
+    app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))
+    made = [file] if named else list(app.folder.rglob("dlq/*.json"))
+    assert [each.stat().st_mode & 0o777 for each in made] == [0o600]

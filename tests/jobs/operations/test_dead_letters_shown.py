@@ -1,0 +1,179 @@
+"""What `dlq list` and `dlq show` say of the dead letter queues."""
+
+import json
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+from sync.events.envelope import write_domain_event
+from sync.settings.queue_names import QUEUES
+from tests.harness.app import App, make_app
+from tests.harness.dead_letters import BOOKED, TIME, bury, fail
+from tests.harness.faults import faulty
+
+
+@pytest.fixture
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
+    """An operator; the queues are made as they are used."""
+    return make_app(sandbox, tmp_path, sqlite_template)
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "purge"])
+def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
+    """A queue that does not exist is refused with the names of those that do."""
+    done = app.run("dlq", command, "prisons")
+    assert (done.code, done.out) == (2, "")
+    assert done.error.endswith(f"QUEUE is one of {', '.join(QUEUES)}")
+
+
+def test_empty_queues_are_listed_as_such(app: App) -> None:
+    """Every queue has its line, whether anything is on it."""
+    states = app.read_json("dlq", "list")
+    assert [state["queue"] for state in states] == list(QUEUES)
+    assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
+    assert "The dead letter queue of visit is empty." in app.run_ok("dlq", "show", "visit")
+
+
+def test_looking_hides_nothing(app: App) -> None:
+    """Two looks one after the other see the same messages, oldest first; one can be picked by its id."""
+    bury(app, *(f"visit-{number}" for number in range(12)))
+    first = app.read_json("dlq", "show", "visit")
+    assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
+    assert app.read_json("dlq", "show", "visit") == first
+    assert len(json.loads(app.run_ok("dlq", "show", "visit", "--limit", "3", "--json"))) == 3
+    assert app.messages("visit") == 12
+    wanted = first[7]["messageId"]
+    (one,) = json.loads(app.run_ok("dlq", "show", "visit", "--message", wanted, "--json"))
+    assert one == first[7]
+    unknown = app.run("dlq", "show", "visit", "--message", "no-such-id")
+    assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
+
+
+def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
+    """Every message is read: classes and reasons add up to what the queue holds, with equal reasons counted once."""
+    fail(app, *(f"gone-{number}" for number in range(13)))
+    bury(app, "died-1", "died-2")
+    app.queues()["visit"].dlq.send("no json")
+    (state, *_) = app.read_json("dlq", "list")
+    assert (state["messagesOnDlq"], state["messagesRead"]) == (16, 16)
+    assert state["classes"] == {"unrecoverable": 13, "unknown": 2, "unreadable": 1}
+    assert [(each["messages"], each["class"]) for each in state["reasons"]] == [
+        (13, "unrecoverable"),
+        (2, "unknown"),
+        (1, "unreadable"),
+    ]
+    assert state["reasons"][0]["reason"].startswith("visits: status 404")
+    said = app.run_ok("dlq", "list")
+    assert "unrecoverable 13, unknown 2, unreadable 1" in said
+    assert "visit  13        unrecoverable  visits: status 404" in said
+    assert "unreadable: the message is not valid. What to do: the housekeeping gives it up." in said
+    assert "read" not in said.partition("Next")[2]
+
+
+def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
+    """What could not be read in the time given is said, by the number that SQS reports."""
+    bury(app, *(f"visit-{number}" for number in range(12)))
+    assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
+    assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
+    assert app.messages("visit") == 12
+
+
+def test_show_groups_what_failed_for_one_reason(app: App) -> None:
+    """Equal reasons are shown once, with their number, some ids and the advice; each is shown when asked for."""
+    fail(app, *(f"gone-{number}" for number in range(5)))
+    bury(app, "died")
+    grouped = app.run_ok("dlq", "show", "visit")
+    assert f"5 messages  {BOOKED}  unrecoverable" in grouped
+    assert grouped.count("DPS has no such record") == 1
+    assert grouped.count("reference=gone-") == 3
+    assert "and 2 more: prisoner-to-nomis dlq show visit --all" in grouped
+    assert "about     prisonerId=A1234BC reference=died" in grouped
+    each = app.run_ok("dlq", "show", "visit", "--all")
+    assert each.count("DPS has no such record") == 5
+    assert {f"reference=gone-{number}" in each for number in range(5)} == {True}
+    assert "visit: 2 of about 6 read" in app.run_ok("dlq", "show", "visit", "--all", "--limit", "2")
+
+
+def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: Sandbox) -> None:
+    """An empty queue does not mean that all is well: the messages may be on the main queue again, for a time."""
+    bury(app, "visit-1", "visit-2")
+    assert "housekeeping sent" not in app.run_ok("dlq", "list")
+    app.run_ok("dlq", "retry-all", "--as", "jane.smith")
+    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "1,10,60,600"
+    (state, other, *_) = app.read_json("dlq", "list")
+    assert (state["messagesOnDlq"], state["sentBack"]["messages"], other["sentBack"]) == (0, 2, None)
+    at, until = (datetime.fromisoformat(state["sentBack"][name]) for name in ("at", "until"))
+    assert (until - at).total_seconds() == 11 + 120, "the waits before two more attempts, and the time of one"
+    for command in (("list",), ("show", "visit")):
+        said = app.run_ok("dlq", *command)
+        assert f"visit: the housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
+    app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "0"
+    with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
+        app.drain_out("visit")
+    waits = app.run_ok("dlq", "show", "visit")
+    assert "2 of them until" in waits
+    with sqlite3.connect(app.database) as connection:
+        connection.execute("UPDATE job_runs SET finished_at = '2023-05-22 09:00:00'")
+    assert "housekeeping sent" not in app.run_ok("dlq", "list")
+
+
+def test_unreadable_message_says_why(app: App) -> None:
+    """A malformed message is shown as such, with the reason and the advice to tell the publisher."""
+    app.queues()["visit"].dlq.send("this is no JSON")
+    (message,) = app.read_json("dlq", "show", "visit")
+    assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
+    assert "not valid JSON" in message["problem"]
+    assert "tell the team of its publisher" in message["hint"]
+
+
+def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
+    """One whose mapping cannot be read is not purged with the others, and its advice is never to purge it."""
+    app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
+    (message,) = app.read_json("dlq", "show", "visit")
+    assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)
+    assert app.run("dlq", "purge", "visit", "--yes").code == 2
+
+
+def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
+    """Where no service was called, step and reason are shown."""
+    app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
+    app.drain_out("visit")
+    shown = app.run_ok("dlq", "show", "visit")
+    assert "at read event: prison-visit.booked: additionalInformation.reference is missing" in shown
+
+
+def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
+    """What `show` takes, `retry` and `purge` take; a beginning that fits several is refused before all."""
+    bury(app, *(f"visit-{number}" for number in range(17)))
+    ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
+    first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
+    for command in (("retry",), ("retry", "--dry-run"), ("purge", "--yes")):
+        several = app.run("dlq", command[0], "visit", "--message", first, *command[1:])
+        assert (several.code, f"messages begin with {first}" in several.error) == (2, True)
+        none = app.run("dlq", command[0], "visit", "--message", "", *command[1:])
+        assert (none.code, "holds no message" in none.error) == (2, True)
+    assert (app.messages("visit"), app.actions()) == (17, [])
+    assert "1 of 17 messages sent back" in app.run_ok("dlq", "retry", "visit", "--message", ids[0][:20])
+    said = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
+    assert "1 message removed" in said
+    assert "15 other messages stay" in said
+    assert "since you looked" not in said
+    assert app.messages("visit") == 15
+    assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
+
+
+def test_what_a_message_says_steers_no_terminal(app: App) -> None:
+    """Types, ids and reasons of messages are shown without their escapes; JSON has them whole."""
+    evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
+    dlq = app.queues()["visit"].dlq
+    dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))
+    dlq.send(write_domain_event(evil, {"reference": evil}, "A1234BC", "x"))
+    commands = (("show", "visit"), ("list",), ("purge", "visit", "--dry-run"), ("retry", "visit", "--dry-run"))
+    for command in commands:
+        shown = app.run_ok("dlq", *command)
+        assert all(each.isprintable() for each in shown.replace("\n", ""))
+        assert not any(line.startswith("forged") for line in shown.splitlines())
+    assert evil in {each["ids"].get("reference") for each in app.read_json("dlq", "show", "visit")}
