@@ -197,7 +197,9 @@ def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) ->
     if not database.exists:
         raise WorkError(f"there is no database yet at {database.url_without_password}")
     if not database.schema_is_current():
-        raise WorkError("the database schema is not current: run `prisoner-to-nomis db upgrade`")
+        raise WorkError(
+            database.newer_schema() or "the database schema is not current: run `prisoner-to-nomis db upgrade`"
+        )
     for name, read in _STORED.items():
         found[name] = reading_of(partial(read, application), StoreUnavailable)
 

@@ -138,11 +138,13 @@ def _probe_database(application: Application) -> ProbeResult:
         elif application.settings.database_auto_upgrade:
             database.check_can_be_created()
             return ProbeResult(True, f"{address}, not there yet: made at the next start", details)
-        current = database.schema_is_current()
+        current, newer = database.schema_is_current(), database.newer_schema()
     except SyncError as error:
         raise _database_down(error) from error
     if current:
         return ProbeResult(True, f"{address}, schema current", details)
+    if newer is not None:
+        raise _Down(f"{address}: {newer}")
     if application.settings.database_auto_upgrade:
         return ProbeResult(True, f"{address}, schema is upgraded at the next start", details)
     raise _Down(f"{address}: the schema is not current; run prisoner-to-nomis db upgrade")

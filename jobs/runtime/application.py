@@ -263,6 +263,8 @@ class Application:
         """Upgrades the schema where `DATABASE_AUTO_UPGRADE` allows it; raises `WorkError` when it is not current."""
         if database.schema_is_current():
             return
+        if (newer := database.newer_schema()) is not None:
+            raise WorkError(newer)
         if not self.settings.database_auto_upgrade:
             raise WorkError("the database schema is not current: run `prisoner-to-nomis db upgrade`")
         made = not database.exists

@@ -121,6 +121,16 @@ class Database:
         """Whether the schema is at the newest revision that this program knows."""
         return self.revision() == newest_revision()
 
+    def newer_schema(self) -> str | None:
+        """What to do where the schema is of a newer version, which this one can neither use nor change; else None."""
+        found, newest = self.revision(), newest_revision()
+        if found is None or found <= newest:
+            return None
+        return (
+            f"the database schema is {found}, of a newer version; this one works with {newest} only: deploy the newer"
+            " version again, or restore the database from before its upgrade"
+        )
+
     def revision(self) -> str | None:
         """The revision of the schema; None for a database that is missing, empty or half upgraded."""
         if not self.exists:

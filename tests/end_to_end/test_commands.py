@@ -5,7 +5,9 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,25 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     assert "is current already" in bare.run_process("db", "upgrade").out
     listed = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (listed.code, listed.json()) == (0, [])
+
+
+@pytest.mark.parametrize("upgrading", ["true", "false"])
+def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, upgrading: str) -> None:
+    """A version that was put back says what it found and what to do, and neither changes the schema nor is ready."""
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
+    assert bare.run_process("db", "upgrade", **settings).code == 0
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for command in (("db", "upgrade"), ("db", "current"), ("runs", "list")):
+        ended = bare.run_process(*command, **settings)
+        assert ended.code == 1
+        assert "the database schema is 9999, of a newer version; this one works with " in ended.error
+    checked = bare.run_process("check", **settings)
+    (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
+    assert ("DOWN" in line, "of a newer version" in line) == (True, True)
+    assert "of a newer version" in bare.run_process("status", **settings).out
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
 def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.output import print_json, say
-from jobs.errors import WORK_FAILED
+from jobs.errors import WORK_FAILED, WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +70,13 @@ def upgrade() -> None:
     from jobs.runtime.application import open_application
 
     with open_application(prepare_database=False) as application:
-        made, current = not application.database.exists, application.database.schema_is_current()
-        application.database.upgrade()
+        database = application.database
+        if (newer := database.newer_schema()) is not None:
+            raise WorkError(newer)
+        made, current = not database.exists, database.schema_is_current()
+        database.upgrade()
         done = "made" if made else "the schema is current already" if current else "upgraded to the current schema"
-        say(f"{application.database.url_without_password}: {done}")
+        say(f"{database.url_without_password}: {done}")
 
 
 @db.command("current")
@@ -90,7 +93,8 @@ def current() -> None:
         found = database.revision()
         say(f"{database.url_without_password}: schema {found or 'none'}, this version needs {newest_revision()}")
         if found != newest_revision():
-            say("prisoner-to-nomis: bring it up to date with: prisoner-to-nomis db upgrade", err=True)
+            advice = database.newer_schema() or "bring it up to date with: prisoner-to-nomis db upgrade"
+            say(f"prisoner-to-nomis: {advice}", err=True)
             raise typer.Exit(WORK_FAILED)
 
 
