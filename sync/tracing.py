@@ -1,15 +1,18 @@
 """The trace of a message or a run: its operation id in log and telemetry, and the header that passes it to services."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from typing import Any
 from uuid import UUID, uuid5
 
 import structlog
 
 ATTRIBUTE = "traceparent"
-_FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+#: By W3C Trace Context, section 3.2: the version ff and ids of zeros alone are not valid.
+_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 #: What the traces of messages and runs are derived from, with their ids.
 _OURS = UUID("6f0c7a52-5f3c-4a53-9d0f-2f0f6f1f4f5e")
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
@@ -35,6 +38,14 @@ def traced(traceparent: str) -> Iterator[None]:
             yield
     finally:
         _current.reset(token)
+
+
+class TracedThreads(ThreadPoolExecutor):
+    """Threads whose work belongs to the trace of the thread that submits it."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        """Submits work."""
+        return super().submit(copy_context().run, work, *args, **options)
 
 
 def trace_headers() -> Mapping[str, str]:

@@ -21,6 +21,7 @@ from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
+from sync.tracing import trace_headers
 
 if TYPE_CHECKING:
     from jobs.runtime.metrics import Metrics
@@ -218,8 +219,9 @@ class Application:
         )
 
     def send_retry(self, queue: str, body: str) -> str:
-        """Puts a mapping retry on the main queue of a queue id; its SQS message id."""
-        return self.queue_pair(queue).main.send(body)
+        """Puts a mapping retry on the main queue of a queue id, in the present trace; its SQS message id."""
+        trace = {name: {"DataType": "String", "StringValue": value} for name, value in trace_headers().items()}
+        return self.queue_pair(queue).main.send(body, trace)
 
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
         """The drain of a queue.

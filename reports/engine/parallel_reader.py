@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections import deque
+from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -100,7 +101,9 @@ class ParallelReader(Generic[Item, Value]):
 
     def _start_threads(self, wanted: int) -> None:
         for number in range(len(self._threads), min(self._limit.maximum, wanted)):
-            thread = threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True)
+            # What it reads belongs to the trace of the run.
+            work, name = copy_context().run, f"{self._name}-{number}"
+            thread = threading.Thread(target=work, args=(self._work, number), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from reports.engine.run_registry import wait_for_lease, write_as_holder
 from reports.engine.tracking import track_event
 from reports.engine.units import Reading
 from sync.failures import SyncError, UpstreamError
+from sync.tracing import TracedThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -105,7 +105,7 @@ class RunReader:
             partial(progress.report, "listing"),
             self._begin,
         )
-        self._pool = ThreadPoolExecutor(_UNITS_AT_ONCE, thread_name_prefix="unit")
+        self._pool = TracedThreads(_UNITS_AT_ONCE, thread_name_prefix="unit")
         self._results: queue.SimpleQueue[tuple[Unit, Reading | BaseException]] = queue.SimpleQueue()
         #: The units that were begun before all were listed.
         self._begun: dict[str, Unit] = {}
@@ -118,7 +118,7 @@ class RunReader:
             if not population.moving:
                 self._read_units(population)
                 return
-            with ThreadPoolExecutor(1, thread_name_prefix="listing-again") as executor:
+            with TracedThreads(1, thread_name_prefix="listing-again") as executor:
                 again = executor.submit(self._listed_again, population)
                 self._read_units(population, repeat=False)
                 population = again.result()

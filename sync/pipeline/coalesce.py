@@ -89,10 +89,12 @@ def read_task(message: Message, domain: Domain) -> Task:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:
         return Task(message, None, None, None, malformed=error)
+    traceparent = envelope.traceparent or message.attributes.get(ATTRIBUTE, {}).get("StringValue")
     try:
-        return _task(message, envelope, domain)
+        task = _task(message, envelope, domain)
     except MalformedMessage as error:
-        return Task(message, None, None, None, envelope.sns_message_id, _type(envelope), malformed=error)
+        task = Task(message, None, None, None, envelope.sns_message_id, _type(envelope), malformed=error)
+    return replace(task, traceparent=traceparent)
 
 
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
@@ -107,16 +109,7 @@ def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
             entity = _entity(handler, content)
             # Reads every field that the handler needs, so that a missing one shows here as a fault of the message.
             properties = handler.start(content)
-        traceparent = envelope.traceparent or message.attributes.get(ATTRIBUTE, {}).get("StringValue")
-        return Task(
-            message,
-            content,
-            handler,
-            entity,
-            envelope.sns_message_id,
-            properties=properties,
-            traceparent=traceparent,
-        )
+        return Task(message, content, handler, entity, envelope.sns_message_id, properties=properties)
     retry = content if isinstance(content, MappingRetry) else None
     return Task(message, retry, None, None, envelope.sns_message_id, _type(envelope))
 

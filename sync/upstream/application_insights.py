@@ -167,11 +167,7 @@ def _envelope(
     tags = {"ai.cloud.role": ROLE, "ai.cloud.roleInstance": socket.gethostname(), "ai.application.ver": _version()}
     if event.operation_id is not None:
         tags["ai.operation.id"] = event.operation_id
-    kept = {
-        _encodable(name): _encodable(value[:longest_value])
-        for name, value in properties.items()
-        if len(name) <= _LONGEST_NAME
-    }
+    kept = {name: value[:longest_value] for name, value in properties.items() if len(name) <= _LONGEST_NAME}
     data = {"ver": 2, "name": event.name[:_LONGEST_EVENT_NAME], "properties": kept, "measurements": {}}
     return {
         "ver": 1,
@@ -206,11 +202,6 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
     later = sorted({status for status in errors.values() if status in _LATER})
     problem = f"{len(events) - len(sent) - len(refused)} events not accepted yet: status {later[0]}" if later else None
     return Accepted(sent, refused, problem, parse_retry_after(response.headers.get("retry-after")))
-
-
-def _encodable(text: str) -> str:
-    """The text without halves of characters, as arguments of commands may have, which JSON cannot hold."""
-    return text.encode(errors="replace").decode()
 
 
 @cache

@@ -80,8 +80,18 @@ def test_the_events_of_a_message_share_its_operation(app: App) -> None:
     assert arrived(app) == tracked(app)
 
 
+def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
+    """The message that saves a mapping later goes on with the operation of the message that needed it."""
+    visit = visit_booked(app.sandbox)
+    visit.publish()
+    app.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    until(lambda: app.drain("visit") and app.telemetry("visit-retry-success"), "the mapping is saved")
+    events = {each["name"]: each["operation_Id"] for each in app.sandbox.custom_events()}
+    assert events["visit-create-mapping-retry"] == events["visit-retry-success"]
+
+
 def test_a_run_is_one_operation(app: App) -> None:
-    """All events of a reconciliation share an operation id, which its log lines have too."""
+    """All events of a reconciliation share an operation id, which its log lines and calls have too."""
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
     events = app.sandbox.custom_events()
@@ -89,6 +99,9 @@ def test_a_run_is_one_operation(app: App) -> None:
     assert "incentives-reports-reconciliation-mismatch" in {each["name"] for each in events}
     logged = [json.loads(line) for line in run.err.splitlines() if line.startswith("{")]
     assert {line["operation_id"] for line in logged if "run_id" in line} == {operation}
+    calls = [each for each in app.sandbox.requests() if each["service"] in {"nomis", "incentives", "mapping"}]
+    assert {each["traceparent"].split("-")[1] for each in calls if each["traceparent"]} == {operation}
+    assert [each["path"] for each in calls if not each["traceparent"]] == []
 
 
 def test_nothing_is_lost_in_a_storm(app: App) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +15,7 @@ from sync.domains.incentives.nomis import IepRecord
 from sync.domains.incentives.rules import CREATION, OF_PRISONER, OF_REVIEW
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.settings.declaration import UpstreamName
+from sync.tracing import TracedThreads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -139,7 +140,7 @@ class Evidence:
 
 def read_levels(services: Services, booking_id: int, offender_no: str) -> PrisonerLevels:
     """Reads both sides in parallel by the single calls. Raises `SyncError`, also for an invalid code."""
-    with ThreadPoolExecutor(1, thread_name_prefix="dps") as executor:
+    with TracedThreads(1, thread_name_prefix="dps") as executor:
         dps = executor.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)
     pair = PrisonerLevels(offender_no, booking_id, nomis, dps.result())
@@ -163,7 +164,7 @@ def collect_evidence(
     """
     review = pair.newest_review
     reviews_of: dict[int, Future[int | None]] = {}
-    with ThreadPoolExecutor(2, thread_name_prefix="mappings") as executor:
+    with TracedThreads(2, thread_name_prefix="mappings") as executor:
 
         def look_up(record: IepRecord) -> None:
             # Only records that came through the API can have a review of DPS behind them.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.engine.parallel_reader import failed_read, retry
 from sync.failures import SyncError
+from sync.tracing import TracedThreads
 from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class _Sweep:
         """Adds the prisoners of all pages to `found`; `begin` gets those of the first page."""
         begun = self._begin(found)
         begin(tuple(found.values()))
-        with ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="listing") as pool:
+        with TracedThreads(PAGES_AHEAD, thread_name_prefix="listing") as pool:
             numbers = range(begun + 1, min(self._pages(), _FURTHEST_PAGE))
             try:
                 for page in pool.map(self._read, numbers):

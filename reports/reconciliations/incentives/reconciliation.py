@@ -6,7 +6,6 @@ give the records that the decision table needs.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +30,7 @@ from reports.reconciliations.incentives.plausibility import Without, why_without
 from reports.reconciliations.incentives.reading import LevelReader
 from sync.clock import LONDON
 from sync.settings.declaration import UpstreamName
+from sync.tracing import TracedThreads
 from sync.upstream.prisoners import PrisonerId, UnusableRow
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Incentives(Reconciliation):
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The levels of one page of prisoners: NOMIS one by one, DPS in bulk."""
         prisoners = {each.booking_id: each.offender_no for each in _prisoners(unit)}
-        with ThreadPoolExecutor(1, thread_name_prefix="dps-bulk") as executor:
+        with TracedThreads(1, thread_name_prefix="dps-bulk") as executor:
             bulk = executor.submit(self._levels.bulk_levels, list(prisoners), reads)
             nomis = dict(reads.each(UpstreamName.NOMIS, self._levels.nomis_level, prisoners))
             dps: dict[int, str | FailedRead | None] = dict(bulk.result())

@@ -14,6 +14,7 @@ from jobs.runtime.logging import bound, configure_logging, failure_log, log_fail
 from reports.presentation.text import Masking
 from sandbox import Sandbox
 from sync.failures import SyncError
+from sync.tracing import trace_of
 from tests.harness.app import App
 from tests.harness.publishing import put_visit
 
@@ -166,6 +167,24 @@ def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, ra
     assert {trace for path, trace in calls if path.endswith("/traced")} == {traceparent}
     (own,) = {trace for path, trace in calls if path.endswith("/untraced")}
     assert own.startswith(f"00-{made}-")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"ff-{TRACE}-b7ad6b7169203331-01",
+        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"00-{TRACE}-b7ad6b7169203331-01\r\nX: y",
+    ],
+)
+def test_a_trace_that_is_none_is_not_passed_on(written: str) -> None:
+    """What W3C Trace Context does not allow is replaced by a trace of the message's own."""
+    made = trace_of("message", written)
+    assert made == trace_of("message")
+    assert trace_of("another", made) == made
 
 
 def test_a_line_for_a_terminal_steers_nothing() -> None:

@@ -186,11 +186,3 @@ def test_an_event_is_small_enough_in_bytes() -> None:
     properties = {f"property{n}": "😀" * 8_192 for n in range(60)}
     packed = json.dumps(envelope(CustomEvent(1, "made-up", now(), properties, None), KEY), ensure_ascii=False)
     assert len(packed.encode()) <= LARGEST_ITEM
-
-
-def test_half_a_character_keeps_nothing_back(database: Database, endpoint: Endpoint) -> None:
-    """The argument of a command may be no text at all; its event is sent all the same."""
-    row = {"name": "made-up", "time": now(), "properties": {"reason": "a\udc80b"}, "export": "due"}
-    with database.begin() as connection:
-        connection.execute(insert(telemetry_events), [row])
-    assert sender(database, endpoint.url).send_due() == 1
