@@ -15,7 +15,7 @@ help: ## this list
 install: $(VENV)/.installed ## the environment and the command .venv/bin/prisoner-to-nomis
 	@echo "ready: $(BIN)/prisoner-to-nomis --help"
 
-demo: $(VENV)/.installed ## the whole system against an embedded world (ARGS="--prisoners 500 …")
+demo: $(VENV)/.installed ## the whole system against a sandbox (ARGS="--prisoners 500 …")
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
 test: lint ## the static checks, and every test

@@ -22,9 +22,7 @@ Unchecked = Annotated[
 ]
 Operator = Annotated[
     str | None,
-    typer.Option(
-        "--as", metavar="NAME", help="Who you are, for the record; OPERATOR where not given, else your login name."
-    ),
+    typer.Option("--as", metavar="NAME", help="Your name, for the record. By default OPERATOR, else your login name."),
 ]
 Queue = Annotated[
     str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.", autocompletion=complete_queues)
@@ -33,7 +31,7 @@ Queues = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[QUEUE]...",
-        help=f"{', '.join(QUEUES)}; all of them where none is named.",
+        help=f"{', '.join(QUEUES)}; all if none is named.",
         autocompletion=complete_queues,
     ),
 ]
@@ -75,7 +73,7 @@ def parse_queue(name: str) -> str:
 
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
-    """The named queues, each once, in their usual order; all of them where none is named. Raises `UsageError`."""
+    """The named queues, each once, in their usual order; all if none is named. Raises `UsageError`."""
     unknown = [name for name in names if name not in QUEUES]
     if unknown:
         raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")

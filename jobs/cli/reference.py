@@ -109,7 +109,7 @@ _COMMANDS_HEAD = """\
 
 Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings, and says why in one
 line on stderr. Commands that change an external system ask for confirmation (`dlq retry` and `dlq retry-all` on a
-terminal only), take `--dry-run` and `--yes`, and are recorded with who and when; where nobody can answer the question,
+terminal only), take `--dry-run` and `--yes`, and are recorded with who ran them and when; without a terminal to ask on,
 they do nothing and exit 2.
 Made from the code by `make docs`.
 """

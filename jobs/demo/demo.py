@@ -66,7 +66,7 @@ def run_demo(options: DemoOptions) -> None:
     Signals while work is running are handled here; others are the caller's.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
-        raise UsageError("the demo needs the embedded world: pip install 'prisoner-to-nomis[sandbox]'")
+        raise UsageError("the demo needs the sandbox: pip install 'prisoner-to-nomis[sandbox]'")
     from sandbox import Sandbox
 
     folder = options.directory.resolve()

@@ -1,6 +1,6 @@
 """Eight weekly runs of the incentive levels before the demo's own, so that it has something to compare with.
 
-The embedded world has no past that could be reconciled. So the runs are given the planted differences that had begun by
+The sandbox has no past that could be reconciled. So the runs are given the planted differences that had begun by
 then, and some that are over by now, and are recorded by the functions that record a run. What is new, persisting and
 resolved in the demo's run is then found by the engine alone.
 """

@@ -232,7 +232,7 @@ def test_the_environment_does_not_matter_to_a_local_endpoint(installed: App) -> 
 
 
 HINT = (
-    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the embedded world: "
+    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
     "prisoner-to-nomis demo, python -m sandbox"
 )
 

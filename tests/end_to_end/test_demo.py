@@ -132,7 +132,7 @@ def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) 
 
 
 def test_demo_asks_for_its_extra(bare: App) -> None:
-    """Without the packages of the embedded world the demo says in one line what to install."""
+    """Without the packages of the sandbox the demo says in one line what to install."""
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_EXTRA],
         capture_output=True,

@@ -31,11 +31,11 @@ def check(
         bool, typer.Option("--probe", help="Also make one harmless read of each service, for its role and form.")
     ] = False,
     notify: Annotated[
-        bool, typer.Option("--notify", help="Record the result, and tell Slack if it is another than the last.")
+        bool, typer.Option("--notify", help="Record the result, and post to Slack if it differs from the last.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compares what is relied on with the services' documents.
+    """Compares what the program relies on with the services' documents.
 
     Every operation that is called: its path, what is sent, what is read, statuses and roles. An error means that calls
     fail or are misread, a warning that some may, a note that nothing has to be done. Faults of a document that are

@@ -25,7 +25,7 @@ app = typer.Typer(
 CreationId = Annotated[
     int,
     typer.Argument(
-        metavar="ID", help="The number of the creation, as `list` says it.", autocompletion=complete_creations
+        metavar="ID", help="The number of the creation, as `list` shows it.", autocompletion=complete_creations
     ),
 ]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
 YesOnTerminal = Annotated[
-    bool, typer.Option("--yes", help="Do it without asking. Without a terminal it is done without asking anyway.")
+    bool, typer.Option("--yes", help="Do it without asking. Without a terminal there is no question anyway.")
 ]
 Messages = Annotated[
     list[str] | None,
@@ -32,7 +32,10 @@ Messages = Annotated[
 ReadSeconds = Annotated[
     int,
     typer.Option(
-        "--seconds", min=0, metavar="N", help="How long the messages of a queue are read; what was not read is said."
+        "--seconds",
+        min=0,
+        metavar="N",
+        help="How long the messages of a queue are read; what was not read is reported.",
     ),
 ]
 
@@ -61,7 +64,7 @@ def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: 
 @app.command("show")
 def show_dlq(
     queue: Queue,
-    message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins so.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins with this.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Each message by itself, not grouped by what failed.")] = False,
     limit: Annotated[
         int, typer.Option(min=1, max=10_000, help="How many messages to show one by one, or as JSON.")
@@ -238,7 +241,7 @@ def purge_dlq(
     """Removes messages of a dead letter queue for good.
 
     Takes all of them, or those that are named, and writes them to a file first. Refuses mapping retries, since a
-    record that loses its mapping is made a second time.
+    record that loses its mapping is created a second time.
     """
     from jobs.cli.dead_letter_text import say_dry_run
     from jobs.operations.purge_dead_letters import check_export, exporter, plan_purge, purge

@@ -34,7 +34,7 @@ def drain(
         bool, typer.Option("--json", help="Print one JSON object: totals, and the same for each queue.")
     ] = False,
 ) -> None:
-    """Drains one micro-batch of each named queue, side by side.
+    """Drains one micro-batch of each named queue, in parallel.
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database

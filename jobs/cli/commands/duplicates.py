@@ -21,7 +21,7 @@ app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_
 FindingId = Annotated[
     int,
     typer.Argument(
-        metavar="ID", help="The number of the finding, as `list` and alerts say it.", autocompletion=complete_findings
+        metavar="ID", help="The number of the finding, as `list` and alerts show it.", autocompletion=complete_findings
     ),
 ]
 AlthoughDifferent = Annotated[
@@ -74,7 +74,7 @@ def list_findings(
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """Both NOMIS records of a finding, and which is the duplicate.
 
-    They are read as they are now. Also shows what resolving would do.
+    Both are read afresh. Also shows what resolving would do.
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application

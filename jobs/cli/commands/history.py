@@ -65,7 +65,7 @@ def list_runs(
 
 @runs.command("show")
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """One run whole: parameters, counts, times, error."""
+    """One run in full: parameters, counts, times, error."""
     from jobs.runtime.application import open_application
 
     with open_application() as application:

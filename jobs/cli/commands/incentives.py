@@ -102,8 +102,8 @@ def repair(
     recorded, and both sides are read again. --json is for --from, and needs --yes or --dry-run.
 
     With --from it does so for the prisoners of a reconciliation run, one by one after one question. A prisoner whose
-    levels are no longer as the run saw them is skipped. The first that does not end as expected ends the command with
-    1; the same command then does the rest.
+    levels have changed since the run is skipped. The command stops with 1 at the first that does not end
+    as expected; the same command then does the rest.
     """
     from jobs.runtime.application import open_application
 

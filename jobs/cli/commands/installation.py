@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 db = typer.Typer(name="db", help="The database.", no_args_is_help=True)
 
 _NOTHING_SET_UP = (
-    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the embedded world: "
+    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the sandbox: "
     "prisoner-to-nomis demo, python -m sandbox"
 )
 
@@ -24,12 +24,12 @@ _NOTHING_SET_UP = (
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
-    """Checks whether everything that the program needs is there.
+    """Checks whether everything that the program needs is available.
 
     Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers, the list
-    of exclusions, the place of the reports, Slack and email. First what is `DOWN`, and what to change, each cause once;
-    then a line for each part that is `ok`; at the end how many are down, and which. What is switched off is `ok` and
-    says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
+    of exclusions, the location of the reports, Slack and email. First come the parts that are `DOWN`, with what to
+    change, each cause once; then a line for each part that is `ok`; at the end how many are down, and which. A part
+    that is switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application
@@ -100,15 +100,17 @@ def current() -> None:
 
 def demo(
     directory: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where everything is written; made if it is missing.")
+        Path, typer.Option("--dir", metavar="DIR", help="Where everything is written; created if missing.")
     ] = Path("demo-out"),
-    prisoners: Annotated[int, typer.Option(min=50, max=200_000, help="Prisoners in the embedded world.")] = 1000,
+    prisoners: Annotated[int, typer.Option(min=50, max=200_000, help="Prisoners in the sandbox.")] = 1000,
     events: Annotated[int, typer.Option(min=0, max=100_000, help="Domain events to publish.")] = 500,
     seed: Annotated[int, typer.Option(help="The same seed gives the same world and the same events.")] = 1,
-    latency_ms: Annotated[int, typer.Option(min=0, max=10_000, help="How long each fake service takes to answer.")] = 0,
+    latency_ms: Annotated[
+        int, typer.Option(min=0, max=10_000, help="How long each fake service takes to respond.")
+    ] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the report in a browser.")] = False,
 ) -> None:
-    """Shows the whole system at work in an embedded world.
+    """Shows the whole system at work in a sandbox.
 
     It needs no setting, no server and no network. Fake HMPPS services over real HTTP, an SQS/SNS emulator and SQLite
     are started; events are published and drained, the reconciliations are run, and their reports are written under DIR.

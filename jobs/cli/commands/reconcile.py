@@ -38,7 +38,7 @@ _Prison = Annotated[list[str] | None, typer.Option("--prison", metavar="ID", hel
 _Prisoner = Annotated[
     list[str] | None, typer.Option("--prisoner", metavar="OFFENDER_NO", help="Only this prisoner; repeatable.")
 ]
-_Shards = Annotated[int, typer.Option(min=1, max=100, help="In how many parts the work is done, side by side.")]
+_Shards = Annotated[int, typer.Option(min=1, max=100, help="The number of parts that the work is divided into.")]
 _Shard = Annotated[
     int | None,
     typer.Option(min=0, help="Which of the parts this is, counted from 0; in an Indexed Job that of the pod."),
@@ -83,7 +83,7 @@ _HELP = """Compares {title} in NOMIS and DPS.
 
 Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
 --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, also while it waits for a service; what
+number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, even while it waits for a service; what
 is finished is kept, and the run can be resumed from there.
 """
 

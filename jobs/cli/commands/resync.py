@@ -44,14 +44,14 @@ def resync(
     operator: Operator = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the present DPS state of one record to NOMIS.
+    """Writes the current DPS state of one record to NOMIS.
 
-    As its event would: what is not mapped is created, once; what is cancelled or deleted in DPS is so in NOMIS. Shows
-    both sides and what would be done, and asks first; what was done is recorded, and both sides are read again. Exits 1
-    if they still differ. --json needs --yes or --dry-run.
+    It does what the record's event would do: creates a record that is not mapped, once; cancels or deletes in NOMIS a
+    record that is cancelled or deleted in DPS. It shows both sides and what would be done, and asks first. What was
+    done is recorded, and both sides are read again. Exits 1 if they still differ. --json needs --yes or --dry-run.
 
-    With --from it does so for the records of a reconciliation run, one by one after one question. A record that is no
-    longer as the run saw it is skipped. The first that does not end as expected ends the command with 1; the same
+    With --from it does so for the records of a reconciliation run, one by one after one question. A record that has
+    changed since the run is skipped. The command stops with 1 at the first that does not end as expected; the same
     command then does the rest.
     """
     from jobs.runtime.application import open_application

@@ -32,7 +32,7 @@ def status(
     Queues and dead letters, breakers, schedulers, the last complete run of each reconciliation, open findings,
     creations that are not settled, and what could not be sent. A line that needs a person begins with `!`, and the
     command to type follows it. What cannot be read is shown as unknown, and needs a person too. Exits 1 when a
-    person is needed, 0 otherwise. It looks only, and changes nothing.
+    person is needed, 0 otherwise. It only reads, and changes nothing.
     """
     from jobs.operations.status import read_status
     from jobs.runtime.application import open_application
