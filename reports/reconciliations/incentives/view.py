@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.presentation.codes import Codes, named_codes
@@ -187,9 +188,9 @@ class IncentiveView(View):
         """How many prisoners have each level in NOMIS and in DPS."""
         return {(cell.nomis_level, cell.dps_level): cell.count for cell in self._matrix}
 
-    def pairs(self) -> frozenset[tuple[str | None, str | None]]:
-        """The pairs of levels that differences have, in NOMIS and in DPS; the matrix has those in flight as well."""
-        return frozenset((each.nomis_level, each.dps_level) for each in self.result.mismatches)
+    def pairs(self) -> dict[tuple[str | None, str | None], int]:
+        """How many differences have each pair of levels; the matrix counts those excluded or in flight as well."""
+        return dict(Counter((each.nomis_level, each.dps_level) for each in self.result.mismatches))
 
     def level_query(self, **levels: str | None) -> str:
         """What finds the differences with these levels: `nomis=STD&dps=ENH`."""

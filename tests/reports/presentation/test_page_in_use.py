@@ -15,7 +15,7 @@ from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
-from tests.harness.results import made_result, visit_result, with_everything
+from tests.harness.results import made_result, visit_result, with_everything, with_everything
 
 pytestmark = pytest.mark.browser
 #: Every link that filters and says a number: its filter, the number, and how many rows it leaves.
@@ -82,6 +82,21 @@ def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: Re
     filters = {name.split("=")[0] for query, _, _ in found for name in query.split("&")}
     own = {"nomis", "dps", "direction"} if isinstance(result, IncentiveResult) else {"kind", "field"}
     assert filters == {"", "standing", "prison", "age", "who", "cause"} | own
+
+
+def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
+    """Who has the same pair, but is excluded or in flight, stands after a plus: no row shows them."""
+    result = levels_result()
+    more = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
+    matrix = tuple(
+        MatrixCell(nomis_level=nomis, dps_level=dps, count=PAIRS.get((nomis, dps), 0) + more.get((nomis, dps), 0))
+        for nomis, dps in {**PAIRS, **more}
+    )
+    page = pages(result.model_copy(update={"matrix": matrix, "in_flight": with_everything().in_flight}))
+    assert [each for each in page.evaluate(LINKS) if each[1] != each[2]] == []
+    cells = {" ".join(text.split()) for text in page.locator(".matrix td.differs").all_inner_texts()}
+    assert {"20 + 1", "+ 2"} < cells
+    assert "after a plus, those excluded or in flight" in page.inner_text("main")
 
 
 def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any) -> None:
