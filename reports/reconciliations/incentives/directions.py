@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from reports.reconciliations.incentives.result import IncentiveMismatch
 
-_STEPS = {level: step for step, level in enumerate(LEVELS)}
+#: The levels that DPS gives, in its order. It no longer gives Entry, so Standard is the level after Basic.
+_STEPS = {level: step for step, level in enumerate(level for level in LEVELS if level != "ENT")}
 
 
 def direction_of(mismatch: IncentiveMismatch) -> str:
@@ -32,8 +33,8 @@ def _higher(side: str, steps: int) -> tuple[str, str]:
 
 #: Every direction and what it is called: from far higher in NOMIS to far higher in DPS, then those without a distance.
 DIRECTIONS: Mapping[str, str] = {
-    **dict(_higher("NOMIS", steps) for steps in range(len(LEVELS) - 1, 0, -1)),
-    **dict(_higher("DPS", steps) for steps in range(1, len(LEVELS))),
+    **dict(_higher("NOMIS", steps) for steps in range(len(_STEPS) - 1, 0, -1)),
+    **dict(_higher("DPS", steps) for steps in range(1, len(_STEPS))),
     "no-nomis-level": "No level in NOMIS",
     "no-dps-level": "No level in DPS",
     "unknown": "Levels without a known order",

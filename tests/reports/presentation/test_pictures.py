@@ -146,12 +146,17 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 
 
 def test_says_which_level_is_higher() -> None:
-    """By how many levels, from far higher in NOMIS to far higher in DPS, and apart what cannot be compared."""
+    """By how many levels, from far higher in NOMIS to far higher in DPS, and apart what cannot be compared.
+
+    Standard is the level after Basic: DPS no longer gives Entry, which NOMIS has in between.
+    """
     pairs = [
         ("STD", "ENH"),
         ("ENH", "STD"),
         ("BAS", "ENH"),
         ("EN2", "STD"),
+        ("BAS", "STD"),
+        ("ENT", "STD"),
         (None, "STD"),
         ("STD", None),
         ("XXX", "STD"),
@@ -162,12 +167,12 @@ def test_says_which_level_is_higher() -> None:
         "NOMIS is 2 levels higher",
         "NOMIS is 1 level higher",
         "DPS is 1 level higher",
-        "DPS is 3 levels higher",
+        "DPS is 2 levels higher",
         "No level in NOMIS",
         "No level in DPS",
         "Levels without a known order",
     ]
-    assert {each.mismatches for each in counted} == {1}
+    assert [each.mismatches for each in counted] == [1, 1, 2, 1, 1, 1, 2]
 
 
 def test_rows_keep_their_address_from_run_to_run() -> None:
