@@ -103,6 +103,11 @@ class WhatToDo:
     severity: Severity
     actions: tuple[Recommendation, ...]
 
+    @property
+    def act(self) -> str:
+        """When a person has to act; a run of low severity needs nobody."""
+        return (Severity.INFO if self.severity is Severity.LOW else self.severity).act
+
 
 def what_to_do(result: ReconciliationResult) -> WhatToDo:
     """What to do about a run."""

@@ -15,7 +15,7 @@ from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
-from tests.harness.results import made_result, visit_result, with_everything, with_everything
+from tests.harness.results import made_result, visit_result, with_everything
 
 pytestmark = pytest.mark.browser
 #: Every link that filters and says a number: its filter, the number, and how many rows it leaves.

@@ -7,6 +7,10 @@ from datetime import timedelta
 import pytest
 
 from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, RightSide, TrendPoint, Who
+from reports.presentation.email_report import email_report
+from reports.presentation.html import render_report
+from reports.presentation.slack_report import slack_report
+from reports.presentation.text import Masking
 from reports.presentation.what_to_do import (
     DPS_TEAM,
     NOBODY,
@@ -18,6 +22,7 @@ from reports.presentation.what_to_do import (
 )
 from reports.reconciliations.visits.result import VisitMismatch
 from sync.severity import Severity
+from tests.harness.html import text_of
 from tests.harness.results import (
     STARTED,
     allocation_result,
@@ -210,6 +215,22 @@ def test_severity_follows_from_what_is_to_be_done() -> None:
     assert what_to_do(visit_result(1, suspicious="too many")).severity is Severity.SERIOUS
     idle = visit_result(0, mismatches=(visit(0, "There is nothing to do.", who="nobody"),))
     assert what_to_do(idle).severity is Severity.LOW
+
+
+@pytest.mark.parametrize(
+    ("mismatch", "urgency"),
+    [
+        (visit(0, "There is nothing to do.", who="nobody"), "Severity low: nothing to do."),
+        (visit(0, "Write the visit to NOMIS."), "Severity medium: act today."),
+    ],
+)
+def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: str) -> None:
+    """A run that needs nobody asks nobody to act this week."""
+    result = visit_result(0, mismatches=(mismatch,))
+    email = email_report(result, None, "kept", Masking())
+    slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
+    for sent in (text_of(render_report(result)), text_of(email.html), email.text, slack):
+        assert urgency in sent
 
 
 def test_a_new_difference_of_adjustments_is_serious_and_a_known_one_is_not() -> None:
