@@ -34,7 +34,13 @@ LINKS = """async () => {
 }"""
 SHOWN = "tbody.one:not([hidden])"
 #: Pairs of levels, in NOMIS and in DPS, and how many prisoners of the result have each.
-PAIRS = {("STD", "ENH"): 20, ("BAS", "ENH"): 9, ("STD", None): 5, ("ENH", "STD"): 11, (None, "BAS"): 3}
+PAIRS: dict[tuple[str | None, str | None], int] = {
+    ("STD", "ENH"): 20,
+    ("BAS", "ENH"): 9,
+    ("STD", None): 5,
+    ("ENH", "STD"): 11,
+    (None, "BAS"): 3,
+}
 
 
 def levels_result() -> IncentiveResult:
@@ -87,10 +93,10 @@ def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: Re
 def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
     """Who has the same pair, but is excluded or in flight, stands after a plus: no row shows them."""
     result = levels_result()
-    more = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
+    more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
     matrix = tuple(
         MatrixCell(nomis_level=nomis, dps_level=dps, count=PAIRS.get((nomis, dps), 0) + more.get((nomis, dps), 0))
-        for nomis, dps in {**PAIRS, **more}
+        for nomis, dps in PAIRS.keys() | more.keys()
     )
     page = pages(result.model_copy(update={"matrix": matrix, "in_flight": with_everything().in_flight}))
     assert [each for each in page.evaluate(LINKS) if each[1] != each[2]] == []
