@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports.engine.result import TrendPoint
 from reports.presentation import summary, text
 from reports.presentation.chart import Trend, draw_sparkline
-from reports.presentation.what_to_do import what_to_do
+from reports.presentation.what_to_do import NOBODY, what_to_do
 from reports.reconciliations.registry import RECONCILIATIONS
 
 if TYPE_CHECKING:
@@ -121,16 +121,16 @@ def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, Reconcilia
 
 
 def _to_do(result: ReconciliationResult | None) -> str:
-    """`This team: Retry the dead letter queue (4, 2 new), and 2 more things.`; empty where nothing is to be done."""
+    """`This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`; empty for nothing."""
     if result is None:
         return ""
     actions = what_to_do(result).actions
     if not actions:
         return ""
     first, *others = actions
-    new = f", {text.thousands(first.new)} new" if first.new else ""
-    more = f", and {text.count(len(others), 'more thing')}" if others else ""
-    return f"{first.who}: {first.what.removesuffix('.')} ({text.thousands(first.count)}{new}){more}."
+    more = sum(each.who != NOBODY for each in others)
+    also = f"; {text.count(more, 'more thing')} to do" if more else ""
+    return f"{first.who}: {first.what} {first.number}{also}."
 
 
 def _state(run: EndedRun | None) -> tuple[str, str]:

@@ -69,14 +69,21 @@ class Recommendation:
     rows: tuple[int, ...]
 
     @property
-    def figures(self) -> str:
-        """How many, how many new, and how long the oldest has been open: `12 differences, 3 new; the oldest has …`."""
+    def number(self) -> str:
+        """How many, and how many of them are new: `12 differences, 3 new`, or `4 new differences`."""
         if self.new == self.count:
-            return f"{count(self.count, 'new difference')}."
+            return count(self.count, "new difference")
         new = f", {thousands(self.new)} new" if self.new else ""
+        return f"{count(self.count, 'difference')}{new}"
+
+    @property
+    def figures(self) -> str:
+        """The number, and how long the oldest has been open: `12 differences, 3 new; the oldest has …`."""
+        if self.new == self.count:
+            return f"{self.number}."
         which = "it has" if self.count == 1 else "the oldest has"
         open_for = f"been open for {count(self.days, 'day')}, since {day(self.oldest)}"
-        return f"{count(self.count, 'difference')}{new}; {which} {open_for}."
+        return f"{self.number}; {which} {open_for}."
 
     @property
     def elsewhere(self) -> str:

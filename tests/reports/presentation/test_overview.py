@@ -6,10 +6,11 @@ import re
 from datetime import timedelta
 from typing import Any
 
+from reports.engine.result import Diagnosis
 from reports.presentation.html import render_index, render_report
 from reports.presentation.what_to_do import what_to_do
 from tests.harness.html import text_of
-from tests.harness.results import STARTED, ended_run, made_result, visit_result
+from tests.harness.results import STARTED, ended_run, made_result, visit_mismatch, visit_result
 
 
 def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -> str:
@@ -88,7 +89,13 @@ def test_a_card_says_what_to_do_first() -> None:
     page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)
     [card] = cards_of(page)
     first = what_to_do(result).actions[0]
-    assert f"{first.who}: {first.what.removesuffix('.')} (4, 2 new), and 2 more things." in card
+    assert f"{first.who}: {first.what} 4 differences, 2 new; 2 more things to do." in card
+    nothing = Diagnosis(cause="x", confidence="high", right_side="DPS", action="Do nothing.", who="nobody")
+    idle = visit_mismatch(1, diagnosis=nothing)
+    partly = visit_result(0, mismatches=(visit_mismatch(0), idle))
+    [card] = cards_of(render_index({}, [ended_run(partly.run_id)], {partly.run_id: partly}, "Production", STARTED))
+    assert "Write the present state of the visit to NOMIS. 1 new difference." in card
+    assert "more thing" not in card
     agrees = made_result(0)
     [card] = cards_of(render_index({}, [ended_run(mismatches=0)], {agrees.run_id: agrees}, "Production", STARTED))
     assert "This team" not in card
