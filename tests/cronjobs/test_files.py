@@ -8,10 +8,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from jobs.operations.schedule import SCHEDULE
 from reports.reconciliations.registry import RECONCILIATIONS
-from sync.domains.registry import event_types
+from sync.domains.registry import DOMAINS, event_types
 from sync.settings.declaration import UpstreamName
 from sync.settings.listing import variables
+from sync.settings.loading import load_settings
 from sync.settings.queue_names import QUEUES
 from sync.settings.variables import feature_variable
 from sync.store.database import newest_revision
@@ -30,6 +32,12 @@ from tests.harness.manifests import (
 RAW = list(raw_manifests())
 SETTINGS_FILES = sorted(ROOT.rglob("settings.env"))
 SWITCHES = {feature_variable(event) for queue in QUEUES for event in event_types(queue)}
+KNOWN = {
+    *(variable.name for variable in variables()),
+    *SWITCHES,
+    "FEATURE_EVENT_DELETEALL",
+    *(name for each in RECONCILIATIONS.values() for name in (each.schedule_setting, each.switch_setting)),
+}
 
 
 @pytest.mark.parametrize(
@@ -43,19 +51,19 @@ def test_each_file_is_valid_before_it_is_rendered(manifest: Manifest) -> None:
 @pytest.mark.parametrize("path", SETTINGS_FILES, ids=[path.parent.name for path in SETTINGS_FILES])
 def test_each_setting_is_one_the_program_reads(path: Path) -> None:
     """A settings file names no variable that the program would silently not look at."""
-    known = {variable.name for variable in variables()} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
-    known |= {name for each in RECONCILIATIONS.values() for name in (each.schedule_setting, each.switch_setting)}
-    assert set(settings_file(path)) <= known
+    assert set(settings_file(path)) <= KNOWN
 
 
 def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
-    """The example has the variables of the base, the credentials of the scheduler and the addresses of production."""
+    """The example has the settings of production, whose other domains are off, and the credentials of the scheduler."""
     values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
-    known = {variable.name for variable in variables()}
-    assert set(values["env"]) <= known | {name.address_variable for name in UpstreamName}
+    assert set(values["env"]) <= KNOWN
     production = settings_file(ROOT / "overlays" / "prod" / "settings.env")
-    addresses = {name: value for name, value in production.items() if name.startswith("API_BASE_URL_")}
-    assert addresses.items() <= values["env"].items()
+    assert production.items() <= values["env"].items()
+    settings = load_settings(values["env"])
+    for entry in RECONCILIATIONS.values():
+        (job,) = (job for job in SCHEDULE if job.name == entry.job)
+        assert job.is_on(settings) == settings.event_enabled(DOMAINS[entry.load().domain].creation.event_type)
     given = {
         (secret, variable, key)
         for secret, keys in values["namespace_secrets"].items()
