@@ -53,7 +53,7 @@ class FailureClass(StrEnum):
 _TEXTS = {
     FailureClass.RECOVERABLE: (
         (
-            "a service was away or overloaded, or refused our credentials; or the record is still to be created; or "
+            "a service was unavailable or overloaded, or refused our credentials; or the record is not created yet; or "
             "the last attempt has no outcome, so that NOMIS may have the record"
         ),
         (

@@ -6,7 +6,7 @@ from sync.events.envelope import MAPPING_RETRY
 from sync.failures import Failure
 from sync.pipeline.handle import ROUTING_STEP
 
-RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
+RECOVERABLE = "another service was unavailable or overloaded: leave the message, the redrive handles it"
 UNRECOVERABLE = "the request was refused and will be again: correct the data and `dlq retry`, or purge the message"
 UNREADABLE = "the message cannot be understood: tell the team of its publisher, then purge it"
 

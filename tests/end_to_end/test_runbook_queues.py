@@ -11,7 +11,7 @@ from tests.harness.waiting import until
 
 
 def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbox) -> None:
-    """A message that met a failing service lies on the queue with its cause, and the next re-drive heals it."""
+    """A message that met a failing service lies on the queue with its cause, and the next redrive heals it."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):

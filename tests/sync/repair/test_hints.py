@@ -77,7 +77,7 @@ def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
 def test_outages_heal(status: int | None) -> None:
-    """Time-outs and errors of servers heal by the re-drive."""
+    """Time-outs and errors of servers are resolved by the redrive."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
 
 

@@ -110,7 +110,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """By the id that survives a re-drive and by that of SQS, with the failures that are recorded next to it."""
+    """By the id that survives a redrive and by that of SQS, with the failures that are recorded next to it."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])

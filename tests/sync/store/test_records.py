@@ -170,7 +170,7 @@ ATTEMPT = FailedAttempt(
 
 
 def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
-    """By the id that survives a re-drive, else by that of SQS."""
+    """By the id that survives a redrive, else by that of SQS."""
     final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
     last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
     with database.begin() as connection:
