@@ -56,9 +56,9 @@ class BreakerFigures:
 class SchedulerFigures:
     """The scheduler of one process.
 
-    heartbeat_at: when it last said that it lives; None before it did so for the first time. last_batch: the queue, the
-    number of messages and the end of its last batch that had any; None without one. failing: the work that currently
-    fails, and why. hanging: the queues whose drain makes no progress.
+    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number
+    of messages and the end of its last batch that had any; None without one. failing: the work that currently fails,
+    and why. hanging: the queues whose drain makes no progress.
     """
 
     host: str

@@ -71,7 +71,7 @@ class Records:
         self.journal: list[Accepted] = []
 
     def clear(self) -> None:
-        """Forget everything, as at a new start."""
+        """Forget everything, as after a new start."""
         self.requests.clear()
         self.journal.clear()
 

@@ -93,7 +93,7 @@ class _Planter(ActivityRecords):
         return self._key(place, prisoner.booking_id)
 
     def event_waits(self, turn: int) -> Key:
-        """Allocate somebody whose event has failed so far, and waits on a queue."""
+        """Allocate a prisoner whose event has failed so far, and waits on a queue."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)

@@ -94,7 +94,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("PUT /prisoners/{offenderNo}/visits/{visitId}/cancel",),
         ("value-refused",),
-        "the document lists fewer outcomes than NOMIS takes",
+        "the document lists fewer outcomes than NOMIS accepts",
         field="outcome",
     ),
     KnownFault(

@@ -87,7 +87,7 @@ class Batch:
         return self._outcomes
 
     def _unpark(self) -> None:
-        """Makes ready the parked groups that need not wait any longer."""
+        """Starts the parked groups that no longer have to wait."""
         self._outage.note()
         if not self._parked:
             return

@@ -171,10 +171,10 @@ class GroupRunner:
         return GroupResult(tuple(ended), replace(group, tasks=tuple(rest)) if rest else None)
 
     def _seconds_of_unknown_outcome(self, error: Exception) -> int:
-        """How long, in whole seconds, the next attempt at a change would only wait until this request is over.
+        """How long, in whole seconds, the next attempt at a change would have to wait for this request.
 
-        It comes after that. A message that waits for a lease is replaced by a copy, which does not know of the attempt
-        that failed, so one that fails each time would never become a dead letter.
+        The attempt is made after that. A message that waits for a lease is replaced by a copy, which does not know of
+        the attempt that failed, so one that fails each time would never become a dead-letter message.
         """
         if not isinstance(error, UpstreamError) or not error.under_way:
             return 0

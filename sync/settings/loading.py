@@ -24,7 +24,7 @@ _ADVICE = {
     "bool_type": "set it to true or false",
     "bool_parsing": "set it to true or false",
     "greater_than": "give a number above {gt:.10g}",
-    "greater_than_equal": "give a number from {ge:.10g} up",
+    "greater_than_equal": "give a number of at least {ge:.10g}",
     "less_than": "give a number below {lt:.10g}",
     "less_than_equal": "give a number up to {le:.10g}",
     "literal_error": "give {expected}",

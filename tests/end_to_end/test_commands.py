@@ -35,7 +35,7 @@ def test_help_names_every_command(bare: App) -> None:
             "DATABASE_URL: only sqlite and postgresql are supported",
         ),
         (["drain"], {"DRAIN_CONCURRENCY": "many"}, "DRAIN_CONCURRENCY: 'many': give a whole number"),
-        (["drain"], {"DRAIN_CONCURRENCY": "0"}, "DRAIN_CONCURRENCY: '0': give a number from 1 up"),
+        (["drain"], {"DRAIN_CONCURRENCY": "0"}, "DRAIN_CONCURRENCY: '0': give a number of at least 1"),
         (["scheduler"], {"RECONCILIATION_SCHEDULE": "0 4 * * 9"}, "RECONCILIATION_SCHEDULE: '0 4 * * 9'"),
         (
             ["drain"],

@@ -54,7 +54,7 @@ from sync.store.database import Database
         ("RECONCILIATION_NEAR_HOURS", "1e300", "give a number up to 8784"),
         ("DRAIN_CONCURRENCY", "9" * 5000, "give a smaller whole number"),
         ("DRAIN_CONCURRENCY", "2.5", "give a whole number"),
-        ("DRAIN_CONCURRENCY", "0", "give a number from 1 up"),
+        ("DRAIN_CONCURRENCY", "0", "give a number of at least 1"),
         ("LOG_LEVEL", "LOUD", "give 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("DATABASE_AUTO_UPGRADE", "maybe", "set it to true or false"),
         ("FEATURE_EVENT_PRISON_VISIT_BOOKED", "maybe", "set it to true or false"),
