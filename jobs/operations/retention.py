@@ -1,7 +1,8 @@
 """Removes what was kept for long enough: telemetry, the record of runs, reports. Without a setting all is kept.
 
-What is still needed stays: events that Application Insights has not accepted, the last complete run of each
-reconciliation, creations, findings and the record of what people did.
+What is still needed stays: events that Application Insights has not accepted, failed attempts at messages that may be
+dead letters, the last run and the last success of each job, the last complete run of each reconciliation, creations,
+findings and the record of what people did.
 """
 
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
 from sqlalchemy import ColumnElement, Table, delete, func, select
 
 from jobs.runtime.application import Application
@@ -30,6 +32,8 @@ from sync.store.telemetry import Export
 
 #: Rows removed in one transaction, so that nobody waits for it.
 _AT_ONCE = 5_000
+#: SQS keeps a message for fourteen days at most; one without a known failure would be sent back.
+_FAILURES_NEEDED = timedelta(days=15)
 _RUNS = reconciliation_runs.c
 
 
@@ -50,9 +54,10 @@ def remove_expired(application: Application, stop_requested: Callable[[], bool] 
         events = telemetry_events.c
         accepted = func.coalesce(events.export, Export.SENT) != Export.DUE
         remove("telemetry", telemetry_events, (events.time < before) & accepted)
-        remove("failures", failures, failures.c.time < before)
+        remove("failures", failures, failures.c.time < min(before, clock.now() - _FAILURES_NEEDED))
     if (before := _before(settings.runs_keep_days)) is not None:
-        remove("runs", job_runs, job_runs.c.finished_at < before)
+        expired = (job_runs.c.finished_at < before) & job_runs.c.id.not_in(application.job_runs.last_of_each())
+        remove("runs", job_runs, expired)
         is_sent = outbox.c.state == DeliveryState.SENT
         remove("deliveries", outbox, (outbox.c.created_at < before) & is_sent)
     if (before := _before(settings.reports_keep_days)) is not None and not stop_requested():
@@ -87,16 +92,36 @@ def _remove_reports(application: Application, before: datetime) -> int:
         .group_by(_RUNS.reconciliation)
     )
     with application.database.begin() as connection:
-        expired = select(_RUNS.id, _RUNS.reconciliation).where(
-            _RUNS.finished_at < before, _RUNS.finished_at.not_in(newest)
+        # Locked, so that nobody goes on with one of them in the meantime.
+        expired = (
+            select(_RUNS.id, _RUNS.reconciliation)
+            .where(_RUNS.finished_at < before, _RUNS.finished_at.not_in(newest))
+            .with_for_update()
         )
         runs = connection.execute(expired).all()
-        for run in runs:
-            connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run.id))
-            connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run.id))
-            connection.execute(delete(reconciliation_runs).where(_RUNS.id == run.id))
-    location = application.settings.reports_location
-    if not location.startswith("s3://"):
-        for run in runs:
-            shutil.rmtree(Path(location) / folder(run.reconciliation, run.id), ignore_errors=True)
-    return len(runs)
+        # The files first: what is left of them after a failure is removed next time, since the run is still known.
+        removed = [
+            run.id
+            for run in runs
+            if _remove_files(application.settings.reports_location, folder(run.reconciliation, run.id))
+        ]
+        for run_id in removed:
+            connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run_id))
+            connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
+            connection.execute(delete(reconciliation_runs).where(_RUNS.id == run_id))
+    return len(removed)
+
+
+def _remove_files(location: str, name: str) -> bool:
+    """Removes the folder of a run; False if that failed."""
+    if location.startswith("s3://"):
+        return True
+    try:
+        shutil.rmtree(Path(location) / name)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        log = structlog.get_logger("jobs.operations.retention")
+        log.warning("report-not-removed", folder=name, reason=error.strerror or str(error))
+        return False
+    return True

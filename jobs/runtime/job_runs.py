@@ -196,6 +196,13 @@ class JobRuns:
         """The last run of `job` over everyone that succeeded, None when none did."""
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
+    def last_of_each(self) -> frozenset[str]:
+        """The ids of the last run of each job over everyone, and of the last that succeeded."""
+        with self._database.read() as connection:
+            jobs = connection.execute(select(job_runs.c.job).distinct()).scalars().all()
+        lasts = (last(job) for job in jobs for last in (self.last_whole, self.last_success))
+        return frozenset(run.id for run in lasts if run is not None)
+
     def _newest(self, *conditions: ColumnElement[bool]) -> JobRun | None:
         query = self._query().where(*conditions).order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(1)
         with self._database.read() as connection:

@@ -68,11 +68,54 @@ def test_what_is_older_goes(app: App) -> None:
     names = {event["name"] for event in app_events(app)}
     assert names == {"waits", "young"}
     found = counts(app)
-    assert (found["job_runs"], found["outbox"], found["reconciliation_runs"]) == (1, 0, 1)
+    # Of the two runs of the reconciliation the last stays, beside that of the housekeeping.
+    assert (found["job_runs"], found["outbox"], found["reconciliation_runs"]) == (2, 0, 1)
     kept = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(kept) == 1
     assert kept < folders
     assert app.read_json("runs", "list")[0]["counts"]["removed"]["reports"] == 1
+
+
+def test_what_status_and_housekeeping_need_stays(app: App) -> None:
+    """The last success of a job that has failed since, and failures of messages that may still be dead letters."""
+    database = Database(app.settings["DATABASE_URL"])
+    attempt = {"queue": "visit", "message_id": "m", "reason": "odd", "recoverable": False, "attempt": 1}
+    with database.begin() as connection:
+        rows = [{**attempt, "time": now() - timedelta(days=days)} for days in (8, 13, 16)]
+        connection.execute(insert(failures), rows)
+        ids = list(connection.execute(select(job_runs.c.id).order_by(job_runs.c.started_at)).scalars())
+        connection.execute(update(job_runs).where(job_runs.c.id == ids[-1]).values(status="failed"))
+    app.run_ok("dlq", "retry-all", TELEMETRY_KEEP_DAYS="7", RUNS_KEEP_DAYS="7")
+    with database.read() as connection:
+        kept = set(connection.execute(select(job_runs.c.id).where(job_runs.c.id.in_(ids))).scalars())
+        times = list(connection.execute(select(failures.c.time).order_by(failures.c.time.desc())).scalars())
+    database.dispose()
+    assert kept == set(ids)
+    assert [(now() - time).days for time in times] == [8, 13]
+
+
+def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
+    """The run stays known while its files are there, so that they are removed once that is possible."""
+    location = Path(app.settings["REPORTS_LOCATION"])
+    reports = {path.parent for path in location.rglob("report.html")}
+    database = Database(app.settings["DATABASE_URL"])
+    with database.read() as connection:
+        first = connection.execute(
+            select(reconciliation_runs.c.id).order_by(reconciliation_runs.c.finished_at).limit(1)
+        ).scalar_one()
+    database.dispose()
+    (folder,) = (each for each in reports if each.name == first)
+    elsewhere = location / "elsewhere"
+    folder.rename(elsewhere)
+    # What is no folder is not removed as one.
+    folder.symlink_to(elsewhere)
+    done = app.run("dlq", "retry-all", **KEEP)
+    assert "report-not-removed" in done.err
+    assert counts(app)["reconciliation_runs"] == 2
+    assert (elsewhere / "report.html").exists()
+    folder.unlink()
+    app.run_ok("dlq", "retry-all", **KEEP)
+    assert counts(app)["reconciliation_runs"] == 1
 
 
 def test_without_a_setting_all_is_kept(app: App) -> None:
