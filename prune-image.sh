@@ -9,5 +9,5 @@ find "$packages" -type f \
   \( -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' \) -delete
 # Of the descriptions of AWS services those of the services that are called, and what all of them share.
 for folder in "$packages"/botocore/data/*/ "$packages"/boto3/data/*/; do
-  case "$(basename "$folder")" in sqs | sns | s3 | sts) ;; *) rm -rf "$folder" ;; esac
+  case "$(basename "$folder")" in sqs | sns | s3 | cloudwatch | sts) ;; *) rm -rf "$folder" ;; esac
 done

@@ -6,10 +6,12 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from jobs.cli.confirmation import SERVICE_ACCOUNT
+from sync.queues.aws import Aws
 from tests.harness.manifests import ROOT
 
 PROJECT = ROOT.parent
@@ -36,7 +38,10 @@ def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> N
 def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
     """Tests, sources of compiled modules and the descriptions of other AWS services go, and nothing else."""
     kept = ["pandas/core.py", "pandas/lib.so", "botocore/data/endpoints.json", "moto/tests.py"]
-    kept += [f"botocore/data/{service}/service-2.json.gz" for service in ("s3", "sns", "sqs", "sts")]
+    called = get_args(get_type_hints(Aws.client)["service"])
+    assert "cloudwatch" in called
+    # STS gives the credentials of a web identity.
+    kept += [f"botocore/data/{service}/service-2.json.gz" for service in (*called, "sts")]
     gone = ["pandas/tests/test_x.py", "pandas/tests/deep/tests/x.py", "aiohttp/_parser.pyx", "aiohttp/_parser.c"]
     gone += ["botocore/data/ec2/service-2.json.gz", "boto3/data/ec2/resources.json", "pandas/__pycache__/core.pyc"]
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
