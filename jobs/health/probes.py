@@ -239,7 +239,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
         if each.state is not BreakerState.CLOSED
     ]
     if down:
-        text = f"down: {', '.join(down)}; receiving continues when their health pings succeed"
+        text = f"down: {', '.join(down)}; messages wait, and the first call once the service is up ends that"
         raise _Down(text, details)
     return ProbeResult(True, "all closed", details)
 

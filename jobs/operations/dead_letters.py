@@ -42,9 +42,12 @@ def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], di
 
 
 def check_errors(errors: Mapping[str, str]) -> None:
-    """Raises `WorkError` that names every queue that failed, with its reason."""
+    """Raises `WorkError` that names every queue that failed; those with one reason stand together."""
     if errors:
-        raise WorkError("; ".join(f"{queue}: {reason}" for queue, reason in errors.items()))
+        queues: dict[str, list[str]] = {}
+        for queue, reason in errors.items():
+            queues.setdefault(reason, []).append(queue)
+        raise WorkError("; ".join(f"{', '.join(named)}: {reason}" for reason, named in queues.items()))
 
 
 def find_ids(queue: str, letters: Sequence[DeadLetter], named: Collection[str]) -> set[str]:

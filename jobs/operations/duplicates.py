@@ -100,6 +100,11 @@ class Examination:
             return f"nothing in NOMIS, the finding is closed: {advice}"
         return f"{self.repair.removal} {what}"
 
+    @property
+    def resolvable(self) -> bool:
+        """Whether `duplicates resolve` closes the finding without a word from a person."""
+        return self.finding.status == "open" and not self.obstacles and not self.unproved
+
     def as_dict(self) -> dict[str, Any]:
         """The examination as JSON shows it."""
         view, existing = self.view, self.duplicate.existing

@@ -249,7 +249,7 @@ def _breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
         StatusLine(
             str(each.service),
             {"state": str(each.state), "openedAt": _iso(each.opened_at)},
-            (Need("the service counts as down, and its messages wait", CHECK),)
+            (Need("nothing is lost, its messages wait until it is up", CHECK),)
             if each.state is BreakerState.OPEN
             else (),
         )

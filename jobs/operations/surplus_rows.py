@@ -45,6 +45,11 @@ class TwoRows:
             f"have the support team do it, with this SQL; ID is {self.duplicate_rows.kind.column}. Then {self.command}"
         )
 
+    @property
+    def resolvable(self) -> bool:
+        """Whether `duplicates resolve` can delete a row: both are known."""
+        return self.finding.status == "open" and self.surplus is not None
+
     def as_dict(self) -> dict[str, Any]:
         """The pair as JSON shows it."""
         return {

@@ -123,6 +123,15 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
     assert last == f"12 of {12 + len(others)} DOWN: database, queue ({every}), dlq ({every}), breakers"
 
 
+def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
+    """What keeps every queue from being read is one reason, with all their names."""
+    listed = installed.run_process("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
+    assert listed.code == 1
+    said = listed.err.splitlines()[-1]
+    assert said.startswith(f"prisoner-to-nomis: {', '.join(QUEUES)}: database ")
+    assert said.count("Connection refused") == 1
+
+
 def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
     """All that has no token is one line, before what is ok; the last line has the number of checks and their names."""
     sandbox.fault("auth", path="/auth/oauth/token", kind="status", status=401)

@@ -77,7 +77,10 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     (listed,) = app.read_json("duplicates", "list")
     assert listed["offenderNo"] == told.prisoner_id
     assert f"{finding}   {told.prisoner_id}   visit" in app.run_ok("duplicates", "list")
+    resolve_it = f"Next: prisoner-to-nomis duplicates resolve {finding} --dry-run"
+    assert app.run_ok("duplicates", "show", str(finding)).splitlines()[-1] == resolve_it
     assert "done and verified: cancel with outcome ADMIN visit" in resolve(app, finding)
+    assert "Next: " not in app.run_ok("duplicates", "show", str(finding))
     states = {each["id"]: (each["status"], each["outcome"]) for each in sandbox.nomis("visit")}
     assert states == {first: ("SCH", None), second: ("CANC", "ADMIN")}
     ((action, target, outcome),) = app.actions()

@@ -78,6 +78,7 @@ def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
+    from sync.command_text import command
 
     with open_application() as application:
         found = _examined(application, find_duplicate(application, finding_id))
@@ -85,6 +86,8 @@ def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
             print_json(found.as_dict())
         else:
             _show(application, found)
+            if found.resolvable:
+                say(f"Next: {command('duplicates', 'resolve', finding_id, '--dry-run')}")
 
 
 @app.command("resolve")
