@@ -36,7 +36,7 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
-    """Return what a process reported; `what` names it where it did not start.
+    """Return what a process reported; `what` names it in errors.
 
     Raises:
         SandboxError: it ended before.

@@ -29,7 +29,7 @@ def start(name: str, ask: Callable[[], T]) -> "Future[T]":
 
 
 def late_text(deadline_seconds: float) -> str:
-    """What is said of a question without an answer in time."""
+    """The text for a question that was not answered in time."""
     return f"no answer within {deadline_seconds:g} s"
 
 

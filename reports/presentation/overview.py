@@ -29,7 +29,7 @@ def folder(reconciliation: str, run_id: str) -> str:
 
 
 def path_to_index(reconciliation: str, run_id: str) -> str:
-    """The way from a run's report to the index."""
+    """The relative path from a run's report to the index."""
     return "../" * (folder(reconciliation, run_id).count("/") + 1) + "index.html"
 
 

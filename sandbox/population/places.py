@@ -1,6 +1,6 @@
-"""Rooms, visitors, sentences and visit balances that hang on the one population.
+"""Rooms, visitors, sentences and visit balances that follow from the one population.
 
-They are worked out from ids instead of being stored, so that a large population costs nothing until somebody asks.
+They are worked out from ids instead of being stored, so a large population costs nothing until it is read.
 """
 
 from __future__ import annotations

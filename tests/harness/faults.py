@@ -62,10 +62,10 @@ def held(
     times: int | None = 1,
     skip: int = 0,
 ) -> Iterator[Hold]:
-    """Keeps requests waiting that a fault of this kind meets; they are let go at the end of the block at the latest.
+    """Keeps requests waiting that a fault of this kind meets; they are released at the end of the block at the latest.
 
-    `delay` keeps them from the service, `timeout_after_write` keeps the answers back. A test that puts a new world into
-    the sandbox, or clears its faults, has let them go with that.
+    `delay` keeps them from the service, `timeout_after_write` keeps the responses back. A test that resets the
+    sandbox, or clears its faults, releases them too.
     """
     hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
     try:
