@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _RESYNC = ("resync", "adjustment", "{dps_id}")
 _FROM_NOMIS = "Ask the team of prisoner-from-nomis to resynchronise the prisoner."
 _LOOK = "Look at both sides; if DPS is right, write its adjustment to NOMIS."
+_WRITE = "Look at both sides, then write the adjustment of DPS to NOMIS."
 NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
 DELETED_IN_DPS = Cause(
     "the adjustment was deleted in DPS, and NOMIS still has it",
@@ -37,7 +38,7 @@ DELETED_IN_DPS = Cause(
     "Look for a failed message (dlq show sentencing), else delete the adjustment in NOMIS (resync adjustment).",
     _RESYNC,
 )
-NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _LOOK, _RESYNC)
+NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _WRITE, _RESYNC)
 ON_OTHER_BOOKING = Cause(
     "the adjustment is on another booking in DPS, after a move or a merge",
     "unknown",
@@ -54,8 +55,8 @@ NOT_IN_NOMIS = Cause(
     "Look for a failed message (dlq show sentencing), else create the adjustment in NOMIS (resync adjustment).",
     _RESYNC,
 )
-INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _LOOK, _RESYNC)
-ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DPS", _LOOK, _RESYNC)
+INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _WRITE, _RESYNC)
+ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DPS", _WRITE, _RESYNC)
 DELETED_IN_NOMIS = Cause(
     "the adjustment was deleted in NOMIS, and DPS still has it",
     "unknown",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reports.engine.causes import Explanation
+from reports.engine.causes import Cause, Explanation
 from reports.engine.frame import columns_of, records
 from reports.engine.units import Population, Scope
 from reports.reconciliations.adjustments import causes
@@ -53,6 +53,14 @@ SEEN_FROM_NOMIS = (
     planted.OTHER_TYPE,
     planted.OTHER_DAYS,
 )
+
+
+@pytest.mark.parametrize(
+    "cause", [each for each in vars(causes).values() if isinstance(each, Cause)], ids=lambda each: each.name
+)
+def test_leaves_open_which_side_is_right_only_where_it_is_unknown(cause: Cause) -> None:
+    """'(DPS is right)' and 'if DPS is right' are not said of the same difference."""
+    assert cause.right_side == "unknown" or "is right" not in cause.action
 
 
 @pytest.fixture
