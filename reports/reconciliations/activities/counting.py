@@ -44,7 +44,7 @@ def kinds_of(done: str) -> dict[str, str]:
 _UNKNOWN_BOOKING = Cause(
     "NOMIS does not have the booking",
     "unknown",
-    "Inform the DPS team.",
+    "Tell the DPS team that NOMIS does not have the booking.",
     sentence="DPS counts for a booking that NOMIS does not know, as after a refresh of its data.",
     who="the DPS team",
 )

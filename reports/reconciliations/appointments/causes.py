@@ -58,7 +58,7 @@ _CREATION_LOST: Final = Cause(
 _MADE_ON_SCREEN: Final = Cause(
     "it was made on the NOMIS screen",
     "unknown",
-    "Tell the prison, which has to make it in DPS or delete it in NOMIS. Until then, exclude it.",
+    "Tell the prison, which has to make the appointment in DPS or delete it in NOMIS. Until then, exclude it.",
     sentence="A prison whose appointments are in DPS must not make any in NOMIS, but can.",
     confidence="medium",
     who="the prison",
@@ -66,7 +66,7 @@ _MADE_ON_SCREEN: Final = Cause(
 _CREATED_TWICE: Final = Cause(
     "it was created twice",
     "DPS",
-    "Delete the one without a mapping.",
+    "Delete the NOMIS appointment that has no mapping.",
     ("duplicates", "remove", "appointment", "{nomis_id}", "--of", "{nomis_duplicate_of}"),
     "Appointment {nomis_duplicate_of} has the mapping, and the same booking, location, start and category.",
 )
@@ -79,14 +79,14 @@ _DELETED_IN_NOMIS: Final = Cause(
 )
 _CANCELLED_AND_DELETED: Final = replace(
     _DELETED_IN_NOMIS,
-    action="There is nothing to do: it is cancelled in DPS. Exclude it until it is past.",
+    action="There is nothing to do: it is cancelled in DPS. To keep it out of reports, exclude it until it is past.",
     command=(),
     who="nobody",
 )
 _DELETION_LOST: Final = Cause(
     "the event of its deletion was lost or failed",
     "DPS",
-    "Delete it in NOMIS too, with the mapping.",
+    "Delete the appointment in NOMIS too, with the mapping.",
     _RESYNC,
     "DPS has no appointment {dps_id}, to which this one is mapped.",
     of_message=True,
@@ -94,7 +94,7 @@ _DELETION_LOST: Final = Cause(
 _OTHER_BOOKING: Final = Cause(
     "the prisoner has another booking",
     "unknown",
-    "There is little to do. Exclude it until it is past.",
+    "Nothing has to be done. To keep the appointment out of reports, exclude it until it is past.",
     sentence="A record stays with the booking it was made for, also when the prisoner gets another one.",
     confidence="medium",
     who="nobody",
@@ -102,7 +102,7 @@ _OTHER_BOOKING: Final = Cause(
 _OTHER_PRISON: Final = Cause(
     "it is at another prison in NOMIS",
     "DPS",
-    "Have it cancelled in DPS, and made anew at the right prison.",
+    "Have the appointment cancelled in DPS, and made anew at the right prison.",
     sentence="NOMIS gives an appointment the prison of its creation, and an update does not change it.",
     confidence="medium",
     who="the prison",
@@ -110,15 +110,15 @@ _OTHER_PRISON: Final = Cause(
 _CANCELLATION_LOST: Final = Cause(
     "the event of its cancellation was lost or failed",
     "DPS",
-    "Cancel it in NOMIS too.",
+    "Cancel the appointment in NOMIS too.",
     _RESYNC,
     of_message=True,
 )
 _CANCELLED_IN_NOMIS: Final = Cause(
     "it is cancelled in NOMIS alone",
     "unknown",
-    "Ask the prison whether it takes place. Have it cancelled in DPS, and made anew if it does: nothing schedules it "
-    "again in NOMIS.",
+    "Ask the prison whether the appointment takes place. Have it cancelled in DPS, and made anew if it does: nothing "
+    "schedules it again in NOMIS.",
     sentence="It was cancelled on the NOMIS screen, or the cancellation was taken back in DPS.",
     confidence="medium",
     who="the prison",
