@@ -92,7 +92,7 @@ def _remove_reports(application: Application, before: datetime) -> int:
         .group_by(_RUNS.reconciliation)
     )
     with application.database.begin() as connection:
-        # Locked, so that nobody goes on with one of them in the meantime.
+        # Locked, so that nobody resumes one of them meanwhile.
         expired = (
             select(_RUNS.id, _RUNS.reconciliation)
             .where(_RUNS.finished_at < before, _RUNS.finished_at.not_in(newest))
