@@ -36,6 +36,7 @@ from sync.command_text import command
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
+from sync.tracing import trace_of, traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,11 @@ class ReconciliationRunner:
         leases = Leases(self.database, f"reconciliation {run_id}", self.settings.lease_seconds)
         leases.start_renewing()
         try:
-            with acquire_run(self.database, leases, run_id, kind.name, parameters, window, self.sleep) as run:
+            with (
+                acquire_run(self.database, leases, run_id, kind.name, parameters, window, self.sleep) as run,
+                # All shards of a run, and who resumes it, share its operation.
+                traced(trace_of(run.record.id)),
+            ):
                 notify = parameters.notify and run.record.notify
                 reconciliation = kind(self.services, self.settings, run.record.scope)
                 with self.database.read() as connection:

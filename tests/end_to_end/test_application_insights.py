@@ -104,6 +104,18 @@ def test_a_run_is_one_operation(app: App) -> None:
     assert [each["path"] for each in calls if not each["traceparent"]] == []
 
 
+def test_the_shards_of_a_run_are_one_operation(app: App) -> None:
+    """Each shard is a process of its own, and all of them are one run."""
+    app.sandbox.reset(prisoners=40, mismatches={"2": 2})
+    for shard in ("0", "1"):
+        app.run("reconcile", "incentives", "--shards", "2", "--shard", shard)
+    events = app.sandbox.custom_events()
+    assert "incentives-reports-reconciliation-mismatch" in {each["name"] for each in events}
+    assert len({each["operation_Id"] for each in events}) == 1
+    calls = [each for each in app.sandbox.requests() if each["service"] in {"nomis", "incentives"}]
+    assert {each["traceparent"].split("-")[1] for each in calls} == {events[0]["operation_Id"]}
+
+
 def test_nothing_is_lost_in_a_storm(app: App) -> None:
     """Refused batches, throttled events and lost responses: each event is sent again until it is accepted."""
     put_events(app, 1_200)
