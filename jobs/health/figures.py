@@ -195,7 +195,7 @@ def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) ->
     """
     database = application.database
     if not database.exists:
-        raise WorkError(f"there is no database yet at {database.url_without_password}")
+        raise WorkError(f"there is no database yet (a scheduler makes it): {database.url_without_password}")
     if not database.schema_is_current():
         raise WorkError(
             database.newer_schema() or "the database schema is not current: run `prisoner-to-nomis db upgrade`"
