@@ -322,13 +322,15 @@ def _reconciliation_line(
 
 
 def _finding_lines(found: Sequence[OpenFindings]) -> list[StatusLine]:
+    """The findings, the most serious first."""
+    levels = list(Severity)
     return [
         StatusLine(
             each.kind.value,
             {"severity": each.severity, "open": each.number, "oldestAt": _iso(each.oldest)},
             () if each.severity == Severity.INFO else (Need("a person has to look", _findings_command(each.kind)),),
         )
-        for each in found
+        for each in sorted(found, key=lambda each: levels.index(Severity(each.severity)))
     ]
 
 
