@@ -224,7 +224,8 @@ def send(
     Raises `NotSent`, `TimedOut`, `ConnectionLost` or `TooLarge`.
     """
     # urllib3 would encode such characters of a target, and lets a header continue on the next line.
-    if " " in target or not all(text.isascii() and text.isprintable() for text in (target, *headers.values())):
+    texts = "".join((target, *headers.values()))
+    if " " in target or not (texts.isascii() and texts.isprintable()):
         raise NotSent("the request is not valid HTTP: it has a character that is not allowed")
     try:
         response = pool.urlopen(
