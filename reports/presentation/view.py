@@ -217,7 +217,7 @@ class View:
             return ()
         if record.missing_in is None:
             both = (ShownValue(self._label(each.field), value_text(getattr(each, side))) for each in record.differences)
-            return tuple(both) or (ShownValue("", "has it"),)
+            return tuple(both) or (ShownValue("", "there"),)
         said = {record.offender_no, record.booking_id, record.prison_id, None}
         found = ((each.field, getattr(each, side)) for each in record.differences or record.other_fields)
         alone = [ShownValue(self._label(field), value_text(value)) for field, value in found if value not in said]

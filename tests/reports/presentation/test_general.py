@@ -260,7 +260,7 @@ def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
         ({**alone, "differences": fields}, first_three),
         ({**alone, "differences": (), "other_fields": fields}, first_three),
         ({**alone, "differences": (), "other_fields": ()}, "NOMIS *none*, DPS *there*"),
-        ({"missing_in": None, "differences": (), "other_fields": fields}, "NOMIS *the same*, DPS *the same*"),
+        ({"missing_in": None, "differences": (), "other_fields": fields}, "NOMIS *there*, DPS *there*"),
     ):
         result = visit_result(1, mismatches=(visit_mismatch(0, **changes),))
         assert f": {sides} · new" in thread_text(slack_of(result))
