@@ -19,7 +19,7 @@ from jobs.demo.findings import Findings
 from jobs.demo.outcome import DemoOutcome
 from jobs.demo.slack_text import slack_text
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
-from jobs.operations.drain import export_telemetry, send_pending
+from jobs.operations.deliveries import export_telemetry, send_pending
 from jobs.operations.reconcile import parameters_as_dict, reconcile
 from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound

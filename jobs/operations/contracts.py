@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import select
 
 import reports.reconciliations
-from jobs.operations.drain import ALERT_SECONDS, send_pending
+from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import ActiveRun, Trigger
 from sync import clock

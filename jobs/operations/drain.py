@@ -1,9 +1,8 @@
 """The `drain` job: micro-batches of some queues, one thread per queue, recorded as one run."""
 
-import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from jobs.errors import exit_code_for
+from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import DRAIN_JOB, RunStatus, Trigger
 from jobs.runtime.logging import bound, traces_wanted
@@ -24,9 +24,6 @@ from sync.settings.queue_names import QUEUES
 
 if TYPE_CHECKING:
     from sync.pipeline.drain import Drain
-
-#: How long the end of a command waits for its alerts to be sent.
-ALERT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,39 +117,6 @@ def run_drain(
         if result.problem:
             active_run.status, active_run.error = RunStatus.FAILED, result.problem
     return result
-
-
-def send_pending(application: Application, seconds: float) -> None:
-    """Sends what is pending in the outbox and to Application Insights, each for `seconds` at most.
-
-    The rest stays there for the next sender.
-    """
-    log = structlog.get_logger("jobs.operations.drain")
-    try:
-        counts = application.outbox.flush(seconds)
-    except Exception as error:  # they are kept, and the work they report is done
-        log.warning("deliveries-kept", reason=exit_code_for(error)[1])
-    else:
-        if counts.later:
-            log.warning(
-                "deliveries-kept", count=counts.later, reason="they are sent by the scheduler or the next command"
-            )
-    try:
-        export_telemetry(application, seconds)
-    except Exception as error:  # what is due stays due
-        log.warning("telemetry-waits", reason=exit_code_for(error)[1])
-
-
-def export_telemetry(
-    application: Application, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False
-) -> None:
-    """Sends the events that are due to Application Insights, if that is set up.
-
-    Begins no request once `seconds` have passed, or `stop_requested` returns true. Raises `StoreUnavailable`.
-    """
-    if application.telemetry_export is not None:
-        application.telemetry.flush()
-        application.telemetry_export.send_due(seconds, stop_requested)
 
 
 class _Drains:

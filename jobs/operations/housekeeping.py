@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import WorkError
 from jobs.operations.dead_letters import check_errors, dead_letter_queue, for_each_queue
-from jobs.operations.drain import ALERT_SECONDS, send_pending
+from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.operations.retention import remove_expired
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun, Trigger

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from jobs.errors import StopRequested, UsageError, WorkError
-from jobs.operations.drain import send_pending
+from jobs.operations.deliveries import send_pending
 from jobs.operations.report_delivery import Delivered, check_archive, failure_alerted, report_delivered
 from jobs.runtime.application import Application
 from jobs.runtime.cron import parse_schedule

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from jobs.errors import UsageError, WorkError, exit_code_for
-from jobs.operations.drain import send_pending
+from jobs.operations.deliveries import send_pending
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, open_archive, report_path, store_index, store_report

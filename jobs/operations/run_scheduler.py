@@ -10,7 +10,7 @@ import structlog
 
 from jobs.errors import WorkError
 from jobs.health.page import serve_health
-from jobs.operations.drain import export_telemetry
+from jobs.operations.deliveries import export_telemetry
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import SCHEDULER_JOB, ActiveRun

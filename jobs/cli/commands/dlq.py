@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
-YesOnTerminal = Annotated[
-    bool, typer.Option("--yes", help="Do it without asking. Without a terminal there is no question anyway.")
-]
+YesOnTerminal = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal nobody is asked.")]
 Messages = Annotated[
     list[str] | None,
     typer.Option(

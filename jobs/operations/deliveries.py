@@ -1,0 +1,45 @@
+"""Sends what waits to leave: alerts and reports in the outbox, and telemetry events to Application Insights."""
+
+import math
+from collections.abc import Callable
+
+import structlog
+
+from jobs.errors import exit_code_for
+from jobs.runtime.application import Application
+
+#: How long the end of a command waits for its alerts to be sent.
+ALERT_SECONDS = 5.0
+
+
+def send_pending(application: Application, seconds: float) -> None:
+    """Sends what is pending in the outbox and to Application Insights, each for `seconds` at most.
+
+    The rest stays there for the next sender.
+    """
+    log = structlog.get_logger("jobs.operations.deliveries")
+    try:
+        counts = application.outbox.flush(seconds)
+    except Exception as error:  # they are kept, and the work they report is done
+        log.warning("deliveries-kept", reason=exit_code_for(error)[1])
+    else:
+        if counts.later:
+            log.warning(
+                "deliveries-kept", count=counts.later, reason="they are sent by the scheduler or the next command"
+            )
+    try:
+        export_telemetry(application, seconds)
+    except Exception as error:  # what is due stays due
+        log.warning("telemetry-waits", reason=exit_code_for(error)[1])
+
+
+def export_telemetry(
+    application: Application, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False
+) -> None:
+    """Sends the events that are due to Application Insights, if that is set up.
+
+    Begins no request once `seconds` have passed, or `stop_requested` returns true. Raises `StoreUnavailable`.
+    """
+    if application.telemetry_export is not None:
+        application.telemetry.flush()
+        application.telemetry_export.send_due(seconds, stop_requested)
