@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from reports.engine.units import Gap, Population, Unit, UnreadRecord
+from reports.engine.units import Population, Unit, UnlistedPart, UnreadRecord
 from sync.clock import now
 from sync.store.tables import reconciliation_pages, reconciliation_runs
 from sync.store.types import written_json
@@ -34,7 +34,7 @@ class ReadUnits:
 
     frame: pd.DataFrame
     unread: tuple[UnreadRecord, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[UnlistedPart, ...]
     ids: frozenset[str]
 
 
@@ -54,7 +54,7 @@ def load_population(connection: Connection, run_id: str) -> Population | None:
     return Population(
         units=tuple(Unit(**each) for each in content["units"]),
         total=content["total"],
-        gaps=tuple(Gap(**each) for each in content["gaps"]),
+        gaps=tuple(UnlistedPart(**each) for each in content["gaps"]),
         unread=tuple(UnreadRecord(**each) for each in content["unread"]),
         moving=content["moving"],
         detail=content["detail"],
@@ -133,7 +133,7 @@ def load_units(connection: Connection, run_id: str, reconciliation: Reconciliati
     return ReadUnits(
         frame.sort_values(key, ignore_index=True),
         tuple(UnreadRecord(**each) for content in last for each in content["unread"]),
-        tuple(Gap(**each) for content in last for each in content["gaps"]),
+        tuple(UnlistedPart(**each) for content in last for each in content["gaps"]),
         frozenset(readings),
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reports.engine.events import Events
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Part, ReconciliationResult
-    from reports.engine.units import Gap, Reading, Scope, SideName, Unit
+    from reports.engine.units import Reading, Scope, SideName, Unit, UnlistedPart
     from sync.settings.declaration import Settings, UpstreamName
     from sync.upstream.services import Services
 
@@ -220,7 +220,7 @@ class Reconciliation(ABC):
         """Further values of the records in the result, where `parts` has classes with more fields."""
         return {}
 
-    def result_values(self, frame: pd.DataFrame, gaps: Sequence[Gap]) -> Mapping[str, Any]:
+    def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
         """Further values of the result, where `parts` has a class with more fields; `frame`: everything compared."""
         return {}
 

@@ -1,12 +1,14 @@
-"""What is not plausible of a run: that the population is suddenly gone or halved, or that very much differs.
+"""When a run is not believed: too much is unread, the population is suddenly gone or halved, or very much differs.
 
-Where everything is gone the service has lost its data, or something else responds in its place; where very much differs
-a deployment, a data refresh, a changed contract or wrong credentials are likelier than as many single causes.
+If everything is gone, the service has lost its data or something else responds in its place. If very much differs, a
+deployment, a data refresh, a changed contract or wrong credentials are likelier than as many single causes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from sync.failures import SyncError
 
 if TYPE_CHECKING:
     from reports.engine.units import Population
@@ -15,6 +17,22 @@ if TYPE_CHECKING:
 #: A population with this share of what the last complete run listed is plausible, and any if that was little.
 SMALLEST_SHARE = 0.5
 FEWEST_LISTED = 20
+#: Records that must have failed before their share counts.
+_SHARE_CHECKED_FROM = 20
+
+
+class RunGaveUp(SyncError):
+    """Too much could not be read for the result to be of use."""
+
+
+def check_unread_share(unread: int, total: int, counted: str, settings: Settings) -> None:
+    """Raises `RunGaveUp` if so large a share of a run's records could not be read that it is not worth finishing.
+
+    counted: what is counted, in the plural.
+    """
+    most = settings.reconciliation_max_unreadable_percent
+    if unread >= min(_SHARE_CHECKED_FROM, total) and unread * 100 > most * total:
+        raise RunGaveUp(f"more than {most:g} % of {total} {counted} could not be read")
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:

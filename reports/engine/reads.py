@@ -1,4 +1,8 @@
-"""The calls of a run: units that are read in parallel share the threads and the limit of each service."""
+"""The calls of a run: units that are read in parallel share the threads and the limit of each service.
+
+`SharedReads` is what the engine gives every reconciliation; `RecordReads` reads single records with it, and keeps what
+could not be read.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reports.engine.contract import ServiceTooOld
 from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
+from reports.engine.units import UnreadRecord
 from sync.failures import SyncError, UpstreamError
 from sync.settings import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    from reports.engine.units import Unit
+    from reports.engine.contract import Reads
+    from reports.engine.units import SideName, Unit
     from sync.settings.declaration import UpstreamName
     from sync.upstream.services import Services
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+Record = TypeVar("Record", bound="Hashable")
 
 
 class ReadingStopped(SyncError):
@@ -165,3 +172,48 @@ class SharedReads:
         )
         self._readers[service] = reader
         return reader
+
+
+class RecordReads:
+    """Reads records in parallel. `services` are those that are asked for each side."""
+
+    def __init__(self, reads: Reads, services: Mapping[SideName, UpstreamName]) -> None:
+        self._reads = reads
+        self._services = services
+        self._unread: dict[tuple[SideName, Hashable], UnreadRecord] = {}
+
+    @property
+    def unread(self) -> tuple[UnreadRecord, ...]:
+        """The records of which a side could not be read, each side once."""
+        return tuple(self._unread.values())
+
+    def each(
+        self,
+        side: SideName,
+        read: Callable[[Record], Value],
+        items: Mapping[Record, Mapping[str, Any]],
+        offender_no: Callable[[Record], str | None] = lambda _: None,
+    ) -> dict[Record, Value]:
+        """What `read` returns for each item, without those that fail: they are unread, by the keys of their rows.
+
+        An item that failed before and can be read now is no longer unread. offender_no: whose record an item is.
+        """
+        values: dict[Record, Value] = {}
+        for item, value in self._reads.each(self._services[side], read, items):
+            if isinstance(value, FailedRead):
+                self.add_failed(side, item, items[item], value, offender_no(item))
+            else:
+                self._unread.pop((side, _identity(item, items[item])), None)
+                values[item] = value
+        return values
+
+    def add_failed(
+        self, side: SideName, item: Hashable, key: Mapping[str, Any], why: FailedRead, offender_no: str | None = None
+    ) -> None:
+        """Notes an item that could not be read."""
+        self._unread[side, _identity(item, key)] = UnreadRecord(key, offender_no, side, why.reason, why.network)
+
+
+def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
+    """An item and the column that it stands for, the last one of its key: a read by another id is another read."""
+    return [*key][-1], item

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-Status = Literal["complete", "incomplete", "failed"]
+RunStatus = Literal["complete", "incomplete", "failed"]
 Standing = Literal["new", "persisting"]
 Confidence = Literal["high", "medium", "low"]
 RightSide = Literal["NOMIS", "DPS", "unknown"]
@@ -260,7 +260,7 @@ class ReconciliationResult(Part):
     fields: tuple[FieldName, ...] = ()
     kinds: tuple[KindName, ...] = ()
     run_id: str
-    status: Status
+    status: RunStatus
     environment: str
     started_at: datetime
     finished_at: datetime

@@ -16,7 +16,7 @@ from reports.engine.frame import concatenated, keys_of, records, rows_of
 from reports.engine.parallel_reader import FailedRead, failed_read
 from reports.engine.plausibility import why_suspicious
 from reports.engine.recheck import Recheck, Rechecked
-from reports.engine.result_parts import ResultParts
+from reports.engine.result_parts import ResultParts, prison_counts
 from reports.engine.runs import Coverage, key_text
 from reports.engine.units import UnreadRecord
 from sync.failures import SyncError
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from reports.engine.contract import Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.history import Baseline, Earlier
-    from reports.engine.result import ReconciliationResult, Status, TrendPoint
+    from reports.engine.result import ReconciliationResult, RunStatus, TrendPoint
     from reports.engine.runs import RunRecord
-    from reports.engine.units import Gap, Population
+    from reports.engine.units import Population, UnlistedPart
     from sync.settings.declaration import Settings
 
 #: Mismatches that are explained: more than that have one common cause.
@@ -60,7 +60,7 @@ class Built:
     """The result of a run, and the gaps in it as the reconciliation described them."""
 
     result: ReconciliationResult
-    gaps: tuple[Gap, ...]
+    gaps: tuple[UnlistedPart, ...]
 
 
 class ResultBuilder:
@@ -99,7 +99,7 @@ class ResultBuilder:
         confirmed = {key: each for key, each in rechecked.confirmed.items() if self._excluded(each) is None}
         mismatches = self._mismatches(confirmed)
         excluded = excluded_records(self._parts, context.exclusions, final, rechecked, all_unread, first)
-        counts = _by_prison(final, mismatches)
+        counts = prison_counts(final, mismatches)
         status = self._status(unread, empty, gaps)
         resolved = tuple(self._resolved(final, rechecked, all_unread, gaps))
         listed = sum(unit.size for unit in context.population.units)
@@ -183,13 +183,13 @@ class ResultBuilder:
         again["prison_id"] = pd.array([prisons[key] for key in keys_of(again, reconciliation.key)], dtype="string")
         return concatenated(reconciliation, [agreed, again])
 
-    def _status(self, unread: Sequence[UnreadRecord], empty: Sequence[str], gaps: Sequence[Gap]) -> Status:
+    def _status(self, unread: Sequence[UnreadRecord], empty: Sequence[str], gaps: Sequence[UnlistedPart]) -> RunStatus:
         if self._context.failure is not None:
             return "failed"
         return "incomplete" if unread or empty or gaps else "complete"
 
     def _empty_prisons(
-        self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]
+        self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
         """Requested prisons without records; empty if anything was unread, as it may be there."""
         if self._context.failure is not None or unread or gaps:
@@ -283,20 +283,20 @@ class ResultBuilder:
         frame: pd.DataFrame,
         rechecked: Rechecked,
         unread: Sequence[UnreadRecord],
-        gaps: Sequence[Gap],
+        gaps: Sequence[UnlistedPart],
     ) -> tuple[str, ...]:
         """The entries that may be removed from the list of exclusions."""
         listed = frame if self._whole_population_known(unread, gaps) else None
         return unneeded_exclusions(self._reconciliation, self._context.exclusions, excluded, listed, rechecked, unread)
 
-    def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]) -> bool:
+    def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]) -> bool:
         """Whether a record that was not read is certainly not among those to compare."""
         if self._context.failure is not None or gaps or self._scope.offender_nos:
             return False
         return all(each.key for each in unread)
 
     def _resolved(
-        self, final: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]
+        self, final: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> Iterable[results.Resolved]:
         context, reconciliation = self._context, self._reconciliation
         baseline = context.baseline
@@ -331,12 +331,12 @@ class ResultBuilder:
 
     def _trend(
         self,
-        status: Status,
+        status: RunStatus,
         compared: int,
         mismatches: Sequence[results.Mismatch],
         unread: int,
         resolved: int,
-        gaps: Sequence[Gap],
+        gaps: Sequence[UnlistedPart],
     ) -> tuple[TrendPoint, ...]:
         context = self._context
         # A run that lacks single records is comparable with others.
@@ -353,23 +353,3 @@ class ResultBuilder:
             resolved=resolved,
         )
         return (*context.trend, point)
-
-
-def _by_prison(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
-    """Records compared and mismatches by prison code; None for records without a prison."""
-    found = pd.Series([each.prison_id for each in mismatches], dtype="string")
-    new = pd.Series([each.prison_id for each in mismatches if each.standing == "new"], dtype="string")
-    compared, differing, fresh = (_counts(each) for each in (final["prison_id"], found, new))
-    names = sorted({*compared, *differing}, key=lambda name: (name is None, name or ""))
-    return tuple(
-        results.PrisonCount(
-            prison_id=name, compared=compared.get(name, 0), mismatches=differing.get(name, 0), new=fresh.get(name, 0)
-        )
-        for name in names
-    )
-
-
-def _counts(prisons: pd.Series[str]) -> dict[str | None, int]:
-    counted: dict[str | None, int] = {str(name): int(count) for name, count in prisons.value_counts().items()}
-    unknown = int(prisons.isna().sum())
-    return counted | {None: unknown} if unknown else counted

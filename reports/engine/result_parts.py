@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import pandas as pd
+
 from reports.engine import result as results
 
 if TYPE_CHECKING:
@@ -69,3 +71,26 @@ class ResultParts:
 def _shown(value: Any) -> Any:
     """A compared value as a result shows it: moments in ISO 8601."""
     return value.isoformat() if isinstance(value, date) else value
+
+
+def prison_counts(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
+    """The records compared and the mismatches of each prison, in the order of their codes; records without one last.
+
+    final: everything compared, of which `prison_id` (`string`) is read.
+    """
+    found = pd.Series([each.prison_id for each in mismatches], dtype="string")
+    new = pd.Series([each.prison_id for each in mismatches if each.standing == "new"], dtype="string")
+    compared, differing, fresh = (_counts(each) for each in (final["prison_id"], found, new))
+    names = sorted({*compared, *differing}, key=lambda name: (name is None, name or ""))
+    return tuple(
+        results.PrisonCount(
+            prison_id=name, compared=compared.get(name, 0), mismatches=differing.get(name, 0), new=fresh.get(name, 0)
+        )
+        for name in names
+    )
+
+
+def _counts(prisons: pd.Series[str]) -> dict[str | None, int]:
+    counted: dict[str | None, int] = {str(name): int(count) for name, count in prisons.value_counts().items()}
+    unknown = int(prisons.isna().sum())
+    return counted | {None: unknown} if unknown else counted

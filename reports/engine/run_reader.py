@@ -12,11 +12,12 @@ import structlog
 
 from reports.engine import checkpoints
 from reports.engine.contract import ServiceTooOld
+from reports.engine.events import track_event
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
+from reports.engine.plausibility import check_unread_share
 from reports.engine.reads import ReadingStopped, SharedReads
 from reports.engine.run_registry import wait_for_lease, write_as_holder
-from reports.engine.tracking import track_event
 from reports.engine.units import Reading
 from sync.failures import SyncError, UpstreamError
 from sync.tracing import TracedThreads
@@ -31,15 +32,9 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 
-#: Records that must have failed before their share counts.
-_SHARE_CHECKED_FROM = 20
 #: Units that are read at the same time: each keeps some calls in flight, and few have results that wait for others.
 _UNITS_AT_ONCE = 20
 _WAIT_STEP_SECONDS = 1.0
-
-
-class RunGaveUp(SyncError):
-    """Too much could not be read for the result to be of use."""
 
 
 class RunProgress:
@@ -188,7 +183,7 @@ class RunReader:
             done += 0 if unit.id in failed else unit.size
             failed[unit.id] = self._unread_records(unit, reading)
             self._progress.report("reading", done, total)
-            self._check_share(sum(failed.values()), total)
+            check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
         """What is still to be read of a unit, and whether that is a part of it; None where nothing is."""
@@ -267,11 +262,6 @@ class RunReader:
             for each in reading.unread
             if not each.key or self._exclusions.find(each.key) is None
         )
-
-    def _check_share(self, failed: int, everything: int) -> None:
-        most = self._settings.reconciliation_max_unreadable_percent
-        if failed >= min(_SHARE_CHECKED_FROM, everything) and failed * 100 > most * everything:
-            raise RunGaveUp(f"more than {most:g} % of {everything} {self._reconciliation.counted} could not be read")
 
 
 def too_old(error: UpstreamError) -> ServiceTooOld | None:

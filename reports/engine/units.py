@@ -43,7 +43,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class UnlistedPart:
     """A part of the population that could not be listed: a page, a prison, a range of bookings.
 
     detail: the same as plain JSON, for events, such as the number of the page.
@@ -81,7 +81,7 @@ class Population:
 
     units: tuple[Unit, ...]
     total: int | None
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[UnlistedPart, ...] = ()
     unread: tuple[UnreadRecord, ...] = ()
     moving: bool = False
     #: What else the reconciliation wants to know of it when it is resumed or listed again, as plain JSON.
@@ -101,4 +101,4 @@ class Reading:
 
     rows: pd.DataFrame
     unread: tuple[UnreadRecord, ...] = ()
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[UnlistedPart, ...] = ()

@@ -13,7 +13,7 @@ from reports.engine.causes import Difference, Explanation
 from reports.engine.contract import Reads, Reconciliation
 from reports.engine.frame import concatenated, records
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.units import Gap, Population, Scope, UnreadRecord
+from reports.engine.units import Population, Scope, UnlistedPart, UnreadRecord
 from sandbox import Sandbox
 from sync.settings.loading import load_settings
 from sync.upstream.services import connect
@@ -39,7 +39,7 @@ class Compared:
     rows: pd.DataFrame
     differences: list[Difference]
     unread: tuple[UnreadRecord, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[UnlistedPart, ...]
 
     @property
     def differing(self) -> list[dict[str, Any]]:

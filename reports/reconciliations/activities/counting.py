@@ -14,7 +14,7 @@ from reports.engine.contract import Field, Reconciliation
 from reports.engine.frame import concatenated, join_sides, typed
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import EvidenceRow
-from reports.engine.units import Gap, Population, Reading, Unit, UnreadRecord
+from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sync.command_text import command
 from sync.failures import RuleError
@@ -109,7 +109,8 @@ class CountReconciliation(Reconciliation):
             return Population(tuple(map(Unit, prisons)), None, gaps)
         known = {gap.detail["prison"]: gap for gap in gaps}
         gaps = tuple(
-            known.get(prison_id) or Gap(f"prison {prison_id}", "its activities are not compared", {"prison": prison_id})
+            known.get(prison_id)
+            or UnlistedPart(f"prison {prison_id}", "its activities are not compared", {"prison": prison_id})
             for prison_id in wanted
             if prison_id not in prisons
         )

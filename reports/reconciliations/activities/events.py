@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.result import Mismatch, ReconciliationResult
-    from reports.engine.units import Gap, Population, Unit
+    from reports.engine.units import Population, Unit, UnlistedPart
 
 #: What events say instead of a prisoner number for a booking that NOMIS does not have.
 NO_DETAILS = "Details not found in NOMIS"
@@ -34,7 +34,7 @@ class CountEvents(Events):
         prisons = ", ".join(sorted(unit.id for unit in population.units))
         return self._event("requested", {"prisons": f"[{prisons}]"})
 
-    def gap(self, gap: Gap) -> Event:
+    def gap(self, gap: UnlistedPart) -> Event:
         return self._event("error", {"prison": gap.detail["prison"]})
 
     def mismatch(self, mismatch: Mismatch) -> Event:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.units import Gap
+from reports.engine.units import UnlistedPart
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.upstream import prisons
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def prisons_with_activities(
     services: Services, settings: Settings, reads: Reads
-) -> tuple[tuple[str, ...], tuple[Gap, ...]]:
+) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
     """The prisons in alphabetical order, and those that were asked for and do not use activities.
 
     Raises `SyncError` if no service can be asked, as an `UpstreamError` with `no_route` if none has such a list.
@@ -44,7 +44,9 @@ def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
     return None
 
 
-def _checked(wanted: tuple[str, ...], services: Services, reads: Reads) -> tuple[tuple[str, ...], tuple[Gap, ...]]:
+def _checked(
+    wanted: tuple[str, ...], services: Services, reads: Reads
+) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
     """The prisons of the setting that use activities; one that cannot be asked about counts as such a prison."""
     client = services[UpstreamName.ACTIVITIES]
     found, gaps = [], []
@@ -55,5 +57,5 @@ def _checked(wanted: tuple[str, ...], services: Services, reads: Reads) -> tuple
             found.append(prison_id)
             continue
         reason = "DPS does not know it" if plan is None else "DPS has no activities there yet"
-        gaps.append(Gap(f"prison {prison_id} of ACTIVITY_PRISONS", reason, {"prison": prison_id}))
+        gaps.append(UnlistedPart(f"prison {prison_id} of ACTIVITY_PRISONS", reason, {"prison": prison_id}))
     return tuple(found), tuple(gaps)

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.units import Gap, Population, Unit, UnreadRecord
+from reports.engine.units import Population, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.adjustments.key_set import KeyGap, walk_bookings
 from reports.reconciliations.adjustments.sides import Booking, parse_id
 from sync.domains.adjustments import nomis as nomis_adjustments
@@ -87,7 +87,7 @@ class BookingList:
     def _size(self) -> int:
         return self.settings.reports_sentencing_reconciliation_page_size
 
-    def _population(self, pages: Iterable[list[Booking] | Gap], reads: Reads) -> Population:
+    def _population(self, pages: Iterable[list[Booking] | UnlistedPart], reads: Reads) -> Population:
         """The bookings of the scope on these pages; chosen prisoners without one are unread.
 
         Raises `SyncError` where more cannot be listed than the settings allow.
@@ -95,10 +95,10 @@ class BookingList:
         wanted = dict.fromkeys(self.scope.offender_nos)
         missing = set(wanted)
         units: list[Unit] = []
-        gaps: list[Gap] = []
+        gaps: list[UnlistedPart] = []
         listed = 0
         for page in pages:
-            if isinstance(page, Gap):
+            if isinstance(page, UnlistedPart):
                 gaps.append(page)
                 if len(gaps) > self.settings.reconciliation_max_page_errors:
                     raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; the last one: {page.reason}")
@@ -122,7 +122,7 @@ class BookingList:
         ]
         return Population(tuple(units), sum(each.size for each in units), tuple(gaps), tuple(unread))
 
-    def _created(self, since: date, reads: Reads) -> Iterator[list[Booking] | Gap]:
+    def _created(self, since: date, reads: Reads) -> Iterator[list[Booking] | UnlistedPart]:
         """The bookings of the adjustments that NOMIS created on that day or later, with these, in pages."""
 
         def listed() -> list[tuple[Category, int]]:
@@ -148,7 +148,7 @@ class BookingList:
 
     def _bookings_with(
         self, ids: Iterable[tuple[Category, int]], known: Mapping[int, tuple[str, ...]], reads: Reads
-    ) -> Iterator[list[Booking] | Gap]:
+    ) -> Iterator[list[Booking] | UnlistedPart]:
         """The bookings of these adjustments, in pages, with those that are `known` of them; gaps for the others."""
         found: list[Booking] = []
         for (category, number), adjustment in reads.each(
@@ -156,7 +156,7 @@ class BookingList:
         ):
             if isinstance(adjustment, FailedRead):
                 detail = {"booking": None, "adjustment": f"{category} {number}"}
-                yield Gap(f"{category} adjustment {number}", adjustment.reason, detail)
+                yield UnlistedPart(f"{category} adjustment {number}", adjustment.reason, detail)
             elif adjustment is not None and adjustment.offender_no and not adjustment.hidden_from_users:
                 found.append(Booking(adjustment.booking_id, adjustment.offender_no, (f"{category} {number}",)))
         by_booking = groupby(sorted(found, key=attrgetter("id", "created")), key=attrgetter("id", "offender_no"))
@@ -180,7 +180,7 @@ def page_of(bookings: Sequence[Booking], name: str | None = None) -> Unit:
     return Unit(name or f"bookings {bookings[0].id} to {bookings[-1].id}{last}", content, len(bookings))
 
 
-def _bookings(page: KeyPage | KeyGap, known: Container[int] = ()) -> list[Booking] | Gap:
+def _bookings(page: KeyPage | KeyGap, known: Container[int] = ()) -> list[Booking] | UnlistedPart:
     if isinstance(page, KeyGap):
-        return Gap(str(page), page.reason, {"booking": page.key, "last": page.last})
+        return UnlistedPart(str(page), page.reason, {"booking": page.key, "last": page.last})
     return [Booking(each.booking_id, each.offender_no) for each in page.bookings if each.booking_id not in known]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Gap, Population, Unit
+    from reports.engine.units import Population, Unit, UnlistedPart
 
 PREFIX = "sentencing-reports-reconciliation"
 #: Bookings that the summary names at most: a larger event is refused.
@@ -54,7 +54,7 @@ class AdjustmentEvents(Events):
         """A booking that could not be read on one side."""
         return Event(f"{PREFIX}-mismatch-error", {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
 
-    def gap(self, gap: Gap) -> Event:
+    def gap(self, gap: UnlistedPart) -> Event:
         """Bookings that could not be listed; `booking` is the key of their page."""
         return Event(f"{PREFIX}-mismatch-page-error", {"booking": gap.detail["booking"]})
 

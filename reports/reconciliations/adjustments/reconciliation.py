@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.engine.contract import Reconciliation
 from reports.engine.frame import records, typed
-from reports.engine.record_reads import RecordReads
+from reports.engine.reads import RecordReads
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.adjustments import causes, sides
 from reports.reconciliations.adjustments.bookings import BookingList, bookings_of, page_of

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Gap, Population, Unit
+    from reports.engine.units import Population, Unit, UnlistedPart
 
 _PREFIX: Final = "appointments-reports-reconciliation"
 #: A summary lists no more, since a longer event was refused.
@@ -78,7 +78,7 @@ class AppointmentEvents(Events):
             return Event(f"{_PREFIX}-retrieval-error", {"nomis-appointment-id": nomis_id, **prison})
         return Event(f"{_PREFIX}-mismatch-page-error", {"page": 0, **prison})
 
-    def gap(self, gap: Gap) -> Event:
+    def gap(self, gap: UnlistedPart) -> Event:
         """A page of NOMIS, or what a prison has in DPS."""
         prison = {"prisonId": gap.detail.get("prisonId"), "error": gap.reason}
         if "page" in gap.detail:

@@ -16,8 +16,8 @@ import pandas as pd
 
 from reports.engine.lists import ListPage, read_moving_list
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.record_reads import RecordReads
-from reports.engine.units import Gap
+from reports.engine.reads import RecordReads
+from reports.engine.units import UnlistedPart
 from reports.reconciliations.appointments.compare import dps_columns, join, nomis_columns
 from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
@@ -57,7 +57,7 @@ class AppointmentReader:
         self.services = services
         self.reads = reads
         self.records = RecordReads(reads, _SERVICES)
-        self.gaps: list[Gap] = []
+        self.gaps: list[UnlistedPart] = []
 
     @property
     def unread(self) -> tuple[UnreadRecord, ...]:
@@ -78,7 +78,9 @@ class AppointmentReader:
         listed = read_moving_list(self.reads, UpstreamName.NOMIS, page)
         for number, reason in listed.failed.items():
             detail = {"page": number or 0, "prisonId": prison_id}
-            self.gaps.append(Gap(f"page {number or 0} of the NOMIS appointments of {prison_id}", reason, detail))
+            self.gaps.append(
+                UnlistedPart(f"page {number or 0} of the NOMIS appointments of {prison_id}", reason, detail)
+            )
         return sorted(listed.items)
 
     def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
@@ -96,7 +98,9 @@ class AppointmentReader:
             except UpstreamError as error:
                 if error.status != HTTPStatus.BAD_REQUEST or not error.from_service:
                     raise
-                self.gaps.append(Gap(f"the DPS appointments of {prison_id}", str(error), {"prisonId": prison_id}))
+                self.gaps.append(
+                    UnlistedPart(f"the DPS appointments of {prison_id}", str(error), {"prisonId": prison_id})
+                )
                 return None
             found.update((each.id, each) for each in attendees)
             first = end + timedelta(days=1)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.engine.contract import Reconciliation
 from reports.engine.frame import typed
-from reports.engine.units import Gap, Population, Reading, Unit, UnreadRecord
+from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.appointments.causes import explain
 from reports.reconciliations.appointments.compare import EXTRA, FIELDS, KINDS, differences, year_ahead
 from reports.reconciliations.appointments.events import AppointmentEvents
@@ -59,7 +59,7 @@ class Appointments(Reconciliation):
         chosen = self.scope.prisons or self.settings.appointment_prisons
         plans = self._plans(chosen, reads) if chosen else self._all_plans(reads)
         gaps = [
-            Gap(f"prison {prison}", "DPS has no appointments of this prison", {"prisonId": prison})
+            UnlistedPart(f"prison {prison}", "DPS has no appointments of this prison", {"prisonId": prison})
             for prison, plan in plans.items()
             if plan is None or (isinstance(plan, RolloutPlan) and not plan.appointments_rolled_out)
         ]

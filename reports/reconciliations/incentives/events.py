@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reports.engine.result import Excluded, Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Gap, Population, Unit
+    from reports.engine.units import Population, Unit, UnlistedPart
 
 _PREFIX = "incentives-reports-reconciliation"
 REQUESTED = f"{_PREFIX}-requested"
@@ -67,7 +67,7 @@ class IncentiveEvents(Events):
         name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
         return Event(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
 
-    def gap(self, gap: Gap) -> Event:
+    def gap(self, gap: UnlistedPart) -> Event:
         """A page of the prisoners could not be read."""
         return Event(PAGE_ERROR, {"page": gap.detail["page"]})
 

@@ -19,7 +19,7 @@ from reports.engine.contract import Field, Reconciliation
 from reports.engine.events import Events
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.units import Gap, Population, Reading, Unit, UnreadRecord
+from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.incentives import result as own
 from reports.reconciliations.incentives.bookings import ActiveBookingLookup, find_bookings
 from reports.reconciliations.incentives.events import IncentiveEvents
@@ -181,7 +181,7 @@ class Incentives(Reconciliation):
         levels = {"nomis_level": row["nomis_level"], "dps_level": row["dps_level"]}
         return levels if pair is None else levels | sides(pair)
 
-    def result_values(self, frame: pd.DataFrame, gaps: Sequence[Gap]) -> Mapping[str, Any]:
+    def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
         """The matrix of levels, and the pages that could not be listed."""
         pages = (own.UnreadPage(page=gap.detail["page"], reason=gap.reason) for gap in gaps)
         return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
@@ -270,8 +270,8 @@ def _unit(number: int, prisoners: Sequence[PrisonerId]) -> Unit:
     return Unit(str(number), content, len(prisoners))
 
 
-def _gap(page: int, reason: str) -> Gap:
-    return Gap(f"page {page} of the prisoners", reason, {"page": page})
+def _gap(page: int, reason: str) -> UnlistedPart:
+    return UnlistedPart(f"page {page} of the prisoners", reason, {"page": page})
 
 
 def _unusable(row: UnusableRow) -> UnreadRecord:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Gap, Population, Unit
+    from reports.engine.units import Population, Unit, UnlistedPart
 
 _PREFIX: Final = "visits-reports-reconciliation"
 #: The differences that the summary lists.
@@ -54,7 +54,7 @@ class VisitEvents(Events):
             return Event(f"{_PREFIX}-mismatch-error", {"visitId": unread.key["visit"], "error": unread.reason})
         return _page_error({"prisonId": unread.unit, "side": unread.side}, unread.reason)
 
-    def gap(self, gap: Gap) -> Event:
+    def gap(self, gap: UnlistedPart) -> Event:
         """A page of visits could not be read."""
         return _page_error(gap.detail, gap.reason)
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from reports.engine.lists import ListPage, read_moving_list
 from reports.engine.parallel_reader import failed_read
-from reports.engine.record_reads import RecordReads
-from reports.engine.units import Gap
+from reports.engine.reads import RecordReads
+from reports.engine.units import UnlistedPart
 from reports.reconciliations.visits import rules
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
@@ -49,7 +49,7 @@ class VisitReader:
         self.services = services
         self.reads = reads
         self.records = RecordReads(reads, _SERVICES)
-        self.gaps: list[Gap] = []
+        self.gaps: list[UnlistedPart] = []
 
     @property
     def unread(self) -> tuple[UnreadRecord, ...]:
@@ -191,7 +191,7 @@ class VisitReader:
     def _add_gap(self, reason: str, detail: Mapping[str, Any]) -> None:
         """Notes a list, or a page of it, that cannot be read."""
         known = {name: value for name, value in detail.items() if value is not None}
-        self.gaps.append(Gap(_what(known, known["side"]), reason, known))
+        self.gaps.append(UnlistedPart(_what(known, known["side"]), reason, known))
 
 
 def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.units import Gap
+    from reports.engine.units import UnlistedPart
     from sync.settings.declaration import Settings
 
 #: How far back NOMIS visits are examined when no earlier run has done so.
@@ -98,7 +98,7 @@ class Visits(Reconciliation):
         """The visit, as its events name it."""
         return () if row["reference"] is None else (f"{CREATION.name}:{row['reference']}",)
 
-    def result_values(self, frame: pd.DataFrame, gaps: Sequence[Gap]) -> Mapping[str, Any]:
+    def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
         """How many visits each side has."""
         of_prisons = frame[frame["in_dps"] & ~frame["surplus"]].groupby("prison_id").size()
         return {
