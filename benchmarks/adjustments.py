@@ -22,8 +22,9 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, latest_bookings

@@ -25,7 +25,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.queues.queue import BATCH
 from sync.settings.loading import load_settings
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.store.tables import failures
 
 #: The defaults of the program, except a shorter pause and without the jobs that do not drain.

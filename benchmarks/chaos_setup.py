@@ -18,7 +18,7 @@ from benchmarks.forked_command import CONTEXT, ForkedCommand, run_forked
 from jobs.cli.app import PROGRAM, main
 from jobs.runtime.application import Application
 from sandbox.postgres import PostgresServer
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 
 def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, PostgresServer | None]:

@@ -33,7 +33,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.clock import now
 from sync.settings.loading import load_settings
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.store.outbox import DeliveryState
 from sync.store.tables import outbox
 

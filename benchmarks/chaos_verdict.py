@@ -15,7 +15,7 @@ from sandbox import Sandbox
 from sync.domains.registry import domain_of_queue
 from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.store.creations import OPEN_STATES, CreationRecord, CreationState, list_creations
 from sync.store.failures import FailedAttempt, last_failure
 from sync.store.findings import list_findings

@@ -32,8 +32,8 @@ from sync.pipeline.handle import handle, start_context
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 
 CALLS = 4
 QUEUE_NAME = "creates"

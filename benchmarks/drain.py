@@ -33,8 +33,8 @@ from sync.pipeline.drain import Drain
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry

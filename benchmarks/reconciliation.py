@@ -25,8 +25,9 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, prisoner_page

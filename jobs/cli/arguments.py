@@ -11,7 +11,7 @@ import typer
 from jobs.cli.completion import complete_queues, complete_reconciled
 from jobs.errors import UsageError
 from sync import clock
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]

@@ -6,7 +6,7 @@ Asked at each press of the tab key: what is not known within a second, or fails,
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 if TYPE_CHECKING:
     from jobs.runtime.application import Application

@@ -20,8 +20,8 @@ from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.domains.registry import DOMAINS
 from sync.repair.dead_letter_report import NO_FAILURE_HINT, UNFINISHED_HINT, FailureClass
 from sync.repair.hints import ADVICE, ROUTING
-from sync.settings.listing import QUEUE_VARIABLES, variables
-from sync.settings.queue_names import QUEUES
+from sync.settings.declaration import variables
+from sync.settings.queues import QUEUE_VARIABLES, QUEUES
 from sync.settings.variables import feature_variable
 
 DOCUMENTS = Path("doc")

@@ -29,7 +29,7 @@ from reports.engine.run import ReconciliationParameters
 from reports.reconciliations.incentives.result import NAME, IncentiveResult
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.loading import forget_proxies, has_display
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.store.telemetry import read_events
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import Any
 from jobs.health.probes import CALL_SECONDS, list_probes, result_of
 from jobs.runtime.application import Application
 from jobs.runtime.cron import schedule_errors
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.transport import Transport
 
 #: A part that has not responded by then counts as down.

@@ -16,8 +16,8 @@ from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB, Jo
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
 from sync.queues.queue import QueueCounts
-from sync.settings.declaration import UpstreamName
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
+from sync.settings.upstreams import UpstreamName
 from sync.store import creations, findings, outbox
 from sync.store.database import StoreUnavailable
 from sync.store.telemetry import count_due_events

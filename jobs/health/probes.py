@@ -21,8 +21,9 @@ from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable, is_missing
-from sync.settings.declaration import Settings, UpstreamName
-from sync.settings.queue_names import QUEUES
+from sync.settings.declaration import Settings
+from sync.settings.queues import QUEUES
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport

@@ -20,7 +20,7 @@ from sync.contracts.compare import DriftLevel
 from sync.contracts.shape import shape_errors
 from sync.domains.registry import operations, probes
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.severity import Severity
 from sync.store import contract_checks, outbox
 from sync.store.creations import CreationState

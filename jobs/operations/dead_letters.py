@@ -10,7 +10,7 @@ from jobs.runtime.application import Application
 from sync.failures import SyncError, one_line
 from sync.repair.dead_letters import DeadLetter
 from sync.repair.redrive import DeadLetterQueue
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 Result = TypeVar("Result")
 

@@ -20,7 +20,7 @@ from sync.pipeline.drain import BatchSummary, UpstreamsUnavailable
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable
 from sync.settings.loading import SettingsError
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 if TYPE_CHECKING:
     from sync.pipeline.drain import Drain

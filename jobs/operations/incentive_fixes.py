@@ -21,7 +21,7 @@ from sync.domains import incentives
 from sync.domains.incentives.repair import create_late, write_again
 from sync.domains.incentives.rules import CREATION
 from sync.events.context import HandlerContext, Outcome
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.actions import Action, actions_on
 from sync.store.creations import CreationRecord, find
 from sync.upstream import prisoners

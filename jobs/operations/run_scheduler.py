@@ -17,7 +17,7 @@ from jobs.runtime.job_runs import SCHEDULER_JOB, ActiveRun
 from jobs.runtime.logging import failure_log, log_failure
 from jobs.runtime.scheduler import DueJob, Scheduler, Workload
 from jobs.runtime.signals import stopping
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.store.database import StoreUnavailable
 
 _DATABASE_SECONDS = 2.0

@@ -18,7 +18,7 @@ from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRun, JobRuns
 from sync import clock
 from sync.events.context import Outcome
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Part, ReconciliationResult
     from reports.engine.units import Reading, Scope, SideName, Unit, UnlistedPart
-    from sync.settings.declaration import Settings, UpstreamName
+    from sync.settings.declaration import Settings
+    from sync.settings.upstreams import UpstreamName
     from sync.upstream.services import Services
 
 Item = TypeVar("Item")

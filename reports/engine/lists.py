@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reports.engine.contract import Reads
-    from sync.settings.declaration import UpstreamName
+    from sync.settings.upstreams import UpstreamName
 
 Id = TypeVar("Id", int, str)
 Item = TypeVar("Item")

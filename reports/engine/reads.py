@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from reports.engine.contract import Reads
     from reports.engine.units import SideName, Unit
-    from sync.settings.declaration import UpstreamName
+    from sync.settings.upstreams import UpstreamName
     from sync.upstream.services import Services
 
 Item = TypeVar("Item")

@@ -8,7 +8,7 @@ from sync.contracts.compare import DriftLevel, OperationDifference, compare
 from sync.contracts.document import Document
 from sync.contracts.known_faults import known_reason
 from sync.domains.registry import mapped_values
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation
 
 

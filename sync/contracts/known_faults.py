@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sync.contracts.compare import OperationDifference
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from sync.command_text import SHOW_DUPLICATE
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.severity import Severity
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events

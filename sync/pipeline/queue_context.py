@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sync.creation.protocol import CreationProtocol
 from sync.domains.declaration import Domain
 from sync.events.context import Outcome
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry

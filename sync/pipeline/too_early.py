@@ -15,7 +15,7 @@ from sync.failures import SyncError, UpstreamError, describe_failure
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationState, find
 
 #: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.

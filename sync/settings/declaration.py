@@ -3,17 +3,16 @@
 A setting is the environment variable of the same name in upper case. The names of the replaced service are kept, so
 that its Kubernetes secrets and values carry over.
 
-A new upstream service is one member of `UpstreamName`, a new queue one entry of `QUEUES` in `queue_names.py`, anything
-else one field of `Settings`; `doc/settings.md` follows by itself.
+A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, anything else is one field of
+`Settings`; `doc/settings.md` follows by itself.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic.fields import FieldInfo
 
 from sync.settings.parsing import (
     YEAR_SECONDS,
@@ -36,7 +35,9 @@ from sync.settings.parsing import (
     parse_flag,
     parse_waits,
 )
+from sync.settings.queues import QueueSettings, Variable
 from sync.settings.times import MOST_VISIBILITY_SECONDS
+from sync.settings.upstreams import CONNECT_SECONDS, UpstreamName, UpstreamSettings
 from sync.settings.variables import (
     DELETE_ALL_VARIABLE,
     QUEUE_PREFIX,
@@ -44,82 +45,6 @@ from sync.settings.variables import (
     is_event_switch,
     waits_variable,
 )
-
-#: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
-CONNECT_SECONDS = 5.0
-
-
-class UpstreamName(StrEnum):
-    """The upstream services, by their names in logs, errors and health.
-
-    Each member has its default address, what it is, and the prefix of its credentials where that is not its name.
-    """
-
-    def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
-        """A member with its attributes."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.default_url = default_url
-        member.meaning = meaning
-        member._credentials = credentials
-        return member
-
-    default_url: str
-    meaning: str
-    _credentials: str | None
-
-    OAUTH = "hmpps-auth", "http://localhost:8090/auth", "HMPPS Auth; its token endpoint is `{base}/oauth/token`", ""
-    NOMIS = "nomis", "http://localhost:8082", "hmpps-nomis-prisoner-api", "SYSTEM"
-    MAPPING = "mapping", "http://localhost:8084", "hmpps-nomis-mapping-service"
-    VISITS = "visits", "http://localhost:8080", "visit-scheduler"
-    INCENTIVES = "incentives", "http://localhost:8080", "the incentives API"
-    ACTIVITIES = "activities", "http://localhost:8080", "the activities API"
-    APPOINTMENTS = "appointments", "http://localhost:8080", "the activities API, for appointments"
-    SENTENCE_ADJUSTMENTS = "sentence-adjustments", "http://localhost:8080", "the adjustments API"
-    PRISONER_SEARCH = (
-        "prisoner-search",
-        "http://localhost:8080",
-        "prisoner-offender-search, for the fix of a missed received event",
-    )
-
-    @property
-    def address_variable(self) -> str:
-        """The variable of the service's address."""
-        return f"API_BASE_URL_{self.name}"
-
-    @property
-    def credential_variables(self) -> tuple[str, ...]:
-        """The variables of client id and client secret; empty for HMPPS Auth, which gives the tokens."""
-        prefix = self.name if self._credentials is None else self._credentials
-        return (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET") if prefix else ()
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamSettings:
-    """Address and credentials of one upstream service, and the variables that hold the credentials."""
-
-    name: UpstreamName
-    base_url: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    credentials: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
-    """Names, keys and waits of one queue and its dead letter queue.
-
-    `error_visibility_timeouts` are seconds until the 1st, 2nd, … retry of a failed message; the last one repeats.
-    """
-
-    name: str
-    queue_name: str
-    dlq_name: str
-    queue_access_key_id: str | None
-    queue_secret_access_key: str | None = field(repr=False)
-    dlq_access_key_id: str | None
-    dlq_secret_access_key: str | None = field(repr=False)
-    error_visibility_timeouts: tuple[int, ...]
 
 
 class Settings(BaseModel):
@@ -424,3 +349,32 @@ class Settings(BaseModel):
     def _flag(self, variable: str, *, default: bool) -> bool:
         value = self._environment.get(variable, "")
         return parse_flag(value) if value.strip() else default
+
+
+def variables() -> list[Variable]:
+    """Every variable with a fixed name: those of the upstream services, then the fields of `Settings`."""
+    addresses = [Variable(name.address_variable, f"`{name.default_url}`", name.meaning) for name in UpstreamName]
+    credentials = [
+        Variable(variable, "", f"credentials for {name.meaning}")
+        for name in UpstreamName
+        for variable in name.credential_variables
+    ]
+    fields = [
+        Variable(name.upper(), _default(info), info.description or "") for name, info in Settings.model_fields.items()
+    ]
+    return addresses + credentials + fields
+
+
+def _default(info: FieldInfo) -> str:
+    """The default as it would be set."""
+    match info.default:
+        case None | "" | ():
+            return ""
+        case bool(flag):
+            return f"`{str(flag).lower()}`"
+        case tuple(numbers):
+            return f"`{','.join(map(str, numbers))}`"
+        case float(number) if number.is_integer():
+            return f"`{int(number)}`"
+        case value:
+            return f"`{value}`"

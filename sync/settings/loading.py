@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
 from sync.settings.parsing import parse_address, parse_flag, parse_waits
+from sync.settings.upstreams import UpstreamName
 from sync.settings.variables import is_event_switch, is_reconciliation_switch, is_retry_wait
 
 #: What replaces the validator's own words, by its kind of error; the braces are filled from its limits.

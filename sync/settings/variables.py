@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 _SWITCH = "FEATURE_EVENT_"
 #: The switch of the delete-all commands, which belongs to no event.

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select, update
 from sync.clock import now
 from sync.failures import BreakerOpen, UpstreamError
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database, StoreUnavailable
 from sync.store.tables import breakers, insert_into
 from sync.store.telemetry import Telemetry

@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ClosedPoolError, DecodeError, HTTPError, ReadTimeoutError
 
-from sync.settings.declaration import CONNECT_SECONDS
+from sync.settings.upstreams import CONNECT_SECONDS
 from sync.upstream.response_head import HeadResponse
 
 #: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 import orjson
 
 from sync.failures import NotUnderstood
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.responses import Body, Model, Page, parse_list, parse_page, parse_response
 from sync.upstream.transport import Refusal, ServiceClient, segment
 

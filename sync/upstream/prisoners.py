@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from sync.failures import NotUnderstood
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, ContractProbe, Operation, rows, unparsed
 from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts
 from sync.upstream.transport import ServiceClient

@@ -1,6 +1,6 @@
 """Which prisons use the new services: the agency switches of NOMIS, and the rollout of the activities API."""
 
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, optional, rows
 from sync.upstream.responses import Response
 from sync.upstream.transport import ServiceClient

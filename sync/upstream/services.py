@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.transport import ServiceClient, Transport
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from sync.failures import NoToken
-from sync.settings.declaration import UpstreamName, UpstreamSettings
+from sync.settings.upstreams import UpstreamName, UpstreamSettings
 from sync.upstream.http import ConnectionLost, NotSent, TimedOut, TooLarge, fetch
 
 #: A token is renewed this long before it expires, so that none expires on its way.

@@ -13,7 +13,8 @@ import orjson
 from urllib3 import HTTPConnectionPool
 
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
+from sync.settings.upstreams import UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.concurrency_limit import ConcurrencyLimit
 from sync.upstream.errors import is_error_body, may_have_been_applied, own_words, parse_error_body, parse_retry_after

@@ -8,7 +8,7 @@ import yaml
 
 from sandbox.engine import Engine
 from sandbox.options import Options
-from sync.settings.listing import variables
+from sync.settings.declaration import variables
 from sync.settings.loading import load_settings
 from tests.harness.manifests import ROOT
 

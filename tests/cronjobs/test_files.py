@@ -11,10 +11,10 @@ import yaml
 from jobs.operations.schedule import SCHEDULE
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import DOMAINS, event_types
-from sync.settings.declaration import UpstreamName
-from sync.settings.listing import variables
+from sync.settings.declaration import variables
 from sync.settings.loading import load_settings
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
+from sync.settings.upstreams import UpstreamName
 from sync.settings.variables import feature_variable
 from sync.store.database import newest_revision
 from tests.harness.manifests import (

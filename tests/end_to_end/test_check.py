@@ -7,8 +7,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.registry import required_roles
-from sync.settings.declaration import UpstreamName
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
+from sync.settings.upstreams import UpstreamName
 from tests.harness.app import App
 
 

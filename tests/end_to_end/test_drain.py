@@ -6,7 +6,7 @@ from collections.abc import Callable
 from benchmarks.forked_command import ForkedCommand
 from reports.presentation.text import count
 from sandbox import Sandbox
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import schedule_created, visit_booked

@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox import Sandbox
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from tests.harness.app import App
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty, held

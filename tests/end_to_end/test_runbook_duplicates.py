@@ -7,7 +7,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from tests.harness.app import App, application
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty

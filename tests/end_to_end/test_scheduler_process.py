@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.queues.aws import Aws
 from sync.settings.loading import load_settings
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import held
 from tests.harness.waiting import LONGEST_SECONDS, until

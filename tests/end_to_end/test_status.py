@@ -15,8 +15,8 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.clock import now
 from sync.queues.aws import Aws
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.severity import Severity
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sandbox import Sandbox
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from tests.harness.app import application
 from tests.harness.pipeline import settle
 from tests.harness.waiting import in_thread, result_of

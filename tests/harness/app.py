@@ -31,7 +31,7 @@ from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener, QueuePair
 from sync.settings.loading import load_settings
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.store.database import Database
 from sync.store.tables import creations
 from tests.harness.commands import Ended, Terminal, run_here

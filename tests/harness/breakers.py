@@ -8,7 +8,7 @@ from collections import Counter
 import structlog
 
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers

@@ -9,7 +9,7 @@ from reports.engine.contract import ServiceTooOld
 from reports.engine.parallel_reader import FailedRead, failed_read
 from reports.engine.units import Unit
 from sync.failures import SyncError, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

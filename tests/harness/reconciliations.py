@@ -25,8 +25,9 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.declaration import Domain
 from sync.domains.incentives import dps as incentives_api
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import read_events
 from tests.harness.parts import Parts
 

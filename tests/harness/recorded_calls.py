@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 
 class RecordedCalls:

@@ -16,7 +16,7 @@ from sync.domains import nomis_sql
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
 from sync.domains.repair import SUPPORT_CHANNEL
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

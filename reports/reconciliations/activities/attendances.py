@@ -20,7 +20,7 @@ from reports.reconciliations.activities.counting import (
 from reports.reconciliations.activities.events import OTHER_BOOKING, AttendanceEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

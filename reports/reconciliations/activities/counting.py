@@ -18,7 +18,7 @@ from reports.engine.units import Population, Reading, Unit, UnlistedPart, Unread
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sync.command_text import command
 from sync.failures import RuleError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from reports.reconciliations.adjustments.key_set import KeyGap, walk_bookings
 from reports.reconciliations.adjustments.sides import Booking, parse_id
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.failures import SyncError, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.rules import MAPPINGS
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sync.failures import BreakerOpen, SyncError, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

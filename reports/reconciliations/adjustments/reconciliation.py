@@ -23,7 +23,7 @@ from reports.reconciliations.adjustments.events import AdjustmentEvents
 from reports.reconciliations.adjustments.sides import Booking, DpsSide, NomisSide
 from sync.domains.adjustments.rules import CREATION
 from sync.failures import SyncError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

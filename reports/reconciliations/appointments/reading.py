@@ -23,7 +23,7 @@ from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.rules import MAPPINGS
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.mappings import nomis_location
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from reports.reconciliations.appointments.reading import AppointmentReader
 from sync.clock import london_now
 from sync.domains.appointments.nomis import event_id_page
 from sync.domains.appointments.rules import CREATION
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.prisons import RolloutPlan, rollout_plan, rollout_plans
 
 if TYPE_CHECKING:

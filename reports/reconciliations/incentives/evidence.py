@@ -14,7 +14,7 @@ from sync.domains.incentives.dps import Review, ReviewSummary
 from sync.domains.incentives.nomis import IepRecord
 from sync.domains.incentives.rules import CREATION, OF_PRISONER, OF_REVIEW
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.tracing import TracedThreads
 
 if TYPE_CHECKING:

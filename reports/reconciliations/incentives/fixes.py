@@ -17,7 +17,7 @@ from reports.reconciliations.incentives.evidence import collect_evidence, entiti
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.actions import ActionState
 from sync.store.creations import CreationState
 from sync.upstream import prisoners

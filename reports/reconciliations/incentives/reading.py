@@ -12,7 +12,7 @@ from reports.reconciliations.incentives.levels import level_code, level_of_recor
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
 from sync.failures import SyncError, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -29,7 +29,7 @@ from reports.reconciliations.incentives.mismatches import explain_pair, sides
 from reports.reconciliations.incentives.plausibility import Without, why_without_levels
 from reports.reconciliations.incentives.reading import LevelReader
 from sync.clock import LONDON
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.tracing import TracedThreads
 from sync.upstream.prisoners import PrisonerId, UnusableRow
 

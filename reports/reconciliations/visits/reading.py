@@ -19,7 +19,7 @@ from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.rules import MAPPINGS, NOMIS_VISIT_TYPES
 from sync.failures import BreakerOpen, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

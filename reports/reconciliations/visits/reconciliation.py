@@ -19,7 +19,7 @@ from sync import clock
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits.nomis import knows_prisoner
 from sync.domains.visits.rules import CREATION
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

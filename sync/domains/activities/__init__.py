@@ -5,7 +5,7 @@ from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.repair import ADVICE, RESYNCS, ActivityRepair, is_missing_allocation
 from sync.domains.activities.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 DOMAIN = Domain(
     name="activities",

@@ -15,7 +15,7 @@ from sync.domains.duplicate_rows import RowKind
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.operation import MappedValues
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, optional, written
 from sync.upstream.responses import Body, Comment, Money, RecordNumber, Response
 from sync.upstream.transport import ServiceClient

@@ -16,7 +16,7 @@ from sync.domains.repair import Advice, EventParts, Record, RemovingRepair, as_i
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
 from sync.events.envelope import DomainEvent
 from sync.failures import NON_UNIQUE_TEXT, Failure
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services

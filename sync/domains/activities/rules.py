@@ -13,7 +13,7 @@ from sync.domains.declaration import Update
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

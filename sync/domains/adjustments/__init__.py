@@ -3,7 +3,7 @@
 from sync.domains.adjustments.repair import REPAIR, RESYNCS
 from sync.domains.adjustments.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 DOMAIN = Domain(
     name="adjustments",

@@ -13,7 +13,7 @@ from sync.domains.repair import EventParts, Record, RemovingRepair, as_iso, as_t
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services

@@ -3,7 +3,7 @@
 from sync.domains.appointments.repair import ADVICE, REPAIR, RESYNCS
 from sync.domains.appointments.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 DOMAIN = Domain(
     name="appointments",

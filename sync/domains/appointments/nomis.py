@@ -6,7 +6,7 @@ from datetime import date
 from typing import Annotated, Any
 
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, paged, unparsed, written
 from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, Since, parse_list, parse_response
 from sync.upstream.transport import Refusal, ServiceClient

@@ -14,7 +14,7 @@ from sync.domains.declaration import Coalesce, Update, ignored_if_gone
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response

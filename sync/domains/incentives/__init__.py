@@ -4,7 +4,7 @@ from sync.domains.declaration import Domain
 from sync.domains.incentives.levels import LEVEL_UPDATES
 from sync.domains.incentives.repair import IncentiveRepair
 from sync.domains.incentives.rules import CREATION
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 DOMAIN = Domain(
     name="incentives",

@@ -6,7 +6,7 @@ from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import HeldLevel
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 
 #: There is one order of the levels, whichever event it comes from.

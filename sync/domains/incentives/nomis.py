@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, optional, unparsed, written
 from sync.upstream.responses import Body, Comment, LocalDateTime, RecordNumber, Response
 from sync.upstream.transport import ServiceClient

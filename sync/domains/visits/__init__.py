@@ -3,7 +3,7 @@
 from sync.domains.declaration import Domain
 from sync.domains.visits.repair import REPAIR, RESYNCS
 from sync.domains.visits.rules import CREATION, UPDATES
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 DOMAIN = Domain(
     name="visits",

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from sync.failures import NotUnderstood, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, one, optional, paged, unparsed
 from sync.upstream.responses import LocalDateTime, Page, Response
 from sync.upstream.transport import ServiceClient

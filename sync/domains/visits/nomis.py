@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sync.failures import NotUnderstood, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, optional, paged, unparsed, written
 from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response
 from sync.upstream.transport import ServiceClient

@@ -14,7 +14,7 @@ from sync.domains.visits.nomis import CancelVisit
 from sync.domains.visits.rules import CREATION, NOMIS_VISIT_TYPES
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.severity import Severity
 from sync.store.database import Database
 from sync.store.findings import FindingKind, record_finding

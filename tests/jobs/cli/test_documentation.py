@@ -10,7 +10,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from jobs.cli.app import app
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 PROMISED = {
     "demo": {"--dir", "--prisoners", "--events", "--seed", "--latency-ms", "--no-open"},

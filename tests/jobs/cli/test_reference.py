@@ -9,7 +9,7 @@ import pytest
 
 from jobs.cli.reference import commands_page, main, pages, settings_page
 from jobs.operations.schedule import SCHEDULE
-from sync.settings.listing import variables
+from sync.settings.declaration import variables
 
 
 def test_pages_of_the_project_are_up_to_date() -> None:

@@ -11,7 +11,7 @@ from jobs.cli.app import app
 from reports.presentation.alerts import TEXTS
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
-from sync.settings.listing import variables
+from sync.settings.declaration import variables
 
 PAGE = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
 PROGRAM = "prisoner-to-nomis "

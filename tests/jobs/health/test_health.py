@@ -18,9 +18,9 @@ from jobs.runtime.metrics import Metrics, breaker_metrics, run_metrics
 from sandbox import Sandbox
 from sync.events.context import Outcome
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import SettingsError
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.transport import Transport
 from tests.harness.app import App, application
 from tests.harness.faults import faulty, held

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.events.envelope import write_domain_event
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from tests.harness.app import App, make_app
 from tests.harness.dead_letters import BOOKED, TIME, bury, fail
 from tests.harness.faults import faulty

@@ -12,7 +12,7 @@ import pytest
 from sandbox import Sandbox
 from sync.clock import now
 from sync.events.envelope import write_domain_event, write_mapping_retry
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.upstream.breaker import set_breaker
 from sync.upstream.circuit import BreakerState

@@ -18,7 +18,8 @@ from reports.reconciliations.views import view_of
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError, UpstreamError
-from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.declaration import Settings
+from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import read_events
 from tests.harness.made_up import MadeUp, Row
 from tests.harness.reconciliations import OpenApp, ReportsApp

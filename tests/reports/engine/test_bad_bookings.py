@@ -21,7 +21,7 @@ from reports.reconciliations.incentives.result import IncentiveResult
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from tests.harness.messages import attached
 from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 from tests.harness.waiting import until

@@ -6,7 +6,7 @@ import pytest
 
 from reports.engine.lists import ListPage, read_moving_list
 from sync.failures import BreakerOpen, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from tests.harness.reads import PlainReads
 
 SIZE = 2

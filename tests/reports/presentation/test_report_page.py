@@ -20,7 +20,7 @@ from reports.presentation.overview import cards
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.view import COLUMNS
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
-from sync.settings.listing import variables
+from sync.settings.declaration import variables
 from tests.harness.results import (
     STARTED,
     VISIT_FIELDS,

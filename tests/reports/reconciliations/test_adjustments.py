@@ -19,8 +19,8 @@ from sandbox import Sandbox
 from sandbox.planted import adjustments as planted
 from sync.clock import london_now
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 from tests.harness.comparisons import Compared, compare, explain

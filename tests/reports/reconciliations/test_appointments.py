@@ -15,7 +15,7 @@ from reports.engine.units import Scope
 from reports.reconciliations.appointments.reconciliation import Appointments
 from sandbox import Sandbox
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from tests.harness.appointments import DAY, PRISON, make_worked_example, put_in_dps, put_in_nomis, room_of
 from tests.harness.comparisons import Compared, compare
 from tests.harness.faults import faulty

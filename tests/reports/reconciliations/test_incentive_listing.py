@@ -11,7 +11,7 @@ from reports.engine.parallel_reader import retry
 from reports.reconciliations.incentives.listing import ListingFailed, list_prisoners, relist
 from sandbox import Sandbox
 from sync.failures import SyncError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.breaker import Breakers
 from sync.upstream.prisoners import PrisonerPage, prisoner_page
 from sync.upstream.services import connect

@@ -11,7 +11,7 @@ from sandbox.documents import document_of
 from sync.contracts.check import ContractFinding, ServiceResult, check_service
 from sync.contracts.compare import DriftLevel
 from sync.domains.registry import operations
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 
 TODAY = date(2026, 11, 29)
 SERVICES = [name for name in UpstreamName if name is not UpstreamName.OAUTH]

@@ -13,7 +13,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.events.context import Outcome
 from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store import creations
 from sync.store.creations import CreationState
 from sync.store.database import Database

@@ -27,8 +27,8 @@ PACKAGE = Path("sync/domains/certificates")
 #: Which files outside its package had to know the domain: the registry and the settings.
 TOUCHED = {
     Path("sync/domains/registry.py"),
-    Path("sync/settings/declaration.py"),
-    Path("sync/settings/queue_names.py"),
+    Path("sync/settings/upstreams.py"),
+    Path("sync/settings/queues.py"),
 }
 
 
@@ -208,7 +208,7 @@ def test_texts_and_documents_follow(program: Program) -> None:
         from reports.presentation.alerts import alert_title
         from sync.domains.event_table import event_table
         from sync.domains.registry import required_roles
-        from sync.settings.declaration import UpstreamName
+        from sync.settings.upstreams import UpstreamName
         print(event_table(), settings_page())
         print(alert_title("to-nomis-synch-certificate-duplicate", "Test"))
         print("NOMIS_CERTIFICATES" in required_roles(UpstreamName.MAPPING))

@@ -10,7 +10,7 @@ import pytest
 from sync.domains.activities.rules import course_description
 from sync.events.context import Outcome
 from sync.failures import LeaseBusy, RuleError, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from tests.harness.activities import (
     ACTIVITY,
     INSTANCE,

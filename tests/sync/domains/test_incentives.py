@@ -12,7 +12,7 @@ from sync.domains.incentives import nomis as nomis_incentives
 from sync.events.context import Outcome
 from sync.events.envelope import DomainEvent
 from sync.failures import LeaseBusy, UpstreamError
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from tests.harness.faults import faulty
 from tests.harness.handlers import HANDLERS, Harness, Prisoner
 

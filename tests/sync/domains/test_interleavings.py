@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.clock import london_today
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from tests.harness.handlers import Harness, Prisoner
 from tests.harness.scenarios import (
     BOUNDED,

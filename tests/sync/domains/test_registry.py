@@ -14,7 +14,7 @@ from sync.domains.declaration import Coalesce
 from sync.domains.event_table import event_table, main, tracked_events
 from sync.domains.registry import DOMAINS, event_types, row_kinds
 from sync.pipeline import handle
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 from sync.settings.variables import feature_variable
 
 EVENT_TYPES = {

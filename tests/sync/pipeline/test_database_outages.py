@@ -18,7 +18,7 @@ from sync.failures import UpstreamError
 from sync.pipeline import outages
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from tests.harness.app import application

@@ -17,7 +17,7 @@ from sync.failures import UpstreamError
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, may_wait
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.leases import Leases
 from tests.harness.app import application
 from tests.harness.faults import held, hits

@@ -20,7 +20,7 @@ from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.queues.queue import Message, Queue
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store.failures import last_failure
 from tests.harness.app import application
 from tests.harness.faults import held, hits

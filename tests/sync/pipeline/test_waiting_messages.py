@@ -19,7 +19,7 @@ from sync.pipeline.drain import Drain, UpstreamsUnavailable
 from sync.pipeline.groups import GroupRunner, Missing
 from sync.queues.queue import Queue
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
+from sync.settings.upstreams import UpstreamName
 from sync.store import failures
 from tests.harness.app import application
 from tests.harness.faults import held, hits

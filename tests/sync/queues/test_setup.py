@@ -15,7 +15,7 @@ from sync.queues.queue import QueueUnavailable
 from sync.queues.setup import TOPIC, QueueOpener, QueuePair
 from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
-from sync.settings.queue_names import QUEUES
+from sync.settings.queues import QUEUES
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import BAD_USAGE, exit_code_for
 from sync.queues.aws import Aws
-from sync.settings.listing import variables
+from sync.settings.declaration import variables
 from sync.settings.loading import SettingsError, load_settings
 from sync.store.database import Database
 

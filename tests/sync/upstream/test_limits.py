@@ -16,8 +16,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.failures import UpstreamError
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 

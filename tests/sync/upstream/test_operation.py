@@ -7,8 +7,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.visits.dps import SEARCH
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport

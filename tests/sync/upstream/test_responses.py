@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sandbox import Sandbox
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.failures import NotUnderstood
-from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
+from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation, unparsed
 from sync.upstream.responses import parse_page
 from sync.upstream.services import connect

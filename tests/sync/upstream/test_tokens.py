@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.failures import NoToken
-from sync.settings.declaration import UpstreamName, UpstreamSettings
+from sync.settings.upstreams import UpstreamName, UpstreamSettings
 from sync.upstream.tokens import TokenSource, authorities
 
 

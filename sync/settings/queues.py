@@ -1,10 +1,36 @@
-"""Every environment variable as `doc/settings.md` lists it: its name, its default and its meaning."""
+"""The queues: their names, and the variables that each of them has.
 
-from dataclasses import dataclass
+A new queue is one entry of `QUEUES`. Commands show the names in their help, which has to be quick, so nothing slow to
+import belongs here.
+"""
 
-from pydantic.fields import FieldInfo
+from dataclasses import dataclass, field
 
-from sync.settings.declaration import Settings, UpstreamName
+#: The queues, by the names that commands and variables use.
+QUEUES = (
+    "visit",
+    "incentive",
+    "activity",
+    "appointment",
+    "sentencing",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """Names, keys and waits of one queue and its dead letter queue.
+
+    `error_visibility_timeouts` are seconds until the 1st, 2nd, … retry of a failed message; the last one repeats.
+    """
+
+    name: str
+    queue_name: str
+    dlq_name: str
+    queue_access_key_id: str | None
+    queue_secret_access_key: str | None = field(repr=False)
+    dlq_access_key_id: str | None
+    dlq_secret_access_key: str | None = field(repr=False)
+    error_visibility_timeouts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +69,3 @@ QUEUE_VARIABLES = (
         "the same for one event type, in upper case with `.` and `-` as `_`",
     ),
 )
-
-
-def variables() -> list[Variable]:
-    """Every variable with a fixed name: those of the upstream services, then the fields of `Settings`."""
-    addresses = [Variable(name.address_variable, f"`{name.default_url}`", name.meaning) for name in UpstreamName]
-    credentials = [
-        Variable(variable, "", f"credentials for {name.meaning}")
-        for name in UpstreamName
-        for variable in name.credential_variables
-    ]
-    fields = [
-        Variable(name.upper(), _default(info), info.description or "") for name, info in Settings.model_fields.items()
-    ]
-    return addresses + credentials + fields
-
-
-def _default(info: FieldInfo) -> str:
-    """The default as it would be set."""
-    match info.default:
-        case None | "" | ():
-            return ""
-        case bool(flag):
-            return f"`{str(flag).lower()}`"
-        case tuple(numbers):
-            return f"`{','.join(map(str, numbers))}`"
-        case float(number) if number.is_integer():
-            return f"`{int(number)}`"
-        case value:
-            return f"`{value}`"

@@ -1,0 +1,67 @@
+"""The upstream services: their names, default addresses and variables.
+
+A new service is one member of `UpstreamName`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
+
+#: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
+CONNECT_SECONDS = 5.0
+
+
+class UpstreamName(StrEnum):
+    """The upstream services, by their names in logs, errors and health.
+
+    Each member has its default address, what it is, and the prefix of its credentials where that is not its name.
+    """
+
+    def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
+        """A member with its attributes."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.default_url = default_url
+        member.meaning = meaning
+        member._credentials = credentials
+        return member
+
+    default_url: str
+    meaning: str
+    _credentials: str | None
+
+    OAUTH = "hmpps-auth", "http://localhost:8090/auth", "HMPPS Auth; its token endpoint is `{base}/oauth/token`", ""
+    NOMIS = "nomis", "http://localhost:8082", "hmpps-nomis-prisoner-api", "SYSTEM"
+    MAPPING = "mapping", "http://localhost:8084", "hmpps-nomis-mapping-service"
+    VISITS = "visits", "http://localhost:8080", "visit-scheduler"
+    INCENTIVES = "incentives", "http://localhost:8080", "the incentives API"
+    ACTIVITIES = "activities", "http://localhost:8080", "the activities API"
+    APPOINTMENTS = "appointments", "http://localhost:8080", "the activities API, for appointments"
+    SENTENCE_ADJUSTMENTS = "sentence-adjustments", "http://localhost:8080", "the adjustments API"
+    PRISONER_SEARCH = (
+        "prisoner-search",
+        "http://localhost:8080",
+        "prisoner-offender-search, for the fix of a missed received event",
+    )
+
+    @property
+    def address_variable(self) -> str:
+        """The variable of the service's address."""
+        return f"API_BASE_URL_{self.name}"
+
+    @property
+    def credential_variables(self) -> tuple[str, ...]:
+        """The variables of client id and client secret; empty for HMPPS Auth, which gives the tokens."""
+        prefix = self.name if self._credentials is None else self._credentials
+        return (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET") if prefix else ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """Address and credentials of one upstream service, and the variables that hold the credentials."""
+
+    name: UpstreamName
+    base_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    credentials: tuple[str, ...] = ()
