@@ -170,7 +170,7 @@ def inside(folder: str) -> None:
     environment |= {"RECONCILIATION_RECHECK_SECONDS": "0", "SLACK_TOKEN": ""}
     settings = load_settings(environment)
     whole_run(settings)
-    from reports.delivery.outbox import OutboxSender
+    from reports.delivery.sender import OutboxSender
 
     database = Database(settings.database_url)
     OutboxSender(settings, database, lambda: None).send_due()

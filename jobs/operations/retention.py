@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Table, delete, func, select
 
 from jobs.runtime.application import Application
 from reports.engine.runs import Coverage
-from reports.presentation.overview import folder
+from reports.presentation.index import run_folder
 from sync import clock
 from sync.store.database import Database
 from sync.store.outbox import DeliveryState
@@ -103,7 +103,7 @@ def _remove_reports(application: Application, before: datetime) -> int:
         removed = [
             run.id
             for run in runs
-            if _remove_files(application.settings.reports_location, folder(run.reconciliation, run.id))
+            if _remove_files(application.settings.reports_location, run_folder(run.reconciliation, run.id))
         ]
         for run_id in removed:
             connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run_id))

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from jobs.errors import WorkError
 from jobs.runtime.job_runs import JobRuns
 from jobs.runtime.logging import configure_logging
-from reports.presentation.text import Masking
+from reports.presentation.masking import Masking
 from sync import clock
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError, load_settings
@@ -26,7 +26,7 @@ from sync.tracing import trace_headers
 if TYPE_CHECKING:
     from jobs.runtime.metrics import Metrics
     from jobs.runtime.telemetry_export import TelemetryExport
-    from reports.delivery.outbox import OutboxSender
+    from reports.delivery.sender import OutboxSender
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
     from sync.creation.protocol import CreationProtocol
@@ -181,7 +181,7 @@ class Application:
     @_Lazy
     def outbox(self) -> "OutboxSender":
         """The sender of alerts and reports."""
-        from reports.delivery.outbox import OutboxSender
+        from reports.delivery.sender import OutboxSender
 
         return OutboxSender(self.settings, self.database, lambda: self.aws.client("s3"))
 

@@ -15,7 +15,8 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from reports.presentation.text import UNMASKED, Masking, plain
+from reports.presentation.masking import UNMASKED, Masking
+from reports.presentation.text import plain
 from sync.failures import one_line
 from sync.outage_log import OutageLog
 

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from reports.presentation.csv import render_csv
-from reports.presentation.html import render_index, render_report
-from reports.presentation.overview import folder
+from reports.presentation.index import render_index, run_folder
+from reports.presentation.page import render_report
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.failures import SyncError
 from sync.settings.declaration import Settings
@@ -109,7 +109,7 @@ def store_report(archive: Archive, result: ReconciliationResult) -> str:
     for name in (result.run_id, result.reconciliation):
         if not _FOLDER.match(name):
             raise ValueError(f"{name!r} cannot be the name of a folder")
-    place = folder(result.reconciliation, result.run_id)
+    place = run_folder(result.reconciliation, result.run_id)
     archive.write(f"{place}/{JSON}", result.to_json(indent=1))
     archive.write(f"{place}/{CSV}", render_csv(result))
     archive.write(f"{place}/{REPORT}", render_report(result))
@@ -128,7 +128,7 @@ def store_index(
     newest: the result of the newest run over everyone of each reconciliation, by the id of the run.
     """
     kept = archive.report_folders()
-    indexed: Sequence[EndedRun] = [run for run in runs if folder(run.reconciliation, run.run_id) in kept]
+    indexed: Sequence[EndedRun] = [run for run in runs if run_folder(run.reconciliation, run.run_id) in kept]
     titles = {each.name: each.title for each in RECONCILIATIONS.values()}
     archive.write(INDEX, render_index(titles, indexed, newest, environment_name, made_at))
 
@@ -139,7 +139,7 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
     Below `REPORTS_URL` where that is set; else a presigned address in the bucket where `REPORTS_LINK_HOURS` says so.
     Anyone with a presigned address can read the page, which is not masked, so there is none where messages are masked.
     """
-    place = f"{folder(result.reconciliation, result.run_id)}/{REPORT}"
+    place = f"{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     if settings.reports_url:
         return f"{settings.reports_url.rstrip('/')}/{place}"
     if not settings.reports_link_hours or settings.alerts_mask_prisoners:
@@ -153,10 +153,10 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
 def report_path(settings: Settings, result: ReconciliationResult) -> str:
     """Where the report of a run is kept: its address below `REPORTS_URL` where that is set, else its place."""
     if settings.reports_url:
-        return f"{settings.reports_url.rstrip('/')}/{folder(result.reconciliation, result.run_id)}/{REPORT}"
+        return f"{settings.reports_url.rstrip('/')}/{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     location = settings.reports_location
     root = location.rstrip("/") if location.startswith("s3://") else str(Path(location).resolve())
-    return f"{root}/{folder(result.reconciliation, result.run_id)}/{REPORT}"
+    return f"{root}/{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
 
 
 class Folder:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from reports.delivery.channels import Note
-    from reports.presentation.report_files import ReportFile
+    from reports.presentation.message_content import ReportFile
     from reports.presentation.slack_blocks import SlackMessage
     from reports.presentation.slack_report import SlackReport
 

@@ -16,8 +16,8 @@ from sync.severity import Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from reports.presentation.masking import Masking
     from reports.presentation.slack_blocks import SlackMessage
-    from reports.presentation.text import Masking
 
 #: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
 TEXTS = {

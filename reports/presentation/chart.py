@@ -1,4 +1,4 @@
-"""The trend of the differences as a chart, and the same in words.
+"""The trend of the differences as a chart, in letters, and in words.
 
 A bar for each run: what persists, what is new on top of it, and below the line what was resolved since the run before.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from reports.engine.result import TrendPoint
 
+_HEIGHTS = "▁▂▃▄▅▆▇█"
 _WIDTH = 600.0
 _LEFT = 48.0
 _TOP = 24.0
@@ -88,6 +89,16 @@ def draw_sparkline(points: Sequence[TrendPoint]) -> Trend:
 def draw_trend(points: Sequence[TrendPoint]) -> Trend:
     """The trend as bars, oldest first, with a text that says the same."""
     return _draw(points, left=_LEFT, top=_TOP, labelled=True)
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """`▁▂▅█`: a block for each value, its height in proportion to the largest; empty for no values.
+
+    Arial, Segoe UI and every font of a terminal have the blocks, so that they show in Outlook and Gmail too.
+    """
+    highest = max(values, default=0)
+    steps = len(_HEIGHTS) - 1
+    return "".join(_HEIGHTS[-(-value * steps // highest) if highest else 0] for value in values)
 
 
 def _draw(points: Sequence[TrendPoint], *, left: float, top: float, labelled: bool) -> Trend:

@@ -1,15 +1,50 @@
-"""How many differences have something in common, and the link that finds exactly those."""
+"""What the differences of a page have in common: kind, age, cause, prison. Each count links to exactly those it counts.
+
+A link names values, and each row of the page has its own. The script of the page keeps what is filtered in the
+fragment of the address, `#prison=LEI&standing=new`, which can be sent. No server sees a fragment, so that a signed
+address stays valid and a saved page works as well.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from reports.engine.result import Mismatch
+    from reports.engine.result import Mismatch, ReconciliationResult
+    from reports.presentation.page import PageRow
+    from reports.presentation.what_to_do import Recommendation
+
+_NO_WORD = re.compile(r"[^a-z0-9]+")
+#: The ages by their names in addresses, youngest first: the days that they last at most, and what they are called.
+_AGES: Mapping[str, tuple[float, str]] = {
+    "week": (7, "Up to 7 days"),
+    "month": (28, "8 to 28 days"),
+    "quarter": (91, "29 to 91 days"),
+    "year": (365, "92 to 365 days"),
+    "longer": (float("inf"), "More than a year"),
+}
+_NEW = "new"
+
+
+def slug(text: str) -> str:
+    """A text as part of an address: `the event was lost, or failed` is `the-event-was-lost-or-failed`."""
+    return _NO_WORD.sub("-", text.lower()).strip("-") or "unknown"
+
+
+def code(value: str | None, none: str = "unknown") -> str:
+    """A code of another system as part of an address, without blanks."""
+    return none if value is None else "-".join(value.split()) or none
+
+
+def query(**values: str) -> str:
+    """What a link filters by: `prison=LEI&standing=new`."""
+    return urlencode(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +65,99 @@ def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
     new = Counter(name for name, _, each in listed if each.standing == "new")
     ordered = sorted(total.items(), key=lambda item: (-item[1], item[0]))
     return [Count(name, number, new[name], queries[name]) for name, number in ordered]
+
+
+def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
+    """The age of a difference at the end of the run, by its name in addresses."""
+    if mismatch.standing == "new":
+        return _NEW
+    days = (result.finished_at - mismatch.since).days
+    return next(name for name, (most, _) in _AGES.items() if days <= most)
+
+
+def ages(result: ReconciliationResult) -> list[Count]:
+    """How many differences are of each age, youngest first, without the ages beyond the oldest."""
+    found = [age_of(result, each) for each in result.mismatches]
+    if not found:
+        return []
+    counted = [Count("New in this run", found.count(_NEW), found.count(_NEW), f"age={_NEW}")]
+    counted += [Count(label, found.count(name), 0, f"age={name}") for name, (_, label) in _AGES.items()]
+    while not counted[-1].mismatches:
+        counted.pop()
+    return counted
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRow:
+    """A cause: how many differences it explains, and which side is right."""
+
+    count: Count
+    slug: str
+    right_side: str
+
+
+@dataclass(frozen=True, slots=True)
+class WhoActs:
+    """Who acts, and the causes of the differences that are theirs."""
+
+    total: Count
+    causes: tuple[CauseRow, ...]
+
+
+def causes_by_who_acts(rows: Sequence[PageRow], actions: Sequence[Recommendation]) -> list[WhoActs]:
+    """Everybody who acts, in the order of what is to be done, each with the most frequent causes first."""
+    groups = []
+    for who in dict.fromkeys(each.who for each in actions):
+        theirs = [row for row in rows if row.values["who"] == slug(who)]
+        [total] = counts((who, query(who=slug(who)), row.mismatch) for row in theirs)
+        found = counts((row.cause, query(cause=row.values["cause"], who=slug(who)), row.mismatch) for row in theirs)
+        sides = {row.cause: _right_side([each for each in theirs if each.cause == row.cause]) for row in theirs}
+        groups.append(WhoActs(total, tuple(CauseRow(each, slug(each.name), sides[each.name]) for each in found)))
+    return groups
+
+
+def _right_side(rows: Sequence[PageRow]) -> str:
+    sides = {"unknown" if row.mismatch.diagnosis is None else row.mismatch.diagnosis.right_side for row in rows}
+    return sides.pop() if len(sides) == 1 else "differs"
+
+
+@dataclass(frozen=True, slots=True)
+class PrisonRow:
+    """A prison: records compared, different, new and persisting.
+
+    rate: how many of 1,000 records differ, None where none was compared. query: what finds the differences.
+    """
+
+    name: str
+    compared: int
+    mismatches: int
+    new: int
+    rate: float | None
+    query: str
+
+    @property
+    def rate_text(self) -> str:
+        """`4.3`; a rate that would be rounded to nothing is `under 0.1`."""
+        if self.rate is None:
+            return "–"
+        return "under 0.1" if 0 < self.rate < 0.1 else f"{self.rate:,.1f}"
+
+
+def prison_rows(result: ReconciliationResult) -> list[PrisonRow]:
+    """Every prison of the run, in alphabetical order; records without one are last."""
+    return [
+        PrisonRow(
+            each.prison_id or "unknown",
+            each.compared,
+            each.mismatches,
+            each.new,
+            1_000 * each.mismatches / each.compared if each.compared else None,
+            query(prison=code(each.prison_id)),
+        )
+        for each in result.prisons
+    ]
+
+
+def most_affected(rows: list[PrisonRow]) -> list[PrisonRow]:
+    """The prisons with differences, those with the most first."""
+    return sorted((each for each in rows if each.mismatches), key=lambda each: (-each.mismatches, each.name))

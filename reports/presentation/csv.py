@@ -8,7 +8,8 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from reports.presentation.text import UNMASKED, Masking, without_control_characters
+from reports.presentation.masking import UNMASKED, Masking
+from reports.presentation.text import without_control_characters
 from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.presentation import summary
-from reports.presentation.html import environment
-from reports.presentation.lines import MASKED, left_out, newest_lines, unconfirmed_lines
-from reports.presentation.report_files import report_files
-from reports.presentation.sparkline import sparkline
+from reports.presentation.chart import sparkline
+from reports.presentation.message_content import MASKED, left_out, newest_lines, report_files, unconfirmed_lines
+from reports.presentation.templates import environment
 from reports.presentation.text import count, day, thousands
 from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.views import view_of
@@ -17,8 +16,8 @@ from sync.severity import Severity
 
 if TYPE_CHECKING:
     from reports.engine.result import PrisonCount, ReconciliationResult
-    from reports.presentation.report_files import ReportFile
-    from reports.presentation.text import Masking
+    from reports.presentation.masking import Masking
+    from reports.presentation.message_content import ReportFile
 
 #: Rows of the tables of causes and of prisons; the page has all of them.
 _MOST_ROWS = 20

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.presentation import summary
-from reports.presentation.lines import MASKED, left_out, newest_lines, unconfirmed_lines
-from reports.presentation.report_files import report_files
+from reports.presentation.message_content import MASKED, left_out, newest_lines, report_files, unconfirmed_lines
 from reports.presentation.slack_blocks import context, header, messages, section, slack_code, slack_link, slack_text
 from reports.presentation.text import count, short_moment, thousands
 from reports.presentation.what_to_do import what_to_do
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reports.engine.result import ReconciliationResult
-    from reports.presentation.lines import Line
-    from reports.presentation.report_files import ReportFile
+    from reports.presentation.masking import Masking
+    from reports.presentation.message_content import Line, ReportFile
     from reports.presentation.slack_blocks import MessageBlock, SlackMessage
-    from reports.presentation.text import Masking
     from reports.presentation.what_to_do import Recommendation, WhatToDo
 
 #: Groups of actions and prisons in the message of the channel.

@@ -1,11 +1,10 @@
-"""Values as texts: numbers, dates, masked prisoner numbers, and texts of other systems made safe to show."""
+"""Values as texts: numbers, dates, and texts of other systems made safe to show."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -14,43 +13,11 @@ from sync.clock import LONDON
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
-#: `booking 714893`, as we write it; `/bookings/714893`, `/booking-id/714893/`, `"bookingId": 714893`, as services do.
-_BOOKING = re.compile(r"(bookings?(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
-#: No asterisks: Slack would take them for bold type.
-_HIDDEN = "•••••"
 #: Control characters, formats such as changes of direction, halves of characters. A NUL ends some readers.
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
 #: The same, and the separators of lines and paragraphs.
 _STEERING_CATEGORIES = _CONTROL_CATEGORIES | {"Zl", "Zp"}
 _LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Masking:
-    """Shows prisoner numbers and booking ids whole or, when `on`, only their last two characters."""
-
-    on: bool = False
-
-    def offender(self, offender_no: str) -> str:
-        """A prisoner number."""
-        return _HIDDEN + offender_no[-2:] if self.on else offender_no
-
-    def booking(self, booking_id: int | None) -> str:
-        """A booking id; empty for None."""
-        if booking_id is None:
-            return ""
-        return _HIDDEN + str(booking_id)[-2:] if self.on else str(booking_id)
-
-    def text(self, text: str) -> str:
-        """A text or command that may contain such numbers."""
-        if not self.on:
-            return text
-        return _BOOKING.sub(rf"\1{_HIDDEN}\2", _OFFENDER_NO.sub(rf"{_HIDDEN}\1", text))
-
-
-#: Shows everything.
-UNMASKED = Masking()
 
 
 def without_control_characters(text: str) -> str:

@@ -5,16 +5,13 @@ Report, CSV and messages are made of what a view gives: plain text, which they e
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reports.engine.result import Unread
-from reports.presentation.codes import Codes
-from reports.presentation.counts import Count, counts
-from reports.presentation.filters import code, query, slug
-from reports.presentation.text import UNMASKED, Masking, count, day, exact_moment, local, short_moment, thousands
+from reports.presentation.counts import Count, code, counts, query, slug
+from reports.presentation.masking import UNMASKED, Masking
+from reports.presentation.text import count, exact_moment, thousands
+from reports.presentation.view_parts import Codes, Row, ShownValue, Table, column_words, value_text
 from sync.severity import Severity
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
         Record,
         Resolved,
         Unconfirmed,
-        Value,
     )
 
 SideKey = Literal["nomis", "dps"]
@@ -39,37 +35,6 @@ NOT_INVESTIGATED = "not investigated"
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
 #: Fields of a record on one side only that its row shows; its evidence has them all.
 _MOST_OF_ONE_SIDE = 3
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownValue:
-    """A value of one side: what it is of, empty where that is plain, the value, and a remark."""
-
-    label: str
-    value: str
-    remark: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.label} {self.value}".strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of a table; its first cell names it. marked: the row is emphasised."""
-
-    cells: tuple[str, ...]
-    marked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the report."""
-
-    caption: str
-    heads: tuple[str, ...]
-    rows: tuple[Row, ...]
 
 
 class View:
@@ -324,26 +289,3 @@ class View:
 def _says_anything(values: FieldValues) -> bool:
     nothing_counted = type(values.nomis) is int and values.nomis == values.dps == 0
     return not nothing_counted and (values.nomis, values.dps) != (None, None)
-
-
-def column_words(name: str) -> str:
-    """A column or a code in words: `booking id`, `NOMIS id`."""
-    return re.sub(r"\b(nomis|dps)\b", lambda found: found[0].upper(), re.sub(r"[_-]", " ", name))
-
-
-def value_text(value: Value) -> str:
-    """A value as people read it: dates as `22 May 2023`, "none" for none."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = str(value)
-    try:
-        if _DATE.fullmatch(text):
-            return day(date.fromisoformat(text))
-        if _MOMENT.fullmatch(text):
-            moment = datetime.fromisoformat(text)
-            return exact_moment(moment) if local(moment).second else short_moment(moment)
-    except ValueError:
-        pass
-    return text

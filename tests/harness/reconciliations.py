@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.delivery.channels import enqueue_channel
-from reports.delivery.outbox import OutboxSender
+from reports.delivery.sender import OutboxSender
 from reports.engine import checkpoints, runs
 from reports.engine.contract import Reconciliation
 from reports.engine.pending_messages import PendingMessages, no_pending_messages

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from reports.presentation.codes import Codes, named_codes
-from reports.presentation.counts import Count, counts
-from reports.presentation.filters import code, query
+from reports.presentation.counts import Count, code, counts, query
 from reports.presentation.text import count, day, exact_moment, thousands
-from reports.presentation.view import Row, ShownValue, Table, View
+from reports.presentation.view import View
+from reports.presentation.view_parts import Codes, Row, ShownValue, Table, named_codes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.codes import LEVELS, ORIGINS
 from reports.reconciliations.incentives.directions import DIRECTIONS, direction_of

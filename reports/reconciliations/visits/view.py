@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.presentation.text import UNMASKED, Masking
-from reports.presentation.view import View, value_text
+from reports.presentation.masking import UNMASKED, Masking
+from reports.presentation.view import View
+from reports.presentation.view_parts import value_text
 from reports.reconciliations.visits.result import VisitMismatch
 from sync.severity import Severity
 

@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from jobs.runtime.logging import bound, configure_logging, failure_log, log_failure, traces_wanted
-from reports.presentation.text import Masking
+from reports.presentation.masking import Masking
 from sandbox import Sandbox
 from sync.failures import SyncError
 from sync.tracing import trace_of

@@ -19,10 +19,10 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 from structlog.testing import capture_logs
 
 from reports.delivery.email import refusals
-from reports.delivery.outbox import SendCounts
+from reports.delivery.sender import SendCounts
 from reports.presentation.email_report import email_report
+from reports.presentation.masking import Masking
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.certificates import server_context, write_certificate
@@ -337,7 +337,7 @@ def test_an_email_is_short_however_many_differences_there_are(
 
 def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mail server would refuse the whole email: the files are left out, and the email says where the report is."""
-    monkeypatch.setattr("reports.presentation.report_files.LONGEST_FILE", 10_000)
+    monkeypatch.setattr("reports.presentation.message_content.LONGEST_FILE", 10_000)
     for number, kinds in ((3, ["csv"]), (60, [])):
         report = email_report(made_result(number), None, "s3://reports/x", Masking())
         assert [each.kind for each in report.files] == kinds

@@ -12,10 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from reports.delivery.channels import enqueue_report
-from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
+from reports.delivery.sender import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
 from reports.delivery.slack import refused_parts
+from reports.presentation.masking import Masking
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.command_text import SHOW_DUPLICATE
@@ -234,7 +234,7 @@ def test_a_part_that_slack_refuses_keeps_nothing_else_back(
     summary, first, second, *_ = report.posts
     bad = ({"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3_001}},)
     spoiled = (summary, replace(first, blocks=bad), replace(second, blocks=bad, text="x" * 40_001), summary)
-    monkeypatch.setattr("reports.delivery.outbox.slack_report", lambda *_: replace(report, posts=spoiled))
+    monkeypatch.setattr("reports.delivery.sender.slack_report", lambda *_: replace(report, posts=spoiled))
     opened = open_app()
     kept(opened, result, "slack")
     with capture_logs() as logs:
@@ -260,7 +260,7 @@ def test_a_refused_first_message_leaves_the_others(
     report = slack_report(result, None, "somewhere", Masking())
     text = report.posts[0].text if as_text else "x" * 40_001
     spoiled = (replace(report.posts[0], text=text, blocks=({"type": "unheard-of"},)), *report.posts[1:])
-    monkeypatch.setattr("reports.delivery.outbox.slack_report", lambda *_: replace(report, posts=spoiled))
+    monkeypatch.setattr("reports.delivery.sender.slack_report", lambda *_: replace(report, posts=spoiled))
     opened = open_app()
     kept(opened, result, "slack")
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -349,7 +349,7 @@ def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many deliveries wait for a channel that is off, those behind them are sent."""
-    monkeypatch.setattr("reports.delivery.outbox._AT_ONCE", 3)
+    monkeypatch.setattr("reports.delivery.sender._AT_ONCE", 3)
     opened = open_app(slack_token="")
     for key in range(5):
         alert(opened, str(key))
@@ -367,7 +367,7 @@ def test_puts_off_what_a_wrong_setting_keeps_back(
 
     opened = open_app()
     kept(opened, made_result(1), "archive")
-    monkeypatch.setattr("reports.delivery.outbox.open_archive", wrong)
+    monkeypatch.setattr("reports.delivery.sender.open_archive", wrong)
     assert opened.sender().send_due() == SendCounts(later=1)
     monkeypatch.undo()
     clock = Clock()

@@ -14,9 +14,9 @@ from reports.engine.run import ReconciliationParameters
 from reports.presentation import summary
 from reports.presentation.csv import render_csv
 from reports.presentation.email_report import email_report
-from reports.presentation.html import render_report
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox

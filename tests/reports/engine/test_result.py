@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.engine.result import FieldValues, Part, ReconciliationResult
-from reports.presentation.html import render_report
+from reports.presentation.page import render_report
 from reports.reconciliations.incentives.result import IncentiveResult
 from reports.reconciliations.results import parse_result
 from tests.harness.results import (

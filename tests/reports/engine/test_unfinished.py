@@ -7,9 +7,10 @@ import re
 import pytest
 
 from reports.presentation.email_report import email_report
-from reports.presentation.html import render_index, render_report
+from reports.presentation.index import render_index
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult, IncentiveUnread
 from sandbox import Sandbox
 from tests.harness.html import text_of

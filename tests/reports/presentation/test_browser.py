@@ -13,8 +13,8 @@ import pytest
 from reports.delivery.archive import Folder, store_index, store_report
 from reports.engine.result import EvidenceRow, ReconciliationResult
 from reports.presentation.email_report import email_report
-from reports.presentation.overview import folder
-from reports.presentation.text import Masking
+from reports.presentation.index import run_folder
+from reports.presentation.masking import Masking
 from reports.reconciliations.incentives.result import MatrixCell
 from tests.harness.chromium import chromium
 from tests.harness.results import (
@@ -85,7 +85,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
         opened.on("console", lambda message: complaints.append(message.text))
         opened.on("pageerror", lambda error: complaints.append(str(error)))
         opened.on("request", lambda asked: complaints.extend([] if asked.url.startswith("file:") else [asked.url]))
-        report = f"{folder(result.reconciliation, result.run_id)}/report.html"
+        report = f"{run_folder(result.reconciliation, result.run_id)}/report.html"
         opened.goto((tmp_path / (page or report)).as_uri())
         return opened
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from reports.engine.result import FieldValues, ReconciliationResult, TrendPoint
 from reports.presentation.csv import render_csv
 from reports.presentation.email_report import EmailReport, email_report
-from reports.presentation.html import render_report
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
 from reports.presentation.slack_report import SlackReport, slack_report
-from reports.presentation.text import Masking, capital
-from reports.presentation.view import value_text
+from reports.presentation.text import capital
+from reports.presentation.view_parts import value_text
 from tests.harness.html import Tags, text_of
 from tests.harness.messages import channel_text, thread_text
 from tests.harness.results import (

@@ -21,10 +21,11 @@ from reports.presentation.alerts import alert_message
 from reports.presentation.chart import draw_trend
 from reports.presentation.csv import render_csv
 from reports.presentation.email_report import email_report
-from reports.presentation.html import render_index, render_report
+from reports.presentation.index import render_index
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
 from reports.presentation.slack_blocks import LONGEST_MESSAGE
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult, Side
 from reports.reconciliations.incentives.view import COLUMNS
 from reports.reconciliations.results import parse_result

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from reports.engine.result import Diagnosis
-from reports.presentation.html import render_index, render_report
+from reports.presentation.index import render_index
+from reports.presentation.page import render_report
 from reports.presentation.what_to_do import what_to_do
 from tests.harness.html import text_of
 from tests.harness.results import STARTED, ended_run, made_result, visit_mismatch, visit_result

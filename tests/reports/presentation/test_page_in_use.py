@@ -12,8 +12,8 @@ import pytest
 
 from reports.engine.result import ReconciliationResult
 from reports.presentation.csv import render_csv
-from reports.presentation.html import render_report
-from reports.presentation.text import Masking
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
 from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
 from tests.harness.results import made_result, visit_result, with_everything
 

@@ -7,13 +7,10 @@ from datetime import timedelta
 import pytest
 
 from reports.engine.result import PrisonCount, TrendPoint
-from reports.presentation.ages import ages
-from reports.presentation.causes import causes_by_who_acts
-from reports.presentation.chart import draw_trend
-from reports.presentation.page_rows import page_rows
-from reports.presentation.prisons import most_affected, prison_rows
-from reports.presentation.sparkline import sparkline
-from reports.presentation.text import UNMASKED, Masking
+from reports.presentation.chart import draw_trend, sparkline
+from reports.presentation.counts import ages, causes_by_who_acts, most_affected, prison_rows
+from reports.presentation.masking import UNMASKED, Masking
+from reports.presentation.page import page_rows
 from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.incentives.result import IncentiveMismatch
 from reports.reconciliations.incentives.view import IncentiveView

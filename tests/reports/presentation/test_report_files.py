@@ -6,8 +6,8 @@ import gzip
 import re
 
 from reports.engine.result import EvidenceRow
-from reports.presentation.report_files import report_files
-from reports.presentation.text import Masking
+from reports.presentation.masking import Masking
+from reports.presentation.message_content import report_files
 from tests.harness.results import made_result, visit_mismatch, visit_result, visits_with_everything
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from reports.engine.result import ReconciliationResult
 from reports.presentation.csv import render_csv
-from reports.presentation.html import render_report
-from reports.presentation.overview import cards
+from reports.presentation.index import cards
+from reports.presentation.page import render_report
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.view import COLUMNS
 from reports.reconciliations.registry import RECONCILIATIONS, Entry

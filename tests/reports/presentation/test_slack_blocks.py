@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from reports.engine.result import Diagnosis, PrisonCount, ReconciliationResult
 from reports.presentation.alerts import alert_message
+from reports.presentation.masking import Masking
 from reports.presentation.slack_blocks import SlackMessage
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from sandbox.slack.blocks import refusal
 from tests.harness.messages import channel_text
 from tests.harness.results import STARTED, made_result, visit_mismatch, visits_with_everything

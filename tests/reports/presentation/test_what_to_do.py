@@ -8,9 +8,9 @@ import pytest
 
 from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, RightSide, TrendPoint, Who
 from reports.presentation.email_report import email_report
-from reports.presentation.html import render_report
+from reports.presentation.masking import Masking
+from reports.presentation.page import render_report
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from reports.presentation.what_to_do import (
     DPS_TEAM,
     NOBODY,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.engine.result import TrendPoint
 from reports.presentation import summary, text
 from reports.presentation.chart import Trend, draw_sparkline
+from reports.presentation.templates import render_page
 from reports.presentation.what_to_do import NOBODY, what_to_do
 from reports.reconciliations.registry import RECONCILIATIONS
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _TREND_RUNS = 26
 
 
-def folder(reconciliation: str, run_id: str) -> str:
+def run_folder(reconciliation: str, run_id: str) -> str:
     """The folder of a run's files in the archive."""
     entry = RECONCILIATIONS.get(reconciliation)
     return f"{reconciliation}/{run_id}" if entry is None or entry.own_folder else run_id
@@ -30,7 +31,28 @@ def folder(reconciliation: str, run_id: str) -> str:
 
 def path_to_index(reconciliation: str, run_id: str) -> str:
     """The relative path from a run's report to the index."""
-    return "../" * (folder(reconciliation, run_id).count("/") + 1) + "index.html"
+    return "../" * (run_folder(reconciliation, run_id).count("/") + 1) + "index.html"
+
+
+def render_index(
+    titles: Mapping[str, str],
+    runs: Sequence[EndedRun],
+    newest: Mapping[str, ReconciliationResult],
+    environment_name: str,
+    made_at: datetime,
+) -> str:
+    """A card for each reconciliation, and the list of all runs with their files.
+
+    titles: the reconciliations there are, by name. runs: newest first. newest: the results of the newest runs over
+    everyone, by the id of the run. made_at: the present moment.
+    """
+    values = {
+        "cards": cards(titles, runs, newest, made_at),
+        "runs": listed_runs(runs),
+        "environment": environment_name,
+        "made_at": made_at,
+    }
+    return render_page("index.html.j2", ["index.js"], values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +107,7 @@ def listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
     """The runs as they are listed."""
     names = text.distinct_moments([run.started_at for run in runs])
     return [
-        ListedRun(name, run, folder(run.reconciliation, run.run_id), summary.scope(run.parameters), _unread(run))
+        ListedRun(name, run, run_folder(run.reconciliation, run.run_id), summary.scope(run.parameters), _unread(run))
         for name, run in zip(names, runs, strict=True)
     ]
 
@@ -108,7 +130,7 @@ def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, Reconcilia
     state, tone = _state(newest)
     return Card(
         title=title,
-        folder=None if newest is None else folder(newest.reconciliation, newest.run_id),
+        folder=None if newest is None else run_folder(newest.reconciliation, newest.run_id),
         state=state,
         tone=tone,
         figure=newest.mismatches if newest is not None and newest.has_figures else None,

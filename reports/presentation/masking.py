@@ -1,18 +1,50 @@
-"""Masks a whole page: every prisoner number and every booking of its result, wherever they stand."""
+"""Masking of prisoner numbers and booking ids, in single texts and in a whole page."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reports.engine.result import ReconciliationResult
-    from reports.presentation.text import Masking
 
+_OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
+#: `booking 714893`, as we write it; `/bookings/714893`, `/booking-id/714893/`, `"bookingId": 714893`, as services do.
+_BOOKING = re.compile(r"(bookings?(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
+#: No asterisks: Slack would take them for bold type.
+_HIDDEN = "•••••"
 #: Digits of the shortest number that is taken for a booking; a shorter one could be any figure of the page.
 _SHORTEST_BOOKING = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """Shows prisoner numbers and booking ids whole or, when `on`, only their last two characters."""
+
+    on: bool = False
+
+    def offender(self, offender_no: str) -> str:
+        """A prisoner number."""
+        return _HIDDEN + offender_no[-2:] if self.on else offender_no
+
+    def booking(self, booking_id: int | None) -> str:
+        """A booking id; empty for None."""
+        if booking_id is None:
+            return ""
+        return _HIDDEN + str(booking_id)[-2:] if self.on else str(booking_id)
+
+    def text(self, text: str) -> str:
+        """A text or command that may contain such numbers."""
+        if not self.on:
+            return text
+        return _BOOKING.sub(rf"\1{_HIDDEN}\2", _OFFENDER_NO.sub(rf"{_HIDDEN}\1", text))
+
+
+#: Shows everything.
+UNMASKED = Masking()
 
 
 def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> str:

@@ -15,8 +15,8 @@ from reports.delivery.channels import CHANNELS, NEEDED_SETTINGS, ClaimLost, TryL
 from reports.engine import runs
 from reports.presentation.alerts import alert_message
 from reports.presentation.email_report import email_report
+from reports.presentation.masking import Masking
 from reports.presentation.slack_report import slack_report
-from reports.presentation.text import Masking
 from reports.reconciliations.results import load_result, newest_results
 from sync.clock import now
 from sync.failures import SyncError

@@ -1,0 +1,111 @@
+"""The report of a run as HTML: one page that works without its script, with a row for each difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.presentation import summary
+from reports.presentation.chart import draw_trend
+from reports.presentation.counts import age_of, ages, causes_by_who_acts, code, most_affected, prison_rows, slug
+from reports.presentation.csv import packed_csv
+from reports.presentation.index import path_to_index
+from reports.presentation.masking import UNMASKED, masked_page
+from reports.presentation.templates import render_page
+from reports.presentation.text import distinct_moments
+from reports.presentation.view import NOT_INVESTIGATED
+from reports.presentation.what_to_do import what_to_do
+from reports.reconciliations.views import view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.engine.result import Mismatch, ReconciliationResult
+    from reports.presentation.masking import Masking
+    from reports.presentation.view import View
+    from reports.presentation.what_to_do import Recommendation
+
+#: The scripts of the report, each of which does one thing.
+_SCRIPTS = ("report/filter.js", "report/sort.js", "report/paper.js", "report/csv.js")
+
+
+def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:
+    """The report of a run: one self-contained page that works without its script.
+
+    attached: it leaves the archive, so it has no links to what is kept there with it.
+    """
+    view, todo, prisons = view_of(result), what_to_do(result), prison_rows(result)
+    rows = page_rows(result, view, todo.actions, masking)
+    values = {
+        "result": result,
+        "view": view,
+        "index": None if attached else path_to_index(result.reconciliation, result.run_id),
+        "todo": todo,
+        "headline": todo.headline,
+        "scope": summary.scope(result.parameters),
+        "duration": summary.duration(result),
+        "shortfall": summary.shortfall(result),
+        "reach": summary.reach(result),
+        "none_found": summary.none_found(result),
+        "figures": summary.figures(result),
+        "prisons": prisons,
+        "affected": most_affected(prisons),
+        "highest_rate": max((each.rate or 0 for each in prisons), default=0),
+        # Records without a prison, such as those that only DPS has, belong to none.
+        "places": sum(each.prison_id is not None for each in result.prisons),
+        "aside": len(result.in_flight) + sum(each.differs for each in result.excluded),
+        "rows": rows,
+        "packed_csv": packed_csv(result, masking) if rows else "",
+        "step": summary.next_step(result),
+        "causes": causes_by_who_acts(rows, todo.actions),
+        "ages": ages(result),
+        "codes": view.codes(),
+        "trend": draw_trend(result.trend),
+        "points": list(zip(distinct_moments([each.started_at for each in result.trend]), result.trend, strict=True)),
+        "in_trend": any(point.run_id == result.run_id for point in result.trend),
+    }
+    return masked_page(render_page("report.html.j2", _SCRIPTS, values), result, masking)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A difference as a row of the page.
+
+    anchor: the id of the row, the same in every run that finds the difference with the same cause; in a masked page it
+    has no key, and is the same in this run only. cause: its name. values: what links filter by, as attributes of the
+    row; several values of one name have a blank between them.
+    """
+
+    number: int
+    mismatch: Mismatch
+    anchor: str
+    cause: str
+    values: Mapping[str, str]
+
+
+def page_rows(
+    result: ReconciliationResult, view: View, actions: Sequence[Recommendation], masking: Masking
+) -> list[PageRow]:
+    """The rows of the page, in the order of the report."""
+    action_of = {row: (place, action) for place, action in enumerate(actions, start=1) for row in action.rows}
+    rows: list[PageRow] = []
+    taken: set[str] = set()
+    for number, mismatch in result.rows:
+        cause = NOT_INVESTIGATED if mismatch.diagnosis is None else view.cause(mismatch.diagnosis)
+        place, action = action_of[number]
+        values = {
+            "prison": code(mismatch.prison_id),
+            "standing": mismatch.standing,
+            "age": age_of(result, mismatch),
+            "cause": slug(cause),
+            "who": slug(action.who),
+            "action": str(place),
+            **view.filter_values(mismatch),
+        }
+        key = f"row {number}" if masking.on else " ".join(map(str, mismatch.key.values()))
+        anchor = f"{slug(cause)}--{slug(key)}"
+        if anchor in taken:
+            anchor = f"{anchor}--{number}"
+        taken.add(anchor)
+        rows.append(PageRow(number, mismatch, anchor, cause, values))
+    return rows
