@@ -18,7 +18,7 @@ from sync.settings import times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from queue import SimpleQueue
+    from queue import Queue
 
     from sync.upstream.concurrency_limit import ConcurrencyLimit
 
@@ -315,7 +315,7 @@ class Waiting(Protocol):
         """What it waits for, as a text for the progress; None in normal operation."""
 
 
-def get_with_heartbeat(results: SimpleQueue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
+def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """Waits for the next result, calling `tick` periodically with what the `readers` wait for (None: nothing).
 
     `tick` may raise to abort.

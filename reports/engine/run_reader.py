@@ -101,7 +101,7 @@ class RunReader:
             self._begin,
         )
         self._pool = TracedThreads(_UNITS_AT_ONCE, thread_name_prefix="unit")
-        self._results: queue.SimpleQueue[tuple[Unit, Reading | BaseException]] = queue.SimpleQueue()
+        self._results: queue.Queue[tuple[Unit, Reading | BaseException]] = queue.Queue()
         #: The units that were begun before all were listed.
         self._begun: dict[str, Unit] = {}
         self._log = structlog.get_logger().bind(run_id=run.record.id, shard=run.shard)

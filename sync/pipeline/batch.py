@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any
 
 from sync.events.context import Outcome
@@ -48,7 +48,7 @@ class Batch:
         )
         self._running: dict[Future[GroupResult], MessageGroup] = {}
         #: The futures that are done and not yet looked at.
-        self._done: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._done: Queue[Future[Any]] = Queue()
         self._parked: list[Parked] = []
         #: The groups that met the database unavailable, and have not got through it since.
         self._barred: set[MessageGroup] = set()

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from queue import SimpleQueue
+from queue import SimpleQueue  # noqa: TID251 - never read with a timeout
 from typing import Any, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections import Counter
-from queue import SimpleQueue
+from queue import Queue
 
 import pytest
 
@@ -139,7 +141,7 @@ def test_the_progress_says_what_is_waited_for() -> None:
     down.set()
     failing = threading.Event()
     reported: list[str | None] = []
-    answers: SimpleQueue[int | FailedRead] = SimpleQueue()
+    answers: Queue[int | FailedRead] = Queue()
 
     def read(item: int) -> int:
         if down.is_set():
@@ -163,3 +165,31 @@ def test_the_progress_says_what_is_waited_for() -> None:
     reading.join()
     assert "waiting for nomis, which is down" in reported
     assert "retrying what could not be read" in reported
+
+
+def test_a_run_can_be_stopped_after_a_signal_that_was_handled_late() -> None:
+    """However late a signal is handled, a run that waits keeps giving signs of life, by which it can be stopped."""
+
+    class Stopped(Exception):
+        pass
+
+    def handle_late(_number: int, _frame: object) -> None:
+        threading.Event().wait(1.2)
+        handled.set()
+
+    def tick(_waits_for: str | None) -> None:
+        if handled.is_set():
+            raise Stopped
+
+    handled = threading.Event()
+    results: Queue[str] = Queue()
+    rescue = threading.Timer(20, results.put, ["no sign of life since the signal"])
+    before = signal.signal(signal.SIGUSR1, handle_late)
+    try:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        rescue.start()
+        with pytest.raises(Stopped):
+            get_with_heartbeat(results, tick)
+    finally:
+        rescue.cancel()
+        signal.signal(signal.SIGUSR1, before)
