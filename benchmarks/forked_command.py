@@ -6,6 +6,7 @@ beforehand is set with `CONTEXT.set_forkserver_preload`.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,7 @@ from sandbox.child_processes import end_with_parent
 CONTEXT = multiprocessing.get_context("forkserver")
 #: The longest time to wait for a command to end, unless told otherwise.
 LONGEST_SECONDS = 90.0
+_SHOWN_CHARACTERS = 20_000
 
 Main: TypeAlias = Callable[[], object]
 
@@ -45,6 +47,7 @@ class ForkedCommand:
         err: Path = _NOWHERE,
         stdin: Path = _NOWHERE,
     ) -> None:
+        self._err = err
         self._process = CONTEXT.Process(
             target=_run, args=(main, list(argv), dict(environment), folder, (stdin, out, err)), daemon=True
         )
@@ -55,11 +58,17 @@ class ForkedCommand:
         return self._process.exitcode
 
     def wait(self, seconds: float = LONGEST_SECONDS) -> int:
-        """Waits for the end and gives the exit code. Raises `TimeoutError` after `seconds`."""
+        """Waits for the end and gives the exit code.
+
+        Raises `TimeoutError` after `seconds`, with the end of the errors and what each thread of the command was doing.
+        """
         self._process.join(seconds)
         code = self._process.exitcode
         if code is None:
-            raise TimeoutError(f"{self._process.name} still runs after {seconds} s")
+            self.send_signal(signal.SIGABRT)
+            self._process.join(seconds)
+            written = self._err.read_text(encoding="utf-8", errors="replace")[-_SHOWN_CHARACTERS:]
+            raise TimeoutError(f"{self._process.name} still runs after {seconds} s:\n{written}")
         return code
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -101,5 +110,7 @@ def _run(
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    # SIGABRT makes it write what each thread is doing.
+    faulthandler.enable()
     sys.argv = argv
     main()
