@@ -37,19 +37,19 @@ share_botocore_caches()
 
 
 def pytest_collection() -> None:
-    """Turns the garbage collector off while everything is imported, since nothing of that is ever freed."""
+    """Turns the garbage collector off during the imports, since nothing that they make is ever freed."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Freezes the program and the tests themselves, so that the collector passes over them."""
+    """Freezes the program and the tests, so that the collector passes over them."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Lets each worker begin with its share of the long tests, so that none runs one at the very end."""
+    """Gives each worker its share of the long tests first, so that no worker runs one at the very end."""
     yield
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long = [item for item in items if "end_to_end" in item.path.parts]

@@ -1,4 +1,4 @@
-"""Fixtures of the deployment's tests."""
+"""Fixtures of the tests of the deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from tests.harness.manifests import VARIANTS, Manifest, render
 
 @pytest.fixture(scope="session")
 def renders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None], list[Manifest]]:
-    """Renders an overlay with a component, once for all tests of a worker; they only read."""
+    """Renders an overlay, with a component if one is given, once for all tests of a worker.
+
+    The tests only read the result.
+    """
     return functools.cache(lambda overlay, component: render(overlay, component, tmp_path_factory.mktemp("rendered")))
 
 

@@ -1,4 +1,4 @@
-"""The commands that the containers start with."""
+"""The commands that the containers start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RAW = [
 
 
 def read_arguments(arguments: list[str]) -> None:
-    """Let the command line read arguments without running anything; raises when it cannot."""
+    """Parses arguments with the command line without running anything. Raises when they are not valid."""
     left = list(arguments)
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
@@ -29,11 +29,11 @@ def read_arguments(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("path", "pod"), RAW, ids=[str(path.relative_to(ROOT)) for path, _ in RAW])
 def test_every_command_in_a_file_is_one_the_program_has(path: Path, pod: Manifest) -> None:
-    """The command line reads the arguments of each container without a complaint."""
+    """The command line accepts the arguments of each container."""
     read_arguments(pod["containers"][0]["args"])
 
 
 def test_every_rendered_command_is_one_the_program_has(rendered: list[Manifest]) -> None:
-    """So it does with the arguments that a component has changed."""
+    """The command line also accepts the arguments that a component has changed."""
     for pod in filter(starts_the_program, pods_of(rendered).values()):
         read_arguments(pod["containers"][0]["args"])

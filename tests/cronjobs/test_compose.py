@@ -1,4 +1,4 @@
-"""The containers to work against."""
+"""The containers that developers work against."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_program_finds_the_sandbox_in_its_container() -> None:
 
 
 def test_every_setting_of_the_containers_is_read() -> None:
-    """No container is given a variable that the program does not look at, or a value that it cannot use."""
+    """No container is given a variable that the program does not read, or a value that it cannot use."""
     services = compose()["services"]
     assert services["program"]["environment"] == services["scheduler"]["environment"]
     environment = services["scheduler"]["environment"]

@@ -1,4 +1,4 @@
-"""The files of the deployment one by one, on any machine."""
+"""The files of the deployment, checked one by one on any machine."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_each_file_is_valid_before_it_is_rendered(manifest: Manifest) -> None:
 
 @pytest.mark.parametrize("path", SETTINGS_FILES, ids=[path.parent.name for path in SETTINGS_FILES])
 def test_each_setting_is_one_the_program_reads(path: Path) -> None:
-    """A settings file names no variable that the program would silently not look at."""
+    """A settings file names no variable that the program would silently ignore."""
     assert set(settings_file(path)) <= KNOWN
 
 
 def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
-    """The example has the settings of production, whose other domains are off, and the credentials of the scheduler."""
+    """The example has the settings of production, with the other domains off, and the scheduler's credentials."""
     values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
     assert set(values["env"]) <= KNOWN
     production = settings_file(ROOT / "overlays" / "prod" / "settings.env")
@@ -90,14 +90,14 @@ def test_the_documented_schema_is_the_newest() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_environment_has_the_address_of_every_service(overlay: str) -> None:
-    """No environment calls a service at the default address, which is that of a developer's machine."""
+    """Every environment sets the address of every service, so none uses the default, which is a developer's machine."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     assert {name.address_variable for name in UpstreamName} <= set(settings)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
-    """Where a creating event is off, so are all events of that queue, which would fail for want of a mapping."""
+    """If a creating event is off, so are all events of that queue, which would fail because they need its mapping."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     for queue in QUEUES:
@@ -118,7 +118,7 @@ def test_environments_synchronise_the_domains_they_are_meant_to(overlay: str, qu
 
 
 def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
-    """The secrets and keys are those of the replaced service, one set for each service and queue."""
+    """The secrets and keys are those of the replaced service: one set for each service and queue."""
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)
     assert pod is not None

@@ -1,4 +1,4 @@
-"""The image: what goes into it, under which version and for whom."""
+"""The image: its content, its version, and the account that it runs as."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 
 
 def test_the_account_that_names_nobody_is_that_of_the_image() -> None:
-    """Commands that change something do not take the image's account for a person."""
+    """Commands that change something do not accept the account of the image as a person."""
     (account,) = re.findall(r"useradd .* (\S+) \\\n", DOCKERFILE)
     assert account == SERVICE_ACCOUNT
 
 
 def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> None:
-    """The build argument, by default the project's version, is written into the package before it is built."""
+    """The build argument, by default the version of the project, is written into the package before it is built."""
     (default,) = re.findall(r"^ARG VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
     project = (PROJECT / "pyproject.toml").read_text()
     assert default == tomllib.loads(project)["project"]["version"]
@@ -36,7 +36,7 @@ def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> N
 
 
 def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
-    """Tests, sources of compiled modules and the descriptions of other AWS services go, and nothing else."""
+    """Tests, sources of compiled modules and descriptions of other AWS services are removed, and nothing else is."""
     kept = ["pandas/core.py", "pandas/lib.so", "botocore/data/endpoints.json", "moto/tests.py"]
     called = get_args(get_type_hints(Aws.client)["service"])
     assert "cloudwatch" in called
@@ -55,12 +55,12 @@ def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["sync", "reports", "templates", "sandbox", "jobs"])
 def test_every_part_of_the_package_goes_into_the_build(folder: str) -> None:
-    """What the wheel is made of is copied, and is not kept out."""
+    """Everything that the wheel is made of is copied into the build, and none of it is ignored."""
     assert f"COPY {folder}/ {folder}/" in DOCKERFILE
     assert f"!{folder}" in (PROJECT / ".dockerignore").read_text().splitlines()
 
 
 def test_nothing_in_the_image_belongs_to_who_runs_it() -> None:
-    """The program is root's, so that the account it runs as cannot change it."""
+    """The program belongs to root, so the account that runs it cannot change it."""
     assert "COPY --from=build /app /app" in DOCKERFILE
     assert "--chown" not in DOCKERFILE

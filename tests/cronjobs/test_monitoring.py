@@ -1,4 +1,4 @@
-"""The alert rules, and the dashboard: each alert fires, clears, and leads to its place in the runbook."""
+"""The alert rules and the dashboard: each alert fires, clears, and leads to its place in the runbook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """It has a summary, a command, a level, a section that exists, and metrics that are documented."""
+    """Each alert has a summary, a command, a severity, a section that exists, and metrics that are documented."""
     annotations = rule["annotations"]
     assert annotations["summary"]
     assert "`" in annotations["description"] or "application-insights" in annotations["runbook"]
@@ -45,7 +45,7 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
 
 
 def test_every_alert_has_a_case() -> None:
-    """Each fires and clears in the rule tests."""
+    """Each alert fires and clears in the tests of the rules."""
     cases = yaml.safe_load(RULE_TESTS.read_text())["tests"]
     assert {case["name"] for case in cases} == {rule["alert"] for rule in ALERTS}
     assert all(
@@ -54,7 +54,7 @@ def test_every_alert_has_a_case() -> None:
 
 
 def test_the_rules_fire_and_clear(tmp_path: Path) -> None:
-    """As Prometheus evaluates them."""
+    """Prometheus evaluates the rules as their tests expect."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool, which evaluates the rules, is not installed")
@@ -65,7 +65,7 @@ def test_the_rules_fire_and_clear(tmp_path: Path) -> None:
 
 
 def test_every_reconciliation_has_its_longest_wait() -> None:
-    """The one that runs weekly is waited for by its own rule, and all others run daily."""
+    """A separate rule covers the weekly reconciliation; the rule for the others expects a run every day."""
     weekly = {name for name, entry in RECONCILIATIONS.items() if not entry.cron.endswith("* * *")}
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS}
     assert weekly == {"incentives"}
@@ -74,7 +74,7 @@ def test_every_reconciliation_has_its_longest_wait() -> None:
 
 
 def test_the_dashboard_shows_documented_metrics() -> None:
-    """Every panel has a title and queries of metrics that there are."""
+    """Every panel has a title, and its queries use metrics that exist."""
     dashboard = json.loads((COMPONENT / "dashboard.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     documented = (DOC / "metrics.md").read_text()

@@ -1,4 +1,4 @@
-"""Each environment, alone and with each component, as it would be applied."""
+"""Each environment as it would be applied, alone and with each component."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ SECRETS = {
 
 
 def test_every_object_is_valid(rendered: list[Manifest]) -> None:
-    """Kubernetes knows every field, and everything lies in one namespace."""
+    """Kubernetes knows every field, and every object is in the one namespace."""
     for manifest in filter(is_known, rendered):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     assert len({manifest["metadata"]["namespace"] for manifest in rendered}) == 1
 
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
-    """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
+    """No pod runs as root, gains rights, writes to its root file system or holds a token of the cluster."""
     assert len(pods_of(rendered)) == 4 + len(CRONJOBS)
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
@@ -62,7 +62,7 @@ def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
 
 
 def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
-    """What a pod finds in its environment is what the program can read, and the schedules are London's."""
+    """The program can read the environment that each pod gives it, and the schedules are in London time."""
     for name, pod in pods_of(rendered).items():
         settings = load_settings(environment_of(pod, rendered, SECRETS))
         assert settings.tz == "Europe/London"
@@ -72,7 +72,7 @@ def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
 
 
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
-    """Jobs never overlap, start in London time within ten minutes or not at all, and are kept four days."""
+    """Jobs never overlap, start in London time within ten minutes or not at all, and are kept for four days."""
     cronjobs = of_kind(rendered, "CronJob")
     others = {"prisoner-to-nomis-queue-housekeeping", "prisoner-to-nomis-contracts-check"}
     assert {*CRONJOBS.values(), *others} <= set(cronjobs)
@@ -102,7 +102,10 @@ def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manife
 
 
 def is_live(job: ScheduledJob, settings: Settings) -> bool:
-    """Whether the records that a job compares go to NOMIS in an environment; any other job is live everywhere."""
+    """Whether an environment sends the records that a job compares to NOMIS.
+
+    Any other job is live in every environment.
+    """
     entry = next((each for each in RECONCILIATIONS.values() if each.job == job.name), None)
     return entry is None or settings.event_enabled(DOMAINS[entry.load().domain].creation.event_type)
 
@@ -132,7 +135,7 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
 
 
 def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest]) -> None:
-    """The pod itself upgrades it, with the same image and database, so that nothing has to be deleted or awaited."""
+    """The pod upgrades the schema itself, with the same image and database, so nobody has to wait for anything."""
     (deployment,) = of_kind(rendered, "Deployment").values()
     pod = deployment["spec"]["template"]["spec"]
     (migration,), (scheduler,) = pod["initContainers"], pod["containers"]
@@ -144,13 +147,13 @@ def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest
 
 
 def test_the_network_policy_is_about_our_pods(rendered: list[Manifest]) -> None:
-    """Other pods of the namespace are not restricted by it."""
+    """The network policy does not restrict other pods of the namespace."""
     (policy,) = of_kind(rendered, "NetworkPolicy").values()
     assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "prisoner-to-nomis"}}
 
 
 def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> None:
-    """A new scheduler is ready before an old one goes, and its probes ask the health pages."""
+    """A new scheduler is ready before the old one ends, and its probes call the health pages."""
     for deployment in of_kind(rendered, "Deployment").values():
         assert deployment["spec"]["strategy"] == {
             "type": "RollingUpdate",
@@ -172,7 +175,7 @@ def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> No
 
 
 def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Manifest]) -> None:
-    """After SIGTERM there is time for the longest call and then for the grace of the drain."""
+    """After SIGTERM a pod has time for the longest call, and then for the grace period of the drain."""
     draining = {
         name: pod
         for name, pod in pods_of(rendered).items()
@@ -186,7 +189,7 @@ def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Man
 
 
 def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
-    """The operators' pod is only ever started by hand, waits, and has the settings and credentials of the others."""
+    """The pod for operators starts only by hand, waits, and has the settings and credentials of the others."""
     cronjobs = of_kind(rendered, "CronJob")
     operator = cronjobs.pop("prisoner-to-nomis-operator")
     assert operator["spec"]["suspend"] is True
@@ -206,7 +209,7 @@ def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
 
 @pytest.mark.parametrize("name", CRONJOBS)
 def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str) -> None:
-    """There are as many pods as shards, and together they have no more calls in flight than NOMIS bears."""
+    """There are as many pods as shards, and together they have no more calls in flight than NOMIS can bear."""
     cronjob = of_kind(rendered, "CronJob")[CRONJOBS[name]]
     job = cronjob["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]

@@ -1,4 +1,4 @@
-"""Installations whose commands run as people and Kubernetes run them: each in a separate process."""
+"""Installations whose commands run in separate processes, as people and Kubernetes run them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.harness.app import App
 
 @pytest.fixture
 def bare(tmp_path: Path) -> App:
-    """An installation without services, whose database is yet to be made."""
+    """An installation without services, and without a database yet."""
     return App(tmp_path, {"DATABASE_URL": f"sqlite:///{tmp_path}/test.db", "LOG_FORMAT": "json", "TZ": "UTC"})
 
 
 @pytest.fixture
 def installed(sandbox: Sandbox, tmp_path: Path) -> App:
-    """An installation with short intervals, whose database is yet to be made."""
+    """An installation with short intervals, and without a database yet."""
     return App(
         tmp_path,
         {
@@ -46,7 +46,7 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> App:
 
 @pytest.fixture
 def running(installed: App) -> Iterator[Callable[..., ForkedCommand]]:
-    """Starts commands that are ended with the test."""
+    """Starts commands, and ends them with the test."""
     started: list[ForkedCommand] = []
 
     def start(*arguments: str, **more: str) -> ForkedCommand:

@@ -24,13 +24,13 @@ def _connected(app: App) -> None:
 
 
 def tracked(app: App) -> Counter[str]:
-    """What the table of events holds: name and properties of each, counted."""
+    """The content of the table of events: the name and properties of each, counted."""
     lines = app.run_ok("telemetry", "--json").splitlines()
     return Counter(as_text(event["name"], event["properties"]) for event in map(json.loads, lines))
 
 
 def arrived(app: App) -> Counter[str]:
-    """What Application Insights accepted, each event once."""
+    """The events that Application Insights accepted, each counted once."""
     by_id = {event["properties"]["eventId"]: event for event in app.sandbox.custom_events()}
     return Counter(
         as_text(each["name"], {name: value for name, value in each["properties"].items() if name not in OURS})
@@ -39,12 +39,12 @@ def arrived(app: App) -> Counter[str]:
 
 
 def as_text(name: str, properties: dict[str, Any]) -> str:
-    """An event as one text."""
+    """An event as text."""
     return json.dumps([name, properties], sort_keys=True)
 
 
 def put_events(app: App, number: int, name: str = "made-up") -> None:
-    """Puts events of a name into the table that are still to be sent."""
+    """Puts events of a name into the table that have yet to be sent."""
     database = Database(app.settings["DATABASE_URL"])
     with database.begin() as connection:
         rows = [{"name": name, "time": now(), "properties": {"n": str(n)}, "export": "due"} for n in range(number)]
@@ -53,7 +53,10 @@ def put_events(app: App, number: int, name: str = "made-up") -> None:
 
 
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
-    """The trace that the publisher began is the operation; a message without one has its own, and a run has another."""
+    """A message's operation is the trace that its publisher began.
+
+    A message without one has its own, and so has each run.
+    """
     visits = [visit_booked(app.sandbox) for _ in range(2)]
     app.sandbox.fault("nomis", "POST", kind="status", status=400)
     attributes = {"traceparent": {"Type": "String", "Value": f"00-{TRACE}-b7ad6b7169203331-01"}}
@@ -81,7 +84,7 @@ def test_the_events_of_a_message_share_its_operation(app: App) -> None:
 
 
 def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
-    """The message that saves a mapping later goes on with the operation of the message that needed it."""
+    """The retry that saves a mapping later continues the operation of the message that needed the mapping."""
     visit = visit_booked(app.sandbox)
     visit.publish()
     app.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
@@ -91,7 +94,7 @@ def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
 
 
 def test_a_run_is_one_operation(app: App) -> None:
-    """All events of a reconciliation share an operation id, which its log lines and calls have too."""
+    """All events of a reconciliation share one operation id, which its log lines and calls carry too."""
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
     events = app.sandbox.custom_events()
@@ -105,7 +108,7 @@ def test_a_run_is_one_operation(app: App) -> None:
 
 
 def test_the_shards_of_a_run_are_one_operation(app: App) -> None:
-    """Each shard is a process of its own, and all of them are one run."""
+    """The shards of a run are separate processes, but all of them belong to one operation."""
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     for shard in ("0", "1"):
         app.run("reconcile", "incentives", "--shards", "2", "--shard", shard)
@@ -117,7 +120,7 @@ def test_the_shards_of_a_run_are_one_operation(app: App) -> None:
 
 
 def test_nothing_is_lost_in_a_storm(app: App) -> None:
-    """Refused batches, throttled events and lost responses: each event is sent again until it is accepted."""
+    """After refused batches, throttled events and lost responses, each event is sent again until it is accepted."""
     put_events(app, 1_200)
     app.sandbox.fault("application-insights", kind="rate_limited", times=1, retry_after=0)
     app.sandbox.fault("application-insights", kind="status", status=503, times=1)
@@ -127,7 +130,7 @@ def test_nothing_is_lost_in_a_storm(app: App) -> None:
 
 
 def test_a_killed_process_loses_nothing(app: App) -> None:
-    """What was sent when the process was killed is sent again by the next, under the same id."""
+    """The next process sends again, under the same ids, what a killed process was sending."""
     put_events(app, 1_200)
     app.sandbox.fault("application-insights", kind="delay", until_released=True, skip=1)
     process = app.start("drain", "visit")
@@ -141,7 +144,7 @@ def test_a_killed_process_loses_nothing(app: App) -> None:
 
 
 def test_an_event_that_cannot_be_accepted_keeps_no_other_back(app: App) -> None:
-    """It is recorded as refused, logged once, and not sent again."""
+    """An event that cannot be accepted is recorded as refused, logged once, and not sent again. The others are sent."""
     put_events(app, 2)
     put_events(app, 1, "not-accepted")
     put_events(app, 2)
@@ -156,7 +159,7 @@ def test_an_event_that_cannot_be_accepted_keeps_no_other_back(app: App) -> None:
 
 
 def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
-    """A request that is refused without a word on its events is sent again in halves."""
+    """A batch that is refused without a reason for each event is sent again in halves."""
     put_events(app, 6)
     app.sandbox.fault("application-insights", kind="status", status=413, times=2)
     app.run_ok("drain", "visit")
@@ -164,7 +167,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
 
 
 def test_without_the_setting_nothing_is_sent(app: App) -> None:
-    """Events of a process without a connection string are never sent, not even later by one that has it."""
+    """A process without a connection string never sends its events, and no later process sends them either."""
     visit_booked(app.sandbox).publish()
     del app.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]
     app.drain("visit")
@@ -175,7 +178,7 @@ def test_without_the_setting_nothing_is_sent(app: App) -> None:
 
 @pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
 def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
-    """The error names the setting and what to give, and quotes nothing of it."""
+    """The error names the setting and says what to give, and quotes no part of the value."""
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
     assert ended.code == 2
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err

@@ -1,4 +1,4 @@
-"""The check command: one line for each part, and what to change."""
+"""The check command: one line for each part, and advice on what to change."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.harness.app import App
 
 
 def test_everything_is_up(installed: App) -> None:
-    """With all there, every line says ok and the command ends with 0."""
+    """When every part is up, every line says ok and the command exits 0."""
     checked = installed.run_as_installed("check")
     assert checked.code == 0, checked.out
     *lines, last = checked.out.splitlines()
@@ -51,7 +51,7 @@ def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox)
 
 
 def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
-    """A client without a role that its calls need is down in one line, which names client and role."""
+    """A client that lacks a role has one line that is down and names the client and the role."""
     lacked = {"NOMIS_APPOINTMENTS", "NOMIS_PRISONER_API__SYNCHRONISATION__RW"}
     sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
@@ -73,7 +73,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
 )
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
-    """Anyone who responds with a page and 200 instead of a service is not taken for it."""
+    """A login page with status 200 does not count as the service."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
     checked = installed.run_process("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
@@ -81,7 +81,10 @@ def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, nam
 
 
 def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> None:
-    """What is switched off is named; a switch of no event is down in `check`, and a warning of each drain."""
+    """`check` names the events that are switched off.
+
+    A switch of no event is down in `check` and warns in every drain.
+    """
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
     checked = installed.run_process("check", **off)
     assert checked.code == 0, checked.out
@@ -103,7 +106,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
 
 
 def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
-    """Without database and queues both are down, and everything else is still checked."""
+    """Without the database and the queues both are down, and everything else is still checked."""
     checked = installed.run_process(
         "check",
         DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none",
@@ -124,7 +127,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
 
 
 def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
-    """What keeps every queue from being read is one reason, with all their names."""
+    """A cause that keeps every queue from being read is shown once, with the names of all queues."""
     listed = installed.run_process("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert listed.code == 1
     said = listed.err.splitlines()[-1]
@@ -133,7 +136,10 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
 
 
 def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
-    """All that has no token is one line, before what is ok; the last line has the number of checks and their names."""
+    """Everything that has no token is one line, above what is ok.
+
+    The last line has the number of checks and names them.
+    """
     sandbox.fault("auth", path="/auth/oauth/token", kind="status", status=401)
     sandbox.fault("slack", path="/api/auth.test", kind="status", status=503)
     services = ", ".join(name for name in UpstreamName if name is not UpstreamName.OAUTH)
@@ -153,7 +159,7 @@ def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
 
 
 def test_what_leaves_is_checked_too(installed: App) -> None:
-    """A list that cannot be read, a folder that cannot be made, a wrong token and a mail server that is unavailable."""
+    """An unreadable list, a folder that cannot be made, a wrong token and an unavailable mail server are all down."""
     checked = installed.run_process(
         "check",
         "--json",
@@ -184,7 +190,7 @@ def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
 
 @pytest.mark.parametrize("answer", ["unknown_method", "not found"])
 def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: Sandbox, answer: str) -> None:
-    """Where Slack's address answers, but not to questions about tokens, nothing is down."""
+    """A Slack address that responds, but does not support checks of tokens, is not down."""
     if answer == "unknown_method":
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
     else:
@@ -206,7 +212,10 @@ def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: S
     ],
 )
 def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -> None:
-    """With a setting that nobody can read nothing is asked: one line, which names it, and 2."""
+    """If a setting cannot be read, the command checks nothing.
+
+    It prints one line that names the setting, and exits 2.
+    """
     checked = bare.run_process("check", **{name: value})
     assert (checked.code, checked.out) == (2, "")
     assert checked.error.startswith(f"prisoner-to-nomis: {name}: ")
@@ -214,7 +223,7 @@ def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -
 
 
 def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
-    """Also those that only other parts can judge: anyone who fixes them starts once more, not four times."""
+    """All wrong settings are reported together, including those that other parts check."""
     wrong = {
         "LEASE_SECONDS": "1e300",
         "RECONCILIATION_SCHEDULE": "99 * * * *",
@@ -228,14 +237,14 @@ def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
 
 @pytest.mark.parametrize("command", ["check", "drain"])
 def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
-    """With AWS a mistyped profile ends the command with 2 and one line."""
+    """With AWS a mistyped profile ends the command with exit code 2 and one line."""
     ended = bare.run_process(command, AWS_PROFILE="nope")
     assert ended.code == 2
     assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
 
 
 def test_the_environment_does_not_matter_to_a_local_endpoint(installed: App) -> None:
-    """Neither a proxy nor an AWS profile of the shell keeps the program from its own endpoint."""
+    """Neither a proxy nor an AWS profile of the shell keeps the program from a local endpoint."""
     checked = installed.run_process("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out
 
@@ -247,7 +256,7 @@ HINT = (
 
 
 def test_bare_surroundings_get_a_hint(bare: App) -> None:
-    """Where no credentials are set at all, the lines are followed by where to begin; programs get what they got."""
+    """If no credentials are set at all, the output ends with a hint on where to begin. The JSON is unchanged."""
     away = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
     checked = bare.run_process("check", **away)
     assert (checked.code, checked.error) == (1, HINT)

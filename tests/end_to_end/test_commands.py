@@ -1,4 +1,4 @@
-"""What the command line promises to everybody: exit codes, one line for an error, help for everything."""
+"""What every command promises: exit codes, one line for an error, and help."""
 
 import contextlib
 import json
@@ -59,7 +59,10 @@ def test_help_names_every_command(bare: App) -> None:
 def test_bad_settings_and_bad_usage_end_in_one_line(
     bare: App, arguments: list[str], settings: dict[str, str], says: str
 ) -> None:
-    """A wrong setting or argument ends with 2 and one line that says what to change, and shows no secret."""
+    """A wrong setting or argument ends the command with exit code 2 and one line that says what to change.
+
+    It shows no secret.
+    """
     ended = bare.run_process(*arguments, **settings)
     assert ended.code == 2
     assert says in ended.error
@@ -68,7 +71,7 @@ def test_bad_settings_and_bad_usage_end_in_one_line(
 
 
 def test_unknown_options_are_bad_usage(bare: App) -> None:
-    """What the command line does not know ends with 2, and says where the help is."""
+    """An unknown option ends the command with exit code 2 and says where the help is."""
     ended = bare.run_as_installed("drain", "--for-ever")
     assert ended.code == 2
     assert "No such option" in ended.err
@@ -76,7 +79,7 @@ def test_unknown_options_are_bad_usage(bare: App) -> None:
 
 
 def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
-    """An error is one line; with LOG_LEVEL=DEBUG the trace stands above it."""
+    """An error is one line. With LOG_LEVEL=DEBUG the traceback is above it."""
     plain = bare.run_process("runs", "show", "nothing")
     full = bare.run_process("runs", "show", "nothing", LOG_LEVEL="DEBUG")
     assert "Traceback" not in plain.err
@@ -85,7 +88,7 @@ def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
 
 
 def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
-    """Without automatic upgrade a new database is refused with 1 until `db upgrade` has been run."""
+    """Without automatic upgrades a new database is refused with exit code 1 until `db upgrade` has run."""
     refused = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
     assert bare.run_process("db", "current").code == 1
@@ -98,7 +101,7 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
 
 @pytest.mark.parametrize("upgrading", ["true", "false"])
 def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, upgrading: str) -> None:
-    """A version that was put back says what it found and what to do, and neither changes the schema nor is ready."""
+    """An older version says which schema it found and what to do. It does not change the schema and is not ready."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
     assert bare.run_process("db", "upgrade", **settings).code == 0
     with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
@@ -116,7 +119,7 @@ def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, 
 
 
 def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
-    """A mistyped path shows: `check` says that nothing is there and leaves it so, a command that it made one."""
+    """A mistyped path is noticed. `check` says that there is no database, and other commands log that they made one."""
     path = tmp_path / "typo" / "store.db"
     checked = bare.run_process("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
@@ -132,7 +135,7 @@ def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
 
 
 def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A database that does not respond ends with 1 and one line, without the password."""
+    """A database that does not respond ends the command with exit code 1 and one line, without the password."""
     ended = bare.run_process("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert ended.code == 1
     assert "127.0.0.1" in ended.error
@@ -140,7 +143,7 @@ def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
 
 
 def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A queue that does not respond ends with 1, and the run is in the ledger as failed."""
+    """A queue that does not respond ends the command with exit code 1, and the ledger has the run as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
     ended = bare.run_process("drain", "visit", **settings)
     assert ended.code == 1
@@ -152,14 +155,14 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
 
 
 def test_missing_keys_are_named(bare: App) -> None:
-    """With AWS and no keys at all the command says which to set, where it looked, and shows no trace."""
+    """With AWS and without keys the command says which to set and where it looked, and shows no traceback."""
     ended = bare.run_process("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
     assert "AWS in eu-west-2 wants other keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
-    """Only jobs with parameters can be run again; a scheduler is started anew."""
+    """Only jobs with parameters can be run again. A scheduler is started afresh."""
     alone = {
         "SCHEDULER_RECONCILIATION": "false",
         "SCHEDULER_HOUSEKEEPING": "false",
@@ -180,7 +183,7 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
 
 
 def on_terminal(app: App, *arguments: str, **more: str) -> str:
-    """What a command shows on a terminal, answers and log together."""
+    """The output and the log of a command on a terminal, together."""
     settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
     shown, side = pty.openpty()
     done = subprocess.run([COMMAND, *arguments], env=settings, cwd=app.folder, stdout=side, stderr=side, check=False)
@@ -194,7 +197,7 @@ def on_terminal(app: App, *arguments: str, **more: str) -> str:
 
 
 def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sandbox) -> None:
-    """On a terminal only warnings stand between a question and its answer, unless more is asked for."""
+    """On a terminal only warnings come between a command and its output, unless more is requested."""
     settings = {"LOG_FORMAT": "console"}
     installed.make_queues()
     sandbox.traffic(events=2, queues=["visit"])

@@ -1,4 +1,4 @@
-"""The demo: the whole system in one command, with nothing around it."""
+"""The demo: the whole system in one command, without anything else."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ main()
 
 
 def processes_of(mark: str) -> list[str]:
-    """The command lines of all processes that were started with `mark` somewhere in their environment."""
+    """The command lines of all processes with `mark` somewhere in their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -35,7 +35,7 @@ def processes_of(mark: str) -> list[str]:
 
 
 def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    """Whatever the shell has set, it succeeds, says what it did, writes into its folder only, and leaves nothing."""
+    """Whatever the shell has set, the demo succeeds, says what it did, writes only to its folder and leaves nothing."""
     home, temporary, here = (tmp_path / name for name in ("home", "temporary", "here"))
     for folder in (home, temporary, here):
         folder.mkdir()
@@ -79,7 +79,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) -> None:
-    """Eight weekly runs lie behind the demo's own, with their reports; their figures follow from each other."""
+    """Eight weekly runs with reports precede the demo's own run, and their figures follow from each other."""
     result = json.loads((report.parent / "result.json").read_text("utf-8"))
     standings = [each["standing"] for each in result["mismatches"]]
     new, persisting, resolved = standings.count("new"), standings.count("persisting"), len(result["resolved"])
@@ -109,7 +109,7 @@ def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) ->
     ],
 )
 def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
-    """Ctrl+C ends the demo at any stage, with 1 and one line, and with it all that it started."""
+    """Ctrl+C ends the demo and everything it started at any stage, with exit code 1 and one line."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--events", "150", *arguments],
         cwd=bare.folder,

@@ -1,4 +1,4 @@
-"""The drain command: what it does to NOMIS, what it says, and what the ledger and the telemetry keep of it."""
+"""The drain command: its effect on NOMIS, its output, and its record in the ledger and the telemetry."""
 
 import signal
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, sandbox: Sandbox) -> None:
-    """Events of all queues reach NOMIS exactly once; the summary, the ledger and the telemetry agree on it."""
+    """Events of all queues reach NOMIS exactly once, and the summary, the ledger and the telemetry agree."""
     installed.make_queues()
     planned = sandbox.traffic(events=40, seed=3)
     drained = installed.run_as_installed("drain", "--until-empty", "--json")
@@ -53,7 +53,7 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
 def test_sigterm_after_the_work_lets_the_alerts_be_sent(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """Once all is applied SIGTERM makes no failure of it: the alert goes out, and the ledger has a success."""
+    """A SIGTERM after all events are applied is not a failure: the alert is sent, and the ledger has a success."""
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
@@ -73,7 +73,7 @@ def test_sigterm_after_the_work_lets_the_alerts_be_sent(
 def test_a_handler_that_hangs_does_not_hold_the_process(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """When the grace period is over, its message is back on the queue, and the process ends while the call lasts."""
+    """After the grace period the message is back on the queue, and the process ends even though the call still runs."""
     installed.make_queues()
     visit_booked(sandbox).publish()
     with held(sandbox, "nomis", "POST") as create:
@@ -87,7 +87,7 @@ def test_a_handler_that_hangs_does_not_hold_the_process(
 
 
 def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandbox) -> None:
-    """A message that fails is counted and left to its queue; the drain itself has done its work."""
+    """A message that fails is counted and left to its queue. The drain itself succeeds."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["appointment"], vanished=1)
     drained = installed.run_process("drain", "appointment", "--json")
@@ -96,7 +96,7 @@ def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandb
 
 
 def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App, sandbox: Sandbox) -> None:
-    """While NOMIS is down the drain gives its messages back and ends with 1; afterwards they are all applied."""
+    """While NOMIS is down the drain returns its messages and exits 1. Once NOMIS is up they are all applied."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     sandbox.fault("nomis", kind="status", status=503)
@@ -120,7 +120,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
 
 
 def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
-    """With `--max-batches` that many micro-batches are made, and the rest stays on the queue."""
+    """`--max-batches` limits the micro-batches, and the other messages stay on the queue."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     drained = installed.run_process("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
@@ -128,7 +128,7 @@ def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
 
 
 def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox) -> None:
-    """Messages wait, and why is said below the counts, once for all of them, with the settings that correct it."""
+    """The messages wait. Below the counts the command says why, once for all of them, with the settings to correct."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["visit"])
     reason = "hmpps-auth: status 401: no token for client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"

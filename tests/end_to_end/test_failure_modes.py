@@ -1,4 +1,4 @@
-"""The page of failure modes names every mode, and only tests that exist."""
+"""The page of failure modes names every mode, and names only tests that exist."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ DOCUMENT = ROOT / "doc" / "failure-modes.md"
 
 
 def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
-    """F01 to F38, with the variants of some, stand in order without a gap; each says what happens and names a test."""
+    """F01 to F38, with some variants, are in order without a gap. Each says what happens and names a test."""
     modes = re.findall(r"^### (F\d\d\w?): .+\n((?:(?!#).*\n)*)", DOCUMENT.read_text(), re.MULTILINE)
     names = [name for name, _ in modes]
     variants = Counter(name[:3] for name in names)
@@ -22,7 +22,7 @@ def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
 
 
 def test_the_page_fits_on_a_phone() -> None:
-    """It has no tables, and no heading longer than three lines of a phone."""
+    """The page has no tables, and no heading takes more than three lines on a phone."""
     lines = DOCUMENT.read_text().splitlines()
     assert [line for line in lines if line.startswith("|") or (line.startswith("#") and len(line) > 100)] == []
 

@@ -17,7 +17,10 @@ def said(installed: App, message: str) -> list[dict[str, object]]:
 
 
 def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]) -> None:
-    """All parts are up, the figures show what was drained, and a service that goes down shows, without ending it."""
+    """All parts are up and the figures show what was drained.
+
+    When a service goes down, the page shows it and stays up.
+    """
     installed.make_queues()
     process = running("scheduler")
     until(lambda: bool(said(installed, "scheduler-started")), "start")
@@ -38,7 +41,7 @@ def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: 
 
 
 def test_second_scheduler_works_without_the_port(installed: App, running: Callable[..., ForkedCommand]) -> None:
-    """A port that is taken is said in the log; the scheduler works without its pages."""
+    """The log says that the port is taken, and the scheduler works without its pages."""
     installed.make_queues()
     running("scheduler")
     until(lambda: len(said(installed, "scheduler-started")) == 1, "the first has started")

@@ -1,4 +1,4 @@
-"""The reconciliation and what follows it, by the installed command."""
+"""The reconciliation and the commands that follow it, as the installed program runs them."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
 
 
 def interrupted(installed: App, process: ForkedCommand) -> str:
-    """The run of a process that was asked to stop, once it has ended; it says how to resume it."""
+    """The run of a process that was asked to stop. The process has ended, and its output says how to resume the run."""
     assert process.wait(LONGEST_SECONDS) == 1
     (stopped,) = installed.run_process("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
@@ -77,7 +77,10 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sa
 def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     installed: App, sandbox: Sandbox, location: str
 ) -> None:
-    """A place that cannot work is a wrong setting: 2, one line, nobody read, and no folder of that name."""
+    """A location that cannot work is a wrong setting.
+
+    The command exits 2 with one line, reads nobody and makes no folder.
+    """
     (installed.folder / "file").write_text("in the way")
     run = installed.run_process(
         "reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file")
@@ -89,7 +92,10 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 
 
 def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
-    """A wrong list of exclusions is one line and one alert, however often the job tries; none with --no-notify."""
+    """A wrong list of exclusions gives one line and one alert, however often the job tries.
+
+    `--no-notify` sends no alert.
+    """
     wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
     before = len(app.alerts())
     quiet = app.run("reconcile", "incentives", "--no-notify", **wrong)
@@ -107,7 +113,7 @@ def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) ->
 
 
 def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
-    """Whichever scheduler fails first alerts, whatever fails; the ledger has the reason."""
+    """The scheduler that fails first sends the alert, whatever fails, and the ledger has the reason."""
     before = len(app.alerts())
     environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
     with application(environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]) as made:
@@ -121,7 +127,7 @@ def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: S
 
 
 def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose report found no place in the end fails, and says why, on stderr and in the ledger."""
+    """A run whose report cannot be kept at the end fails, and says why on stderr and in the ledger."""
     monkeypatch.setattr("jobs.operations.reconcile._DELIVERY_SECONDS", 0)
     archive = Path(app.settings["REPORTS_LOCATION"])
     held = app.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
@@ -144,7 +150,7 @@ def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.Mon
 
 
 def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
-    """A wrong token delays what goes to Slack, which is said on one line; the report is kept, and the run succeeds."""
+    """A wrong token delays the messages to Slack, and one line says so. The report is kept, and the run succeeds."""
     run = installed.run_process("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
     said, _, place = run.out.splitlines()[-1].partition(": ")
@@ -154,7 +160,7 @@ def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App
 
 
 def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> None:
-    """When a prisoner could not be read the run is incomplete, says so on one line, and exits 1."""
+    """A run that could not read a prisoner is incomplete, says so in one line, and exits 1."""
     booking = sandbox.prisoners()[0]["bookingId"]
     sandbox.fault("nomis", path=f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
     run = installed.run_process("reconcile", "incentives", "--no-notify")
@@ -165,7 +171,7 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
 
 
 def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -> None:
-    """The causes of two prisoners are explained; a dry run changes nothing; the fixes are done, recorded and seen."""
+    """Two prisoners are explained. A dry run changes nothing; the fixes are made, recorded and shown."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
     missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
@@ -195,7 +201,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_gone_on_with(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """SIGTERM stops a run after a finished page and says how to continue; continuing reads nobody a second time."""
+    """SIGTERM stops a run after a finished page, and the run says how to resume. The resumed run reads nobody twice."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
     sandbox.latency(300, "nomis")
@@ -215,7 +221,7 @@ def test_stopped_reconciliation_is_gone_on_with(
 def test_a_run_that_waits_for_a_service_can_be_stopped(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
-    """While a service is down a signal ends the run soon, and it says how to continue."""
+    """While a service is down a signal ends the run soon, and the run says how to resume."""
     sandbox.reset(prisoners=60)
     path = {"nomis": "/incentives/booking-id/{booking}/current", "incentives": None}[service]
     sandbox.fault(service, path=path, kind="status", status=503)
@@ -226,7 +232,10 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
 
 
 def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) -> None:
-    """Three starts of a Job with a prisoner who cannot be read: each exits 1, one report, and nobody is read again."""
+    """Three starts of a Job with a prisoner who cannot be read each exit 1.
+
+    There is one report, and nobody is read twice.
+    """
     sandbox.reset(prisoners=100, mismatches={"7": 1})
     installed.make_queues()
     booking = sandbox.prisoners()[3]["bookingId"]
@@ -241,7 +250,10 @@ def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) 
 
 
 def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
-    """Each pod takes the shard of its index; without --shards the index means nothing, and --shard goes before it."""
+    """Each pod takes the shard of its index.
+
+    Without `--shards` the index is ignored, and `--shard` takes precedence.
+    """
     sandbox.reset(prisoners=60)
     shards = ("reconcile", "incentives", "--shards", "2", "--no-notify", "--json")
     assert installed.run_process(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
@@ -253,14 +265,14 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """Nobody thinks that one prison was read when the whole run was resumed."""
+    """A resumed run refuses a filter, so nobody believes that it read only one prison."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run_process("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
 
 
 def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
-    """An id that is not valid, or of a run that is complete, leaves no separate run behind."""
+    """An id that is not valid, or belongs to a complete run, is refused and starts no run."""
     unknown = installed.run_process("reconcile", "incentives", "--resume", "nope")
     assert (unknown.code, unknown.error) == (
         2,
@@ -277,7 +289,7 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
 
 
 def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox) -> None:
-    """The command's table has the rows of report, CSV and Slack, with their numbers and those of the causes."""
+    """The table of the command has the rows of the report, CSV and Slack, with the same numbers of rows and causes."""
     sandbox.reset(prisoners=100, mismatches={"3": 2, "7": 2})
     run = installed.run_process("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -293,7 +305,7 @@ def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox
 
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
-    """A prison where nobody is gives no all-clear: nobody was compared, the prison is named, and the command fails."""
+    """A prison without prisoners does not look like agreement: the command names the prison, says so, and fails."""
     run = installed.run_process("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out
@@ -302,7 +314,7 @@ def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
 
 
 def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
-    """A number that nobody has is not a failure of a service, and nothing that could be resumed."""
+    """A number that belongs to nobody is not a failure of a service, and leaves no run to resume."""
     run = installed.run_process("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err
@@ -312,7 +324,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_process_that_lost_its_run_leaves_it_alone(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A run that was suspended is taken over; when it wakes it ends with one clear line, and the other is complete."""
+    """A suspended run is taken over by another process. When the first process wakes, it ends with one clear line."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {
@@ -340,5 +352,5 @@ def test_process_that_lost_its_run_leaves_it_alone(
 
 
 def reads(sandbox: Sandbox) -> int:
-    """How many levels were read from NOMIS, one by one."""
+    """How many levels were read from NOMIS one by one."""
     return sum(seen["path"].endswith("/current") for seen in sandbox.requests("nomis"))

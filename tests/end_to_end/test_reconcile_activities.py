@@ -1,4 +1,4 @@
-"""The reconciliations of activities by their commands: what is found, and what the commands that are named fix."""
+"""The commands that reconcile activities: the differences that they find, and the commands that fix them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def reset(app: App, **options: Any) -> Sandbox:
 
 
 def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
-    """What identifies each difference, in order."""
+    """The key of each difference, in order."""
     return sorted(tuple(each["key"].values()) for each in found)
 
 
 @pytest.mark.parametrize("name", ["allocations", "suspended-allocations", "attendances"])
 def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
-    """Exactly the planted differences are reported, and the commands named for them leave those for people alone."""
+    """Exactly the planted differences are reported, and the named commands leave only those that people have to fix."""
     planted = [each for each in reset(app).planted()["reconciliations"][name] if each["outcome"] == "reported"]
     result = app.read_json("reconcile", name, "--no-notify")
     assert (result["status"], result["unread"], result["gaps"]) == ("complete", [], [])
@@ -55,7 +55,10 @@ def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
 
 
 def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
-    """A message on the dead letter queue puts its allocation in flight until it is sent back; a late one is gone."""
+    """A message on the dead letter queue puts its allocation in flight until it is sent back.
+
+    A late record is no longer reported.
+    """
     sandbox = reset(app, in_flight=1, in_flight_seconds=0)
     planted = sandbox.planted()["reconciliations"]["allocations"]
     by_outcome = {each["outcome"]: tuple(each["key"]) for each in planted}
@@ -73,7 +76,7 @@ def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
 
 
 def test_attendances_of_another_day(app: App) -> None:
-    """`--date` compares that day, of which nothing was planted; a prison can be chosen as well."""
+    """`--date` compares that day, for which nothing was planted, and `--prison` chooses a prison."""
     reset(app)
     day = (london_today() - timedelta(days=2)).isoformat()
     result = app.read_json("reconcile", "attendances", "--date", day, "--no-notify")
@@ -84,7 +87,7 @@ def test_attendances_of_another_day(app: App) -> None:
 
 
 def test_no_prisoner_can_be_chosen(app: App) -> None:
-    """The services list a prison as a whole; the message says what to choose by."""
+    """The services list a prison as a whole, so the message names the options to choose by."""
     ended = app.run("reconcile", "suspended-allocations", "--prisoner", "A1234BC", "--no-notify")
     assert ended.code == 2
     assert "suspended allocations are listed by prison: choose with --prison" in ended.err

@@ -1,4 +1,4 @@
-"""The reconciliation of appointments by its command: what is found, what is told, and what fixes it."""
+"""The command that reconciles appointments: what it finds, its events, and the commands that fix it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ def reset(app: App, plant: Sequence[str] = ("appointments",), **options: Any) ->
 
 
 def keys(found: list[dict[str, Any]]) -> list[tuple[Any, Any, str]]:
-    """The ids and the kind of each difference, in a separate order."""
+    """The ids and the kind of each difference, sorted."""
     listed = [(each["key"].get("nomisId"), each["key"].get("dpsId"), each["kind"]) for each in found]
     return sorted(listed, key=str)
 
 
 def test_finds_what_is_planted_tells_of_it_and_fixes_it(app: App) -> None:
-    """Exactly the planted differences are reported, each with its event; its commands leave only what people decide."""
+    """Exactly the planted differences are reported, each with its event.
+
+    The commands leave only those that people decide.
+    """
     sandbox = reset(app, in_flight=2)
     planted = sandbox.planted()["reconciliations"]["appointments"]
     app.settings["RECONCILIATION_IN_FLIGHT_MINUTES"] = "10"
@@ -73,7 +76,7 @@ def test_finds_what_is_planted_tells_of_it_and_fixes_it(app: App) -> None:
 
 
 def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
-    """A page that cannot be read makes the run incomplete; resumed, it finds what it would have found."""
+    """A page that cannot be read makes the run incomplete. The resumed run finds what is missing."""
     sandbox = reset(app)
     planted = sandbox.planted()["reconciliations"]["appointments"]
     app.settings["REPORTS_APPOINTMENTS_RECONCILIATION_PAGE_SIZE"] = "10"
@@ -90,7 +93,7 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
 
 
 def test_services_of_2023(app: App) -> None:
-    """They are compared prison by prison as the setting names them; without it the run fails, and says why."""
+    """The prisons that the setting names are compared one by one. Without the setting the run fails and says why."""
     sandbox = reset(app, generation="2023")
     ended = app.run("reconcile", "appointments", "--no-notify")
     assert ended.code == 1
@@ -106,7 +109,7 @@ def test_services_of_2023(app: App) -> None:
 
 
 def test_a_prison_and_days_alone(app: App) -> None:
-    """Only what is at the prison and within the days is compared, and nothing is written."""
+    """Only appointments at the prison and within the days are compared, and nothing is written."""
     sandbox = reset(app)
     everything = app.read_json("reconcile", "appointments", "--no-notify")
     prison = next(each["prisonId"] for each in everything["mismatches"] if each["kind"] == "nomis-only")
@@ -123,7 +126,7 @@ def test_a_prison_and_days_alone(app: App) -> None:
 
 
 def test_events_of_the_worked_example(app: App) -> None:
-    """Their names and properties are those that alerts and queries know."""
+    """The names and properties of the events are those that alerts and queries use."""
     reset(app, plant=())
     prisoner = app.sandbox.receive(PRISON)
     make_worked_example(app.sandbox, prisoner)

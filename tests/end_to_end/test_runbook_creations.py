@@ -1,4 +1,4 @@
-"""The runbook on creations whose outcome nobody can tell: alerted, looked up by a person, and settled either way."""
+"""The runbook on creations with an unknown outcome: alerted, looked up by a person, and settled either way."""
 
 import pytest
 
@@ -42,14 +42,14 @@ def test_no_domain_is_left_out() -> None:
 
 
 def lose(app: App, told: DpsEvent, *, applied: bool) -> None:
-    """A create whose answer never comes; whether NOMIS applied it is only known there."""
+    """A create that loses its response. Only NOMIS knows whether it applied the create."""
     told.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
         app.drain(told.queue)
 
 
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, which no look-up can help; the creation as it is listed."""
+    """Delivers the message again, which no look-up can help, and returns the creation as it is listed."""
     until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
@@ -57,7 +57,7 @@ def ambiguous(app: App) -> dict[str, object]:
 
 
 def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
-    """One alert says what to type; the course that a person found is mapped, and never made again."""
+    """One alert says what to type. The course that a person found is mapped, and is never created again."""
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
     creation = ambiguous(app)
@@ -97,7 +97,7 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
 
 
 def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None:
-    """What a person did not find is created by sending the event again, once."""
+    """If a person did not find the record, the event is sent again and creates it once."""
     lose(app, schedule_created(sandbox), applied=False)
     creation = ambiguous(app)
     assert sandbox.nomis("course") == []
@@ -109,7 +109,7 @@ def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None
 
 
 def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sandbox: Sandbox) -> None:
-    """NOMIS may get the record after a person looked: until no create can be under way, nothing is sent again."""
+    """NOMIS may get the record after a person looked, so nothing is sent again until no create can be under way."""
     told = schedule_created(sandbox)
     told.publish()
     with held(sandbox, "nomis", "POST", "/activities") as hold:
@@ -127,7 +127,10 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
 
 
 def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
-    """A create without an answer, whose record another installation made and mapped meanwhile; the open creation."""
+    """A create without a response, whose record another installation created and mapped meanwhile.
+
+    Returns the open creation.
+    """
     lose(app, told, applied=applied)
     app.use_new_database("second")
     told.publish()
@@ -142,7 +145,7 @@ def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
 
 
 def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """The record that a person found next to the mapped one becomes a finding, which `duplicates resolve` fixes."""
+    """A record that a person found next to the mapped one becomes a finding, which `duplicates resolve` fixes."""
     told = schedule_created(sandbox)
     creation = doubt_beside_a_mapping(app, told, applied=True)
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -158,7 +161,7 @@ def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sa
 
 
 def test_a_mapping_without_another_record_closes_the_doubt(app: App, sandbox: Sandbox) -> None:
-    """Where a person finds nothing next to the mapped record, the doubt is closed and nothing is created."""
+    """If a person finds no other record, the creation is closed and nothing is created."""
     told = schedule_created(sandbox)
     creation = doubt_beside_a_mapping(app, told, applied=False)
     (course,) = sandbox.nomis("course")
@@ -172,7 +175,7 @@ def test_a_mapping_without_another_record_closes_the_doubt(app: App, sandbox: Sa
 
 @pytest.mark.parametrize("queue", MAKERS)
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
-    """In each domain: a record said not to be there is made of the event sent again; the one found is mapped."""
+    """In each domain the event creates a record that was declared missing, and a record that was found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for told, applied in ((first, False), (second, True)):
         lose(app, told, applied=applied)
@@ -190,7 +193,7 @@ def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queu
 
 
 def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
-    """A NOMIS record of another prisoner, one that is mapped already, and one that is not there are all refused."""
+    """A NOMIS record of another prisoner, one that is already mapped, and one that does not exist are all refused."""
     other = visit_booked(sandbox)
     other.publish()
     app.drain("visit")
@@ -209,7 +212,10 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
 
 
 def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(app: App, sandbox: Sandbox) -> None:
-    """A wrong number is not called found; with the way back its mapping goes, and the right one can be given."""
+    """A number that cannot be checked is not called found.
+
+    `creations reopen` deletes its mapping, and the right number can be given.
+    """
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
     number = str(ambiguous(app)["id"])
@@ -237,7 +243,7 @@ def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(app: App, san
 
 
 def test_only_what_a_person_mapped_is_taken_back(app: App, sandbox: Sandbox) -> None:
-    """A mapping that the program saved stays, as does one that the mapping service cannot delete."""
+    """A mapping that the program saved stays, and so does one that the mapping service cannot delete."""
     told = schedule_created(sandbox)
     told.publish()
     app.drain("activity")
@@ -249,7 +255,7 @@ def test_only_what_a_person_mapped_is_taken_back(app: App, sandbox: Sandbox) -> 
 
 
 def change(app: App, queue: str, made: dict[str, object]) -> None:
-    """Somebody else changes the record in NOMIS."""
+    """Changes the record in NOMIS as another user."""
     if queue == "sentencing":
         path = f"/key-date-adjustments/{made['id']}"
         body: dict[str, object] = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-20", "adjustmentDays": 99}
@@ -263,7 +269,7 @@ def change(app: App, queue: str, made: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("queue", ["appointment", "sentencing"])
 def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
-    """What NOMIS can read is compared with the request; a person who knows better says so, which is recorded."""
+    """The record is compared with the request as far as NOMIS can read it. An override by a person is recorded."""
     lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]
     (made,) = sandbox.nomis(kind)
@@ -280,7 +286,7 @@ def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(app: App, sandbox
 
 
 def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: Sandbox) -> None:
-    """The comment of a visit names its DPS visit."""
+    """A visit whose comment names another DPS visit is refused."""
     first, second = visit_booked(sandbox), visit_booked(sandbox)
     for told in (first, second):
         lose(app, told, applied=True)
@@ -293,7 +299,7 @@ def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: San
 
 
 def test_what_another_settles_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """Either way of settling it looks again after the yes."""
+    """Both ways of settling check again after the confirmation."""
     lose(app, schedule_created(sandbox), applied=False)
     number = str(ambiguous(app)["id"])
     app.let_creates_end()

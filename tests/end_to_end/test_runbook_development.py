@@ -1,4 +1,4 @@
-"""The runbook on the delete-all commands, which are for development alone."""
+"""The runbook on the delete-all commands, which are for development only."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ALLOWED = {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
 
 @pytest.mark.parametrize("group", ["activities", "appointments"])
 def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group: str) -> None:
-    """The switch is off where it is unset, and production is refused whatever it says."""
+    """The switch is off when unset, and production refuses the commands whatever the switch says."""
     off = app.run(group, "delete-all", "--yes", ENVIRONMENT_NAME="dev")
     assert (off.code, "FEATURE_EVENT_DELETEALL=true" in off.error) == (2, True)
     production = app.run(group, "delete-all", "--yes", FEATURE_EVENT_DELETEALL="true")
@@ -20,7 +20,7 @@ def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group
 
 
 def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
-    """Every mapped course and its mapping go, each is told, and the schedule can be made anew afterwards."""
+    """Every mapped course and its mapping are deleted and reported, and the schedule can then be created again."""
     told = schedule_created(sandbox)
     told.publish()
     app.drain("activity")
@@ -36,7 +36,10 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
-    """What cannot be deleted stays with its mapping and is told; the others go; the exit code says so."""
+    """A course that cannot be deleted keeps its mapping and is reported.
+
+    The others are deleted, and the exit code is 1.
+    """
     for told in (appointment_created(sandbox), appointment_created(sandbox)):
         told.publish()
     app.drain("appointment")

@@ -1,4 +1,4 @@
-"""The runbook on duplicates: planted, alerted, shown, resolved, and NOMIS as it should be."""
+"""The runbook on duplicates: planted, alerted, shown and resolved, with NOMIS correct afterwards."""
 
 import re
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def test_no_domain_is_left_out() -> None:
 
 
 def plant(app: App, told: DpsEvent) -> int:
-    """Makes a record twice, as two installations that know nothing of each other do; the number of the finding."""
+    """Creates a record twice, as two independent installations would, and returns the number of the finding."""
     told.publish()
     app.drain(told.queue)
     app.use_new_database("second")
@@ -50,7 +50,7 @@ def plant(app: App, told: DpsEvent) -> int:
 
 
 def resolve(app: App, finding: int) -> str:
-    """Resolves a finding after a dry run that changes nothing."""
+    """Resolves a finding, after a dry run that changes nothing."""
     before = len(app.sandbox.journal("nomis"))
     assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
     assert len(app.sandbox.journal("nomis")) == before
@@ -60,7 +60,7 @@ def resolve(app: App, finding: int) -> str:
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The visit that is not mapped is cancelled as an administrative error, proved cancelled, and recorded."""
+    """The visit that is not mapped is cancelled as an administrative error, read again as cancelled, and recorded."""
     told = visit_booked(sandbox)
     finding = plant(app, told)
     (alert,) = app.alerts()
@@ -94,7 +94,7 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
 
 
 def test_visit_that_was_cancelled_before_is_only_recorded(app: App, sandbox: Sandbox) -> None:
-    """A duplicate that somebody cancelled meanwhile needs nothing more in NOMIS."""
+    """A duplicate that somebody else has cancelled needs nothing more in NOMIS."""
     finding = plant(app, visit_booked(sandbox))
     visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
     path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
@@ -105,13 +105,13 @@ def test_visit_that_was_cancelled_before_is_only_recorded(app: App, sandbox: San
 
 
 def operator_call(app: App, path: str) -> None:
-    """Cancels a visit by the hand of somebody else."""
+    """Cancels a visit as another user."""
     answer = Caller(app.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
     assert answer.status_code == 200
 
 
 def test_duplicate_adjustment_is_deleted_in_its_family(app: App, sandbox: Sandbox) -> None:
-    """The adjustment that is not mapped is deleted, and the mapped one is proved to be there."""
+    """The adjustment that is not mapped is deleted, and the mapped one is read to prove that it is there."""
     finding = plant(app, adjustment_inserted(sandbox))
     assert "duplicate sentencing adjustment detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
@@ -120,7 +120,7 @@ def test_duplicate_adjustment_is_deleted_in_its_family(app: App, sandbox: Sandbo
 
 
 def change_adjustment(app: App, number: int, days: int) -> None:
-    """Changes an adjustment of a key date by the hand of somebody else."""
+    """Changes an adjustment of a key date as another user."""
     body = {
         "adjustmentTypeCode": "ADA",
         "adjustmentDate": "2023-05-20",
@@ -134,7 +134,7 @@ def change_adjustment(app: App, number: int, days: int) -> None:
 
 
 def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox: Sandbox) -> None:
-    """An adjustment of other days is not deleted, unless a person says that it is the double all the same."""
+    """An adjustment with other days is not deleted, unless a person confirms that it is the duplicate."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
     change_adjustment(app, second, 7)
@@ -154,7 +154,7 @@ def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox:
 
 
 def test_adjustment_that_changes_while_one_thinks_stays(app: App, sandbox: Sandbox) -> None:
-    """Both records are read and compared again after the yes."""
+    """Both records are read and compared again after the confirmation."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
 
@@ -165,7 +165,7 @@ def test_adjustment_that_changes_while_one_thinks_stays(app: App, sandbox: Sandb
 
 
 def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
-    """The appointment that is not mapped is deleted; its alert exists, unlike in the replaced service."""
+    """The appointment that is not mapped is deleted. It has an alert, unlike in the replaced service."""
     finding = plant(app, appointment_created(sandbox))
     assert "duplicate appointment detected" in app.alerts()[0]
     (listed,) = app.read_json("duplicates", "list")
@@ -177,7 +177,7 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, sandbox: Sandbox) -> None:
-    """A duplicate course is recognised behind the 400 of the mapping service, and the one not mapped deleted."""
+    """A 400 of the mapping service is recognised as a duplicate course, and the one that is not mapped is deleted."""
     finding = plant(app, schedule_created(sandbox))
     assert "duplicate activity detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -186,7 +186,7 @@ def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, s
 
 
 def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
-    """Two records of one level are nothing wrong: nothing is changed, and the request to the support team is given."""
+    """Two records of the same level harm nobody: nothing is changed, and the request to the support team is shown."""
     told = review_inserted(sandbox)
     finding = plant(app, told)
     shown = app.read_json("duplicates", "show", str(finding))
@@ -201,7 +201,7 @@ def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
 
 
 def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
-    """Nothing here can delete the record, so nothing claims that it is resolved until a person says so."""
+    """No service can delete the record, so the finding stays open until a person closes it."""
     finding = plant(app, review_inserted(sandbox))
     booking, sequence = app.read_json("duplicates", "show", str(finding))["surplusNomisId"].split()
     sandbox.delete_nomis_incentive(int(booking), int(sequence))
@@ -220,7 +220,7 @@ def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sand
 
 
 def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> None:
-    """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to look."""
+    """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to decide."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
@@ -232,7 +232,7 @@ def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> N
 
 
 def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
-    """Two DPS records that claim one NOMIS record: nothing is deleted; it is closed by hand with a note."""
+    """If two DPS records claim one NOMIS record, nothing is deleted. A person closes the finding with a note."""
     told = visit_booked(sandbox)
     told.publish()
     app.drain("visit")
@@ -252,7 +252,10 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandbox) -> None:
-    """Its NOMIS id was given out again; without it, the event published again saves the mapping and creates nothing."""
+    """NOMIS gave out an id again.
+
+    Once its old mapping is deleted, the event saves the new mapping and creates nothing.
+    """
     first, told = appointment_created(sandbox), appointment_created(sandbox)
     first.publish()
     app.drain("appointment")
@@ -280,7 +283,7 @@ def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandb
 
 
 def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
-    """An allocation or attendance that NOMIS has twice, and a message about it on the dead letter queue."""
+    """An allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
     sandbox = app.sandbox
     schedule = schedule_created(sandbox)
     for told in (schedule, allocated(sandbox, schedule)):
@@ -306,7 +309,10 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
 def test_second_row_is_deleted_by_its_number(
     app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
 ) -> None:
-    """NOMIS stumbles over two rows: one alert, advice on the queue; with one of them deleted the retry heals."""
+    """NOMIS refuses changes while it has two rows: there is one alert, and the queue gives advice.
+
+    Once one is deleted, the retry succeeds.
+    """
     plant_two_rows(app, of_schedule, kind)
     (alert,) = app.alerts()
     assert f"NOMIS holds two {kind}s of one booking" in alert
@@ -342,7 +348,7 @@ def test_second_row_is_deleted_by_its_number(
 
 
 def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """What nobody checked is said, one yes is not enough, and nothing is promised of a row that may not be there."""
+    """The command says that it could not check the row, asks twice, and does not claim that the row was there."""
     once = app.run("activities", "delete-allocation", "99", answer="y\n")
     assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
     said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
@@ -353,7 +359,7 @@ def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox
 
 
 def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """Everything is read again after the yes: one deletion, one action."""
+    """Everything is read again after the confirmation, so there is one deletion and one action."""
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 
@@ -367,7 +373,10 @@ def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sa
 
 
 def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: Sandbox) -> None:
-    """The record is gone, and NOMIS does not say whether: that is not a failure, and the finding stays open."""
+    """If NOMIS does not confirm the deletion, the outcome is unknown and the finding stays open.
+
+    It is not a failure.
+    """
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.nomis("appointment"))
     with faulty(sandbox, "nomis", "GET", "/appointments/{id}", kind="status", status=500, skip=4):
@@ -379,7 +388,7 @@ def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: San
 
 
 def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """The deletion of the same row by another operator is seen after the yes."""
+    """The command notices after the confirmation that another operator has deleted the row."""
     delete = ("activities", "delete-attendance", "99")
 
     def another_deletes() -> None:
@@ -391,7 +400,7 @@ def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: 
 
 
 def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox) -> None:
-    """Where both rows were made by this program, the newer one is proposed and deleted, and the older one kept."""
+    """If this program created both rows, the newer one is proposed and deleted, and the older one is kept."""
     told = plant_two_rows(app, allocated, "allocation")
     (finding,) = app.read_json("duplicates", "list")
     first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))

@@ -11,7 +11,7 @@ from tests.harness.waiting import until
 
 
 def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbox) -> None:
-    """A message that met a failing service lies on the queue with its cause, and the next redrive heals it."""
+    """A message that met a failing service is on the dead letter queue with its cause. The next redrive succeeds."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
@@ -37,7 +37,7 @@ def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbo
 
 
 def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, tmp_path: Path) -> None:
-    """What can never succeed is shown with its reason, written to a file, and removed."""
+    """A message that can never succeed is shown with its reason, written to a file, and removed."""
     sandbox.publish("prison-visit.booked", {"reference": "rolled-back"}, "A1234BC")
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
@@ -55,7 +55,7 @@ def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, t
 
 
 def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox) -> None:
-    """What NOMIS cannot hold is not helped by retries; the advice says whom to tell."""
+    """Retries do not help an appointment that NOMIS cannot hold. The advice says whom to inform."""
     appointment_created(sandbox, in_cell=True).publish()
     app.drain_out("appointment")
     (message,) = app.read_json("dlq", "show", "appointment")
@@ -64,7 +64,7 @@ def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox
 
 
 def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox) -> None:
-    """Mapping retries are not purged by mistake; when the service is back they save the mapping of the one record."""
+    """Mapping retries cannot be purged by mistake. When the service is back they save the mapping of the one record."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"}):
@@ -80,7 +80,7 @@ def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox
 
 
 def test_mapping_retries_are_purged_when_asked_for(app: App, sandbox: Sandbox) -> None:
-    """With the option that says so, mapping retries are exported and removed too."""
+    """With the option for them, mapping retries are exported and removed too."""
     visit_booked(sandbox).publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400):
         app.drain_out("visit")
@@ -92,7 +92,10 @@ def test_mapping_retries_are_purged_when_asked_for(app: App, sandbox: Sandbox) -
 
 
 def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
-    """With its switch off an event is acknowledged and lost; with the switch on again the next ones are handled."""
+    """While its switch is off an event is acknowledged and lost.
+
+    Once the switch is on again, the next events are handled.
+    """
     visit_booked(sandbox).publish()
     assert app.drain("visit", FEATURE_EVENT_PRISON_VISIT_BOOKED="false")["switched_off"] == 1
     assert sandbox.nomis("visit") == []
@@ -101,7 +104,7 @@ def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
 
 
 def test_revoked_client_gathers_messages_until_it_is_back(app: App, sandbox: Sandbox) -> None:
-    """Without its role a client's messages wait on their queue; with the role again they are handled."""
+    """Messages wait on their queue while the client lacks its role, and are handled once it has the role again."""
     review_inserted(sandbox).publish()
     sandbox.grant("nomis", ["NOMIS_VISITS"])
     for _ in range(4):

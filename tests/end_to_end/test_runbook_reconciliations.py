@@ -1,4 +1,4 @@
-"""The runbook on differences: what a report proposes is typed, and the next run no longer finds what it fixes."""
+"""The runbook on differences: an operator types the commands of a report, and the next run finds what is left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def test_no_reconciliation_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", FIXED)
 def test_what_a_report_proposes_fixes_the_difference(app: App, name: str) -> None:
-    """A resync that succeeds resolves its difference; one that is refused leaves it, and nothing new is found."""
+    """A resync that succeeds resolves its difference.
+
+    One that is refused leaves it, and the next run finds nothing new.
+    """
     app.sandbox.reset(prisoners=240, prisons=24, plant=[name], every_cause=True)
     found = {json.dumps(each["key"]): each for each in compare(app, name)}
     refused: set[str] = set()

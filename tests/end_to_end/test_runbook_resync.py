@@ -1,4 +1,4 @@
-"""The runbook on resyncs: the present DPS state of one record, written to NOMIS by the command, and read again."""
+"""The runbook on resyncs: the command writes the current DPS state of one record to NOMIS, and reads it again."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ TRACKED = {
 
 
 def change(sandbox: Sandbox, kind: str, told: DpsEvent, values: dict[str, object]) -> None:
-    """Changes the DPS record, of which no event tells."""
+    """Changes the DPS record without publishing an event."""
     entity, key = ("schedule", "id") if kind == "activity" else (kind, "reference" if kind == "visit" else "id")
     dps_id: object = int(told.dps_id) if told.dps_id.isdigit() else told.dps_id
     sandbox.put(entity, **{key: dps_id}, **values)
 
 
 def in_step(app: App, kind: str) -> DpsEvent:
-    """A record that NOMIS has by its event."""
+    """A record that NOMIS has because its event was handled."""
     told = MAPPED[kind][0](app.sandbox)
     told.publish()
     assert app.drain(told.queue)["applied"] == 1
@@ -65,7 +65,7 @@ def in_step(app: App, kind: str) -> DpsEvent:
 
 
 def writes(sandbox: Sandbox) -> int:
-    """How many writes NOMIS has done."""
+    """How many writes NOMIS has made."""
     return len(sandbox.journal("nomis"))
 
 
@@ -77,7 +77,10 @@ def test_no_kind_is_left_out() -> None:
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind: str) -> None:
-    """Its event was lost: it is created, mapped and read again; when the event comes after all, nothing more is."""
+    """A record whose event was lost is created, mapped and read again.
+
+    If the event comes after all, it changes nothing.
+    """
     make, noun, domain = MAPPED[kind]
     told = make(sandbox)
     said = app.run_ok("resync", kind, told.dps_id, "--yes", "--as", "jane")
@@ -99,7 +102,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A change of which no event told is written to the one record that NOMIS has."""
+    """A change without an event is written to the one record that NOMIS has."""
     told, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, told, values)
     said = app.run_ok("resync", kind, told.dps_id, "--yes")
@@ -110,7 +113,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """As well as the event's own, the event that the replaced service tracked for the same."""
+    """The event that the replaced service tracked is tracked as well as those of the rule."""
     told = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, told.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -121,7 +124,7 @@ def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, k
 
 
 def row(app: App, kind: str) -> DpsEvent:
-    """An allocation, or an attendance with its allocation in NOMIS, to a mapped schedule; no event reported it."""
+    """An allocation, or an attendance whose allocation is in NOMIS, of a mapped schedule, without an event."""
     schedule = in_step(app, "activity")
     allocation = allocated(app.sandbox, schedule)
     if kind == "allocation":
@@ -132,7 +135,7 @@ def row(app: App, kind: str) -> DpsEvent:
 
 
 def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
-    """NOMIS has no read of allocations: created or updated, as NOMIS says."""
+    """NOMIS cannot read allocations, so the command says whether NOMIS created or updated the row."""
     told = row(app, "allocation")
     said = app.run_ok("resync", "allocation", told.dps_id, "--yes")
     (made,) = sandbox.nomis("allocation")
@@ -146,7 +149,7 @@ def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """The status that NOMIS has shows which of the two it is."""
+    """The status that NOMIS has shows whether the attendance was created or updated."""
     told = row(app, "attendance")
     created = app.read_json("resync", "attendance", told.dps_id, "--yes")
     change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -160,7 +163,7 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 
 
 def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
-    """What NOMIS refuses for good is a failure, with the words of NOMIS, and what is left to do: nothing."""
+    """What NOMIS refuses for good is a failure. It quotes NOMIS, and says that nothing is left to do."""
     told = row(app, "attendance")
     said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
     assert "read again: its status is as it should be; NOMIS shows neither its outcome nor its pay" in said
@@ -175,7 +178,7 @@ def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["allocation", "attendance"])
 def test_row_without_its_course_is_left(app: App, sandbox: Sandbox, kind: str) -> None:
-    """The course of its schedule comes first, and the command for it is said."""
+    """The course of the schedule must come first, and the command for it is shown."""
     schedule = schedule_created(sandbox)
     allocation = allocated(sandbox, schedule)
     told = allocation if kind == "allocation" else attended(sandbox, schedule)
@@ -195,7 +198,7 @@ CANCELLED: dict[str, tuple[dict[str, object], str]] = {
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
-    """Its cancellation was lost: it is cancelled, once; a second resync has nothing to do."""
+    """A visit whose cancellation was lost is cancelled once. A second resync has nothing to do."""
     told, (values, event) = in_step(app, kind), CANCELLED[kind]
     change(sandbox, kind, told, values)
     said = app.run_ok("resync", kind, told.dps_id, "--yes")
@@ -208,7 +211,7 @@ def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind
 
 
 def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
-    """NOMIS says it by the room, and a visit that stays open there is no as it should be."""
+    """NOMIS expresses the restriction by the room, and a visit that stays open there still differs."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"restriction": "CLOSED"})
     differences = app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"]
@@ -218,7 +221,7 @@ def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> N
 
 
 def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> None:
-    """DPS takes an id in capitals, or with zeros before it, and the mapping service does not: no second record."""
+    """DPS accepts an id in capitals or with leading zeros, unlike the mapping service. No second record is made."""
     told = in_step(app, "adjustment")
     assert app.read_json("resync", "adjustment", told.dps_id.upper(), "--yes")["id"] == told.dps_id
     assert len(sandbox.nomis("adjustment")) == 1
@@ -227,7 +230,7 @@ def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> 
 
 
 def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sandbox: Sandbox) -> None:
-    """NOMIS needs nothing of it."""
+    """A visit that was cancelled before it was written is not written to NOMIS."""
     told = visit_booked(sandbox)
     change(sandbox, "visit", told, {"status": "CANCELLED"})
     assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", told.dps_id)
@@ -235,7 +238,10 @@ def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sand
 
 
 def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
-    """Its events would have made it and cancelled it, and both sides list cancelled appointments."""
+    """The events of a cancelled appointment would have created and cancelled it.
+
+    Both sides list cancelled appointments.
+    """
     told = appointment_created(sandbox)
     change(sandbox, "appointment", told, {"cancelled": True})
     app.run_ok("resync", "appointment", told.dps_id, "--yes")
@@ -245,7 +251,7 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
-    """No event schedules it again, so nothing is written, and it is said what to do."""
+    """No event schedules the visit again, so nothing is written, and the command says what to do."""
     told = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     if kind == "visit":
@@ -261,7 +267,7 @@ def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, 
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
-    """As its deletion would: in NOMIS, then the mapping; not without a yes."""
+    """After the confirmation the record is deleted in NOMIS, then its mapping, as the deletion event would do."""
     told = in_step(app, kind)
     sandbox.drop(kind, told.dps_id)
     no = app.run("resync", kind, told.dps_id, answer="n\n")
@@ -275,7 +281,7 @@ def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, k
 
 @pytest.mark.parametrize("kind", ["visit", "activity"])
 def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
-    """What NOMIS has of it stays, and the command fails since the two still differ."""
+    """The record stays in NOMIS, and the command fails because the two systems still differ."""
     told = in_step(app, kind)
     sandbox.drop("schedule" if kind == "activity" else kind, told.dps_id)
     gone = app.run("resync", kind, told.dps_id, "--yes")
@@ -285,7 +291,7 @@ def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox,
 
 @pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "appointment", "adjustment"])
 def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A mistyped id ends with 1 and what is missing; nothing is recorded."""
+    """A mistyped id exits 1 and says what is missing. Nothing is recorded."""
     unknown = "b1b9c9d0-0000-4000-8000-999999999999" if kind == "adjustment" else "999999"
     missing = app.run("resync", kind, unknown, "--yes")
     assert (missing.code, "nothing was written: " in missing.error) == (1, True)
@@ -294,7 +300,7 @@ def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str)
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kind: str) -> None:
-    """Its mapping names a record that NOMIS does not have: the mapping goes, and the record is created with another."""
+    """If a mapping names a record that NOMIS does not have, the mapping is deleted and the record created again."""
     told = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     path = f"/appointments/{made['event_id']}" if kind == "appointment" else f"/key-date-adjustments/{made['id']}"
@@ -308,7 +314,7 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A process of which nothing is known here died between create and mapping: NOMIS is asked before it creates."""
+    """If another process died between create and mapping, NOMIS is searched before anything is created."""
     make, noun, domain = MAPPED[kind]
     told = make(sandbox)
     told.publish()
@@ -323,7 +329,7 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
 
 
 def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """One of the same type and days without a mapping may be it: a second one makes a release date wrong."""
+    """An adjustment of the same type and days without a mapping may be the same one, so the command asks twice."""
     told, who = adjustment_inserted(sandbox), person(sandbox)
     body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
     path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
@@ -339,7 +345,10 @@ def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: 
 
 
 def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
-    """What has come since is not needed; NOMIS lists no adjustments then, so that these are asked about twice."""
+    """The newer routes are not needed.
+
+    Old services list no adjustments in NOMIS, so the command asks twice about them.
+    """
     sandbox.reset(generation="2023")
     app.forget_queues()
     app.make_queues()
@@ -356,7 +365,7 @@ def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
 
 
 def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
-    """NOMIS changes no prison of a visit: it is written, read again, and said to differ."""
+    """NOMIS cannot change the prison of a visit: the command writes it, reads it again, and says that it differs."""
     told = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
     change(sandbox, "visit", told, {"prison_id": other})
@@ -367,7 +376,7 @@ def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
 
 
 def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
-    """Who comes to a visit is compared on both sides, and written."""
+    """The visitors are compared on both sides, and written."""
     told, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
     change(sandbox, "visit", told, {"person_ids": visitors})
     said = app.run_ok("resync", "visit", told.dps_id, "--yes")
@@ -376,7 +385,7 @@ def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
 
 
 def test_dry_run_says_what_would_be_done(app: App, sandbox: Sandbox) -> None:
-    """Both sides, how they differ, the effect and the events; nothing is written and nothing recorded."""
+    """Both sides, their differences, the effect and the events are shown. Nothing is written or recorded."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"end": "2023-06-02T15:30:00"})
     before = writes(sandbox)

@@ -1,4 +1,4 @@
-"""The runbook on the weekly reconciliation: differences alerted, explained and fixed; a failed run repeated."""
+"""The runbook on the weekly reconciliation: differences are alerted, explained and fixed; a failed run is repeated."""
 
 from sandbox import Sandbox
 from tests.harness.app import App
@@ -7,7 +7,7 @@ from tests.harness.waiting import until
 
 
 def planted(app: App, cause: int) -> str:
-    """A world in which one prisoner differs for this cause; the prisoner's number."""
+    """A world in which one prisoner differs for this cause. Returns the number of the prisoner."""
     sandbox = app.sandbox
     sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
@@ -22,7 +22,7 @@ def agree(app: App, offender_no: str) -> bool:
 
 
 def test_mismatch_is_alerted_with_all_that_is_needed(app: App, sandbox: Sandbox) -> None:
-    """The alert has the text people know, the prisoner, both levels and where the report is."""
+    """The alert has its established text, the prisoner, both levels and the location of the report."""
     offender_no = planted(app, 8)
     app.run_ok("reconcile", "incentives")
     texts = "\n".join(app.alerts())
@@ -34,7 +34,7 @@ def test_mismatch_is_alerted_with_all_that_is_needed(app: App, sandbox: Sandbox)
 
 
 def test_review_that_waits_on_the_dead_letter_queue(app: App, sandbox: Sandbox) -> None:
-    """A review that never reached NOMIS is found on the dead letter queue, sent back, and both sides agree."""
+    """A review that never reached NOMIS is found on the dead letter queue and sent back, and both sides agree."""
     offender_no = planted(app, 1)
     assert sandbox.send_waiting() == 1
     assert "prisoner-to-nomis dlq retry incentive" in app.run_ok("reconcile", "explain", offender_no)
@@ -44,7 +44,7 @@ def test_review_that_waits_on_the_dead_letter_queue(app: App, sandbox: Sandbox) 
 
 
 def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
-    """The received event that the diagnosis proposes is published, and the review it makes reaches NOMIS."""
+    """The received event that the diagnosis proposes is published, and the review that it causes reaches NOMIS."""
     offender_no = planted(app, 4)
     app.run_ok("reconcile", "fix", "received", offender_no, "--yes")
     # The publisher does not wait for the topic.
@@ -55,7 +55,7 @@ def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
 
 
 def test_record_of_nomis_itself_is_for_the_support_team(app: App) -> None:
-    """If NOMIS made its own record, the text of the request to the support team is given."""
+    """If NOMIS created its own record, the text of the request to the support team is shown."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown
@@ -63,7 +63,7 @@ def test_record_of_nomis_itself_is_for_the_support_team(app: App) -> None:
 
 
 def test_weekly_job_that_failed_is_repeated(app: App, sandbox: Sandbox) -> None:
-    """A run that failed is in the ledger with its reason, and is repeated when its cause is gone."""
+    """The ledger has a failed run with its reason, and the run can be repeated once its cause is gone."""
     planted(app, 8)
     # A 503 would be waited out, for a minute and more.
     with faulty(sandbox, "nomis", "GET", "/prisoners/ids", kind="status", status=400):

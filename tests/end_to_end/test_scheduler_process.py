@@ -1,4 +1,4 @@
-"""The scheduler as a process: it drains, ends when told to, and lives through outages."""
+"""The scheduler as a process: it drains, ends when asked to, and survives outages."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ Running = Callable[..., ForkedCommand]
 
 
 def said(installed: App, message: str) -> int:
-    """How often the log has this message."""
+    """How often this message is in the log."""
     return sum(line["message"] == message for line in installed.log())
 
 
 def in_order(sandbox: Sandbox) -> bool:
-    """Whether everything published is in NOMIS."""
+    """Whether every published record is in NOMIS."""
     return not sandbox.verify()["problems"]
 
 
@@ -37,7 +37,10 @@ def all_subscribed(sandbox: Sandbox) -> bool:
 
 
 def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """What is published reaches NOMIS by itself; SIGTERM ends the process with 0; the ledger has the run."""
+    """Published events reach NOMIS without further action.
+
+    SIGTERM ends the process with 0, and the ledger has the run.
+    """
     process = running("scheduler")
     until(lambda: said(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
@@ -52,7 +55,7 @@ def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, 
 
 
 def test_sigterm_finishes_the_work_in_hand(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """A message that is in work when SIGTERM comes is finished before the process ends."""
+    """A message that is in progress when SIGTERM comes is finished before the process ends."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
     with held(sandbox, "nomis", "POST") as create:
@@ -66,7 +69,7 @@ def test_sigterm_finishes_the_work_in_hand(installed: App, sandbox: Sandbox, run
 
 
 def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """While work in hand does not come to an end, a second SIGTERM ends the process; the run shows as interrupted."""
+    """If the work in progress does not end, a second SIGTERM ends the process, and the run is shown as interrupted."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
     with held(sandbox, "nomis", "POST") as create:
@@ -84,7 +87,7 @@ def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: 
 def test_scheduled_reconciliation_runs_once_for_two_schedulers(
     installed: App, sandbox: Sandbox, running: Running
 ) -> None:
-    """Two schedulers on one database run the reconciliation of a moment once, and deliver its report."""
+    """Two schedulers on one database run a scheduled reconciliation once, and deliver its report once."""
     sandbox.reset(prisoners=50)
     # A moment that is past, and the next of which is a day away, so that no second one can come during the test.
     schedule = (datetime.now(UTC) - timedelta(hours=1)).strftime("%M %H * * *")
@@ -112,7 +115,10 @@ def own_postgres() -> Iterator[PostgresServer]:
 def test_scheduler_lives_without_its_database(
     installed: App, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
-    """The database is unavailable at the start, and again later: it is said once each time, and all heals by itself."""
+    """The database is unavailable at the start and again later.
+
+    Each outage is logged once, and the scheduler recovers.
+    """
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
     until(lambda: said(installed, "work-failing") == 1, "the database is missed")
@@ -131,7 +137,7 @@ def test_scheduler_lives_without_its_database(
 
 
 def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """Queues that are unavailable are said once a queue; the process continues, and ends well."""
+    """Unavailable queues are logged once each. The process continues, and exits 0."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
     process.send_signal(signal.SIGTERM)
@@ -142,7 +148,7 @@ def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, ru
 def test_an_emulator_that_starts_again_empty_is_set_up_again(
     installed: App, sandbox: Sandbox, running: Running
 ) -> None:
-    """The running scheduler makes its queues anew, and what is published then arrives."""
+    """The running scheduler creates its queues again, and events published afterwards arrive."""
     process = running("scheduler")
     until(lambda: said(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
@@ -158,7 +164,7 @@ def test_an_emulator_that_starts_again_empty_is_set_up_again(
 
 
 def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> None:
-    """Where upgrading is another job's work, the scheduler waits until that is done, and then starts by itself."""
+    """If another job upgrades the database, the scheduler waits until that is done and then starts."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
     until(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")

@@ -1,4 +1,4 @@
-"""The status command: everything on one screen, what needs a person marked with the command to type."""
+"""The status command: everything on one screen, with the command to type next to what needs a person."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ def opened(app: App) -> Iterator[Application]:
 
 
 def needs(shown: dict[str, Any], part: str, name: str) -> list[dict[str, str]]:
-    """What a line of a part says that a person is needed for."""
+    """What needs a person according to a line of a part."""
     (line,) = [line for line in shown[part] if line["name"] == name]
     found: list[dict[str, str]] = line["needs"]
     return found
 
 
 def command_of(shown: dict[str, Any], part: str, name: str) -> str:
-    """The one command that a line says."""
+    """The one command that a line names."""
     (need,) = needs(shown, part, name)
     return need["command"]
 
 
 def fits_the_screen(ended: Ended) -> bool:
-    """Whether a terminal of 80 columns shows it whole, but for commands, which stay on one line to be copied."""
+    """Whether the text fits a terminal of 80 columns, except for commands, which stay on one line to be copied."""
     return all(len(line) <= 80 or line.strip().startswith(PROGRAM) for line in ended.out.splitlines())
 
 
 def test_all_is_well(app: App) -> None:
-    """Where nothing needs a person it says so and exits 0, on one screen; JSON has the same."""
+    """If nothing needs a person, `status` says so on one screen and exits 0. The JSON agrees."""
     app.drain("visit")
     shown = app.run("status")
     assert (shown.code, shown.err) == (0, "")
@@ -71,7 +71,7 @@ def test_all_is_well(app: App) -> None:
 
 @pytest.fixture
 def troubled(app: App) -> App:
-    """An installation with one trouble of each kind."""
+    """An installation with one problem of each kind."""
     app.queues()["visit"].dlq.send("no valid message")
     app.main_queue("visit").send("waits")
     app.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
@@ -94,7 +94,7 @@ def troubled(app: App) -> App:
 
 
 def test_each_trouble_has_its_command(troubled: App) -> None:
-    """Each line that needs a person says why and names the command; the screen marks it, and the exit code is 1."""
+    """Each line that needs a person says why and names the command. The screen marks it, and the exit code is 1."""
     read = troubled.run("status", "--json")
     shown = read.json()
     assert (read.code, read.err, shown["needsPerson"]) == (1, "", True)
@@ -128,7 +128,7 @@ def test_each_trouble_has_its_command(troubled: App) -> None:
 
 
 def test_looking_changes_nothing(troubled: App) -> None:
-    """No message is received from a main queue, and the dead letter is visible again."""
+    """No message of a main queue is received, and the dead letter is visible again."""
     troubled.run("status")
     (message,) = troubled.main_queue("visit").receive()
     assert message.receive_count == 1
@@ -136,7 +136,7 @@ def test_looking_changes_nothing(troubled: App) -> None:
 
 
 def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sandbox) -> None:
-    """A complete run is shown with age and differences; one that failed, could not read all, or is late is marked."""
+    """A complete run is shown with its age and differences. A run that failed, was incomplete or is late is marked."""
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -170,7 +170,7 @@ def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sand
 
 
 def test_dead_letters_that_nothing_sends_back(app: App) -> None:
-    """A message that may heal needs nobody while the housekeeping runs, and somebody once that is long overdue."""
+    """A recoverable message needs nobody while the housekeeping runs. It needs a person once that is long overdue."""
     app.drain("visit")
     app.queues()["visit"].dlq.send(
         '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
@@ -186,7 +186,10 @@ def test_dead_letters_that_nothing_sends_back(app: App) -> None:
 
 
 def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
-    """Without the database the queues are shown, and the other way about; a cause is said once, and exits 1."""
+    """Without the database the queues are shown, and without queues the database.
+
+    Each cause is shown once; the exit code is 1.
+    """
     app.main_queue("visit").send("waits")
     app.queues()["visit"].dlq.send("dead")
     away = app.run("status", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
@@ -206,7 +209,7 @@ def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
 
 
 def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sandbox) -> None:
-    """With AWS the age is that of CloudWatch, and a queue whose oldest message is too old needs a person."""
+    """With AWS the age comes from CloudWatch, and a queue whose oldest message is too old needs a person."""
     app.drain("visit")
     app.main_queue("visit").send("waits")
     app.queues()["visit"].dlq.send("dead")
@@ -229,7 +232,7 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
 
 
 def test_scheduler_says_that_it_lives(app: App) -> None:
-    """A scheduler is shown with its last sign of life and batch; one that fails, hangs or is silent is marked."""
+    """A scheduler is shown with its last heartbeat and batch. One that fails, hangs or is silent is marked."""
     moment = now()
     with opened(app) as made, made.job_runs.run("scheduler", {}) as run:
 

@@ -1,4 +1,4 @@
-"""The drain against moto as it is: what the sandbox changes of it for speed is not part of what other tests find."""
+"""The drain against unpatched moto: the sandbox's changes for speed do not cause what other tests find."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def test_every_queue_is_drained_from_unpatched_moto(unpatched_sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each record is in NOMIS once and as DPS has it, and what cannot be read is a dead-letter message."""
+    """Each record is in NOMIS once and as DPS has it, and a malformed message becomes a dead-letter message."""
     sandbox = unpatched_sandbox
     sandbox.reset()
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/app.db") as opened:

@@ -17,7 +17,7 @@ SUMMARY = "Bricklaying for beginners, in the old workshop"
 
 
 def put_schedule(harness: Harness, prisoner: Prisoner, activity: dict[str, Any] | None = None, **changes: Any) -> None:
-    """Makes a schedule with its activity in DPS, or changes it."""
+    """Creates a schedule with its activity in DPS, or changes it."""
     of_activity: dict[str, Any] = {
         "id": ACTIVITY,
         "prison_id": prisoner.prison_id,
@@ -84,12 +84,12 @@ def put_attendance(harness: Harness, prisoner: Prisoner, **changes: Any) -> None
 
 
 def one(harness: Harness, kind: str) -> dict[str, Any]:
-    """The one record of a kind that NOMIS holds."""
+    """The only record of a kind in NOMIS."""
     (record,) = harness.sandbox.nomis(kind)
     return dict(record)
 
 
 def sessions(harness: Harness) -> list[dict[str, Any]]:
-    """The sessions of the one course of NOMIS."""
+    """The sessions of the only course in NOMIS."""
     held = one(harness, "course")["sessions"]
     return [dict(each) for each in (held.values() if isinstance(held, dict) else held)]

@@ -1,4 +1,4 @@
-"""Responses of both services about the counts of one prison, as a test wants them."""
+"""Responses of both services about the counts of one prison, as a test needs them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BOOKINGS = {
 
 
 def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
-    """Let a service answer a path with this body."""
+    """Lets a service respond to a path with this body."""
     upstream.fault(service, path=path, kind="status", status=200, body=body)
 
 
 def answer_counts(
     upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
 ) -> None:
-    """Let a prison have these counts on both sides, and only that prison activities."""
+    """Gives a prison these counts on both sides; only this prison has activities."""
     listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
     answer(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
     path = f"^/synchronisation/reconciliation/{what}/{prison}$"
@@ -37,7 +37,7 @@ def answer_counts(
 
 
 def answer_bookings(upstream: Sandbox, **locations: str) -> None:
-    """Let NOMIS know these bookings (`b1204417="LEI"`), each of a separate prisoner."""
+    """Lets NOMIS know these bookings (`b1204417="LEI"`), each of a different prisoner."""
     bookings = [
         {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
         for number, location in ((int(name[1:]), location) for name, location in locations.items())
@@ -51,7 +51,7 @@ def answer_attendances(
     dps: Mapping[int, int],
     bookings: Mapping[int, tuple[str, str]],
 ) -> None:
-    """Let Moorland, and only it, have these counts of that day, and NOMIS these bookings: whose, and where."""
+    """Gives only Moorland these attendance counts for that day, and NOMIS these bookings and their prisons."""
     nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
     shared: dict[str, object] = {"date": DAY.isoformat()}
     path = "/attendances/reconciliation/MDI$"

@@ -11,7 +11,7 @@ ADJUSTMENT = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 
 
 def put_adjustment(harness: Harness, prisoner: Prisoner, adjustment_id: str = ADJUSTMENT, **changes: Any) -> None:
-    """Makes an adjustment of a key date in DPS, or changes one."""
+    """Creates an adjustment of a key date in DPS, or changes one."""
     values: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
         "offender_no": prisoner.offender_no,

@@ -1,4 +1,4 @@
-"""The program as one installation runs it: its settings, its database, its commands and its parts.
+"""One installation of the program: its settings, its database, its commands and its parts.
 
 A command runs in the process of the test (`App.run`), which is fast, or in a separate process (`App.run_process`,
 `App.start`), where exit codes, signals and streams are real. `application` opens the composition root itself.
@@ -53,7 +53,7 @@ QUICK = {
 
 
 class _Queues(dict[str, QueuePair]):
-    """The queues by their ids, each made when it is first asked for."""
+    """The queues by their ids, each created on first use."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Queues(dict[str, QueuePair]):
 
 
 class App:
-    """One installation, in a separate folder; without a sandbox there are no services and no queues."""
+    """One installation in a separate folder. Without a sandbox there are no services and no queues."""
 
     def __init__(
         self, folder: Path, settings: Mapping[str, str], sandbox: Sandbox | None = None, template: Path | None = None
@@ -85,7 +85,7 @@ class App:
 
     @property
     def database(self) -> Path:
-        """The file of its SQLite database."""
+        """The file of the installation's SQLite database."""
         return Path(self.settings["DATABASE_URL"].removeprefix("sqlite:///"))
 
     def use_new_database(self, name: str) -> None:
@@ -95,21 +95,21 @@ class App:
         self.use_database(name)
 
     def use_database(self, name: str) -> None:
-        """Continues with a database that was used before; the first one is `app`."""
+        """Continues with a database that was used before. The first one is called `app`."""
         self.settings["DATABASE_URL"] = f"sqlite:///{self.folder / name}.db"
 
     def run(self, *arguments: str, answer: str | Terminal = "", **more: str) -> Ended:
-        """Runs a command to its end in this process; `more` are further settings, `answer` is what is typed."""
+        """Runs a command to its end in this process. `more` holds further settings; `answer` is the typed input."""
         return run_here(arguments, {**self.settings, **more}, answer)
 
     def run_ok(self, *arguments: str, answer: str = "", **more: str) -> str:
-        """Runs a command that must succeed; what it wrote."""
+        """Runs a command that must succeed, and returns its output."""
         ended = self.run(*arguments, answer=answer, **more)
         assert ended.code == 0, ended.err
         return ended.out
 
     def read_json(self, *arguments: str) -> Any:
-        """Runs a command with `--json` that must succeed; the value that it printed."""
+        """Runs a command with `--json` that must succeed, and returns the value that it printed."""
         return json.loads(self.run_ok(*arguments, "--json"))
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -122,7 +122,7 @@ class App:
         return Ended(*run_command(arguments, self.environment(**more), self.folder, answer))
 
     def run_as_installed(self, *arguments: str, answer: str = "", **more: str) -> Ended:
-        """Runs the installed command as a shell does, in a process that has to import the program first."""
+        """Runs the installed command in a new process, as a shell does, so the program is imported first."""
         done = subprocess.run(
             [COMMAND, *arguments],
             env=self.environment(**more),
@@ -136,7 +136,7 @@ class App:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, **more: str) -> ForkedCommand:
-        """Starts a command in a separate process; its log goes to the file `log` of the folder."""
+        """Starts a command in a separate process. Its log goes to the file `log` in the folder."""
         log = self.folder / "log"
         log.touch()
         return start_command(arguments, self.environment(**more), self.folder, err=log)
@@ -147,11 +147,11 @@ class App:
         return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
 
     def drain(self, queue: str, **more: str) -> dict[str, Any]:
-        """Drains what is on a queue, once; the counts."""
+        """Drains the queue once, and returns the counts."""
         return dict(json.loads(self.run_ok("drain", queue, "--json", **more)))
 
     def drain_out(self, queue: str, **more: str) -> None:
-        """Drains a queue until nothing is received, so that what fails is on its dead letter queue."""
+        """Drains a queue until it is empty, so that every failing message is on its dead letter queue."""
         # Batch by batch, since `drain --until-empty` waits a second for more messages after each.
         for _ in range(20):
             if self.drain(queue, **more)["received"] == 0:
@@ -164,11 +164,11 @@ class App:
         return [json.loads(line)["properties"] for line in lines]
 
     def alerts(self) -> list[str]:
-        """What was posted to Slack."""
+        """The messages that were posted to Slack."""
         return [message["text"] for message in self.sandbox.slack()["messages"]]
 
     def actions(self) -> list[tuple[str, str, str]]:
-        """The recorded actions of operators: action, target, outcome, oldest first."""
+        """The recorded actions of operators (action, target, outcome), oldest first."""
         with closing(sqlite3.connect(self.database)) as connection:
             rows = connection.execute("SELECT action, target, outcome FROM actions ORDER BY id")
             return [(action, target, outcome) for action, target, outcome in rows]
@@ -181,22 +181,22 @@ class App:
         database.dispose()
 
     def queues(self) -> Mapping[str, QueuePair]:
-        """The queues by their ids, each made when it is first asked for."""
+        """The queues by their ids, each created on first use."""
         if self._queues is None:
             self._queues = _Queues(self.settings)
         return self._queues
 
     def main_queue(self, queue: str) -> Queue:
-        """The main queue of a queue id."""
+        """The main queue with a queue id."""
         return self.queues()[queue].main
 
     def make_queues(self) -> None:
-        """Makes all queues and subscriptions, so that what is published arrives."""
+        """Creates all queues and subscriptions, so that published events arrive."""
         for queue in QUEUES:
             self.main_queue(queue)
 
     def forget_queues(self) -> None:
-        """Looks the queues up again, after the sandbox was reset."""
+        """Looks the queues up again after a reset of the sandbox."""
         self._queues = None
 
     def messages(self, queue: str) -> int:
@@ -205,7 +205,7 @@ class App:
 
 
 def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
-    """An installation against the sandbox, on copies of the database file `template`, that logs warnings only."""
+    """An installation against the sandbox, on copies of the database file `template`, that logs only warnings."""
     settings = {
         **sandbox.environment(),
         **QUICK,
@@ -222,7 +222,7 @@ def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation with queues that are there and empty."""
+    """An installation with queues that exist and are empty."""
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.make_queues()
     return made
@@ -232,7 +232,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 def application(
     environment: Mapping[str, str], database_url: str, metrics: Metrics | None = None, /, **settings: str
 ) -> Iterator[Application]:
-    """The parts of the program, closed at the end; a message that keeps failing is dead after three receives."""
+    """The parts of the program, closed at the end. A message becomes a dead letter after three receives."""
     quick = {**QUICK, "HMPPS_SQS_MAX_RECEIVE_COUNT": "3", "CREATION_SETTLING_SECONDS": "0.1", "SLACK_TOKEN": ""}
     opened = Application(
         load_settings({**environment, **quick, "DATABASE_URL": database_url, **settings}), metrics=metrics
@@ -244,7 +244,7 @@ def application(
 
 
 def differing(app: App, cause: int) -> str:
-    """A world in which one prisoner differs for this cause; the prisoner's number."""
+    """A world in which one prisoner differs for this cause. Returns the number of the prisoner."""
     app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
     app.make_queues()

@@ -18,7 +18,7 @@ DAY = london_today() + timedelta(days=5)
 
 
 def put_appointment(harness: Harness, prisoner: Prisoner, instance_id: int = INSTANCE, **changes: Any) -> None:
-    """Makes an appointment in DPS, or changes one."""
+    """Creates an appointment in DPS, or changes one."""
     values: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
         "prisoner_number": prisoner.offender_no,
@@ -46,7 +46,7 @@ def room_of(upstream: Sandbox, prison_id: str = PRISON) -> int:
 def put_in_dps(
     upstream: Sandbox, prisoner: dict[str, Any], number: int, start: str, end: str | None, **more: Any
 ) -> None:
-    """Makes an appointment in DPS, long ago."""
+    """Creates an appointment in DPS that is old enough to be compared."""
     values = {
         "booking_id": prisoner["bookingId"],
         "prisoner_number": prisoner["offenderNo"],
@@ -71,7 +71,7 @@ def put_in_nomis(
     mapped_to: int | None = None,
     **more: Any,
 ) -> None:
-    """Makes an appointment in NOMIS, long ago, mapped to one in DPS if that is given."""
+    """Creates an appointment in NOMIS that is old enough to be compared, mapped to one in DPS if that is given."""
     values = {
         "event_id": number,
         "booking_id": prisoner["bookingId"],
@@ -88,7 +88,7 @@ def put_in_nomis(
 
 
 def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
-    """Four in NOMIS and four in DPS: equal, equal without an end, another start, a duplicate, and one in DPS alone."""
+    """Creates four in NOMIS and four in DPS: equal, equal without an end, another start, a duplicate, only in DPS."""
     for number, start, end in (
         (71, "09:00", "10:00"),
         (72, "09:30", "10:30"),

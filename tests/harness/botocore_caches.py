@@ -1,4 +1,4 @@
-"""Lets the many AWS clients of a test process share what the one client of a real process works out once."""
+"""Shares between the many AWS clients of a test process what one client computes once in a real process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _SharedAliaser(EventAliaser):  # type: ignore[misc]
 
 
 def share_botocore_caches() -> None:
-    """Keeps service models, event aliases and signatures for the life of the process: most of the cost of a client."""
+    """Caches service models, event aliases and signatures, which are most of the cost of a client."""
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     botocore.session.EventAliaser = _SharedAliaser
     botocore.hooks.accepts_kwargs = functools.lru_cache(2_048)(botocore.hooks.accepts_kwargs)

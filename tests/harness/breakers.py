@@ -18,7 +18,7 @@ NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.O
 
 
 class Process:
-    """One process's breakers, on a clock that stands still until it is moved, with services that respond as set."""
+    """The breakers of one process, on a clock that is moved by hand, with services that respond as set."""
 
     def __init__(self, database: Database) -> None:
         self.now = 1000.0
@@ -36,7 +36,7 @@ class Process:
         path: str | None = None,
         from_service: bool = True,
     ) -> None:
-        """One call about `path`, or about what none was before, which may fail."""
+        """Makes one call about `path`, or about a record that no call was about before. The call may fail."""
         self.breakers.before_call(service)
         path = path or f"/{next(self._numbers)}"
         error = UpstreamError(service, "GET", path, status=status, message="no", from_service=from_service)
@@ -45,12 +45,12 @@ class Process:
     def fail(
         self, times: int = 3, status: int | None = 503, path: str | None = None, from_service: bool = True
     ) -> None:
-        """That many calls that fail, each about another record unless one is named."""
+        """Makes that many failing calls, each about another record unless one is named."""
         for _ in range(times):
             self.call(failing=True, status=status, path=path, from_service=from_service)
 
     def later(self, seconds: float) -> bool:
-        """Lets time pass, then probes; whether nothing is down."""
+        """Lets time pass and then probes. Returns whether nothing is down."""
         self.now += seconds
         return self.breakers.probe([NOMIS, MAPPING])
 
@@ -65,6 +65,6 @@ class Process:
 
 
 def open_in(process: Process) -> None:
-    """Opens NOMIS's breaker."""
+    """Opens the breaker of NOMIS."""
     process.fail()
     assert process.state is BreakerState.OPEN

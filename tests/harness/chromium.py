@@ -1,4 +1,4 @@
-"""The browser in which pages are tested."""
+"""The browser that the tests of pages use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 
 
 def chromium(environment: Mapping[str, str]) -> str:
-    """The browser's program; without one the tests are skipped, or fail where `CI` says that nobody would notice."""
+    """The browser's program.
+
+    Without one the tests are skipped, or fail if `CI` is set, since nobody would notice the skip.
+    """
     names = ("chromium", "chromium-browser")
     found = (shutil.which(name, path=environment.get("PATH")) for name in names)
     program = environment.get("CHROMIUM") or next(filter(None, found), None)

@@ -1,4 +1,4 @@
-"""The monotonic clock of the program, put forward instead of waited for."""
+"""The monotonic clock of the program, moved forward instead of waited for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 
 class Clock:
-    """Takes the place of the module `time`: the machine's own clock, `ahead` seconds later."""
+    """Replaces the module `time`: the machine's own clock, `ahead` seconds later."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
 
     def monotonic(self) -> float:
-        """The seconds of the machine's clock, and those that it was put forward by."""
+        """The seconds of the machine's clock, plus those that it was moved forward by."""
         return time.monotonic() + self.ahead
 
     def sleep(self, seconds: float) -> None:
@@ -24,7 +24,7 @@ class Clock:
 
 
 def clock_of(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Clock:
-    """The clock that modules of the program look at until the end of the test."""
+    """The clock that modules of the program read until the end of the test."""
     clock = Clock()
     for module in modules:
         monkeypatch.setattr(module, "time", clock)

@@ -34,34 +34,34 @@ class Ended:
         return json.loads(self.out)
 
     def lines(self) -> list[Any]:
-        """What it wrote to stdout, read as one JSON value a line."""
+        """Each line that it wrote to stdout, read as a JSON value."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def errors(self) -> list[str]:
-        """The lines that the program itself wrote to stderr, besides its log."""
+        """The lines that the program itself wrote to stderr, without its log."""
         return [line for line in self.err.splitlines() if not line.startswith("{")]
 
     @property
     def error(self) -> str:
-        """The one line that the program itself wrote to stderr, besides its log."""
+        """The only line that the program itself wrote to stderr, without its log."""
         (line,) = self.errors
         return line
 
 
 class Terminal(io.StringIO):
-    """A keyboard with somebody at it, who types `answer`; `before` happens while they think."""
+    """A terminal with a person who types `answer`. `before` runs while they think."""
 
     def __init__(self, answer: str, before: Callable[[], object] = lambda: None) -> None:
         super().__init__(answer)
         self._before = before
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Returns True."""
         return True
 
     def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
-        """A line that is typed."""
+        """Returns the typed line."""
         self._before()
         return super().readline(-1 if size is None else size)
 
@@ -71,7 +71,7 @@ _command_line = functools.cache(typer.main.get_command)
 
 
 def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str | Terminal = "") -> Ended:
-    """Runs a command to its end in this process; `answer` is what is typed."""
+    """Runs a command to its end in this process. `answer` is the typed input."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with (
@@ -94,7 +94,7 @@ def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str 
 
 @contextmanager
 def own_logging() -> Iterator[None]:
-    """Lets a command set up logging for the `with` block, and restores what was there before."""
+    """Lets a command set up logging for the `with` block, and restores the previous logging."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     levels = {name: each.level for name, each in root.manager.loggerDict.items() if isinstance(each, logging.Logger)}

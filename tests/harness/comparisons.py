@@ -1,4 +1,4 @@
-"""A comparison against the sandbox without the engine: read, read again where it differs, described and explained."""
+"""A comparison against the sandbox without the engine: reads, rereads what differs, describes and explains it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ADDED = ("kind", "differs", "ignored")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a comparison found.
+    """The result of a comparison.
 
     frame: everything read. rows: what differs in the end, described. differences: those of the rows that are reported.
     unread, gaps: what could not be read.
@@ -57,11 +57,11 @@ class Compared:
         return {self._key(each.row): each.kind for each in self.differences}
 
     def found(self, *columns: str) -> set[tuple[Any, ...]]:
-        """These columns of the rows that are reported."""
+        """The given columns of the rows that are reported."""
         return {tuple(row[name] for name in columns) for row in self.differing}
 
     def explained(self) -> dict[Any, Explanation]:
-        """The explanation of each difference by its key; there must be one."""
+        """The explanation of each difference by its key. Each difference must have one."""
         found = {}
         explanations = self.reconciliation.explain(self.differences, self.reads)
         for difference, explanation in zip(self.differences, explanations, strict=True):
@@ -83,7 +83,7 @@ class Compared:
 def opened(
     kind: type[Reconciliation], sandbox: Sandbox, scope: Scope | None = None, **settings: str
 ) -> Iterator[Reconciliation]:
-    """A reconciliation over the services of a sandbox; further settings by their names in lower case."""
+    """A reconciliation over the services of a sandbox. Further settings are given by their names in lower case."""
     environment = {**sandbox.environment(), "DATABASE_URL": "sqlite://"}
     loaded = load_settings({**environment, **{name.upper(): value for name, value in settings.items()}})
     transport = Transport(loaded)
@@ -100,7 +100,7 @@ def compare(
     given_up: Mapping[str, str] | None = None,
     again: bool = True,
 ) -> Compared:
-    """Reads all units, and the differences once more unless not `again`; `given_up`: reasons by the entity."""
+    """Reads all units, and the differences once more if `again` is set. `given_up` has reasons by entity."""
     reads = reads or PlainReads()
     population = reconciliation.population(reads)
     readings = [reconciliation.read(unit, reads) for unit in population.units]
@@ -125,7 +125,7 @@ def compare(
 
 
 def explain(reconciliation: Reconciliation, row: Mapping[str, Any]) -> Explanation | FailedRead | None:
-    """Why a difference is there."""
+    """The explanation of a difference."""
     return reconciliation.explain([Difference(row, row["kind"], row["differs"])], PlainReads())[0]
 
 

@@ -1,4 +1,4 @@
-"""One process's view of the creation protocol against the sandbox: deliveries of events, and what came of them."""
+"""One process's view of the creation protocol against the sandbox: deliveries of events and their outcomes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ Tracked = tuple[str, dict[str, str]]
 class Consumer:
     """Handles deliveries as one process does, by the creation protocol of the composition root.
 
-    `grace_seconds` is that of the protocol, `call_seconds` how long a call may take in which a process died; leases
-    are not renewed, so one of `lease_seconds` ends by itself. `breakers` watch the calls where they are wanted.
+    `grace_seconds` is the grace period of the protocol. `call_seconds` is how long a call of a process that died may
+    take. Leases are not renewed, so a lease of `lease_seconds` ends by itself. `breakers` watches the calls if it is
+    given.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Consumer:
 
     @property
     def leases(self) -> Leases:
-        """The leases that the protocol takes."""
+        """The leases that the protocol acquires."""
         return self.parts.leases
 
     @property
@@ -79,7 +80,7 @@ class Consumer:
         return self.parts.services
 
     def close(self) -> None:
-        """Closes connections."""
+        """Closes the connections."""
         self.parts.close()
 
     def deliver(self, booking: DpsEvent | DomainEvent) -> Outcome:
@@ -91,7 +92,7 @@ class Consumer:
         return self.parts.creations.create(creation, event, context)
 
     def deliver_now(self, booking: DpsEvent) -> Outcome:
-        """Handles one delivery as soon as no other has the lease of the record itself; other waits are raised."""
+        """Handles one delivery as soon as nobody else has the lease of the record. Raises other waits."""
         key = creation_lease(VISIT.name, booking.dps_id)
 
         def unless_held() -> Outcome | None:
@@ -115,7 +116,7 @@ class Consumer:
         return self.parts.creations.retry_mapping(domain_of_queue(queue).creation, retry, self._work())
 
     def tracked(self) -> list[Tracked]:
-        """Every event tracked so far, by whichever process, oldest first."""
+        """Every event tracked so far by any process, oldest first."""
         self.parts.telemetry.flush()
         return [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
 
@@ -136,7 +137,7 @@ class Consumer:
             return findings.list_findings(connection)
 
     def alerts(self) -> list[Delivery]:
-        """The alerts that wait to be sent."""
+        """The alerts that are waiting to be sent."""
         with self.database.read() as connection:
             return outbox.due(connection, 100)
 
@@ -176,7 +177,7 @@ def mapped_to(sandbox: Sandbox, booking: DpsEvent) -> int | None:
 
 
 def map_by_hand(sandbox: Sandbox, path: str, mapping: dict[str, object]) -> None:
-    """Saves a mapping as somebody else would."""
+    """Saves a mapping as another program would."""
     Caller(sandbox).call("mapping", "POST", path, mapping).raise_for_status()
 
 
@@ -191,12 +192,12 @@ def visit_mapping(booking: DpsEvent, nomis_id: int) -> dict[str, object]:
 
 
 def deliver_in_a_process(environment: dict[str, str], database_url: str, event: DomainEvent) -> None:
-    """What a child process does: one delivery, with calls that wait long enough to be killed in."""
+    """The work of a child process: one delivery, with calls that wait long enough for the process to be killed."""
     Consumer(environment, database_url, timeout_seconds=600).deliver(event)
 
 
 def deliver_all_in_a_process(environment: dict[str, str], database_url: str, events: list[DomainEvent]) -> None:
-    """What each of several racing processes does: all deliveries, some at once."""
+    """The work of each racing process: all deliveries, some of them at once."""
     consumer = Consumer(environment, database_url)
     for delivery in [in_thread(consumer.deliver_when_free, each) for each in events]:
         result_of(delivery)

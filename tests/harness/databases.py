@@ -1,6 +1,7 @@
-"""Real databases for the tests: SQLite files, and a PostgreSQL server of the test session's own.
+"""Real databases for the tests: SQLite files, and a PostgreSQL server for the test session.
 
-With `TEST_DATABASE_URL` (an address of a PostgreSQL server that lets us make databases) that server is used instead.
+If `TEST_DATABASE_URL` is set (the address of a PostgreSQL server where we may create databases), that server is used
+instead.
 """
 
 import functools
@@ -29,7 +30,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 class Pooler:
-    """A PgBouncer in transaction mode before a server, with fewer connections to it than its clients have."""
+    """A PgBouncer in transaction mode in front of a server, with fewer connections to the server than clients."""
 
     def __init__(self, server: URL) -> None:
         program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -63,7 +64,7 @@ class Pooler:
         until((self._folder / ".s.PGSQL.6432").exists, "the pooler listens")
 
     def url(self, database: str) -> str:
-        """The address of a database of the server through the pooler."""
+        """The address, through the pooler, of a database of the server."""
         return f"postgresql://postgres@/{database}?host={self._folder}&port=6432"
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class Pooler:
 
 
 def make_database(server: URL, template: str | None = None) -> URL:
-    """A new database on `server`, a copy of `template` when given."""
+    """Creates a database on `server`, as a copy of `template` when given."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         copy = f" TEMPLATE {template}" if template else ""
@@ -86,7 +87,7 @@ def make_database(server: URL, template: str | None = None) -> URL:
 
 
 def empty_database(url: URL) -> None:
-    """Puts a database into the state of its template; anyone who is still connected to it is sent away."""
+    """Puts a database into the state of its template, and disconnects everyone from it."""
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -99,14 +100,14 @@ def empty_database(url: URL) -> None:
 
 
 def drop_database(server: URL, name: str) -> None:
-    """Removes a database, with anyone who is still connected to it."""
+    """Removes a database, and disconnects everyone from it."""
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[URL]:
-    """The address of a PostgreSQL server, one for each worker of the tests."""
+    """The address of a PostgreSQL server; each worker of the tests has one."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql")
@@ -121,7 +122,7 @@ def postgres() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: URL) -> Iterator[str]:
-    """The name of a database with the current schema, to be copied."""
+    """The name of a database with the current schema, for copying."""
     url = make_database(postgres)
     database = Database(url.render_as_string(hide_password=False))
     database.upgrade()
@@ -133,7 +134,7 @@ def postgres_template(postgres: URL) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the current schema, to be copied."""
+    """A SQLite file with the current schema, for copying."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     database = Database(f"sqlite:///{path}")
     database.upgrade()
@@ -145,7 +146,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]]:
-    """Empty databases on the server, with the current schema, that tests have given back."""
+    """Empty databases on the server, with the current schema, that earlier tests have returned."""
     spare: list[URL] = []
     yield spare
     for url in spare:
@@ -179,7 +180,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def hold(url: str, key: str, held: Event) -> None:
-    """What a process does that holds a lease until it is killed."""
+    """The work of a process that holds a lease until it is killed."""
     process_leases = Leases(Database(url), "holder", 600)
     assert process_leases.acquire(key)
     held.set()

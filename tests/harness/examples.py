@@ -12,7 +12,7 @@ _BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE
 
 
 def add_example(heading: str, folder: Path) -> None:
-    """Copies the program to a folder, and adds the files and changes that the section of the page shows."""
+    """Copies the program to a folder, and adds the files and changes of a section of the page."""
     for room in ("jobs", "reports", "sync", "templates"):
         shutil.copytree(ROOT / room, folder / room)
     page = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
@@ -22,13 +22,13 @@ def add_example(heading: str, folder: Path) -> None:
 
 
 def touched(folder: Path) -> set[Path]:
-    """The files of a copy that are not as they are here."""
+    """The files of a copy that differ from the originals."""
     copies = [path.relative_to(folder) for path in folder.rglob("*.py")]
     return {path for path in copies if not (ROOT / path).exists() or _differs(ROOT / path, folder / path)}
 
 
 def _change(path: Path, block: str, language: str) -> None:
-    """Writes a new file, or changes the lines that a diff shows; those that stay show the place."""
+    """Writes a new file, or changes the lines of a diff. The unchanged lines of the diff mark the place."""
     if language == "python":
         path.parent.mkdir(exist_ok=True)
         path.write_text(block, encoding="utf-8")

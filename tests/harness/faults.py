@@ -1,4 +1,4 @@
-"""Faults of the sandbox that hold for as long as a test needs them, not for a time that may be too short."""
+"""Faults of the sandbox that hold for as long as a test needs them, instead of for a fixed time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.waiting import until
 def faulty(
     sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
 ) -> Iterator[None]:
-    """A fault of the sandbox for the `with` block; all faults are off afterwards."""
+    """Sets a fault of the sandbox for the `with` block. All faults are off afterwards."""
     sandbox.fault(service, method, path, **parameters)
     try:
         yield
@@ -28,7 +28,7 @@ def hits(sandbox: Sandbox, fault_id: int) -> int:
 
 
 class Hold:
-    """Requests that the sandbox keeps waiting until it is told to let them continue."""
+    """Requests that the sandbox keeps waiting until they are released."""
 
     def __init__(self, sandbox: Sandbox, fault_id: int) -> None:
         self._sandbox = sandbox
@@ -37,15 +37,15 @@ class Hold:
 
     @property
     def requests(self) -> int:
-        """How many requests were kept waiting so far."""
+        """How many requests have been kept waiting so far."""
         return hits(self._sandbox, self._fault_id)
 
     def wait_for_request(self) -> None:
-        """Returns once a request is kept waiting."""
+        """Returns once a request is waiting."""
         until(lambda: self.requests, "the request that is to be held")
 
     def release(self) -> None:
-        """Releases what waits; nothing waits any more."""
+        """Releases the waiting requests. No request waits afterwards."""
         if not self._released:
             self._released = True
             self._sandbox.release_fault(self._fault_id)
@@ -62,10 +62,10 @@ def held(
     times: int | None = 1,
     skip: int = 0,
 ) -> Iterator[Hold]:
-    """Keeps requests waiting that a fault of this kind meets; they are released at the end of the block at the latest.
+    """Keeps the requests that a fault of this kind meets waiting, at the latest until the end of the block.
 
-    `delay` keeps them from the service, `timeout_after_write` keeps the responses back. A test that resets the
-    sandbox, or clears its faults, releases them too.
+    `delay` keeps them from the service, `timeout_after_write` keeps the responses back. A test that resets the sandbox,
+    or clears its faults, releases them too.
     """
     hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
     try:

@@ -32,9 +32,10 @@ HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, h
 
 
 class Harness:
-    """Handles events and mapping retries, one at a time, by the handlers of the composition root.
+    """Handles events and mapping retries one at a time, by the handlers of the composition root.
 
-    `retries` are the mapping retries that were sent to the queues; `step` is how far the last message came.
+    `retries` has the mapping retries that were sent to the queues. `step` is the last step that the last message
+    reached.
     """
 
     def __init__(self, sandbox: Sandbox, database_url: str) -> None:
@@ -60,18 +61,18 @@ class Harness:
 
     @property
     def leases(self) -> Leases:
-        """The leases that the handlers take."""
+        """The leases that the handlers acquire."""
         return self._parts.leases
 
     def set_grace_period(self, seconds: float) -> None:
-        """From now on a write without a response counts as under way for this long."""
+        """Sets how long a write without a response counts as under way from now on."""
         self._parts.close()
         self._parts = self._open(seconds)
 
     def handle(
         self, event_type: str, prisoner_id: str | None = None, occurred_at: datetime | None = None, **information: Any
     ) -> Outcome | str:
-        """Handles an event; the outcome of a creation, or the name of the event that an update tracked."""
+        """Handles an event. Returns the outcome of a creation, or the name of the event that an update tracked."""
         moment = None if occurred_at is None else occurred_at.isoformat()
         return self._work(QUEUES[event_type], write_domain_event(event_type, information, prisoner_id, moment))
 
@@ -80,7 +81,7 @@ class Harness:
         return self._work(queue, body)
 
     def tracked(self, *names: str) -> list[tuple[str, dict[str, str]]]:
-        """The events tracked so far, those of these names where names are given, oldest first."""
+        """The events tracked so far, oldest first. If names are given, only those events."""
         self._parts.telemetry.flush()
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
         listed = {name for handler in HANDLERS.values() for name in tracked_events(handler)}
@@ -114,7 +115,7 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Prisoner:
-    """Someone of the sandbox's population; `rooms` are locations of the prison."""
+    """A prisoner of the sandbox's population. `rooms` has locations of the prison."""
 
     offender_no: str
     booking_id: int
@@ -123,7 +124,7 @@ class Prisoner:
 
 
 def prisoner_at(sandbox: Sandbox, place: int) -> Prisoner:
-    """The prisoner at a place in the population."""
+    """The prisoner at a position in the population."""
     found = sandbox.prisoners()[place]
     rooms = tuple(each["id"] for each in sandbox.control("GET", f"/locations/{found['prisonId']}"))
     return Prisoner(found["offenderNo"], found["bookingId"], found["prisonId"], rooms)

@@ -1,4 +1,4 @@
-"""A page as its reader's browser finds it."""
+"""A page as the browser parses it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Tags(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag."""
+        """Collects a tag."""
         self.found.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        """Keep a text."""
+        """Collects text."""
         self.text += data
 
 
 def text_of(html: str) -> str:
-    """The visible text of a page on one line, without its style, scripts and data; cells and tables are kept apart."""
+    """The visible text of a page on one line, without its style, scripts and data. Cells and tables stay apart."""
     bare = re.sub(r"<(style|script|template)\b.*?</\1>", "", html, flags=re.DOTALL)
     apart = re.sub("</(td|th)>", " ", bare).replace("</table>", "| ")
     return " ".join(Tags(apart).text.split())

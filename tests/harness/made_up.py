@@ -1,4 +1,4 @@
-"""A reconciliation that nobody has: what a test compares is given to it."""
+"""A made-up reconciliation: a test supplies what it compares."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ class MadeUpEvents(Events):
     more = "made-up-more"
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The booking."""
+        """Returns the event of a mismatch, with its booking."""
         return Event("made-up-mismatch", {"bookingId": mismatch.booking_id})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """How many differ, of how many units."""
+        """Returns the event at the end: how many of the units differ."""
         return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
 
 
 class MadeUp(Reconciliation):
-    """Compares counts by prison and booking. `units` holds the rows of each unit, or what reading it raises."""
+    """Compares counts by prison and booking.
+
+    `units` holds the rows of each unit, or the error that reading it raises.
+    """
 
     name = "made-up"
     title = "Made-up counts"
@@ -57,7 +60,7 @@ class MadeUp(Reconciliation):
         return Reading(typed(type(self), given))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:  # noqa: ARG002
-        """All rows again; those of a prison whose unit cannot be read are unread."""
+        """Returns all rows again. Those of a prison whose unit cannot be read are unread."""
         given = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         failed = {name: str(unit) for name, unit in self.units.items() if isinstance(unit, Exception)}
         unread = [
@@ -72,9 +75,9 @@ class MadeUp(Reconciliation):
         differences: Sequence[Difference],
         reads: Reads,  # noqa: ARG002
     ) -> Sequence[Explanation | FailedRead | None]:
-        """Nothing is known of it."""
+        """Returns no explanation."""
         return [None for _ in differences]
 
     def events(self) -> Events:
-        """Its events."""
+        """Returns the made-up events."""
         return MadeUpEvents()

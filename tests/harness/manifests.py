@@ -25,7 +25,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
-    """The Kubernetes objects that stand in files, each with its file."""
+    """The Kubernetes objects in files, each with its file."""
     for path in sorted(each for each in ROOT.rglob("*.yaml") if EXAMPLES not in each.parents):
         for manifest in yaml.load_all(path.read_text(), _LOADER):
             if manifest["kind"] not in ("Kustomization", "Component"):
@@ -33,7 +33,7 @@ def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
 
 
 def render(overlay: str, component: str | None, workspace: Path) -> list[Manifest]:
-    """The objects of an overlay, with a component where one is named.
+    """The objects of an overlay, with a component if one is given.
 
     Skips the test on a machine without kubectl.
     """
@@ -51,7 +51,7 @@ def render(overlay: str, component: str | None, workspace: Path) -> list[Manifes
 
 
 def is_known(manifest: Manifest) -> bool:
-    """Whether Kubernetes itself has the kind, so that there is a schema of it."""
+    """Whether Kubernetes itself has the kind, so that a schema of it exists."""
     return "monitoring.coreos.com" not in manifest["apiVersion"]
 
 
@@ -61,7 +61,7 @@ def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
 
 
 def pod_of(manifest: Manifest) -> Manifest | None:
-    """The specification of the pods that an object starts, None when it starts none."""
+    """The specification of the pods that an object starts, or None when it starts none."""
     spec = manifest.get("spec", {})
     spec = spec.get("jobTemplate", {}).get("spec", spec)
     pod: Manifest | None = spec.get("template", {}).get("spec")
@@ -69,18 +69,21 @@ def pod_of(manifest: Manifest) -> Manifest | None:
 
 
 def starts_the_program(pod: Manifest) -> bool:
-    """Whether the pod's container starts the program itself, and not what waits for people."""
+    """Whether the container of the pod starts the program itself, and is not the pod that waits for people."""
     return "command" not in pod["containers"][0]
 
 
 def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pods that the objects start, by the objects' names."""
+    """The pods that the objects start, by the names of the objects."""
     found = ((manifest["metadata"]["name"], pod_of(manifest)) for manifest in manifests)
     return {name: pod for name, pod in found if pod is not None}
 
 
 def environment_of(pod: Manifest, manifests: list[Manifest], secrets: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a pod's only container; `secrets` gives the value of each secret's key, `secret` elsewhere."""
+    """The environment of a pod's only container.
+
+    `secrets` has the values of the keys of secrets; all others are `secret`.
+    """
     (container,) = pod["containers"]
     settings = of_kind(manifests, "ConfigMap")
     environment: dict[str, str] = {}

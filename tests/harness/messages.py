@@ -1,4 +1,4 @@
-"""What Slack and email show of a run."""
+"""The content of the messages of a run on Slack and by email."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def channel_text(report: SlackReport) -> str:
-    """What stands in the channel."""
+    """The text in the channel."""
     return report.posts[0].text
 
 
 def thread_text(report: SlackReport) -> str:
-    """What stands in the thread."""
+    """The text in the thread."""
     return "\n".join(each.text for each in report.posts[1:])
 
 
 def attached(report: SlackReport | EmailReport, kind: str) -> str:
-    """The content of the attached file of this kind, empty without one."""
+    """The content of the attached file of this kind, or an empty text when there is no such file."""
     return next((each.content for each in report.files if each.kind == kind), "")

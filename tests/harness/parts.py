@@ -8,21 +8,21 @@ from sync.upstream.transport import Transport
 
 
 class _CertainSettings(Settings):
-    """Settings by which nothing is under way any more once a call has ended: a test knows what became of it."""
+    """Settings with which a call is over as soon as it has ended, so a test knows its outcome."""
 
     @classmethod
     def of(cls, settings: Settings) -> _CertainSettings:
-        """The same settings, with that difference."""
+        """A copy of the settings with that difference."""
         return cls.model_construct(**dict(settings)).with_environment(settings._environment)
 
     @property
     def longest_call_seconds(self) -> float:
-        """The longest time for which a call without a response may still be at work."""
+        """The longest time that a call without a response may still be under way."""
         return 0.0
 
 
 class Parts(Application):
-    """The program without queues: mapping retries are kept in `retries`, and no breaker watches unless it is to.
+    """The program without queues. It keeps mapping retries in `retries`, and has no breaker unless one is requested.
 
     `sending_fails` is raised instead of keeping a retry. A lost call is over at once unless `calls_may_linger`.
     """
@@ -42,7 +42,7 @@ class Parts(Application):
 
     @property
     def transport(self) -> Transport:
-        """HTTP to the sandbox; a write is sent even if its lease has expired, since some tests are about that."""
+        """HTTP to the sandbox. A write is sent even if its lease has expired, since some tests need that."""
         return self.build_once("transport", self._open_transport)
 
     def _open_transport(self) -> Transport:

@@ -1,4 +1,4 @@
-"""Messages of visits on their queue, and drains that are followed to their end."""
+"""Messages about visits on their queue, and drains that run until the queue is empty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tracked(made: Application) -> Counter[str]:
 
 
 def settle(drain: Drain, queue: Queue) -> BatchSummary:
-    """Drains until the queue is empty, messages in waiting included."""
+    """Drains until the queue is empty, including delayed messages."""
     total = BatchSummary(drain.queue)
 
     def nothing_left() -> bool:
@@ -42,7 +42,7 @@ BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "pri
 
 
 def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
-    """Puts an event of a visit on its queue, as SNS does; the id of the message."""
+    """Puts an event about a visit on its queue, as SNS does, and returns the id of the message."""
     values = {
         "eventType": event_type,
         "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",
@@ -56,7 +56,7 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
 
 @contextmanager
 def draining(made: Application, name: str) -> Iterator[None]:
-    """A drain that continues, batch by batch, as the scheduler's does, whatever single batches fail with."""
+    """A drain that continues batch by batch, as the scheduler's does, even if a batch fails."""
     over = threading.Event()
     drain = made.open_drain(name)
 
@@ -76,11 +76,11 @@ def draining(made: Application, name: str) -> Iterator[None]:
 
 
 def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
-    """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
+    """Whether every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
     assert made.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
 
 
 def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
-    """The last failed attempt at a message."""
+    """The last failed attempt to handle a message."""
     return last_failure(made.database, message_id=message_id)

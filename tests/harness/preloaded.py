@@ -1,4 +1,4 @@
-"""Importing this imports the whole program and what it imports late, so that no forked child does it again."""
+"""Imports the whole program, with its late imports, so that no forked child has to import it again."""
 
 import importlib
 import pkgutil

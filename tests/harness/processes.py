@@ -20,7 +20,7 @@ CONTEXT.set_forkserver_preload(["tests.harness.creations", "tests.harness.preloa
 
 @contextmanager
 def child(target: Callable[..., object], *arguments: Any) -> Iterator[ForkServerProcess]:
-    """A process that calls `target`; killed at the end of the block if it has not ended by itself."""
+    """A process that calls `target`. It is killed at the end of the block if it has not ended."""
     process = CONTEXT.Process(target=target, args=arguments, daemon=True)
     process.start()
     try:
@@ -33,7 +33,7 @@ def child(target: Callable[..., object], *arguments: Any) -> Iterator[ForkServer
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A command with text streams; killed at the end of the block if it has not ended by itself."""
+    """A command with text streams. It is killed at the end of the block if it has not ended."""
     with subprocess.Popen(command, text=True, **options) as process:
         try:
             yield process
@@ -42,14 +42,14 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 
 def kill(process: ForkServerProcess) -> None:
-    """Ends a child as `kill -9` does, in the middle of its work."""
+    """Ends a child in the middle of its work, as `kill -9` does."""
     process.kill()
     process.join(LONGEST_SECONDS)
     assert process.exitcode == -signal.SIGKILL
 
 
 def exit_codes(target: Callable[..., object], *calls: tuple[Any, ...]) -> list[int | None]:
-    """The exit codes of processes that run side by side, one for each tuple of arguments."""
+    """The exit codes of processes that run in parallel, one for each tuple of arguments."""
     with ExitStack() as stack:
         started = [stack.enter_context(child(target, *arguments)) for arguments in calls]
         for process in started:
@@ -60,12 +60,12 @@ def exit_codes(target: Callable[..., object], *calls: tuple[Any, ...]) -> list[i
 def start_command(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, **streams: Path
 ) -> ForkedCommand:
-    """Starts a command of the program in a forked process; `streams` are the files `out` and `err`."""
+    """Starts a command of the program in a forked process. `streams` has the files `out` and `err`."""
     return ForkedCommand(main, [PROGRAM, *arguments], environment, folder, **streams)
 
 
 def run_command(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, typed: str = ""
 ) -> tuple[int, str, str]:
-    """Runs a command of the program in a forked process; its exit code, output and errors."""
+    """Runs a command of the program in a forked process, and returns its exit code, output and errors."""
     return run_forked(main, [PROGRAM, *arguments], environment, folder, typed)

@@ -1,4 +1,4 @@
-"""The calls of a reconciliation one after another, without retries: for tests of a comparison without the engine."""
+"""The calls of a reconciliation one by one, without retries, for tests of a comparison without the engine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Value = TypeVar("Value")
 
 
 class PlainReads:
-    """`reports.engine.contract.Reads`, one call at a time over the services that a reconciliation was given.
+    """Implements `reports.engine.contract.Reads` with one call at a time to the services of a reconciliation.
 
-    `calls` names the service of each call that was asked for, in order.
+    `calls` has the service of each call, in order.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class PlainReads:
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item; raises `ServiceTooOld` when the service lacks the route."""
+        """Calls `read` for every item. Raises `ServiceTooOld` when the service lacks the route."""
         found: list[tuple[Item, Value | FailedRead]] = []
         for item in items:
             self.calls.append(service)
@@ -42,16 +42,16 @@ class PlainReads:
         return found
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """A single call; raises its `SyncError`, also for a missing route."""
+        """Makes a single call. Raises its `SyncError`, also when the route is missing."""
         self.calls.append(service)
         return read()
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """A page of a list, as a single call."""
+        """Reads a page of a list, as a single call."""
         return self.one(service, read)
 
     def begin(self, unit: Unit) -> None:
-        """Nothing is read before it is asked for."""
+        """Does nothing: reading starts on request."""
 
     def listed(self, done: int, total: int) -> None:
-        """Nobody follows the progress."""
+        """Does nothing: nobody follows the progress."""

@@ -38,7 +38,7 @@ _RUN_NUMBERS = itertools.count(1)
 
 
 class ReportsApp(Parts):
-    """The parts that reconcile and deliver; `stages` is the progress that was reported."""
+    """The parts that reconcile and deliver. `stages` has the progress that was reported."""
 
     def __init__(self, settings: Settings, *, with_breakers: bool = False) -> None:
         super().__init__(settings, with_breakers=with_breakers)
@@ -70,22 +70,22 @@ class ReportsApp(Parts):
         return [each["properties"] for each in read_events(self.database, f"incentives-reports-reconciliation-{name}")]
 
     def sender(self, clock: Callable[[], datetime] = now, make_s3: Callable[[], Any] = lambda: None) -> OutboxSender:
-        """A sender of what waits in the outbox."""
+        """A sender of the deliveries that wait in the outbox."""
         return OutboxSender(self.settings, self.database, make_s3, clock)
 
 
 class Clock:
-    """A clock that is put forward by hand."""
+    """A clock that is moved forward by hand."""
 
     def __init__(self) -> None:
         self._ahead = timedelta()
 
     def __call__(self) -> datetime:
-        """The present moment by this clock."""
+        """The current moment by this clock."""
         return now() + self._ahead
 
     def forward(self, seconds: float) -> None:
-        """Puts the clock forward."""
+        """Moves the clock forward."""
         self._ahead += timedelta(seconds=seconds)
 
 
@@ -97,7 +97,7 @@ OpenApp = Callable[..., ReportsApp]
 def open_reports_app(
     environment: Mapping[str, str], folder: Path, database_url: str, *, with_breakers: bool = False, **settings: str
 ) -> Iterator[ReportsApp]:
-    """The parts with the settings of a sandbox and those given, in upper case; reports go below `folder`."""
+    """The parts with the settings of a sandbox and the given ones, in upper case. Reports go below `folder`."""
     values = {
         **environment,
         "DATABASE_URL": database_url,
@@ -123,7 +123,7 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
-    """The result, which must be there, and of incentives."""
+    """The result of a run of incentives, which must have one."""
     assert isinstance(outcome.result, IncentiveResult)
     return outcome.result
 
@@ -150,7 +150,7 @@ def read_bookings(app: ReportsApp, run_id: str) -> set[int]:
 
 @contextmanager
 def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
-    """A run that is in the middle of its reading for as long as the `with` block lasts."""
+    """A run that is in the middle of its reading during the `with` block."""
     reading, go_on = threading.Event(), threading.Event()
 
     def wait(stage: str, _done: int, _total: int) -> None:
@@ -172,7 +172,7 @@ HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in
 
 
 def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveResult:
-    """Keeps a result as a run leaves it, with its deliveries to the named channels."""
+    """Stores a result as a run does, with its deliveries to the named channels."""
     with app.database.begin() as connection:
         runs.create_run(connection, result.reconciliation, result.run_id, {}, 1)
         runs.save_result(connection, result)

@@ -13,13 +13,13 @@ class RecordedCalls:
         self.calls: list[tuple[UpstreamName, str, int | str | None]] = []
 
     def before_call(self, _service: UpstreamName) -> bool:
-        """Every call is made, and none is the first after an outage."""
+        """Allows every call, and says that none is the first after an outage."""
         return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
-        """Keeps service, method and status of the error."""
+        """Records the service, the method and the status of the error."""
         assert seconds > 0
         self.calls.append((service, method, None if error is None else error.status or "no answer"))
 
     def not_called(self, service: UpstreamName) -> None:
-        """Nothing is kept of a call that was not made."""
+        """Does nothing for a call that was not made."""

@@ -1,4 +1,4 @@
-"""The sandbox that the tests of one worker share: started once, a new world for each test that asks for it."""
+"""The sandbox that the tests of one worker share. It starts once, and each test that uses it gets a new world."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIXES = {client.service: client.prefix for client in CLIENTS}
 
 
 class Caller:
-    """Calls the fake services as the program would, with a token of the right client unless told otherwise."""
+    """Calls the fake services as the program would, with a token of the right client by default."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         """Take the sandbox whose services to call."""
@@ -26,7 +26,7 @@ class Caller:
         self._tokens: dict[str, str] = {}
 
     def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
-        """Ask auth for a token of the client of a service, with another secret if given."""
+        """Asks auth for a token of the client of a service, with another secret if given."""
         prefix = PREFIXES[service]
         pair = f"{self.environment[f'{prefix}_CLIENT_ID']}:{secret or self.environment[f'{prefix}_CLIENT_SECRET']}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
@@ -42,13 +42,13 @@ class Caller:
     def call(
         self, service: str, method: str, path: str, json: Any = None, token: str | None = None
     ) -> requests.Response:
-        """Call a service; an empty token sends none."""
+        """Calls a service. An empty token sends no token."""
         held = self.token(service) if token is None else token
         headers = {"Authorization": f"Bearer {held}"} if held else {}
         return requests.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
 
     def get(self, service: str, path: str) -> Any:
-        """Return the decoded response of a GET, None for 404."""
+        """Returns the decoded response of a GET, or None for 404."""
         answer = self.call(service, "GET", path)
         if answer.status_code == requests.codes.not_found:
             return None
@@ -58,28 +58,28 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    """The processes of a sandbox with an emulator of AWS, for as long as the worker lives."""
+    """The processes of a sandbox with an emulator of AWS, alive as long as the worker."""
     with Sandbox.start() as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="session")
 def unpatched_sandbox() -> Iterator[Sandbox]:
-    """A sandbox whose emulator of AWS is moto as it is: a module that tests how queues behave runs against it."""
+    """A sandbox with unpatched moto, for modules that test how queues behave."""
     with Sandbox.start(patched=False) as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="session")
 def quiet_sandbox() -> Iterator[Sandbox]:
-    """The process of a sandbox without queues, for as long as the worker lives."""
+    """The process of a sandbox without queues, alive as long as the worker."""
     with Sandbox.start(prisoners=20, moto=False) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with a new world of 200 prisoners, without faults, messages and logs."""
+    """A sandbox with a new world of 200 prisoners, without faults, messages or logs."""
     running_sandbox.reset()
     return running_sandbox
 

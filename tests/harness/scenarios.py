@@ -1,4 +1,4 @@
-"""Scenarios: changes in DPS, with deliveries of their events in any order, repeated, and with answers lost."""
+"""Scenarios: changes in DPS, and deliveries of their events, in any order, repeated, and with lost responses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUMBERS = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The answer to the next such call is lost: `written` tells whether the service did what it was asked."""
+    """Loses the response to the next such call. `written` says whether the service made the change."""
 
     service: str
     method: str
@@ -75,7 +75,7 @@ def delivery(change: int, loss: Loss | None = None) -> Step:
 
 @st.composite
 def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> Scenario:
-    """Changes in their order, deliveries between them, repeated and out of order, and the order of the last ones."""
+    """Changes in order, deliveries between them, repeated and out of order, and the order of the last deliveries."""
     steps: list[Step] = []
     lost = st.none() | st.sampled_from(losses)
     for change in range(changes):
@@ -88,10 +88,10 @@ def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) ->
 def play(
     harness: Harness, scenario: Scenario, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
 ) -> set[int]:
-    """Plays a scenario: what fails is delivered again, after all changes, until nothing succeeds in two rounds.
+    """Plays a scenario, and delivers what fails again after all changes, until nothing succeeds in two rounds.
 
-    Two, since an attempt that fails may yet settle what another waited for before it in the round.
-    Returns the changes whose events never came through; every event is delivered at least once after its change.
+    It needs two rounds, since a failing attempt may still settle what an earlier one in the round waited for. Returns
+    the changes whose events never succeeded. Every event is delivered at least once after its change.
     """
     steps, last = scenario
     pending = set(range(len(changes)))
@@ -120,7 +120,7 @@ def play(
 
 
 def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) -> None:
-    """Delivers the event of a change; it stays pending when it fails."""
+    """Delivers the event of a change. The event stays pending when this fails."""
     try:
         when_free(lambda: deliver(change))
     except SyncError:
@@ -129,7 +129,10 @@ def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) ->
 
 
 def when_free(work: Callable[[], object]) -> None:
-    """Does what may meet a lease that outlasts a lost response, for a moment here; raises whatever else it fails of."""
+    """Runs a call that may meet a lease that outlasts a lost response, and waits for that lease.
+
+    Raises any other error.
+    """
 
     def done() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""A queue of a stub of SQS, for what no emulator does: entries of batch calls that fail, and a clock put forward."""
+"""A queue of a stub of SQS, for what no emulator offers: failing entries of batch calls, and a clock to move."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ RENEWAL = "ChangeMessageVisibilityBatch"
 
 
 class Clock:
-    """The clock of the stub, which stands still until it is put forward."""
+    """The clock of the stub, which stands still until it is moved forward."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
 
     def forward(self, seconds: float) -> None:
-        """Puts the clock forward."""
+        """Moves the clock forward."""
         self._seconds += seconds
 
     def monotonic(self) -> float:
-        """The seconds since the start, by which messages are hidden."""
+        """The seconds since the start, which decide how long messages are hidden."""
         return self._seconds
 
     def time(self) -> float:
-        """The real time, by which messages are sent."""
+        """The real time, which messages are sent with."""
         return time.time()
 
 
 @dataclass(frozen=True, slots=True)
 class Stubbed:
-    """A queue, and the stub that it is on."""
+    """A queue, and the stub that has it."""
 
     queue: Queue
     sqs: StubSqs
@@ -48,20 +48,20 @@ class Stubbed:
     clock: Clock
 
     def renew_and_forward(self, seconds: float, entries: int = 1) -> None:
-        """Puts the clock forward once all in hand was renewed at its present moment, in that many entries at most."""
+        """Moves the clock forward once all messages in flight were renewed, with at most that many entries."""
         # Two rounds, since the first may have begun before this moment.
         enough = self.sqs.entries[RENEWAL] + 2 * entries
         until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")
         self.clock.forward(seconds)
 
     def left(self) -> int:
-        """How many messages are on the queue, hidden or not."""
+        """How many messages are on the queue, including hidden ones."""
         return self.queue.counts().total
 
 
 @contextmanager
 def stubbed(fails: Callable[[str, int], bool] | None = None, messages: int = 0) -> Iterator[Stubbed]:
-    """A queue with that many messages, whose batch entries fail as `fails` says of their action and number."""
+    """A queue with that many messages. `fails` says which batch entries fail, by their action and number."""
     sqs, clock = StubSqs(fails), Clock()
     sqs.fill(NAME, [f"body {number}" for number in range(messages)])
     with mock.patch("benchmarks.stub_sqs.time", clock), ServerThread(sqs) as server:

@@ -28,7 +28,7 @@ FIRST, SECOND = 4_700_001, 4_700_002
 
 
 def ago(**much: float) -> str:
-    """A local time in London, so long ago."""
+    """A local time in London that was this long ago."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
 
 
@@ -48,7 +48,7 @@ class World:
         self.prisoner = self.sandbox.prisoners()[0]
 
     def book(self, reference: str, day: date, hours: tuple[int, int] = (10, 11), **changes: Any) -> None:
-        """Books a visit, ten days ago unless `created` says otherwise."""
+        """Books a visit that was created ten days ago unless `created` says otherwise."""
         start, end = (f"{day.isoformat()}T{hour:02}:00:00" for hour in hours)
         values = {
             "prisoner_id": self.prisoner["offenderNo"],
@@ -63,7 +63,7 @@ class World:
         self.sandbox.put("visit", reference=reference, **values)
 
     def write(self, reference: str, comment: str = NEW_COMMENT, *, mapped: bool = True, **changes: Any) -> int:
-        """Writes a booked visit to NOMIS with changes there, mapped or not; its id."""
+        """Writes a booked visit to NOMIS with changes, mapped or not, and returns its id."""
         (booked,) = (each for each in self.sandbox.entities("visit") if each["reference"] == reference)
         body = {
             "startDateTime": booked["start"],
@@ -87,7 +87,7 @@ class World:
         return visit_id
 
     def reconciliation(self, scope: Scope | None = None, **settings: str) -> Visits:
-        """The reconciliation of a run."""
+        """The reconciliation of one run."""
         return Visits(self.services, load_settings({**self.environment, **settings}), scope or Scope(prisons=(PRISON,)))
 
     def compare(

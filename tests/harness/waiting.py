@@ -1,4 +1,4 @@
-"""Waits for what happens by itself: polled often, and given up so late that only a fault can be the reason."""
+"""Waits for what happens by itself: polls often, and gives up so late that only a fault can be the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Given = ParamSpec("Given")
 
 
 def until(poll: Callable[[], Found | None], what: str = "what is waited for") -> Found:
-    """The result of `poll`, as soon as it is true."""
+    """Returns the result of `poll` as soon as it is true."""
     deadline = monotonic() + LONGEST_SECONDS
     while True:
         found = poll()
@@ -28,7 +28,7 @@ def until(poll: Callable[[], Found | None], what: str = "what is waited for") ->
 
 
 def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Given.kwargs) -> Future[Found]:
-    """Runs a call in a daemon thread; its result is that of `result_of`."""
+    """Runs a call in a daemon thread. `result_of` returns its result."""
     future: Future[Found] = Future()
 
     def work() -> None:
@@ -42,10 +42,10 @@ def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Giv
 
 
 def result_of(future: Future[Found]) -> Found:
-    """The result of a call in a thread, once it has ended; raises what it raised."""
+    """The result of a call in a thread, once it has ended. Raises what the call raised."""
     return future.result(LONGEST_SECONDS)
 
 
 def failure_of(future: Future[Found]) -> BaseException | None:
-    """What a call in a thread raised, once it has ended; None if it succeeded."""
+    """The error that a call in a thread raised, once it has ended, or None if it succeeded."""
     return future.exception(LONGEST_SECONDS)

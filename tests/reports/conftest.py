@@ -16,14 +16,14 @@ from tests.harness.reconciliations import OpenApp, ReportsApp, open_reports_app
 
 @pytest.fixture
 def upstream(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox without queues, with a new world of 20 prisoners; a test that needs another resets it."""
+    """A sandbox without queues, with a new world of 20 prisoners. A test that needs another world resets it."""
     quiet_sandbox.reset(prisoners=20)
     return quiet_sandbox
 
 
 @pytest.fixture
 def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[OpenApp]:
-    """Opens the parts against the sandbox, with further settings; on the same database each time."""
+    """Opens the parts against the sandbox, with further settings, always on the same database."""
     url = f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'store.db')}"
     with ExitStack() as stack:
 
@@ -36,5 +36,5 @@ def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterat
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read that failed is tried again as often as in production, but soon."""
+    """A failed read is tried again as often as in production, but sooner."""
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", tuple(each / 20 for each in times.READ_RETRY_SECONDS))

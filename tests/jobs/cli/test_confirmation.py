@@ -1,4 +1,4 @@
-"""Questions before something is done: what is said where nobody can answer."""
+"""Questions before something is done, with and without somebody to answer them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
-    """Without anybody at the keyboard it says how to continue, and nothing is done."""
+    """Without a terminal the command says how to continue, and does nothing."""
     done = app.run("dlq", "purge", "visit", "--as", "jane")
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
@@ -30,19 +30,19 @@ def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 2)])
 def test_a_no_ends_the_command(app: App, answer: str, code: int) -> None:
-    """A person's no ends it with 1, as does a mere return; a keyboard that is closed is as nobody."""
+    """A no, or an empty line, ends the command with exit code 1. A closed keyboard counts as no terminal."""
     done = app.run("dlq", "purge", "visit", "--as", "jane", answer=Terminal(answer))
     assert (done.code, app.messages("visit")) == (code, 1)
     assert done.errors[-1] == ("Aborted!" if code == 1 else NOBODY)
 
 
 def test_an_answer_may_come_from_a_pipe(app: App) -> None:
-    """`yes | …` works as before."""
+    """`yes | …` answers the question."""
     assert "1 message removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 
 def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(app: App) -> None:
-    """What harms nothing is done where nobody can answer, and ends with one clear line where a terminal is closed."""
+    """A harmless command runs without a terminal, and ends with one clear line if the terminal is closed."""
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")

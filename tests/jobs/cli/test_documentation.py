@@ -1,4 +1,4 @@
-"""Every command and every option says what it is for, and every promised command is there."""
+"""Every command and every option says what it is for, and every promised command exists."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ PROMISED = {
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command and group below `command`, by the words that are typed."""
+    """Every command and group below `command`, with the words to type."""
     for name, each in getattr(command, "commands", {}).items():
         yield " ".join((*path, name)), each
         yield from walk(each, (*path, name))
@@ -55,14 +55,14 @@ COMMANDS = dict(walk(typer.main.get_command(app)))
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_promised_commands_are_there(name: str) -> None:
-    """What people and Kubernetes rely on exists under its name, with its options."""
+    """The commands and options that people and Kubernetes rely on exist."""
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert PROMISED[name] <= options
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_has_help(name: str) -> None:
-    """No command, no option and no argument is left without words that say what it is for."""
+    """Every command, option and argument has help."""
     command = COMMANDS[name]
     summary = (command.help or "").strip().splitlines()[:1]
     assert summary != [], f"{name} has no help"
@@ -79,7 +79,7 @@ def test_help_names_the_queues() -> None:
 
 
 def test_help_imports_nothing_that_is_slow_to_import() -> None:
-    """What a command needs is imported inside it: neither help nor version waits for pydantic and the like."""
+    """A command imports what it needs inside its function, so help and version do not wait for slow imports."""
     code = "import sys, jobs.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "typer" in loaded
@@ -89,7 +89,7 @@ def test_help_imports_nothing_that_is_slow_to_import() -> None:
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize("group", ["", *(name for name, each in COMMANDS.items() if hasattr(each, "commands"))])
 def test_lists_of_commands_fit_the_screen(group: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No summary of a command is cut."""
+    """No summary of a command is cut off."""
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = CliRunner().invoke(app, [*group.split(), "--help"]).stdout
     listed = shown.partition("\nCommands:\n")[2].splitlines()

@@ -39,14 +39,14 @@ STEERING = "\x1b[31m\x1b]0;title\x07\x9b2J\x00\x7f\u202e\u2066\u200b\u2028\n\ud8
 
 @given(text=st.text())
 def test_no_text_steers_the_terminal(text: str) -> None:
-    """What is left is printable and on one line; what steers nothing is as it was."""
+    """The text that is left is printable and on one line. Harmless text is unchanged."""
     shown = plain(f"{text}{STEERING}{text}")
     assert all(each.isprintable() or unicodedata.category(each) in ("Zs", "Cn", "Co") for each in shown)
     assert plain("Ünïcode – 中文 a\u00a0b") == "Ünïcode – 中文 a\u00a0b"
 
 
 def test_lines_tables_and_pairs_are_steered_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever way something is printed, escapes and changes of direction are not, and no line is forged."""
+    """However text is printed, escapes and changes of direction are removed, and no line can be forged."""
     say(f"a{STEERING}b")
     say(f"a{STEERING}b", err=True)
     print_table(("A",), [(f"x{STEERING}y",), ([f"x{STEERING}", "y"],)])
@@ -59,7 +59,7 @@ def test_lines_tables_and_pairs_are_steered_by_nothing(capsys: pytest.CaptureFix
 
 @given(text=st.text())
 def test_json_is_exact_and_steers_nothing(text: str) -> None:
-    """The value is the same when it is read, and nothing of it is an escape on the way."""
+    """The value is the same when it is parsed, and no part of it is an escape in the terminal."""
     value = {"text": f"{text}{STEERING}", text: [text]}
     with redirect_stdout(io.StringIO()) as out:
         print_json(value)
@@ -69,7 +69,7 @@ def test_json_is_exact_and_steers_nothing(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """A stage names what is waited for, in the words of others."""
+    """A stage names what it waits for in plain text, whatever markup the name contains."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -91,13 +91,13 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 
 def test_counts_leave_zeros_out() -> None:
-    """Only what happened is said."""
+    """Only counts above zero are shown."""
     assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
     assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
 
 
 def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
-    """A date-time without offset is London's; one with an offset keeps it; an age counts back from now."""
+    """A date-time without offset is in London time, one with an offset keeps it, and an age counts back from now."""
     assert parse_time("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
     assert parse_time("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
     assert timedelta(minutes=89) < datetime.now(UTC) - parse_time("90m", LONDON) < timedelta(minutes=91)
@@ -105,7 +105,7 @@ def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
 def test_other_moments_are_refused(text: str) -> None:
-    """What is not a moment is bad usage."""
+    """A text that is not a moment is bad usage."""
     with pytest.raises(UsageError):
         parse_time(text, LONDON)
 
@@ -126,12 +126,15 @@ def test_other_moments_are_refused(text: str) -> None:
     ],
 )
 def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
-    """Every error has its exit code and one line; of what is not ours it has no text, which may quote anything."""
+    """Every error has its exit code and one line.
+
+    An error of another library shows no text, which may quote anything.
+    """
     assert exit_code_for(error) == (code, line)
 
 
 def test_progress_without_a_terminal_is_a_few_lines() -> None:
-    """A stage is said when it begins and when it ends, and not for every step between."""
+    """A stage is shown when it begins and when it ends, and not for every step between."""
     stream = io.StringIO()
     with live_progress(stream) as report:
         for done in range(1001):

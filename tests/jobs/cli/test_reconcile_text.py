@@ -1,4 +1,4 @@
-"""What `reconcile NAME` prints of a result."""
+"""The text that `reconcile NAME` prints about a result."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) ->
 def test_prisons_without_records_are_doubted(
     capsys: pytest.CaptureFixture[str], prisons: tuple[str, ...], right: str
 ) -> None:
-    """A slip of the keyboard finds nothing, which is not to look like agreement: the command fails and says so."""
+    """A mistyped prison finds nothing, which must not look like agreement: the command fails and says so."""
     result = visit_result(0, status="incomplete", empty_prisons=prisons, parameters={"prisons": list(prisons)})
     with pytest.raises(WorkError) as error:
         printed(result, capsys)
@@ -32,7 +32,7 @@ def test_prisons_without_records_are_doubted(
 
 
 def test_a_record_of_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """All of its fields differ from nothing: a line with each of them would not fit any terminal."""
+    """All fields of the record differ from nothing, so a line with each of them would not fit any terminal."""
     result = visit_result(1)
     (mismatch,) = result.mismatches
     fields = tuple(FieldValues(field=name, nomis=name.upper(), dps=None) for name in ("a", "b", "c", "d", "e"))

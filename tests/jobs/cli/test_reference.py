@@ -1,4 +1,4 @@
-"""The reference pages are made from the code, and complete."""
+"""The reference pages are generated from the code, and complete."""
 
 import re
 import subprocess
@@ -13,12 +13,12 @@ from sync.settings.declaration import variables
 
 
 def test_pages_of_the_project_are_up_to_date() -> None:
-    """What lies in `doc` is what the code says now."""
+    """The pages in `doc/` match the code."""
     assert main(["--check"]) == 0
 
 
 def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that differs, or is missing, fails the check by its name; writing it again fixes that."""
+    """A page that differs, or is missing, fails the check by its name. Writing it again fixes that."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()
     (tmp_path / "doc" / "settings.md").write_text("old")
@@ -45,7 +45,7 @@ def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_setting_has_a_row_and_a_meaning() -> None:
-    """No setting is left out or left without words, and no default of a secret is shown."""
+    """Every setting has a row and a meaning, and no default of a secret is shown."""
     page = settings_page()
     rows = {
         row.split("|")[1].strip().strip("`"): row.split("|")[3].strip() for row in page.splitlines() if "| `" in row
@@ -58,14 +58,14 @@ def test_every_setting_has_a_row_and_a_meaning() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """Commands of groups are there under all the words that are typed."""
+    """Commands of groups have a section under all the words that people type."""
     page = commands_page()
     for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
         assert f"## prisoner-to-nomis {name}\n" in page
 
 
 def test_every_scheduled_job_has_a_row() -> None:
-    """Each job that the scheduler runs is listed with the setting of its schedule."""
+    """Each job of the scheduler is listed with the setting of its schedule."""
     page, settings = commands_page(), settings_page()
     assert {job.setting for job in SCHEDULE} == set(re.findall(r"`(\w+_SCHEDULE)`", settings))
     for job in SCHEDULE:

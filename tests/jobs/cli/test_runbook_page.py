@@ -1,4 +1,4 @@
-"""The runbook names alerts that are sent, commands that exist and settings that there are."""
+"""The alerts, commands and settings that the runbook names all exist."""
 
 import re
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_command_exists_with_its_options(line: str) -> None:
 
 @pytest.mark.parametrize("text", sorted(set(TEXTS.values())))
 def test_every_alert_leads_to_a_section(text: str) -> None:
-    """Each alert has a row of the first table, which begins as the alert does."""
+    """Each alert has a row of the first table, and the row begins as the alert does."""
     table = PAGE.partition("## From the alert")[2].partition("\n\n## ")[0]
     beginnings = [found.partition("…")[0].strip() for found in re.findall(r"`([^`\n]+…)`", table)]
     assert [each for each in beginnings if text.startswith(each)], text
@@ -46,7 +46,7 @@ def test_every_alert_leads_to_a_section(text: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
 def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
-    """The table says how serious a duplicate is as its alert does."""
+    """The table gives each duplicate the severity of its alert."""
     text = TEXTS[f"to-nomis-synch-{domain.record}-duplicate"].partition(" in {")[0]
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{text} in …` |")]
     severity = domain.creation.severity
@@ -61,7 +61,7 @@ def test_links_lead_to_sections() -> None:
 
 
 def test_settings_that_are_named_exist() -> None:
-    """Variables the page names are settings of the program."""
+    """The variables that the page names are settings of the program."""
     names = re.findall(r"`((?:HOUSEKEEPING|SCHEDULER|REPORTS|SLACK|ENVIRONMENT|FEATURE|HEALTH)_[A-Z_]+)", PAGE)
     known = {variable.name for variable in variables()} | {"FEATURE_EVENT_DELETEALL", "FEATURE_EVENT_"}
     assert set(names) <= known

@@ -1,4 +1,4 @@
-"""What the commands that list and show print for people."""
+"""The text for people that the commands list and show print."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.harness.app import App, make_app
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator with an empty database; the queues are made as they are used."""
+    """An operator with an empty database. Queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
@@ -61,13 +61,13 @@ def track(app: App, *events: tuple[str, str]) -> None:
     ],
 )
 def test_nothing_is_said_in_a_sentence(app: App, command: str, says: str) -> None:
-    """Where there is nothing to list, people read a sentence instead of bare headings, and programs an empty list."""
+    """If there is nothing to list, people read a sentence instead of bare headings, and JSON has an empty list."""
     assert app.run_ok(*command.split()) == f"{says}\n"
     assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
 
 
 def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
-    """A run shows its parameters and counts as text: a line for each queue, lists with commas, yes and no."""
+    """The parameters and counts of a run are text: a line for each queue, lists with commas, yes and no."""
     app.run_ok("drain", "visit", "incentive")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
@@ -80,7 +80,7 @@ def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
 
 
 def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
-    """What is zero, and what only repeats the name of the queue, is left out."""
+    """Zeros, and texts that only repeat the name of the queue, are left out."""
     counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
     run_with(app, "r1", counts)
     shown = app.run_ok("runs", "show", "r1").splitlines()
@@ -88,7 +88,7 @@ def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
 
 
 def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None:
-    """A run that began a reconciliation has its id; only a shard or a resumed run names it."""
+    """A run of a reconciliation has the same id. Only a shard or a resumed run shows the other id."""
     run_with(app, "r1", {"reconciliation": "r1", "prisoners": 7})
     run_with(app, "r2", {"reconciliation": "r1", "prisoners": 7})
     second, first = app.run_ok("runs", "list").splitlines()[1:]
@@ -99,7 +99,10 @@ def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None
 
 
 def test_newest_events_are_shown_in_local_time(app: App) -> None:
-    """`--limit` leaves the newest, oldest first; people read the time of TZ as in the other lists, programs UTC."""
+    """`--limit` keeps the newest events, oldest first.
+
+    Text shows the time of TZ as the other lists do, JSON shows UTC.
+    """
     track(app, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
     shown = app.run_ok("telemetry", "--limit", "2", TZ="Europe/London").splitlines()
     assert shown == ["2023-05-22 04:00:00  event-3  visitId=v1", "2023-05-22 05:00:00  event-4  visitId=v1"]

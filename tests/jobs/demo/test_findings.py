@@ -21,7 +21,7 @@ FOUND = {("MDI", 1): "NOMIS_only", ("LEI", 2): "DPS_only"}
 
 
 def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ...] = (3,), **more: Any) -> Findings:
-    """A run over 40 bookings that found these."""
+    """A run over 40 bookings that found these differences."""
     result = ReconciliationResult(
         reconciliation="allocations",
         title="Allocations",
@@ -47,7 +47,7 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
 
 
 def test_what_was_planted_was_found() -> None:
-    """Nothing is wrong then, and what was planted not to be reported is counted too."""
+    """If all that was planted is found there is no problem, and what was planted not to be reported is counted too."""
     assert findings().problems() == []
     assert findings().text() == ("2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 40 bookings compared")
 
@@ -64,7 +64,7 @@ def test_what_was_planted_was_found() -> None:
     ],
 )
 def test_anything_else_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """It is named with its key."""
+    """Any other difference is named with its key."""
     assert findings(**more).problems() == [problem]
 
 

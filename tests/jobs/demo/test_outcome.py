@@ -1,4 +1,4 @@
-"""The demo fails when anything is not as it should be, and says what."""
+"""The demo fails when anything is wrong, and says what."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
 
 @pytest.fixture
 def good() -> DemoOutcome:
-    """A demo in which all went well: two mismatches planted and found, one in flight, one in the bulk call only."""
+    """A demo in which all went well: two mismatches planted and found, one in flight, one only in the bulk call."""
     return DemoOutcome(
         traffic={
             "published": {"prison-visit.booked": 9},
@@ -77,7 +77,7 @@ def good() -> DemoOutcome:
 
 
 def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
-    """All planted mismatches found and every record once: nothing to complain of; the table has the figures."""
+    """If all planted mismatches are found and every record exists once, there is no problem."""
     assert good.problems() == []
     table = dict(good.rows())
     assert table["events published"] == "8"
@@ -95,7 +95,7 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
 
 
 def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) -> None:
-    """A planted difference whose message waits on a queue is found, though the report's headline leaves it out."""
+    """A planted difference whose message waits on a queue is found, although the headline leaves it out."""
     waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
@@ -105,7 +105,7 @@ def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) ->
 
 
 def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> None:
-    """A difference planted in flight that had not settled is among those in flight, as in the report's headline."""
+    """A difference planted as in flight that is still unsettled counts as in flight, as in the report's headline."""
     late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
@@ -122,7 +122,7 @@ def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:
 
 
 def test_what_the_weeks_before_recorded_must_be_found_again(good: DemoOutcome) -> None:
-    """A difference of last week that is not persisting, and one that is over and not resolved, are named by booking."""
+    """A difference of last week that is neither persisting nor resolved, but should be, is named by its booking."""
     assert replace(good, earlier=EarlierWeeks(frozenset({1}), frozenset({7}))).problems() == [
         "wrongly persisting, or not: bookings 1",
         "wrongly resolved, or not: bookings 7",
@@ -130,7 +130,7 @@ def test_what_the_weeks_before_recorded_must_be_found_again(good: DemoOutcome) -
 
 
 def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
-    """A record that is missing, twice or wrong in NOMIS is named, and not counted as being there once."""
+    """A record that is missing, duplicate or wrong in NOMIS is named, and does not count as existing once."""
     truth = TRUTH | {"problems": [{"domain": "visit", "dps_id": "v1", "problem": "missing"}], "surplus": [{}]}
     wrong = replace(good, truth=truth)
     assert wrong.problems() == ["visit v1: missing", "NOMIS holds 1 records that belong to nothing"]
@@ -138,7 +138,7 @@ def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
 
 
 def test_incomplete_reconciliation_is_a_problem(good: DemoOutcome) -> None:
-    """A reconciliation that could not read everybody does not pass for a success."""
+    """A reconciliation that could not read everybody does not count as a success."""
     incomplete = good.result.model_copy(update={"status": "incomplete"})
     assert replace(good, result=incomplete).problems() == ["the reconciliation is incomplete"]
 

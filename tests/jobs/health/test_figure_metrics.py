@@ -1,4 +1,4 @@
-"""The figures as metrics: the numbers that `status` shows, read seldom, complete without what cannot be read."""
+"""The figures as metrics: the numbers that `status` shows, read seldom, and complete except for what cannot be read."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DEADLINE_SECONDS = 20.0
 
 
 def rendered(metrics: Metrics) -> dict[str, str]:
-    """The figures of a page, by name and labels."""
+    """The figures on a page, by name and labels."""
     lines = metrics.render().decode().splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
 def page_of(app: App, **settings: str) -> dict[str, str]:
-    """The figures of an installation as the page has them."""
+    """The figures of an installation as its page shows them."""
     with application(app.settings, app.settings["DATABASE_URL"], **settings) as made:
         metrics = Metrics()
         metrics.add(FigureMetrics(lambda: read_figures(made, DEADLINE_SECONDS)).collect)
@@ -38,7 +38,7 @@ def page_of(app: App, **settings: str) -> dict[str, str]:
 
 
 def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
-    """Each number on the page is the one that `status` shows; what is not there is zero."""
+    """Each number on the page is the one that `status` shows. A queue or state without entries is zero."""
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.make_queues()
@@ -85,7 +85,10 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
 
 
 def test_what_cannot_be_read_is_left_out_and_named(app: App) -> None:
-    """Without the database the queues have their figures, what is not known is not zero, and what lacks is named."""
+    """Without the database the queues have their figures.
+
+    Unknown figures are not zero, and the missing part is named.
+    """
     app.main_queue("visit").send("waits")
     found = page_of(app, DATABASE_URL="postgresql://127.0.0.1:1/none")
     assert found[f'{PREFIX}_queue_messages{{kind="main",queue="visit",state="waiting"}}'] == "1.0"
@@ -94,7 +97,7 @@ def test_what_cannot_be_read_is_left_out_and_named(app: App) -> None:
 
 
 def test_figures_are_read_twice_a_minute() -> None:
-    """However often the page is asked for, the queues and CloudWatch are asked every half a minute."""
+    """However often the page is requested, the queues and CloudWatch are asked only every half minute."""
     moment, reads = 0.0, 0
     unknown: ReadResult[Any] = ReadResult(unknown="away")
 
@@ -113,7 +116,7 @@ def test_figures_are_read_twice_a_minute() -> None:
 
 
 def test_page_names_the_build_and_no_times_of_making() -> None:
-    """The version that runs is a metric; the time at which a counter was made is not."""
+    """The running version is a metric. The time at which a counter was created is not."""
     metrics = Metrics()
     metrics.name_build("1.2.3", "dev")
     metrics.message_ended("visit", Outcome.APPLIED, 1)

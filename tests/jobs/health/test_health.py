@@ -1,4 +1,4 @@
-"""The health pages: what they say when all is well, when parts are unavailable, and when a drain hangs."""
+"""The health pages: what they show when all is well, when parts are unavailable, and when a drain hangs."""
 
 import json
 import threading
@@ -31,29 +31,29 @@ INFO = {"build": {"name": "prisoner-to-nomis"}}
 
 
 def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **options: Any) -> HealthPage:
-    """The page over the given parts."""
+    """The page with the given parts."""
     return HealthPage([Probe(name, ask, name) for name, ask in (probes or {"part": lambda: OK}).items()], **options)
 
 
 def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
-    """A process that is ready, and whose drains hang after a minute."""
+    """A process that is ready, and whose drains count as hanging after a minute."""
     return Liveness(lambda: True, lambda: progress or {}, 60)
 
 
 @contextmanager
 def serving(metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
-    """The pages on a free port; their address."""
+    """Serves the pages on a free port, and returns their address."""
     with HealthServer("127.0.0.1", 0, health_pages(page(), liveness(), INFO), metrics) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
 def get(address: str) -> requests.Response:
-    """Asks for a page."""
+    """Requests a page."""
     return requests.get(address, timeout=10)
 
 
 def test_pages_respond(tmp_path: Path) -> None:
-    """Each page is there, in its content type, and what is not a page is 404."""
+    """Each page is there with its content type, and any other path is 404."""
     with serving(lambda: b"figure 1\n") as address:
         assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
         assert get(f"{address}/health/liveness").json() == {"status": "UP"}
@@ -67,7 +67,7 @@ def test_pages_respond(tmp_path: Path) -> None:
 
 
 def test_part_that_breaks_or_hangs_is_down() -> None:
-    """A check that raises and one that never answers are down by their names; the page still comes in time."""
+    """A check that raises and one that never returns are both shown as down. The page still comes in time."""
     hanging = threading.Event()
 
     def breaks() -> ProbeResult:
@@ -102,7 +102,7 @@ def test_part_that_breaks_or_hangs_is_down() -> None:
 
 
 def test_unforeseen_error_shows_no_text() -> None:
-    """An error nobody foresaw shows as its type and place alone, since its text may hold anything."""
+    """An unforeseen error shows only its type and place, since its text may hold anything."""
 
     def breaks() -> ProbeResult:
         raise RuntimeError("the password is 12345")
@@ -113,7 +113,7 @@ def test_unforeseen_error_shows_no_text() -> None:
 
 
 def test_results_are_shared_for_two_seconds() -> None:
-    """Many who ask at once cause one round of probes; after two seconds the next one asks again."""
+    """Many simultaneous requests cause one round of probes. After two seconds a request causes the next round."""
     asked = 0
     moment = 0.0
 
@@ -132,7 +132,7 @@ def test_results_are_shared_for_two_seconds() -> None:
 
 
 def test_probes_of_one_component_are_shown_together() -> None:
-    """A component is up when all its probes are, and shows what each saw; a probe without one is left out."""
+    """A component is up when all its probes are, and shows what each saw. A probe without a component is left out."""
 
     def probe(name: str, component: str | None, ok: bool) -> Probe:
         return Probe(name, lambda: ProbeResult(ok, "", {name: 1}), component)
@@ -145,14 +145,14 @@ def test_probes_of_one_component_are_shown_together() -> None:
 
 
 def test_liveness_fails_for_a_drain_that_hangs_alone() -> None:
-    """A drain without progress fails liveness, and the page does not: a restart would not help what is unavailable."""
+    """A drain without progress fails liveness but not the page: a restart would not help an unavailable service."""
     assert liveness({"visit": 59.0}).alive().status == 200
     response = liveness({"visit": 61.0, "activity": 1.0}).alive()
     assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])
 
 
 def test_port_that_is_taken_is_named() -> None:
-    """A port that somebody else has is an error that names the setting."""
+    """If another process has the port, the error names the setting."""
     with serving() as address:
         port = int(address.rpartition(":")[2])
         with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} is not available"):
@@ -165,7 +165,7 @@ def opened(app: App, **more: str) -> AbstractContextManager[Application]:
 
 
 def overall(made: Application) -> dict[str, Any]:
-    """What the health page says of the program's parts."""
+    """The state of the program's parts on the health page."""
     transport = Transport(made.settings)
     try:
         return dict(HealthPage(list_probes(made, transport)).overall().body["components"])
@@ -174,7 +174,7 @@ def overall(made: Application) -> dict[str, Any]:
 
 
 def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
-    """Services, queues with their counts, database and breakers are up in a world that is well, without any secret."""
+    """If all is well, services, queues with their counts, database and breakers are up, and no secret is shown."""
     app.queues()["visit"].dlq.send("left over")
     with opened(app) as made:
         found = overall(made)
@@ -198,7 +198,7 @@ def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
 
 
 def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
-    """A service that is down, a queue that is not there and a queue without a dead letter queue show as such."""
+    """A service that is down, a queue that does not exist and a queue without a dead letter queue are shown as such."""
     sandbox.fault("nomis", "GET", "/health/ping", kind="status", status=503)
     sqs = app.queues()["visit"].main._client
     sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
@@ -213,7 +213,10 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
-    """A drain that holds messages through an outage gets on, as far as liveness goes; one whose call hangs does not."""
+    """A drain that holds messages through an outage makes progress in the eyes of liveness.
+
+    One whose call hangs does not.
+    """
     with opened(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
         drain = made.open_drain("appointment")
 
@@ -238,7 +241,7 @@ def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sa
 
 
 def gets_on(seconds: Callable[[], float]) -> None:
-    """Returns once the seconds since progress have begun anew several times."""
+    """Returns once the seconds since the last progress have started again several times."""
     before, times = seconds(), 0
 
     def begun_anew() -> bool:
@@ -281,7 +284,7 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
 
 
 def test_a_run_over_some_changes_no_figure_of_the_whole(app: App, sandbox: Sandbox) -> None:
-    """Following up a prisoner, a prison or a shard leaves mismatches, status and the last success as they are."""
+    """A run over one prisoner, one prison or one shard does not change mismatches, status and last success."""
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
     (whole,) = app.read_json("runs", "list")
@@ -317,7 +320,7 @@ def test_a_run_over_some_changes_no_figure_of_the_whole(app: App, sandbox: Sandb
 
 
 def test_metrics_tell_how_calls_failed() -> None:
-    """A failed call is counted by its status, or as one without an answer."""
+    """A failed call is counted by its status, or as one without a response."""
     metrics = Metrics()
     for status in (503, None):
         error = UpstreamError("nomis", "PUT", "/visits/1", status=status, message="away")

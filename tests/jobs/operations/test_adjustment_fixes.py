@@ -1,4 +1,4 @@
-"""The commands that the reconciliation of adjustments proposes: anyone who runs them has fewer differences."""
+"""The commands that the reconciliation of adjustments proposes reduce the differences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 
 
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
-    """What is left is what DPS cannot fix: made in NOMIS alone, moved or merged."""
+    """Only the differences that DPS cannot fix are left: adjustments made only in NOMIS, moved or merged."""
     sandbox.reset(prisoners=100, plant=["adjustments"], every_cause=True)
     before = reconcile(app)
     commands = [

@@ -1,4 +1,4 @@
-"""Repairs of all prisoners of a run: listed, confirmed once, written one by one, recorded singly, and resumable."""
+"""Repairs of all prisoners of a run: listed, confirmed once, written and recorded one by one, and resumable."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Compared:
     by_cause: dict[int, list[str]]
 
     def repair(self, *more: str, answer: str | Terminal = "") -> Any:
-        """Runs the command on the run, as jane."""
+        """Runs the command on the run, as the operator jane."""
         return self.app.run("incentives", "repair", "--from", self.run_id, "--as", "jane", *more, answer=answer)
 
     def written(self) -> int:
-        """How many IEP records NOMIS was given."""
+        """How many IEP records NOMIS was sent."""
         return len(self.app.sandbox.journal("nomis"))
 
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """Three prisoners whose review was lost, two written in the wrong order, one received twice."""
+    """A run over three prisoners whose review was lost, two written in the wrong order, and one received twice."""
     app.sandbox.reset(prisoners=60, mismatches={"2": 3, "6": 2, "5": 1})
     app.forget_queues()
     app.make_queues()
@@ -45,7 +45,7 @@ def compared(app: App) -> Compared:
 
 
 def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
-    """Every prisoner that the report would have repaired, with both levels; none whose fix is another."""
+    """The dry run lists every prisoner with the fix, with both levels, and no prisoner with another fix."""
     done = compared.repair("--dry-run")
     assert (done.code, compared.written(), compared.app.read_json("actions")) == (0, 0, [])
     listed = [line for line in done.out.splitlines() if "to write  level" in line]
@@ -56,7 +56,7 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
 
 
 def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
-    """The question says how many of which level; each prisoner has a separate action, and both sides agree."""
+    """The question says how many get which level. Each prisoner has a separate action, and both sides agree."""
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
     assert "This writes 5 records, one by one, to NOMIS (" in done.out
@@ -72,13 +72,16 @@ def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
 
 
 def test_no_writes_nothing(compared: Compared) -> None:
-    """Anyone who answers no has changed nothing."""
+    """A no changes nothing."""
     assert compared.repair(answer=Terminal("n\n")).code == 1
     assert compared.written() == 0
 
 
 def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
-    """Only its prisoners are repaired; a part that fits several causes, or none, is refused with the list of them."""
+    """Only prisoners of the cause are repaired.
+
+    A part that fits several causes, or none, is refused with a list of them.
+    """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
     assert f"{LOST} (3)" in unknown.error
@@ -94,7 +97,10 @@ def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
 
 
 def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
-    """The refused one is recorded as refused, nothing after it is tried, and later only what is left is written."""
+    """The refused prisoner is recorded as refused, and nothing is tried after it.
+
+    The next run writes only the others.
+    """
     second = compared.repair("--dry-run", "--json").json()["records"][1]
     path = str(second["plan"]["request"]).removeprefix("nomis: POST ")
     with faulty(compared.app.sandbox, "nomis", "POST", path, kind="status", status=400):
@@ -111,7 +117,7 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
 
 
 def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compared) -> None:
-    """Levels of both sides must be those of the run, when it is planned and when it is written."""
+    """The levels of both sides must still be those of the run, both when it is planned and when it is written."""
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
 
@@ -143,6 +149,6 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
     ],
 )
 def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Refused as bad usage, in one line."""
+    """Such arguments are refused as bad usage, in one line."""
     done = app.run("incentives", "repair", *arguments)
     assert (done.code, said in done.error) == (2, True)

@@ -1,4 +1,4 @@
-"""Resyncs of all records of a run: what the report proposes is written once, verified, and not written again."""
+"""Resyncs of all records of a run: each proposed record is written once, verified, and not written again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.faults import faulty
 
 
 def reconciled(app: App, name: str) -> str:
-    """A world in which records of a reconciliation differ by every cause, and the run that found them."""
+    """A world in which records of a reconciliation differ for every cause, and the run that found them."""
     app.sandbox.reset(prisoners=150, prisons=24, every_cause=True, plant=[name])
     app.forget_queues()
     app.make_queues()
@@ -19,12 +19,15 @@ def reconciled(app: App, name: str) -> str:
 
 
 def states(done: Any) -> dict[str, int]:
-    """How many records ended in which state."""
+    """How many records ended in each state."""
     return {state: count for state, count in done["counts"].items() if count}
 
 
 def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
-    """Those that only DPS can be right about are written; the others are named; the next run finds none of them."""
+    """Records for which only DPS can be right are written, and the others are named.
+
+    The next run no longer finds them.
+    """
     run_id = reconciled(app, "appointments")
     resync = ["resync", "--from", run_id, "--as", "jane"]
     listed = app.run(*resync, "--dry-run")
@@ -50,7 +53,10 @@ def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
 
 
 def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
-    """NOMIS refuses an allocation at a prison that its prisoner left; allocations that are written are not again."""
+    """NOMIS refuses an allocation at a prison that its prisoner has left.
+
+    Allocations that were written are not written again.
+    """
     run_id = reconciled(app, "allocations")
     resync = ["resync", "--from", run_id, "--yes", "--json", "--as", "jane"]
     first = app.run(*resync)
@@ -75,7 +81,10 @@ def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
 
 
 def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) -> None:
-    """A visit whose mapping must go first is listed with the reason; one where nobody knows who is right is not."""
+    """A visit whose mapping must be deleted first is listed with the reason.
+
+    One where nobody knows who is right is not.
+    """
     run_id = reconciled(app, "visits")
     listed = app.run("resync", "--from", run_id, "--dry-run", "--json")
     found = listed.json()
@@ -90,7 +99,10 @@ def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) ->
 
 
 def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
-    """What is not verified is a surprise: the record is in NOMIS without its mapping, and nothing else is tried."""
+    """A record that cannot be verified ends the command.
+
+    It is in NOMIS without its mapping, and nothing else is tried.
+    """
     run_id = reconciled(app, "visits")
     resync = ["resync", "--from", run_id, "--cause", "booked was lost", "--yes", "--json", "--as", "jane"]
     with faulty(app.sandbox, "mapping", "POST", kind="status", status=503):
@@ -111,6 +123,6 @@ def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
     ],
 )
 def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Refused as bad usage, in one line."""
+    """Such arguments are refused as bad usage, in one line."""
     done = app.run("resync", *arguments)
     assert (done.code, said in done.error) == (2, True)

@@ -1,4 +1,4 @@
-"""The comparison with the documents of the services: what is printed, its exit code, the probe, and the message."""
+"""The comparison with the documents of the services: its output, its exit code, the probe, and the message to Slack."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.harness.publishing import visit_booked
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """The program with the services of today."""
+    """The program with current versions of the services."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What `--json` says of a service."""
+    """The part of `--json` about a service."""
     found: Mapping[str, Any] = next(each for each in checked["services"] if each["service"] == name)
     return found
 
 
 def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
-    """Each difference is a line of its service and operation; a table says what was compared."""
+    """Each difference is a line with its service and operation, and a table says what was compared."""
     checked = app.run("contracts", "check")
     assert checked.code == 1
     lines = checked.out.splitlines()
@@ -47,7 +47,7 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
 
 
 def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) -> None:
-    """Nothing differs besides known faults of documents, each of which has its reason, and every probe is granted."""
+    """Only known faults of the documents differ, each with its reason, and every probe succeeds."""
     sandbox.reset(prisoners=50, generation="2023")
     checked = app.read_json("contracts", "check", "--probe", "--json")
     assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
@@ -59,7 +59,7 @@ def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) ->
 
 
 def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbox) -> None:
-    """No document says either: a client without its role, and a response that is otherwise than documented."""
+    """A probe finds what no document says: a client without its role, and a response that differs from its document."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("visits", [])
     changed = [{"code": "STD", "name": 1, "active": True}, {"code": "BAS", "active": None}]
@@ -78,7 +78,7 @@ def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbo
 
 
 def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
-    """Where the database knows a record, the probe looks at a real response."""
+    """If the database knows a record, the probe reads that record."""
     sandbox.reset(prisoners=50, generation="2023")
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -88,7 +88,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """An outage, and a page that is not a document, are said of their service, and the others are compared."""
+    """An outage, and a page that is not a document, are errors of their service. The others are compared."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
     sandbox.fault("visits", path="/v3/api-docs", kind="status", status=200, text="<html>")
@@ -101,7 +101,7 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
 
 
 def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
-    """A check that finds what the last one found says nothing, nor does one that could not read a document."""
+    """A check that finds the same as the last one says nothing, nor does one that could not read a document."""
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
     assert app.alerts() == []
@@ -123,7 +123,7 @@ def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
 
 
 def test_the_scheduler_checks_too(app: App, sandbox: Sandbox) -> None:
-    """The scheduled job records what differs, which is not a failure of it."""
+    """The scheduled job records the differences, and does not fail because of them."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     try:

@@ -1,4 +1,4 @@
-"""`duplicates remove`: a record without a mapping that a reconciliation found to be the double of a mapped one."""
+"""`duplicates remove`: a record without a mapping that a reconciliation found to be the duplicate of a mapped one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMAND = ("duplicates", "remove", "appointment")
 
 @pytest.fixture
 def records(app: App) -> App:
-    """An appointment with its NOMIS record 9001, its double 9002, and 9003, which starts at another time."""
+    """An appointment with its NOMIS record 9001, its duplicate 9002, and 9003, which starts at another time."""
     person = app.sandbox.prisoners()[0]
     room = app.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
     values: dict[str, Any] = {
@@ -38,7 +38,7 @@ def in_nomis(app: App) -> set[int]:
 
 
 def test_removes_the_double_and_records_it(records: App) -> None:
-    """A dry run shows it alone; afterwards the finding is closed, and nobody was alerted."""
+    """A dry run only shows the record. After the real run the finding is closed, and nobody was alerted."""
     shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
     assert "delete appointment 9002" in shown
     assert in_nomis(records) == {9001, 9002, 9003}
@@ -62,14 +62,14 @@ def test_removes_the_double_and_records_it(records: App) -> None:
     ],
 )
 def test_keeps_what_is_not_proved_to_be_a_double(records: App, arguments: tuple[str, ...], reason: str) -> None:
-    """The reason is said, and nothing is deleted."""
+    """The reason is shown, and nothing is deleted."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
     assert reason in ended.out + ended.err
     assert in_nomis(records) == {9001, 9002, 9003}
 
 
 def test_kinds_without_a_number_of_their_own_are_refused(app: App) -> None:
-    """Such as adjustments, of which NOMIS has two kinds with overlapping numbers."""
+    """An example is adjustments: NOMIS has two kinds of them with overlapping numbers."""
     ended = app.run("duplicates", "remove", "sentencing-adjustment", "5", "--of", "6", "--yes")
     assert ended.code == 2
     assert "visit, " in ended.err

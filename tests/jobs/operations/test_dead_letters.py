@@ -1,4 +1,4 @@
-"""Dead letters that are sent back, by a person or by the housekeeping."""
+"""Dead letters that a person or the housekeeping sends back."""
 
 import json
 import sqlite3
@@ -26,12 +26,12 @@ from tests.harness.publishing import visit_booked
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator; the queues are made as they are used."""
+    """An operator. Queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 class Drained:
-    """Drains a queue over and over while a command waits for it."""
+    """Drains a queue repeatedly while a command waits for it."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -53,7 +53,7 @@ class Drained:
 
 
 def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> None:
-    """Each batch goes when the one before was handled, and in the end the dead letter queue is empty."""
+    """Each batch is sent once the one before was handled, and at the end the dead letter queue is empty."""
     booked = [visit_booked(sandbox) for _ in range(5)]
     bury(app, *(each.dps_id for each in booked))
     with Drained(app):
@@ -69,7 +69,7 @@ def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> Non
 
 
 def test_batches_stop_when_one_fails_again(app: App) -> None:
-    """What fails again shows before the others go: they stay, and the command says why and fails."""
+    """A failure in a batch keeps the others from being sent: they stay, and the command says why and fails."""
     bury(app, "gone-1", "gone-2", "gone-3")
     with Drained(app):
         done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
@@ -86,7 +86,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time is on the queue; the command says how many messages are there."""
+    """A batch that is not handled in time is on the main queue, and the command says how many messages are there."""
     bury(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert (done.code, "the queue still holds 2 messages" in done.error) == (1, True)
@@ -105,7 +105,7 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
 
 
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
-    """A message that was never recorded as failed may have died with its process: it counts as worth a retry."""
+    """A message without a recorded failure may have died with its process, so it counts as worth a retry."""
     bury(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)
@@ -113,7 +113,7 @@ def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
 
 
 def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
-    """A redrive keeps the body and the attributes of a message, as a new message that nobody received yet."""
+    """A redrive keeps the body and the attributes of a message in a new message with no receives."""
     attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
     app.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
     app.run_ok("dlq", "retry", "visit")
@@ -135,7 +135,10 @@ def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
 
 
 def test_only_the_named_messages_are_sent_back(app: App) -> None:
-    """With ids only those messages go; the others are on the dead letter queue at once again; the act is recorded."""
+    """Only the messages with the given ids are sent back.
+
+    The others are visible again at once, and the action is recorded.
+    """
     bury(app, "visit-1", "visit-2", "visit-3")
     ids = [each["messageId"] for each in app.read_json("dlq", "show", "visit")]
     dry = app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--dry-run")
@@ -154,7 +157,7 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
 
 
 def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
-    """Somebody at a terminal is asked, unless --yes; the housekeeping, which has none, continues."""
+    """A person at a terminal is asked, unless `--yes` is given. The housekeeping, which has no terminal, continues."""
     bury(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
@@ -168,7 +171,7 @@ def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
 
 
 def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
-    """The image's account names nobody: who acts is said by --as or by OPERATOR, and is what is recorded."""
+    """The account of the image is not a person: the recorded name comes from `--as` or OPERATOR."""
     bury(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
     nameless = app.run("dlq", "retry", "visit", **pod)
@@ -184,7 +187,7 @@ def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
 
 
 def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
-    """A message that came back more often than allowed stays and is said; by hand it is sent back all the same."""
+    """A message that came back too often stays and is reported. A person can still send it back."""
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
     bury(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
@@ -203,7 +206,7 @@ def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
 
 
 def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: App) -> None:
-    """A process that died in the last attempt may have made a record in NOMIS: the next delivery looks for it."""
+    """A process that died in the last attempt may have created the record, so the next delivery looks for it."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
     app.drain_out("visit")
     (refused,) = app.read_json("dlq", "show", "visit")
@@ -226,7 +229,7 @@ def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: Ap
 def test_the_message_of_an_unfinished_creation_is_known_however_it_comes(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
 ) -> None:
-    """The message that finishes it is not given up: the housekeeping sends it back to the queue of its domain."""
+    """The message that finishes a creation is not given up: the housekeeping sends it to the queue of its domain."""
     app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
@@ -250,7 +253,7 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
 
 
 def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
-    """A queue that cannot be opened fails the run and is named; the other queues are worked."""
+    """A queue that cannot be opened fails the run and is named. The other queues are handled."""
     bury(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
     done = app.run("dlq", "retry-all", **other)
@@ -260,7 +263,7 @@ def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
 
 
 def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> None:
-    """Whatever goes wrong with one dead letter, the letters of the other queues are sent back."""
+    """Whatever fails for one dead letter, those of the other queues are sent back."""
     app.run_ok("runs", "list")
     with sqlite3.connect(app.database) as connection:
         refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -273,14 +276,14 @@ def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> 
 
 
 class Failing(Queue):
-    """A queue that can neither send nor delete after some messages."""
+    """A queue that fails to send and delete after some messages."""
 
     def __init__(self, queue: Queue, sends: int) -> None:
         super().__init__(queue._client, queue.name, queue.url)
         self.sends = sends
 
     def send(self, body: str, attributes: Any = None) -> str:
-        """Sends while it may."""
+        """Sends as long as it may."""
         if self.sends == 0:
             raise QueueUnavailable("queue is away")
         self.sends -= 1
@@ -288,7 +291,7 @@ class Failing(Queue):
 
 
 def test_broken_off_re_drive_loses_nothing(app: App, database: Database) -> None:
-    """A main queue that goes away in the middle: what was sent is off the dead letter queue, the rest is on it."""
+    """If the main queue fails midway, the messages sent are off the dead letter queue and the others are on it."""
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     letters = DeadLetterQueue(
@@ -304,7 +307,7 @@ def test_broken_off_re_drive_loses_nothing(app: App, database: Database) -> None
 
 
 class Refusing(Queue):
-    """A main queue that takes every message but those about one visit."""
+    """A main queue that accepts every message except those about one visit."""
 
     def __init__(self, queue: Queue, reference: str) -> None:
         super().__init__(queue._client, queue.name, queue.url)
@@ -318,7 +321,7 @@ class Refusing(Queue):
 
 
 def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -> None:
-    """The others go back; it is on the dead letter queue, and the result says why."""
+    """The other messages are sent back. The refused one stays on the dead letter queue, and the result says why."""
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     telemetry = Telemetry(database, structlog.get_logger())
@@ -330,7 +333,7 @@ def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -
 
 
 def test_key_survives_a_re_drive() -> None:
-    """A message is known again by its id at SNS, and without one by its body."""
+    """A message is recognised by its SNS id, or without one by its body."""
     retry = write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {})
     one, two = (read_dead_letter(Message(number, "", retry, 1)) for number in ("1", "2"))
     assert one.key == two.key
@@ -339,7 +342,7 @@ def test_key_survives_a_re_drive() -> None:
 
 
 def test_scheduler_keeps_house(app: App) -> None:
-    """The scheduler's own housekeeping is the same redrive, by its schedule, as a job run."""
+    """The scheduler runs the same redrive on its schedule, as a job run."""
     import threading
 
     from jobs.operations.run_scheduler import due_jobs
@@ -364,7 +367,7 @@ def test_scheduler_keeps_house(app: App) -> None:
 
 
 def test_actions_are_listed(app: App) -> None:
-    """Who sent what back is to be read afterwards."""
+    """The list shows who sent which messages back."""
     bury(app, "visit-1")
     app.run_ok("dlq", "retry", "visit")
     (action,) = app.read_json("actions")

@@ -14,12 +14,12 @@ from tests.harness.dead_letters import BOOKED, TIME, bury
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator; the queues are made as they are used."""
+    """An operator. Queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
-    """A valid id given together with a wrong one is not sent back either."""
+    """If one of the ids is wrong, the message with the valid id is not sent back either."""
     bury(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     named = ("--message", message["messageId"], "--message", "no-such-id")
@@ -28,7 +28,7 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
 
 
 def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
-    """A queue that holds mapping retries is purged message by message; a retry among them is still refused."""
+    """A queue that holds mapping retries is purged message by message, and a retry among them is still refused."""
     bury(app, "visit-1")
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
     ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
@@ -43,7 +43,7 @@ def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
 
 
 def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox: Sandbox) -> None:
-    """With the reports in S3, what is purged is kept there."""
+    """If the reports are in S3, the purged messages are kept there."""
     from sync.queues.aws import Aws
     from sync.settings.loading import load_settings
 
@@ -66,7 +66,7 @@ def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> N
 
 
 def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -> None:
-    """What SNS signs a message with says nothing of the event: it is only where the message is kept whole."""
+    """The signature of SNS says nothing about the event, so only the export has it."""
     signature = {
         "Signature": "EXAMPLE",
         "SignatureVersion": "1",
@@ -84,7 +84,7 @@ def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -
 
 
 def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:
-    """A file that is there already is kept, and so are the messages."""
+    """An existing file is kept, and so are the messages."""
     bury(app, "visit-1")
     export = tmp_path / "export.json"
     export.write_text("precious")
@@ -97,7 +97,7 @@ def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> 
 
 
 def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> None:
-    """A file that somebody else makes while one thinks about the question is not written over either."""
+    """A file that somebody else creates while the question waits is not overwritten either."""
     bury(app, "visit-1")
     export = tmp_path / "export.json"
 
@@ -109,7 +109,7 @@ def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_exports_are_for_their_owner_alone(app: App, tmp_path: Path, named: bool) -> None:
-    """They hold whole messages."""
+    """Exports hold whole messages, so only their owner can read them."""
     bury(app, "visit-1")
     file = tmp_path / "mine.json"
     app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))

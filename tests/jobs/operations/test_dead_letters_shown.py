@@ -1,4 +1,4 @@
-"""What `dlq list` and `dlq show` say of the dead letter queues."""
+"""The output of `dlq list` and `dlq show` about the dead letter queues."""
 
 import json
 import sqlite3
@@ -17,20 +17,20 @@ from tests.harness.faults import faulty
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator; the queues are made as they are used."""
+    """An operator. Queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "purge"])
 def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
-    """A queue that does not exist is refused with the names of those that do."""
+    """A queue that does not exist is refused, with the names of those that do."""
     done = app.run("dlq", command, "prisons")
     assert (done.code, done.out) == (2, "")
     assert done.error.endswith(f"QUEUE is one of {', '.join(QUEUES)}")
 
 
 def test_empty_queues_are_listed_as_such(app: App) -> None:
-    """Every queue has its line, whether anything is on it."""
+    """Every queue has its line, even if it is empty."""
     states = app.read_json("dlq", "list")
     assert [state["queue"] for state in states] == list(QUEUES)
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
@@ -38,7 +38,7 @@ def test_empty_queues_are_listed_as_such(app: App) -> None:
 
 
 def test_looking_hides_nothing(app: App) -> None:
-    """Two looks one after the other see the same messages, oldest first; one can be picked by its id."""
+    """Two commands one after the other see the same messages, oldest first. One message can be picked by its id."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     first = app.read_json("dlq", "show", "visit")
     assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
@@ -53,7 +53,7 @@ def test_looking_hides_nothing(app: App) -> None:
 
 
 def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
-    """Every message is read: classes and reasons add up to what the queue holds, with equal reasons counted once."""
+    """Every message is read. Classes and reasons add up to the content of the queue; equal reasons are counted once."""
     fail(app, *(f"gone-{number}" for number in range(13)))
     bury(app, "died-1", "died-2")
     app.queues()["visit"].dlq.send("no json")
@@ -74,7 +74,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
 
 
 def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
-    """What could not be read in the time given is said, by the number that SQS reports."""
+    """The output says what could not be read in the time given, by the number that SQS reports."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
@@ -82,7 +82,7 @@ def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
 
 
 def test_show_groups_what_failed_for_one_reason(app: App) -> None:
-    """Equal reasons are shown once, with their number, some ids and the advice; each is shown when asked for."""
+    """Equal reasons are shown once, with their number, some ids and the advice. `--all` shows each message."""
     fail(app, *(f"gone-{number}" for number in range(5)))
     bury(app, "died")
     grouped = app.run_ok("dlq", "show", "visit")
@@ -98,7 +98,7 @@ def test_show_groups_what_failed_for_one_reason(app: App) -> None:
 
 
 def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: Sandbox) -> None:
-    """An empty queue does not mean that all is well: the messages may be on the main queue again, for a time."""
+    """An empty queue does not mean that all is well: the messages may be on the main queue again for a time."""
     bury(app, "visit-1", "visit-2")
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
@@ -121,7 +121,7 @@ def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: San
 
 
 def test_unreadable_message_says_why(app: App) -> None:
-    """A malformed message is shown as such, with the reason and the advice to tell the publisher."""
+    """A malformed message is shown as such, with the reason and the advice to inform the publisher."""
     app.queues()["visit"].dlq.send("this is no JSON")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
@@ -130,7 +130,7 @@ def test_unreadable_message_says_why(app: App) -> None:
 
 
 def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
-    """One whose mapping cannot be read is not purged with the others, and its advice is never to purge it."""
+    """A retry whose mapping cannot be read is not purged with the others, and the advice is never to purge it."""
     app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)
@@ -138,7 +138,7 @@ def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
 
 
 def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
-    """Where no service was called, step and reason are shown."""
+    """If no service was called, the step and the reason are shown."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
@@ -146,7 +146,10 @@ def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
 
 
 def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
-    """What `show` takes, `retry` and `purge` take; a beginning that fits several is refused before all."""
+    """`retry` and `purge` take the same ids as `show`.
+
+    A beginning that fits several messages is refused before anything happens.
+    """
     bury(app, *(f"visit-{number}" for number in range(17)))
     ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
     first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
@@ -166,7 +169,7 @@ def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
 
 
 def test_what_a_message_says_steers_no_terminal(app: App) -> None:
-    """Types, ids and reasons of messages are shown without their escapes; JSON has them whole."""
+    """Types, ids and reasons of messages are shown without their escapes. The JSON has them in full."""
     evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
     dlq = app.queues()["visit"].dlq
     dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))

@@ -1,4 +1,4 @@
-"""A dry run ends as the real command would: what refuses the one refuses the other, in the same words."""
+"""A dry run ends as the real command would: the same conditions refuse it, in the same words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Refused = Callable[[App], list[str]]
 
 
 def nobody_there(app: App) -> list[str]:
-    """A prisoner that nobody knows."""
+    """The number of a prisoner who does not exist."""
     return ["incentives", "repair", "Z9999ZZ"]
 
 
@@ -37,13 +37,13 @@ def in_step(app: App) -> list[str]:
 
 
 def nothing_missed(app: App) -> list[str]:
-    """A prisoner of whom no arrival was missed."""
+    """A prisoner whose arrival was not missed."""
     app.sandbox.reset(prisoners=5, mismatch_rate=0)
     return ["reconcile", "fix", "received", str(app.sandbox.prisoners()[0]["offenderNo"])]
 
 
 def arrival_without_need(app: App) -> list[str]:
-    """An arrival that is given, of a prisoner whose levels agree."""
+    """An arrival that is given for a prisoner whose levels agree."""
     return [
         *nothing_missed(app),
         "--prison",
@@ -68,14 +68,14 @@ def a_message(app: App) -> None:
 
 
 def export_in_the_way(app: App) -> list[str]:
-    """A file that the messages cannot be kept in."""
+    """A file in the way of the export of the messages."""
     a_message(app)
     (app.folder / "file").write_text("in the way")
     return ["dlq", "purge", "visit", "--export", str(app.folder / "file" / "export.json")]
 
 
 def no_place_for_exports(app: App) -> list[str]:
-    """A place of the reports where nothing can be kept."""
+    """A location of the reports where nothing can be written."""
     a_message(app)
     (app.folder / "file").write_text("in the way")
     app.settings["REPORTS_LOCATION"] = str(app.folder / "file" / "reports")
@@ -83,26 +83,26 @@ def no_place_for_exports(app: App) -> list[str]:
 
 
 def nameless(app: App) -> list[str]:
-    """Somebody who does not say who they are."""
+    """An operator without a name."""
     a_message(app)
     app.settings["LOGNAME"] = "appuser"
     return ["dlq", "retry", "visit"]
 
 
 def unknown_message(app: App) -> list[str]:
-    """A message that is not there."""
+    """The id of a message that does not exist."""
     return ["dlq", "retry", "visit", "--message", "nothing"]
 
 
 def queue_away(app: App) -> list[str]:
-    """Queues that nobody made."""
+    """Queues that do not exist."""
     app.settings["HMPPS_SQS_PROVIDER"] = "localstack"
     app.settings["HMPPS_SQS_LOCALSTACK_URL"] = "http://127.0.0.1:9"
     return ["dlq", "retry-all"]
 
 
 def open_creation(app: App) -> str:
-    """The number of a creation whose outcome is unknown."""
+    """The number of a creation with an unknown outcome."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
         app.drain("visit")
@@ -115,7 +115,7 @@ def no_such_record(app: App) -> list[str]:
 
 
 def event_that_cannot_be_sent(app: App) -> list[str]:
-    """An event that is to be sent again while the queues are out of reach."""
+    """An event that should be sent again while the queues are unavailable."""
     number = open_creation(app)
     app.let_creates_end()
     queue_away(app)
@@ -123,12 +123,12 @@ def event_that_cannot_be_sent(app: App) -> list[str]:
 
 
 def create_under_way(app: App) -> list[str]:
-    """A creation whose create may still be under way in NOMIS."""
+    """A creation that may still be under way in NOMIS."""
     return ["creations", "settle", open_creation(app), "--not-created"]
 
 
 def settled_creation(app: App) -> list[str]:
-    """A creation that is done."""
+    """A creation that is settled."""
     visit_booked(app.sandbox).publish()
     app.drain("visit")
     (creation,) = app.read_json("creations", "list", "--all")
@@ -136,7 +136,7 @@ def settled_creation(app: App) -> list[str]:
 
 
 def reopened_without_need(app: App) -> list[str]:
-    """A creation that no person mapped."""
+    """A creation that the program mapped, not a person."""
     schedule_created(app.sandbox).publish()
     app.drain("activity")
     (creation,) = app.read_json("creations", "list", "--all")
@@ -144,22 +144,22 @@ def reopened_without_need(app: App) -> list[str]:
 
 
 def no_finding(app: App) -> list[str]:
-    """A duplicate that is not known."""
+    """The number of a finding that does not exist."""
     return ["duplicates", "resolve", "77"]
 
 
 def switched_off(app: App) -> list[str]:
-    """What production never allows."""
+    """A command that production never allows."""
     return ["appointments", "delete-all"]
 
 
 def row_unchecked(app: App) -> list[str]:
-    """A row that nothing here knows."""
+    """A row that the program does not know."""
     return ["activities", "delete-allocation", "99"]
 
 
 def row_deleted_before(app: App) -> list[str]:
-    """A row that was deleted before."""
+    """A row that has already been deleted."""
     delete = ["activities", "delete-attendance", "99", "--unchecked"]
     app.run_ok(*delete, "--yes")
     return delete
@@ -171,7 +171,7 @@ def resync_of_nothing(app: App) -> list[str]:
 
 
 def resync_of_a_kind_there_is_not(app: App) -> list[str]:
-    """What cannot be resynchronised."""
+    """A kind that cannot be resynchronised."""
     return ["resync", "review", "17"]
 
 
@@ -194,7 +194,7 @@ def resync_under_way(app: App) -> list[str]:
 
 
 def resync_ambiguous(app: App) -> list[str]:
-    """An activity of which nobody can tell whether NOMIS has it."""
+    """An activity that NOMIS may or may not have."""
     told = schedule_created(app.sandbox)
     told.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
@@ -215,7 +215,7 @@ def resync_while_a_service_is_down(app: App) -> list[str]:
 
 
 def report_of_nothing(app: App) -> list[str]:
-    """A run that is not there."""
+    """A run that does not exist."""
     return ["report", "send", "nothing"]
 
 
@@ -252,7 +252,7 @@ REFUSED: list[Refused] = [
 
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda each: each.__name__)
 def test_a_dry_run_is_refused_as_the_real_one(app: App, refused: Refused) -> None:
-    """The same exit code and the same complaint, and nothing was changed by either."""
+    """The exit code and the message are the same, and neither command changes anything."""
     arguments = [*refused(app), "--yes"]
     with nothing_written(app.sandbox):
         dry = app.run(*arguments, "--dry-run")
@@ -264,14 +264,14 @@ def test_a_dry_run_is_refused_as_the_real_one(app: App, refused: Refused) -> Non
 
 @contextmanager
 def nothing_written(sandbox: Sandbox) -> Iterator[None]:
-    """NOMIS and the publisher of received events are written to by nobody in the block."""
+    """Nobody writes to NOMIS or to the publisher of received events in the block."""
     before = [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")]
     yield
     assert [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")] == before
 
 
 def test_a_dry_run_of_what_would_be_done_succeeds(app: App, tmp_path: Path) -> None:
-    """It says that nothing was changed, and leaves no trace, neither in the record nor in the folder of reports."""
+    """The dry run says that nothing was changed. It leaves no trace in the actions or in the folder of reports."""
     a_message(app)
     assert "dry run: nothing was changed" in app.run_ok("dlq", "purge", "visit", "--dry-run")
     assert app.actions() == []

@@ -1,4 +1,4 @@
-"""What the housekeeping gives up stays on the dead letter queue, is not sent back, and alerts a person."""
+"""A message that the housekeeping gives up stays on the dead letter queue, is not sent back, and alerts a person."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator; the queues are made as they are used."""
+    """An operator. Queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 def findings(app: App) -> list[tuple[str, dict[str, Any]]]:
-    """Status and properties of the findings about dead letters, oldest first."""
+    """The status and the properties of the findings about dead letters, oldest first."""
     with closing(sqlite3.connect(app.database)) as connection:
         rows = connection.execute("SELECT status, properties FROM findings WHERE kind = 'dead-letter' ORDER BY id")
         return [(status, json.loads(properties)) for status, properties in rows]
 
 
 def refuse(app: App, *references: str) -> None:
-    """Publishes bookings whose visits DPS does not have, and lets them fail until they are dead letters."""
+    """Publishes bookings of visits that DPS does not have, and delivers them until they are dead letters."""
     queue = app.queues()["visit"].main
     for reference in references:
         queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
@@ -47,7 +47,7 @@ def refuse(app: App, *references: str) -> None:
 
 
 def test_what_no_retry_can_heal_is_given_up_and_alerted_once(app: App) -> None:
-    """However many messages share a cause: each has its finding, one alert counts them, and nothing is sent back."""
+    """Messages of one cause each have a finding, share one alert that counts them, and are not sent back."""
     refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
         assert "0 of 3 messages sent back" in app.run_ok("dlq", "retry-all")
@@ -68,7 +68,7 @@ def test_what_no_retry_can_heal_is_given_up_and_alerted_once(app: App) -> None:
 
 
 def test_a_person_sends_it_back_and_the_next_failure_is_alerted(app: App) -> None:
-    """`dlq retry` takes it up and closes its finding; when it fails again it is given up, and alerted, again."""
+    """`dlq retry` sends the message back and closes its finding. If it fails again it is given up and alerted again."""
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane.smith")
@@ -80,7 +80,7 @@ def test_a_person_sends_it_back_and_the_next_failure_is_alerted(app: App) -> Non
 
 
 def test_purge_closes_the_finding(app: App) -> None:
-    """What is removed needs nobody any more."""
+    """A purged message needs nobody any more, so its finding is closed."""
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
     app.run_ok("dlq", "purge", "visit", "--yes")
@@ -88,7 +88,7 @@ def test_purge_closes_the_finding(app: App) -> None:
 
 
 def test_unreadable_messages_are_given_up(app: App) -> None:
-    """They fail as surely at the next attempt."""
+    """Malformed messages would fail at every attempt, so they are given up."""
     app.queues()["visit"].dlq.send("no json")
     assert "0 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     ((_, properties),) = findings(app)
@@ -96,14 +96,14 @@ def test_unreadable_messages_are_given_up(app: App) -> None:
 
 
 def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
-    """Its record is in NOMIS: it is sent back, and its advice is never to purge it."""
+    """The record of the retry is in NOMIS, so the retry is sent back, and the advice is never to purge it."""
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     assert findings(app) == []
 
 
 def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> None:
-    """A change whose record is not created yet counts as recoverable, and is sent back when the creation succeeded."""
+    """A change whose record does not exist yet counts as recoverable, and is sent back once the creation succeeds."""
     event = visit_booked(sandbox)
     app.queues()["visit"].main.send(
         write_domain_event(CHANGED, dict(event.information), event.prisoner_id, "2023-05-22T10:00:00Z")
@@ -119,7 +119,10 @@ def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> 
 
 
 def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> None:
-    """A recoverable failure is sent back at once, and not again before its pause is over; by hand it always is."""
+    """A recoverable failure is sent back at once, and then only after its pause.
+
+    By hand it is sent back at any time.
+    """
     app.make_queues()
     visit_booked(sandbox).publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
@@ -137,7 +140,7 @@ def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> N
 
 
 def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox: Sandbox) -> None:
-    """Letters with one SNS id do not count as come back because of each other, wherever they lie on the queue."""
+    """Messages with the same SNS id do not count as each other's returns, wherever they are on the queue."""
     body = json.loads(write_domain_event(BOOKED, {"reference": "twice"}, "A1234BC", "2023-05-22T09:00:00Z"))
     number = BATCH + 1
     for _ in range(number):
@@ -146,14 +149,14 @@ def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox
 
 
 def test_pauses_grow_to_hours() -> None:
-    """The first is over by the next housekeeping, ten minutes later; none is longer than six hours."""
+    """The first pause is over by the next housekeeping, ten minutes later, and none is longer than six hours."""
     pauses = [pause_after(times) for times in range(1, 40)]
     assert pauses[0] < timedelta(minutes=10)
     assert all(later == min(2 * earlier, timedelta(hours=6)) for earlier, later in pairwise(pauses))
 
 
 def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
-    """One letter fails alone: the others have their findings, and the command says that something failed."""
+    """One dead letter fails alone: the others have their findings, and the command says that something failed."""
     refuse(app, "gone-1", "gone-2")
     first = app.read_json("dlq", "show", "visit")[0]["messageId"]
     with closing(sqlite3.connect(app.database)) as connection:
@@ -166,7 +169,7 @@ def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
 
 
 def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None:
-    """Looking, listing what would be sent and sending name the queue that failed, and do the others."""
+    """Each of the three commands names the queue that failed, and handles the others."""
     app.make_queues()
     away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
@@ -178,7 +181,7 @@ def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None
 
 
 def test_foreign_texts_stop_nothing(app: App) -> None:
-    """A letter with a long id at SNS and NULs in its texts is given up like any other, on either side of good ones."""
+    """A message with a long SNS id and NULs in its texts is given up like any other, and so are those around it."""
     dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):

@@ -1,4 +1,4 @@
-"""What people do is recorded before it is done: whatever interrupts the command, the record shows it."""
+"""Actions of people are recorded before they happen, so the record has them whatever interrupts the command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Prepare = Callable[[App], list[str]]
 
 
 def repair(app: App) -> list[str]:
-    """A level of DPS that is written to NOMIS again."""
+    """A DPS level that is written to NOMIS again."""
     return ["incentives", "repair", differing(app, 2)]
 
 
@@ -33,12 +33,12 @@ def received(app: App) -> list[str]:
 
 
 def delete_allocation(_: App) -> list[str]:
-    """A row of NOMIS that is deleted by its number."""
+    """A NOMIS row that is deleted by its number."""
     return ["activities", "delete-allocation", "99", "--unchecked"]
 
 
 def delete_all(app: App) -> list[str]:
-    """Every appointment deleted, of which there is one."""
+    """The deletion of every appointment; there is one."""
     app.settings |= {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
     appointment_created(app.sandbox).publish()
     app.drain("appointment")
@@ -46,7 +46,7 @@ def delete_all(app: App) -> list[str]:
 
 
 def settle(app: App) -> list[str]:
-    """A visit whose answer was lost, mapped to the NOMIS record that a person found."""
+    """A visit without a response to its create, mapped to the NOMIS record that a person found."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         app.drain("visit")
@@ -56,7 +56,7 @@ def settle(app: App) -> list[str]:
 
 
 def resolve(app: App) -> list[str]:
-    """An appointment that NOMIS has twice, of which the surplus one is deleted."""
+    """An appointment that NOMIS has twice, and the deletion of the surplus one."""
     event = appointment_created(app.sandbox)
     event.publish()
     app.drain("appointment")
@@ -87,7 +87,7 @@ SINGLE = [repair, received, delete_allocation, settle, resolve]
 def stopped_at_its_call(
     app: App, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
 ) -> Iterator[tuple[ForkedCommand, Hold]]:
-    """A process of the command whose request the service has, and has not answered."""
+    """A process of the command. The service has its request and has not responded yet."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     with held(app.sandbox, *call, kind=kind) as hold:
         log = app.folder / "log"
@@ -100,13 +100,16 @@ def stopped_at_its_call(
 
 
 def states(app: App) -> list[tuple[str, str]]:
-    """State and outcome of the actions, newest first."""
+    """The state and the outcome of the actions, newest first."""
     return [(each["state"], each["outcome"]) for each in app.read_json("actions")]
 
 
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
-    """While it is at work that is said; killed, it is not known how it ended; nothing of it counts as done."""
+    """The action shows that the command is running, and after a kill that its outcome is unknown.
+
+    It never counts as done.
+    """
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         assert states(app) == [("started", UNDER_WAY)]
         command.kill()
@@ -117,7 +120,7 @@ def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: signal.Signals) -> None:
-    """It ends at once with exit code 1 and one line, and the action says that it may have been done."""
+    """The command ends at once with exit code 1 and one line. The action says that it may have been done."""
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         command.send_signal(number)
         assert command.wait() == 1
@@ -128,7 +131,7 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
-    """While one's request is with the service, the other's command is refused, and sends nothing."""
+    """While the service has one operator's request, the command of the other is refused and sends nothing."""
     arguments = prepare(app)
     with stopped_at_its_call(app, WRITES[prepare], arguments, kind="delay") as (command, hold):
         second = app.run(*arguments, "--yes", "--as", "joe")
@@ -140,7 +143,7 @@ def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: Prepare) -> None:
-    """An answer that never came is not a failure; one that refuses is the service's word."""
+    """A lost response is not a failure, while a refusal is the decision of the service."""
     arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
     with faulty(app.sandbox, service, method, path, kind="status", status=400):
@@ -163,7 +166,7 @@ def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: 
     ids=["commit failed", "gateway", "gateway refuses", "refused", "no role", "unavailable"],
 )
 def test_only_the_word_of_the_service_is_a_refusal(app: App, fault: dict[str, Any], state: str) -> None:
-    """Whatever else answers a write, the write may have been done."""
+    """If anything other than the service responds to a write, the write may have been done."""
     arguments = [*received(app), "--yes", "--as", "jane"]
     with faulty(app.sandbox, *WRITES[received], kind="status_after_write", **fault):
         assert app.run(*arguments).code == 1
@@ -171,7 +174,7 @@ def test_only_the_word_of_the_service_is_a_refusal(app: App, fault: dict[str, An
 
 
 def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: PostgresServer) -> None:
-    """The database goes away while one thinks: the command fails, and NOMIS is not asked to change anything."""
+    """The database becomes unavailable while the question is open. The command fails, and changes nothing in NOMIS."""
     arguments = [*repair(app), "--as", "jane"]
     done = app.run(*arguments, answer=Terminal("y\n", before=own_postgres.stop))
     assert (done.code, app.sandbox.journal("nomis")) == (1, [])
@@ -180,7 +183,7 @@ def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: Postgre
 def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
     app: App, own_postgres: PostgresServer
 ) -> None:
-    """What was done could not be recorded, and the command says so; the record shows that it was started."""
+    """The command says that it could not record what was done, and the action stays started."""
     with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()
         hold.release()
@@ -192,7 +195,7 @@ def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
 
 @pytest.fixture
 def own_postgres(app: App) -> Iterator[PostgresServer]:
-    """A PostgreSQL server that the operator's commands use, and that the test may stop."""
+    """A PostgreSQL server for the operator's commands, which the test may stop."""
     server = PostgresServer()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""What was kept for long enough goes with the housekeeping; what is still needed stays."""
+"""The housekeeping removes what is old enough, and keeps what is still needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG_AGO = now() - timedelta(days=31)
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation whose incentives were compared twice, all of it a month ago but for the last run."""
+    """An installation that compared incentives twice, both times a month ago except for the last run."""
     sandbox.reset(prisoners=40, mismatches={"2": 1})
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.make_queues()
@@ -48,7 +48,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def counts(app: App) -> dict[str, int]:
-    """How many rows there are of each kind."""
+    """How many rows of each kind there are."""
     database = Database(app.settings["DATABASE_URL"])
     tables = (telemetry_events, failures, job_runs, outbox, reconciliation_runs)
     with database.read() as connection:
@@ -61,7 +61,7 @@ def counts(app: App) -> dict[str, int]:
 
 
 def test_what_is_older_goes(app: App) -> None:
-    """Events but those still to be sent, runs and sent messages; of the reports, the last complete one stays."""
+    """Old events, runs and sent messages are removed. Unsent events and the last complete report stay."""
     folders = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(folders) == 2
     app.run_ok("dlq", "retry-all", **KEEP)
@@ -77,7 +77,7 @@ def test_what_is_older_goes(app: App) -> None:
 
 
 def test_what_status_and_housekeeping_need_stays(app: App) -> None:
-    """The last success of a job that has failed since, and failures of messages that may still be dead letters."""
+    """The last success of a job that has failed since stays. So do failures of messages that may be dead letters."""
     database = Database(app.settings["DATABASE_URL"])
     attempt = {"queue": "visit", "message_id": "m", "reason": "odd", "recoverable": False, "attempt": 1}
     with database.begin() as connection:
@@ -95,7 +95,7 @@ def test_what_status_and_housekeeping_need_stays(app: App) -> None:
 
 
 def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
-    """The run stays known while its files are there, so that they are removed once that is possible."""
+    """A run stays in the database while its files exist, so that they are removed once that is possible."""
     location = Path(app.settings["REPORTS_LOCATION"])
     reports = {path.parent for path in location.rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])
@@ -119,7 +119,7 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
 
 
 def test_without_a_setting_all_is_kept(app: App) -> None:
-    """Nothing is removed that nobody asked to remove."""
+    """Without a setting nothing is removed."""
     before = counts(app)
     app.run_ok("dlq", "retry-all")
     after = counts(app)

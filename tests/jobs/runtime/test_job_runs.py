@@ -21,18 +21,18 @@ MakeLedger = Callable[[str], JobRuns]
 
 @pytest.fixture
 def make_job_runs(database: Database) -> MakeLedger:
-    """Makes the job runs of a process of the given name, on the one database."""
+    """Creates the job runs of a process with the given name, on the one database."""
     return lambda owner: JobRuns(database, Leases(database, owner, 60))
 
 
 def only(runs: list[JobRun]) -> JobRun:
-    """The one run there is."""
+    """The only run."""
     (run,) = runs
     return run
 
 
 def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
-    """A run that ends well is there with parameters, counts, times and the host."""
+    """A run that ends well is recorded with parameters, counts, times and the host."""
     job_runs = make_job_runs("one")
     with job_runs.run("drain", {"queues": ["visit"]}) as active_run:
         active_run.counts["received"] = 3
@@ -47,7 +47,7 @@ def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
 
 
 def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
-    """A run that raises is recorded as failed, with its error on one line and what it had counted."""
+    """A run that raises is recorded as failed, with its error on one line and its counts so far."""
     job_runs = make_job_runs("one")
 
     def work() -> None:
@@ -62,7 +62,7 @@ def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
 
 
 def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
-    """A run that is broken off is interrupted, not failed."""
+    """A run that is interrupted from the keyboard is interrupted, not failed."""
     job_runs = make_job_runs("one")
     with pytest.raises(KeyboardInterrupt), job_runs.run("drain", {}) as active_run:
         raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
-    """A run whose process no longer renews its lease is interrupted; one that does is running."""
+    """A run whose process no longer renews its lease is interrupted. One whose process does is running."""
     now = clock.now()
     dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
@@ -83,7 +83,7 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
 
 
 def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
-    """The list is limited, newest first, and can be of one job."""
+    """The list is limited, newest first, and can be restricted to one job."""
     job_runs = make_job_runs("one")
     for job in ("drain", "reconcile-incentives", "drain"):
         with job_runs.run(job, {}):
@@ -95,7 +95,7 @@ def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
 
 
 def test_only_runs_over_everyone_are_measures_of_the_whole(make_job_runs: MakeLedger) -> None:
-    """By the scope a run recorded, or by its parameters where it recorded none, as earlier versions did not."""
+    """The recorded scope decides, or the parameters of runs of earlier versions, which recorded no scope."""
     job_runs = make_job_runs("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
     for parameters, scope in (
@@ -116,7 +116,7 @@ def test_only_runs_over_everyone_are_measures_of_the_whole(make_job_runs: MakeLe
 
 
 def test_run_is_found_by_the_beginning_of_its_id(make_job_runs: MakeLedger) -> None:
-    """Enough of an id finds its run; what fits none, or several, is bad usage."""
+    """An unambiguous beginning of an id finds its run. One that fits no run, or several, is bad usage."""
     job_runs = make_job_runs("one")
     for moment in ("a-1", "a-2"):
         with job_runs.run("drain", {}, run_id=moment):
@@ -129,7 +129,7 @@ def test_run_is_found_by_the_beginning_of_its_id(make_job_runs: MakeLedger) -> N
 
 
 def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None:
-    """Of many processes that reach the same moment together, one runs it; later ones see that it is done."""
+    """If many processes reach a moment together, one runs the job, and later ones see that it is done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []
@@ -150,7 +150,7 @@ def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None
 
 
 def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> None:
-    """A scheduled run that another process could not finish is taken over, and is done after that."""
+    """A scheduled run that another process could not finish is taken over, and is then done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     first, second = make_job_runs("first"), make_job_runs("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
@@ -164,7 +164,7 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
 
 
 def test_ids_sort_by_time_and_fit_their_column() -> None:
-    """Run ids sort by the time of their start, and the longest job name still fits."""
+    """Run ids sort by the start of the run, and the id of the longest job name still fits."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
     assert scheduled_run_id("reconcile-incentives", moment) == "reconcile-incentives-20230522T0300Z"
@@ -172,7 +172,7 @@ def test_ids_sort_by_time_and_fit_their_column() -> None:
 
 
 def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, database_url: str) -> None:
-    """A killed process of this machine leaves its run interrupted, to be taken over before its lease expires."""
+    """If a process of this machine is killed, its run is interrupted at once and can be taken over."""
     program = _RUN_FOR_EVER.format(url=database_url)
     with started([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

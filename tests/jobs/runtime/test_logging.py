@@ -1,4 +1,4 @@
-"""Logs are one JSON object a line on the given stream, libraries included."""
+"""Logs are JSON objects, one on each line of the given stream, for libraries too."""
 
 import io
 import json
@@ -30,12 +30,12 @@ def _logging_as_before() -> Iterator[None]:
 
 
 def logged(stream: io.StringIO) -> list[dict[str, object]]:
-    """The lines of `stream`, read as JSON."""
+    """The lines of `stream`, parsed as JSON."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def test_json_lines_carry_what_is_bound() -> None:
-    """A line holds its message, its level, its time in UTC, its own fields and those bound around it."""
+    """A line has its message, its level, its time in UTC, its own fields and those bound around it."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     with bound(run_id="20230522-040000-ab12", queue="visit"):
@@ -48,7 +48,7 @@ def test_json_lines_carry_what_is_bound() -> None:
 
 
 def test_libraries_log_in_the_same_form() -> None:
-    """A warning of a library is a JSON line too; its small talk is left out."""
+    """A warning of a library is a JSON line too, and its less important messages are left out."""
     stream = io.StringIO()
     configure_logging("json", "DEBUG", stream)
     logging.getLogger("botocore.session").info("small talk")
@@ -58,7 +58,7 @@ def test_libraries_log_in_the_same_form() -> None:
 
 
 def test_exceptions_stay_on_one_line() -> None:
-    """A trace is a field of the one line; its text, which may quote anything, is not logged."""
+    """A traceback is a field of the one line. The text of the error, which may quote anything, is not logged."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     try:
@@ -71,7 +71,7 @@ def test_exceptions_stay_on_one_line() -> None:
 
 
 def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
-    """Below the level nothing is written; DEBUG asks for full traces."""
+    """Nothing below the level is written, and DEBUG writes full tracebacks."""
     stream = io.StringIO()
     configure_logging("json", "WARNING", stream)
     structlog.get_logger("somewhere").info("batch")
@@ -83,7 +83,7 @@ def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]) -> None:
-    """Numbers and booking ids show their last two characters wherever they stand: in texts, properties and traces."""
+    """Numbers and booking ids keep only their last two characters in texts, properties and tracebacks."""
     stream = io.StringIO()
     configure_logging(log_format, "INFO", stream, Masking(on=True))
     log = structlog.get_logger("somewhere")
@@ -107,7 +107,7 @@ def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]
 
 
 def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
-    """With the setting no line of a drain has a prisoner number, and without it they are whole."""
+    """With the setting no line of a drain has a prisoner number. Without it the numbers are not masked."""
     numbers = [each["offenderNo"] for each in sandbox.prisoners()]
     for masked in (True, False):
         sandbox.traffic(events=3, queues=["visit"], seed=2 + masked)
@@ -117,7 +117,7 @@ def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -
 
 
 def test_console_lines_are_plain_without_a_terminal() -> None:
-    """The console form has no colour codes where no terminal would show them."""
+    """The console form has no colour codes without a terminal."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     structlog.get_logger("somewhere").info("batch", received=3)
@@ -127,7 +127,7 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
 
 
 def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
-    """The scheduler's library warns of each tick that it skips while a batch is at work; its errors are logged."""
+    """The scheduler's library warns of each skipped tick, which is not logged. Its errors are logged."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")
@@ -141,9 +141,9 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, raw: bool) -> None:
-    """Its operation id stands in the log lines of its handling, and every call it makes carries the trace context.
+    """The log lines of a message have its operation id, and every call carries its trace context.
 
-    A message without one has a separate operation.
+    A message without a trace has a separate operation.
     """
     traceparent = f"00-{TRACE}-b7ad6b7169203331-01"
     who = put_visit(sandbox, "traced")
@@ -181,14 +181,14 @@ def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, ra
     ],
 )
 def test_a_trace_that_is_none_is_not_passed_on(written: str) -> None:
-    """What W3C Trace Context does not allow is replaced by a trace of the message's own."""
+    """A trace that W3C Trace Context does not allow is replaced by a new trace of the message."""
     made = trace_of("message", written)
     assert made == trace_of("message")
     assert trace_of("another", made) == made
 
 
 def test_a_line_for_a_terminal_steers_nothing() -> None:
-    """Values and traces hold the words of others; none of them reaches the terminal as an escape."""
+    """Values and tracebacks may hold foreign text, and none of it reaches the terminal as an escape."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     try:
@@ -201,7 +201,10 @@ def test_a_line_for_a_terminal_steers_nothing() -> None:
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
-    """The first failure, each other reason, and the recovery; no flood where the reason never stays the same."""
+    """The first failure, each other reason and the recovery are logged.
+
+    A reason that changes each time does not flood the log.
+    """
     failures = failure_log("drain of visit")
     with capture_logs() as logs:
         for reason in ("away", "away", "no such queue", "away", *(f"port {number}" for number in range(100))):

@@ -1,4 +1,4 @@
-"""The scheduler does each thing at its time, once, and lives through what breaks."""
+"""The scheduler runs each job at its time, once, and survives failures."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain that receives `sizes` messages, batch by batch, then nothing; it fails for as long as it is `broken`."""
+    """A drain that receives `sizes` messages, batch by batch, then nothing. It fails as long as it is `broken`."""
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes
@@ -34,7 +34,7 @@ class CountingDrain:
         self.stopped = threading.Event()
 
     def run_batch(self) -> BatchSummary:
-        """One batch."""
+        """Runs one batch."""
         self.batches += 1
         if self.broken:
             raise QueueUnavailable("no queue")
@@ -42,24 +42,24 @@ class CountingDrain:
         return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
 
     def stop(self) -> None:
-        """Notes that it was stopped."""
+        """Records that it was stopped."""
         self.stopped.set()
 
 
 class Clock:
-    """The clock of a scheduler: it stands still until it is put to another moment, and counts who looks at it."""
+    """The clock of a scheduler, which stands still until it is set, and counts how often it is read."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.looks = 0
 
     def __call__(self) -> datetime:
-        """The moment it shows."""
+        """Returns the moment that it shows."""
         self.looks += 1
         return self.moment
 
     def wait_for_a_look(self) -> None:
-        """Returns once a job of the scheduler has looked at it, and all that followed of that is done."""
+        """Returns once a job of the scheduler has read the clock and finished what followed."""
         # The second look from now on begins when the first, with all that it led to, is over.
         enough = self.looks + 2
         until(lambda: self.looks >= enough, "the scheduler looks whether a job is due")
@@ -77,7 +77,7 @@ def nothing_due() -> Mapping[str, int]:
 
 
 def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> DueJob:
-    """A job of the weekly schedule that is worth catching up for six hours."""
+    """A job of the weekly schedule that may start up to six hours late."""
     return DueJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
 
@@ -96,7 +96,7 @@ class Running:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
-    """Starts a scheduler; all are stopped at the end."""
+    """Starts a scheduler. All schedulers are stopped at the end."""
     running: list[Running] = []
 
     def begin(
@@ -117,7 +117,7 @@ def start() -> Iterator[Callable[..., Running]]:
 
 
 def test_scheduler_records_that_it_lives(job_runs: JobRuns) -> None:
-    """Again and again it records when it lived, its last batch that had messages, its totals, and what fails."""
+    """The scheduler keeps recording when it was alive, its last batch with messages, its totals, and what fails."""
     drains: dict[str, QueueDrain] = {"visit": CountingDrain([3, 0]), "activity": CountingDrain([], broken=True)}
     recorded: list[Mapping[str, Any]] = []
 
@@ -139,7 +139,7 @@ def test_scheduler_records_that_it_lives(job_runs: JobRuns) -> None:
 
 
 def test_queues_are_drained_again_and_again(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """Batches follow each other; what they did is counted; each drain is stopped at the end."""
+    """Batches follow each other and are counted, and each drain is stopped at the end."""
     drain = CountingDrain([3, 0, 4])
     running = start(job_runs, drains={"visit": drain})
     until(lambda: drain.batches >= 4)
@@ -148,7 +148,7 @@ def test_queues_are_drained_again_and_again(job_runs: JobRuns, start: Callable[.
 
 
 def test_broken_queue_is_tried_again_and_stops_no_other(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """While one queue fails the other is drained, and the failing one heals by itself."""
+    """While one queue fails the other is drained, and the failing one recovers without help."""
     broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
     running = start(job_runs, drains={"visit": broken, "incentive": whole})
     until(lambda: running.scheduler.failing() == {"visit": "no queue"})
@@ -160,7 +160,7 @@ def test_broken_queue_is_tried_again_and_stops_no_other(job_runs: JobRuns, start
 
 
 def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """The job of Monday 04:00 runs when a scheduler starts shortly after, once, and is recorded as scheduled."""
+    """The job of Monday 04:00 runs once when a scheduler starts shortly afterwards, and is recorded as scheduled."""
     ran: list[str] = []
 
     def run(active_run: ActiveRun) -> None:
@@ -178,7 +178,7 @@ def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[...
 
 
 def test_job_is_not_started_outside_its_time(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A moment that is longer ago than is worth catching up is left alone."""
+    """A moment that was too long ago is left alone."""
     late = Clock(MONDAY_FOUR + timedelta(hours=7))
     start(job_runs, job(lambda _: None), now=late)
     late.wait_for_a_look()
@@ -186,7 +186,7 @@ def test_job_is_not_started_outside_its_time(job_runs: JobRuns, start: Callable[
 
 
 def test_moment_that_comes_is_met(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job whose moment comes while the scheduler runs is started then, and not before."""
+    """A job whose moment comes while the scheduler runs starts then, and not before."""
     ran: list[str] = []
     wall = Clock(MONDAY_FOUR - timedelta(seconds=1))
     running = start(job_runs, job(lambda run: ran.append(run.id)), now=wall)
@@ -211,7 +211,7 @@ def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callabl
 def test_two_schedulers_run_a_moment_once(
     database: Database, database_url: str, start: Callable[..., Running], tmp_path: Path
 ) -> None:
-    """Two schedulers on one database, started together at the same moment, run the job once between them."""
+    """Two schedulers that start at the same moment on one database run the job once between them."""
     other = Database(database_url)
     ran: list[str] = []
 
@@ -229,7 +229,7 @@ def test_two_schedulers_run_a_moment_once(
 
 
 def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job that fails is recorded as failed, and its moment is not tried again by itself."""
+    """A job that fails is recorded as failed, and is not tried again at that moment."""
     attempts: list[str] = []
 
     def run(active_run: ActiveRun) -> None:
@@ -247,7 +247,7 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
 
 
 def test_deliveries_go_on_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """When sending breaks, it is tried again; the drains never notice."""
+    """When sending fails it is tried again, and the drains are not affected."""
     calls: list[int] = []
 
     def send_due() -> Mapping[str, int]:

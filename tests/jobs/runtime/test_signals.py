@@ -1,4 +1,4 @@
-"""The first signal asks to stop, the second ends the process."""
+"""The first signal asks the process to stop, and the second ends it."""
 
 import signal
 import subprocess
@@ -24,7 +24,7 @@ print("finished", flush=True)
 
 @contextmanager
 def process(what: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that has entered `stopping`, whose stop does `what`."""
+    """A process inside `stopping`, with `what` as its stop."""
     with started([sys.executable, "-c", _PROGRAM.format(what=what)], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
@@ -32,7 +32,7 @@ def process(what: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_first_signal_finishes_the_work() -> None:
-    """After one SIGTERM the work comes to its end and the process exits 0."""
+    """After one SIGTERM the work finishes and the process exits 0."""
     with process("finish.set()") as running:
         running.send_signal(signal.SIGTERM)
         out, _ = running.communicate(timeout=LONGEST_SECONDS)
@@ -40,7 +40,7 @@ def test_first_signal_finishes_the_work() -> None:
 
 
 def test_second_signal_ends_at_once() -> None:
-    """After two SIGTERMs the process is gone, although its work never ends."""
+    """After two SIGTERMs the process ends, although its work never does."""
     with process("None") as running:
         running.send_signal(signal.SIGTERM)
         assert running.stdout is not None
@@ -50,7 +50,7 @@ def test_second_signal_ends_at_once() -> None:
 
 
 def test_interrupt_from_the_keyboard_counts_as_well() -> None:
-    """Ctrl-C stops as SIGTERM does."""
+    """Ctrl-C stops the process as SIGTERM does."""
     with process("finish.set()") as running:
         running.send_signal(signal.SIGINT)
         out, _ = running.communicate(timeout=LONGEST_SECONDS)

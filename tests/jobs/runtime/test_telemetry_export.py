@@ -1,4 +1,4 @@
-"""The sending of events: what an endpoint answers loses none, holds nobody up, and keeps no good event back."""
+"""No response of the endpoint loses an event, delays the process, or keeps good events back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = Callable[[list[dict[str, Any]]], tuple[int, dict[str, str], bytes]]
 
 
 class Endpoint:
-    """An ingestion endpoint that answers as `answer` says; `batches` are how many events each request had."""
+    """An ingestion endpoint that responds as `answer` says. `batches` has the number of events of each request."""
 
     def __init__(self) -> None:
         self.answer: Answer = lambda items: told(items, {})
@@ -35,10 +35,10 @@ class Endpoint:
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
-            """One request."""
+            """Handles one request."""
 
             def do_POST(self) -> None:
-                """Answers."""
+                """Responds."""
                 items = json.loads(gzip.decompress(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.batches.append(len(items))
                 status, headers, body = endpoint.answer(items)
@@ -49,7 +49,7 @@ class Endpoint:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Logs nothing."""
+                """Does nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -64,7 +64,7 @@ class Endpoint:
 def told(
     items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
 ) -> tuple[int, dict[str, str], bytes]:
-    """What Application Insights says of a batch of which some are refused, by index."""
+    """The response of Application Insights to a batch of which some events are refused, by index."""
     listed = [{"index": index, "statusCode": status, "message": message} for index, status in errors.items()]
     body = {"itemsReceived": len(items), "itemsAccepted": len(items) - len(errors), "errors": listed}
     status = 200 if not errors else 400 if len(errors) == len(items) else 206
@@ -73,7 +73,7 @@ def told(
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    """An endpoint that accepts everything unless told otherwise."""
+    """An endpoint that accepts everything unless a test says otherwise."""
     made = Endpoint()
     yield made
     made.close()
@@ -86,20 +86,20 @@ def sender(database: Database, url: str, clock: Callable[[], float] = time.monot
 
 
 def put(database: Database, number: int) -> None:
-    """Puts events into the table that are still to be sent."""
+    """Puts events into the table that have yet to be sent."""
     rows = [{"name": "made-up", "time": now(), "properties": {}, "export": "due"} for _ in range(number)]
     with database.begin() as connection:
         connection.execute(insert(telemetry_events), rows)
 
 
 def exports(database: Database) -> list[str]:
-    """How far each event has come, in their order."""
+    """The export state of each event, in order."""
     with database.read() as connection:
         return list(connection.execute(select(telemetry_events.c.export).order_by(telemetry_events.c.id)).scalars())
 
 
 def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> None:
-    """A key that Application Insights does not know is no fault of the events: they wait until it is put right."""
+    """A key that Application Insights does not know is not the events' fault, so they wait until it is corrected."""
     put(database, 3)
     endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Invalid instrumentation key")
     assert sender(database, endpoint.url).send_due() == 0
@@ -110,7 +110,7 @@ def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> No
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, endpoint: Endpoint, number: int) -> None:
-    """Where nothing is accepted and no reason is given, another server may be in the way."""
+    """If nothing is accepted and no reason is given, another server may be in the way."""
     put(database, number)
     endpoint.answer = lambda _: (400, {}, b"<html>Bad Request</html>")
     assert sender(database, endpoint.url).send_due() == 0
@@ -118,7 +118,7 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 
 
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
-    """Those that are too old, for instance: no request in halves is needed, and the next are not kept back."""
+    """Events that are too old, for example, are not sent again in halves, and later events are not kept back."""
     put(database, 2)
     endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()
@@ -128,7 +128,7 @@ def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Databa
 
 @pytest.mark.parametrize("index", [-1, 2])
 def test_a_response_about_another_event_is_not_believed(database: Database, endpoint: Endpoint, index: int) -> None:
-    """An index that no event of the batch has says of none that it arrived or is refused."""
+    """An index outside the batch says nothing about whether an event of the batch arrived."""
     put(database, 2)
     endpoint.answer = lambda items: told(items, {index: 400})
     assert sender(database, endpoint.url).send_due() == 0
@@ -136,7 +136,7 @@ def test_a_response_about_another_event_is_not_believed(database: Database, endp
 
 
 def test_a_region_that_is_gone_is_not_asked_for_ever(database: Database, endpoint: Endpoint) -> None:
-    """Where the address of a redirect does not respond, the configured one is asked again."""
+    """If the address of a redirect does not respond, the configured one is used again."""
     put(database, 1)
     endpoint.answer = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
     clock = [0.0]
@@ -149,7 +149,7 @@ def test_a_region_that_is_gone_is_not_asked_for_ever(database: Database, endpoin
 
 @pytest.mark.parametrize("wait", ["99999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: str) -> None:
-    """However long the endpoint asks to wait, it is asked again within an hour."""
+    """However long the endpoint asks to wait, it is tried again within an hour."""
     put(database, 1)
     endpoint.answer = lambda _: (439, {"Retry-After": wait}, b"")
     clock = [0.0]
@@ -161,7 +161,7 @@ def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: st
 
 
 def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: Sandbox) -> None:
-    """A request lasts no longer than the caller has time, and a batch in halves ends with the first that hangs."""
+    """A request lasts no longer than the caller allows, and the halves of a batch end with the first one that hangs."""
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
     sandbox.fault("application-insights", kind="delay", until_released=True)
@@ -172,7 +172,7 @@ def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: San
 
 
 def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, endpoint: Endpoint) -> None:
-    """The request under way is finished and noted; a backlog waits for the next process, also within halves."""
+    """The request under way is finished and recorded. A backlog, even half a batch, waits for the next process."""
     put(database, 1_200)
     assert sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 1) == 500
     assert endpoint.batches == [500]
@@ -182,7 +182,7 @@ def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, en
 
 
 def test_an_event_is_small_enough_in_bytes() -> None:
-    """Many long values of characters that take several bytes each: they are cut until the event is small enough."""
+    """Long values of characters that take several bytes are cut until the event is small enough."""
     properties = {f"property{n}": "😀" * 8_192 for n in range(60)}
     packed = json.dumps(envelope(CustomEvent(1, "made-up", now(), properties, None), KEY), ensure_ascii=False)
     assert len(packed.encode()) <= LARGEST_ITEM

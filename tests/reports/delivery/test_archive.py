@@ -1,4 +1,4 @@
-"""Where reports are kept: a folder, and a bucket of S3."""
+"""Where reports are kept: a folder, or a bucket of S3."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
 @pytest.fixture
 def s3(sandbox: Sandbox) -> Any:
-    """A client of an emulated S3, as the program makes it, with one bucket."""
+    """A client of an emulated S3 with one bucket, made as the program makes it."""
     client = Aws(load_settings(sandbox.environment())).client("s3")
     client.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
     return client
 
 
 def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
-    """Each object has its type; the index links the runs whose report is in the bucket, below the prefix alone."""
+    """Each object has its type.
+
+    The index links the runs with a report in the bucket, and all objects are below the prefix.
+    """
     settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
     archive = open_archive(settings, lambda: s3)
     result = made_result(3)
@@ -63,7 +66,7 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
 
 
 def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any, tmp_path: Path) -> None:
-    """Anybody can open it, until it ends. There is none of a folder, nor where messages are masked: the page is not."""
+    """Anybody can open the address until it expires. A folder has none, nor has a bucket if messages are masked."""
     in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
     settings, result = load_settings(in_bucket), made_result(3)
     store_report(open_archive(settings, lambda: s3), result)
@@ -87,7 +90,10 @@ def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any
 
 @pytest.mark.parametrize("kept_in", ["folder", "bucket"])
 def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
-    """A run of visits and one of incentives do not meet, even with one id; the index links both, and they link back."""
+    """A run of visits and one of incentives stay apart, even with the same id.
+
+    The index links to both, and both link back.
+    """
     location = str(tmp_path) if kept_in == "folder" else "s3://reports/daily"
     settings = load_settings({"REPORTS_LOCATION": location})
     archive = open_archive(settings, lambda: s3)
@@ -111,21 +117,21 @@ def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, ke
 
 @pytest.mark.parametrize("name", ["..", "a/b", ""])
 def test_refuses_a_reconciliation_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
-    """Its name is the name of a folder and nothing else."""
+    """The name of a reconciliation must be a plain folder name."""
     with pytest.raises(ValueError, match="folder"):
         store_report(Folder(tmp_path), visit_result(0, reconciliation=name))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
-    """S3 lists a limited number of objects at a time; the rest is requested."""
+    """S3 lists a limited number of objects at a time, so the rest is requested."""
     for number in range(5):
         s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
     assert len(Bucket(s3, "reports", "", listed_at_once=2).report_folders()) == 5
 
 
 def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
-    """What cannot be written is tried again; before a run a bucket that is not there is a wrong setting."""
+    """A failed write is tried again. A bucket that does not exist before a run is a wrong setting."""
     missing = Bucket(s3, "missing", "")
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
         missing.probe()
@@ -136,7 +142,7 @@ def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
 
 
 def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
-    """The client, to whom the server refuses one operation."""
+    """A client for which the server refuses one operation."""
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 
     def refuse(request: Any, **_: object) -> AWSResponse:
@@ -152,13 +158,13 @@ def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
     [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
 )
 def test_a_bucket_that_may_not_be_written_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
-    """What may be listed need not be writable: an object is put before a run begins."""
+    """A bucket that can be listed may not be writable, so an object is put before a run begins."""
     with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
         Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
 
 
 def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
-    """The object is deleted again; where that is refused, reports can be kept all the same, and it is said."""
+    """The object is deleted again. If that is refused, reports can still be kept, and a warning says so."""
     assert Bucket(s3, "reports", "weekly").probe() is None
     assert "Contents" not in s3.list_objects_v2(Bucket="reports")
     left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
@@ -181,14 +187,14 @@ def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
-    """Where S3 does not respond the report can wait for it."""
+    """If S3 does not respond, the report waits for it."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         Bucket(Aws(settings).client("s3"), "reports", "").probe()
 
 
 def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Folders that were made to look are taken away again, and what was there before stays."""
+    """The check removes the folders that it made, and keeps what was there before."""
     Folder(tmp_path / "some" / "where").probe()
     assert list(tmp_path.iterdir()) == []
     Folder(tmp_path).write("run/report.html", "kept")
@@ -199,7 +205,7 @@ def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that another folder would fix names the setting; one that may pass does not."""
+    """An error that another folder would fix names the setting. One that may pass does not."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be made or written"):
         Folder(tmp_path / "file" / "reports").probe()
@@ -215,14 +221,14 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
 
 @pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", ".hidden"])
 def test_refuses_a_run_id_that_leads_elsewhere(tmp_path: Path, run_id: str) -> None:
-    """The id of a run is the name of a folder and nothing else."""
+    """The id of a run must be a plain folder name."""
     with pytest.raises(ValueError, match="folder"):
         store_report(Folder(tmp_path), made_result(0, run_id=run_id))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
-    """With an address set, that is what messages say; else the place in the file system."""
+    """With an address set, messages give that address. Otherwise they give the path in the file system."""
     result = made_result(0, run_id="run-1")
     reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
     assert report_path(reached, result) == "https://reports.example/weekly/run-1/report.html"
@@ -232,7 +238,7 @@ def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
 def test_reports_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
-    """What is private is for its owner alone, whatever the umask."""
+    """Private files are for their owner only, whatever the umask."""
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")

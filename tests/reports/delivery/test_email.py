@@ -1,4 +1,4 @@
-"""The report by email, over real SMTP: plain, with STARTTLS, with TLS at once, and with a password."""
+"""The report by email over real SMTP: plain, with STARTTLS, with TLS from the start, and with a password."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """Takes messages; refuses receivers, the sender or what is sent to a receiver, with the given responses."""
+    """Accepts messages. It refuses receivers, the sender, or the message to a receiver, with the given responses."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -46,7 +46,7 @@ class Mailbox:
     async def handle_MAIL(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Answer for the sender."""
+        """Responds about the sender."""
         if self.sender_answers:
             return self.sender_answers.pop(0)
         envelope.mail_from = address
@@ -56,7 +56,7 @@ class Mailbox:
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
     ) -> str:
-        """Answer for one receiver."""
+        """Responds about one receiver."""
         waiting = self.answers.get(address)
         if waiting:
             return waiting.pop(0)
@@ -64,7 +64,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
-        """Keep the message for each receiver."""
+        """Keeps the message for each receiver."""
         for address in envelope.rcpt_tos:
             if self.data_answers.get(address):
                 return self.data_answers[address].pop(0)
@@ -81,7 +81,7 @@ Serve = Callable[..., tuple[Mailbox, int]]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts mail servers, which end with the test."""
+    """Starts mail servers, and ends them with the test."""
     controllers: list[Controller] = []
 
     def start(**options: Any) -> tuple[Mailbox, int]:
@@ -101,20 +101,20 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the key and the certificate of 127.0.0.1, which is its own authority."""
+    """A file with the key and the self-signed certificate of 127.0.0.1."""
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     write_certificate(path)
     return path
 
 
 def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: LoginPassword) -> AuthResult:
-    """One user is known."""
+    """Accepts one user."""
     known = data.login == b"report@er" and data.password == b"pass/word"
     return AuthResult(success=known, handled=False)
 
 
 def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """Both receivers get the same message, which has all that mail clients may want; a repeat sends nothing."""
+    """Both receivers get the same message, with all parts that mail clients may need. A repeat sends nothing."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x"
@@ -141,7 +141,7 @@ def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_a
 def test_brings_the_page_of_a_report_that_has_no_address(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
-    """Without `REPORTS_URL` there is nothing to click on: the page is attached, and its place is named."""
+    """Without `REPORTS_URL` there is nothing to click on, so the page is attached and its location is named."""
     mailbox, port = serve()
     kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
@@ -160,7 +160,7 @@ def test_brings_the_page_of_a_report_that_has_no_address(
 
 
 def test_continues_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """A receiver who is deferred gets it later, one who is unknown never, and the others not twice."""
+    """A deferred receiver gets the report later, an unknown one never, and the others not twice."""
     mailbox, port = serve()
     mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
@@ -183,7 +183,7 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
 ) -> None:
-    """Each receiver has a separate outcome, whichever step refuses one, whatever the server does then."""
+    """Each receiver has a separate outcome, whichever step refuses one and whatever the server does next."""
     mailbox, port = serve()
     refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
     refusing["a@example.org"] = [answer] * 3
@@ -200,7 +200,7 @@ def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
 def test_what_nobody_took_is_not_sent_and_tried_again(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, answer: str
 ) -> None:
-    """A report that every receiver was refused waits in the outbox with the words of the mail server."""
+    """A report that every receiver was refused waits in the outbox with the response of the mail server."""
     mailbox, port = serve()
     receivers = RECEIVERS.split(",")
     answers = [answer] * 2
@@ -224,7 +224,7 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
 
 
 def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """Status and text of the mail server are kept and logged, on one line and not without end."""
+    """The status and the text of the mail server are kept and logged, on one line and cut to a limit."""
     mailbox, port = serve()
     mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
@@ -245,7 +245,7 @@ def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, 
 def test_uses_starttls_where_it_is_offered_and_logs_in(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path
 ) -> None:
-    """The password goes over TLS alone, to a server whose certificate is trusted."""
+    """The password is sent only over TLS, to a server with a trusted certificate."""
     options = {"tls_context": server_context(certificate), "require_starttls": True}
     mailbox, port = serve(**options, auth_required=True, authenticator=login)
     url = f"smtp://report%40er:pass%2Fword@127.0.0.1:{port}"
@@ -258,7 +258,7 @@ def test_uses_starttls_where_it_is_offered_and_logs_in(
 def test_speaks_tls_at_once_where_the_address_says_so(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path
 ) -> None:
-    """`smtps://` is TLS from the first byte."""
+    """`smtps://` means TLS from the first byte."""
     mailbox, port = serve(ssl_context=server_context(certificate))
     opened = open_app(
         smtp_url=f"smtps://127.0.0.1:{port}", reports_email_to="a@example.org", api_ca_bundle=str(certificate)
@@ -285,7 +285,7 @@ def test_puts_it_off_when_the_server_cannot_be_used(
 
 
 def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """No whole prisoner number leaves by email."""
+    """No email contains a whole prisoner number."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"
@@ -306,7 +306,7 @@ LONGEST_BODY = 100_000
 def test_an_email_is_short_however_many_differences_there_are(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, number: int
 ) -> None:
-    """What to do first, then causes and prisons, then twenty rows; the page and the CSV have all of them."""
+    """The email has what to do, causes and prisons, then twenty rows. The page and the CSV have all of them."""
     mailbox, port = serve()
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     result = kept(opened, made_result(number), "email")
@@ -336,7 +336,7 @@ def test_an_email_is_short_however_many_differences_there_are(
 
 
 def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mail server would refuse the whole email: the files are left out, and the email says where the report is."""
+    """A mail server would refuse large files, so they are left out, and the email says where the report is."""
     monkeypatch.setattr("reports.presentation.message_content.LONGEST_FILE", 10_000)
     for number, kinds in ((3, ["csv"]), (60, [])):
         report = email_report(made_result(number), None, "s3://reports/x", Masking())
@@ -349,7 +349,10 @@ def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.M
 
 
 def test_draws_the_trend_of_table_cells_and_letters() -> None:
-    """Outlook draws neither SVG nor style sheets: a cell for each run, and the same as letters and in words."""
+    """Outlook shows neither SVG nor style sheets, so each run is a table cell.
+
+    Letters and words give the same figures.
+    """
     result = made_result(430)
     report = email_report(result, None, "somewhere", Masking())
     heights = [int(height) for height in re.findall(r'<td width="8" height="(\d+)" bgcolor="#\w+"', report.html)]
@@ -359,7 +362,7 @@ def test_draws_the_trend_of_table_cells_and_letters() -> None:
 
 
 def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """The bytes begin with the mark by which Excel knows UTF-8, and no cell is a formula."""
+    """The bytes begin with the mark that tells Excel the text is UTF-8, and no cell is a formula."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"

@@ -1,4 +1,4 @@
-"""What leaves through the outbox leaves exactly once: through rate limits, lost answers, crashes and restarts."""
+"""What is sent through the outbox is sent exactly once, despite rate limits, lost responses, crashes and restarts."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def alert(app: ReportsApp, key: str = "1", event: str = "to-nomis-synch-visit-du
 
 
 def texts(upstream: Sandbox) -> list[str]:
-    """The first lines of what was posted."""
+    """The first line of each posted message."""
     return [message["text"].splitlines()[0] for message in upstream.slack()["messages"]]
 
 
 def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
-    """Sends, again and again, with the clock put forward in between, as a scheduler does."""
+    """Sends repeatedly, and moves the clock forward in between, as a scheduler does."""
     for _ in range(rounds):
         app.sender(clock).send_due()
         clock.forward(CLAIM_SECONDS + 600)
@@ -68,7 +68,7 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
     ],
 )
 def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
-    """The text of the runbook, and below it event, properties, domain, severity and the command."""
+    """An alert has the text of the runbook, followed by event, properties, domain, severity and the command."""
     opened = open_app()
     alert(opened, event=event)
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -81,7 +81,7 @@ def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: Op
 
 
 def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One message in the channel whatever the number; the first twenty and both files in its thread."""
+    """The channel has one message whatever the number. Its thread has the first twenty differences and both files."""
     opened = open_app()
     result = kept(opened, made_result(400), "slack")
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -111,7 +111,7 @@ def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: S
 
 @pytest.mark.parametrize("reached", [False, True])
 def test_links_the_report_or_brings_it(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
-    """A link where people reach the reports by one; else the page itself, and the path where it is kept."""
+    """The message has a link if people reach the reports by one. Otherwise it has the page itself and its path."""
     opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
@@ -125,7 +125,7 @@ def test_links_the_report_or_brings_it(upstream: Sandbox, open_app: OpenApp, tmp
 
 
 def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without differences there is no other message and no CSV."""
+    """Without differences there is one message and no CSV."""
     opened = open_app()
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
@@ -153,7 +153,7 @@ def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenA
 def test_sends_each_part_once_whatever_slack_does(
     upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
-    """Refused, lost before, lost after: in the end every message and both files are there, each once."""
+    """Whether a response is a refusal or lost before or after the effect, every message and file arrives once."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     alert(opened)
@@ -169,7 +169,7 @@ def test_sends_each_part_once_whatever_slack_does(
 
 
 def test_comes_back_when_slack_says_and_waits_for_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A rate limit puts the delivery off by its `Retry-After`; the other deliveries to Slack are not even tried."""
+    """A rate limit defers the delivery by its `Retry-After`, and other deliveries to Slack are not tried meanwhile."""
     opened = open_app()
     clock = Clock()
     for key in ("1", "2", "3"):
@@ -186,7 +186,7 @@ def test_comes_back_when_slack_says_and_waits_for_nothing(upstream: Sandbox, ope
 
 
 def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
-    """What a child process does: sends what is due once."""
+    """Sends what is due once, in a child process."""
     with open_reports_app(environment, Path(folder), url) as opened:
         opened.sender().send_due()
 
@@ -206,7 +206,7 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
 def test_continues_after_a_crash_at_any_step(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
-    """Wherever the process dies, before or after Slack took a message, another one finishes without a repeat."""
+    """Wherever the process dies, before or after Slack accepted a message, another one finishes without a repeat."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
@@ -228,7 +228,7 @@ def test_continues_after_a_crash_at_any_step(
 def test_a_part_that_slack_refuses_keeps_nothing_else_back(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused blocks are sent as plain text; what is refused as text too is recorded, and the rest goes out."""
+    """Refused blocks are sent as plain text. What is refused as text too is recorded, and the rest is sent."""
     result = made_result(40)
     report = slack_report(result, None, "somewhere", Masking())
     summary, first, second, *_ = report.posts
@@ -255,7 +255,10 @@ def test_a_part_that_slack_refuses_keeps_nothing_else_back(
 def test_a_refused_first_message_leaves_the_others(
     upstream: Sandbox, open_app: OpenApp, as_text: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is sent as plain text; where even that is refused the others stand in the channel, with nothing to hang on."""
+    """The message is sent as plain text.
+
+    If that is refused too, the others are posted in the channel without a thread.
+    """
     result = made_result(3)
     report = slack_report(result, None, "somewhere", Masking())
     text = report.posts[0].text if as_text else "x" * 40_001
@@ -272,7 +275,7 @@ def test_a_refused_first_message_leaves_the_others(
 
 
 def test_files_that_slack_does_not_take_keep_no_message_back(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the permission for files the messages are there, and the log says what is missing."""
+    """Without the permission for files the messages are posted, and the log says what is missing."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     refusal = {"ok": False, "error": "missing_scope"}
@@ -285,7 +288,7 @@ def test_files_that_slack_does_not_take_keep_no_message_back(upstream: Sandbox, 
 
 
 def test_sends_again_rather_than_lose_where_it_may_not_look(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the permission to read the channel a message whose answer was lost is posted once more."""
+    """Without the permission to read the channel, a message whose response was lost is posted once more."""
     opened = open_app(slack_channel="#unheard-of")
     alert(opened)
     upstream.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
@@ -305,13 +308,13 @@ def test_two_senders_do_not_send_one_thing_twice(upstream: Sandbox, open_app: Op
 
 
 def pending(app: ReportsApp) -> int:
-    """How many deliveries wait."""
+    """How many deliveries are waiting."""
     with app.database.read() as connection:
         return outbox.counts(connection)[outbox.DeliveryState.PENDING]
 
 
 def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without a token nothing is posted and no report is enqueued; the log warns once, and no flush waits for it."""
+    """Without a token nothing is posted or enqueued. The log warns once, and no flush waits for it."""
     opened = open_app(slack_token="")
     alert(opened, "1")
     alert(opened, "2")
@@ -332,7 +335,7 @@ def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: Op
     [{"slack_token": "", "smtp_url": ""}, {"slack_token": "", "reports_email_to": ""}, {"slack_token": "xoxb-wrong"}],
 )
 def test_leaves_what_others_can_send(upstream: Sandbox, open_app: OpenApp, elsewhere: dict[str, str]) -> None:
-    """A process in which Slack or email is not set up, or wrongly, leaves alerts and reports to one in which it is."""
+    """A process without Slack or email, or with wrong settings, leaves deliveries to a process that has them."""
     mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
     alert(open_app(**mail))
     kept(open_app(**mail), made_result(1), "email", "slack")
@@ -360,7 +363,7 @@ def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
 def test_puts_off_what_a_wrong_setting_keeps_back(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A setting that cannot be used here destroys nothing: with the right one the report is stored."""
+    """A wrong setting destroys nothing: once it is right, the report is stored."""
 
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
@@ -379,7 +382,7 @@ def test_puts_off_what_a_wrong_setting_keeps_back(
 def test_gives_up_after_a_fortnight_and_says_so(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """A delivery that fails for fourteen days is given up, not an hour sooner, and that is logged."""
+    """A delivery that fails for fourteen days is given up, not an hour sooner, and the log says so."""
     opened = open_app(slack_token=token)
     alert(opened, "1")
     alert(opened, "2")
@@ -404,7 +407,7 @@ def test_keeps_trying_what_slack_refuses_without_holding_up_others(upstream: San
 
 
 def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp) -> None:
-    """No whole prisoner number and no booking id reaches Slack: neither in texts, nor in commands, nor in the CSV."""
+    """No whole prisoner number or booking id reaches Slack, in texts, commands or the CSV."""
     opened = open_app(alerts_mask_prisoners="true")
     result = kept(opened, made_result(12), "slack")
     alert(opened)
@@ -419,7 +422,7 @@ def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: Ope
 
 
 def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """The three files of each run, and an index that links only runs whose report is there."""
+    """Each run has its three files, and the index links only to runs whose report exists."""
     opened = open_app()
     kept(opened, made_result(3), "archive")
     kept(opened, made_result(0, run_id="unkept"))
@@ -436,7 +439,7 @@ def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_
 
 
 def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """A full or missing disk is an outage like any other."""
+    """A full or missing disk counts as an outage."""
     (tmp_path / "reports").write_text("in the way")
     opened = open_app()
     kept(opened, made_result(1), "archive")
@@ -448,7 +451,7 @@ def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app:
 
 
 def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: OpenApp) -> None:
-    """At the end of a command what was deferred shortly is waited for, and what is deferred for long is left."""
+    """At the end of a command, short deferrals are waited for, and long ones are left."""
     opened = open_app()
     clock = Clock()
     alert(opened)
@@ -461,7 +464,7 @@ def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: 
 
 
 def test_gives_up_what_nobody_can_deliver(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery without a result, or of an unknown kind, is marked and not tried for ever."""
+    """A delivery without a result, or of an unknown kind, is marked as given up, and not tried for ever."""
     opened = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with opened.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})

@@ -1,4 +1,4 @@
-"""What the engine does for every reconciliation, by one that is made up."""
+"""What the engine does for every reconciliation, shown by a made-up one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No 
 
 @pytest.fixture(autouse=True)
 def nothing_given() -> Iterator[None]:
-    """What one test gave is not there for the next."""
+    """Removes what the last test gave to the reconciliation."""
     MadeUp.units = {}
     yield
     MadeUp.units = {}
 
 
 def row(prison: str, booking: int, nomis: int | None, dps: int | None, **further: Any) -> Row:
-    """A record with its counts; a side without a count does not have it."""
+    """A record with its counts. A side without a count does not have the record."""
     sides = {"in_nomis": nomis is not None, "in_dps": dps is not None, "nomis_count": nomis, "dps_count": dps}
     return {"prison_id": prison, "booking_id": booking, **sides, **further}
 
@@ -61,7 +61,7 @@ def named(result: ReconciliationResult) -> dict[int | None, str]:
 
 
 def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> None:
-    """A record on one side only, and one with another count; both values are in the result."""
+    """Records on only one side, and records with another count, are found with both values."""
     MadeUp.units = {
         "MDI": [row("MDI", 1, 2, 1), row("MDI", 2, 1, 1), row("MDI", 3, 1, None)],
         "LEI": [row("LEI", 4, None, 2)],
@@ -82,7 +82,7 @@ def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> Non
 
 
 def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenApp) -> None:
-    """A mismatch persists until it agrees or its record is gone; a run of another reconciliation changes nothing."""
+    """A mismatch persists until it agrees or its record is gone. Runs of other reconciliations do not affect it."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     first = reconciled(app)
@@ -96,7 +96,7 @@ def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenA
 
 
 def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_resumed(open_app: OpenApp) -> None:
-    """It is named, nothing is resolved in it, and the others count; the resumed run reads it alone."""
+    """The unit is named, nothing in it is resolved, and the others count. The resumed run reads only this unit."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
     reconciled(app)
@@ -112,12 +112,12 @@ def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_re
 
 
 class Flaky(MadeUp):
-    """Records of which the reading fails a number of times, by their bookings."""
+    """Records that fail to be read a number of times, by their bookings."""
 
     failures: ClassVar[dict[int, int]] = {}
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The rows that the test gave, but for those that fail this time."""
+        """Returns the rows that the test gave, except those that fail this time."""
         rows = super().read(unit, reads).rows
         failing = [number for number in rows["booking_id"].tolist() if self.failures.get(number, 0)]
         for number in failing:
@@ -128,7 +128,7 @@ class Flaky(MadeUp):
 
 
 def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_app: OpenApp) -> None:
-    """One that fails once is compared; one that fails twice is unread, and the others of its unit are kept."""
+    """A record that fails once is compared. One that fails twice is unread, and the others of its unit are kept."""
     Flaky.failures = {1: 1, 2: 2}
     Flaky.units = {
         "MDI": [row("MDI", 1, 1, 2), row("MDI", 3, 1, 1)],
@@ -143,7 +143,7 @@ def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_a
 
 
 def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
-    """A service that is too old is not an agreement: the run has failed, and says which service and route."""
+    """A service that is too old is not agreement: the run fails, and names the service and the route."""
     MadeUp.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
     result = reconciled(open_app())
     assert result.status == "failed"
@@ -154,7 +154,7 @@ def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize(("units", "status"), [(0, "failed"), (9, "failed"), (10, "complete")])
 def test_a_population_that_is_gone_or_halved_is_not_believed(open_app: OpenApp, units: int, status: str) -> None:
-    """Less than half of what the last complete run listed fails the run."""
+    """A run that lists less than half of what the last complete run listed fails."""
     app = open_app()
     MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
     assert reconciled(app).status == "complete"
@@ -163,7 +163,7 @@ def test_a_population_that_is_gone_or_halved_is_not_believed(open_app: OpenApp, 
 
 
 def refused(app: ReportsApp, accept: str) -> str:
-    """Why a run does not accept another one."""
+    """The reason why a run does not accept another one."""
     with pytest.raises(UnknownRun) as error:
         reconciled(app, parameters=ReconciliationParameters(accept=accept))
     return str(error.value)
@@ -171,7 +171,10 @@ def refused(app: ReportsApp, accept: str) -> str:
 
 @pytest.mark.parametrize("left", [0, 9])
 def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, left: int) -> None:
-    """By the command in the failure; what differed there is resolved, and later runs go by the new population."""
+    """After the command of the failure message, the missing differences are resolved.
+
+    Later runs use the new population.
+    """
     app = open_app()
     MadeUp.units = {str(number): [row("MDI", number, 1, 2 if number == 15 else 1)] for number in range(20)}
     first = reconciled(app)
@@ -191,7 +194,7 @@ def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, le
 
 
 def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
-    """Records that went after the failed run was looked at were not accepted with it."""
+    """Records that vanished after the failed run was reviewed are not accepted with it."""
     app = open_app()
     for numbers, status in ((100, "complete"), (44, "failed")):
         MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
@@ -204,23 +207,23 @@ def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """It is probably mistyped: nothing was compared there, and that is not an agreement."""
+    """A prison without records is probably mistyped: nothing was compared, which is not agreement."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
     result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
     assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
 
 
 class CountedByNomis(MadeUp):
-    """Of the records, a service counts those of NOMIS alone."""
+    """Units of whose records only NOMIS gives the number."""
 
     def population(self, reads: Reads) -> Population:
-        """The units, and how many of their records NOMIS has."""
+        """Returns the units, and how many of their records NOMIS has."""
         rows = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         return replace(super().population(reads), total=sum(row["in_nomis"] for row in rows))
 
 
 def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None:
-    """There are at least as many records as were compared, and the result says how many each side has."""
+    """There are at least as many records as were compared, and the result has the number of each side."""
     CountedByNomis.units = {"MDI": [row("MDI", 1, 1, 1), row("MDI", 2, 1, None), row("MDI", 3, None, 1)]}
     result = reconciled(open_app(), CountedByNomis)
     assert (result.total, result.compared, result.in_nomis, result.in_dps) == (2, 3, 2, 2)
@@ -229,7 +232,7 @@ def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None
 
 
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
-    """They are kept, but one event stands for all of them."""
+    """The differences are kept, and one event replaces all of theirs."""
     app = open_app(reconciliation_suspicious_count="10")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)
@@ -249,7 +252,7 @@ def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, 
 
 
 def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
-    """What was alerted when the run was incomplete is not alerted again; what differs otherwise now is."""
+    """Differences that the incomplete run alerted are not alerted again. New ones, and those that changed, are."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
     reconciled(app, run_id="first")
@@ -261,7 +264,7 @@ def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
 
 
 def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
-    """The last event says how many more there are."""
+    """The last event says how many more differences there are."""
     app = open_app(reconciliation_most_alerts="3")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
     assert len(reconciled(app).mismatches) == 5
@@ -271,7 +274,7 @@ def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize("entry", ["MDI/1,known", "bookingId=1,known", "booking_id=1,known,2026-08-01"])
 def test_a_record_on_the_list_of_exclusions_is_reported_apart(open_app: OpenApp, entry: str) -> None:
-    """By its whole key, or by one column of it."""
+    """A record can be excluded by its whole key, or by one column of the key."""
     app = open_app(reconciliation_made_up_exclusions=entry)
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
     result = reconciled(app)
@@ -283,7 +286,7 @@ def test_a_record_on_the_list_of_exclusions_is_reported_apart(open_app: OpenApp,
 
 @pytest.mark.parametrize("side", ["nomis", "dps"])
 def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side: str) -> None:
-    """Its event may be on its way; an older one is a mismatch."""
+    """The event of a recent change may be under way, while an older change is a mismatch."""
     app = open_app()
     recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)
     MadeUp.units = {
@@ -298,15 +301,15 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
 
 
 class ByAllocation(MadeUp):
-    """Records whose allocation is named by the messages of the domain."""
+    """Records whose allocation the messages of the domain name."""
 
     def entities(self, row: Row) -> tuple[str, ...]:
-        """The allocation has the number of the booking."""
+        """Returns allocations with the numbers of the bookings."""
         return (f"allocation:{row['booking_id']}",)
 
 
 def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_app: OpenApp) -> None:
-    """On the queue or its dead letter queue, by the name that the messages of the domain give it."""
+    """The message may be on the queue or its dead letter queue. It names the record as the domain's messages do."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     pending = PendingMessages(on_dlq=frozenset({"allocation:1"}), failed=frozenset({"allocation:2"}))
@@ -319,11 +322,11 @@ def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_a
 
 
 class OwnMismatch(Mismatch):
-    """A mismatch with more fields."""
+    """A mismatch with additional fields."""
 
 
 class OfOwnParts(MadeUp):
-    """Has a separate class for its mismatches, as visits do."""
+    """A reconciliation with a separate class for its mismatches, as visits have."""
 
     parts: ClassVar = {Mismatch: OwnMismatch}
 
@@ -339,18 +342,18 @@ def test_a_doubt_is_shown_with_a_difference(open_app: OpenApp, kind: type[MadeUp
 
 
 class OfADay(MadeUp):
-    """Records of a day, yesterday by default."""
+    """Records of a day, by default yesterday."""
 
     key: ClassVar = {"date": "string", **MadeUp.key}
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:  # noqa: ARG003 - as in the contract
-        """Yesterday."""
+        """Returns yesterday."""
         return today - timedelta(days=1), today - timedelta(days=1)
 
 
 def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) -> None:
-    """What differed on another day is neither resolved nor persisting; a chosen day is not a measure for later runs."""
+    """A difference of another day is neither resolved nor persisting. Later runs are not measured by a chosen day."""
     app = open_app()
     yesterday = now().date() - timedelta(days=1)
     OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}
@@ -369,14 +372,14 @@ class ListedByNomis(MadeUp):
     """Units that one call to NOMIS lists."""
 
     def population(self, reads: Reads) -> Population:
-        """Asks NOMIS, and then has none."""
+        """Calls NOMIS, and then returns no unit."""
         nomis = self.services.nomis
         reads.one(UpstreamName.NOMIS, lambda: nomis.call("GET", "/agency-switches/ACTIVITY"))
         return Population((Unit("MDI"),), None)
 
 
 def test_a_run_that_waits_for_a_single_call_can_be_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """While the call is retried the run gives signs of life, each of which may end it."""
+    """While a call is retried, the run reports progress, and the callback may end the run."""
     upstream.fault("nomis", "GET", "/agency-switches/ACTIVITY", kind="status", status=503)
 
     def stop(stage: str, _done: int, _total: int) -> None:

@@ -1,4 +1,4 @@
-"""A few bookings that always fail, before a breaker: the run gives them up, and all others have their result."""
+"""If a few bookings always fail behind a breaker, the run gives them up, and all others have their result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spoil(upstream: Sandbox, bookings: list[int], **how: Any) -> None:
 
 
 def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
-    """The result of a run that would wait ten minutes for a service that is down."""
+    """The result of a run that would wait ten minutes for an unavailable service."""
 
     def wait(_seconds: float) -> None:
         # A page of the list waits for a breaker in steps, which are over when its service responds again.
@@ -56,7 +56,7 @@ def planted(upstream: Sandbox) -> list[int]:
 def test_bad_bookings_are_not_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """They are unread after their attempts, soon; everybody else is compared, and their differences are found."""
+    """The bad bookings are soon unread. Everybody else is compared, and their differences are found."""
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.05)
     upstream.reset(prisoners=200, mismatches={"7": 4})
@@ -74,7 +74,7 @@ def test_bad_bookings_are_not_outage(
 
 
 def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Page, CSV, JSON, Slack and email name it with its levels; it counts neither as found nor as nothing."""
+    """Page, CSV, JSON, Slack and email name the difference with its levels. It counts neither as found nor as equal."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     seen, confirmed = planted(upstream)
     spoil(upstream, [seen], status=400, skip=1)
@@ -95,7 +95,7 @@ def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox,
 
 
 def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The headline says what was seen, not that there is nothing."""
+    """The headline says what was seen, and does not say that there are no differences."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     spoil(upstream, planted(upstream), status=400, skip=1)
     result = reconciled(open_app())
@@ -108,7 +108,7 @@ def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstrea
 
 @pytest.mark.parametrize("differs", [True, False])
 def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenApp, differs: bool) -> None:
-    """A bad booking on the list of exclusions leaves the run complete; it is shown there, with the reason."""
+    """A bad booking on the list of exclusions leaves the run complete, and is shown with the reason."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     bad = planted(upstream)[0] if differs else others[0]
@@ -126,7 +126,7 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
 
 
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One booking fails in every run: new, persisting, resolved and the trend continue for the others."""
+    """If one booking fails in every run, new, persisting, resolved and the trend continue for the others."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
     bad, fixed, staying = planted(upstream)

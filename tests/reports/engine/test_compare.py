@@ -1,4 +1,4 @@
-"""The comparison of a frame, and the join of both sides, against plain comparisons of dictionaries."""
+"""The comparison of a frame and the join of both sides, checked against plain comparisons of dictionaries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Compared(MadeUp):
 
 
 def side_frame(side: Side, name: str) -> pd.DataFrame:
-    """One side as a frame of its key and its fields."""
+    """One side as a frame with its key and its fields."""
     rows = [
         {"prison_id": prison, "booking_id": booking, **{f"{name}_{field}": value for field, value in record.items()}}
         for (prison, booking), record in side.items()
@@ -55,7 +55,7 @@ def frame_of(nomis: Side, dps: Side) -> pd.DataFrame:
 
 
 def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
-    """The kind of each difference and the fields that differ, one record after another."""
+    """The kind of each difference and the fields that differ, computed record by record."""
     found = {}
     nothing: Mapping[str, Any] = dict.fromkeys(("count", "level", "note"))
     for key in {*nomis, *dps}:
@@ -70,7 +70,7 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
-    """Whatever the sides: the same differences, and the frame is not changed."""
+    """For any two sides the differences are the same, and the frame is not changed."""
     frame = frame_of(nomis, dps)
     before = frame.copy(deep=True)
     rows = records(differing(frame, Compared.fields, KINDS))
@@ -81,7 +81,7 @@ def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
-    """Each key of either side is one row, with the values of both; a side without it has none."""
+    """Each key of either side is one row with the values of both. A side without the key has no values."""
     rows = {(row["prison_id"], row["booking_id"]): row for row in records(frame_of(nomis, dps))}
     assert rows.keys() == {*nomis, *dps}
     for key, row in rows.items():
@@ -95,7 +95,7 @@ def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
-    """Units whose levels are not the same ones become one frame that can be compared."""
+    """Units with different sets of levels become one frame that can be compared."""
     frames = [frame_of(side, {}) for side in sides]
     whole = concatenated(Compared, frames)
     assert len(whole) == sum(map(len, sides))
@@ -106,7 +106,7 @@ def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
 
 
 def test_has_its_columns_and_dtypes_without_a_row() -> None:
-    """An empty frame is as typed as any other, and nothing differs in it."""
+    """An empty frame has the same types as any other, and nothing differs in it."""
     empty = typed(Compared, [])
     assert list(empty.columns) == list(columns_of(Compared))
     assert {name: empty[name].dtype.name for name in ("booking_id", "in_nomis", "nomis_count")} == {
@@ -120,13 +120,13 @@ def test_has_its_columns_and_dtypes_without_a_row() -> None:
 
 
 def test_refuses_a_column_that_the_reconciliation_does_not_have() -> None:
-    """A mistyped column would be lost without a word."""
+    """A mistyped column would otherwise be lost silently."""
     with pytest.raises(ValueError, match="has no column nomis_cuont"):
         typed(Compared, [{"nomis_cuont": 1}])
 
 
 def test_refuses_a_key_that_a_side_has_twice() -> None:
-    """A record that comes twice would be counted twice or lost."""
+    """A key that occurs twice would be counted twice or lost."""
     twice = pd.DataFrame({"booking_id": [5, 5], "nomis_count": [1, 2]})
     once = pd.DataFrame({"booking_id": [5], "dps_count": [1]})
     for sides in ((twice, once), (once.rename(columns={"dps_count": "nomis_count"}), twice)):
@@ -135,7 +135,7 @@ def test_refuses_a_key_that_a_side_has_twice() -> None:
 
 
 def test_rows_are_found_by_the_texts_of_their_keys() -> None:
-    """A key that is stored leads back to its row; one that is not there leads to none."""
+    """A stored key leads back to its row, and a key without a row leads to none."""
     frame = frame_of({("MDI", 1): {"count": 1, "level": None, "note": None}}, {})
     assert list(keys_of(frame, Compared.key)) == ['{"prisonId":"MDI","bookingId":1}']
     found = rows_of(frame, Compared, ['{"prisonId":"MDI","bookingId":1}', '{"prisonId":"LEI","bookingId":1}'])
@@ -143,6 +143,6 @@ def test_rows_are_found_by_the_texts_of_their_keys() -> None:
 
 
 def test_times_are_kept_in_utc() -> None:
-    """A time with its zone is the same moment in UTC."""
+    """A time with a zone becomes the same moment in UTC."""
     frame = typed(Compared, [{"booking_id": 1, "dps_changed_at": "2026-08-20T10:00:00+01:00"}])
     assert records(frame)[0]["dps_changed_at"] == datetime(2026, 8, 20, 9, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The list of exclusions, from a file or from the setting itself."""
+"""The list of exclusions, from a file or from the setting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
 )
 @pytest.mark.parametrize("name", ["exclusions.csv", "2023-exclusions.csv", "1204417", "known, old; exclusions.csv"])
 def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str) -> None:
-    """A heading after remarks, a byte order mark and any line end are read; so is a file whatever its name is like."""
+    """Files with remarks above the heading, a byte order mark, any line end and any name are read."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content.encode())
     assert read_exclusions(name) == BOTH
@@ -50,12 +50,12 @@ def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_reads_the_setting_itself_as_it_is_meant(setting: str) -> None:
-    """Entries stand on separate lines or are separated by semicolons."""
+    """Entries are on separate lines or separated by semicolons."""
     assert read_exclusions(setting) == BOTH
 
 
 def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
-    """What is quoted separates nothing."""
+    """Quoted text separates nothing."""
     read = read_exclusions('1204417,"merged; see ticket";1204418,known')
     assert {each.key: each.reason for each in read.values()} == {
         1204417: "merged; see ticket",
@@ -64,13 +64,13 @@ def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
 
 
 def test_reads_a_list_longer_than_any_name_of_a_file() -> None:
-    """A long list is not a name."""
+    """A long list is not mistaken for the name of a file."""
     assert len(read_exclusions(";".join(f"{number},known" for number in range(1, 3_000)))) == 2_999
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "# 1204417,later", "\ufeff"])
 def test_is_empty_without_entries(nothing: str | None) -> None:
-    """No setting, no exclusions."""
+    """Without a setting there are no exclusions."""
     assert read_exclusions(nothing) == {}
 
 
@@ -115,7 +115,7 @@ FAULTY = [
 
 @pytest.mark.parametrize(("setting", "what"), FAULTY)
 def test_says_in_one_line_what_is_wrong_and_how_to_write_it(setting: str, what: str) -> None:
-    """A faulty entry is a settings error that names the setting and the entry, and shows an entry that is right."""
+    """A wrong entry is a settings error that names the setting and the entry, and shows a correct one."""
     with pytest.raises(SettingsError) as caught:
         read_exclusions(setting)
     text = str(caught.value)
@@ -135,7 +135,7 @@ def test_says_in_one_line_what_is_wrong_and_how_to_write_it(setting: str, what: 
     ],
 )
 def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str) -> None:
-    """A quote that is not closed does not swallow the lines below it."""
+    """A quote without an end does not swallow the lines below it."""
     file = tmp_path / "exclusions.csv"
     file.write_text(content)
     with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):
@@ -144,7 +144,7 @@ def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_refuses_a_file_in_another_encoding(tmp_path: Path, encoding: str) -> None:
-    """Whatever a spreadsheet wrote in another encoding is not a list."""
+    """A file that a spreadsheet wrote in another encoding is refused."""
     file = tmp_path / "exclusions.csv"
     file.write_text("1204417,überführt\n", encoding=encoding)
     with pytest.raises(SettingsError, match="not UTF-8 text"):

@@ -1,4 +1,4 @@
-"""Against earlier runs: new, persisting and resolved, and nothing claimed of those who could not be read."""
+"""Compared with earlier runs: new, persisting and resolved, and no claim about those who could not be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.reconciliations import (
 
 
 def test_knows_new_ones_from_old_ones_and_from_resolved_ones(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Against the last complete run over everyone: new, persisting since its first run, and resolved."""
+    """Against the last complete run, mismatches are new, persisting since their first run, or resolved."""
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
     opened = open_app()
     first = result_of(opened.reconcile(run_id="first"))
@@ -41,7 +41,7 @@ def test_knows_new_ones_from_old_ones_and_from_resolved_ones(upstream: Sandbox, 
 
 
 def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A mismatch that could not be read again stays what it was; the run is incomplete."""
+    """A mismatch that could not be read again keeps its state, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
     first = result_of(opened.reconcile(run_id="first"))
@@ -65,7 +65,7 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, 
 
 
 def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The page is counted and named; resuming reads only the prisoners of that page again."""
+    """The page is counted and named, and the resumed run reads only the prisoners of that page."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -86,7 +86,7 @@ def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, o
 
 
 def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Past the threshold the run fails visibly, says why, and is not taken for a measure."""
+    """Beyond the threshold the run fails visibly, says why, and later runs are not compared with it."""
     upstream.reset(prisoners=300, mismatches={"7": 2})
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     opened = open_app()
@@ -99,7 +99,7 @@ def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_a
 
 
 def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the list there is a failed result, not an empty success."""
+    """Without the list the result is a failure, not an empty success."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     opened = open_app()
     outcome = opened.reconcile()
@@ -109,7 +109,7 @@ def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: O
 
 
 def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
-    """No answer at all is another finding than a bad answer."""
+    """A missing response has another event than a bad response."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     booking = upstream.prisoners()[5]["bookingId"]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")
@@ -120,7 +120,7 @@ def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: Op
 
 
 def test_tracks_the_unforeseen_and_lets_it_be_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unexpected error is raised, and the summary event says nothing but that there was no success."""
+    """An unexpected error is raised, and the summary event says only that the run did not succeed."""
     upstream.reset(prisoners=60)
     opened = open_app()
 

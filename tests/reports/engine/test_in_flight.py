@@ -1,4 +1,4 @@
-"""Differences in flight are not reported; what only seems so, is."""
+"""Differences in flight are not reported, and differences that only seem to be in flight are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.harness.reconciliations import (
 
 @pytest.mark.parametrize("where", ["queue", "dlq"])
 def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, open_app: OpenApp, where: str) -> None:
-    """Fresh reviews and pending messages are not mismatches; excluded bookings are listed apart, needed or not."""
+    """Fresh reviews and pending messages are not mismatches. Excluded bookings are listed apart, even if they agree."""
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]
     opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
@@ -50,7 +50,7 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, 
 
 
 def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A transfer of this minute is not a missed arrival; it is one when its event has not come for some time."""
+    """A transfer of this minute is not a missed arrival. It becomes one if its event does not come for some time."""
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
         upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
@@ -68,7 +68,7 @@ def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox,
 def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks(
     upstream: Sandbox, open_app: OpenApp
 ) -> None:
-    """A review or record dated in the future is a difference in every run, save by a few minutes' clock difference."""
+    """A review or record dated in the future differs in every run, except for a few minutes of clock difference."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)
     moments = {
@@ -95,7 +95,7 @@ def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks
 def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
     upstream: Sandbox, open_app: OpenApp, where: str, status: str
 ) -> None:
-    """What lies on the DLQ since before the last complete run is a difference; a newer review is in flight."""
+    """A message on the DLQ since before the last complete run is a difference. A newer one is in flight."""
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     waiting = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
@@ -119,7 +119,7 @@ def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
 
 
 def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nothing sends it back, so that nothing is on its way; the report says why, and how to look."""
+    """Nothing sends the message back, so it is not in flight. The report says why, and how to inspect it."""
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
@@ -134,7 +134,7 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
 
 
 def test_counts_what_is_excluded_and_on_its_way_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An excluded booking is listed only there, with the date of its entry."""
+    """An excluded booking is listed only as excluded, with the date of its entry."""
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
     opened = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")
@@ -144,7 +144,7 @@ def test_counts_what_is_excluded_and_on_its_way_once(upstream: Sandbox, open_app
 
 
 def test_drops_what_agrees_when_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference that has settled when it is read for the second time is not reported."""
+    """A difference that agrees when it is read again is not reported."""
     upstream.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
     result = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert result.mismatches == ()
@@ -152,7 +152,7 @@ def test_drops_what_agrees_when_read_again(upstream: Sandbox, open_app: OpenApp)
 
 
 def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Messages on the incentive queue hide no difference: its evidence says that they may bring it."""
+    """Messages on the incentive queue hide no difference. Its evidence says that they may resolve it."""
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"
     [mismatch] = result_of(open_app().reconcile(find_pending=lambda _domain: PendingMessages(doubt=doubt))).mismatches

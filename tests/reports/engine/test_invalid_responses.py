@@ -1,4 +1,4 @@
-"""Answers that cannot be right: what is odd costs its own prisoner, is named, and never passes for agreement."""
+"""An implausible response affects only its own prisoner, is named, and never counts as agreement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows_of(upstream: Sandbox) -> Rows:
-    """The list of active prisoners, as NOMIS gives it."""
+    """The list of active prisoners as NOMIS returns it."""
     rows = [{"bookingId": each["bookingId"], "offenderNo": each["offenderNo"]} for each in upstream.prisoners()]
     return sorted(rows, key=lambda row: int(row["bookingId"]))
 
@@ -31,7 +31,7 @@ def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]
 
 
 def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
-    """Makes NOMIS list these rows in pages of a size; all pages make the same `claims`."""
+    """Makes NOMIS list these rows in pages of a size, all with the same `claims`."""
     for number in range(-(-len(rows) // size)):
         fake(upstream, page_of(rows, number, size, **claims), f"page={number}")
     beyond = {"number": -(-len(rows) // size), "last": True}
@@ -39,7 +39,7 @@ def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
 
 
 def fake(upstream: Sandbox, body: object, query: str) -> None:
-    """One page instead of the real one."""
+    """Replaces a page."""
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body, query=query)
 
 
@@ -83,7 +83,7 @@ def planted(upstream: Sandbox) -> set[int]:
 def test_an_odd_row_of_the_list_costs_its_own_prisoner(
     upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any], named: str
 ) -> None:
-    """It is named by the id it has and by its place; everybody else is compared."""
+    """The row is named by its id and its place, and everybody else is compared."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     place = next(place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(upstream))
@@ -116,7 +116,7 @@ def test_an_odd_row_of_the_list_costs_its_own_prisoner(
 def test_an_odd_record_costs_its_own_prisoner(
     upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any], named: str, at_first: bool
 ) -> None:
-    """In the first reading or in the recheck: that prisoner is unread and named, the others are compared and kept."""
+    """In the first reading or in the recheck, that prisoner is unread and named. The others are compared and kept."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     booking_id = min(planted(upstream))
     body = record(booking_id, **changes)
@@ -135,7 +135,7 @@ def test_an_odd_record_costs_its_own_prisoner(
     "changes", [{"iepCode": "THIRTEEN_LONG"}, {"iepCode": "S\x00D"}, {"bookingId": 4}, {"iepCode": None}]
 )
 def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any]) -> None:
-    """The same for what DPS says of one booking."""
+    """The same holds for the DPS review of one booking."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
     booking_id = min(planted(upstream))
     truth = {"id": 1, "iepCode": "STD", "bookingId": booking_id, "iepDetails": []}
@@ -160,7 +160,7 @@ def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenA
 def test_an_odd_row_of_the_bulk_response_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, spoil: Callable[[dict[str, Any]], object]
 ) -> None:
-    """One row that cannot be read costs one more call, not the whole answer."""
+    """A row that cannot be read costs one more call, not the whole response."""
     upstream.reset(prisoners=50, mismatch_rate=0, every_cause=False)
     opened = open_app()
     bookings = [each["bookingId"] for each in rows_of(upstream)]
@@ -176,7 +176,7 @@ def test_an_odd_row_of_the_bulk_response_is_read_singly(
 def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     upstream: Sandbox, open_app: OpenApp, order: int
 ) -> None:
-    """Two levels of one booking: neither is believed, whichever comes last, and rows not asked for are passed over."""
+    """If a booking has two levels, neither is used. Rows that were not requested are ignored."""
     upstream.reset(prisoners=50, mismatches={"7": 2})
     opened = open_app()
     bookings = [row["bookingId"] for row in rows_of(upstream)]
@@ -194,7 +194,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
 
 
 def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner on another page than the order says was not released; only the whole list shows a release."""
+    """A prisoner on another page than the order implies was not released. Only the whole list shows a release."""
     upstream.reset(prisoners=200, mismatches={"7": 3})
     rows = rows_of(upstream)
     moved = [row for row in rows if row["bookingId"] in planted(upstream)]
@@ -210,7 +210,7 @@ def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: Ope
 def test_a_total_that_is_too_low_leaves_nobody_out(
     upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
-    """The pages are read until one is empty; everyone is compared, and the contradiction is named."""
+    """Pages are read until one is empty. Everyone is compared, and the contradiction is named."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20, **claims)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="20"))
@@ -224,7 +224,7 @@ def test_a_total_that_is_too_low_leaves_nobody_out(
 def test_a_total_that_cannot_be_is_refused_in_one_sentence(
     upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
-    """A few calls, not forty thousand: the run fails and says why."""
+    """The run fails after a few calls instead of forty thousand, and says why."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), **claims)
     result = reconciled(open_app())
@@ -236,7 +236,7 @@ def test_a_total_that_cannot_be_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("same_page", [True, False])
 def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenApp, same_page: bool) -> None:
-    """As many rows as the service counts, but one twice and one missing: the run is incomplete and says so."""
+    """If a row comes twice and one is missing, the number is right, but the run is incomplete and says so."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     place = next(place for place in range(60, 120) if rows[place]["bookingId"] not in planted(upstream))
@@ -251,7 +251,7 @@ def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenAp
 
 
 def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nobody can say whose levels those are: the booking is named with both, and not compared."""
+    """The levels could belong to either prisoner, so the booking is named with both and not compared."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     booking_id, other = min(planted(upstream)), next(r for r in rows if r["bookingId"] not in planted(upstream))
@@ -271,7 +271,7 @@ def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: Open
 def test_both_formats_of_a_page_are_read(
     upstream: Sandbox, open_app: OpenApp, without: tuple[str, ...], inner: bool
 ) -> None:
-    """The figures of a page may be next to its content or in an object; missing ones are worked out."""
+    """The figures of a page may be next to its content or in an object, and missing ones are computed."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     for number in range(4):
@@ -286,7 +286,7 @@ def test_both_formats_of_a_page_are_read(
 
 @pytest.mark.parametrize("body", [[], {"items": []}, {"content": None}, {"content": {}}, "ok", 7])
 def test_what_is_not_a_page_is_not_an_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
-    """A list that is not understood fails; it is not an empty list."""
+    """A list that is not understood fails, and does not count as empty."""
     upstream.reset(prisoners=60)
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
     result = reconciled(open_app())
@@ -294,7 +294,7 @@ def test_what_is_not_a_page_is_not_an_empty_list(upstream: Sandbox, open_app: Op
 
 
 def test_smaller_pages_than_asked_for_are_all_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A service may cap the size of its pages; there are more of them then."""
+    """A service may limit the size of its pages, and then there are more of them."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="50"))
@@ -302,7 +302,7 @@ def test_smaller_pages_than_asked_for_are_all_read(upstream: Sandbox, open_app: 
 
 
 def test_a_page_in_place_of_another_is_not_taken(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Page 1 where page 2 was asked for: those of page 2 are not read, and it is named."""
+    """If page 1 comes instead of page 2, the prisoners of page 2 are unread and the page is named."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     rows = rows_of(upstream)
     for number, given in ((0, 0), (1, 1), (2, 1)):
@@ -313,7 +313,7 @@ def test_a_page_in_place_of_another_is_not_taken(upstream: Sandbox, open_app: Op
 
 
 def test_the_reviews_of_another_prisoner_choose_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run over one prisoner reads that one: what DPS says of somebody else must not stand for them."""
+    """In a run over one prisoner, a DPS review of somebody else is ignored."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     opened = open_app()
     wrong = next(each for each in upstream.prisoners() if each["bookingId"] in planted(upstream))

@@ -1,4 +1,4 @@
-"""A list that changes while its pages are read is read until it is the same twice."""
+"""A list that changes while its pages are read is read until two readings agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZE = 2
 
 
 class Shelf:
-    """A list in pages of two, newest first; `changes` are made before the calls of these numbers."""
+    """A list in pages of two, newest first. `changes` are made before the calls of these numbers."""
 
     def __init__(self, numbers: list[int]) -> None:
         self.numbers = numbers
@@ -22,7 +22,7 @@ class Shelf:
         self.calls = 0
 
     def page(self, number: int) -> ListPage[int, str]:
-        """A page as the list is now."""
+        """Returns a page of the list as it is now."""
         self.numbers = self.changes.get(self.calls, self.numbers)
         self.calls += 1
         if number in self.failing:
@@ -31,7 +31,7 @@ class Shelf:
         return ListPage({each: f"item {each}" for each in shown}, -(-len(self.numbers) // SIZE))
 
     def read(self) -> tuple[dict[int, str], dict[int | None, str]]:
-        """The whole list."""
+        """Reads the whole list."""
         found = read_moving_list(PlainReads(), UpstreamName.NOMIS, self.page)
         return found.items, dict(found.failed)
 
@@ -44,7 +44,7 @@ def test_one_page_is_read_once() -> None:
 
 
 def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
-    """One is taken off the first page after that was read: the total agrees with what was seen, and 3 was not seen."""
+    """An item leaves the first page after it was read: the total agrees with what was seen, but item 3 was not seen."""
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.changes = {1: [4, 3, 2, 1]}
     found, failed = shelf.read()
@@ -62,7 +62,7 @@ def test_a_list_that_never_stands_still_is_not_whole() -> None:
 
 
 def test_a_later_page_that_fails_is_named() -> None:
-    """The others are read once; the first page must be there, or nothing is known."""
+    """The other pages are read once. Without the first page nothing is known."""
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.failing[1] = UpstreamError("nomis", "GET", "/x", status=500, message="no")
     found, failed = shelf.read()

@@ -1,4 +1,4 @@
-"""Readers side by side: whatever fails and however often, each item is delivered, and all threads end."""
+"""Parallel readers: whatever fails and however often, each item is delivered and all threads end."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WORKERS = 16
 
 @pytest.fixture(autouse=True)
 def quick_retries() -> None:
-    """Not here: tests look at a reader while it waits for the next attempt."""
+    """Turns the quick retries off, since these tests check a reader while it waits for the next attempt."""
 
 
 def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
-    """The limit halves with one item left: the turn of the thread that failed may never come, but another's does."""
+    """The limit halves with one item left. The thread that failed may never run again, but another one does."""
     together = threading.Barrier(WORKERS)
     others_done = threading.Event()
     begun = threading.Lock()
@@ -65,7 +65,7 @@ def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
 
 
 def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
-    """However few are left to be read: the time counts, not the calls that were not made."""
+    """However few items are left, the time counts and not the calls that were not made."""
 
     def read(_item: int) -> int:
         raise BreakerOpen("nomis")
@@ -80,12 +80,12 @@ def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
 
 
 def limit_of(maximum: int) -> ConcurrencyLimit:
-    """A limit of calls to NOMIS."""
+    """The limit of calls to NOMIS."""
     return ConcurrencyLimit("nomis", maximum)
 
 
 class Upstream:
-    """A service behind a breaker, both by hand: some items always fail, and three failures in a row open it."""
+    """A simulated service and breaker: some items always fail, and three failures in a row open the breaker."""
 
     def __init__(self, bad: set[int]) -> None:
         self.bad = bad
@@ -95,7 +95,10 @@ class Upstream:
         self._in_a_row = 0
 
     def read(self, item: int) -> int:
-        """The item, unless it is bad; whatever succeeds closes the breaker, a bad item that tries keeps it open."""
+        """Returns the item, unless it is bad.
+
+        A success closes the breaker, and a bad item that is tried keeps it open.
+        """
         with self._lock:
             self.calls.append(item)
             if item not in self.bad:
@@ -110,7 +113,7 @@ class Upstream:
 
 @pytest.mark.parametrize("bad", [{0, 1, 2, 3}, {96, 97, 98, 99}])
 def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> None:
-    """While others can be read there is no outage to wait for, wherever the bad ones stand."""
+    """While others can be read there is no outage to wait for, wherever the bad items are."""
     upstream = Upstream(bad)
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)
@@ -124,7 +127,7 @@ def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> Non
 
 
 def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
-    """Where all that is to be read is bad, somebody who could be read before shows that it is not an outage."""
+    """If all remaining items are bad, an earlier success shows that there is no outage."""
     upstream = Upstream(set(range(5)))
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
@@ -136,7 +139,7 @@ def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
 
 
 def test_the_progress_says_what_is_waited_for() -> None:
-    """That a service is down, by its name, and that the last few are tried again."""
+    """The progress names the service that is down, and says when the last few items are tried again."""
     down = threading.Event()
     down.set()
     failing = threading.Event()

@@ -1,4 +1,4 @@
-"""Records whose message is still to be handled are known, and no message of a main queue is touched for it."""
+"""Records with a pending message are known, and no message of a main queue is received to find them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ WAIT = 600
 
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """The program, whose failed messages are hidden for ten minutes, with its incentive queues made."""
+    """The program with its incentive queues, where failed messages are hidden for ten minutes."""
     with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)
     ) as made:
@@ -49,19 +49,19 @@ def dead_letters(one: Application) -> DeadLetterQueue:
 
 
 def pending(one: Application, later: float = 0) -> PendingMessages:
-    """What is pending, `later` seconds from now."""
+    """What is pending `later` seconds from now."""
     moment = now() + timedelta(seconds=later)
     pair = one.queue_pair("incentive")
     return find_pending_messages(DOMAIN, pair, dead_letters(one), one.database, one.settings, moment)
 
 
 def where(found: PendingMessages, review_id: int, offender_no: str) -> str | None:
-    """The queue that holds the message of a review."""
+    """The queue that has the message of a review."""
     return found.where(entities(review_id, offender_no))
 
 
 def test_dead_letter_reviews_are_seen_and_stay(one: Application, pair: QueuePair) -> None:
-    """Reviews are known by the ids of events and of mapping retries; a message about no review is passed over."""
+    """Reviews are known by the ids in events and in mapping retries. A message about no review is skipped."""
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
@@ -70,14 +70,17 @@ def test_dead_letter_reviews_are_seen_and_stay(one: Application, pair: QueuePair
 
 
 def test_nothing_is_pending_on_empty_queues(one: Application) -> None:
-    """Two empty queues without a record of a failure leave nothing pending and no doubt."""
+    """Two empty queues without a recorded failure leave nothing pending and nothing uncertain."""
     assert pending(one) == PendingMessages()
 
 
 def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
     sandbox: Sandbox, one: Application, pair: QueuePair
 ) -> None:
-    """However often somebody looks, a message is neither received nor sent again: it has all of its attempts."""
+    """However often the queue is checked, a message is neither received nor sent again.
+
+    It keeps all of its attempts.
+    """
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
         found = pending(one)
@@ -93,7 +96,7 @@ def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
 
 
 def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
-    """An intent without an outcome is pending until its message must have come again, and no longer."""
+    """A creation intent without an outcome is pending until its message must have been delivered again."""
     CreationStore(one.database, one.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert [where(pending(one, later), 4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
@@ -107,7 +110,7 @@ def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
 def test_a_review_that_waits_for_its_next_attempt_is_known(
     sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
-    """The failure of a hidden message makes the reviews of its prisoner pending, and nobody else's."""
+    """The failure of a hidden message makes the reviews of its prisoner pending, and no others."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
@@ -142,7 +145,7 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
 def test_dead_letters_that_nothing_sends_back_are_distinguished(
     sandbox: Sandbox, one: Application, pair: QueuePair
 ) -> None:
-    """Refused ones and those that came back too often, each with why; others housekeeping will try again."""
+    """Refused messages, and those that came back too often, have their reason. The housekeeping retries the others."""
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
@@ -166,7 +169,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
 
 
 def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """A message on its first receive left no record yet: that there is one is said."""
+    """A message on its first receive has left no record yet, so the pending messages include an unknown one."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
@@ -175,7 +178,7 @@ def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Appli
 
 
 def test_dead_letters_in_other_hands_are_a_doubt(one: Application, pair: QueuePair) -> None:
-    """What somebody else looks at cannot be seen: it may be about any review."""
+    """A message that another receiver holds cannot be read, and may be about any review."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
     assert pending(one).doubt == "somebody else is looking at 1 message of the dead letter queue"

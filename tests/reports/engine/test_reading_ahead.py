@@ -1,4 +1,4 @@
-"""Prisoners are read while others are still listed: no one is read twice, and reading stops when listing fails."""
+"""Prisoners are read while others are still listed. Nobody is read twice, and reading stops when listing fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def reads(upstream: Sandbox) -> Counter[str]:
 
 
 def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Before the second page has come; in the end everyone was read once."""
+    """Reading starts before the second page has come, and in the end everyone was read once."""
     upstream.reset(prisoners=100)
     with held(upstream, "nomis", path=LIST, skip=1) as second_page:
         run = in_thread(open_app(**PAGED).reconcile)
@@ -51,7 +51,7 @@ def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app:
 
 
 def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Also before the run has come to read by itself: here the database has no place for its pages any more."""
+    """Reading also stops before the run uses what was read: here the database cannot store its pages any more."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     one = open_app(**PAGED)

@@ -24,7 +24,7 @@ from tests.harness.reconciliations import (
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Every planted difference, no other, each with the row of the decision table that was planted."""
+    """Every planted difference is found with its row of the decision table, and no other difference is."""
     rows = {str(row): 3 for row in range(1, 11)}
     upstream.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
     opened = open_app()
@@ -45,7 +45,7 @@ def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_a
 
 
 def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One event at the start, one for each mismatch, and a summary with a property for each prisoner."""
+    """There is one event at the start, one for each mismatch, and a summary with a property for each prisoner."""
     upstream.reset(prisoners=100, mismatches={"2": 1, "3": 1, "4": 1})
     opened = open_app()
     opened.reconcile()
@@ -73,7 +73,7 @@ def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) 
 
 
 def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An entry whose booking is not active may go too, unless the list of active ones is not whole."""
+    """An entry whose booking is not active can be removed, unless the list of active bookings is not complete."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     opened = open_app(reconciliation_exclusions="99999999,merged long ago")
     assert result_of(opened.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)
@@ -83,7 +83,7 @@ def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Everyone who stayed is compared once; released prisoners are not mismatches."""
+    """Everyone who stayed is compared once, and released prisoners are not mismatches."""
     upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
     before = {each["bookingId"] for each in upstream.prisoners()}
     opened = open_app(reports_incentives_reconciliation_page_size="20")
@@ -96,7 +96,7 @@ def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, 
 
 
 def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference of a prisoner released meanwhile is not a mismatch."""
+    """A difference of a prisoner who was released meanwhile is not a mismatch."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     leaver = planted_causes(upstream)[0]
     result = result_of(open_app().reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
@@ -106,7 +106,7 @@ def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenA
 
 
 def test_enqueues_its_report_once_for_each_channel(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report goes to what is set up, and to nothing with `notify` off."""
+    """The report goes to the channels that are set up, and to none with `notify` off."""
     opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
     opened.reconcile(ReconciliationParameters(notify=False))
     with opened.database.read() as connection:
@@ -127,7 +127,7 @@ def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_
 
 
 def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The progress callback may raise to stop the run, so it is called by the thread that runs it."""
+    """The progress callback may raise to stop the run, so only the thread that runs it calls the callback."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []
@@ -144,7 +144,7 @@ def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenA
 
 @pytest.mark.parametrize(("seconds", "steps"), [("0.4", 1), ("2.5", 3), ("3", 3)])
 def test_brings_every_stage_to_its_end(upstream: Sandbox, open_app: OpenApp, seconds: str, steps: int) -> None:
-    """Every stage is reported to its end, that of the wait before the recheck too."""
+    """Every stage reports its end, including the wait before the recheck."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app(reconciliation_recheck_seconds=seconds)
     waits: list[float] = []

@@ -1,4 +1,4 @@
-"""The result of a run: nothing is lost on its way through JSON, and what earlier versions stored is still read."""
+"""The result of a run: JSON keeps all of it, and results of earlier versions can be read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.harness.results import (
     "result", [visits_with_everything(7), allocation_result(), with_everything(7)], ids=lambda each: each.title
 )
 def test_goes_to_json_and_back(result: ReconciliationResult) -> None:
-    """Nothing is lost; names are in camelCase, those of the key too."""
+    """Nothing is lost. Names are in camelCase, also those of the key."""
     text = result.to_json()
     assert parse_result(text) == result
     assert type(parse_result(text)) is type(result)
@@ -48,7 +48,7 @@ MOMENTS = st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisofor
 def test_keeps_keys_and_values_as_they_are(
     key: dict[str, str | int], nomis: Any, dps: Any, moment: datetime | None
 ) -> None:
-    """Names of columns come back as they were, and values with their types: 1 is not true, and "1" is not a number."""
+    """Names of columns come back unchanged, and values keep their types: 1 is not true, and "1" is not a number."""
     differences = (FieldValues(field="field", nomis=nomis, dps=dps),)
     found = visit_mismatch(1, key=key, differences=differences)
     result = visit_result(0, mismatches=(found,), key_columns=tuple(key))
@@ -80,7 +80,7 @@ OF_RECORDS = ("key", "kind", "missingIn", "differences", "otherFields")
 
 
 def test_loads_what_earlier_versions_stored() -> None:
-    """A result of the time when incentives were alone is the same with its general fields filled in."""
+    """A result from when incentives were the only reconciliation is the same, with its general fields filled in."""
     result = with_everything(7)
     stored = json.loads(result.to_json())
     for name in OF_ALL:

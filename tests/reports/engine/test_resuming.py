@@ -41,27 +41,27 @@ def level_reads(upstream: Sandbox) -> int:
 
 
 def of_shard(upstream: Sandbox, shard: int) -> list[int]:
-    """The bookings of one of two shards: those of every other page of fifty."""
+    """The bookings of one of two shards: every other page of fifty."""
     bookings = sorted(active(upstream))
     return [booking for place, booking in enumerate(bookings) if place // 50 % 2 == shard]
 
 
 def break_one(upstream: Sandbox, shard: int = 0) -> int:
-    """Lets NOMIS refuse the level of one prisoner of a shard; the booking."""
+    """Makes NOMIS refuse the level of one prisoner of a shard, and returns the booking."""
     booking = of_shard(upstream, shard)[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     return booking
 
 
 def fail_looking_again(upstream: Sandbox, page_size: int) -> None:
-    """Lets every page of a second listing fail; the first one has pages of `page_size`."""
+    """Makes every page of a second listing fail. The first listing has pages of `page_size`."""
     for turn in range(4):
         size = 5 * page_size + page_size // 3 * (turn + 1)
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}")
 
 
 def stop_at(stage: str, last: int = 0) -> Any:
-    """A progress that ends the run, as a stop would, once `last` of a stage are done."""
+    """A progress callback that ends the run, as a stop would, once `last` of a stage are done."""
 
     def stop(reported: str, done: int, _total: int) -> None:
         if reported == stage and done >= last:
@@ -71,7 +71,7 @@ def stop_at(stage: str, last: int = 0) -> Any:
 
 
 def deliveries(opened: ReportsApp) -> list[str]:
-    """The channels of all deliveries, in their order."""
+    """The channels of all deliveries, in order."""
     with opened.database.read() as connection:
         return [each.channel for each in outbox.due(connection, 100)]
 
@@ -93,7 +93,7 @@ def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app:
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """A run that died while its list was read again lists again when it is resumed: everyone who stayed is compared."""
+    """A run that died while its list was read again lists again when it is resumed. Everyone who stayed is compared."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     opened = open_app()
@@ -105,7 +105,7 @@ def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: O
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_is_incomplete_when_it_cannot_recheck(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Prisoners moved, and the second list fails: the run says so, names the page, and is whole when resumed."""
+    """If prisoners moved and the second list fails, the run says so and names the page. The resumed run is complete."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     fail_looking_again(upstream, 50)
@@ -130,7 +130,7 @@ def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: O
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
 def test_keeps_the_pages_of_another_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
-    """A look at one prisoner or prison takes nothing from the weekly run that waits to be resumed."""
+    """A run over one prisoner or prison takes nothing from the weekly run that waits to be resumed."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     broken = break_one(upstream)
@@ -146,7 +146,7 @@ def test_keeps_the_pages_of_another_run(upstream: Sandbox, open_app: OpenApp, sc
 
 
 def test_drops_the_pages_of_older_runs_over_everyone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A complete run over everyone leaves no pages behind, neither its own nor those of an older run that waits."""
+    """A complete run over everyone leaves no pages behind, neither its own nor those of an older open run."""
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="older")
@@ -157,7 +157,7 @@ def test_drops_the_pages_of_older_runs_over_everyone(upstream: Sandbox, open_app
 
 
 def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, open_app: OpenApp) -> None:
-    """However many prisoners were looked at since: measure, trend and index have the runs over everyone."""
+    """However many small runs followed, the comparison, the trend and the index use the runs over everyone."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     opened = open_app()
     opened.reconcile(run_id="week-1")
@@ -177,7 +177,7 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, ope
 
 
 def test_indexes_weekly_runs_behind_many_daily_ones_of_others(open_app: OpenApp) -> None:
-    """The card of each reconciliation has its runs, however often the others ran since."""
+    """The card of each reconciliation has its runs, however often the others have run since."""
     opened = open_app()
     with opened.database.begin() as connection:
         for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
@@ -190,7 +190,7 @@ def test_indexes_weekly_runs_behind_many_daily_ones_of_others(open_app: OpenApp)
 
 
 def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A retry of a shard whose run is complete has the same outcome, without a single call."""
+    """A retry of a shard of a complete run has the same outcome, without a single call."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     opened = open_app()
     opened.reconcile(HALF)
@@ -204,7 +204,7 @@ def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, op
 
 @pytest.mark.parametrize("shard", [0, 1])
 def test_resumes_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
-    """A retry of the last shard reads what is left of every shard, and is incomplete for as long as something is."""
+    """A retry of the last shard reads what is left of every shard, and stays incomplete while anything is left."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     booking = break_one(upstream, shard)
@@ -223,7 +223,7 @@ def test_resumes_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenAp
 
 
 def test_resumes_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A shard that gave up and is tried again belongs to the run it gave up, and so does a shard that comes later."""
+    """A shard that gave up and is retried belongs to the same run, and so does a shard that comes later."""
     upstream.reset(prisoners=200)
     opened = open_app()
     for booking in of_shard(upstream, 1)[:30]:
@@ -259,7 +259,7 @@ def test_resumes_the_last_run_and_reports_it_once(upstream: Sandbox, open_app: O
 
 
 def test_resumes_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` takes up what a process left that died, and nothing that looked at others."""
+    """`LAST` resumes the run of a process that died, and no run over single prisoners."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
     opened = open_app()
@@ -279,7 +279,7 @@ def test_resumes_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> N
     ],
 )
 def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
-    """When result or events cannot be kept there are neither, so that the resumed run records them, once."""
+    """If the result or the events cannot be stored, neither is, so the resumed run records both once."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app()
     with opened.database.begin() as connection:
@@ -309,7 +309,7 @@ def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
-    """Shards join, end incomplete, and are resumed, on PostgreSQL as on SQLite."""
+    """Shards join a run, end incomplete and are resumed on PostgreSQL and on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
         break_one(upstream)
@@ -324,7 +324,7 @@ def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_pa
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
 def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
-    """A resumed run covers those it began with, and says so when others are named."""
+    """A resumed run covers the prisoners that it began with, and says so when others are named."""
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="weekly")
@@ -333,7 +333,7 @@ def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, f
 
 
 def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Pages of two processes that overlap, as those of an older version may, do not keep a run from its end."""
+    """Overlapping pages of two processes, which an older version may leave, do not keep a run from its end."""
     upstream.reset(prisoners=60)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):
@@ -346,7 +346,7 @@ def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: 
 
 
 def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Anyone who is on the list and on no page is named, and the run is incomplete."""
+    """A prisoner who is on the list but on no page is named, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatch_rate=0)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):
@@ -361,7 +361,7 @@ def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, o
 
 
 def test_knows_the_scope_of_parameters() -> None:
-    """Prisoners narrow more than prisons do."""
+    """Prisoners narrow the scope more than prisons do."""
     assert Coverage.of(ReconciliationParameters().recorded()) is Coverage.EVERYONE
     assert Coverage.of(ReconciliationParameters(prisons=("MDI",)).recorded()) is Coverage.PRISONS
     assert Coverage.of(ReconciliationParameters(prisons=("MDI",), offender_nos=("A",)).recorded()) is Coverage.PRISONERS

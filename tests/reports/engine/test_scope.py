@@ -14,7 +14,7 @@ from tests.harness.reconciliations import (
 
 
 def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Only that prison's prisoners are counted, and its mismatches shown, those without a NOMIS record too."""
+    """Only prisoners of that prison are counted, and its mismatches include those without a NOMIS record."""
     upstream.reset(prisoners=400, mismatches={"2": 6, "7": 6})
     prison = next(each["prisonId"] for each in planted_causes(upstream) if each["cause"] == 2)
     expected = {each["bookingId"] for each in planted_causes(upstream) if each["prisonId"] == prison}
@@ -25,7 +25,7 @@ def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None
 
 
 def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A mistyped prison does not pass as fine: it is named, also next to one whose prisoners were compared."""
+    """A mistyped prison does not look fine: it is named, even with another prison whose prisoners were compared."""
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
     opened = open_app()
@@ -38,7 +38,7 @@ def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, op
 
 
 def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nobody listed, where there were prisoners a week ago: the run fails, and resolves nothing."""
+    """If nobody is listed although there were prisoners a week ago, the run fails and resolves nothing."""
     upstream.reset(prisoners=20, mismatches={"7": 2})
     opened = open_app()
     assert result_of(opened.reconcile()).status == "complete"
@@ -51,7 +51,7 @@ def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_a
 
 
 def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Before the recheck, and before a run is resumed: differences stay, and none is resolved."""
+    """If the list empties before the recheck or before a run is resumed, differences stay and none is resolved."""
     upstream.reset(prisoners=40, mismatches={"7": 2})
     opened = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]
@@ -76,7 +76,7 @@ def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, o
 
 
 def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Anyone who could not be read may be there."""
+    """A prisoner who could not be read may be there."""
     upstream.reset(prisoners=60)
     prison = upstream.prisoners()[0]["prisonId"]
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)
@@ -87,14 +87,17 @@ def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbo
 
 
 def test_nobody_at_all_is_complete_where_nobody_was_before(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An environment without prisoners has nothing to compare."""
+    """An environment without prisoners has nothing to compare, so its run is complete."""
     upstream.reset(prisoners=0)
     result = result_of(open_app().reconcile())
     assert (result.status, result.compared) == ("complete", 0)
 
 
 def test_looks_at_single_prisoners_whatever_dps_knows_of_them(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The active booking is found by the review, or by the list where there is none; an unknown number is said."""
+    """The active booking comes from the review, or from the list if there is no review.
+
+    An unknown number is reported.
+    """
     upstream.reset(prisoners=100, mismatches={"3": 1, "7": 1})
     wanted = tuple(each["offenderNo"] for each in planted_causes(upstream))
     opened = open_app()

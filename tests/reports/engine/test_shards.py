@@ -1,4 +1,4 @@
-"""Runs in several processes: kept apart, killed, stopped, and concluded exactly once."""
+"""Runs in several processes: kept apart, killed, stopped, and completed exactly once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ THIRD = ReconciliationParameters(shards=3, shard=1)
 def test_leaves_when_another_run_is_under_way(
     upstream: Sandbox, open_app: OpenApp, first: ReconciliationParameters, second: ReconciliationParameters
 ) -> None:
-    """A second run does nothing, in one piece or in parts; looking at one prisoner is allowed."""
+    """A second run does nothing, whether whole or in shards. A run over one prisoner is allowed."""
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, first, "first"):
@@ -52,7 +52,7 @@ def test_leaves_when_another_run_is_under_way(
 
 
 def test_lets_the_other_shards_of_its_run_work(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards of one run work side by side."""
+    """Shards of one run work in parallel."""
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, HALF, "first"):
@@ -60,7 +60,7 @@ def test_lets_the_other_shards_of_its_run_work(upstream: Sandbox, open_app: Open
 
 
 def test_refuses_to_resume_what_cannot_be_resumed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unknown run, a complete one, and another number of shards are said in words."""
+    """An unknown run, a complete one, and another number of shards are refused with a clear message."""
     opened = open_app()
     opened.reconcile(run_id="done")
     for parameters in (ReconciliationParameters(resume="none"), ReconciliationParameters(resume="done")):
@@ -80,7 +80,7 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
 
 
 def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """After a kill the finished pages are there and are not read again; the resumed run is as good as any."""
+    """After a kill the finished pages are there and are not read again, and the resumed run is like any other."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 2})
     opened = open_app()
     arguments = (upstream.environment(), str(tmp_path), opened.settings.database_url)
@@ -98,7 +98,7 @@ def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: O
 
 
 def test_stops_between_pages_when_asked_and_resumes(upstream: Sandbox, open_app: OpenApp) -> None:
-    """What is raised out of the progress ends the run at once and without an event; it can be resumed."""
+    """An error raised by the progress callback ends the run at once without an event, and the run can be resumed."""
     upstream.reset(prisoners=300)
     opened = open_app()
 
@@ -114,7 +114,7 @@ def test_stops_between_pages_when_asked_and_resumes(upstream: Sandbox, open_app:
 
 
 def test_is_finished_once_by_whichever_shard_ends_last(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards under separate ids join one run, share one list, and one of them draws the result."""
+    """Shards with separate ids join one run and share one list, and one of them builds the result."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
     opened = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]
@@ -132,7 +132,10 @@ def test_is_finished_once_by_whichever_shard_ends_last(upstream: Sandbox, open_a
 
 
 def test_a_shard_that_is_tried_again_neither_reads_nor_finishes_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A repeated shard of an open run leaves; one that died before the end finishes what is left."""
+    """A repeated shard of an open run does nothing.
+
+    If a shard died before the end, its repetition finishes the rest.
+    """
     upstream.reset(prisoners=100)
     opened = open_app()
     first = opened.reconcile(ReconciliationParameters(shards=2, shard=0))

@@ -1,4 +1,4 @@
-"""What page, email and Slack say of a run that is not complete: what is known, what is not, and no all-clear."""
+"""What page, email and Slack say about a run that is not complete: what is known, what is not, and no all-clear."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL_CLEAR = re.compile(
 
 
 def texts(result: IncentiveResult) -> dict[str, str]:
-    """Everything that people read of a run."""
+    """All texts of a run that people read."""
     mail = email_report(result, None, "somewhere", Masking())
     slack = slack_report(result, None, "somewhere", Masking())
     return {
@@ -39,13 +39,16 @@ def texts(result: IncentiveResult) -> dict[str, str]:
 
 
 def figures(result: IncentiveResult) -> list[tuple[str, str]]:
-    """The figures at the top of the page, each with its name."""
+    """The figures at the top of the page, by name."""
     found = re.findall(r"<dt>(.*?)</dt><dd>(?:<a [^>]*>)?([\d,]+)", render_report(result))
     return [(name, figure) for name, figure in found]
 
 
 def test_a_run_that_failed_says_how_it_is_repeated() -> None:
-    """Once what was down is up again; a prisoner who was not found is nothing to resume."""
+    """The message says to repeat the run once the service is up.
+
+    A prisoner who was not found is not a reason to resume.
+    """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
@@ -56,7 +59,7 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
 
 
 def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
-    """Next to one that was compared without a difference, an empty prison is not an all-clear."""
+    """Next to a prison without a difference, an empty prison is not an all-clear."""
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
     for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
@@ -66,7 +69,10 @@ def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
 
 
 def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the list there is the reason, in a whole sentence, and the word that nothing is known: no zeros."""
+    """Without the list the report gives the reason in a whole sentence.
+
+    It says that nothing is known, without zeros.
+    """
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     result = result_of(open_app().reconcile())
     for where, text in texts(result).items():
@@ -79,7 +85,7 @@ def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, ope
 
 
 def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_app: OpenApp) -> None:
-    """What was compared before the failure is shown as that, and how many were not read."""
+    """What was compared before the failure is shown as such, with the number of prisoners not read."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = result_of(open_app().reconcile())
@@ -101,7 +107,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
 
 
 def test_the_differences_of_a_failed_run_are_shown_as_found_before() -> None:
-    """They are shown whole, and no_one takes their number for that of all."""
+    """All of them are shown, and their number cannot be mistaken for the total."""
     result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
     for where, text in texts(result).items():
         assert "failed; before that it found 3 differences among 900 of 87,012 prisoners" in text, where
@@ -112,7 +118,7 @@ def test_the_differences_of_a_failed_run_are_shown_as_found_before() -> None:
 
 
 def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page of the list is missing, and no_one differs among the others: the headline says both."""
+    """If a page of the list is missing and nobody differs among the others, the headline says both."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     result = result_of(open_app().reconcile())
@@ -125,7 +131,7 @@ def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream:
 
 
 def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
-    """The subject of an email is all that some people read."""
+    """Some people read only the subject of an email."""
     result = with_everything(3)
     for where, text in texts(result).items():
         assert "Incomplete: on 22 May 2023, 3 of 87,012 prisoners had different incentive levels" in text, where
@@ -141,7 +147,7 @@ def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
 
 
 def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
-    """Where a prison has no_one, no_one has the same level either."""
+    """In an empty prison nobody has the same level either."""
     no_one = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
     for where, text in texts(no_one).items():
         assert "no prisoner was compared" in text, where
@@ -150,7 +156,7 @@ def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
 def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
-    """The last bar is another run's then, so it is not marked as this one, and the page says why."""
+    """The last bar belongs to another run, so it is not marked as this one, and the page says why."""
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
     assert 'class="day now"' not in render_report(result)
     assert "This run is not in the trend" in texts(result)["page"]
@@ -159,7 +165,10 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
 
 
 def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
-    """A failed run that compared no_one has dashes, read out as not known; an incomplete one its pages too."""
+    """A failed run that compared nobody has dashes, which are read out as unknown.
+
+    So has an incomplete one for its pages.
+    """
     none = {"compared": 0, "mismatches": 0, "new": 0}
     runs = [ended_run("a", "failed", **none), ended_run("b", "incomplete", **none | {"compared": 150, "gaps": 1})]
     page = render_index({}, runs, {}, "Production", STARTED)

@@ -13,7 +13,7 @@ from tests.harness.chromium import chromium
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, where there is one; not for longer than these tests, since a loop of its driver's runs meanwhile."""
+    """Chromium, if it is installed. It runs only during these tests, since the loop of its driver runs meanwhile."""
     program = chromium(os.environ)
     from playwright.sync_api import sync_playwright
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: by keyboard, on a small screen, for screen readers, and without script."""
+"""The report in a real browser: with the keyboard, on a small screen, for screen readers, and without script."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
 
 def with_long_ids() -> ReconciliationResult:
-    """A result whose evidence names records by ids that have no space to break at."""
+    """A result whose evidence names records by ids without a space to break at."""
     evidence = (
         EvidenceRow(side="NOMIS", text="SENTENCE 33018: RSR, 30 days", note=f"mapped to {UUID(int=2**127)}"),
         EvidenceRow(side="DPS", text=f"{UUID(int=2**127)}: RESTORATION_OF_ADDITIONAL_DAYS_AWARDED, 17 days"),
@@ -61,7 +61,7 @@ def with_long_ids() -> ReconciliationResult:
 
 @pytest.fixture
 def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """Opens the report of a result; a page that complains, or asks for anything outside, fails the test."""
+    """Opens the report of a result. A page that logs an error, or requests anything from outside, fails the test."""
     complaints: list[str] = []
     contexts: list[Any] = []
 
@@ -108,7 +108,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     ids=lambda each: f"{each.title} {each.status} {len(each.mismatches)}",
 )
 def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
-    """Axe finds nothing on any screen, with everything opened."""
+    """Axe finds no fault on any screen, with everything opened."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = open_page(result)
@@ -135,7 +135,7 @@ def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult
     ids=lambda each: f"{each.title} {len(each.mismatches)}" if isinstance(each, ReconciliationResult) else "",
 )
 def test_is_not_a_wider_than_the_screen(open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]) -> None:
-    """Whatever is opened, only tables in separate regions are scrolled sideways."""
+    """Whatever is opened, only tables in separate regions scroll sideways."""
     page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width in screens:
@@ -145,7 +145,7 @@ def test_is_not_a_wider_than_the_screen(open_page: Any, result: ReconciliationRe
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_phone_says_which_value_is_of_which_side(open_page: Any, width: int) -> None:
-    """The fields of a difference have a heading for each side, where the screen has room for columns."""
+    """On a phone each field of a difference has a heading for each side, instead of columns."""
     page = open_page(visit_result(1), width)
     page.click("tbody.one summary")
     shown = page.evaluate(f"[...document.querySelectorAll('{FIELDS}')].map({LABEL})")
@@ -153,7 +153,7 @@ def test_a_phone_says_which_value_is_of_which_side(open_page: Any, width: int) -
 
 
 def test_cuts_no_table_that_has_room(open_page: Any) -> None:
-    """With every usual level no region has to be scrolled; all seven are too many for a phone, five for a small one."""
+    """Tables with the five usual levels need no scrolling on most screens. With all seven they do on a phone."""
     counts = tuple(
         MatrixCell(nomis_level=row, dps_level=column, count=21_000 if row == column else 7)
         for row in LEVELS
@@ -171,7 +171,7 @@ def test_cuts_no_table_that_has_room(open_page: Any) -> None:
 
 
 def test_cuts_no_table_of_a_general_report(open_page: Any) -> None:
-    """Kinds, fields, prisons and what is not counted are seen whole, down to a small phone."""
+    """Kinds, fields, prisons and what is not counted are fully visible, even on a small phone."""
     page = open_page(visits_with_everything(12))
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -179,7 +179,7 @@ def test_cuts_no_table_of_a_general_report(open_page: Any) -> None:
 
 
 def test_the_index_fits_every_screen(open_page: Any) -> None:
-    """All of each run is read without scrolling sideways, on a phone as a card with the names of its figures."""
+    """The whole of each run is visible without scrolling sideways. On a phone it is a card with named figures."""
     page = open_page(made_result(3), page="index.html")
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -193,7 +193,7 @@ def test_the_index_fits_every_screen(open_page: Any) -> None:
 
 
 def test_index_has_no_accessibility_fault(open_page: Any) -> None:
-    """The list of runs too."""
+    """Axe finds no fault in the list of runs."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = open_page(made_result(3), 400, page="index.html")
@@ -207,7 +207,7 @@ def test_index_has_no_accessibility_fault(open_page: Any) -> None:
 
 
 def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) -> None:
-    """The page may be days old; without a script it says how old it was when it was made."""
+    """The page may be days old. Without a script it says how old it was when it was made."""
     page = open_page(visit_result(3), page="index.html", script=False)
     card = page.inner_text(".card >> text=Official visits >> xpath=../..")
     assert "less than a minute before this page was made" in card
@@ -216,7 +216,7 @@ def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) 
 
 
 def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
-    """Every word counts, in any order; Escape shows all again; the count is announced."""
+    """Every word counts, in any order. Escape shows all rows again, and the count is announced."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -232,7 +232,7 @@ def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> Non
 
 
 def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
-    """By kind, value and cause; columns sort by what is seen in them, times by when they were."""
+    """Rows are filtered by kind, value and cause. Columns sort by their visible text, and times by the moment."""
     result = visit_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -252,7 +252,7 @@ def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
 
 
 def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
-    """The headings are buttons, reached by Tab; what is sorted how is said to screen readers; evidence moves along."""
+    """The headings are buttons that Tab reaches, screen readers hear the order, and evidence moves with its row."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#print-evidence")
@@ -284,7 +284,7 @@ def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
 
 
 def test_works_without_script(open_page: Any) -> None:
-    """Everything is there; what only a script can do is not offered."""
+    """All content is visible, and controls that need a script are hidden."""
     page = open_page(made_result(3), script=False)
     assert page.locator("tbody.one").count() == 3
     assert not page.is_visible("#find")
@@ -294,7 +294,7 @@ def test_works_without_script(open_page: Any) -> None:
 
 
 def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
-    """With hundreds of differences, what to do, the pictures and the causes still come on the first three screens."""
+    """With hundreds of differences, what to do, the pictures and the causes are still on the first three screens."""
     page = open_page(made_result(400))
     parts = ("#todo", "#trend", "#levels", "#causes", "#all")
     tops = [page.locator(what).bounding_box()["y"] for what in parts]
@@ -306,7 +306,7 @@ def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
     ("result", "most"), [(made_result(400), 33), (visit_result(400), 48)], ids=["one value", "several values"]
 )
 def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: ReconciliationResult, most: int) -> None:
-    """Four hundred rows are a stack of paper, not a box of it; what was open is printed, and nothing else is opened."""
+    """All four hundred rows are printed, with the evidence that was open and no other."""
     page = open_page(result)
     page.click("tbody.one summary >> nth=0")
     opened = "document.querySelectorAll('details[open]').length"
@@ -325,7 +325,7 @@ def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: Reco
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
 def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
-    """Long commands and requests are broken, not scrolled to."""
+    """Long commands and requests wrap, and need no scrolling."""
     html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
     page = browser.new_page(viewport={"width": 360, "height": 800})
@@ -337,7 +337,7 @@ def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool, result: 
 
 
 def test_sorts_back_into_rows(open_page: Any) -> None:
-    """The numbers by which messages name the rows are shown, and sorting by them restores the first order."""
+    """The row numbers that messages use are shown, and sorting by them restores the first order."""
     page = open_page(made_result(12))
     numbers = "tbody.one > tr:first-child > td.row"
     page.click("#mismatches thead button >> text=Prisoner")
@@ -347,7 +347,7 @@ def test_sorts_back_into_rows(open_page: Any) -> None:
 
 
 def test_shows_the_first_screen_whole(open_page: Any) -> None:
-    """How many, how many new, what to do first and with which command are seen before scrolling, on a usual screen."""
+    """How many differ, how many are new, and what to do first are visible before scrolling on a usual screen."""
     page = open_page(made_result(400))
     for what in ("h1", ".figures", "#todo", ".actions > li:first-child code"):
         box = page.locator(what).bounding_box()

@@ -1,4 +1,4 @@
-"""Report, CSV, email and Slack of a reconciliation that has nothing special: right, safe to open, and masked."""
+"""Report, CSV, email and Slack of a reconciliation without special fields: correct, safe to open, and masked."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def slack_of(result: ReconciliationResult, *, masked: bool = False) -> SlackRepo
 
 
 def everywhere(value: str) -> ReconciliationResult:
-    """A run in which every text from outside is `value`."""
+    """A run in which every external text is `value`."""
     base = visits_with_everything(1)
     found = base.mismatches[0]
     assert found.diagnosis is not None
@@ -92,7 +92,7 @@ def everywhere(value: str) -> ReconciliationResult:
 
 
 def test_escapes_everything_from_outside() -> None:
-    """No text becomes a tag or an attribute, neither in the report nor in the email."""
+    """No text becomes a tag or an attribute, in the report or in the email."""
     for html in (render_report(everywhere(EVIL)), mail_of(everywhere(EVIL)).html):
         tags = Tags(html)
         assert not [tag for tag, _ in tags.found if tag == "img"]
@@ -103,7 +103,7 @@ def test_escapes_everything_from_outside() -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
-    """Whatever a service says mentions no user, is not a link and breaks no line."""
+    """No text of a service mentions a user, becomes a link or breaks a line."""
     report = slack_of(everywhere(HOSTILE), masked=masked)
     for text in (each.text for each in report.posts):
         for line in text.splitlines():
@@ -115,7 +115,7 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "", " =", "\0=", "\u202e="]))
 def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
-    """Whatever a service says: no cell begins as a formula would, and every row has all columns."""
+    """Whatever a service returns, no cell begins like a formula, and every row has all columns."""
     rows = list(csv.reader(io.StringIO(render_csv(everywhere(start + text)), newline="")))
     assert len(rows) == 4
     assert {len(row) for row in rows} == {len(rows[0])}
@@ -125,7 +125,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
 
 
 def test_leaves_nothing_unmasked() -> None:
-    """No whole prisoner number or booking, neither of the row nor in a value, a key, an explanation or a command."""
+    """No whole prisoner number or booking remains in the row, a value, a key, an explanation or a command."""
     number, booking = "A4471CK", 714893
     hidden = visit_mismatch(
         1,
@@ -153,7 +153,7 @@ def test_leaves_nothing_unmasked() -> None:
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_pages_are_valid(name: str) -> None:
-    """A strict parser finds no fault, ids are unique, and what labels something exists."""
+    """A strict parser finds no fault, ids are unique, and every label refers to an element."""
     page = render_report(RESULTS[name])
     for html in (page, mail_of(RESULTS[name]).html):
         html5lib.HTMLParser(strict=True).parse(html)
@@ -166,13 +166,13 @@ def test_pages_are_valid(name: str) -> None:
 
 @pytest.mark.parametrize("result", [visits_with_everything(400), with_everything(400)], ids=lambda each: each.title)
 def test_is_small_enough_to_be_opened_anywhere(result: ReconciliationResult) -> None:
-    """Four hundred differences with their evidence are less than a megabyte."""
+    """A page with four hundred differences and their evidence is smaller than a megabyte."""
     assert len(render_report(result).encode()) < 1_000_000
     assert len(mail_of(result).html.encode()) < 1_000_000
 
 
 def test_shows_what_differs_field_by_field() -> None:
-    """Both values of each field that differs, in the row and in its table; the side without a record has none."""
+    """The row and its table show both values of each field that differs. A side without the record has none."""
     result = visit_result(3)
     page = render_report(result)
     rows = re.findall(r'<tbody class="one".*?</details></td></tr>', page, flags=re.DOTALL)
@@ -192,7 +192,7 @@ def test_shows_what_differs_field_by_field() -> None:
 
 
 def test_counts_kinds_fields_prisons_and_causes() -> None:
-    """How many differ in which way, in which fields where both sides have the record, where, and why."""
+    """The page counts differences by kind, by field if both sides have the record, by prison and by cause."""
     text = text_of(render_report(visit_result(7)))
     for part in (
         "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
@@ -221,14 +221,14 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
     ],
 )
 def test_words_the_headline_by_what_is_counted(result: ReconciliationResult, headline: str) -> None:
-    """The same words in the page, the email and Slack."""
+    """The page, the email and Slack have the same words."""
     mail = mail_of(result)
     for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
         assert headline in text
 
 
 def test_says_first_what_is_suspicious_or_missing() -> None:
-    """Page, email and Slack say what could not be read, and what to look at before anything is fixed."""
+    """Page, email and Slack say what could not be read, and what to check before anything is fixed."""
     result = visits_with_everything(3)
     for text in (render_report(result), mail_of(result).text, channel_text(slack_of(result))):
         words = " ".join(text.split())
@@ -241,7 +241,7 @@ def test_says_first_what_is_suspicious_or_missing() -> None:
 
 
 def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
-    """A visit by its reference with whose it is; a count by the prisoner, or by the booking where nobody is known."""
+    """A visit is named by its reference and its prisoner. A count is named by the prisoner, or else by the booking."""
     thread = f"{thread_text(slack_of(visit_result(1)))}\n{thread_text(slack_of(allocation_result()))}"
     assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
     assert "1 · *C0000AA* booking 1204417 · LEI · allocated in NOMIS only: NOMIS *1*, DPS *none* · new" in thread
@@ -251,7 +251,10 @@ def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
 
 
 def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
-    """Some of its values, neither the prisoner again nor all of them; the side that has it is never "none"."""
+    """Some of its values are shown, not all of them and not the prisoner again.
+
+    The side with the record is never "none".
+    """
     said = {"prisoner": "B0000AA", "booking": 1_300_000}
     values = {**said, "start": "10:00", "end": "11:00", "status": "BOOKED", "room": "1"}
     fields = tuple(FieldValues(field=name, dps=value) for name, value in values.items())
@@ -270,14 +273,14 @@ def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
 
 
 def test_names_keys_of_several_columns() -> None:
-    """Which number is whose, also where one is missing."""
+    """Each number is named, even if another one is missing."""
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
         assert f"1 · *{name}* B0000AA" in thread_text(slack_of(result))
 
 
 def test_numbers_the_rows_alike_everywhere() -> None:
-    """Slack, email, CSV and report number the mismatches alike."""
+    """Slack, email, CSV and report give each mismatch the same number."""
     result = visits_with_everything(30)
     expected = {number: each.key["reference"] for number, each in result.rows}
     page = re.findall(r'<td class="row"><a href="#[^"]+">(\d+)</a></td><th scope="row">(\S+)', render_report(result))
@@ -292,7 +295,7 @@ def test_numbers_the_rows_alike_everywhere() -> None:
 
 
 def test_the_csv_has_both_values_of_every_field() -> None:
-    """Those that are equal too, as they are and not as people read them."""
+    """Equal values are included, unformatted."""
     rows = {row["kind"]: row for row in csv.DictReader(io.StringIO(render_csv(visit_result(3))))}
     row = rows["details-differ"]
     assert (row["nomis_start"], row["dps_start"]) == ("2023-05-25T09:30:00", "2023-05-25T10:00:00")
@@ -325,12 +328,12 @@ def test_the_csv_has_both_values_of_every_field() -> None:
     ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    """Dates in words, "none" for none, everything else as it is."""
+    """Dates are in words, a missing value is "none", and all other values are unchanged."""
     assert value_text(value) == text
 
 
 def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
-    """The last bar is this run."""
+    """The last bar is the current run."""
     points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
     result = visit_result(1)
     page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))

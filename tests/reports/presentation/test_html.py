@@ -1,4 +1,4 @@
-"""The report, its index and the CSV: right, and safe to open whatever came from outside."""
+"""The report, its index and the CSV: correct, and safe to open whatever external text they contain."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def index_of(*runs: EndedRun) -> str:
 
 
 def rows_of(result: IncentiveResult) -> dict[int, str]:
-    """The prisoner of each row of the page, by its number, which links to the row itself."""
+    """The prisoner of each row of the page, by the number that links to the row."""
     found = re.findall(
         r'<tbody class="one" id="([^"]+)".*?<a href="#([^"]+)">(\d+)</a></td><th scope="row">(\S+)',
         render_report(result),
@@ -53,7 +53,7 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
 
 
 def evil_result() -> IncentiveResult:
-    """A run in which every text from outside tries to be markup."""
+    """A run in which every external text tries to be markup."""
     base = with_everything(1)
     side = Side(level=EVIL, at=STARTED, prison_id=EVIL, origin=EVIL, user_id=EVIL, record=1)
     found = base.mismatches[0]
@@ -76,7 +76,7 @@ def evil_result() -> IncentiveResult:
 
 @pytest.mark.parametrize("page", ["report", "email", "index"])
 def test_escapes_everything_from_outside(page: str) -> None:
-    """No text becomes a tag or an attribute, in whatever page it stands."""
+    """No text becomes a tag or an attribute on any page."""
     result = evil_result()
     html = {
         "report": lambda: render_report(result),
@@ -92,7 +92,7 @@ def test_escapes_everything_from_outside(page: str) -> None:
 
 
 def test_lets_nothing_be_loaded_or_run_but_its_own() -> None:
-    """The policy names the page's own style and script by their hashes, and nothing else at all."""
+    """The policy names the page's own style and script by their hashes, and nothing else."""
     html = render_report(made_result(3))
     [policy] = [a["content"] for tag, a in Tags(html).found if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
@@ -105,7 +105,7 @@ def test_lets_nothing_be_loaded_or_run_but_its_own() -> None:
 
 
 def test_says_on_the_first_screen_what_matters() -> None:
-    """How many of how many, how many are new, where, and which levels."""
+    """The first screen says how many of how many differ, how many are new, where, and which levels."""
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
@@ -118,7 +118,7 @@ def test_says_on_the_first_screen_what_matters() -> None:
 
 
 def test_never_looks_like_success_when_it_was_not_one() -> None:
-    """An incomplete and a failed run say so first, and what to do."""
+    """An incomplete run and a failed run say so first, and what to do."""
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete
     assert "--resume run-of-today" in incomplete
@@ -129,14 +129,14 @@ def test_never_looks_like_success_when_it_was_not_one() -> None:
 
 
 def test_says_whom_it_looked_at_and_how_long() -> None:
-    """Prisons by their ids, and a time in words."""
+    """The page gives the ids of the prisons, and the duration in words."""
     part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
     assert "22 May 2023 at 04:00, only MDI, LEI. It took 1 second." in Tags(render_report(part)).text
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
 
 
 def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
-    """They have a separate row, and make no further prison."""
+    """Such prisoners have a separate row, which does not count as a prison."""
     made = made_result(3)
     nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
     page = Tags(render_report(made.model_copy(update={"prisons": (*made.prisons, nowhere)}))).text
@@ -145,7 +145,7 @@ def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
 
 
 def test_links_differences_only_of_a_run_that_looked() -> None:
-    """The list of a run that compared nobody would be empty, and read as good news."""
+    """The list of a run that compared nobody would be empty, and would look like good news."""
     lines = [
         ended_run("looked", compared=5, mismatches=0, new=0),
         ended_run("failed", "failed", compared=0, mismatches=0, new=0),
@@ -155,7 +155,7 @@ def test_links_differences_only_of_a_run_that_looked() -> None:
 
 
 def test_differences_that_do_not_count_are_not_agreement() -> None:
-    """Without a mismatch, differences in flight and excluded ones are still mentioned."""
+    """A page without mismatches still mentions differences in flight and excluded ones."""
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
@@ -167,7 +167,7 @@ def test_differences_that_do_not_count_are_not_agreement() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
-    """All of them, each with its cause, its command and both histories."""
+    """Every mismatch is shown with its cause, its command and both histories."""
     result = made_result(number)
     page = Tags(render_report(result))
     assert sorted(rows_of(result).values()) == sorted(each.offender_no for each in result.mismatches)
@@ -177,7 +177,7 @@ def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
 
 
 def test_tells_runs_of_one_day_apart() -> None:
-    """Where two points of the trend share a day, or even a minute, each says when; others stay as short as they are."""
+    """If two points of the trend share a day, or even a minute, each shows its time. Other points stay short."""
     base = made_result(3)
     later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
     points = [
@@ -204,7 +204,7 @@ def test_tells_runs_of_one_day_apart() -> None:
 
 
 def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
-    """Each has a separate name, by which its link is chosen."""
+    """Each run has a separate name for its link."""
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
     lines = [ended_run(f"run-{number}", started_at=moment) for number, moment in enumerate(moments)]
     named = re.findall(r'<th scope="row"><a href="[^"]*report.html">([^<]+)</a>', index_of(*lines))
@@ -214,7 +214,7 @@ def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "", " =", "\0=", "\u202e="]))
 def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
-    """Whatever a service says: no cell begins as a formula would, and every row has all columns."""
+    """Whatever a service returns, no cell begins like a formula, and every row has all columns."""
     bad = mismatch(1, prison_id=start + text, nomis=Side(level=start + text, user_id=start + text, record=1))
     rows = list(
         csv.reader(io.StringIO(render_csv(made_result(0).model_copy(update={"mismatches": (bad,)})), newline=""))
@@ -227,7 +227,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
 
 
 def test_no_text_steers_a_page_or_an_email() -> None:
-    """Escapes, NULs and changes of direction that stand in what the services say are left out."""
+    """Escapes, NULs and direction changes in texts of the services are removed."""
     evil = "\x1b[2Jgone\0\x9b\u202eevil"
     bad = mismatch(1, nomis=Side(level="STD", user_id=evil, record=1), evidence_missing=evil)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "failure": evil, "environment": evil})
@@ -238,7 +238,7 @@ def test_no_text_steers_a_page_or_an_email() -> None:
 
 
 def test_keeps_the_columns_that_people_rely_on() -> None:
-    """The heading of the CSV is a promise to spreadsheets built on it."""
+    """Spreadsheets rely on the heading of the CSV."""
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
@@ -249,7 +249,7 @@ def test_keeps_the_columns_that_people_rely_on() -> None:
 
 
 def test_leaves_nothing_unmasked() -> None:
-    """Masked messages hold no whole prisoner number, not even where it stands inside a sentence or a command."""
+    """Masked messages contain no whole prisoner number, even inside a sentence or a command."""
     result = made_result(30)
     masking = Masking(on=True)
     slack = slack_report(result, None, "somewhere", masking)
@@ -274,7 +274,7 @@ def test_leaves_nothing_unmasked() -> None:
     ],
 )
 def test_masks_what_upstream_errors_name(path: str) -> None:
-    """Paths and responses of services name bookings in separate ways; two digits are left of each."""
+    """Paths and responses of services name bookings in different ways, and two digits of each are left."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -287,7 +287,7 @@ def test_masks_what_upstream_errors_name(path: str) -> None:
 
 
 def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
-    """Slack, email, CSV and report number the mismatches alike, and the numbers are not asterisks, which Slack eats."""
+    """Slack, email, CSV and report use the same row numbers, without asterisks, which Slack removes."""
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
     assert sorted(rows) == list(range(1, 31))
@@ -307,7 +307,7 @@ def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
 
 
 def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
-    """The command with the run's id, and how many shards it had; other runs are not to be resumed."""
+    """The message has the command with the run's id and number of shards. Other runs need no resuming."""
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
@@ -324,7 +324,7 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
 
 
 def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
-    """A command that only compares again fixes nothing: the request is in Slack and in the email too."""
+    """No command fixes such a difference, so Slack and the email have the request too."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
     assert asked.diagnosis is not None
@@ -335,14 +335,14 @@ def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
 
 
 def test_says_in_the_csv_why_evidence_is_missing() -> None:
-    """Empty cells of a cause are explained in the row."""
+    """The row explains why the cells of a cause are empty."""
     result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
     [row] = csv.DictReader(io.StringIO(render_csv(result)))
     assert (row["cause"], row["evidence_missing"]) == ("", "busy")
 
 
 def test_goes_to_json_and_back() -> None:
-    """The result is the same after a journey through JSON, with camelCase names outside."""
+    """The result is the same after a round trip through JSON, with camelCase names."""
     result = with_everything(30)
     text = result.to_json(indent=1)
     assert parse_result(text) == result
@@ -354,7 +354,7 @@ HOSTILE = "<!channel> & <@U1|x> `code` >\n*Report:* \u202e<https://evil.example|
 
 
 def without_markup(text: str) -> str:
-    """A Slack text without its own code spans and entities; every span is closed on its line."""
+    """A Slack text without its own code spans and entities. Every span is closed on its line."""
     for line in text.splitlines():
         assert line.count("`") % 2 == 0, line
     return re.sub(r"&(amp|lt|gt);", "", re.sub(r"`[^`\n]*`", "", text))
@@ -362,7 +362,7 @@ def without_markup(text: str) -> str:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
-    """Whatever a service puts into a number, level, prison or text mentions no user and makes no link or line break."""
+    """A number, level, prison or text of a service mentions no user and makes no link or line break."""
     found = mismatch(2).diagnosis
     assert found is not None
     hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})
@@ -401,12 +401,12 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
     ],
 )
 def test_alerts_are_known_by_their_text(event: str, title: str) -> None:
-    """The runbook leads from it to what to do; an event without a separate text has a general one."""
+    """The runbook leads from the text to the action. An event without a separate text has a general one."""
     assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """A text of a service is cut; the command above it is still there."""
+    """A text of a service is cut, and the command above it is still there."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE
@@ -414,7 +414,7 @@ def test_no_property_makes_an_alert_too_long_for_slack() -> None:
 
 
 def every_page() -> dict[str, str]:
-    """Each page that is made, in its different states, with everything it may show."""
+    """Each page in its different states, with everything that it may show."""
     everything = with_everything()
     failed = {"status": "failed", "failure": "NOMIS did not answer"}
     return {
@@ -433,9 +433,9 @@ TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 @pytest.mark.parametrize("name", every_page())
 def test_pages_are_valid(name: str) -> None:
-    """A strict parser finds no fault; parts of tables have no roles, ids are unique, and what labels something exists.
+    """A strict parser finds no fault, table parts have no roles, ids are unique, and every label refers to an element.
 
-    The email is made for old mail clients, which need `role="presentation"` for tables that only lay out.
+    The email is for old mail clients, which need `role="presentation"` for layout tables.
     """
     page = every_page()[name]
     html5lib.HTMLParser(strict=True).parse(page)

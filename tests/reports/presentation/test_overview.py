@@ -1,4 +1,4 @@
-"""The index: a card for each reconciliation that says how things stand, and the list of runs."""
+"""The index: a card with the state of each reconciliation, and the list of runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_mismatc
 
 
 def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -> str:
-    """The index of these runs, `hours` after the moment at which samples start."""
+    """The index of these runs, `hours` after the start of the samples."""
     return render_index(titles or {}, runs, {}, "Production", STARTED + timedelta(hours=hours))
 
 
@@ -25,7 +25,7 @@ def cards_of(page: str) -> list[str]:
 
 
 def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> None:
-    """State, figure, and how long ago the last complete run was, in the order of the registry."""
+    """Each card has the state, the figure and the age of the last complete run, in the order of the registry."""
     visits: dict[str, Any] = {"reconciliation": "visits", "title": "Visits", "counted": "visits", "compared": 40_120}
     earlier = {"started_at": STARTED - timedelta(days=2), "finished_at": STARTED - timedelta(days=2)}
     runs = [
@@ -50,7 +50,7 @@ def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> N
 
 
 def test_a_card_is_of_runs_over_everyone() -> None:
-    """A run over one prison changes no card; it is in the list."""
+    """A run over one prison does not change a card, but it is in the list."""
     page = index_of(ended_run("one-prison", parameters={"prisons": ["MDI"]}, mismatches=9), ended_run(mismatches=0))
     [card] = cards_of(page)
     assert "0 of 87,012" in card
@@ -58,13 +58,13 @@ def test_a_card_is_of_runs_over_everyone() -> None:
 
 
 def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
-    """Zero would read as good news."""
+    """A zero would look like good news."""
     [card] = cards_of(index_of(ended_run("bad", "failed", compared=0, mismatches=0, new=0)))
     assert card == "Incentive levels Failed No prisoners were compared No complete run yet"
 
 
 def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
-    """Oldest first, without runs that failed or lacked a part of the list."""
+    """The figures are read out oldest first, without runs that failed or lacked a part of the list."""
     outcomes: tuple[dict[str, Any], ...] = ({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {})
     runs = [
         ended_run(
@@ -85,7 +85,10 @@ def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
 
 
 def test_a_card_says_what_to_do_first() -> None:
-    """By whom, for how many, and whether there is more to do; nothing where nothing differs."""
+    """The card says who acts, for how many differences, and whether there is more to do.
+
+    Without differences it says nothing.
+    """
     result = made_result(12)
     page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)
     [card] = cards_of(page)
@@ -103,6 +106,6 @@ def test_a_card_says_what_to_do_first() -> None:
 
 
 def test_reports_lead_back_to_the_index() -> None:
-    """From a folder of a reconciliation it is one step further."""
+    """A report in the folder of a reconciliation is one step further away."""
     assert 'href="../index.html"' in render_report(made_result(1))
     assert 'href="../../index.html"' in render_report(visit_result(1))

@@ -1,4 +1,4 @@
-"""What a reader does with the report in a real browser: filter by links, send addresses, save and print."""
+"""What a reader does with the report in a real browser: filter by links, share addresses, save and print."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PAIRS: dict[tuple[str | None, str | None], int] = {
 
 
 def levels_result() -> IncentiveResult:
-    """Differences with these levels, at several prisons, of several causes, new and old."""
+    """Differences with these levels, at several prisons and of several causes, new and old."""
     base = made_result(sum(PAIRS.values()))
     pairs = [pair for pair, number in PAIRS.items() for _ in range(number)]
     mismatches = []
@@ -60,7 +60,7 @@ def levels_result() -> IncentiveResult:
 
 @pytest.fixture(scope="module")
 def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Opens the page of a result as a saved file that nothing else is kept with; one that complains fails the test."""
+    """Opens the page of a result as a single saved file. A page that logs an error fails the test."""
     folder = tmp_path_factory.mktemp("saved")
     context = browser.new_context(accept_downloads=True)
     complaints: list[str] = []
@@ -82,7 +82,7 @@ def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
 
 @pytest.mark.parametrize("result", [levels_result(), visit_result(40)], ids=lambda each: each.title)
 def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: ReconciliationResult) -> None:
-    """Figures, prisons, levels, kinds, fields, ages, who acts and causes: each leaves as many rows as it says."""
+    """Figures, prisons, levels, kinds, fields, ages, teams and causes each leave as many rows as they say."""
     found = pages(result).evaluate(LINKS)
     assert [each for each in found if each[1] != each[2]] == []
     filters = {name.split("=")[0] for query, _, _ in found for name in query.split("&")}
@@ -91,7 +91,7 @@ def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: Re
 
 
 def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
-    """Who has the same pair, but is excluded or in flight, stands after a plus: no row shows them."""
+    """Excluded prisoners and those in flight with the same pair follow after a plus, since no row shows them."""
     result = levels_result()
     more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
     matrix = tuple(
@@ -106,7 +106,7 @@ def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
 
 
 def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any) -> None:
-    """`NOMIS STD` is a level, not two words that stand somewhere in a row; the address shows the same to others."""
+    """`NOMIS STD` filters by the level, not by two words somewhere in a row. The address shows the same to others."""
     result = levels_result()
     number = sum(each.nomis_level == "STD" for each in result.mismatches)
     page = pages(result)
@@ -129,7 +129,7 @@ def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any
 
 
 def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
-    """It shows the row with its evidence, also where a filter hides it; going back returns to the filter."""
+    """The address shows the row with its evidence, even if a filter hides it, and going back returns to the filter."""
     page = pages(levels_result(), "#dps=BAS")
     hidden = page.locator("tbody.one[hidden]").first
     anchor = hidden.get_attribute("id")
@@ -142,7 +142,7 @@ def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
 
 
 def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: Path) -> None:
-    """From the page alone: the lines of the whole CSV, in its order, also when the rows are sorted otherwise."""
+    """The page saves lines of the whole CSV, in its order even if the rows are sorted otherwise."""
     result = levels_result()
     [heading, *lines] = list(csv.reader(render_csv(result).splitlines()))
     page = pages(result)
@@ -166,7 +166,7 @@ def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: 
 
 
 def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> None:
-    """What the page carries packed is masked as well."""
+    """The packed data in the page is masked too."""
     result = made_result(12, run_id="masked")
     page = pages(result, masking=Masking(on=True))
     with page.expect_download() as downloading:
@@ -182,7 +182,7 @@ def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> N
 
 
 def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
-    """That of the rows which are shown, and no disclosure that is closed; afterwards all is as it was."""
+    """The evidence of the visible rows is printed without closed disclosures, and afterwards the page is as before."""
     page = pages(levels_result(), "#dps=BAS")
     page.emulate_media(media="print")
     page.evaluate("""window.print = () => {
@@ -202,7 +202,7 @@ def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
 
 @pytest.mark.parametrize("result", [with_everything(3), visit_result(3)], ids=lambda each: each.title)
 def test_can_be_read_in_the_dark(pages: Any, result: ReconciliationResult) -> None:
-    """Every text has enough contrast there too, and bars differ from the page and from each other."""
+    """Every text has enough contrast in the dark too, and bars differ from the page and from each other."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = pages(result)

@@ -1,4 +1,4 @@
-"""What is drawn of a result: in proportion, and with the same figures as text."""
+"""The pictures of a result: in proportion, and with the same figures as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.results import STARTED, made_result, mismatch
 
 
 def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
-    """Weekly runs with these differences, those of them that are new, and resolved ones."""
+    """Weekly runs with these numbers of differences, new ones among them, and resolved ones."""
     return tuple(
         TrendPoint(
             run_id=f"run-{week}",
@@ -38,12 +38,12 @@ def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoi
     [((), ""), ((0, 0), "▁▁"), ((0, 1, 5, 10), "▁▂▅█"), ((430, 11, 0), "█▂▁"), ((7,), "█")],
 )
 def test_a_line_of_blocks_is_in_proportion(values: tuple[int, ...], line: str) -> None:
-    """The largest is whole, none is empty, and even a single difference among hundreds is seen."""
+    """The largest value is a full line, no line is empty, and a single difference among hundreds is visible."""
     assert sparkline(values) == line
 
 
 def test_the_trend_stacks_new_ones_and_shows_resolved_ones_below_the_line() -> None:
-    """Every part of a bar is in proportion to its figure, new ones stand on those that persist, and the text agrees."""
+    """Every part of a bar is in proportion to its figure, new ones are above persisting ones, and the text agrees."""
     points = trend_points((10, 4, 0), (12, 12, 10), (3, 0, 9))
     trend = draw_trend(points)
     for bar, point in zip(trend.bars, points, strict=True):
@@ -62,7 +62,7 @@ def test_the_trend_stacks_new_ones_and_shows_resolved_ones_below_the_line() -> N
 
 
 def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
-    """Few lines, the one that the bars stand on among them."""
+    """The scale has few lines, one of them at the base of the bars."""
     trend = draw_trend(trend_points((430, 430, 0), (20, 0, 410)))
     assert [tick.label for tick in trend.ticks] == ["400", "200", "0", "200", "400"]
     assert trend.base in [tick.y for tick in trend.ticks]
@@ -70,14 +70,14 @@ def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
 
 
 def test_runs_of_earlier_versions_are_drawn_whole() -> None:
-    """What they did not count is neither new nor resolved."""
+    """Differences that earlier versions did not count are neither new nor resolved."""
     trend = draw_trend(trend_points((5, None, None), (4, 1, 2)))
     assert [part.kind for part in trend.bars[0].parts] == ["persisting"]
     assert "22 May 2023: 5; 29 May 2023: 4 (1 new, 2 resolved)." in trend.text
 
 
 def test_counts_how_long_differences_have_been_open() -> None:
-    """From new to the oldest that there is, those in between also where there are none."""
+    """The ages run from new to the oldest, including empty ones in between."""
     days = (None, 3, 7, 8, 400)
     found = tuple(
         mismatch(number, standing="new", since=STARTED)
@@ -98,7 +98,7 @@ def test_counts_how_long_differences_have_been_open() -> None:
 
 
 def test_says_how_many_of_a_thousand_differ_at_each_prison() -> None:
-    """The rate, also of a prison where hardly anybody differs; none where nobody was compared."""
+    """Each prison has a rate, even if hardly anybody differs. A prison where nobody was compared has none."""
     prisons = (
         PrisonCount(prison_id="ACI", compared=0, mismatches=2, new=0),
         PrisonCount(prison_id="LEI", compared=400, mismatches=3, new=1),
@@ -116,7 +116,7 @@ def test_says_how_many_of_a_thousand_differ_at_each_prison() -> None:
 
 
 def test_groups_causes_by_who_acts() -> None:
-    """Each team has the causes of its differences, and together they have all of them."""
+    """Each team has the causes of its differences, and together the teams have all causes."""
     result = made_result(30)
     actions = what_to_do(result).actions
     groups = causes_by_who_acts(page_rows(result, view_of(result), actions, UNMASKED), actions)
@@ -132,7 +132,7 @@ def test_groups_causes_by_who_acts() -> None:
 
 
 def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMismatch:
-    """A mismatch of these two levels."""
+    """A mismatch with these two levels."""
     made = mismatch(number)
     assert made.nomis is not None
     sides = {"nomis": nomis, "dps": dps}
@@ -143,7 +143,7 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 
 
 def test_says_which_level_is_higher() -> None:
-    """By how many levels, from far higher in NOMIS to far higher in DPS, and apart what cannot be compared.
+    """The picture runs from far higher in NOMIS to far higher in DPS, and shows apart what cannot be compared.
 
     Standard is the level after Basic: DPS no longer gives Entry, which NOMIS has in between.
     """
@@ -173,7 +173,7 @@ def test_says_which_level_is_higher() -> None:
 
 
 def test_rows_keep_their_address_from_run_to_run() -> None:
-    """It is made of the cause and the key, whatever the place of the row; a masked page has no key in it."""
+    """The address contains the cause and the key, not the position of the row. On a masked page it contains no key."""
     result = made_result(7)
     view, actions = view_of(result), what_to_do(result).actions
     rows = {row.mismatch.booking_id: row.anchor for row in page_rows(result, view, actions, UNMASKED)}

@@ -1,4 +1,4 @@
-"""The files that leave the archive: whole, alone, and masked wherever a number stands."""
+"""The files that leave the archive: complete, self-contained, and masked wherever a number occurs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.results import made_result, visit_mismatch, visit_result, vis
 
 
 def test_a_masked_page_has_no_whole_number_anywhere() -> None:
-    """Neither in a cell, an attribute, a sentence or a command, nor in the CSV that is packed into the page."""
+    """No cell, attribute, sentence or command has a whole number, nor has the CSV that is packed into the page."""
     for result in (made_result(30), visits_with_everything(30)):
         [page, sheet] = report_files(result, Masking(on=True), page=True)
         packed = re.findall(r"[0-9a-f]{400,}", page.content)
@@ -24,7 +24,7 @@ def test_a_masked_page_has_no_whole_number_anywhere() -> None:
 
 
 def test_a_masked_page_keeps_its_figures() -> None:
-    """A short booking could be any figure of the page, so it is not a booking to mask in the text of the page."""
+    """A short booking could be any figure of the page, so it is not masked in the text of the page."""
     odd = visit_mismatch(0, booking_id=3, evidence=(EvidenceRow(side="DPS", text="visit 1300000 of 3 visitors"),))
     [page, _] = report_files(visit_result(0, mismatches=(odd,)), Masking(on=True), page=True)
     assert "of 3 visitors" in page.content
@@ -32,7 +32,7 @@ def test_a_masked_page_keeps_its_figures() -> None:
 
 
 def test_the_page_that_is_sent_stands_alone() -> None:
-    """It asks for nothing, and leads nowhere; in the archive it has the way to the other files."""
+    """The page that is sent requests nothing and links nowhere. In the archive it links to the other files."""
     [page, _] = report_files(made_result(3), Masking(), page=True)
     links = re.findall(r'(?:href|src)="([^"]*)"', page.content)
     assert links

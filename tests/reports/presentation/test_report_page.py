@@ -1,4 +1,4 @@
-"""The page that documents the report says what the code does."""
+"""The page that documents the report agrees with the code."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def table(section: str) -> list[list[str]]:
 
 
 def test_names_every_column_of_incentive_levels_in_its_place() -> None:
-    """The columns of the CSV, all of them, in their order, each with a meaning."""
+    """All columns of the CSV are in their order, each with a meaning."""
     rows = table("The CSV of incentive levels")
     assert [row[0] for row in rows] == list(COLUMNS)
     assert all(len(row) == 3 and row[2] for row in rows)
 
 
 def test_names_every_column_of_the_others_in_its_place() -> None:
-    """The general columns, with the key and the fields of the reconciliation where the page says so."""
+    """The general columns include the key and the fields of the reconciliation at the documented place."""
     expected: list[str] = []
     for column in (row[0] for row in table("The CSV")):
         if column == "*the key*":
@@ -75,7 +75,7 @@ def test_names_every_column_of_the_others_in_its_place() -> None:
     ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
 )
 def test_columns_have_the_type_that_is_said(section: str, result: ReconciliationResult) -> None:
-    """Integers and times can be read as such, in every line that has them."""
+    """Integers and times can be parsed as such in every line that has them."""
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
     lines = list(csv.DictReader(io.StringIO(render_csv(result))))
@@ -91,7 +91,7 @@ def test_columns_have_the_type_that_is_said(section: str, result: Reconciliation
 
 
 def test_names_every_field_of_the_json() -> None:
-    """The top level of the result, all of it, with the types that are said."""
+    """Every top-level field of the result is documented with its type."""
     general, own = table("The JSON"), table("The JSON of incentive levels")
     assert [row[0] for row in general] == [field.alias for field in ReconciliationResult.model_fields.values()]
     for result, rows in ((with_everything(3), [*general, *own]), (visits_with_everything(3), general)):
@@ -103,7 +103,7 @@ def test_names_every_field_of_the_json() -> None:
 
 
 def test_names_every_part_of_the_page() -> None:
-    """Each heading of a report, in the order in which they stand there; no other."""
+    """Each heading of a report is documented in its order, and no other heading is."""
     named = [row[0] for row in table("The parts of the page")][1:]
     shown = set()
     for results in ((with_everything(3), made_result(3)), (visits_with_everything(3), visit_result(3))):
@@ -115,7 +115,7 @@ def test_names_every_part_of_the_page() -> None:
 
 
 def test_names_every_state_of_the_overview() -> None:
-    """The states of the cards, with the number that the page gives as its example."""
+    """The states of the cards are documented, with the number that the page gives as its example."""
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},
@@ -133,19 +133,19 @@ def test_names_every_state_of_the_overview() -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=lambda each: each.name)
 def test_names_every_kind_in_the_words_of_the_report(entry: Entry) -> None:
-    """A table for each reconciliation with the code of each kind, what it says of a record, and its usual cause."""
+    """Each reconciliation has a table with the code of each kind, its text, and its usual cause."""
     rows = table(entry.title)
     assert {code: label for code, label, _ in rows} == dict(entry.load().kinds)
     assert all(cause for _, _, cause in rows)
 
 
 def test_names_every_cause_in_the_words_of_the_report() -> None:
-    """The causes by their numbers, each with its text, the right side and what is done about it."""
+    """The causes are listed by number, each with its text, the right side and the fix."""
     rows = [[str(number), each.name, each.right_side, each.action] for number, each in CAUSES.items()]
     assert table("The causes of incentive levels") == rows
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))
 def test_names_settings_that_there_are(name: str) -> None:
-    """No setting is named that the program does not know."""
+    """The page names only settings of the program."""
     assert name in {variable.name for variable in variables()}

@@ -1,4 +1,4 @@
-"""Every message for Slack is one that Slack takes, whatever a run found."""
+"""Slack accepts every message, whatever a run found."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 @st.composite
 def results(draw: Any) -> ReconciliationResult:
-    """A run of any status with any number of differences, about which services said anything."""
+    """A run of any status with any number of differences, and with any texts from the services."""
     number = draw(st.integers(0, 60))
     mismatches = []
     for each in range(number):
@@ -45,7 +45,7 @@ def results(draw: Any) -> ReconciliationResult:
 
 
 def taken(message: SlackMessage) -> None:
-    """Checks a message by the limits of Slack, and by those that people can read."""
+    """Checks a message against the limits of Slack, and against those of readability."""
     assert message.text.strip()
     assert len(message.text) <= 4_000
     assert len(message.blocks) <= 50
@@ -63,7 +63,7 @@ def taken(message: SlackMessage) -> None:
 @settings(deadline=None, max_examples=60)
 @given(results(), st.booleans(), st.sampled_from([None, "https://reports.example/a?b=1&c=2"]))
 def test_every_report_is_within_the_limits(result: ReconciliationResult, masked: bool, link: str | None) -> None:
-    """Header, sections, number of blocks, and the whole message; the plain text is always there too."""
+    """Header, sections, number of blocks and the whole message are within the limits. There is always plain text."""
     report = slack_report(result, link, "s3://bucket/prefix", Masking(on=masked))
     for each in report.posts:
         taken(each)
@@ -75,7 +75,7 @@ def test_every_report_is_within_the_limits(result: ReconciliationResult, masked:
     WORDS,
 )
 def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], text: str) -> None:
-    """Whatever the event carries, the command is in it."""
+    """Whatever the event contains, the message has the command."""
     command = "prisoner-to-nomis check"
     message = alert_message({**payload, "domain": text, "command": command}, "Production", Masking())
     taken(message)
@@ -83,7 +83,7 @@ def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], t
 
 @pytest.mark.parametrize("number", [0, 11, 430])
 def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> None:
-    """Who acts, what they do and the command, before any row; the first message says it all."""
+    """The first message says who acts, what they do and the command, before any row."""
     said = channel_text(slack_report(made_result(number), None, "somewhere", Masking()))
     assert said.splitlines()[1].startswith("*On 22 May 2023, ")
     assert ("*This team* · Publish the received event" in said) == (number > 0)
@@ -92,7 +92,7 @@ def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> No
 
 
 def test_an_alert_of_a_reconciliation_says_what_happened_and_what_to_type() -> None:
-    """Sentences first, the ids below."""
+    """Sentences come first, and the ids follow."""
     payload = {
         "event": "visits-reports-reconciliation-not-run",
         "time": "2026-11-29T04:00:00.000+00:00",

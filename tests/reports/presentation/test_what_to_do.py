@@ -1,4 +1,4 @@
-"""What to do about a run: grouped by who acts and what they do, with the commands, the age and the change."""
+"""What to do about a run, grouped by team and action, with the commands, the age and the change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def visit(
     request: str | None = None,
     days: int = 0,
 ) -> Mismatch:
-    """A visit that is fixed in this way, and was first seen that many days before the run."""
+    """A visit with this fix that was first seen that many days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
@@ -58,12 +58,12 @@ def visit(
 
 
 def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
-    """What is to be done about these differences."""
+    """The actions for these differences."""
     return what_to_do(visit_result(0, mismatches=mismatches)).actions
 
 
 def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> ReconciliationResult:
-    """The same run after these earlier ones: how many days before, and how many differences they found."""
+    """The same run after these earlier ones, given as days before and number of differences."""
     points = tuple(
         TrendPoint(run_id=f"{days}", started_at=STARTED - timedelta(days=days), compared=1, mismatches=found)
         for days, found in earlier
@@ -72,7 +72,10 @@ def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> Rec
 
 
 def test_groups_by_who_acts_and_what_they_do() -> None:
-    """Ours first, nothing to do last; each group with its numbers, the oldest, the commands and the rows."""
+    """Our actions come first and "nothing to do" last.
+
+    Each group has its number, the oldest, the commands and the rows.
+    """
     resync = "Write the visit to NOMIS."
     found = actions(
         visit(0, "There is nothing to do.", who="nobody", days=3),
@@ -110,7 +113,7 @@ def test_says_once_a_command_that_is_the_same_for_all() -> None:
 
 
 def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
-    """The others are in their rows; one difference alone has its own commands, in their order."""
+    """The other commands are in their rows. A single difference has its own commands, in order."""
     (several,) = actions(
         visit(0, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BC"),
         visit(3, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BD"),
@@ -129,7 +132,7 @@ def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
 
 
 def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
-    """Where NOMIS may be right each difference is looked at, so each has its own command."""
+    """If NOMIS may be right, each difference is checked separately, so each has its own command."""
     ask = "Ask the prison what is right."
     (group,) = actions(
         visit(0, ask, "prisoner-to-nomis resync visit one", right="unknown"),
@@ -141,7 +144,7 @@ def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
 
 
 def test_puts_what_is_most_serious_first() -> None:
-    """Visitors who come in vain come before three differences in details."""
+    """Visitors who come in vain precede three differences in details."""
     details, cancel = "Write the visit to NOMIS again.", "Cancel the visit in NOMIS too."
     found = [visit(each, details, f"prisoner-to-nomis resync visit {each}") for each in range(3)]
     found.append(visit(4, cancel, "prisoner-to-nomis resync visit 4"))
@@ -155,7 +158,7 @@ def test_puts_what_is_most_serious_first() -> None:
 
 
 def test_asks_us_to_look_where_no_cause_is_known() -> None:
-    """A difference without a cause is not left to nobody, nor one of a version that did not say who acts."""
+    """A difference without a cause, or from a version that did not say who acts, is assigned to us."""
     old = visit(0, "Ask them to delete it.", who=None, request="please delete 7")
     assert [each.who for each in actions(old, visit(1, "Wait.", who=None))] == [THIS_TEAM, NOMIS_SUPPORT]
     (only,) = what_to_do(allocation_result()).actions
@@ -163,7 +166,7 @@ def test_asks_us_to_look_where_no_cause_is_known() -> None:
 
 
 def test_headline_stays_true_and_names_the_new_ones() -> None:
-    """It names the day, and speaks of the past: the report may be read a week later."""
+    """The headline names the day and uses the past tense, since the report may be read a week later."""
     assert what_to_do(made_result(11)).headline == (
         "On 22 May 2023, 11 of 87,012 prisoners had different incentive levels in NOMIS and in DPS; 6 were new"
     )
@@ -172,7 +175,7 @@ def test_headline_stays_true_and_names_the_new_ones() -> None:
 
 
 def test_says_what_changed_since_the_last_complete_run() -> None:
-    """Nothing is said where this run is not complete; earlier ones that are not are passed over."""
+    """An incomplete run says nothing, and earlier incomplete runs are skipped."""
     assert what_to_do(made_result(11)).change == (
         "2 fewer than in the last complete run, of 15 May 2023, which found 13."
     )
@@ -200,14 +203,17 @@ def test_says_what_changed_since_the_last_complete_run() -> None:
 def test_a_jump_against_last_week_raises_the_severity(
     found: int, earlier: list[tuple[float, int]], jumped: bool
 ) -> None:
-    """Twice as many and ten more than in the last run of at least six days before; yesterday's says nothing."""
+    """A jump is twice as many and ten more than in the last run at least six days before.
+
+    Yesterday's run does not count.
+    """
     result = with_trend(visit_result(found), *earlier)
     said = what_to_do(result)
     assert (said.severity, bool(said.jump)) == ((Severity.SERIOUS, True) if jumped else (Severity.MEDIUM, False))
 
 
 def test_severity_follows_from_what_is_to_be_done() -> None:
-    """Failed and suspicious runs are serious, differences medium; low is what needs nobody."""
+    """Failed and suspicious runs are serious, differences are medium, and low is what needs nobody."""
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
@@ -225,7 +231,7 @@ def test_severity_follows_from_what_is_to_be_done() -> None:
     ],
 )
 def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: str) -> None:
-    """A run that needs nobody asks nobody to act this week."""
+    """A run that needs nobody does not ask anyone to act this week."""
     result = visit_result(0, mismatches=(mismatch,))
     email = email_report(result, None, "kept", Masking())
     slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
@@ -234,7 +240,7 @@ def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: st
 
 
 def test_a_new_difference_of_adjustments_is_serious_and_a_known_one_is_not() -> None:
-    """Release dates are worked out from them."""
+    """Release dates are calculated from adjustments."""
     new = visit_result(1, reconciliation="adjustments")
     known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})
     assert what_to_do(new).severity is Severity.SERIOUS

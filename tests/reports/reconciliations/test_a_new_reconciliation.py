@@ -1,4 +1,4 @@
-"""The page on adding a reconciliation: its example works as it stands, and touches no more than it says."""
+"""The example of the page on adding a reconciliation works unchanged, and touches no more than the page says."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Services(BaseHTTPRequestHandler):
     missing: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
-        """A record, or the error body of the services."""
+        """Returns a record, or the error body of the services."""
         path = urlsplit(self.path).path
         if path in self.records:
             self._respond(200, self.records[path])
@@ -41,12 +41,12 @@ class Services(BaseHTTPRequestHandler):
             self._respond(404, self.missing)
 
     def do_POST(self) -> None:
-        """A token."""
+        """Returns a token."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self._respond(200, {"access_token": "a-token", "expires_in": 3600})
 
     def log_message(self, *_: object) -> None:
-        """Prints nothing."""
+        """Does nothing."""
 
     def _respond(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
@@ -58,14 +58,14 @@ class Services(BaseHTTPRequestHandler):
 
 
 class Program:
-    """A copy of the program to which the page's example was added."""
+    """A copy of the program with the example of the page."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self._environment = environment
 
     def run(self, *arguments: str) -> tuple[int, Any, str]:
-        """Exit code, printed JSON, and stderr of a command."""
+        """Runs a command, and returns its exit code, printed JSON and stderr."""
         ended = subprocess.run(
             [sys.executable, "-c", "from jobs.cli.app import main; main()", *arguments, "--json"],
             check=False,
@@ -92,7 +92,7 @@ def bands(**by_booking: str) -> dict[str, Any]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """The program with the example added, against services with two prisons, where two bookings differ."""
+    """The program with the example, against services with two prisons, where two bookings differ."""
     Services.missing = {"status": 404, "userMessage": "Not Found: prison not found"}
     Services.records = {
         SWITCHES: [{"agencyId": "MDI", "name": "MOORLAND"}, {"agencyId": "LEI", "name": "LEEDS"}],
@@ -127,12 +127,12 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def test_only_the_registry_knows_a_reconciliation(program: Program) -> None:
-    """As well as its own module a new reconciliation changes one line."""
+    """A new reconciliation is a new module and one changed line."""
     assert touched(program.folder) == {MODULE, Path("reports/reconciliations/registry.py")}
 
 
 def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
-    """Both differences are found and explained; a second run knows them, and what was resolved."""
+    """Both differences are found and explained. A second run recognises them, and the one that was resolved."""
     code, first, _ = program.run("reconcile", "pay-bands")
     assert code == 0
     assert (first["reconciliation"], first["status"], first["compared"]) == ("pay-bands", "complete", 3)
@@ -156,7 +156,7 @@ def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
 
 
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
-    """The others are compared; the exit code and the event say so."""
+    """The other prisons are compared, and the exit code and the event say that the run is incomplete."""
     del Services.records["/synchronisation/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")
     assert (code, found["status"], found["compared"]) == (1, "incomplete", 1)
@@ -166,7 +166,7 @@ def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program)
 
 
 def test_a_service_without_the_route_fails_the_run(program: Program) -> None:
-    """It is too old, and nothing is claimed."""
+    """The service is too old, and the run claims nothing."""
     Services.missing = {"status": 404, "userMessage": "No resource found: No static resource pay-bands/MDI."}
     del Services.records["/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")

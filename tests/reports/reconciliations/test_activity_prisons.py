@@ -1,4 +1,4 @@
-"""Which prisons have their activities compared, by the age of the services."""
+"""The prisons whose activities are compared, by the age of the services."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.harness.sandboxes import Caller
 
 
 def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
-    """The prisons, and why others are missing."""
+    """The prisons, and the reasons why others are missing."""
     with opened(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
         found, gaps = prisons_with_activities(reconciliation.services, reconciliation.settings, PlainReads())
     return found, {str(each.detail["prison"]): each.reason for each in gaps}
 
 
 def rolled_out(upstream: Sandbox) -> tuple[str, ...]:
-    """The prisons of DPS's rollout."""
+    """The prisons of the rollout in DPS."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=true")
     return tuple(sorted(each["prisonCode"] for each in plans if each["activitiesRolledOut"]))
 
 
 def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
-    """The switch names them; a row for every prison means those of the rollout."""
+    """If NOMIS has switches, they name the prisons. A row for every prison means the prisons of the rollout."""
     upstream.switch_agencies("ACTIVITY", "MDI", "LEI")
     assert prisons(upstream) == (("LEI", "MDI"), {})
     upstream.switch_agencies("ACTIVITY", "*ALL*")
@@ -43,7 +43,7 @@ def test_service_prisons_are_what_switches_were(upstream: Sandbox) -> None:
 
 
 def test_the_rollout_is_enough(upstream: Sandbox) -> None:
-    """Where NOMIS has neither route, those of DPS are compared."""
+    """If NOMIS has neither route, the prisons of DPS are compared."""
     everywhere = rolled_out(upstream)
     body = {"status": 404, "userMessage": "Not Found: No static resource agency-switches/ACTIVITY."}
     upstream.fault("nomis", path=r"^/(agency-switches|service-prisons)/", kind="status", status=404, body=body)
@@ -51,7 +51,7 @@ def test_the_rollout_is_enough(upstream: Sandbox) -> None:
 
 
 def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
-    """Services of 2023 can be asked about single prisons alone; what does not use activities is a gap."""
+    """Services of 2023 can only be asked about single prisons. A prison that does not use activities is a gap."""
     without = next(
         each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]
     )
@@ -64,7 +64,7 @@ def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
 
 
 def test_nobody_can_say(upstream: Sandbox) -> None:
-    """Services of 2023 list no prisons, and an error of NOMIS is not taken for an older one."""
+    """Services of 2023 list no prisons, and an error of NOMIS does not count as an older version."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         prisons(upstream)

@@ -1,4 +1,4 @@
-"""Runs of the reconciliations of activities by the engine: their events, what is unread, and services too old."""
+"""Runs of the reconciliations of activities by the engine: events, unread prisons, and services that are too old."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
 
 
 def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The worked example: the prisons at first, then a failure for each booking, and no success of the prison."""
+    """In the worked example the prisons come first, then a failure for each booking, without success of the prison."""
     answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     app = open_app()
@@ -60,7 +60,7 @@ def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
 def test_events_of_suspended_allocations(
     upstream: Sandbox, open_app: OpenApp, location: str, failed: list[str]
 ) -> None:
-    """A prison whose differences are all of bookings elsewhere is a success."""
+    """A prison with differences only of bookings elsewhere is a success."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -71,7 +71,7 @@ def test_events_of_suspended_allocations(
 
 
 def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
-    """It is left out from then on, and the report does not say that both sides agree now."""
+    """The difference is left out from then on, and the report does not say that both sides agree now."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1}
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002="WWI")
@@ -85,7 +85,7 @@ def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream
 
 
 def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Each has the date; the two bookings of one prisoner are one difference and have an event each, as before."""
+    """Each event has the date. The two bookings of one prisoner are one difference with an event each."""
     answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app()
     result = run(app, Attendances, from_date=DAY, to_date=DAY)
@@ -101,7 +101,7 @@ def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
 
 
 def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Neither booking of a pair has an event then."""
+    """A suspicious run has no event for either booking of a pair."""
     answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app(reconciliation_suspicious_count="0", reconciliation_suspicious_percent="0")
     assert run(app, Attendances, from_date=DAY, to_date=DAY).suspicious is not None
@@ -110,7 +110,7 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
 
 
 def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The others continue; the run is not complete and not equal, and resuming it reads that prison alone."""
+    """The others continue. The run is neither complete nor equal, and the resumed run reads only that prison."""
     upstream.reset(prisoners=20, plant=["allocations"])
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
     broken = upstream.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
@@ -130,7 +130,7 @@ def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nothing was compared of it, so the run does not call it equal; the others that were chosen are compared."""
+    """Nothing in it was compared, so it does not count as equal. The other chosen prisons are compared."""
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI")
     app = open_app()
@@ -141,7 +141,7 @@ def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp
 
 
 def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Then the run has failed, and an error without a prison says so."""
+    """The run fails, and an error event without a prison says so."""
     upstream.fault("nomis", path="/agency-switches/", status=500)
     app = open_app()
     assert run(app, Allocations).status == "failed"
@@ -151,7 +151,7 @@ def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> N
 
 @pytest.mark.parametrize("kind", [Allocations, SuspendedAllocations, Attendances])
 def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]) -> None:
-    """A run against services without the counts has failed, and says that they are too old."""
+    """A run against services without the counts fails, and says that they are too old."""
     upstream.reset(prisoners=20, generation="2023")
     result = run(open_app(activity_prisons="LEI,MDI"), kind)
     assert result.status == "failed"
@@ -160,7 +160,7 @@ def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: t
 
 
 def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A suspended allocation differs when its prison is read, and its prisoner is gone when that is looked at."""
+    """The suspended allocation differs when its prison is read. The prisoner has left when the booking is checked."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]

@@ -1,4 +1,4 @@
-"""Adjustments counted and compared by whole columns, against a plain count."""
+"""Adjustments counted and compared by whole columns, checked against a plain count."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Side = dict[int, list[Counted]]
 
 
 def plain_days(found: list[Counted], counter: str) -> int | None:
-    """The sum of days, None where one is not known."""
+    """The sum of days, or None if one is not known."""
     days = [each.days for each in found if each.counter == counter]
     return None if None in days else sum(each for each in days if each is not None)
 
@@ -48,7 +48,7 @@ def plain(found: list[Counted]) -> dict[str, int | None]:
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
-    """Every booking has a row, also one without adjustments."""
+    """Every booking has a row, even one without adjustments."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS))
     assert list(frame["booking_id"]) == list(BOOKINGS)
     for row in records(frame):
@@ -58,7 +58,7 @@ def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
 
 
 def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tuple[str, ...]] | None:
-    """The kind and the fields, worked out one after the other."""
+    """The kind and the fields, computed one by one."""
     ours, theirs = plain(nomis), plain(dps)
     counts = [name for name in NAMES if ours[name] != theirs[name]]
     days = [
@@ -77,7 +77,7 @@ def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tup
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
-    """The same bookings, kinds and fields; the figures of the rows are not touched."""
+    """The bookings, kinds and fields are the same, and the figures of the rows are not changed."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS)).assign(in_nomis=True, in_dps=True)
     frame = frame.astype({f"{side}_{field.name}": field.dtype for side in ("nomis", "dps") for field in FIELDS})
     before = frame.copy(deep=True)
@@ -93,7 +93,7 @@ def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
 
 
 def test_the_text_of_differences() -> None:
-    """DPS less NOMIS in the order of the counters; what is equal is left out."""
+    """The text has DPS minus NOMIS in the order of the counters, without equal ones."""
     values = {"taggedBail": (1, 0), "remand": (1, 2), "specialRemission": (1, 1)}
     assert differences_text(values) == "remand 1, taggedBail -1"
     assert differences_text({"remandDays": (20, 15)}) == "remandDays -5"

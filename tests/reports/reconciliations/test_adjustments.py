@@ -1,4 +1,4 @@
-"""The reconciliation of adjustments against a sandbox: what is planted is found, and why."""
+"""The reconciliation of adjustments against a sandbox finds what is planted, with its cause."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ SEEN_FROM_NOMIS = (
     "cause", [each for each in vars(causes).values() if isinstance(each, Cause)], ids=lambda each: each.name
 )
 def test_leaves_open_which_side_is_right_only_where_it_is_unknown(cause: Cause) -> None:
-    """'(DPS is right)' and 'if DPS is right' are not said of the same difference."""
+    """No difference has both '(DPS is right)' and 'if DPS is right'."""
     assert cause.right_side == "unknown" or "is right" not in cause.action
 
 
 @pytest.fixture
 def make(upstream: Sandbox) -> Iterator[Make]:
-    """Makes the reconciliation over the world that the sandbox has then, with further settings."""
+    """Creates the reconciliation over the current world of the sandbox, with further settings."""
     transports: list[Transport] = []
 
     def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
@@ -79,7 +79,7 @@ def make(upstream: Sandbox) -> Iterator[Make]:
 
 
 def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:
-    """What was planted, by booking."""
+    """The planted differences by booking."""
     found = sandbox.planted()["reconciliations"]["adjustments"]
     return {each["key"][0]: each for each in found if each["outcome"] in outcomes}
 
@@ -88,7 +88,7 @@ def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:
     ("seed", "settings"), [(1, {}), (2, ALL), (3, {"REPORTS_SENTENCING_RECONCILIATION_PAGE_SIZE": "20"})]
 )
 def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, settings: dict[str, str]) -> None:
-    """Every difference with its kind and cause and nothing else, of active bookings as of all."""
+    """Every difference has its kind and cause, and nothing else is found, for active and for all bookings."""
     upstream.reset(prisoners=200, seed=seed, plant=["adjustments"], every_cause=True)
     wanted = truth(upstream, "reported", "in flight")
     reconciliation = make(**settings)
@@ -105,7 +105,7 @@ def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, setting
 
 
 def test_what_passes_by_itself_is_seen_first_and_gone_then(upstream: Sandbox, make: Make) -> None:
-    """A merge and an event on its way differ when first read, and agree when read again."""
+    """A merge and an event under way differ when first read, and agree when read again."""
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation, reads = make(**ALL), PlainReads()
     [unit] = reconciliation.population(reads).units
@@ -117,21 +117,21 @@ def test_what_passes_by_itself_is_seen_first_and_gone_then(upstream: Sandbox, ma
 
 
 def test_covers_active_bookings_or_all(upstream: Sandbox, make: Make) -> None:
-    """Released prisoners are only compared where that is asked for."""
+    """Released prisoners are compared only on request."""
     upstream.reset(prisoners=200, plant=["adjustments"])
     active, everyone = (make(**settings).population(PlainReads()) for settings in ({}, ALL))
     assert (active.total, everyone.total) == (200, 220)
 
 
 def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> None:
-    """Makes an adjustment of the first sentence in NOMIS."""
+    """Creates an adjustment of the first sentence in NOMIS."""
     body = {"adjustmentTypeCode": code, "adjustmentFromDate": "2026-01-10", "adjustmentDays": days}
     path = f"/prisoners/booking-id/{booking_id}/sentences/1/adjustments"
     assert caller.call("nomis", "POST", path, body).status_code == 201
 
 
 def dps_adjustment(sandbox: Sandbox, number: int, booking_id: int, offender_no: str, code: str, days: int) -> str:
-    """Makes an adjustment in DPS; returns its id."""
+    """Creates an adjustment in DPS, and returns its id."""
     dps_id = f"{DPS_ADJUSTMENTS}{number:02}"
     sandbox.put(
         "adjustment",
@@ -167,7 +167,7 @@ def worked_example(upstream: Sandbox) -> tuple[int, str]:
 
 
 def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
-    """Three on each side, one remand more in DPS and one tagged bail less."""
+    """Each side has three bookings. DPS has one more remand and one tagged bail fewer."""
     booking_id, offender_no = worked_example(upstream)
     [row] = compare(make()).differing
     assert (row["booking_id"], row["offender_no"], row["kind"]) == (booking_id, offender_no, "different-counts")
@@ -179,7 +179,7 @@ def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
 
 
 def test_documents_its_columns(upstream: Sandbox, make: Make) -> None:
-    """The frame has the promised columns and dtypes, whether there are adjustments or none."""
+    """The frame has the documented columns and dtypes, with and without adjustments."""
     reconciliation, reads = make(), PlainReads()
     expected = columns_of(AdjustmentReconciliation)
     for prepare in (lambda: None, lambda: worked_example(upstream)):
@@ -191,7 +191,7 @@ def test_documents_its_columns(upstream: Sandbox, make: Make) -> None:
 
 
 def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) -> None:
-    """DPS says 404 or 422 for a prisoner whom it does not know or who serves no sentence: there are none."""
+    """DPS returns 404 or 422 for an unknown prisoner or one without a sentence, who has no adjustments."""
     caller = Caller(upstream)
     first, second, *_ = upstream.prisoners()
     for prisoner in (first, second):
@@ -208,7 +208,7 @@ def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) ->
     ("service", "side", "path"), [("nomis", "NOMIS", "sentencing-adjustments"), ("adjustments", "DPS", "/adjustments")]
 )
 def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: str, side: str, path: str) -> None:
-    """It is unread on that side, neither equal nor different, and the others of its page are compared."""
+    """The booking is unread on that side, neither equal nor different, and the others of its page are compared."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[5]
     if service == "nomis":
@@ -227,7 +227,7 @@ def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: s
 
 
 def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: Make) -> None:
-    """Its 404 does not mean that there are no adjustments."""
+    """The 404 does not mean that there are no adjustments."""
     prisoner = upstream.prisoners()[5]
     body = {"status": 404, "userMessage": "Not Found: booking", "developerMessage": "booking"}
     path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
@@ -265,7 +265,7 @@ def listed(population: Population) -> list[int]:
 
 
 def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
-    """A resumed run lists what lies in the gap, and nothing twice."""
+    """A resumed run lists what is in the gap, and nothing twice."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     steps = [everyone[9] + step for step in (0, 1, 10, 100, 1_000)]
     for key in steps:
@@ -281,7 +281,7 @@ def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
 
 
 def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
-    """Only they are read; a prisoner without a booking on the list is named."""
+    """Only they are read. A prisoner without a booking on the list is named."""
     upstream.reset(prisoners=200, plant=["adjustments"])
     first, *_ = upstream.prisoners()
     found = compare(make(Scope(offender_nos=(first["offenderNo"], "A0000AA"))))
@@ -293,7 +293,7 @@ def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
 
 
 def test_names_the_records_of_pending_messages(upstream: Sandbox, make: Make) -> None:
-    """The adjustments of both sides, also one that DPS has deleted and NOMIS still has."""
+    """The adjustments of both sides are named, including one that DPS has deleted and NOMIS still has."""
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation = make()
     mapped = {each["nomisAdjustmentId"]: each["adjustmentId"] for each in upstream.mappings("adjustments")}
@@ -308,7 +308,7 @@ def test_names_the_records_of_pending_messages(upstream: Sandbox, make: Make) ->
 
 
 def test_the_commands_of_causes(upstream: Sandbox, make: Make) -> None:
-    """What DPS has and NOMIS not is written by a resync of that adjustment; what NOMIS alone has is not."""
+    """An adjustment that only DPS has is written by a resync. One that only NOMIS has is not."""
     worked_example(upstream)
     reconciliation = make()
     [row] = compare(reconciliation).differing
@@ -346,7 +346,7 @@ def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
 
 
 def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
-    """The recheck compares the same adjustments, and not the whole booking."""
+    """The recheck compares the same adjustments, not the whole booking."""
     reconciliation, reads = make(windowed(upstream, 100, "2023")), PlainReads()
     [unit] = reconciliation.population(reads).units
     first = reconciliation.differing(reconciliation.read(unit, reads).rows)
@@ -357,7 +357,7 @@ def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
 
 
 def test_a_window_without_adjustments(upstream: Sandbox, make: Make) -> None:
-    """Nothing was created: nothing is compared."""
+    """If nothing was created, nothing is compared."""
     upstream.reset(prisoners=20, generation="2023")
     found: Compared = compare(make(Scope(from_date=london_now().date())))
     assert (found.population.units, found.population.total) == ((), 0)
@@ -372,7 +372,7 @@ def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
 
 
 def test_reads_each_side_once(upstream: Sandbox, make: Make) -> None:
-    """Two calls for a booking, and two for each page: the list, and where those without adjustments are."""
+    """A booking costs two calls. A page costs two: the list, and the prisons of those without adjustments."""
     upstream.clear_records()
     reads = PlainReads()
     compare(make(), reads)

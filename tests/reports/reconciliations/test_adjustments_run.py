@@ -26,7 +26,7 @@ PREFIX = "sentencing-reports-reconciliation"
 
 
 def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
-    """A run, without time going by where it waits."""
+    """A run that does not really wait."""
     return app.reconcile(ReconciliationParameters(**parameters), kind=AdjustmentReconciliation)  # type: ignore[arg-type]
 
 
@@ -69,7 +69,7 @@ def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
-    """In one piece or in parts: what is planted is reported, what is just made is in flight."""
+    """Whole or in shards, the run reports what is planted. What has just been made is in flight."""
     upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
     app = open_app(
         reports_sentencing_reconciliation_all_prisoners="true", reports_sentencing_reconciliation_page_size="20"
@@ -91,7 +91,7 @@ def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> 
 
 
 def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The event names the key of the page; a resumed run reads what lay in the gap."""
+    """The event names the key of the page, and a resumed run reads what is in the gap."""
     booking_id, _ = worked_example(upstream)
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[4]
@@ -114,7 +114,7 @@ def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenA
 def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
     upstream: Sandbox, open_app: OpenApp
 ) -> None:
-    """The window lacks it until then; afterwards the run found what it finds without the fault."""
+    """The window lacks the adjustment until then. Afterwards the run finds what it would find without the fault."""
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")
@@ -142,7 +142,7 @@ def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
 
 
 def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """More parts that cannot be listed than are allowed are a fault of the list: the run has failed."""
+    """More gaps than allowed are a fault of the list, so the run fails."""
     key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
     for step in (0, 1):
         query = f"bookingId={key + step}"
@@ -154,7 +154,7 @@ def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None
 
 
 def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """It is named, neither equal nor different; a resumed run reads it."""
+    """The booking is named, neither equal nor different, and a resumed run reads it."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[7]
     upstream.fault("adjustments", query=f"person={prisoner['offenderNo']}", status=500)
@@ -171,7 +171,10 @@ def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, ope
 
 
 def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nothing sends it back, so that the difference stays; one that may still be handled puts it in flight."""
+    """Nothing sends the message back, so the difference stays.
+
+    A message that may still be handled puts it in flight.
+    """
     booking_id, _ = worked_example(upstream)
     entity = f"sentencing-adjustment:{DPS_ADJUSTMENTS}02"
     why = "it came back 11 times, and housekeeping does not send it back any more"
@@ -189,7 +192,7 @@ def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenAp
 
 
 def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The run has failed and says why, instead of finding everything equal."""
+    """The run fails and says why, instead of finding everything equal."""
     upstream.reset(prisoners=20, generation="2023")
     app = open_app()
     result = result_of(reconcile(app))
@@ -199,7 +202,7 @@ def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_a_report_of_many_differences_is_small(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Types of which neither side has an adjustment are left out of the page: 400 differences stay below 1 MB."""
+    """Types without adjustments on either side are left out of the page: 400 differences stay below 1 MB."""
     upstream.reset(prisoners=150, plant=["adjustments"], every_cause=True)
     result = result_of(reconcile(open_app()))
     assert len(result.mismatches) == len(truth(upstream, "reported"))

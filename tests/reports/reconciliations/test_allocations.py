@@ -1,4 +1,4 @@
-"""Allocations and suspended allocations against the sandbox: worked examples, what was planted, and old services."""
+"""Allocations and suspended allocations against the sandbox: worked examples, planted differences, and old services."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
 def test_worked_example_of_allocations(upstream: Sandbox) -> None:
-    """Bookings on one side, and with other counts, differ wherever they are now."""
+    """Bookings on only one side, and those with other counts, differ wherever they are now."""
     answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     with opened(Allocations, upstream) as allocations:
@@ -45,7 +45,7 @@ def test_worked_example_of_allocations(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("location", ["WWI", "PVI"])
 def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: str) -> None:
-    """A suspended allocation of a booking that is elsewhere is not a difference."""
+    """A suspended allocation of a booking at another prison is not a difference."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -58,7 +58,7 @@ def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: st
 
 
 def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> None:
-    """What NOMIS does not know is reported, never left out, and without a place, which only NOMIS knows."""
+    """A booking that NOMIS does not know is reported, without a location, which only NOMIS knows."""
     answer_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream)
     with opened(SuspendedAllocations, upstream) as suspended:
@@ -73,7 +73,7 @@ def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> N
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
 def test_found_is_planted(upstream: Sandbox, kind: type[Allocations], seed: int, prisons: int) -> None:
-    """What is reported is what was planted, no more and no less."""
+    """Exactly the planted differences are reported."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"][kind.name]
     with opened(kind, upstream) as reconciliation:
@@ -107,7 +107,7 @@ CAUSES = {
 def test_each_difference_has_its_cause_and_the_command_that_fixes_it(
     upstream: Sandbox, kind: type[Allocations]
 ) -> None:
-    """The allocation of DPS that is to be synchronised is named."""
+    """The DPS allocation to resynchronise is named."""
     upstream.reset(**PLANTED)
     allocations = {each["id"]: each for each in upstream.entities("allocation")}
     with opened(kind, upstream) as reconciliation:
@@ -128,7 +128,7 @@ def test_each_difference_has_its_cause_and_the_command_that_fixes_it(
 
 
 def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
-    """Without the role for them the differences are the same, and the report says why no id is named."""
+    """Without the role for the ids the differences are the same, and the report says why no id is named."""
     upstream.reset(**PLANTED)
     upstream.grant("activities", ["NOMIS_ACTIVITIES"])
     with opened(Allocations, upstream) as allocations:
@@ -139,7 +139,7 @@ def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
 
 
 def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
-    """What arrived since is equal then; a prison that cannot be read again leaves its rows unread."""
+    """Late arrivals are then equal. If a prison cannot be read again, its rows are unread."""
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
     with opened(Allocations, upstream) as allocations:
@@ -169,7 +169,7 @@ def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
 def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
     upstream: Sandbox, service: str, body: object
 ) -> None:
-    """Another prison, a booking twice, a count below zero, no list: nothing of it counts as equal."""
+    """Another prison, a booking twice, a count below zero or no list: no part of such a response counts as equal."""
     answer_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
@@ -179,7 +179,7 @@ def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
 
 
 def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
-    """Other prisons are not asked; one without activities is not a unit; a prisoner cannot be chosen."""
+    """Other prisons are not read, one without activities is not a unit, and a prisoner cannot be chosen."""
     scope = Scope(prisons=("LEI", "XYZ"))
     with opened(Allocations, upstream, scope) as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]
@@ -191,7 +191,10 @@ def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
 
 
 def test_services_that_are_too_old(upstream: Sandbox) -> None:
-    """Without the counts nothing is compared, and the error names the route; before May 2025 suspended ones alone."""
+    """Without the counts nothing is compared, and the error names the route.
+
+    Before May 2025 suspended ones are missing.
+    """
     upstream.reset(prisoners=20, generation="2023")
     with opened(Allocations, upstream, activity_prisons="MDI") as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["MDI"]
@@ -209,18 +212,18 @@ def test_services_that_are_too_old(upstream: Sandbox) -> None:
 
 
 class Given(Allocations):
-    """Allocations with counts from nowhere but the test."""
+    """Allocations with counts that a test gives."""
 
     def __init__(self, nomis: dict[int, int], dps: dict[int, int]) -> None:
-        """Take the counts of either side; no service is asked."""
+        """Takes the counts of both sides, and calls no service."""
         self._given = nomis, dps
 
     def read_nomis(self, _: str) -> dict[int, int]:
-        """Those of NOMIS."""
+        """Returns the counts of NOMIS."""
         return self._given[0]
 
     def read_dps(self, _: str) -> dict[int, int]:
-        """Those of DPS."""
+        """Returns the counts of DPS."""
         return self._given[1]
 
 
@@ -230,7 +233,7 @@ class Given(Allocations):
     dps=st.dictionaries(st.integers(1, 12), st.integers(1, 3)),
 )
 def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps: dict[int, int]) -> None:
-    """Any two lists: the differences are the bookings of one side only and those with other counts."""
+    """For any two lists the differences are the bookings of only one side and those with other counts."""
     made = Given(nomis, dps)
     frame = made.read(Unit("LEI"), PlainReads()).rows
     naive = dict.fromkeys(nomis.keys() - dps.keys(), NOMIS_ONLY)

@@ -1,4 +1,4 @@
-"""When two appointments are the same: the vectorised rules against plain ones over one record after the other."""
+"""When two appointments are the same: the vectorised rules, checked against plain ones record by record."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ DPS = st.builds(
 
 
 def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
-    """The rule about ends, said plainly."""
+    """The rule about ends in plain form."""
     if nomis.end_date_time is None:
         hour_later = (datetime.combine(DAY, dps.start_time) + timedelta(hours=1)).time()
         return dps.end_time in (None, hour_later)
@@ -79,7 +79,7 @@ def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
 
 
 def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]:
-    """The fields that differ, by the rules one after another."""
+    """The fields that differ by the plain rules, one after another."""
     start = nomis.start_date_time
     told = nomis.status is not None and dps.cancelled is not None
     rules = {
@@ -110,7 +110,7 @@ def compared(
 def test_mapped_pairs_differ_as_the_plain_rules_say(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
 ) -> None:
-    """Also where a side does not have the record, where both have none of it, and where nothing is compared."""
+    """The rules also agree if a side lacks the record, if both lack it, and if nothing is compared."""
     nomis = {900 + place: each for place, (each, _) in enumerate(pairs) if each is not None}
     dps = {place: each for place, (_, each) in enumerate(pairs) if each is not None}
     found = {row["dps_id"]: row for row in compared([(900 + place, place) for place in range(len(pairs))], nomis, dps)}
@@ -143,7 +143,10 @@ def test_mapped_pairs_differ_as_the_plain_rules_say(
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(NOMIS, st.booleans()), max_size=8))
 def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[NomisAppointment, bool]]) -> None:
-    """Equal in booking, location, start and category, all of which are known; mapped ones are never duplicates."""
+    """Duplicates are equal in booking, location, start and category, all of them known.
+
+    Mapped records are never duplicates.
+    """
     nomis = {900 + place: record for place, (record, _) in enumerate(made)}
     dps = {place: ATTENDEE for place, (_, mapped) in enumerate(made) if mapped}
     pairs = [(900 + place, place if mapped else None) for place, (_, mapped) in enumerate(made)]
@@ -178,7 +181,7 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
     ],
 )
 def test_ends(nomis: str | None, dps: str | None, same: bool) -> None:
-    """From 09:30: no end is an hour in NOMIS, and an end that is the start is how no end is written there."""
+    """From 09:30, no end means an hour in NOMIS. An end equal to the start is how a missing end is written there."""
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})
     attendee = replace(ATTENDEE, end_time=None if dps is None else time.fromisoformat(dps))
@@ -190,7 +193,7 @@ def test_ends(nomis: str | None, dps: str | None, same: bool) -> None:
     ("day", "ahead"), [(date(2027, 8, 24), False), (date(2027, 8, 25), True), (date(2062, 8, 25), True)]
 )
 def test_a_year_ahead(day: date, ahead: bool) -> None:
-    """By the date of NOMIS, from the same day of the next year on; only of pairs."""
+    """A pair is left out by the date in NOMIS, from the same day of the next year on."""
     record = RECORD.model_copy(update={"start_date_time": datetime.combine(day, time(9, 30))})
     pairs = pd.DataFrame([(901, 71), (902, None)], columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(pairs, nomis_columns({901: record, 902: record}), dps_columns({71: ATTENDEE})))
@@ -198,7 +201,7 @@ def test_a_year_ahead(day: date, ahead: bool) -> None:
 
 
 def test_times_of_change_are_london_times_in_utc() -> None:
-    """In the hour that is repeated in autumn the later moment is taken; the hour that spring leaves out ends at two."""
+    """In the repeated hour in autumn the later moment is used. The hour that spring leaves out ends at two."""
     moments = [datetime.fromisoformat(text) for text in ("2026-08-01T10:00", "2026-10-25T01:30", "2027-03-28T01:30")]
     nomis = {
         901 + place: RECORD.model_copy(update={"created_date": each, "modified_date": None})

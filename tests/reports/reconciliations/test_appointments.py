@@ -29,7 +29,7 @@ GENERATIONS = pytest.mark.parametrize("generation", ["2023", "today"])
 
 @pytest.fixture
 def prisoner(upstream: Sandbox) -> dict[str, Any]:
-    """Somebody at a prison with appointments in DPS."""
+    """A prisoner at a prison with appointments in DPS."""
     found: dict[str, Any] = upstream.receive(PRISON)
     return found
 
@@ -47,7 +47,7 @@ def kinds(found: Compared) -> set[tuple[Any, ...]]:
 
 @GENERATIONS
 def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -> None:
-    """The example by which the rules are known, with the command for each difference."""
+    """The worked example has each rule, with the command for each difference."""
     upstream.reset(prisoners=20, generation=generation)
     make_worked_example(upstream, upstream.receive(PRISON))
     reconciliation = appointments(open_app)

@@ -101,7 +101,7 @@ def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 def test_found_is_planted(upstream: Sandbox, seed: int, prisons: int) -> None:
-    """What is reported is what was planted, no more and no less."""
+    """Exactly the planted differences are reported."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     with opened(Attendances, upstream) as attendances:
         found = compare(attendances)

@@ -43,7 +43,7 @@ for _ in sys.stdin:
 
 
 class Program:
-    """A copy of the program to which the page's example was added."""
+    """A copy of the program with the example of the page."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ class Services(BaseHTTPRequestHandler):
     records: dict[str, Any]
 
     def do_GET(self) -> None:
-        """A record, or the error body of the services."""
+        """Returns a record, or the error body of the services."""
         path = urlsplit(self.path).path
         if path in self.records:
             self._respond(200, self.records[path])
@@ -129,7 +129,7 @@ class Services(BaseHTTPRequestHandler):
         self._respond(200, None)
 
     def log_message(self, *_: object) -> None:
-        """Prints nothing."""
+        """Does nothing."""
 
     def _respond(self, status: int, body: object) -> None:
         data = b"" if body is None else json.dumps(body).encode()
