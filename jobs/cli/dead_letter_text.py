@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
-from jobs.operations.list_dead_letters import DlqState
+from jobs.operations.dead_letters import DlqState
 from jobs.operations.retry_dead_letters import BatchResult, BatchState
 from reports.presentation.text import count
 from sync import clock

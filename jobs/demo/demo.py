@@ -9,15 +9,14 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.output import ProgressCallback, live_progress, print_table, say
 from jobs.demo.earlier_weeks import record_earlier_weeks
-from jobs.demo.findings import Findings
-from jobs.demo.outcome import DemoOutcome
-from jobs.demo.slack_text import slack_text
+from jobs.demo.outcome import DemoOutcome, Findings
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.deliveries import export_telemetry, send_pending
 from jobs.operations.reconcile import parameters_as_dict, reconcile
@@ -268,3 +267,40 @@ def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
         import webbrowser
 
         webbrowser.open(Path(outcome.report).as_uri())
+
+
+_INDENT = "    "
+
+
+def slack_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The messages in their order, each with its channel; replies are indented below what they reply to."""
+    replies: dict[str, list[Mapping[str, Any]]] = {}
+    for each in messages:
+        if each["thread_ts"]:
+            replies.setdefault(each["thread_ts"], []).append(each)
+    lines: list[str] = []
+    for each in messages:
+        if each["thread_ts"]:
+            continue
+        lines += [f"[{each['channel']}]", *_lines(each), ""]
+        for reply in replies.get(each["ts"], ()):
+            lines += [*(f"{_INDENT}{line}" for line in _lines(reply)), ""]
+    return "\n".join(lines)
+
+
+def _lines(message: Mapping[str, Any]) -> list[str]:
+    """What people read: the blocks, or the plain text of a message without blocks."""
+    texts = list(_texts(message["blocks"])) or [str(message["text"])]
+    return [line for text in texts for line in text.splitlines()]
+
+
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, list):
+        for each in part:
+            yield from _texts(each)
+    elif isinstance(part, dict):
+        for name, value in part.items():
+            if name == "text" and isinstance(value, str):
+                yield value
+            else:
+                yield from _texts(value)

@@ -1,15 +1,78 @@
-"""The outcome of a demo: its figures, whether they are right, and the table that shows them."""
+"""The outcome of a demo: its figures, whether they are those that were planted, and the table that shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.demo.earlier_weeks import EarlierWeeks
-from jobs.demo.findings import Findings
+from reports.engine.result import ReconciliationResult, Record
 from reports.reconciliations.incentives.result import IncentiveResult
 
+#: Identifies a record: the values of the key columns, None for one that it does not have.
+Key = tuple[str | int | None, ...]
+#: How many keys and how many bookings a problem names.
+_MOST_KEYS, _MOST_BOOKINGS = 5, 10
 #: The number of the cause of a difference whose message waits on a queue.
 _WAITS_ON_A_QUEUE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The result of a reconciliation, and every difference that the sandbox planted for it.
+
+    planted: `key`, `kind` and `outcome` of each: `reported`, `in flight`, or one of those that are not to be reported.
+    """
+
+    result: ReconciliationResult
+    planted: Sequence[Mapping[str, Any]]
+
+    @property
+    def expected(self) -> dict[Key, str]:
+        """The kinds of the differences that are to be reported, by key."""
+        return {tuple(each["key"]): each["kind"] for each in self.planted if each["outcome"] == "reported"}
+
+    @property
+    def found(self) -> dict[Key, str]:
+        """The kinds of those that were reported, by key."""
+        return {self._key(each): each.kind for each in self.result.mismatches}
+
+    @property
+    def in_flight(self) -> tuple[set[Key], set[Key]]:
+        """The differences that were planted to be in flight, and those that were."""
+        planted = {tuple(each["key"]) for each in self.planted if each["outcome"] == "in flight"}
+        return planted, {self._key(each) for each in self.result.in_flight}
+
+    def _key(self, record: Record) -> Key:
+        return tuple(record.key.get(column) for column in self.result.key_columns)
+
+    def text(self) -> str:
+        """How many were planted and found."""
+        expected, found = self.expected, self.found
+        right = sum(found.get(key) == kind for key, kind in expected.items())
+        planted, in_flight = self.in_flight
+        passing = f", {len(planted & in_flight):,} of {len(planted):,} in flight" if planted or in_flight else ""
+        others = len(self.planted) - len(expected) - len(planted)
+        left_out = f", {others:,} rightly not reported" if others and not found.keys() - expected.keys() else ""
+        what = f"{self.result.compared:,} {self.result.counted} compared"
+        return f"{right:,} of {len(expected):,} planted found{passing}{left_out}; {what}"
+
+    def problems(self) -> list[str]:
+        """What is wrong, one line each; empty if exactly what was planted was found."""
+        expected, found = self.expected, self.found
+        planted, in_flight = self.in_flight
+        both = expected.keys() & found.keys()
+        wrong = {
+            "planted and not found": expected.keys() - found.keys(),
+            "found and not planted": found.keys() - expected.keys(),
+            "found as of another kind": {key for key in both if expected[key] != found[key]},
+            "planted in flight and not found so": planted - in_flight,
+            "found in flight and not planted so": in_flight - planted,
+        }
+        name = self.result.reconciliation
+        lines = [f"{name}: {what}: {_keys_text(keys)}" for what, keys in wrong.items() if keys]
+        if self.result.status != "complete":
+            lines.append(f"{name}: the reconciliation is {self.result.status}")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +135,9 @@ class DemoOutcome:
         missed, invented = planted.keys() - found.keys(), found.keys() - planted.keys()
         lines = []
         if missed:
-            lines.append(f"planted mismatches that were not found: bookings {_listed(missed)}")
+            lines.append(f"planted mismatches that were not found: {_bookings_text(missed)}")
         if invented:
-            lines.append(f"mismatches reported that were not planted: bookings {_listed(invented)}")
+            lines.append(f"mismatches reported that were not planted: {_bookings_text(invented)}")
         lines += self._against_earlier_weeks()
         if self.result.status != "complete":
             lines.append(f"the reconciliation is {self.result.status}")
@@ -94,7 +157,7 @@ class DemoOutcome:
             "wrongly persisting, or not": persisting ^ self.earlier.persisting,
             "wrongly resolved, or not": resolved ^ self.earlier.resolved,
         }
-        return [f"{what}: bookings {_listed(bookings)}" for what, bookings in wrong.items() if bookings]
+        return [f"{what}: {_bookings_text(bookings)}" for what, bookings in wrong.items() if bookings]
 
     def _found_text(self, found: int, causes: int) -> str:
         """The mismatches that were found, split as in the report, so that its headline is among the figures."""
@@ -159,8 +222,17 @@ class DemoOutcome:
         ]
 
 
-def _listed(bookings: set[int]) -> str:
-    shown = sorted(bookings)[:10]
-    return ", ".join(map(str, shown)) + (
-        f" and {len(bookings) - len(shown)} more" if len(bookings) > len(shown) else ""
-    )
+def _keys_text(keys: set[Key]) -> str:
+    texts = (" ".join(str(value) for value in key if value is not None) for key in sorted(keys, key=str))
+    return _listed(texts, _MOST_KEYS)
+
+
+def _bookings_text(bookings: set[int]) -> str:
+    return f"bookings {_listed(map(str, sorted(bookings)), _MOST_BOOKINGS)}"
+
+
+def _listed(names: Iterable[str], most: int) -> str:
+    """The first `most` names, and how many more there are."""
+    first = list(names)
+    more = f" and {len(first) - most} more" if len(first) > most else ""
+    return ", ".join(first[:most]) + more

@@ -111,16 +111,19 @@ def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationF
 
     age = family("last_complete_age_seconds", "Since the last complete run over everyone ended.")
     differences = family("differences", "Records that differ, by the last complete run over everyone.")
+    expected = family("expected", "1 where it runs on a schedule, of the scheduler or of a CronJob; else 0.")
     unread = family("unread", "Records and lists that the last run over everyone could not read.")
     for name, reading in reconciliations.items():
         found = reading.value
+        if found is not None:
+            expected.add_metric([name], found.on_schedule)
         if found is not None and found.completed_at is not None:
             age.add_metric([name], _age(found.completed_at))
         if found is not None and found.differences is not None:
             differences.add_metric([name], found.differences)
         if found is not None and found.last_unread is not None:
             unread.add_metric([name], found.last_unread)
-    yield from (age, differences, unread)
+    yield from (age, differences, expected, unread)
 
 
 def _unknown(figures: Figures) -> Metric:

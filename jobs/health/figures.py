@@ -12,8 +12,9 @@ from typing import Any
 from jobs.errors import WorkError
 from jobs.health.deadline import ReadResult, late_text, read_all, reading_of
 from jobs.runtime.application import Application
+from jobs.runtime.cron import parse_schedule
 from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB, JobRun
-from reports.reconciliations.registry import RECONCILIATIONS
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync import clock
 from sync.queues.queue import QueueCounts
 from sync.settings.queues import QUEUES
@@ -26,6 +27,9 @@ from sync.upstream.circuit import BreakerState
 
 #: Deliveries are tried for fourteen days; one that was given up is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)
+#: A CronJob begins its run within an hour of the scheduled time, and the next one is expected for two months.
+_CRONJOB_STARTS_WITHIN = timedelta(hours=1)
+_CRONJOB_SEEN = timedelta(days=62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,25 @@ class DrainFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class ReconciliationFigures:
-    """A reconciliation: its last run over everyone, and its last complete one; None without such a run.
+class InterruptedRun:
+    """A run that its process left without a result: it died or was stopped. shards: into how many it is divided."""
 
-    last_run_id, last_status, last_unread: of the last one, with the records and lists that could not be read. run_id,
-    completed_at, differences, new: of the last complete one.
+    run_id: str
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationFigures:
+    """A reconciliation: its last run over everyone that ended, and its last complete one; None without such a run.
+
+    on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
+    and that no process works on. last_run_id, last_status, last_unread: of the last one, with the records and lists
+    that could not be read. run_id, completed_at, differences, new: of the last complete one.
     """
 
     name: str
+    on_schedule: bool = False
+    interrupted: InterruptedRun | None = None
     last_run_id: str | None = None
     last_status: str | None = None
     last_unread: int | None = None
@@ -225,12 +240,16 @@ def _scheduler(run: JobRun) -> SchedulerFigures:
 
 
 def _read_reconciliation(application: Application, name: str) -> ReconciliationFigures:
+    from reports.engine.run_registry import find_interrupted
     from reports.engine.runs import last_runs
 
     with application.database.read() as connection:
         last, complete = last_runs(connection, name)
+    interrupted = find_interrupted(application.database, name)
     return ReconciliationFigures(
         name=name,
+        on_schedule=_runs_on_schedule(application, RECONCILIATIONS[name]),
+        interrupted=None if interrupted is None else InterruptedRun(interrupted.id, interrupted.shards),
         last_run_id=None if last is None else last.run_id,
         last_status=None if last is None else last.status,
         last_unread=None if last is None else last.unread + last.gaps,
@@ -238,6 +257,23 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
         completed_at=None if complete is None else complete.finished_at,
         differences=None if complete is None else complete.mismatches,
         new=None if complete is None else complete.new,
+    )
+
+
+def _runs_on_schedule(application: Application, entry: Entry) -> bool:
+    """Whether the scheduler runs a reconciliation, or else a CronJob.
+
+    A CronJob types the command as a person does, so its runs are known by `--resume=last` or by the time they begin.
+    """
+    from reports.engine.run_registry import LAST
+
+    settings = application.settings
+    if entry.is_on(settings):
+        return True
+    schedule = parse_schedule(entry.schedule_setting, entry.cron_of(settings), settings.zone)
+    return any(
+        run.parameters.get("resume") == LAST or schedule.latest(run.started_at, _CRONJOB_STARTS_WITHIN) is not None
+        for run in application.job_runs.typed_since(entry.job, clock.now() - _CRONJOB_SEEN)
     )
 
 

@@ -1,13 +1,20 @@
-"""The dead letter queues for operators: each by its queue id, all of them one after the other, a message by its id."""
+"""The dead letter queues for operators: one by its queue id or all in turn, and what lies on them and why."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 import structlog
 
 from jobs.errors import UsageError, WorkError
 from jobs.runtime.application import Application
+from jobs.runtime.job_runs import HOUSEKEEPING_JOB
+from sync import clock
 from sync.failures import SyncError, one_line
+from sync.queues.queue import QueueCounts
+from sync.repair.dead_letter_report import DeadLetterReport, SameReason, group_by_reason, report_on
 from sync.repair.dead_letters import DeadLetter
 from sync.repair.redrive import DeadLetterQueue
 from sync.settings.queues import QUEUES
@@ -65,3 +72,133 @@ def _find_id(queue: str, ids: Sequence[str], name: str) -> str:
     if len(fitting) > 1:
         raise UsageError(f"{len(fitting)} messages begin with {name}: {', '.join(fitting[:5])}; give more of the id")
     return fitting[0]
+
+
+#: How many of the last runs of the housekeeping are looked at.
+_RUNS_SEEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SentBack:
+    """What the housekeeping has just sent back from a queue.
+
+    at: when that run ended. until: how long the messages may be on the main queue, if each of their attempts fails.
+    """
+
+    messages: int
+    at: datetime
+    until: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was sent back as JSON shows it."""
+        return {
+            "messages": self.messages,
+            "at": self.at.isoformat(timespec="seconds"),
+            "until": self.until.isoformat(timespec="seconds"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DlqState:
+    """A dead letter queue with the messages that could be read, oldest first.
+
+    counts: what SQS says, before they were read. sent_back: what the housekeeping sent back, which may come again.
+    """
+
+    queue: str
+    dlq_name: str
+    counts: QueueCounts
+    reports: tuple[DeadLetterReport, ...]
+    sent_back: SentBack | None
+
+    @property
+    def read(self) -> int:
+        """How many messages were read."""
+        return len(self.reports)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the time was over before all messages were read."""
+        return self.read < self.counts.visible
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest message that was read was first sent."""
+        sent = (report.dead_letter.message.sent_at for report in self.reports)
+        return min((moment for moment in sent if moment is not None), default=None)
+
+    @property
+    def types(self) -> Counter[str]:
+        """How many messages of each type were read."""
+        return Counter(report.dead_letter.type for report in self.reports)
+
+    @property
+    def classes(self) -> Counter[str]:
+        """How many messages of each class were read."""
+        return Counter(report.failure_class.value for report in self.reports)
+
+    @property
+    def reasons(self) -> list[SameReason]:
+        """The messages grouped by what failed, the largest group first."""
+        return group_by_reason(self.reports)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The state as JSON shows it."""
+        return {
+            "queue": self.queue,
+            "dlqName": self.dlq_name,
+            "messagesOnDlq": self.counts.visible,
+            "messagesInFlight": self.counts.in_flight,
+            "messagesRead": self.read,
+            "oldest": None if self.oldest is None else self.oldest.isoformat(timespec="seconds"),
+            "types": dict(self.types),
+            "classes": dict(self.classes),
+            "reasons": [reason.as_dict() for reason in self.reasons],
+            "sentBack": None if self.sent_back is None else self.sent_back.as_dict(),
+        }
+
+
+def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState], dict[str, str]]:
+    """Every dead letter queue, and the reason for each that could not be read; each is read for `seconds` at most."""
+    states, errors = for_each_queue(lambda queue: read_dlq(application, queue, seconds=seconds))
+    return list(states.values()), errors
+
+
+def read_dlq(application: Application, queue: str, most: int | None = None, seconds: float | None = None) -> DlqState:
+    """One dead letter queue: `most` of its messages, and those that can be read in `seconds`.
+
+    Raises `QueueUnavailable` and `StoreUnavailable`.
+    """
+    dlq = dead_letter_queue(application, queue)
+    counts = application.queue_pair(queue).dlq.counts()
+    letters = dlq.peek(most, seconds) if counts.visible else []
+    reports = tuple(report_on(application.database, queue, letters))
+    return DlqState(queue, dlq.name, counts, reports, _just_sent_back(application, queue))
+
+
+def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
+    """The messages of a queue whose id begins with `prefix`. Raises `UsageError` when there is none."""
+    found = [each for each in state.reports if each.dead_letter.message.message_id.startswith(prefix)]
+    if not found:
+        raise UsageError(f"the dead letter queue of {state.queue} holds no message {prefix}")
+    return found
+
+
+def _just_sent_back(application: Application, queue: str) -> SentBack | None:
+    """What the last housekeeping that sent messages of `queue` back did; None once they have been handled or failed."""
+    for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
+        counts = run.counts.get("queues", {}).get(queue, {})
+        messages = int(counts.get("retried", 0))
+        if run.finished_at is not None and messages:
+            until = run.finished_at + _longest_retry(application, queue)
+            return SentBack(messages, run.finished_at, until) if clock.now() < until else None
+    return None
+
+
+def _longest_retry(application: Application, queue: str) -> timedelta:
+    """How long a message that fails each time is on the main queue: its waits, and one attempt of the longest."""
+    settings = application.settings
+    retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1
+    waits = settings.queue(queue).error_visibility_timeouts
+    seconds = sum(waits[min(number, len(waits) - 1)] for number in range(retries)) if waits else 0
+    return timedelta(seconds=seconds + settings.hmpps_sqs_visibility_timeout_seconds)

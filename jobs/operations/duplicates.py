@@ -1,4 +1,7 @@
-"""Records that NOMIS holds twice: examines them, and removes, verifies and records the duplicate."""
+"""Records that NOMIS holds twice: examines them, and removes, verifies and records the duplicate.
+
+A duplicate that the mapping service refused has a finding. A *copy*, which a reconciliation found, gets one here.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -9,8 +12,11 @@ import structlog
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
+from sync import clock
+from sync.creation.conflicts import Conflict
 from sync.creation.creation import creation_lease
-from sync.domains.registry import domain_of_record
+from sync.creation.store import duplicate_event, duplicate_key
+from sync.domains.registry import DOMAINS, domain_of_record
 from sync.domains.repair import AdvisingRepair, RemovingRepair, Repair
 from sync.failures import SyncError, one_line
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, obstacles, read_duplicate, unproved
@@ -300,3 +306,57 @@ def _remove(application: Application, found: Examination) -> str:
         although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
         return f"done and verified: {repair.removal} {_target(found)}{although}"
     return f"done: {repair.removal} {_target(found)}; NOMIS cannot be asked whether it is gone"
+
+
+def copy_kinds() -> tuple[str, ...]:
+    """The kinds of records that NOMIS identifies by one number, so that a person can name one."""
+    return tuple(domain.record for domain in DOMAINS.values() if len(domain.mappings.nomis) == 1)
+
+
+def describe_copy(application: Application, kind: str, copy: int, original: int) -> Finding:
+    """A finding about the NOMIS record `copy` as the double of `original`; it is not recorded and has no number.
+
+    Raises `UsageError` for a kind that is not one of `copy_kinds()` and for an original without a mapping, and
+    `SyncError`.
+    """
+    if kind not in copy_kinds():
+        raise UsageError(f"{kind!r} is not a kind of record with one number in NOMIS: {', '.join(copy_kinds())}")
+    creation = domain_of_record(kind).creation
+    mappings = creation.mappings
+    existing = mappings.find_by_nomis_ids(application.services.mapping, original)
+    if existing is None:
+        raise UsageError(f"{kind} {original} is not mapped, so nothing shows whose double {kind} {copy} is")
+    duplicate = {mappings.dps: existing[mappings.dps], mappings.nomis[0]: copy}
+    return Finding(
+        id=0,
+        key=duplicate_key(creation, duplicate),
+        kind=FindingKind.DUPLICATE,
+        domain=kind,
+        severity=creation.severity,
+        event_name=duplicate_event(creation),
+        properties=Conflict(existing, duplicate).properties(),
+        status="open",
+        created_at=clock.now(),
+        resolved_at=None,
+        resolved_by=None,
+        resolution=None,
+    )
+
+
+def record_copy(application: Application, described: Finding) -> Finding:
+    """The finding with its number: recorded now, opened again, or known already. Nobody is alerted."""
+    with application.database.begin() as connection:
+        findings.record_finding(
+            connection,
+            described.key,
+            described.kind,
+            described.domain,
+            described.severity,
+            described.event_name,
+            described.properties,
+            alert_command=None,
+        )
+        findings.reopen(connection, described.key)
+        recorded = findings.find(connection, described.key)
+    assert recorded is not None
+    return recorded

@@ -188,6 +188,14 @@ class JobRuns:
                 for row in connection.execute(query if job is None else query.where(job_runs.c.job == job))
             ]
 
+    def typed_since(self, job: str, since: datetime) -> list[JobRun]:
+        """The runs of `job` that a command began at `since` (aware) or later, newest first."""
+        query = self._query().where(
+            job_runs.c.job == job, job_runs.c.trigger == Trigger.MANUAL, job_runs.c.started_at >= since
+        )
+        with self._database.read() as connection:
+            return [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at.desc()))]
+
     def last_whole(self, job: str) -> JobRun | None:
         """The last run of `job`, None when there is none. One over some prisoners, prisons or shards does not count."""
         return self._newest(job_runs.c.job == job, _over_everyone())

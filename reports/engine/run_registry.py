@@ -174,6 +174,18 @@ def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
         yield connection
 
 
+def find_interrupted(database: Database, name: str) -> RunRecord | None:
+    """The newest run of a reconciliation over everyone, if it has no result and no live process works on it."""
+    with database.read() as connection:
+        newest = runs.newest_over_everyone(connection, name)
+    if newest is None or not newest.is_open or newest.id in _under_way(database, name):
+        return None
+    with database.read() as connection:
+        # A run that ended after the first look has a result by now.
+        now_recorded = runs.find_run(connection, newest.id)
+    return now_recorded if now_recorded is not None and now_recorded.is_open else None
+
+
 def _find_resumable(
     database: Database, name: str, parameters: ReconciliationParameters, recorded: Mapping[str, Any]
 ) -> RunRecord | None:

@@ -194,6 +194,14 @@ def newest_run(
     return next((_record(row) for row in connection.execute(query) if row.parameters == wanted), None)
 
 
+def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
+    """The run of a reconciliation over everyone that began last, whether it ended or not; None without one."""
+    everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
+    query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _record(row)
+
+
 def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int]:
     """Reopens a run that ended incomplete or failed, to be listed again; what was read is kept.
 

@@ -46,8 +46,7 @@ def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: 
     old the oldest of them is, and what the housekeeping has just sent back.
     """
     from jobs.cli.dead_letter_text import print_states
-    from jobs.operations.dead_letters import check_errors
-    from jobs.operations.list_dead_letters import list_dlqs
+    from jobs.operations.dead_letters import check_errors, list_dlqs
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -77,7 +76,7 @@ def show_dlq(
     while they are read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
-    from jobs.operations.list_dead_letters import find_message, read_dlq
+    from jobs.operations.dead_letters import find_message, read_dlq
     from jobs.runtime.application import open_application
 
     with open_application() as application:

@@ -163,8 +163,7 @@ def remove_copy(
 
     As `resolve` does, for a record that has no finding yet; a finding is recorded and closed.
     """
-    from jobs.operations.copies import describe_copy, record_copy
-    from jobs.operations.duplicates import check_resolvable, examine, resolve
+    from jobs.operations.duplicates import check_resolvable, describe_copy, examine, record_copy, resolve
     from jobs.runtime.application import open_application
 
     with open_application() as application:

@@ -133,8 +133,7 @@ def _repair_run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from jobs.operations.bulk import proposed_fixes
-    from jobs.operations.bulk_fixes import plan_repair_item
+    from jobs.operations.bulk import plan_repair_item, proposed_fixes
     from jobs.operations.report_delivery import find_result
 
     result = find_result(application, run_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.demo.findings import Findings
+from jobs.demo.outcome import Findings
 from reports.engine.result import InFlight, Mismatch, ReconciliationResult
 
 AT = datetime(2023, 5, 22, 4, 0, tzinfo=UTC)

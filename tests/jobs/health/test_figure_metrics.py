@@ -69,6 +69,7 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
         'unsent_deliveries{channel="email",state="failed"}': 0,
         'reconciliation_differences{reconciliation="incentives"}': 2,
         'reconciliation_unread{reconciliation="incentives"}': 0,
+        'reconciliation_expected{reconciliation="incentives"}': 1,
         'figure_unknown{figure="queue visit"}': 0,
         'figure_unknown{figure="ages"}': 1,
     }

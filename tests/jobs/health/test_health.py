@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from jobs.health.page import CACHE_SECONDS, HealthPage, HealthResponse, Liveness, health_pages
+from jobs.health.page import CACHE_SECONDS, HealthPage, HealthResponse, HealthServer, Liveness, health_pages
 from jobs.health.probes import Probe, ProbeResult, list_probes
-from jobs.health.server import HealthServer
 from jobs.runtime.application import Application
 from jobs.runtime.metrics import Metrics, breaker_metrics, run_metrics
 from sandbox import Sandbox

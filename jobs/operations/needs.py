@@ -1,0 +1,350 @@
+"""What needs a person: judges the figures of each part of the system, without reading anything."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jobs.health.deadline import ReadResult
+from jobs.health.figures import (
+    BreakerFigures,
+    DrainFigures,
+    Figures,
+    InterruptedRun,
+    QueueFigures,
+    ReconciliationFigures,
+    SchedulerFigures,
+)
+from jobs.operations.dead_letters import DlqState
+from jobs.operations.schedule import ScheduledJob
+from jobs.runtime.job_runs import HOUSEKEEPING_JOB, JobRun, scheduled_run_id
+from reports.delivery.channels import NEEDED_SETTINGS, is_set_up
+from reports.presentation.text import count
+from reports.reconciliations.registry import RECONCILIATIONS
+from sync import clock
+from sync.command_text import command
+from sync.repair.dead_letter_report import FailureClass
+from sync.settings.declaration import Settings
+from sync.severity import Severity
+from sync.store.creations import CreationState, Unsettled
+from sync.store.findings import FindingKind, OpenFindings
+from sync.store.outbox import DeliveryState, Unsent
+from sync.upstream.circuit import BreakerState
+
+#: A failed message waits for up to ten minutes before it is tried again, so a queue may be a little behind.
+_OLDEST_MESSAGE = timedelta(minutes=30)
+#: A scheduler records every fifteen seconds that it lives.
+_OLDEST_HEARTBEAT = timedelta(minutes=2)
+#: Where the queues are drained by a CronJob, it runs every minute.
+_OLDEST_DRAIN = timedelta(minutes=15)
+#: A message waits on its queue for up to twelve hours; what it creates is unsettled for no longer.
+_OLDEST_CREATION = timedelta(hours=12)
+#: What is to be sent is tried again at least every ten minutes.
+_OLDEST_DELIVERY = timedelta(minutes=30)
+#: The longest time between two runs of a scheduled job that is looked at.
+_LONGEST_INTERVAL = timedelta(days=32)
+_HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
+#: The kinds of findings that `duplicates list` shows.
+_DUPLICATES = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
+
+CHECK = command("check")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Why a person is needed, as a clause, and the command to begin with."""
+
+    reason: str
+    command: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The need as JSON shows it."""
+        return {"reason": self.reason, "command": self.command}
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLine:
+    """One line of the status: what is known of a part, and what needs a person.
+
+    name: the part. values: what is known, by the names that JSON has; empty if it is unknown.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    needs: tuple[Need, ...] = ()
+    unknown: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The line as JSON shows it."""
+        needs = [each.as_dict() for each in self.needs]
+        return {"name": self.name, **self.values, "unknown": self.unknown, "needs": needs}
+
+
+#: An unknown outcome is a creation and a finding: both lines have the same need, which counts once.
+_UNKNOWN_OUTCOME = Need("nobody can tell whether NOMIS has them", command("creations", "list"))
+
+
+def unknown_line(name: str, reason: str) -> StatusLine:
+    """The line of a part that could not be read, which needs a person; `reason`: why, as a clause."""
+    return StatusLine(name, {}, (Need(reason, CHECK),), reason)
+
+
+def queue_line(
+    queue: str,
+    reading: ReadResult[QueueFigures],
+    dead: ReadResult[DlqState] | None,
+    ages: Mapping[str, float],
+    housekeeping: Need | None,
+) -> StatusLine:
+    """The line of a queue and its dead letter queue.
+
+    dead: its dead letters, None where they were not read. ages: seconds since the oldest message was sent, by the SQS
+    name of the queue. housekeeping: what is needed if nothing sends dead letters back.
+    """
+    found = reading.value
+    if found is None:
+        # The reason begins with the name of the queue: without it one cause is the same for all queues.
+        reason = str(reading.unknown)
+        return unknown_line(queue, f"it cannot be read: {reason.partition(': ')[2] or reason}")
+    letters = None if dead is None else dead.value
+    oldest = ages.get(found.name) if found.main.total else None
+    oldest_dead = ages.get(found.dlq_name) if found.dlq.total else None
+    if oldest_dead is None and letters is not None and letters.oldest is not None:
+        oldest_dead = (clock.now() - letters.oldest).total_seconds()
+    needs = []
+    if not found.dlq_attached:
+        needs.append(Need("the queue has no redrive policy: failing messages come again for ever", CHECK))
+    if oldest is not None and oldest > _OLDEST_MESSAGE.total_seconds():
+        needs.append(Need(f"the oldest message has waited for {age_text(oldest)}", CHECK))
+    if dead is not None and dead.unknown is not None and found.dlq.visible:
+        needs.append(Need(dead.unknown, CHECK))
+    if letters is not None:
+        needs += _dead_letter_needs(queue, letters, housekeeping)
+    values = {
+        "queueName": found.name,
+        "waiting": found.main.visible,
+        "inFlight": found.main.in_flight,
+        "delayed": found.main.delayed,
+        "oldestSeconds": None if oldest is None else round(oldest),
+        "dlqName": found.dlq_name,
+        "dead": found.dlq.visible,
+        "oldestDeadSeconds": None if oldest_dead is None else round(oldest_dead),
+        "classes": {} if letters is None else dict(letters.classes),
+        "givenUp": 0 if letters is None else _given_up(letters),
+        "sentBack": None if letters is None or letters.sent_back is None else letters.sent_back.as_dict(),
+    }
+    return StatusLine(queue, values, tuple(needs))
+
+
+def _dead_letter_needs(queue: str, letters: DlqState, housekeeping: Need | None) -> list[Need]:
+    stuck = sum(each.given_up or each.failure_class in _HOPELESS for each in letters.reports)
+    if stuck:
+        return [Need(f"{count(stuck, 'message')} cannot heal without you", command("dlq", "show", queue))]
+    return [] if housekeeping is None or not letters.reports else [housekeeping]
+
+
+def _given_up(letters: DlqState) -> int:
+    return sum(each.given_up for each in letters.reports)
+
+
+def housekeeping_need(
+    figures: Figures, jobs: Mapping[str, ScheduledJob], settings: Settings, moment: datetime
+) -> Need | None:
+    """The need of a housekeeping that has been due for long, so that nothing sends dead letters back; else None."""
+    if figures.housekeeping.unknown is not None:
+        return None
+    last: JobRun | None = figures.housekeeping.value
+    ended = None if last is None else last.finished_at
+    due = _overdue(jobs[HOUSEKEEPING_JOB], settings, ended, moment, timedelta(days=1))
+    if due is None:
+        return None
+    ran = "never ran" if ended is None else f"ran last {age_text((moment - ended).total_seconds())} ago"
+    return Need(f"the housekeeping that sends them back {ran}", command("dlq", "retry-all"))
+
+
+def _overdue(
+    job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
+) -> datetime | None:
+    """When a job was due that has not ended well since, although it was to be caught up by now; None if all is well."""
+    due = job.schedule(settings).latest(moment - job.catch_up, within)
+    return None if due is None or (ended is not None and ended >= due) else due
+
+
+def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
+    """A line for each service; an open breaker needs a person."""
+    return [
+        StatusLine(
+            str(each.service),
+            {"state": str(each.state), "openedAt": _iso(each.opened_at)},
+            (Need("nothing is lost, its messages wait until it is up", CHECK),)
+            if each.state is BreakerState.OPEN
+            else (),
+        )
+        for each in breakers
+    ]
+
+
+def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
+    """A line for each scheduler that lives; one line `none` without any, which is well while a `drain` runs often."""
+    if drains.schedulers:
+        return [_scheduler_line(each, moment) for each in drains.schedulers]
+    last = drains.last_drain_at
+    fresh = last is not None and moment - last < _OLDEST_DRAIN
+    need = Need("nothing drains the queues: start one", command("scheduler"))
+    return [StatusLine("none", {"lastDrainAt": _iso(last)}, () if fresh else (need,))]
+
+
+def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> StatusLine:
+    heartbeat, batch = scheduler.heartbeat_at, scheduler.last_batch
+    needs = []
+    silent = (moment - (heartbeat or scheduler.started_at)).total_seconds()
+    if silent > _OLDEST_HEARTBEAT.total_seconds():
+        needs.append(Need(f"no sign of life for {age_text(silent)}: see its log, or restart it", CHECK))
+    if scheduler.hanging:
+        needs.append(Need(f"the drain of {', '.join(scheduler.hanging)} hangs: restart it", CHECK))
+    needs += [Need(f"{name} fails: {reason}", CHECK) for name, reason in scheduler.failing.items()]
+    values = {
+        "startedAt": _iso(scheduler.started_at),
+        "heartbeatAt": _iso(heartbeat),
+        "lastBatch": None if batch is None else {"queue": batch[0], "received": batch[1], "endedAt": _iso(batch[2])},
+        "failing": dict(scheduler.failing),
+        "hanging": list(scheduler.hanging),
+    }
+    return StatusLine(scheduler.host, values, tuple(needs))
+
+
+def reconciliation_line(
+    jobs: Mapping[str, ScheduledJob],
+    figures: Figures,
+    settings: Settings,
+    moment: datetime,
+    found: ReconciliationFigures,
+) -> StatusLine:
+    """The line of a reconciliation; jobs: the scheduled jobs by name.
+
+    It needs a person when its last run failed, was incomplete or interrupted, and when none completed although one was
+    due. An installation that is younger than the due time missed nothing; nor did one where it runs on no schedule.
+    """
+    entry = RECONCILIATIONS[found.name]
+    job, cut_off = jobs[entry.job], found.interrupted
+    needs = []
+    if cut_off is not None:
+        if not (entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)):
+            needs.append(Need("the last run was interrupted", _resume(found.name, cut_off)))
+    elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
+        resume = command("reconcile", found.name, "--resume", found.last_run_id)
+        needs.append(Need("the last run could not read everything", resume))
+    elif found.last_status == "failed":
+        needs.append(Need("the last run failed", command("runs", "show", found.last_run_id)))
+    elif found.on_schedule and (due := _missed(job, settings, found, figures.known_since.value, moment)) is not None:
+        late = f"no complete run since it was due on {due.astimezone(settings.zone):%d/%m at %H:%M}"
+        needs.append(Need(late, command("runs", "list", "--job", entry.job)))
+    values = {
+        "scheduled": entry.is_on(settings),
+        "expected": found.on_schedule,
+        "lastRun": found.last_run_id if cut_off is None else cut_off.run_id,
+        "lastStatus": found.last_status if cut_off is None else "interrupted",
+        "lastUnread": found.last_unread if cut_off is None else None,
+        "lastComplete": found.run_id,
+        "completedAt": _iso(found.completed_at),
+        "ageSeconds": None if found.completed_at is None else round((moment - found.completed_at).total_seconds()),
+        "differences": found.differences,
+        "new": found.new,
+    }
+    return StatusLine(found.name, values, tuple(needs))
+
+
+def _missed(
+    job: ScheduledJob, settings: Settings, found: ReconciliationFigures, since: datetime | None, moment: datetime
+) -> datetime | None:
+    """When a reconciliation was due that has not completed since; None if it missed nothing since `since`."""
+    due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
+    return due if due is not None and since is not None and due > since else None
+
+
+def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: datetime) -> bool:
+    """Whether the scheduler resumes an interrupted run by itself, as it does with that of the last due time."""
+    due = job.schedule(settings).latest(moment, job.catch_up)
+    return due is not None and scheduled_run_id(job.name, due) == run_id
+
+
+def _resume(name: str, run: InterruptedRun) -> str:
+    """The command to begin with; the shards of a run are resumed one by one, each where it ran."""
+    if run.shards > 1:
+        return command("runs", "list", "--job", RECONCILIATIONS[name].job)
+    return command("reconcile", name, "--resume", run.run_id)
+
+
+def finding_lines(found: Sequence[OpenFindings]) -> list[StatusLine]:
+    """A line for each kind and severity of open findings, the most serious first."""
+    levels = list(Severity)
+    return [
+        StatusLine(
+            each.kind.value,
+            {"severity": each.severity, "open": each.number, "oldestAt": _iso(each.oldest)},
+            () if each.severity == Severity.INFO else (_finding_need(each.kind),),
+        )
+        for each in sorted(found, key=lambda each: levels.index(Severity(each.severity)))
+    ]
+
+
+def _finding_need(kind: FindingKind) -> Need:
+    if kind is FindingKind.AMBIGUOUS:
+        return _UNKNOWN_OUTCOME
+    return Need("a person has to look", command("duplicates" if kind in _DUPLICATES else "dlq", "list"))
+
+
+def creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusLine]:
+    """A line for each state of creations that are not settled."""
+    lines = []
+    for each in found:
+        needs: tuple[Need, ...] = ()
+        if each.state is CreationState.AMBIGUOUS:
+            needs = (_UNKNOWN_OUTCOME,)
+        elif moment - each.oldest > _OLDEST_CREATION:
+            needs = (Need("no message settles them any more", command("creations", "list")),)
+        lines.append(StatusLine(each.state.value, {"number": each.number, "oldestAt": _iso(each.oldest)}, needs))
+    return lines
+
+
+def delivery_lines(found: Sequence[Unsent], settings: Settings, moment: datetime) -> list[StatusLine]:
+    """A line for each channel and state of deliveries that are not sent."""
+    return [_delivery_line(each, settings, moment) for each in found]
+
+
+def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> StatusLine:
+    needs: tuple[Need, ...] = ()
+    if each.state is DeliveryState.FAILED:
+        needs = (Need(f"given up: {each.last_error or 'no reason is known'}", _again(each)),)
+    elif each.channel in NEEDED_SETTINGS and not is_set_up(settings, each.channel):  # type: ignore[arg-type]
+        needs = (Need(f"{NEEDED_SETTINGS[each.channel]} is not set", CHECK),)
+    elif moment - each.oldest > _OLDEST_DELIVERY:
+        needs = (Need(each.last_error or "nothing sends them", CHECK),)
+    values = {
+        "state": each.state.value,
+        "number": each.number,
+        "oldestAt": _iso(each.oldest),
+        "lastError": each.last_error,
+    }
+    return StatusLine(each.channel, values, needs)
+
+
+def _again(unsent: Unsent) -> str:
+    """The command that sends a report again; alerts are not sent again: what they are about is in the findings."""
+    kind, _, rest = unsent.key.partition(":")
+    if kind == "reconciliation":
+        return command("report", "send", rest.partition(":")[0], "--to", unsent.channel)
+    return CHECK
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
+
+
+def age_text(seconds: float) -> str:
+    """An age in its largest unit: `12 s`, `4 min`, `3 h`, `2 days`."""
+    for unit, length in (("day", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            number = int(seconds // length)
+            return count(number, unit) if unit == "day" else f"{number} {unit}"
+    return f"{max(0, int(seconds))} s"
