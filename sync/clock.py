@@ -1,7 +1,13 @@
-"""Times, with their zones explicit: UTC for what is stored, London for what NOMIS and people read, and in its forms."""
+"""Times, with their zones explicit: UTC for what is stored, London for what NOMIS and people read.
 
-from datetime import UTC, datetime, time
-from zoneinfo import ZoneInfo
+Writes local times in the forms of NOMIS, and parses the times of events in all the forms that publishers write: ISO
+8601 and similar text, numbers since 1970, arrays.
+"""
+
+import re
+from datetime import UTC, datetime, time, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 #: The zone of NOMIS's and the publishers' local date-times.
 LONDON = ZoneInfo("Europe/London")
@@ -30,3 +36,80 @@ def with_seconds(moment: time) -> str:
 def with_minutes(moment: time) -> str:
     """`HH:mm`."""
     return moment.strftime("%H:%M")
+
+
+_TEXT = re.compile(
+    r"(?P<day>\d{4}-\d{2}-\d{2})[Tt ](?P<time>\d{2}:\d{2}(?::\d{2})?)(?:[.,](?P<fraction>\d{1,18}))?"
+    r" ?(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?(?:\[(?P<region>[A-Za-z0-9_+/-]{1,40})\])?",
+    re.ASCII,
+)
+_NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
+#: The year 5138 in seconds; larger numbers are milliseconds or smaller units.
+_MOST_SECONDS = 10**11
+#: Milliseconds, microseconds, nanoseconds.
+_SMALLER_UNITS = 3
+#: A number outside these years is not the time of an event, but a zero or an id.
+_YEARS = range(2000, 2100)
+#: Year to minute, optionally second and nanoseconds, as Java's serialiser writes a local time.
+_ARRAY_LENGTHS = range(5, 8)
+
+
+def parse_event_time(value: Any) -> datetime:
+    """Returns the time of an event with its offset. Raises `ValueError` if it is not a date and time.
+
+    Text: ISO 8601 with an offset, `Z`, a region in brackets, or none (London time); `T` or a space between date and
+    time; a point or a comma before the fraction, which is cut to microseconds. Numbers, also as text: seconds since
+    1970, or smaller units. Arrays: year to nanoseconds in London time.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _from_number(value)
+    if isinstance(value, list):
+        return _from_array(value)
+    if not isinstance(value, str):
+        raise ValueError("not a date-time")
+    text = value.strip()
+    return _from_number(float(text)) if _NUMBER.fullmatch(text) else _from_text(text)
+
+
+def _from_text(text: str) -> datetime:
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise ValueError("not a date-time")
+    local = datetime.fromisoformat(f"{match['day']}T{match['time']}")
+    local = local.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0")))
+    return local.replace(tzinfo=_zone(match["offset"], match["region"]))
+
+
+def _zone(offset: str | None, region: str | None) -> tzinfo | None:
+    if offset in ("Z", "z"):
+        return UTC
+    if offset is not None:
+        return datetime.fromisoformat(f"2000-01-01T00:00:00{offset}").tzinfo
+    if region is None:
+        return LONDON
+    try:
+        return ZoneInfo(region)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError("an unknown time zone") from error
+
+
+def _from_number(number: float) -> datetime:
+    try:
+        for _ in range(_SMALLER_UNITS):
+            number = number / 1000 if number >= _MOST_SECONDS else number
+        value = datetime.fromtimestamp(number, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError("not a date-time") from error
+    if value.year not in _YEARS:
+        raise ValueError("not a date-time")
+    return value
+
+
+def _from_array(parts: list[Any]) -> datetime:
+    if len(parts) not in _ARRAY_LENGTHS or not all(type(part) is int for part in parts):
+        raise ValueError("not a date-time")
+    year, month, day, hour, minute, second, nanoseconds = (*parts, *(0, 0))[:7]
+    try:
+        return datetime(year, month, day, hour, minute, second, nanoseconds // 1000, tzinfo=LONDON)
+    except OverflowError as error:
+        raise ValueError("not a date-time") from error

@@ -14,7 +14,7 @@ from jobs.health.figures import DrainFigures, Figures, ReconciliationFigures, Sc
 from jobs.runtime.metrics import PREFIX
 from reports.delivery.channels import CHANNELS
 from sync import clock
-from sync.severity import Severity
+from sync.alerting import Severity
 from sync.store.creations import OPEN_STATES
 from sync.store.findings import FindingKind
 from sync.store.outbox import DeliveryState

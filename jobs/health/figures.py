@@ -181,13 +181,13 @@ def read_ages(application: Application) -> dict[str, float]:
 
     Raises `WorkError` where there is no CloudWatch, which a local endpoint does not fill, and `AgesUnavailable`.
     """
-    from sync.queues.oldest import oldest_ages
+    from sync.queues.queue import oldest_ages
 
     settings = application.settings
     if settings.hmpps_sqs_provider == "localstack":
         raise WorkError("a local endpoint has no CloudWatch, which alone knows it")
     names = [name for queue in map(settings.queue, QUEUES) for name in (queue.queue_name, queue.dlq_name)]
-    return oldest_ages(application.aws, names)
+    return oldest_ages(application.aws.client("cloudwatch"), names)
 
 
 def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:

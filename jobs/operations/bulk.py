@@ -29,8 +29,8 @@ from reports.reconciliations.incentives import fixes
 from reports.reconciliations.incentives.bookings import UnknownPrisoner
 from reports.reconciliations.incentives.fixes import Plan
 from reports.reconciliations.incentives.result import IncentiveMismatch
-from sync.command_text import arguments_of
-from sync.domains.resync import Effect
+from sync.alerting import arguments_of
+from sync.domains.repair import Effect
 from sync.failures import RuleError, SyncError, one_line
 from sync.store.actions import Action, ActionState, actions_on
 

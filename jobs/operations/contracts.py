@@ -14,15 +14,14 @@ from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import ActiveRun, Trigger
 from sync import clock
-from sync.command_text import command
-from sync.contracts.check import ContractFinding, ServiceResult, check_service
+from sync.alerting import Severity, command
+from sync.contracts.check import ContractFinding, ServiceResult, check_service, last_findings, record_findings
 from sync.contracts.compare import DriftLevel
-from sync.contracts.shape import shape_errors
+from sync.contracts.declared import shape_errors
 from sync.domains.registry import operations, probes
 from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
-from sync.store import contract_checks, outbox
+from sync.store import outbox
 from sync.store.creations import CreationState
 from sync.store.tables import creations
 from sync.upstream.operation import ContractProbe, Operation
@@ -178,7 +177,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
     """
     read = [each for each in results if not any(finding.kind == "document-unread" for finding in each.findings)]
     with application.database.begin() as connection:
-        last = contract_checks.last_findings(connection)
+        last = last_findings(connection)
         properties: dict[str, str] = {}
         has_errors = False
         for result in read:
@@ -188,7 +187,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
             if new or gone:
                 properties[str(result.service)] = _change_text(new, gone)
                 has_errors = has_errors or any(each["level"] == DriftLevel.ERROR for each in new)
-            contract_checks.record(connection, str(result.service), result.version, found)
+            record_findings(connection, str(result.service), result.version, found)
         if properties:
             moment = clock.now()
             payload = {

@@ -22,10 +22,9 @@ from reports.delivery.channels import NEEDED_SETTINGS, is_set_up
 from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync import clock
-from sync.command_text import command
+from sync.alerting import Severity, command
 from sync.repair.dead_letter_report import FailureClass
 from sync.settings.declaration import Settings
-from sync.severity import Severity
 from sync.store.creations import CreationState, Unsettled
 from sync.store.findings import FindingKind, OpenFindings
 from sync.store.outbox import DeliveryState, Unsent

@@ -24,7 +24,7 @@ from reports.presentation import summary
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from reports.reconciliations.results import load_result
 from sync import clock
-from sync.command_text import command
+from sync.alerting import command
 
 _STATUSES = {
     "complete": RunStatus.SUCCESS,

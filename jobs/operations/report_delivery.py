@@ -24,8 +24,7 @@ from reports.engine.run_registry import ReconciliationBusy, ReconciliationParame
 from reports.reconciliations.registry import Entry
 from reports.reconciliations.results import load_result, newest_results
 from sync import clock
-from sync.command_text import command
-from sync.severity import Severity
+from sync.alerting import Severity, command
 from sync.store import outbox
 from sync.store.actions import Action, actions_on
 from sync.store.database import StoreUnavailable

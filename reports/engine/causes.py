@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from reports.engine.result import Diagnosis, EvidenceRow
+from sync.alerting import command
 from sync.clock import LONDON
-from sync.command_text import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from reports.engine.frame import concatenated, keys_of, records, typed
 from reports.engine.parallel_reader import failed_read
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.units import UnreadRecord
-from sync.command_text import command
+from sync.alerting import command
 from sync.domains.registry import DOMAINS
 from sync.failures import SyncError
 

@@ -31,8 +31,8 @@ from reports.engine.run_registry import (
     write_as_holder,
 )
 from reports.engine.units import Population
+from sync.alerting import command
 from sync.clock import LONDON
-from sync.command_text import command
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases

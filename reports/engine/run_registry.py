@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from reports.engine import runs
+from sync.alerting import command
 from sync.clock import now
-from sync.command_text import command
 from sync.failures import SyncError
 from sync.store.leases import holder_is_gone
 from sync.store.tables import leases as lease_rows

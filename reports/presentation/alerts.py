@@ -9,9 +9,9 @@ from reports.presentation.slack_blocks import MessageBlock, context, header, mes
 from reports.presentation.text import short_moment
 from reports.reconciliations.registry import RECONCILIATIONS
 from reports.reconciliations.views import ALERT_TEXTS
+from sync.alerting import Severity
 from sync.domains.registry import DOMAINS, row_kinds
 from sync.repair.finding_text import finding_text
-from sync.severity import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

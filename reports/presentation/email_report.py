@@ -12,7 +12,7 @@ from reports.presentation.templates import environment
 from reports.presentation.text import count, day, thousands
 from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.views import view_of
-from sync.severity import Severity
+from sync.alerting import Severity
 
 if TYPE_CHECKING:
     from reports.engine.result import PrisonCount, ReconciliationResult

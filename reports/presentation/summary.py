@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.presentation.text import count, day, distinct_times, thousands
 from reports.reconciliations.views import view_of
-from sync.command_text import command
+from sync.alerting import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from reports.presentation.counts import Count, code, counts, query, slug
 from reports.presentation.masking import UNMASKED, Masking
 from reports.presentation.text import count, exact_moment, thousands
 from reports.presentation.view_parts import Codes, Row, ShownValue, Table, column_words, value_text
-from sync.severity import Severity
+from sync.alerting import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

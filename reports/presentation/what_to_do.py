@@ -15,8 +15,7 @@ from reports.presentation import summary
 from reports.presentation.text import capital, count, day, thousands
 from reports.presentation.view import NOT_INVESTIGATED
 from reports.reconciliations.views import view_of
-from sync.command_text import command
-from sync.severity import Severity
+from sync.alerting import Severity, command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

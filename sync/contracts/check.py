@@ -1,14 +1,21 @@
-"""The comparison of one service: every operation that the program calls there, with the document of the service."""
+"""The comparison of one service: every operation that the program calls there, with the document of the service.
 
-from collections.abc import Iterable
+The findings of the last comparison of each service are kept in the database, so that only new ones are alerted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import Connection, select
+
+from sync.clock import now
 from sync.contracts.compare import DriftLevel, OperationDifference, compare
 from sync.contracts.document import Document
 from sync.contracts.known_faults import known_reason
 from sync.domains.registry import mapped_values
 from sync.settings.upstreams import UpstreamName
+from sync.store.tables import contract_checks, insert_into
 from sync.upstream.operation import Operation
 
 
@@ -78,3 +85,16 @@ def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding
     order = list(DriftLevel)
     found = (replace(finding, operations=operations) for finding, operations in merged.items())
     return tuple(sorted(found, key=lambda each: (order.index(each.level), each.kind, each.operations, each.field)))
+
+
+def last_findings(connection: Connection) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The findings of the last check of each service, by service, each with the fields of `ContractFinding`."""
+    rows = connection.execute(select(contract_checks.c.service, contract_checks.c.findings))
+    return {row.service: row.findings for row in rows}
+
+
+def record_findings(connection: Connection, service: str, version: str, findings: Sequence[Mapping[str, Any]]) -> None:
+    """Replaces the result of the last check of a service; `version` is that of its document."""
+    values = {"version": version, "findings": list(findings), "checked_at": now()}
+    statement = insert_into(connection.dialect.name, contract_checks).values(service=service, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["service"], set_=values))

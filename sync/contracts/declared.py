@@ -1,8 +1,11 @@
-"""What the program declares about a body or a response, by the type that it really uses."""
+"""What the program declares about a body or a response, by the type that it really uses.
+
+Also compares a real response with its declaration.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -13,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
+from sync.upstream.operation import Operation
 from sync.upstream.responses import AlsoRead, Since
 
 #: The JSON type of each plain type; dates and times are text.
@@ -95,3 +99,46 @@ def _field(info: FieldInfo) -> DeclaredField:
     value = _declared(info.annotation, tuple(info.metadata))
     since = next((each.month for each in info.metadata if isinstance(each, Since)), "")
     return DeclaredField(names, value, info.is_required(), value.nullable or value.type == "any", since)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+def shape_errors(operation: Operation[Any], response: Any) -> list[str]:
+    """The fields of a response that are missing or of another type than declared, by name and never by value."""
+    shape = declared(operation.response.shape)
+    if operation.response.form == "list":
+        shape = Declared("array", items=shape)
+    if operation.response.form == "page":
+        response = response.get("content") if isinstance(response, dict) else None
+        shape = Declared("array", items=shape)
+    return sorted(set(_errors(shape, response, "")))
+
+
+def _errors(shape: Declared, value: Any, at: str) -> Iterator[str]:
+    if shape.type == "any" or (value is None and shape.nullable):
+        return
+    fits = isinstance(value, _TYPES[shape.type]) and (shape.type == "boolean" or not isinstance(value, bool))
+    if not fits:
+        if shape.also is None:
+            yield f"{at or 'the response'} is not {shape.type}"
+        else:
+            yield from _errors(shape.also, value, at)
+        return
+    if shape.items is not None:
+        for each in value:
+            yield from _errors(shape.items, each, f"{at}[]")
+    for each_field in shape.fields:
+        name = next((each for each in each_field.names if value.get(each) is not None), None)
+        where = f"{at}.{each_field.names[0]}" if at else each_field.names[0]
+        if name is not None:
+            yield from _errors(each_field.value, value[name], where)
+        elif each_field.required and not each_field.nullable:
+            yield f"{where} is missing"

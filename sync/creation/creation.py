@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from sync.alerting import Severity
 from sync.clock import LONDON
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
-from sync.severity import Severity
 from sync.store.telemetry import Properties, text_properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.services import Services

@@ -8,12 +8,11 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Update, bindparam, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sync.alerting import SHOW_DUPLICATE, Severity, command
 from sync.clock import now
-from sync.command_text import SHOW_DUPLICATE, command
 from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, Json, creation_lease
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
-from sync.severity import Severity
 from sync.store import findings
 from sync.store.creations import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
 from sync.store.database import Database, StoreUnavailable

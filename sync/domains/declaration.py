@@ -10,8 +10,7 @@ from enum import Enum
 
 from sync.creation.creation import Creation
 from sync.domains.duplicate_rows import RowKind
-from sync.domains.repair import Advice, Repair
-from sync.domains.resync import Resync
+from sync.domains.repair import Advice, Repair, Resync
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
 from sync.failures import Failure, UpstreamError

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from sync.command_text import SHOW_DUPLICATE
+from sync.alerting import SHOW_DUPLICATE, Severity
 from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events
 from sync.store.telemetry import text_properties

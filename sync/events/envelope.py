@@ -13,7 +13,7 @@ from unicodedata import category
 
 import orjson
 
-from sync.events.event_times import parse_event_time
+from sync.clock import parse_event_time
 from sync.failures import MalformedMessage
 from sync.tracing import ATTRIBUTE
 

@@ -5,11 +5,17 @@ A group is ready, running or parked. Each turn of a group is a future that retur
 """
 
 import math
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, Queue
+from functools import partial
+from queue import (
+    Empty,
+    Queue,
+    SimpleQueue,  # noqa: TID251 - never read with a timeout
+)
 from typing import Any
 
 from sync.events.context import Outcome
@@ -18,7 +24,6 @@ from sync.pipeline.coalesce import MessageGroup
 from sync.pipeline.groups import GroupResult, GroupRunner, Missing, Parked
 from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import DrainControl, QueueContext
-from sync.pipeline.workers import Workers
 from sync.queues.queue import BATCH
 from sync.settings import times
 
@@ -101,12 +106,12 @@ class Batch:
         )
         self._ready.extendleft(reversed(due))
 
-    def _start(self, workers: Workers, most: int) -> None:
+    def _start(self, workers: "Workers", most: int) -> None:
         if not self._ready:
             return
         for _ in range(min(len(self._ready), self._outage.groups_to_start(len(self._running), most))):
             group = self._ready.popleft()
-            future = workers.submit(self._runner.run, group)
+            future = workers.submit(partial(self._runner.run, group))
             self._running[future] = group
             future.add_done_callback(self._done.put)
 
@@ -220,3 +225,46 @@ class Batch:
 def _is_older(group: MessageGroup, moment: float) -> bool:
     """Whether a message of the group was received before `moment`, on the monotonic clock."""
     return any(message.received_at < moment for task in group.tasks for message in task.messages)
+
+
+class Workers:
+    """A pool of `size` daemon threads, each started when a call finds no idle one. Used by one thread.
+
+    The interpreter waits for the threads of `concurrent.futures` at its end, and so for a handler that hangs in a call
+    long after the grace period. It does not wait for these: such a handler dies with the process, and the next one of
+    its message finds what it did.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._threads = 0
+        self._idle = threading.Semaphore(0)
+        self._calls: SimpleQueue[tuple[Future[GroupResult], Callable[[], GroupResult]] | None] = SimpleQueue()
+
+    def submit(self, call: Callable[[], GroupResult]) -> Future[GroupResult]:
+        """Makes a call as soon as a thread is free."""
+        future: Future[GroupResult] = Future()
+        self._calls.put((future, call))
+        if self._threads < self._size and not self._idle.acquire(blocking=False):
+            self._threads += 1
+            name = f"{self._name} {self._threads}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        return future
+
+    def close(self) -> None:
+        """Ends each thread when it has nothing left to do. Waits for none."""
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (submitted := self._calls.get()) is not None:
+            future, call = submitted
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = call()
+                except BaseException as error:  # whatever it is, the batch has to see it
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            self._idle.release()

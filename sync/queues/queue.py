@@ -1,17 +1,22 @@
 """One SQS queue: receive, delete, change visibility, send, count.
 
 Batch calls respond 200 even if single entries failed, so the `Failed` entries of each response are tried again.
+
+SQS itself does not say how old the oldest message is: only a receive shows when a message was sent, and each receive of
+a main queue costs the message one of its attempts and hides it. CloudWatch has the age of each queue once a minute, and
+asking it touches no message (`oldest_ages`).
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
+from sync.clock import now
 from sync.failures import SyncError
 from sync.settings import times
 
@@ -235,3 +240,50 @@ def _time(milliseconds: str | None) -> datetime | None:
 def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     for start in range(0, len(messages), BATCH):
         yield messages[start : start + BATCH]
+
+
+#: CloudWatch gets the figures of SQS once a minute, some minutes late.
+_PERIOD_SECONDS = 60
+_SPAN = timedelta(minutes=15)
+
+
+class AgesUnavailable(SyncError):
+    """CloudWatch did not respond, or refused; the text says why."""
+
+
+def oldest_ages(cloudwatch: Any, names: Sequence[str]) -> dict[str, float]:
+    """Seconds since the oldest message was sent, by the SQS name of its queue; 0 for an empty queue.
+
+    A queue without a recent figure is left out, such as one that nobody used for six hours. `cloudwatch` is a client of
+    boto3 with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    moment = now()
+    queries = [
+        {
+            "Id": f"queue{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": "AWS/SQS",
+                    "MetricName": "ApproximateAgeOfOldestMessage",
+                    "Dimensions": [{"Name": "QueueName", "Value": name}],
+                },
+                "Period": _PERIOD_SECONDS,
+                "Stat": "Maximum",
+            },
+        }
+        for number, name in enumerate(names)
+    ]
+    try:
+        response = cloudwatch.get_metric_data(
+            MetricDataQueries=queries, StartTime=moment - _SPAN, EndTime=moment, ScanBy="TimestampDescending"
+        )
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        raise AgesUnavailable(f"CloudWatch: GetMetricData: {code}") from error
+    except BotoCoreError as error:
+        raise AgesUnavailable(f"CloudWatch: GetMetricData: {type(error).__name__}") from error
+    values = {each["Id"]: each["Values"] for each in response["MetricDataResults"]}
+    found = {name: values.get(f"queue{number}") for number, name in enumerate(names)}
+    return {name: float(newest_first[0]) for name, newest_first in found.items() if newest_first}

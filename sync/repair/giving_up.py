@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from sync.command_text import command
+from sync.alerting import command
 from sync.repair.dead_letter_report import DeadLetterReport, report_on
 from sync.repair.dead_letters import DeadLetter
 from sync.store.database import Database, StoreUnavailable

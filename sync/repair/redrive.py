@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from sync.domains.registry import queue_of
-from sync.queues.browse import Browse, browsing
+from sync.queues.heartbeat import Browse, browsing
 from sync.queues.queue import BATCH, Queue, QueueUnavailable
 from sync.queues.requeue import attributes_anew
 from sync.queues.setup import QueuePair

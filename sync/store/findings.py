@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, update
 
+from sync.alerting import Severity
 from sync.clock import now
-from sync.severity import Severity
 from sync.store import outbox
 from sync.store.tables import findings, insert_into
 

@@ -18,11 +18,11 @@ from jobs.runtime.application import Application
 from reports.engine.run_registry import ReconciliationParameters
 from reports.engine.runs import create_run
 from sandbox import Sandbox
+from sync.alerting import Severity
 from sync.clock import LONDON, now
 from sync.queues.aws import Aws
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations, job_runs, reconciliation_runs

@@ -78,7 +78,7 @@ def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
-    from sync.command_text import command
+    from sync.alerting import command
 
     with open_application() as application:
         found = _examined(application, find_duplicate(application, finding_id))

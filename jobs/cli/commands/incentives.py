@@ -203,7 +203,7 @@ def _show_plan(plan: "Plan", *, force: bool) -> None:
 def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> None:
     """Reads both sides again, for `wait_seconds` at most, and prints what is there now."""
     from reports.reconciliations.incentives import fixes
-    from sync.command_text import command
+    from sync.alerting import command
 
     if plan.booking_id is None:
         return

@@ -16,7 +16,7 @@ from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import EvidenceRow
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.activities.prisons import prisons_with_activities
-from sync.command_text import command
+from sync.alerting import command
 from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners

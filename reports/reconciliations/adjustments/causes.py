@@ -9,7 +9,7 @@ from reports.engine.causes import Cause, Explanation
 from reports.engine.result import EvidenceRow
 from reports.reconciliations.adjustments.counting import DPS_COUNTERS, NOMIS_COUNTERS, counters_of, dps_days
 from reports.reconciliations.adjustments.sides import adjustments_of, mapped_to
-from sync.command_text import command
+from sync.alerting import command
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.rules import MAPPINGS

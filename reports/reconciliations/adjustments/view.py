@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.presentation.view import View
-from sync.severity import Severity
+from sync.alerting import Severity
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.engine.causes import Cause
-from sync.command_text import command
+from sync.alerting import command
 from sync.domains.repair import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from reports.presentation.masking import UNMASKED, Masking
 from reports.presentation.view import View
 from reports.presentation.view_parts import value_text
 from reports.reconciliations.visits.result import VisitMismatch
-from sync.severity import Severity
+from sync.alerting import Severity
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, Record, Unconfirmed, Unread

@@ -12,8 +12,19 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.attendances import nomis_attendance, session_of
 from sync.domains.activities.dps import Allocation, Attendance
 from sync.domains.activities.rules import CREATION
-from sync.domains.repair import Advice, EventParts, Record, RemovingRepair, as_iso, of_event, refused
-from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.domains.repair import (
+    Advice,
+    Effect,
+    EventParts,
+    Record,
+    RemovingRepair,
+    Resync,
+    ResyncPlan,
+    as_iso,
+    of_event,
+    read_if_there,
+    refused,
+)
 from sync.events.envelope import DomainEvent
 from sync.failures import NON_UNIQUE_TEXT, Failure
 from sync.settings.upstreams import UpstreamName

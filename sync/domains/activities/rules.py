@@ -3,6 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
+from sync.alerting import Severity
 from sync.clock import with_minutes
 from sync.creation.creation import Creation, Json, Prepared
 from sync.domains.activities import dps as activities_api
@@ -14,7 +15,6 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response, cut_to_bytes

@@ -9,8 +9,18 @@ from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
-from sync.domains.repair import EventParts, Record, RemovingRepair, as_iso, as_text, known_offender
-from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.domains.repair import (
+    Effect,
+    EventParts,
+    Record,
+    RemovingRepair,
+    Resync,
+    ResyncPlan,
+    as_iso,
+    as_text,
+    known_offender,
+    read_if_there,
+)
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName

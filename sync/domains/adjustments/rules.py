@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal
 
+from sync.alerting import Severity
 from sync.clock import london_now
 from sync.creation.creation import Creation, Json, Prepared, creation_lease, earliest_creation
 from sync.domains.adjustments import dps as adjustments_api
@@ -15,7 +16,6 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId
 from sync.upstream.responses import RecordNumber, Response

@@ -11,8 +11,18 @@ from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.rules import CREATION, location_of, nomis_appointment
-from sync.domains.repair import Advice, EventParts, Record, RemovingRepair, as_iso, as_text, refused
-from sync.domains.resync import Effect, Resync, ResyncPlan
+from sync.domains.repair import (
+    Advice,
+    Effect,
+    EventParts,
+    Record,
+    RemovingRepair,
+    Resync,
+    ResyncPlan,
+    as_iso,
+    as_text,
+    refused,
+)
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from sync.alerting import Severity
 from sync.clock import local_seconds
 from sync.creation.creation import Creation, Json, Prepared, earliest_creation
 from sync.domains.incentives import dps as incentives_api
@@ -12,7 +13,6 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response

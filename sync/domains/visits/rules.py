@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 
+from sync.alerting import Severity
 from sync.clock import local_seconds, with_seconds
 from sync.creation.creation import Creation, Json, Prepared, earliest_creation
 from sync.domains.declaration import Coalesce, Update
@@ -14,7 +15,6 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
-from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId
 from sync.upstream.operation import ContractProbe, MappedValues

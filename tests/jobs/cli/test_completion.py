@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sync.alerting import Severity
 from sync.settings.queues import QUEUES
-from sync.severity import Severity
 from sync.store.database import Database
 from sync.store.findings import FindingKind, record_finding
 from tests.harness.app import App

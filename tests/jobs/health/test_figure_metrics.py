@@ -11,9 +11,9 @@ from jobs.health.figures import Figures, read_figures
 from jobs.health.page import serve_health
 from jobs.runtime.metrics import Metrics
 from sandbox import Sandbox
+from sync.alerting import Severity
 from sync.clock import now
 from sync.events.context import Outcome
-from sync.severity import Severity
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations

@@ -18,9 +18,8 @@ from reports.presentation.masking import Masking
 from reports.presentation.slack_report import slack_report
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
-from sync.command_text import SHOW_DUPLICATE
+from sync.alerting import SHOW_DUPLICATE, Severity
 from sync.settings.loading import SettingsError
-from sync.severity import Severity
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from tests.harness.faults import held

@@ -21,7 +21,7 @@ from reports.presentation.what_to_do import (
     what_to_do,
 )
 from reports.reconciliations.visits.result import VisitMismatch
-from sync.severity import Severity
+from sync.alerting import Severity
 from tests.harness.html import text_of
 from tests.harness.results import (
     STARTED,

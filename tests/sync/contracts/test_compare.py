@@ -11,8 +11,8 @@ import pytest
 from pydantic import AliasChoices, Field
 
 from sync.contracts.compare import DriftLevel, compare
+from sync.contracts.declared import shape_errors
 from sync.contracts.document import Document
-from sync.contracts.shape import shape_errors
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, MappedValues, Operation, one, paged, rows, unparsed, written
 from sync.upstream.responses import AlsoRead, Body, LocalTime, Money, Response, Since

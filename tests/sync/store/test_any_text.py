@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 from structlog import get_logger
 
 from jobs.runtime.job_runs import JobRuns
+from sync.alerting import Severity
 from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import Failure, UpstreamError
-from sync.severity import Severity
 from sync.store import actions, failures, findings, outbox, tables
 from sync.store.creations import CreationState
 from sync.store.database import Database

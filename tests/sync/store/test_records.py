@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection
 
+from sync.alerting import Severity
 from sync.clock import now
 from sync.failures import Failure
-from sync.severity import Severity
 from sync.store import actions, failures, findings, outbox, tables
 from sync.store.actions import ActionState
 from sync.store.database import Database

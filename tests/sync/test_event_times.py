@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.clock import LONDON
+from sync.clock import LONDON, parse_event_time
 from sync.events.envelope import DomainEvent, read_envelope
-from sync.events.event_times import parse_event_time
 from sync.failures import MalformedMessage
 
 #: 10:14:31.204 London time in summer.

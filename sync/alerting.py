@@ -1,10 +1,11 @@
-"""How serious something is: the one scale of alerts, findings and reports, each level by when a person has to act.
+"""What an alert, a finding or a report asks of a person: how soon to act, and which command to type.
 
-The words are those of the runbook of the replaced service for duplicates, and are stored with findings.
+The words of the scale are those of the replaced service's runbook for duplicates, and are stored with findings.
 """
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 
 
@@ -42,3 +43,17 @@ _ACT = {
     Severity.LOW: "act this week",
     Severity.INFO: "nothing to do",
 }
+
+
+#: Shows a finding about duplicates; `{id}` is its number.
+SHOW_DUPLICATE = "prisoner-to-nomis duplicates show {id}"
+
+
+def command(*words: object) -> str:
+    """A command as it is typed; words from elsewhere are quoted, so that a shell cannot run them."""
+    return shlex.join(["prisoner-to-nomis", *map(str, words)])
+
+
+def arguments_of(text: str) -> tuple[str, ...]:
+    """The words of a text that `command` made, without the program."""
+    return tuple(shlex.split(text)[1:])

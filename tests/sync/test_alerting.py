@@ -2,7 +2,7 @@
 
 import pytest
 
-from sync.severity import Severity
+from sync.alerting import Severity
 
 
 def test_is_ordered_from_what_cannot_wait_to_what_needs_nobody() -> None:
