@@ -292,7 +292,8 @@ def _read_deliveries(application: Application) -> list[outbox.Unsent]:
         return outbox.unsent(connection, clock.now() - _GIVEN_UP_SHOWN)
 
 
-def _read_due_events(application: Application) -> int:
+def read_due_events(application: Application) -> int:
+    """How many telemetry events Application Insights has not accepted yet. Raises `StoreUnavailable`."""
     with application.database.read() as connection:
         return count_due_events(connection)
 
@@ -305,6 +306,6 @@ _STORED: Mapping[str, Callable[[Application], Any]] = {
     "findings": _read_findings,
     "creations": _read_creations,
     "deliveries": _read_deliveries,
-    "telemetry": _read_due_events,
+    "telemetry": read_due_events,
     **{f"reconciliation {name}": partial(_read_reconciliation, name=name) for name in RECONCILIATIONS},
 }

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from jobs.health.deadline import late_text, start
-from jobs.health.figures import read_breaker_states
+from jobs.health.figures import read_breaker_states, read_due_events
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set_up
@@ -117,6 +117,7 @@ def list_probes(application: Application, transport: Transport) -> list[Probe]:
         Probe("reports", partial(_probe_archive, application)),
         Probe("slack", partial(_probe_slack, settings)),
         Probe("email", partial(_probe_email, settings)),
+        Probe("application-insights", partial(_probe_application_insights, application)),
     ]
 
 
@@ -292,3 +293,20 @@ def _probe_email(settings: Settings) -> ProbeResult:
 
 def _off(channel: Channel) -> ProbeResult:
     return ProbeResult(True, f"off: {NEEDED_SETTINGS[channel]} is not set")
+
+
+def _probe_application_insights(application: Application) -> ProbeResult:
+    variable = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+    connection_string = application.settings.applicationinsights_connection_string
+    if connection_string is None:
+        return ProbeResult(True, f"off: {variable} is not set")
+    from sync.upstream.application_insights import Ingestion
+
+    ingestion = Ingestion(connection_string.get_secret_value())
+    if (reason := ingestion.ping(CALL_SECONDS)) is not None:
+        raise _Down(f"{ingestion.endpoint}: {reason}; events wait until it is up, or set {variable}")
+    try:
+        waiting = read_due_events(application) if application.database.schema_is_current() else 0
+    except StoreUnavailable as error:
+        raise _database_down(error) from error
+    return ProbeResult(True, f"{ingestion.endpoint}, {count(waiting, 'event')} waiting")

@@ -124,8 +124,11 @@ def housekeep(
     with application.database.begin() as connection:
         forget_redrives(connection, clock.now() - _REDRIVES_KEPT)
         resolve_expired(connection, clock.now() - _GIVEN_UP_KEPT)
-    if removed := remove_expired(application, stop_requested):
-        active_run.counts["removed"] = removed
+    removed = remove_expired(application, stop_requested)
+    if removed.counts:
+        active_run.counts["removed"] = removed.counts
+    if removed.reports_kept:
+        active_run.counts["reportsNotRemoved"] = removed.reports_kept
     check_errors(result.errors)
 
 

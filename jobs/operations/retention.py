@@ -7,6 +7,7 @@ findings and the record of what people did.
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -37,10 +38,18 @@ _FAILURES_NEEDED = timedelta(days=15)
 _RUNS = reconciliation_runs.c
 
 
-def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> dict[str, int]:
-    """Removes what is older than its setting says, and returns how many rows or reports of each kind.
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many rows or reports of each kind were removed, and how many reports could not be."""
 
-    Stops after the present transaction once `stop_requested` returns true. Raises `StoreUnavailable`.
+    counts: dict[str, int] = field(default_factory=dict)
+    reports_kept: int = 0
+
+
+def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> Removed:
+    """Removes what is older than its setting says; what could not be removed is tried again at the next call.
+
+    Stops after the current transaction or report once `stop_requested` returns true. Raises `StoreUnavailable`.
     """
     settings, database = application.settings, application.database
     removed: dict[str, int] = {}
@@ -60,11 +69,12 @@ def remove_expired(application: Application, stop_requested: Callable[[], bool] 
         remove("runs", job_runs, expired)
         is_sent = outbox.c.state == DeliveryState.SENT
         remove("deliveries", outbox, (outbox.c.created_at < before) & is_sent)
-    if (before := _before(settings.reports_keep_days)) is not None and not stop_requested():
-        number = _remove_reports(application, before)
+    kept = 0
+    if (before := _before(settings.reports_keep_days)) is not None:
+        number, kept = _remove_reports(application, before, stop_requested)
         if number:
             removed["reports"] = number
-    return removed
+    return Removed(removed, kept)
 
 
 def _before(days: int | None) -> datetime | None:
@@ -84,32 +94,38 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
     return removed
 
 
-def _remove_reports(application: Application, before: datetime) -> int:
-    """Removes runs that ended before, with their files where those are in a folder; a bucket has its own rules."""
+def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
+    """Removes runs that ended before, with their files where those are in a folder; a bucket has its own rules.
+
+    Returns how many were removed, and how many stay because their files could not be.
+    """
     newest = (
         select(func.max(_RUNS.finished_at))
         .where(_RUNS.status == "complete", _RUNS.scope == Coverage.EVERYONE)
         .group_by(_RUNS.reconciliation)
     )
-    with application.database.begin() as connection:
-        # Locked, so that nobody resumes one of them meanwhile.
-        expired = (
-            select(_RUNS.id, _RUNS.reconciliation)
-            .where(_RUNS.finished_at < before, _RUNS.finished_at.not_in(newest))
-            .with_for_update()
-        )
-        runs = connection.execute(expired).all()
-        # The files first: what is left of them after a failure is removed next time, since the run is still known.
-        removed = [
-            run.id
-            for run in runs
-            if _remove_files(application.settings.reports_location, run_folder(run.reconciliation, run.id))
-        ]
-        for run_id in removed:
-            connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run_id))
-            connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
-            connection.execute(delete(reconciliation_runs).where(_RUNS.id == run_id))
-    return len(removed)
+    expired = (_RUNS.finished_at < before) & _RUNS.finished_at.not_in(newest)
+    with application.database.read() as connection:
+        runs = connection.execute(select(_RUNS.id, _RUNS.reconciliation).where(expired)).all()
+    removed = kept = 0
+    for run in runs:
+        if stop_requested():
+            break
+        # The files first, and outside the transaction: a slow removal holds no lock, and after a failure, or the death
+        # of this process, the run is still known, so that the next removal takes what is left.
+        if not _remove_files(application.settings.reports_location, run_folder(run.reconciliation, run.id)):
+            kept += 1
+            continue
+        with application.database.begin() as connection:
+            # One that is resumed meanwhile stays, and writes its report again when it ends.
+            still_expired = select(_RUNS.id).where(_RUNS.id == run.id, expired).with_for_update()
+            if connection.execute(still_expired).one_or_none() is None:
+                continue
+            connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run.id))
+            connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run.id))
+            connection.execute(delete(reconciliation_runs).where(_RUNS.id == run.id))
+        removed += 1
+    return removed, kept
 
 
 def _remove_files(location: str, name: str) -> bool:

@@ -98,6 +98,23 @@ class Ingestion:
             return Accepted(problem=f"every event is {_UNEXPLAINED}")
         return accepted
 
+    @property
+    def endpoint(self) -> str:
+        """The address in the connection string."""
+        return self._configured
+
+    def ping(self, seconds: float) -> str | None:
+        """Why the endpoint does not respond within `seconds`, on one line; None if it does.
+
+        It sends no event, which alone shows whether the instrumentation key is known.
+        """
+        tls = self._tls if self._configured.startswith("https:") else None
+        try:
+            response = fetch("GET", self._configured + _PATH, tls, seconds)
+        except (NotSent, TimedOut, ConnectionLost, TooLarge, ValueError) as error:
+            return f"no response: {error}"
+        return f"status {response.status}" if response.status >= 500 else None
+
     def _send(self, events: Sequence[CustomEvent], seconds: float, stop_requested: Callable[[], bool]) -> Accepted:
         packed = gzip.compress(orjson.dumps([envelope(event, self._key) for event in events]), 6)
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}

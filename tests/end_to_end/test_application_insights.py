@@ -52,6 +52,24 @@ def put_events(app: App, number: int, name: str = "made-up") -> None:
     database.dispose()
 
 
+def test_check_asks_it_without_sending_an_event(app: App) -> None:
+    """The line of `check` names the address and what waits; without a response it is down and says what to change."""
+    put_events(app, 3)
+    address = app.sandbox.connection_string().partition("IngestionEndpoint=")[2].rstrip("/;")
+    up = {each["name"]: each for each in app.read_json("check")["checks"]}["application-insights"]
+    assert (up["ok"], up["detail"]) == (True, f"{address}, 3 events waiting")
+    gone = "InstrumentationKey=00000000-5a4d-4b0c-8a11-000000000000;IngestionEndpoint=http://127.0.0.1:1/"
+    checked = app.run("check", "--json", APPLICATIONINSIGHTS_CONNECTION_STRING=gone)
+    (down,) = [each for each in checked.json()["checks"] if not each["ok"]]
+    assert (checked.code, down["name"]) == (1, "application-insights")
+    assert down["detail"].startswith("http://127.0.0.1:1: no response: ")
+    assert down["detail"].endswith("or set APPLICATIONINSIGHTS_CONNECTION_STRING")
+    assert app.sandbox.custom_events() == []
+    checked = app.run("check", "--json", APPLICATIONINSIGHTS_CONNECTION_STRING="")
+    off = {each["name"]: each["detail"] for each in checked.json()["checks"]}
+    assert off["application-insights"] == "off: APPLICATIONINSIGHTS_CONNECTION_STRING is not set"
+
+
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
     """A message's operation is the trace that its publisher began.
 

@@ -26,10 +26,11 @@ def check(
 ) -> None:
     """Checks whether everything that the program needs is available.
 
-    Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers, the list
-    of exclusions, the location of the reports, Slack and email. First come the parts that are `DOWN`, with what to
-    change, each cause once; then a line for each part that is `ok`; at the end how many are down, and which. A part
-    that is switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
+    Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers, the lists
+    of exclusions, the location of the reports, Slack, email and Application Insights. First come the parts that are
+    `DOWN`, with what to change, each cause once; then a line for each part that is `ok`; at the end how many are down,
+    and which. A part that is switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be
+    read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application

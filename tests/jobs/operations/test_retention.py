@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -110,12 +111,38 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
     # What is no folder is not removed as one.
     folder.symlink_to(elsewhere)
     done = app.run("dlq", "retry-all", **KEEP)
-    assert "report-not-removed" in done.err
+    assert (done.code, "report-not-removed" in done.err) == (0, True)
+    shown = app.read_json("runs", "list")[0]["counts"]
+    assert (shown["reportsNotRemoved"], "reports" in shown.get("removed", {})) == (1, False)
     assert counts(app)["reconciliation_runs"] == 2
     assert (elsewhere / "report.html").exists()
     folder.unlink()
     app.run_ok("dlq", "retry-all", **KEEP)
     assert counts(app)["reconciliation_runs"] == 1
+    assert "reportsNotRemoved" not in app.read_json("runs", "list")[0]["counts"]
+
+
+def test_slow_removal_of_files_keeps_nobody_from_the_database(app: App) -> None:
+    """While files are being removed others write to the database; a run that is resumed meanwhile stays."""
+    folders = {path.parent for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
+    database = Database(app.settings["DATABASE_URL"])
+    seen: list[str] = []
+
+    def write_meanwhile(event: str, arguments: tuple[object, ...]) -> None:
+        removed = [each.name for each in folders if event == "shutil.rmtree" and str(arguments[0]) == str(each)]
+        if removed and not seen:
+            seen.extend(removed)
+            with database.begin() as connection:
+                reopened = update(reconciliation_runs).where(reconciliation_runs.c.id == removed[0])
+                connection.execute(reopened.values(finished_at=None, status="running"))
+
+    sys.addaudithook(write_meanwhile)
+    app.run_ok("dlq", "retry-all", **KEEP)
+    assert len(seen) == 1
+    with database.read() as connection:
+        known = set(connection.execute(select(reconciliation_runs.c.id)).scalars())
+    database.dispose()
+    assert known == {each.name for each in folders}
 
 
 def test_without_a_setting_all_is_kept(app: App) -> None:
