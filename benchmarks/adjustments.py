@@ -1,4 +1,4 @@
-"""How the reconciliation of adjustments compares with the schedule of the replaced service, and its memory.
+"""Compares the reconciliation of adjustments with the schedule of the replaced service, and measures its memory.
 
 The replaced service read pages of twenty bookings one after another: the slowest booking of a page held up the next
 page. Run it with `python -m benchmarks.adjustments`; the services run in a separate process on loopback.
@@ -53,7 +53,7 @@ def settings_for(environment: dict[str, str], folder: str) -> Settings:
 
 
 def whole_run(settings: Settings) -> tuple[float, int]:
-    """How long a whole run takes, result and all, and how many mismatches it found."""
+    """How long a whole run takes, including its result, and how many mismatches it found."""
     from reports.engine.pending_messages import no_pending_messages
     from reports.engine.run import ReconciliationParameters, ReconciliationRunner
     from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
@@ -135,14 +135,14 @@ def memory(bookings: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """The run whose memory is measured: in this process, which then prints its mismatches and its peak."""
+    """Runs in this process, whose memory is measured, and prints its mismatches and its peak memory."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     _, found = whole_run(settings_for(dict(line.split("=", 1) for line in lines), folder))
     print(found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:
-    """Prints the figures; exits 1 if a run takes too much memory."""
+    """Prints the figures. Exits 1 if a run takes too much memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--bookings", type=int, default=MANY, help="of the run whose memory is measured")

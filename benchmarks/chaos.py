@@ -1,4 +1,4 @@
-"""The two runs of `make chaos`, on the chosen databases; exit 1 if anything is wrong afterwards.
+"""The two runs of `make chaos`, on the chosen databases. Exits 1 if anything is wrong afterwards.
 
 A storm (`chaos_storm`): a thousand creates through crashes, lost responses and outages. A backlog (`chaos_backlog`):
 thousands of events for two processes, without any fault.
@@ -19,7 +19,7 @@ from sandbox import Sandbox
 
 
 def main() -> int:
-    """Runs the chaos and prints figures and seed; 1 on any violation."""
+    """Runs the chaos and prints the figures and the seed. Returns 1 on any violation."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--waves", type=int, default=7, help="waves of traffic in the storm")

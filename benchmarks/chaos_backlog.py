@@ -1,8 +1,8 @@
 """A backlog of thousands of events and two processes that share it, as deployed, without any fault.
 
 The backlog is in random order, as SQS may deliver it, and creations, changes and cancellations of one record are spread
-over both processes. What one of them receives too early must wait without using up its receives: nothing may become a
-dead letter.
+over both processes. An event that one of them receives too early must wait without using up its receives: nothing may
+become a dead letter.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _END_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much there is to do. `patience`: the limit of the drain, in seconds."""
+    """The size of the backlog. `patience` is the limit of the drain, in seconds."""
 
     seed: int = 1
     events: int = 4000
@@ -52,7 +52,7 @@ class Backlog:
 
 
 def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
-    """Publishes everything, starts the processes, waits until the queues are drained, and judges.
+    """Publishes everything, starts the processes, waits until the queues are drained, and judges the result.
 
     `sandbox` is a fresh one with queues; logs and a SQLite database go to `folder`.
     """
@@ -89,14 +89,14 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
 
 
 def _failures(program: Application) -> list[str]:
-    """Why attempts failed, and how often: each uses up a receive."""
+    """Why attempts failed, and how often. Each failure uses up a receive."""
     with program.database.read() as connection:
         reasons = Counter(connection.execute(select(failures.c.reason)).scalars())
     return [f"{number} × {reason}" for reason, number in reasons.most_common(10)]
 
 
 def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
-    """Shuffles the messages of a queue; the emulator delivers them in order."""
+    """Shuffles the messages of a queue, since the emulator delivers them in order."""
     main = program.queue_pair(queue).main
     bodies: list[str] = []
     while messages := main.receive():
@@ -110,7 +110,7 @@ def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
 
 
 def _end(replica: ForkedCommand) -> Any:
-    """Sends SIGTERM to a process; returns its exit code, or what went wrong."""
+    """Sends SIGTERM to a process. Returns its exit code, or what went wrong."""
     replica.send_signal(signal.SIGTERM)
     try:
         return replica.wait(_END_SECONDS)

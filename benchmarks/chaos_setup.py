@@ -32,12 +32,12 @@ def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, Postgre
 
 
 def start_command(arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> ForkedCommand:
-    """Starts a command of the program in a separate process; its output is appended to `log`."""
+    """Starts a command of the program in a separate process, and appends its output to `log`."""
     return ForkedCommand(main, [PROGRAM, *arguments], {**os.environ, **environment}, Path.cwd(), log, log)
 
 
 def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
-    """Sends every dead-letter message back, as the scheduled housekeeping does; returns how many."""
+    """Sends every dead-letter message back, as the scheduled housekeeping does. Returns how many."""
     argv = [PROGRAM, "dlq", "retry-all", "--json"]
     code, out, err = run_forked(main, argv, {**os.environ, **environment}, Path.cwd())
     if code:
@@ -61,7 +61,7 @@ def depth(program: Application) -> int:
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Waits for a condition; False if it did not hold in time."""
+    """Waits for a condition. Returns False if it did not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -71,6 +71,6 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def say(where: TextIO | None, text: str) -> None:
-    """Prints the progress, if there is somewhere to print it."""
+    """Prints the progress if there is an output for it."""
     if where is not None:
         print(text, file=where, flush=True)

@@ -62,7 +62,7 @@ COMMANDS = (("scheduler",), ("drain", "--until-empty"))
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much chaos; times in seconds.
+    """The amount of chaos, with times in seconds.
 
     `life`: how long a process may work, at least and at most. `storm`: the longest the storm lasts once everything is
     published; it ends when most is handled and `least_kills` processes were killed. `patience`: the limit of a drain.
@@ -103,7 +103,7 @@ class Victim:
         self._thread.start()
 
     def spare(self) -> None:
-        """Stops killing; the process continues."""
+        """Stops killing. The process continues."""
         self._calm.set()
 
     def finish(self) -> None:
@@ -149,7 +149,7 @@ class Victim:
 
 
 def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
-    """Runs the storm, drains the queues and judges; logs and a SQLite database go to `folder`.
+    """Runs the storm, drains the queues and judges the result. Logs and a SQLite database go to `folder`.
 
     `sandbox` is a fresh one with queues.
     """
@@ -233,9 +233,9 @@ def _kills(victims: list[Victim]) -> int:
 
 
 def _send_last_alerts(program: Application) -> None:
-    """Sends the alerts that are left, also those that a killed process had claimed.
+    """Sends the alerts that are left, including those that a killed process had claimed.
 
-    Its claim would expire after five minutes. No other sender is left by now, so none is waited for.
+    Its claim would expire after five minutes. No other sender is left by now, so the claim can be ignored.
     """
     due_now = update(outbox).where(outbox.c.state == DeliveryState.PENDING).values(next_attempt_at=now())
     with program.database.begin() as connection:

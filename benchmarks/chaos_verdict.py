@@ -1,4 +1,4 @@
-"""What must hold after the chaos: every record once, nothing lost, every alert once."""
+"""The conditions after the chaos: every record once, nothing lost, every alert once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Result:
 
 
 def judge(sandbox: Sandbox, program: Application, planned: Iterable[Mapping[str, Any]]) -> Verdict:
-    """Compares the sandbox's truth, the dead letter queues, the records and the alerts with what was planned."""
+    """Compares the sandbox's expected records, the dead letter queues, the records and the alerts with the plan."""
     planned = list(planned)
     verdict = Verdict()
     with program.database.read() as connection:
@@ -110,7 +110,7 @@ def _judge_truth(sandbox: Sandbox, doubtful: _Doubtful, verdict: Verdict) -> Non
 
 
 def _judge_records(unsettled: Iterable[CreationRecord], findings: set[str], verdict: Verdict) -> None:
-    """Every creation that was started is mapped, or a person is asked about it."""
+    """Checks that every started creation is mapped, or that a person is asked about it."""
     for each in unsettled:
         if each.state is not CreationState.AMBIGUOUS:
             verdict.violations.append(f"{each.domain} {each.dps_id} was left {each.state}")
@@ -121,7 +121,7 @@ def _judge_records(unsettled: Iterable[CreationRecord], findings: set[str], verd
 def _judge_dead_letters(
     program: Application, planned: list[Mapping[str, Any]], doubtful: _Doubtful, verdict: Verdict
 ) -> None:
-    """Each dead-letter message was planted, or waits for a person's decision about its record."""
+    """Checks that each dead-letter message was planted, or waits for a person's decision about its record."""
     nowhere = {str(each["dps_id"]) for wave in planned for kind in ("vanished", "refused") for each in wave[kind]}
     unreadable = sum(len(wave["malformed"]) for wave in planned)
     reasons: Counter[str] = Counter()

@@ -83,14 +83,14 @@ def queue_context(application: Application) -> QueueContext:
 
 
 def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
-    """The way of this program."""
+    """Drains as this program does."""
     with Drain(queue_context(application), queue) as drain:
         # The last receive, which finds the queue empty, is a long poll of a second: it is not work.
         drain.run_until_empty(max_batches=1)
 
 
 def in_batches_of(size: int) -> Way:
-    """Receive `size` messages, handle them at once, wait for all, acknowledge them, and so on."""
+    """Receives `size` messages, handles them at once, waits for all, acknowledges them, and repeats this."""
 
     def drain(program: Application, queue: Queue, number: int) -> None:
         context, done = queue_context(program), 0
@@ -113,7 +113,7 @@ def in_batches_of(size: int) -> Way:
 def measure(
     sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, latency_ms: float, database: str
 ) -> float:
-    """Creates a second of one way; each of them is checked to be in NOMIS once."""
+    """The creates a second of one way. Each create is checked to be in NOMIS once."""
     sandbox.reset(prisoners=200)
     bodies = book(sandbox, name, number)
     with empty_database(database) as database_url, stub_queue(bodies) as sqs_url:

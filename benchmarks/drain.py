@@ -1,4 +1,4 @@
-"""How close the drain comes to its bound: 64 messages in flight, four calls a message, 20 ms a call.
+"""How close the drain comes to its bound, with 64 messages in flight, four calls a message, and 20 ms a call.
 
 With W messages in flight and four calls of L seconds each, no drain handles more than W / 4L messages a second. Run it
 with `python -m benchmarks.drain`; the queue and the services run in a separate process on loopback.
@@ -110,7 +110,7 @@ def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sq
 
 @contextmanager
 def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tuple[Connection, str, str]]:
-    """The addresses of SQS and of the services; the pipe replies to anything with the number of messages left."""
+    """The addresses of SQS and of the services. The pipe replies to anything with the number of messages left."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve_until_closed, args=(theirs, messages, call_seconds, sqs_seconds))

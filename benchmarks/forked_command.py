@@ -85,7 +85,7 @@ class ForkedCommand:
 def run_forked(
     main: Main, argv: Sequence[str], environment: Mapping[str, str], folder: Path, typed: str = ""
 ) -> tuple[int, str, str]:
-    """Runs a command to its end; its exit code, output and errors. `typed` is what it reads from its input."""
+    """Runs a command to its end, and returns its exit code, output and errors. `typed` is its input."""
     with tempfile.TemporaryDirectory() as streams:
         stdin, out, err = (Path(streams, name) for name in ("in", "out", "err"))
         stdin.write_text(typed, encoding="utf-8")

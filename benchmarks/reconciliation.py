@@ -54,7 +54,7 @@ def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
 
 
 def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
-    """The median length of fifty calls, one at a time."""
+    """The median duration of fifty calls, one at a time, in milliseconds."""
     transport = Transport(settings)
     services = connect(transport)
     took = []
@@ -67,7 +67,7 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
 
 
 def whole_run(settings: Settings) -> tuple[float, float]:
-    """How long a run takes to list everyone and read both levels, and how long with its result and all."""
+    """How long a run takes to list everyone and read both levels, and how long including its result."""
     from reports.engine.pending_messages import no_pending_messages
     from reports.engine.run import ReconciliationParameters, ReconciliationRunner
     from reports.reconciliations.incentives.reconciliation import Incentives
@@ -163,7 +163,7 @@ def memory(prisoners: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """The run whose memory is measured: in this process, which then prints its peak."""
+    """Runs in this process, whose memory is measured, and prints its peak memory."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     environment = dict(line.split("=", 1) for line in lines)
     environment |= {"DATABASE_URL": f"sqlite:///{folder}/store.db", "REPORTS_LOCATION": f"{folder}/reports"}

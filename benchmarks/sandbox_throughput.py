@@ -1,6 +1,6 @@
-"""How many requests a second the fake services answer: whatever is measured against them must not measure them instead.
+"""How many requests a second the fake services handle, which must not be the limit of what is measured against them.
 
-Run it with `python -m benchmarks.sandbox_throughput`; it starts a sandbox of its own on loopback and stops by itself.
+Run it with `python -m benchmarks.sandbox_throughput`; it starts its own sandbox on loopback and stops by itself.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sandbox import Sandbox
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection that sends the next request as soon as an answer is whole."""
+    """One kept connection that sends the next request as soon as a response is complete."""
 
     def __init__(self, requests: list[bytes], counter: list[int]) -> None:
-        """Take the requests to send in turn and the counter of answers, shared by all connections."""
+        """Takes the requests to send in turn, and the counter of responses that all connections share."""
         self.requests = requests
         self.counter = counter
         self.turn = 0
@@ -30,19 +30,19 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first request."""
+        """Sends the first request."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.send()
 
     def send(self) -> None:
-        """Send the next request."""
+        """Sends the next request."""
         assert self.transport is not None
         self.transport.write(self.requests[self.turn % len(self.requests)])
         self.turn += 1
 
     def data_received(self, data: bytes) -> None:
-        """Count an answer once its body is whole."""
+        """Counts a response once its body is complete."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         if not found:
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
 
 
 def token_of(environment: dict[str, str], prefix: str) -> str:
-    """Fetch a token for the client of an environment prefix."""
+    """Fetches a token for the client of an environment prefix."""
     pair = f"{environment[f'{prefix}_CLIENT_ID']}:{environment[f'{prefix}_CLIENT_SECRET']}"
     where = urlsplit(environment["API_BASE_URL_OAUTH"])
     connection = http.client.HTTPConnection(where.netloc)
@@ -69,13 +69,13 @@ def token_of(environment: dict[str, str], prefix: str) -> str:
 
 
 def request_of(host: str, path: str, token: str) -> bytes:
-    """Return the bytes of a GET."""
+    """Returns the bytes of a GET."""
     lines = (f"GET {path} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {token}", "Accept: application/json")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 async def measure(host: str, port: int, requests: list[bytes], connections: int, seconds: float) -> float:
-    """Return answers a second over so many seconds, with as many requests in flight as there are connections."""
+    """Returns responses a second over `seconds`, with as many requests in flight as there are connections."""
     counter = [0]
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(lambda: Connection(requests, counter), host, port) for _ in range(connections)]
@@ -88,7 +88,7 @@ async def measure(host: str, port: int, requests: list[bytes], connections: int,
 
 
 def main() -> None:
-    """Measure the calls that the reconciliation is made of and print a line for each."""
+    """Measures the calls of the reconciliation and prints a line for each."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--prisoners", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=32)
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _without_record(sandbox: Sandbox, environment: dict[str, str], bookings: list[int]) -> set[int]:
-    """Return the bookings without a record on either side, which would answer 404."""
+    """Returns the bookings without a record on either side, which would get 404."""
     where = urlsplit(environment["API_BASE_URL_INCENTIVES"])
     connection = http.client.HTTPConnection(where.netloc)
     headers = {"Authorization": f"Bearer {token_of(environment, 'INCENTIVES')}", "Content-Type": "application/json"}

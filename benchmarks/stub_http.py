@@ -1,4 +1,4 @@
-"""A small HTTP server on an event loop, so that what is measured against it is not the server."""
+"""A small HTTP server on an event loop, so that a measurement against it does not measure the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REASONS = {200: b"OK", 400: b"Bad Request", 404: b"Not Found"}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: method, path as sent, headers by lower-case names, body."""
+    """A request: its method, path as sent, headers by lower-case names, and body."""
 
     method: str
     path: str
@@ -22,7 +22,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is sent after `delay` seconds."""
+    """A response that is sent after `delay` seconds."""
 
     body: bytes = b"{}"
     status: int = 200
@@ -77,13 +77,13 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:
-    """Serves `handler` on the running loop; port 0 takes a free one."""
+    """Serves `handler` on the running loop. Port 0 chooses a free one."""
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: _Connection(handler, loop), host, port, backlog=512)
 
 
 class ServerThread:
-    """A server on a loop of its own in a thread; `url` once it is entered."""
+    """A server on its own loop in a thread. It has a `url` once it is entered."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler

@@ -43,11 +43,11 @@ class _Queue:
 
 
 class StubSqs:
-    """Answers calls of boto3's SQS client; the handler of a server of `benchmarks.stub_http`.
+    """Handles calls of boto3's SQS client, as the handler of a server of `benchmarks.stub_http`.
 
-    `fails` is asked for each entry of a batch call, by its action and its number since the start (from 1); an entry for
-    which it is true is answered as `Failed` and nothing is done about it. `seconds` is the time that each call takes.
-    Queues come into being when their address is asked for.
+    `fails` is called for each entry of a batch call, with its action and its number since the start (from 1). An entry
+    for which it is true is returned as `Failed` and has no effect. `seconds` is the time that each call takes. Queues
+    are created when their address is requested.
     """
 
     def __init__(self, fails: Callable[[str, int], bool] | None = None, seconds: float = 0.0) -> None:
@@ -70,7 +70,7 @@ class StubSqs:
         }
 
     def __call__(self, call: Call) -> Answer | asyncio.Future[Answer]:
-        """Answers one call."""
+        """Handles one call."""
         action = call.headers["x-amz-target"].partition(".")[2]
         body = orjson.loads(call.body)
         self.calls[action] += 1
@@ -82,12 +82,12 @@ class StubSqs:
         return self._answer(found(body))
 
     def fill(self, name: str, bodies: list[str]) -> None:
-        """Puts messages on a queue; call it before the server runs, or on its loop."""
+        """Puts messages on a queue. Call it before the server runs, or on its loop."""
         queue = self._queue(f"/{name}")
         queue.visible.extend(self._message(body) for body in bodies)
 
     def left(self, name: str) -> int:
-        """How many messages are on a queue, hidden ones included."""
+        """How many messages are on a queue, including hidden ones."""
         queue = self._queue(f"/{name}")
         return len(queue.visible) + len(queue.hidden)
 

@@ -1,4 +1,4 @@
-"""What is imported is declared in `pyproject.toml`, for the part of the program that imports it."""
+"""Each import is declared in `pyproject.toml`, for the part of the program that imports it."""
 
 import ast
 import sys
@@ -32,7 +32,7 @@ def declared(extras: tuple[str, ...]) -> set[str]:
 
 
 def imported(folder: Path) -> dict[str, set[str]]:
-    """The top-level modules imported anywhere below a folder that are not of Python itself, with the files."""
+    """The third-party modules imported anywhere below a folder, with the files that import them."""
     found: dict[str, set[str]] = {}
     for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -48,7 +48,7 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_every_import_is_declared(folder: str) -> None:
-    """What comes only with something else may be gone with its next version."""
+    """A package that comes only with another one may be gone with its next version."""
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])
     missing = {

@@ -1,4 +1,4 @@
-"""The reads for reconciliations of activities, judged by the records that the program's own calls leave."""
+"""The reads for reconciliations of activities, checked against the records that the program's own calls leave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Course:
     """A course of a prison in NOMIS with one session yesterday, written by the program's calls."""
 
     def __init__(self, caller: Caller) -> None:
-        """Make the course where somebody is."""
+        """Creates the course at the prison of a prisoner."""
         self.caller = caller
         first = caller.sandbox.prisoners()[0]
         self.prison_id, self.booking_id, self.offender_no = first["prisonId"], first["bookingId"], first["offenderNo"]
@@ -46,29 +46,29 @@ class Course:
         }
 
     def allocate(self, **more: object) -> None:
-        """Write the allocation of the booking."""
+        """Writes the allocation of the booking."""
         body = {"bookingId": self.booking_id, "payBandCode": "1", "startDate": START.isoformat(), **more}
         self.caller.call("nomis", "PUT", f"/activities/{self.id}/allocation", body).raise_for_status()
 
     def attend(self, **more: object) -> None:
-        """Write the attendance of yesterday."""
+        """Writes the attendance of yesterday."""
         body = {"scheduleDate": YESTERDAY.isoformat(), **SESSION, "eventStatusCode": "COMP", **more}
         path = f"/activities/{self.id}/booking/{self.booking_id}/attendance"
         self.caller.call("nomis", "POST", path, body).raise_for_status()
 
     def allocations(self, suspended: str | None = None) -> dict[int, int]:
-        """What NOMIS counts at the prison."""
+        """Returns the counts of NOMIS at the prison."""
         query = "" if suspended is None else f"?suspended={suspended}"
         return counts(self.caller, "nomis", f"/allocations/reconciliation/{self.prison_id}{query}")
 
     def attendances(self) -> dict[int, int]:
-        """What NOMIS counts at the prison for yesterday."""
+        """Returns the counts of NOMIS at the prison for yesterday."""
         path = f"/attendances/reconciliation/{self.prison_id}?date={YESTERDAY.isoformat()}"
         return counts(self.caller, "nomis", path)
 
 
 def counts(caller: Caller, service: str, path: str) -> dict[int, int]:
-    """The counts of an answer by booking."""
+    """The counts of a response, by booking."""
     answer = caller.call(service, "GET", path)
     answer.raise_for_status()
     bookings = answer.json()["bookings"]
@@ -83,7 +83,7 @@ def course(caller: Caller) -> Course:
 
 
 def test_nomis_counts_current_allocations(course: Course) -> None:
-    """An allocation counts from its start, as what it is now, and not once it has ended."""
+    """An allocation counts from its start to its end, with its current status."""
     assert course.allocations() == {}
     course.allocate()
     assert course.allocations() == course.allocations("false") == {course.booking_id: 1}
@@ -99,7 +99,7 @@ def test_nomis_counts_current_allocations(course: Course) -> None:
 
 
 def test_nomis_counts_suspended_ones_only_where_the_booking_is(course: Course, sandbox: Sandbox) -> None:
-    """Somebody who moved counts where the allocation is, unless it is suspended."""
+    """An allocation counts at its own prison, except a suspended one of somebody who has moved."""
     course.allocate()
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != course.prison_id)
     sandbox.transfer(course.offender_no, other, publish=False)
@@ -111,7 +111,7 @@ def test_nomis_counts_suspended_ones_only_where_the_booking_is(course: Course, s
 
 
 def test_nomis_counts_attendances_with_pay(course: Course) -> None:
-    """One of the day with pay counts, whatever its status; the date is required."""
+    """An attendance of the day with pay counts, whatever its status. The date is required."""
     course.allocate()
     course.attend(paid=False)
     assert course.attendances() == {}
@@ -125,7 +125,7 @@ def test_nomis_counts_attendances_with_pay(course: Course) -> None:
 
 
 def test_both_sides_list_what_was_planted(sandbox: Sandbox) -> None:
-    """The counts of both services differ exactly in what is listed, whichever order they have."""
+    """The counts of both services differ exactly in what is listed, in any order."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     day = f"?date={YESTERDAY.isoformat()}"
@@ -158,7 +158,7 @@ def test_both_sides_list_what_was_planted(sandbox: Sandbox) -> None:
 
 
 def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> None:
-    """Unknown ones are left out, a released one is out, and the database takes no more than a thousand."""
+    """Unknown bookings are left out, a released one is out of prison, and the limit is a thousand."""
     first, second = sandbox.prisoners()[:2]
     sandbox.release(second["offenderNo"])
     asked = [first["bookingId"], second["bookingId"], 1]
@@ -173,7 +173,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is on for agencies, for a prisoner by where that is, and for all by a separate row."""
+    """A service is on for single agencies, for a prisoner by agency, or for all by a separate row."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}
@@ -222,7 +222,7 @@ def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
 def test_services_of_a_generation(
     sandbox: Sandbox, generation: str, missing: list[tuple[str, str]], there: list[tuple[str, str]]
 ) -> None:
-    """What came later, or is gone, is a route that the service does not have."""
+    """A route that came later, or was removed, does not exist in the service."""
     sandbox.reset(generation=generation)
     caller = Caller(sandbox)
     for service, path in missing:
@@ -233,7 +233,7 @@ def test_services_of_a_generation(
 
 
 def test_roles_are_wanted(sandbox: Sandbox) -> None:
-    """The counts of NOMIS want the role of the synchronisation, those of DPS that of activities."""
+    """The counts of NOMIS need the role of the synchronisation, those of DPS the role of activities."""
     sandbox.grant("nomis", ["NOMIS_ACTIVITIES"])
     sandbox.grant("activities", ["NOMIS_ACTIVITIES"])
     caller = Caller(sandbox)
@@ -247,7 +247,7 @@ def test_roles_are_wanted(sandbox: Sandbox) -> None:
 
 
 def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None:
-    """The allocations of prisoners and the attendances of a day are those that the counts are made of."""
+    """The allocations of prisoners and the attendances of a day are those behind the counts."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]
@@ -267,7 +267,7 @@ def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None
 
 
 def test_what_is_under_way_arrives(sandbox: Sandbox) -> None:
-    """A late allocation reaches NOMIS between two readings, and a prisoner leaves between list and look."""
+    """A late allocation reaches NOMIS between two readings, and a prisoner leaves between list and lookup."""
     sandbox.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]

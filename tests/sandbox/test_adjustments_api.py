@@ -12,7 +12,7 @@ UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 
 
 def make(caller: Caller, **changes: Any) -> tuple[int, str]:
-    """Makes an adjustment of the first prisoner; returns the booking and the number."""
+    """Creates an adjustment of the first prisoner, and returns the booking and the number."""
     prisoner = caller.sandbox.prisoners()[0]
     values: dict[str, Any] = {
         "id": UUID,
@@ -30,7 +30,7 @@ def make(caller: Caller, **changes: Any) -> tuple[int, str]:
 
 
 def test_the_list_of_a_person(caller: Caller) -> None:
-    """Every field is there; NOMIS codes have the names that people use; effective days may be null."""
+    """Every field is there, NOMIS codes have their everyday names, and effective days may be null."""
     booking, person = make(caller, effective_days=None)
     [found] = caller.get("adjustments", f"/adjustments?person={person}")
     assert (found["id"], found["bookingId"], found["person"], found["adjustmentType"]) == (
@@ -47,7 +47,7 @@ def test_the_list_of_a_person(caller: Caller) -> None:
 
 
 def test_only_active_ones_unless_asked_otherwise(caller: Caller) -> None:
-    """The status can be chosen; an unknown one is refused, as is a request without a person."""
+    """The status can be chosen. An unknown status is refused, and so is a request without a person."""
     _, person = make(caller, active=False)
     assert caller.get("adjustments", f"/adjustments?person={person}") == []
     assert len(caller.get("adjustments", f"/adjustments?person={person}&status=INACTIVE")) == 1
@@ -56,7 +56,7 @@ def test_only_active_ones_unless_asked_otherwise(caller: Caller) -> None:
 
 
 def test_persons_without_adjustments(caller: Caller) -> None:
-    """An unknown person is 404, one without a sentence 422; everybody else has an empty list."""
+    """An unknown person is 404, one without a sentence is 422, and everybody else has an empty list."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     people = [each["offenderNo"] for each in caller.sandbox.prisoners()]
     statuses = [caller.call("adjustments", "GET", f"/adjustments?person={each}").status_code for each in people]
@@ -65,7 +65,10 @@ def test_persons_without_adjustments(caller: Caller) -> None:
 
 
 def test_the_list_of_2023(caller: Caller) -> None:
-    """Every adjustment of every booking one level deeper, without effective days, for any token; never 404."""
+    """The list has every adjustment of every booking, without effective days.
+
+    Any token may read it, and it is never 404.
+    """
     caller.sandbox.reset(generation="2023")
     booking, person = make(caller, active=False, effective_days=0)
     caller.sandbox.grant("adjustments", [])

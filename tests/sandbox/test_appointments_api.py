@@ -1,4 +1,4 @@
-"""The activities API of the sandbox about appointments, as it was in 2023 and as it is today."""
+"""The activities API of the sandbox for appointments, as it was in 2023 and as it is today."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ OF_2023 = "/appointment-occurrences/MDI/search"
 
 @pytest.fixture
 def upstream(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with three appointments of a group at one prison, one of them deleted for all, and one alone."""
+    """A sandbox with three appointments of a group at one prison, one of them deleted for all, and a single one."""
     quiet_sandbox.reset(prisoners=20)
     return put_appointments(quiet_sandbox)
 
 
 def put_appointments(sandbox: Sandbox) -> Sandbox:
-    """Makes the appointments."""
+    """Creates the appointments."""
     room = sandbox.control("GET", "/locations/MDI")[0]["id"]
     values = {"booking_id": 1, "prisoner_number": "A0001AA", "prison_id": "MDI", "category": "CHAP", "in_cell": False}
     values |= {"location_id": room, "day": "2026-02-10", "start": "09:30", "end": None}
@@ -36,14 +36,14 @@ def put_appointments(sandbox: Sandbox) -> Sandbox:
 
 
 def search(sandbox: Sandbox, path: str, **body: Any) -> Any:
-    """Searches February 2026 unless told otherwise; the status, or what was found."""
+    """Searches February 2026 by default, and returns the status or the result."""
     asked = {"startDate": "2026-02-01", "endDate": "2026-02-28"} | body
     response = Caller(sandbox).call("appointments", "POST", path, asked)
     return response.json() if response.status_code == 200 else response.status_code
 
 
 def test_search_of_today(upstream: Sandbox) -> None:
-    """A group is one appointment; a deleted one is listed as such, and what is empty is left out."""
+    """A group is one appointment, a deleted one is listed as such, and empty fields are left out."""
     found = {each["appointmentId"]: each for each in search(upstream, TODAY)}
     assert [each["appointmentAttendeeId"] for each in found[71]["attendees"]] == [71, 72]
     assert (found[71]["appointmentType"], found[74]["appointmentType"]) == ("GROUP", "INDIVIDUAL")
@@ -76,14 +76,14 @@ def test_days_of_a_search(upstream: Sandbox, first: str | None, last: str, accep
 
 
 def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> None:
-    """They are not active, as the rollout says."""
+    """Such prisons are not active according to the rollout."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=false")
     prison = next(each["prisonCode"] for each in plans if not each["appointmentsRolledOut"])
     assert search(upstream, f"/appointments/{prison}/search") == 400
 
 
 def test_services_of_2023(upstream: Sandbox) -> None:
-    """Other names, no role, no deleted ones, and any number of days."""
+    """They have other names, no role, no deleted ones, and no limit of days."""
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
     found = {each["appointmentOccurrenceId"]: each for each in search(upstream, OF_2023, endDate="2027-02-01")}
@@ -97,7 +97,7 @@ def test_services_of_2023(upstream: Sandbox) -> None:
 
 
 def test_instances_of_today_want_a_role(upstream: Sandbox) -> None:
-    """The search does too; a deleted instance is not there."""
+    """The search needs the role too, and a deleted instance is not found."""
     caller = Caller(upstream)
     assert caller.get("appointments", "/appointment-instances/71")["appointmentAttendeeId"] == 71
     assert caller.get("appointments", "/appointment-instances/73") is None
@@ -107,7 +107,7 @@ def test_instances_of_today_want_a_role(upstream: Sandbox) -> None:
 
 
 def test_rooms_by_their_dps_id(upstream: Sandbox) -> None:
-    """The mapping service tells the NOMIS number of a room by the id that DPS has for it, and of nothing else."""
+    """The mapping service returns the NOMIS number of a room for its DPS id only."""
     caller = Caller(upstream)
     instance = caller.get("appointments", "/appointment-instances/71")
     path = "/mapping/locations/dps/"

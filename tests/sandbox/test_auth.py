@@ -19,7 +19,7 @@ READS = {
 
 
 def test_token_says_who_may_do_what_until_when(caller: Caller) -> None:
-    """A token carries client, roles and end, and the answer shows how long it lasts."""
+    """A token has client, roles and expiry, and the response says how long it lasts."""
     answer = caller.ask_token("nomis").json()
     claims = json.loads(base64.urlsafe_b64decode(answer["access_token"].split(".")[1] + "=="))
     assert answer["token_type"] == "bearer"
@@ -30,13 +30,13 @@ def test_token_says_who_may_do_what_until_when(caller: Caller) -> None:
 
 
 def test_wrong_secret_gets_no_token(caller: Caller) -> None:
-    """Bad credentials are answered with 401."""
+    """Wrong credentials get 401."""
     assert caller.ask_token("nomis", secret="wrong").status_code == 401
 
 
 @pytest.mark.parametrize("service", sorted(PREFIXES))
 def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, service: str) -> None:
-    """No token, a made-up one, and that of another service's client are all answered with 401."""
+    """No token, a made-up one, and a token of another service's client all get 401."""
     other = "mapping" if service != "mapping" else "nomis"
     for token in ("", "made.up.token", caller.token(other)):
         assert caller.call(service, "GET", "/anything", token=token).status_code == 401
@@ -44,7 +44,7 @@ def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, servic
 
 
 def test_expired_token_is_refused(sandbox: Sandbox) -> None:
-    """A token is of no use past its end, nor after all were made to expire."""
+    """A token is useless after its expiry, and after all tokens were made to expire."""
     sandbox.reset(prisoners=20, token_seconds=0, tell_expiry=False)
     caller = Caller(sandbox)
     answer = caller.ask_token("nomis").json()
@@ -58,7 +58,7 @@ def test_expired_token_is_refused(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("service", sorted(READS))
 def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: str) -> None:
-    """A token without the role of an endpoint is answered with 403, one with it is not."""
+    """A token without the role of an endpoint gets 403, and one with it does not."""
     path, role = READS[service]
     method = "PUT" if service == "prisoner-search" else "GET"
     sandbox.grant(service, ["SOMETHING_ELSE"])
@@ -68,7 +68,7 @@ def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: st
 
 
 def test_health_needs_no_token(caller: Caller) -> None:
-    """Every service tells without a token that it is up."""
+    """Every service reports its health without a token."""
     for service in PREFIXES:
         assert caller.call(service, "GET", "/health/ping", token="").json() == {"status": "UP"}
     assert caller.call("auth", "GET", "/auth/health/ping", token="").json() == {"status": "UP"}

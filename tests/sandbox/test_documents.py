@@ -1,4 +1,4 @@
-"""The documents of the fake services: what they publish is what they offer."""
+"""The documents of the fake services describe exactly what they offer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def anonymous(path: str) -> str:
 
 @pytest.mark.parametrize("service", sorted(ENDPOINTS))
 def test_the_document_of_may_2023_is_what_the_service_offered(service: str) -> None:
-    """Each endpoint is documented, each documented one is there, and a role is asked for where the document says so."""
+    """Each endpoint is documented, each documented one exists, and roles are required as documented."""
     world = World(Options(prisoners=1, generation="2023"), None)
     served = {(each.method, anonymous(each.template)): each.role for each in routes_of(world)[service]}
     document = document_of(service, "2023-05", world.today)
@@ -44,7 +44,7 @@ def test_the_document_of_may_2023_is_what_the_service_offered(service: str) -> N
 
 
 def test_a_document_needs_no_token_and_follows_the_generation(sandbox: Sandbox) -> None:
-    """Each service publishes its own; a reset to another generation puts another in its place."""
+    """Each service publishes its own document. A reset to another generation replaces it."""
     caller = Caller(sandbox)
     sandbox.reset(prisoners=50, generation="2023")
     old = caller.call("nomis", "GET", "/v3/api-docs", token="").json()

@@ -1,4 +1,4 @@
-"""Faults that can be switched on: what the caller sees, and whether the work was done."""
+"""Faults that can be switched on: what the caller sees, and whether the call had its effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DROPPED = {
 
 
 def post(caller: Caller) -> requests.Response:
-    """Write an incentive for the first prisoner."""
+    """Writes an incentive for the first prisoner."""
     prisoner = caller.sandbox.prisoners()[0]
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:00:00", "prisonId": prisoner["prisonId"], "userId": None}
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{prisoner['bookingId']}/incentives", body)
@@ -32,7 +32,7 @@ def post(caller: Caller) -> requests.Response:
 
 @pytest.mark.parametrize(("kind", "written"), sorted(DROPPED.items()))
 def test_answer_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bool) -> None:
-    """The caller gets no whole answer; the journal tells whether the write was applied; the next call is answered."""
+    """The caller gets no complete response, the journal says whether the write was applied, and the next call works."""
     sandbox.fault("nomis", "POST", PATH, kind=kind, times=1, hold=0.01)
     with pytest.raises(requests.exceptions.RequestException):
         post(caller)
@@ -43,7 +43,7 @@ def test_answer_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bo
 
 
 def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller: Caller) -> None:
-    """The chosen status and body come back a set number of times, and nothing is written."""
+    """The chosen status and body are returned a set number of times, and nothing is written."""
     sandbox.fault("nomis", path=PATH, kind="status", status=503, times=2)
     assert [post(caller).status_code for _ in range(3)] == [503, 503, 201]
     sandbox.fault("nomis", path=PATH, kind="status", status=400, body={"userMessage": "Bad request: no"})
@@ -59,7 +59,7 @@ def test_rate_limit_says_when_to_come_again(sandbox: Sandbox, caller: Caller) ->
 
 
 def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) -> None:
-    """A held request is not worked on before it is released; then it is, and the next ones are not held."""
+    """A held request is not handled before its release, and later ones are not held."""
     with held(sandbox, "nomis", "POST", PATH, times=None) as hold:
         waiting = in_thread(post, caller)
         hold.wait_for_request()
@@ -74,7 +74,7 @@ def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) 
 
 @pytest.mark.parametrize(("kind", "written"), [("timeout_before_write", 0), ("timeout_after_write", 1)])
 def test_answer_is_withheld_until_faults_are_cleared(sandbox: Sandbox, caller: Caller, kind: str, written: int) -> None:
-    """A time-out keeps its request waiting, too, with the work done or not; clearing the faults ends it."""
+    """A time-out also keeps its request waiting, before or after its effect. Clearing the faults ends the wait."""
     sandbox.fault("nomis", "POST", PATH, kind=kind, until_released=True)
     waiting = in_thread(post, caller)
     until(lambda: sandbox.faults()[0]["hits"], "the request is held back")
@@ -86,7 +86,7 @@ def test_answer_is_withheld_until_faults_are_cleared(sandbox: Sandbox, caller: C
 
 @pytest.mark.parametrize("kind", ["delay", "trickle", "gzip", "chunked"])
 def test_odd_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str) -> None:
-    """Late, dripping, compressed and chunked answers carry the same body as ordinary ones."""
+    """Late, dripping, compressed and chunked responses have the same body as ordinary ones."""
     plain = caller.get("nomis", "/prisoners/ids?size=50")
     sandbox.fault("nomis", kind=kind, ms=1, times=1)
     assert caller.get("nomis", "/prisoners/ids?size=50") == plain
@@ -94,7 +94,7 @@ def test_odd_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str)
 
 
 def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
-    """A write can be applied and answered by nothing, or by a page of a proxy."""
+    """A write can be applied and get an empty response, or the page of a proxy."""
     sandbox.fault("nomis", "POST", kind="empty", times=1)
     answer = post(caller)
     assert (answer.status_code, answer.content) == (201, b"")
@@ -104,7 +104,7 @@ def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_requests_tell_which_fault_struck(sandbox: Sandbox, caller: Caller) -> None:
-    """The log of requests names service, path, status and fault; what got no answer has status 0."""
+    """The log of requests has service, path, status and fault. A request without a response has status 0."""
     fault_id = sandbox.fault("mapping", kind="reset")
     with pytest.raises(requests.exceptions.ConnectionError):
         caller.call("mapping", "GET", "/health/ping", token="")
@@ -115,12 +115,12 @@ def test_requests_tell_which_fault_struck(sandbox: Sandbox, caller: Caller) -> N
 
 
 def strikes(**parameters: Any) -> Fault:
-    """Return a fault that answers 503."""
+    """Returns a fault that responds 503."""
     return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
 
 
 def test_which_requests_a_fault_meets() -> None:
-    """Service, method, template, expression and content each narrow what a fault meets."""
+    """Service, method, template, expression and content each restrict the requests that a fault meets."""
     assert strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7", b"")
     assert not strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7/cancel", b"")
     assert strikes(path=r"booking-id/\d{3}/").meets("nomis", "GET", "/incentives/booking-id/123/current", b"")
@@ -131,7 +131,7 @@ def test_which_requests_a_fault_meets() -> None:
 
 
 def test_how_often_a_fault_strikes() -> None:
-    """`skip` lets the first pass, `times` ends it, and a probability with a seed gives the same series each time."""
+    """`skip` lets the first requests pass, `times` ends the fault, and a seed makes a probability repeatable."""
     fault = strikes(skip=1, times=2)
     assert [fault.meets("nomis", "GET", "/", b"") for _ in range(5)] == [False, True, True, False, False]
     one, other = strikes(probability=0.5, seed=3), strikes(probability=0.5, seed=3)
@@ -148,7 +148,7 @@ def test_unknown_kind_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> None:
-    """Calls take as long as the latency; with a pool of two, the third at one moment is refused with a 500."""
+    """Calls take as long as the latency. With a pool of two, the third simultaneous call is refused with a 500."""
     sandbox.reset(prisoners=20, nomis_pool=2, latency_ms=50)
     caller = Caller(sandbox)
     caller.token("nomis")
@@ -164,7 +164,7 @@ def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> No
 
 
 def test_late_request_takes_no_place_in_the_next_world(sandbox: Sandbox) -> None:
-    """A request that is still under way when the world is replaced leaves the whole pool to the new one's."""
+    """A request that is still under way when the world is replaced takes no connection from the new world's pool."""
     sandbox.latency(1_000)
     late = in_thread(Caller(sandbox).call, "nomis", "GET", "/prisoners/ids", None, "any")
     until(lambda: sandbox.load()["nomis"], "the request is under way")
@@ -175,7 +175,7 @@ def test_late_request_takes_no_place_in_the_next_world(sandbox: Sandbox) -> None
 
 
 def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Caller) -> None:
-    """A request that was held back when the world was replaced is refused, and leaves no trace in the new one."""
+    """A request that was held when the world was replaced is refused, and leaves no trace in the new world."""
     caller.token("nomis")
     sandbox.fault("nomis", "POST", PATH, kind="delay", until_released=True)
     late = in_thread(post, caller)
@@ -187,7 +187,7 @@ def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Ca
 
 
 def test_a_status_replaces_the_response_after_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
-    """The chosen status, text and header come back instead of the response, after the service has written."""
+    """The chosen status, text and header replace the response after the service has written."""
     sandbox.fault("nomis", "POST", PATH, kind="status_after_write", status=500, times=1)
     answer = post(caller)
     assert (answer.status_code, answer.json()["status"]) == (500, 500)

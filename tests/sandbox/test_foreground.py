@@ -1,4 +1,4 @@
-"""The sandbox as people type it: `python -m sandbox`, its settings, and what it says when it cannot start."""
+"""The sandbox as people start it: `python -m sandbox`, its settings, and its errors at the start."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")
 
 
 def exports(text: str) -> dict[str, str]:
-    """The settings of the `export` lines, of which `text` consists."""
+    """The settings of the `export` lines that `text` consists of."""
     found = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
     assert len(found) == len(text.splitlines())
     return found
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A start that fails, with all that it started gone: anyone who holds its stderr would keep this waiting."""
+    """A start that fails and ends everything it started. A process that kept its stderr would keep this waiting."""
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A sandbox on free ports, which has said that it listens; ended as Ctrl+C does."""
+    """A sandbox on free ports that has said that it listens. Ctrl+C ends it."""
     command = [*COMMAND, "--port-base", "0", *FEW, *arguments]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -46,7 +46,7 @@ def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_settings_name_the_environment() -> None:
-    """Alerts and reports of a sandbox do not say that they are of production."""
+    """Alerts and reports of a sandbox do not claim to be of production."""
     with serving() as process:
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=LONGEST_SECONDS)
@@ -54,7 +54,7 @@ def test_settings_name_the_environment() -> None:
 
 
 def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
-    """`--env-file` writes the settings that are else printed, instead of those of an earlier start."""
+    """`--env-file` writes the settings instead of printing them, and replaces those of an earlier start."""
     file = tmp_path / "sandbox.env"
     file.write_text("export OLD=1\n", encoding="utf-8")
     with serving("--env-file", str(file)) as process:
@@ -69,7 +69,7 @@ def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """Where something listens on one of the ports, it ends with 1 and one line, and leaves the settings file alone."""
+    """If a port is taken, it exits 1 with one line, and leaves the settings file alone."""
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -85,7 +85,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_invalid_host_is_refused() -> None:
-    """An address that is not of this machine ends with 1 and one line, with or without an emulator to start."""
+    """An address of another machine exits 1 with one line, with or without an emulator."""
     done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -110,7 +110,7 @@ def test_an_invalid_host_is_refused() -> None:
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str) -> None:
-    """What cannot be served ends with 2 and one line that says which option, and nothing is started."""
+    """Wrong options exit 2 with one line that names the option, and nothing is started."""
     done = refused("--port-base", "0", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()

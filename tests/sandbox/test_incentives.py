@@ -1,4 +1,4 @@
-"""Incentives on both sides: which record is current, how strict NOMIS is, what the bulk call and an arrival do."""
+"""Incentives on both sides: the current record, the checks of NOMIS, the bulk call, and the effect of an arrival."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSERTED = "incentives.iep-review.inserted"
 
 
 def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
-    """Return a good body for an IEP record, with some fields changed."""
+    """Returns a good body for an IEP record, with some fields changed."""
     body = {
         "iepLevel": "STD",
         "iepDateTime": "2023-05-22T10:00:00",
@@ -37,7 +37,7 @@ def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> An
 
 @pytest.fixture
 def empty_booking(caller: Caller) -> dict[str, Any]:
-    """A prisoner without any record on either side; there are few."""
+    """A prisoner without any record on either side, as few are."""
     caller.sandbox.reset(prisoners=1_000)
     for prisoner in caller.sandbox.prisoners():
         if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:
@@ -46,7 +46,7 @@ def empty_booking(caller: Caller) -> dict[str, Any]:
 
 
 def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The time of day does not count: of two records of one day the one written last is current."""
+    """The time of day does not count: of two records of one day the later written one is current."""
     booking, prison = empty_booking["bookingId"], empty_booking["prisonId"]
     path = f"/incentives/booking-id/{booking}"
     written = [
@@ -91,14 +91,14 @@ def test_nomis_refuses_what_is_wrong(
 
 
 def test_nomis_looks_at_the_booking_first(caller: Caller) -> None:
-    """An unknown booking is 404 even when prison and level are unknown too; an inactive level of a prison will do."""
+    """An unknown booking is 404 even with an unknown prison and level. An inactive level of a prison is accepted."""
     assert write(caller, 99, "ZZZ", iepLevel="???").status_code == 404
     prisoner = caller.sandbox.prisoners()[0]
     assert write(caller, prisoner["bookingId"], prisoner["prisonId"], iepLevel="ENT", userId=None).status_code == 201
 
 
 def test_record_names_its_user_or_nobody(caller: Caller) -> None:
-    """Who wrote a record may be null, but not left out."""
+    """The writer of a record may be null, but not missing."""
     (prisoner, *_) = caller.sandbox.prisoners()
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:14:31", "prisonId": prisoner["prisonId"]}
     path = f"/prisoners/booking-id/{prisoner['bookingId']}/incentives"
@@ -110,7 +110,7 @@ def test_record_names_its_user_or_nobody(caller: Caller) -> None:
 
 
 def test_two_records_at_one_moment_race_on_the_key(sandbox: Sandbox) -> None:
-    """With the race switched on the second record fails with 500 and is written when it is repeated."""
+    """With the race switched on the second record fails with 500, and succeeds when it is repeated."""
     sandbox.reset(prisoners=20, nomis_race_ms=60_000)
     caller = Caller(sandbox)
     prisoner = sandbox.prisoners()[0]
@@ -119,7 +119,7 @@ def test_two_records_at_one_moment_race_on_the_key(sandbox: Sandbox) -> None:
 
 
 def test_global_levels_of_nomis(caller: Caller) -> None:
-    """A level is made once, changed, expired and put in order."""
+    """A level can be created once, changed, expired and ordered."""
     path = "/incentives/reference-codes"
     assert caller.get("nomis", f"{path}/EN3") is None
     made = caller.call(
@@ -141,7 +141,7 @@ def test_global_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_prison_levels_of_nomis(caller: Caller) -> None:
-    """A prison's level is made or changed by either call; an unknown prison is 400 to read and 404 to write."""
+    """Either call creates or changes a prison's level. An unknown prison is 400 to read and 404 to write."""
     body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
     path = "/incentives/prison/MDI"
     assert caller.get("nomis", f"{path}/code/EN2") is None
@@ -158,7 +158,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The listing shows what was made on a day, whatever the date of the review."""
+    """The list has what was created on a day, whatever the date of the review."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
@@ -167,7 +167,7 @@ def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_bookin
 
 
 def test_bulk_tells_names_of_flagged_reviews(sandbox: Sandbox) -> None:
-    """The bulk call tells the same as the single ones, but for back-dated reviews and levels it has no name for."""
+    """The bulk call agrees with the single ones, except for back-dated reviews and levels without a name."""
     sandbox.reset(prisoners=60, every_cause=True)
     caller = Caller(sandbox)
     names = {each["name"]: each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")}
@@ -188,7 +188,7 @@ def test_bulk_tells_names_of_flagged_reviews(sandbox: Sandbox) -> None:
 
 
 def test_bulk_refuses_nothing_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
-    """An empty array is 400; a later version of the service responds with 404 or 405."""
+    """An empty array is 400. A later version of the service responds 404 or 405."""
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", []).status_code == 400
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", {"a": 1}).status_code == 400
     for status in ("404", "405"):
@@ -197,7 +197,7 @@ def test_bulk_refuses_nothing_and_can_be_withdrawn(sandbox: Sandbox, caller: Cal
 
 
 def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """One review is found in all three ways; the newest by time comes first."""
+    """A review is found in all three ways, and the latest comes first."""
     number, booking = empty_booking["offenderNo"], empty_booking["bookingId"]
     later = caller.sandbox.add_review(number, "ENH", publish=False, at="2023-05-22T10:00:00.125", comments="<b>")
     earlier = caller.sandbox.add_review(number, "STD", publish=False, at="2023-05-01T10:00:00")
@@ -213,7 +213,7 @@ def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking
 
 
 def test_levels_of_dps(caller: Caller) -> None:
-    """Inactive levels are listed only on demand, in the global order, and can always be read one by one."""
+    """Inactive levels are listed only on request, in the global order, and can always be read singly."""
     codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
     assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]
     assert [each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")] == [
@@ -229,14 +229,14 @@ def test_levels_of_dps(caller: Caller) -> None:
 
 @pytest.fixture
 def missed_transfer(sandbox: Sandbox) -> Sandbox:
-    """A sandbox in whose world one transfer was missed."""
+    """A sandbox in whose world DPS missed one transfer."""
     sandbox.reset(prisoners=30, mismatches={"4": 1})
     return sandbox
 
 
 @pytest.fixture
 def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
-    """What reads the events off a queue that takes received events and new reviews."""
+    """A reader of a queue that gets received events and new reviews."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
     session: Any = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=missed_transfer.emulator_url) for name in ("sns", "sqs"))
@@ -256,7 +256,7 @@ def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 def test_received_event_has_its_effect(
     missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """A missed transfer that is received again makes a review with the kept level, and both events are published."""
+    """When a missed transfer is received again, a review with the kept level is made, and both events are published."""
     caller = Caller(missed_transfer)
     (missed,) = missed_transfer.planted()["mismatches"]
     nomis = caller.get("nomis", f"/incentives/booking-id/{missed['bookingId']}/current")
@@ -293,7 +293,7 @@ def test_received_event_has_its_effect(
 def test_reason_decides_on_the_review(
     caller: Caller, empty_booking: dict[str, Any], reason: str, review_type: str | None
 ) -> None:
-    """Admissions give the default level of the prison, a return from court nothing."""
+    """Admissions get the default level of the prison, and a return from court gets no review."""
     body = {"reason": reason, "prisonId": empty_booking["prisonId"], "occurredAt": "2023-05-20T15:22:00"}
     number = empty_booking["offenderNo"].lower()
     assert caller.call("prisoner-search", "PUT", f"/events/prisoner/received/{number}", body).status_code == 202
@@ -314,7 +314,7 @@ def test_received_event_is_checked(caller: Caller) -> None:
 
 
 def test_transfer_to_a_prison_without_the_level_takes_the_next(sandbox: Sandbox, caller: Caller) -> None:
-    """Somebody on Enhanced 2 who comes to a prison without it is Enhanced; an unpublished transfer is missed."""
+    """A prisoner on Enhanced 2 becomes Enhanced at a prison without it. An unpublished transfer is missed."""
     person = sandbox.receive("PDI")
     sandbox.add_review(person["offenderNo"], "EN2", publish=False)
     sandbox.transfer(person["offenderNo"], "MDI")

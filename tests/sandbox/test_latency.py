@@ -1,4 +1,4 @@
-"""Turns and latency: what is due together continues one after another, and a call takes what it was told to."""
+"""Turns and latency: calls due together continue one after another, and each takes its intended time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox.http.latency import Latency, Turns
 
 
 def test_a_round_of_the_loop_lies_between_two_turns() -> None:
-    """Three who wait together continue in their order, each after the loop has looked around."""
+    """Three calls that wait together continue in order, and the loop runs between each of them."""
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
@@ -28,7 +28,7 @@ def test_a_round_of_the_loop_lies_between_two_turns() -> None:
 
 
 def test_a_client_that_gave_up_delays_no_other() -> None:
-    """A caller that hung up while it waited for its turn is passed over."""
+    """A caller that hung up while it waited for its turn is skipped."""
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
@@ -48,10 +48,10 @@ def test_a_client_that_gave_up_delays_no_other() -> None:
 
 
 class RoughLoop(asyncio.SelectorEventLoop):
-    """A loop whose time passes only while it waits, and which waits a millisecond longer than it was asked to."""
+    """A loop that advances its time only while it waits, and waits a millisecond longer than asked."""
 
     def __init__(self) -> None:
-        """It is the hour zero."""
+        """Starts at time zero."""
         self.now = 0.0
         loop = self
 
@@ -64,12 +64,12 @@ class RoughLoop(asyncio.SelectorEventLoop):
         super().__init__(Selector())
 
     def time(self) -> float:
-        """How much time has passed, in seconds."""
+        """Returns how much time has passed, in seconds."""
         return self.now
 
 
 def test_a_call_takes_what_it_was_told_to_however_rough_the_timers() -> None:
-    """The wait ends as much earlier as timers and the work itself take longer."""
+    """The wait ends earlier by as much as the timers and the work take longer."""
 
     async def calls() -> list[float]:
         latency = Latency(Turns())

@@ -1,4 +1,4 @@
-"""The mapping service: idempotent posts, unique keys, conflicts, look-ups and limits."""
+"""The mapping service: repeatable posts, unique keys, conflicts, look-ups and limits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ EACH = pytest.mark.parametrize("name", DOMAINS)
 
 @pytest.fixture
 def posted(caller: Caller, name: str) -> Domain:
-    """A domain whose body was posted once; population mappings are out of the way by their ids."""
+    """A domain whose body was posted once. Ids of the population's mappings do not collide with it."""
     domain = DOMAINS[name]
     assert caller.call("mapping", "POST", domain.path, domain.body).status_code == 201
     return domain
@@ -85,7 +85,7 @@ def posted(caller: Caller, name: str) -> Domain:
 
 @EACH
 def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) -> None:
-    """The same pair posted again answers 201 with an empty body and changes nothing."""
+    """The same pair posted again gets 201 with an empty body and changes nothing."""
     again = caller.call("mapping", "POST", posted.path, posted.body)
     assert (again.status_code, again.content) == (201, b"")
     held = caller.get("mapping", posted.by_dps)
@@ -111,7 +111,7 @@ def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["activities"])
 def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """A duplicate activity is a validation failure without more information."""
+    """A duplicate activity is a validation error without details."""
     answer = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
     assert (answer.status_code, answer.json()["moreInfo"]) == (400, None)
     assert answer.json()["userMessage"].startswith("Validation failure: ")
@@ -120,7 +120,7 @@ def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name:
 
 @EACH
 def test_look_ups_find_and_deletes_forget(caller: Caller, posted: Domain, name: str) -> None:
-    """A pair is found by both ids; deleting is 204 twice and frees both ids."""
+    """A pair is found by both ids. Deleting it is 204 twice, and frees both ids."""
     assert caller.get("mapping", posted.by_dps) is not None
     if posted.by_nomis is not None:
         assert caller.get("mapping", posted.by_nomis) == caller.get("mapping", posted.by_dps)
@@ -136,7 +136,7 @@ def test_look_ups_find_and_deletes_forget(caller: Caller, posted: Domain, name: 
 
 @EACH
 def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> None:
-    """A missing id is 400, an unknown mapping type 500, text over its limit 400."""
+    """A missing id is 400, an unknown mapping type is 500, and text over its limit is 400."""
     domain = DOMAINS[name]
     for field in domain.dps:
         answer = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
@@ -150,7 +150,7 @@ def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> N
 
 
 def test_text_limits(caller: Caller) -> None:
-    """References hold 40, adjustment ids 64, labels 20 characters; numbers may come as text."""
+    """References have up to 40 characters, adjustment ids 64, labels 20. Numbers may come as text."""
     visit = DOMAINS["visits"].body
     for body, status in (
         (visit | {"vsipId": "x" * 40, "nomisId": "77", "label": "y" * 20}, 201),
@@ -167,7 +167,7 @@ def test_text_limits(caller: Caller) -> None:
 
 
 def test_lists_hold_every_pair(caller: Caller) -> None:
-    """Activities and appointments are listed whole; appointments get their type by default."""
+    """Activities and appointments are listed completely, and appointments get their type by default."""
     for name in ("activities", "appointments"):
         domain = DOMAINS[name]
         for body in (domain.body, domain.body | domain.dps | domain.nomis):
@@ -177,7 +177,7 @@ def test_lists_hold_every_pair(caller: Caller) -> None:
 
 
 def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
-    """A post that lost the race on the unique key is 500; repeated it is accepted or a conflict."""
+    """A post that lost the race on the unique key is 500. Repeated, it is accepted or a conflict."""
     running_sandbox.reset(mapping_race_ms=60_000)
     caller = Caller(running_sandbox)
     visit = DOMAINS["visits"]

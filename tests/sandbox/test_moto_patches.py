@@ -1,4 +1,4 @@
-"""The quick ways of the emulator of SQS: they count, hide, delay and expire as the slow ones do."""
+"""The fast patches of the SQS emulator count, hide, delay and expire messages as the originals do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ print([message.body for message in taken], counts, rest)
 
 
 def test_answers_are_those_of_the_slow_ways() -> None:
-    """Messages received, hidden, delayed and too old are told the same by both."""
+    """Both report the same received, hidden, delayed and expired messages."""
     said = [
         subprocess.run([sys.executable, "-c", BOTH_WAYS, way], capture_output=True, text=True, check=True).stdout
         for way in ("slow", "quick")
@@ -53,7 +53,7 @@ def sqs(sandbox: Sandbox) -> Any:
 
 
 def test_visibility_and_dead_letters_over_http(sqs: Any) -> None:
-    """A message shown again is received again, and goes to the dead letter queue on the receive after the last."""
+    """A message made visible again is received again, and after its last receive it goes to the dead letter queue."""
     dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 2}}'
@@ -100,7 +100,7 @@ print([message.body for message in queue._messages])
 
 
 def test_no_message_is_lost_that_is_sent_while_another_is_deleted() -> None:
-    """A message that another thread sends at the end of a deletion is there afterwards; moto's own way loses it."""
+    """A message sent at the end of another thread's deletion is not lost, as it is with unpatched moto."""
     said = {
         way: subprocess.run(
             [sys.executable, "-c", SEND_AND_DELETE, way], capture_output=True, text=True, check=True, timeout=60
@@ -139,7 +139,7 @@ print(len(bodies) >= 400, len(set(bodies)))
 
 
 def test_many_may_receive_from_one_queue() -> None:
-    """Receivers side by side, who also show messages again, get every message, and none of them an error."""
+    """Parallel receivers, who also make messages visible again, get every message without an error."""
     done = subprocess.run([sys.executable, "-c", RECEIVE_TOGETHER], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("True 400", 0), done.stderr
 
@@ -164,6 +164,6 @@ print([message.body for message in found])
 
 
 def test_a_message_that_is_shown_again_ends_a_wait() -> None:
-    """Who waits for a day gets the message that another lets go, before the day is over."""
+    """A receiver that waits for a day gets the message that another one releases, before the day is over."""
     done = subprocess.run([sys.executable, "-c", SHOWN_AGAIN], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "['hello']"

@@ -1,4 +1,4 @@
-"""Appointments in NOMIS: checks, reads, cancellation, deletion."""
+"""Appointments in NOMIS: checks, reads, cancellation and deletion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.sandboxes import Caller
 
 @pytest.fixture
 def body(caller: Caller) -> dict[str, Any]:
-    """A good appointment of the first prisoner."""
+    """A valid appointment of the first prisoner."""
     person = caller.sandbox.prisoners()[0]
     room = caller.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
     return {
@@ -25,7 +25,7 @@ def body(caller: Caller) -> dict[str, Any]:
 
 
 def create(caller: Caller, body: dict[str, Any]) -> int:
-    """Make an appointment and return its number."""
+    """Creates an appointment, and returns its number."""
     answer = caller.call("nomis", "POST", "/appointments", body)
     assert answer.status_code == 201, answer.text
     return int(answer.json()["eventId"])
@@ -45,14 +45,14 @@ def create(caller: Caller, body: dict[str, Any]) -> int:
 def test_bad_appointments_are_refused(
     caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check responds with its reason; one in a cell is an unexpected error."""
+    """Each failed check responds with its reason, and an appointment in a cell is an unexpected error."""
     answer = caller.call("nomis", "POST", "/appointments", body | change)
     assert answer.status_code == status
     assert answer.json()["userMessage"].startswith(reason)
 
 
 def test_room_of_another_prison_only_by_update(caller: Caller, body: dict[str, Any]) -> None:
-    """Creation wants a room of the prisoner's prison; an update wants only one that exists."""
+    """Creation requires a room of the prisoner's prison, and an update only an existing one."""
     people = caller.sandbox.prisoners()
     other = next(each for each in people if each["prisonId"] != people[0]["prisonId"])
     room = caller.sandbox.control("GET", f"/locations/{other['prisonId']}")[0]["id"]
@@ -64,12 +64,12 @@ def test_room_of_another_prison_only_by_update(caller: Caller, body: dict[str, A
 
 
 def at(body: dict[str, Any]) -> str:
-    """The look-up of an appointment by booking, room and start."""
+    """The search for an appointment by booking, room and start."""
     return f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
 
 
 def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
-    """All are listed, with the numbers of their events."""
+    """All are listed with the numbers of their events."""
     assert caller.get("nomis", at(body)) == []
     events = [create(caller, body), create(caller, body)]
     assert [each["eventId"] for each in caller.get("nomis", at(body))] == events
@@ -77,7 +77,7 @@ def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -
 
 
 def test_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
-    """In the order of the events; a list without a prison is refused."""
+    """The list is in the order of the events, and a list without a prison is refused."""
     prison = caller.sandbox.prisoners()[0]["prisonId"]
     events = [create(caller, body), create(caller, body)]
     path = f"/appointments/ids?prisonIds={prison}"
@@ -89,7 +89,10 @@ def test_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
 
 
 def test_nomis_of_2023(caller: Caller, body: dict[str, Any]) -> None:
-    """It finds one alone, none is 404 and two are an unexpected error; it names no events, and lists all prisons."""
+    """A single one is found, none is 404 and two are an unexpected error.
+
+    No events are named, and all prisons are listed.
+    """
     caller.sandbox.reset(generation="2023")
     assert caller.get("nomis", at(body)) is None
     event = create(caller, body)
@@ -101,7 +104,7 @@ def test_nomis_of_2023(caller: Caller, body: dict[str, Any]) -> None:
 
 
 def test_cancel_is_repeatable_and_delete_is_not(caller: Caller, body: dict[str, Any]) -> None:
-    """Cancelling twice is well; deleting answers 404 the second time."""
+    """Cancelling twice succeeds. Deleting is 404 the second time."""
     event = create(caller, body)
     assert [caller.call("nomis", "PUT", f"/appointments/{event}/cancel").status_code for _ in range(2)] == [200, 200]
     assert caller.get("nomis", f"/appointments/{event}")["status"] == "CANC"

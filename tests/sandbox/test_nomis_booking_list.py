@@ -17,7 +17,7 @@ def page(caller: Caller, query: str) -> Any:
 
 
 def test_pages_by_key(caller: Caller) -> None:
-    """Ids ascend from the key, which is exclusive; ten are the default, an empty page names booking 0."""
+    """Ids ascend from the key, which is exclusive. Ten are the default, and an empty page names booking 0."""
     everyone = sorted(each["bookingId"] for each in caller.sandbox.prisoners())
     first = page(caller, "activeOnly=true")
     assert [each["bookingId"] for each in first["prisonerIds"]] == everyone[:10]
@@ -30,7 +30,7 @@ def test_pages_by_key(caller: Caller) -> None:
 
 
 def test_active_ones_or_all(caller: Caller) -> None:
-    """A released person is only on the list of all, a person received later at its end."""
+    """A released person is only on the list of all. A person received later is at its end."""
     prisoner = caller.sandbox.prisoners()[0]
     caller.sandbox.release(prisoner["offenderNo"])
     received = caller.sandbox.receive()
@@ -42,7 +42,7 @@ def test_active_ones_or_all(caller: Caller) -> None:
 
 
 def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
-    """An older booking of the same number is not listed."""
+    """An older booking of the same prisoner number is not listed."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     listed = page(caller, "pageSize=1000")["prisonerIds"]
     assert len({each["offenderNo"] for each in listed}) == len(listed)
@@ -53,7 +53,7 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_after_the_listing(caller: Caller) -> None:
-    """The booking is listed under the number that goes, and from then on under the one that stays."""
+    """The booking is listed under the number that is merged away, and then under the one that stays."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     [merged] = [
         each["key"][0]
@@ -69,12 +69,12 @@ def test_a_merge_after_the_listing(caller: Caller) -> None:
 
 @pytest.mark.parametrize("query", ["bookingId=first", "pageSize=-1", "activeOnly=perhaps"])
 def test_bad_parameters(caller: Caller, query: str) -> None:
-    """What cannot be converted is 400."""
+    """A value that cannot be converted is 400."""
     assert caller.call("nomis", "GET", f"{PATH}?{query}").status_code == 400
 
 
 def test_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
-    """403 without the role of the synchronisation; before January 2025 there is no such route."""
+    """Without the role of the synchronisation it is 403. Before January 2025 the route does not exist."""
     caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403

@@ -1,4 +1,4 @@
-"""Courses, allocations and attendances in NOMIS: what is refused and why, versions, upserts and duplicates."""
+"""Courses, allocations and attendances in NOMIS: refusals and reasons, versions, upserts and duplicates."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ NOT_UNIQUE = "query did not return a unique result"
 
 @pytest.fixture
 def person(caller: Caller) -> dict[str, Any]:
-    """Somebody in prison."""
+    """A person in prison."""
     return caller.sandbox.prisoners()[0]
 
 
 def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict[str, Any]:
-    """A session that many days from today."""
+    """A session so many days from today."""
     day = (date.today() + timedelta(days=days)).isoformat()  # noqa: DTZ011 - tests run far from midnight
     return {"date": day, "startTime": start, "endTime": "11:45", "cancelled": cancelled}
 
 
 def course_body(person: dict[str, Any]) -> dict[str, Any]:
-    """A good course in the person's prison, with a session yesterday and one in a week."""
+    """A valid course in the person's prison, with a session yesterday and one in a week."""
     week = dict.fromkeys(("monday", "tuesday", "wednesday", "thursday", "friday"), True)
     return {
         "code": "318",
@@ -51,20 +51,20 @@ def course_body(person: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_course(caller: Caller, person: dict[str, Any]) -> int:
-    """Make a course and return its number."""
+    """Creates a course, and returns its number."""
     answer = caller.call("nomis", "POST", "/activities", course_body(person))
     assert answer.status_code == 201, answer.text
     return int(answer.json()["courseActivityId"])
 
 
 def allocate(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> Any:
-    """Allocate somebody to a course and return the answer."""
+    """Allocates a person to a course, and returns the response."""
     body = {"bookingId": person["bookingId"], "payBandCode": "5", "startDate": session(0)["date"], **more}
     return caller.call("nomis", "PUT", f"/activities/{course}/allocation", body)
 
 
 def attend(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> Any:
-    """Write the attendance of yesterday's session and return the answer."""
+    """Writes the attendance of yesterday's session, and returns the response."""
     slot = session(-1)
     body = {
         "scheduleDate": slot["date"],
@@ -112,7 +112,7 @@ def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change:
 
 
 def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any]) -> None:
-    """A room of another prison is refused, one of the same accepted."""
+    """A room of another prison is refused, and one of the same prison is accepted."""
     other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     for prison_id, status in ((other["prisonId"], 400), (person["prisonId"], 201)):
         room = caller.sandbox.control("GET", f"/locations/{prison_id}")[0]["id"]
@@ -134,14 +134,14 @@ def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any])
 def test_past_sessions_cannot_be_touched(
     caller: Caller, person: dict[str, Any], sessions: list[dict[str, Any]], status: int
 ) -> None:
-    """Only the cancelled state of sessions up to today may change; those to come are free."""
+    """Only the cancelled state of sessions up to today may change. Future sessions are free."""
     course = make_course(caller, person)
     body = {**course_body(person), "schedules": sessions}
     assert caller.call("nomis", "PUT", f"/activities/{course}", body).status_code == status
 
 
 def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: dict[str, Any]) -> None:
-    """A changed rate ends today and starts tomorrow; a dropped one ends; one in use cannot be dropped."""
+    """A changed rate ends today and starts tomorrow, and a dropped one ends. One in use cannot be dropped."""
     course = make_course(caller, person)
     assert allocate(caller, course, person).status_code == 200
     body = course_body(person)
@@ -161,7 +161,7 @@ def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: d
 
 
 def test_session_update_wants_the_exact_session(caller: Caller, person: dict[str, Any]) -> None:
-    """A session is cancelled and restored by date, start and end; any other answers 404."""
+    """A session is cancelled and restored by date, start and end. Any other is 404."""
     course = make_course(caller, person)
     path = f"/activities/{course}/schedule"
     first = caller.call("nomis", "PUT", path, session(7, cancelled=True))
@@ -172,7 +172,7 @@ def test_session_update_wants_the_exact_session(caller: Caller, person: dict[str
 
 
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes the row: band, end, reason and comment, never the start."""
+    """The second call changes band, end, reason and comment of the row, never its start."""
     course = make_course(caller, person)
     first, second = (
         allocate(caller, course, person).json(),
@@ -221,7 +221,7 @@ def test_bad_allocations_are_refused(
 
 
 def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person: dict[str, Any]) -> None:
-    """Somebody elsewhere or a course that is over is 400, an unknown course 404."""
+    """A person elsewhere or a course that is over is 400, and an unknown course is 404."""
     course = make_course(caller, person)
     elsewhere = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     assert "Prisoner is at prison" in allocate(caller, course, elsewhere).json()["userMessage"]
@@ -232,7 +232,7 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows answer 500 with the text of the database; after a delete of one all is well."""
+    """Two rows cause a 500 with the text of the database. After one is deleted the call succeeds."""
     course = make_course(caller, person)
     number = allocate(caller, course, person).json()["offenderProgramReferenceId"]
     second = caller.sandbox.control("POST", f"/nomis/duplicates/allocation/{number}")["id"]
@@ -244,7 +244,7 @@ def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Cal
 
 
 def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
-    """Calls that overlap do not see each other's row where the world lets them; later ones find both."""
+    """If the world allows it, simultaneous calls do not see each other's row. Later calls find both."""
     running_sandbox.reset(nomis_duplicates=True)
     caller = Caller(running_sandbox)
     person = running_sandbox.prisoners()[0]
@@ -257,7 +257,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes the row; once payroll has paid, it is refused."""
+    """The second call changes the row. Once payroll has paid, it is refused."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
@@ -295,14 +295,14 @@ def test_bad_attendances_are_refused(
 
 
 def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:
-    """An unknown course is 400 here, not 404; without an allocation it is 400 too."""
+    """An unknown course is 400 here, not 404, and so is a missing allocation."""
     course = make_course(caller, person)
     assert attend(caller, 1, person).status_code == 400
     assert "Offender program profile" in attend(caller, course, person).json()["userMessage"]
 
 
 def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows answer 500 to writing and to the status; deleting the course removes all that hangs on it."""
+    """Two rows cause a 500 on writing and on the status. Deleting the course deletes everything below it."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     event = attend(caller, course, person).json()["eventId"]

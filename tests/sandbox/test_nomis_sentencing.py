@@ -1,4 +1,4 @@
-"""Adjustments in NOMIS: two families with overlapping numbers, hidden ones, listings."""
+"""Adjustments in NOMIS: two families with overlapping numbers, hidden ones, and lists."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def booking(caller: Caller) -> int:
 
 
 def key_date(caller: Caller, booking: int, **more: Any) -> Any:
-    """Post a key-date adjustment."""
+    """Posts a key-date adjustment."""
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{booking}/adjustments", BODY | more)
 
 
 def sentence(caller: Caller, booking: int, sequence: int = 1, **more: Any) -> Any:
-    """Post a sentence adjustment."""
+    """Posts a sentence adjustment."""
     path = f"/prisoners/booking-id/{booking}/sentences/{sequence}/adjustments"
     return caller.call("nomis", "POST", path, {**BODY, "adjustmentTypeCode": "RX", **more})
 
 
 def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
-    """The first of each family has the same number; the last day is counted with the first."""
+    """The first of each family has the same number, and both the first and the last day count."""
     first, second = sentence(caller, booking).json()["id"], key_date(caller, booking).json()["id"]
     assert first == second
     held = caller.get("nomis", f"/key-date-adjustments/{second}")
@@ -52,7 +52,7 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
 
 
 def test_key_date_makes_hidden_sentence_adjustments(caller: Caller) -> None:
-    """Every sentence gets a hidden one, which goes with the key date; the listing of 2023 names both categories."""
+    """Every sentence gets a hidden one, which is deleted with the key date. The list of 2023 names both categories."""
     caller.sandbox.reset(generation="2023")
     booking = with_three_sentences(caller)
     number = key_date(caller, booking).json()["id"]
@@ -77,14 +77,14 @@ def test_key_date_makes_hidden_sentence_adjustments(caller: Caller) -> None:
     ],
 )
 def test_bad_key_dates_are_refused(caller: Caller, booking: int, change: dict[str, Any], reason: str) -> None:
-    """Each failed check is 400 with its reason, the missing first day among them."""
+    """Each failed check is 400 with its reason, including a missing first day."""
     answer = key_date(caller, booking, **change)
     assert answer.status_code == 400
     assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: int) -> None:
-    """Dates are optional for a sentence; an unknown sentence or booking is 404, a type of key dates 400."""
+    """A sentence needs no dates. An unknown sentence or booking is 404, and a type of key dates is 400."""
     number = sentence(caller, booking, adjustmentDate=None, adjustmentFromDate=None).json()["id"]
     assert "adjustmentToDate" not in caller.get("nomis", f"/sentence-adjustments/{number}")
     assert sentence(caller, booking, sequence=9).status_code == 404
@@ -94,7 +94,7 @@ def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: i
 
 @pytest.mark.parametrize("family", ["sentence", "key-date"])
 def test_update_and_delete(caller: Caller, booking: int, family: str) -> None:
-    """An update replaces all fields, unknown ones are 404; a delete is 204 always."""
+    """An update replaces all fields, an unknown number is 404, and a delete is always 204."""
     post = sentence if family == "sentence" else key_date
     kind = "RSR" if family == "sentence" else "UAL"
     number = post(caller, booking).json()["id"]
@@ -111,7 +111,7 @@ def test_update_and_delete(caller: Caller, booking: int, family: str) -> None:
 
 
 def test_update_of_a_sentence_names_it(caller: Caller, booking: int) -> None:
-    """The adjustment moves to the sentence, which must be given and exist; without `active` it stays as it is."""
+    """The adjustment moves to the given sentence, which must exist. Without `active` its state is unchanged."""
     number = sentence(caller, booking, active=False).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
     statuses = [
@@ -124,7 +124,7 @@ def test_update_of_a_sentence_names_it(caller: Caller, booking: int) -> None:
 
 
 def test_update_in_2023(caller: Caller) -> None:
-    """No sentence is needed, and the adjustment stays with its own; `active` must be there."""
+    """No sentence is needed, the adjustment stays with its own, and `active` is required."""
     caller.sandbox.reset(generation="2023")
     number = sentence(caller, with_three_sentences(caller)).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -143,7 +143,7 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 
 
 def test_list_of_a_booking(caller: Caller, booking: int) -> None:
-    """Active ones of both families without the hidden ones; all where asked for, and where the person is."""
+    """Active ones of both families are listed without the hidden ones, or all of them, with the person's prison."""
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]
     ended = sentence(caller, booking, adjustmentDays=0, active=False).json()["id"]

@@ -1,4 +1,4 @@
-"""Visits in NOMIS: the checks and their order, orders and balances, cancellation, listings."""
+"""Visits in NOMIS: the checks and their order, orders and balances, cancellation, and lists."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ BODY: dict[str, Any] = {
 
 @pytest.fixture
 def person(caller: Caller) -> dict[str, Any]:
-    """Somebody in prison whose booking has a visit balance with a privileged order left."""
+    """A person in prison whose booking has a visit balance with a privileged order left."""
     return next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 and each["bookingId"] % 3 == 1)
 
 
 def body_of(person: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A good body of a visit, with changes; None leaves a field out."""
+    """A valid body of a visit, with changes. None leaves a field out."""
     body = {**BODY, "prisonId": person["prisonId"], **more}
     return {name: value for name, value in body.items() if value is not None}
 
 
 def create(caller: Caller, person: dict[str, Any], **more: Any) -> int:
-    """Make a visit and return its number."""
+    """Creates a visit, and returns its number."""
     answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **more))
     assert answer.status_code == 201, answer.text
     return int(answer.json()["visitId"])
 
 
 def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> int:
-    """Cancel a visit and return the status of the answer."""
+    """Cancels a visit, and returns the status of the response."""
     path = f"/prisoners/{person['offenderNo']}/visits/{visit}/cancel"
     return caller.call("nomis", "PUT", path, {"outcome": outcome}).status_code
 
 
 def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
-    """Nothing looks for an equal visit, and the reference can be read back from each."""
+    """NOMIS does not search for an equal visit, and the reference can be read back from each."""
     first, second = create(caller, person), create(caller, person)
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
@@ -82,7 +82,7 @@ def test_bad_bodies_are_refused(
 
 
 def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> None:
-    """The offender's number is checked before the booking, the booking before the type of the visit."""
+    """The offender's number is checked before the booking, and the booking before the type of the visit."""
     bad = body_of(person, visitType="NONE")
     assert (
         caller.call("nomis", "POST", "/prisoners/a1234bc/visits", bad)
@@ -95,7 +95,7 @@ def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> N
 
 
 def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[str, Any]) -> None:
-    """A change replaces what it names; another offender's visit is not found."""
+    """A change replaces what it names, and another offender's visit is not found."""
     visit = create(caller, person)
     change = {
         "startDateTime": "2030-06-03T09:30:00",
@@ -115,7 +115,7 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
 
 
 def test_cancel_rules(caller: Caller, person: dict[str, Any]) -> None:
-    """Unknown visit 404, unknown outcome 400, other offender 400, cancelled already 409."""
+    """An unknown visit is 404, an unknown outcome and another offender are 400, and a cancelled visit is 409."""
     visit = create(caller, person)
     other = next(each for each in caller.sandbox.prisoners() if each != person)
     assert cancel(caller, person, 1, "NONE") == 404
@@ -129,7 +129,7 @@ def test_cancel_rules(caller: Caller, person: dict[str, Any]) -> None:
 
 
 def test_orders_take_from_the_balance_and_give_back(caller: Caller, person: dict[str, Any]) -> None:
-    """A privileged order is used first; cancelling gives the same kind back; a booking on remand has none."""
+    """A privileged order is used first, and cancelling returns the same kind. A booking on remand has none."""
     first = create(caller, person)
     second = create(caller, person)
     orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
@@ -145,7 +145,7 @@ def test_orders_take_from_the_balance_and_give_back(caller: Caller, person: dict
 
 
 def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """The listing goes by the time of creation, not of the visit, and by prison and type."""
+    """The list filters by the creation of the visit, not by its start, and by prison and type."""
     visits = [create(caller, person) for _ in range(3)]
     listed = caller.get("nomis", f"/visits/ids?prisonIds={person['prisonId']}&fromDateTime=2023-01-01T00:00:00&size=2")
     assert [each["visitId"] for each in listed["content"]] == visits[:2]
@@ -155,7 +155,7 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
 
 
 def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
-    """One room for each room of the real world then, one for all of a restriction now."""
+    """One room stands for each real room in 2023, and one for all of a restriction today."""
     for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller, person = Caller(quiet_sandbox), quiet_sandbox.prisoners()[0]
@@ -164,7 +164,7 @@ def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
 
 
 def test_balance_of_a_prisoner(caller: Caller, person: dict[str, Any]) -> None:
-    """Numbers, an empty body where there is no balance, and 404 for an unknown prisoner."""
+    """The balance has numbers, an empty body if there is none, and 404 for an unknown prisoner."""
     path = "/prisoners/{}/visit-balance"
     balance = caller.get("nomis", path.format(person["offenderNo"]))
     assert set(balance) == {"remainingVisitOrders", "remainingPrivilegedVisitOrders"}
@@ -175,7 +175,7 @@ def test_balance_of_a_prisoner(caller: Caller, person: dict[str, Any]) -> None:
 
 
 def test_listing_goes_by_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """Filtered and ordered by the time of creation, not by that of the visit."""
+    """The list is filtered and ordered by the creation of the visit, not by its start."""
     first, second = create(caller, person), create(caller, person)
     caller.sandbox.control("PUT", f"/nomis/visits/{second}", {"created": "2030-01-01T10:00:00"})
     caller.sandbox.control("PUT", f"/nomis/visits/{first}", {"created": "2030-01-02T10:00:00"})

@@ -1,6 +1,6 @@
-"""The planted mismatches, judged by what the services answer: each is true of its row of the decision table.
+"""The planted mismatches, checked by the responses of the services: each fits its row of the decision table.
 
-The rows are written here a second time, from the questions that a person asks, so that a wrong history is seen.
+The rows are written here a second time, as the questions that a person asks, so that a wrong history is noticed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SEEDS = (1, 2, 3)
 
 
 class Case:
-    """Both sides of one booking, as the services answer them."""
+    """Both sides of one booking, as the services return them."""
 
     def __init__(self, caller: Caller, booking_id: int, waiting: set[int]) -> None:
-        """Read everything that the decision table asks for."""
+        """Reads everything that the decision table needs."""
         self.caller, self.booking_id, self.waiting = caller, booking_id, waiting
         self.nomis = caller.get("nomis", f"/incentives/booking-id/{booking_id}/current")
         self.dps = caller.get("incentives", f"/iep/reviews/booking/{booking_id}")
@@ -35,12 +35,12 @@ class Case:
                 self.history.append(record)
 
     def mapping_of_review(self) -> dict[str, Any] | None:
-        """Return where the DPS review was written to."""
+        """Returns the NOMIS record of the DPS review."""
         found: dict[str, Any] | None = self.caller.get("mapping", f"/mapping/incentives/incentive-id/{self.dps['id']}")
         return found
 
     def review_of_record(self) -> dict[str, Any] | None:
-        """Return the review that the current NOMIS record was written from, as DPS has it now."""
+        """Returns the current DPS version of the review that the current NOMIS record was written from."""
         path = f"/mapping/incentives/nomis-booking-id/{self.booking_id}/nomis-incentive-sequence"
         mapping = self.caller.get("mapping", f"{path}/{self.nomis['incentiveSequence']}")
         assert mapping is not None, "a record written over the API has no mapping"
@@ -48,7 +48,7 @@ class Case:
         return found
 
     def near_reviews(self) -> list[dict[str, Any]]:
-        """Return the reviews made at the prison and near the time of the current NOMIS record."""
+        """Returns the reviews at the prison and near the time of the current NOMIS record."""
         at = datetime.fromisoformat(self.nomis["iepDateTime"])
         return [
             each
@@ -57,7 +57,7 @@ class Case:
         ]
 
     def row(self) -> int:
-        """Return the first row of the decision table that is true."""
+        """Returns the first row of the decision table that is true."""
         if self.dps is not None and self.dps["id"] in self.waiting:
             return 1
         if self.nomis is None:
@@ -102,7 +102,7 @@ class Case:
 
 
 def waiting_reviews(sandbox: Sandbox) -> set[int]:
-    """Let the waiting messages be sent to a dead letter queue, and return the reviews that they report."""
+    """Sends the waiting messages to a dead letter queue, and returns the reviews that they report."""
     sqs: Any = boto3.session.Session().client(
         "sqs",
         region_name="eu-west-2",
@@ -121,7 +121,7 @@ def waiting_reviews(sandbox: Sandbox) -> set[int]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_each_cause_is_true_of_its_row_alone(sandbox: Sandbox, seed: int) -> None:
-    """Every planted booking differs as listed, and the first row that is true of it is the planted one."""
+    """Every planted booking differs as listed, and the first true row is the planted one."""
     counts = {str(row): 4 for row in range(1, 11)} | {"4": 10}
     sandbox.reset(prisoners=200, seed=seed, mismatches=counts, excluded=2)
     caller = Caller(sandbox)
@@ -138,7 +138,7 @@ def test_each_cause_is_true_of_its_row_alone(sandbox: Sandbox, seed: int) -> Non
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
-    """The two sides differ on the planted bookings and on no other; every record written over the API is mapped."""
+    """The two sides differ only on the planted bookings, and every record written over the API is mapped."""
     sandbox.reset(prisoners=80, seed=seed, every_cause=True, excluded=1)
     caller = Caller(sandbox)
     differing = set()
@@ -159,7 +159,7 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_rate_and_mix_of_an_ordinary_world(sandbox: Sandbox) -> None:
-    """One in a thousand differs, half by a missed reception and a fifth by one received twice."""
+    """One in a thousand differs, half by a missed reception and a fifth by a double one."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20
@@ -167,7 +167,7 @@ def test_rate_and_mix_of_an_ordinary_world(sandbox: Sandbox) -> None:
 
 
 def test_in_flight_difference_goes_away_by_itself(sandbox: Sandbox) -> None:
-    """A review of a moment ago is missing in NOMIS at the first reading and there, mapped, at the next."""
+    """A very recent review is missing in NOMIS at the first reading, and is there and mapped at the next."""
     sandbox.reset(prisoners=30, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     (planted,) = sandbox.planted()["mismatches"]
@@ -179,6 +179,6 @@ def test_in_flight_difference_goes_away_by_itself(sandbox: Sandbox) -> None:
 
 
 def test_too_much_to_plant_is_refused(sandbox: Sandbox) -> None:
-    """A world too small for what is to be planted says so."""
+    """A world that is too small for what is to be planted says so."""
     with pytest.raises(RuntimeError, match="raise `prisoners`"):
         sandbox.reset(prisoners=5, every_cause=True)

@@ -1,4 +1,4 @@
-"""The processes of a sandbox: the handle, the foreground command, and that nothing outlives its parent."""
+"""The processes of a sandbox: the handle, the foreground command, and the end of all with their parent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_nothing_outlives_a_killed_parent() -> None:
 
 
 def test_foreground_command_prints_settings() -> None:
-    """`python -m sandbox` prints settings to export, serves until it is interrupted, and ends with 0."""
+    """`python -m sandbox` prints settings to export, serves until it is interrupted, and exits 0."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "12", "--seed", "3"]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -64,7 +64,7 @@ def test_foreground_command_prints_settings() -> None:
 
 
 def test_foreground_command_serves_mocks() -> None:
-    """`--mock-publishers` serves any visit, in the prison of the variable; visitors that are not numbers end with 2."""
+    """`--mock-publishers` serves any visit, in the prison of the variable. Visitors that are not numbers exit 2."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]
     environment = {**os.environ, "MOCK_VISITS_PRISON_ID": "LEI", "MOCK_VISITS_VISITORS": ""}
@@ -92,7 +92,7 @@ def test_foreground_command_serves_mocks() -> None:
 
 
 def told(output: IO[str]) -> Iterator[str]:
-    """The settings that are printed, until those of auth and of the visits are among them."""
+    """The printed settings, once those of auth and of the visits are among them."""
     wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
     while wanted:
         line = output.readline()
@@ -102,7 +102,7 @@ def told(output: IO[str]) -> Iterator[str]:
 
 
 def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:
-    """The settings hold a base address and credentials for each service, and where the queues are."""
+    """The settings have a base address and credentials for each service, and the address of the queues."""
     environment = sandbox.environment()
     services = "NOMIS MAPPING VISITS INCENTIVES ACTIVITIES APPOINTMENTS SENTENCE_ADJUSTMENTS PRISONER_SEARCH"
     for service in services.split():
@@ -114,7 +114,7 @@ def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:
 
 
 def test_reset_empties_everything(sandbox: Sandbox) -> None:
-    """After a reset there are no queues, faults, requests or changes of the world before."""
+    """After a reset there are no queues, faults, requests or changes from before."""
     before = sandbox.prisoners()
     sqs = boto3.session.Session().client(
         "sqs",
@@ -135,7 +135,7 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
-    """A world with an unknown option is refused by its name; the old world continues."""
+    """A world with an unknown option is refused with its name, and the old world continues."""
     with pytest.raises(SandboxError, match="no such option of a world: colour"):
         sandbox.reset(colour="blue")
     assert len(sandbox.prisoners()) == 200

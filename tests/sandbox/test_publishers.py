@@ -1,4 +1,4 @@
-"""The publishing services: what they answer, and what they demand."""
+"""The publishing services: their responses, and what they require."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VENDOR = "application/vnd.nomis-offence+json"
 
 
 def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> requests.Response:
-    """Read an adjustment with a content type."""
+    """Reads an adjustment with a content type."""
     headers = {"Authorization": f"Bearer {caller.token('adjustments')}"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -51,7 +51,7 @@ def schedule(prison_id: str) -> dict[str, Any]:
 
 
 def test_visit(caller: Caller) -> None:
-    """A visit carries the fields that the synchronisation reads; an unknown one is 404."""
+    """A visit has the fields that the synchronisation reads, and an unknown one is 404."""
     caller.sandbox.put(
         "visit",
         reference="bq-te-ke-ol",
@@ -85,7 +85,7 @@ def test_schedule_activity_and_instance(caller: Caller) -> None:
 
 
 def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -> None:
-    """The read for the synchronisation joins allocations; times of allocations come with and without Z."""
+    """The read for the synchronisation joins allocations, and their times come with and without Z."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     for number, booking in ((1, 11), (2, 22)):
         caller.sandbox.put(
@@ -107,7 +107,7 @@ def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -
 
 
 def test_attendance_wants_its_role(caller: Caller) -> None:
-    """The synchronisation read is refused to a token without its role; the appointments client has none."""
+    """The read for the synchronisation is refused to a token without its role. The appointments client has no role."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     token = caller.token("appointments")
     answer = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
@@ -115,7 +115,7 @@ def test_attendance_wants_its_role(caller: Caller) -> None:
 
 
 def test_adjustment_wants_its_content_type(caller: Caller) -> None:
-    """Without the vendor content type 415, with it 404 or the adjustment, 400 for what is not a UUID."""
+    """Without the vendor content type it is 415, with it 404 or the adjustment, and 400 for what is not a UUID."""
     assert adjustment(caller, UUID, None).status_code == 415
     assert adjustment(caller, UUID, "application/json").status_code == 415
     assert adjustment(caller, UUID, VENDOR).status_code == 404
@@ -126,7 +126,7 @@ def test_adjustment_wants_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mocks on, any visit and any adjustment is answered; one ending in S is of a sentence."""
+    """With mocks on, any visit and any adjustment is returned. One that ends in S is of a sentence."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")
@@ -143,7 +143,7 @@ def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
 
 
 def test_canned_visit_is_that_of_the_options(running_sandbox: Sandbox) -> None:
-    """Prison and visitors of the canned visit can be chosen; its prisoner is in that prison."""
+    """The prison and the visitors of the canned visit can be chosen, and its prisoner is in that prison."""
     running_sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     assert canned(running_sandbox) == ("LEI", [4_700_007])
     (prisoner,) = [each for each in running_sandbox.prisoners() if each["offenderNo"] == "A7948DY"]
@@ -153,7 +153,7 @@ def test_canned_visit_is_that_of_the_options(running_sandbox: Sandbox) -> None:
 
 
 def test_canned_visit_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox takes prison and visitors from the variables of the replaced service; an option goes before them."""
+    """The prison and visitors come from the variables of the replaced service, but an option takes precedence."""
     monkeypatch.setenv("MOCK_VISITS_PRISON_ID", "PVI")
     monkeypatch.setenv("MOCK_VISITS_VISITORS", "4700001, 4700002")
     with Sandbox.start(prisoners=5, moto=False, mock_publishers=True) as sandbox:
@@ -164,7 +164,7 @@ def test_canned_visit_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_dropped_records_are_not_found(caller: Caller, kind: str) -> None:
-    """A record that was dropped answers 404."""
+    """A dropped record is 404."""
     if kind == "visit":
         values: dict[str, Any] = {"reference": "aa", "prisoner_id": "A1234BC", "room": "Hall", "person_ids": []}
         values |= {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}

@@ -1,4 +1,4 @@
-"""The fake Slack, through Slack's own client."""
+"""The fake Slack, used through Slack's own client."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def slack(sandbox: Sandbox) -> WebClient:
 
 
 def section(text: str) -> dict[str, Any]:
-    """Return a block of text."""
+    """Returns a block of text."""
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
 def plain(text: str) -> dict[str, Any]:
-    """Return a text without markup."""
+    """Returns a text without markup."""
     return {"type": "plain_text", "text": text}
 
 
 def button(text: str, address: str = "https://example.org") -> dict[str, Any]:
-    """Return a button that leads somewhere."""
+    """Returns a button with a link."""
     return {"type": "button", "text": plain(text), "url": address}
 
 
 def test_takes_every_block_that_is_right(sandbox: Sandbox, slack: WebClient) -> None:
-    """Each type at its limits; the page shows them, with links and code."""
+    """Each type is accepted at its limits, and the page shows it with links and code."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": plain("h" * 150), "block_id": "top"},
         section("s" * 3_000),
@@ -54,7 +54,7 @@ def test_takes_every_block_that_is_right(sandbox: Sandbox, slack: WebClient) -> 
 
 
 def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message gets a time stamp, an answer hangs on it, both are listed as they were posted."""
+    """A message gets a time stamp, a reply belongs to it, and both are listed as they were posted."""
     first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
     slack.chat_postMessage(channel=CHANNEL, text="the details", thread_ts=first["ts"])
     messages = sandbox.slack()["messages"]
@@ -67,7 +67,7 @@ def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
 
 
 def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
-    """A file is announced, uploaded and completed; its content is what was sent."""
+    """A file is announced, uploaded and completed, and its content is what was sent."""
     content = "offenderNo,nomis,dps\n" + "A1234BC,STD,ENH\n" * 100_000
     parent = slack.chat_postMessage(channel=CHANNEL, text="report")
     slack.files_upload_v2(
@@ -111,7 +111,7 @@ def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
     ],
 )
 def test_limits(sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str) -> None:
-    """What is too long or hangs on nothing is refused and not posted."""
+    """A message that is too long, or replies to nothing, is refused and not posted."""
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, **message)
     assert refusal.value.response["error"] == error
@@ -119,7 +119,7 @@ def test_limits(sandbox: Sandbox, slack: WebClient, message: dict[str, Any], err
 
 
 def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> None:
-    """Another token is refused; an upload of another length than announced too."""
+    """Another token is refused, and so is an upload of another length than announced."""
     with pytest.raises(SlackApiError, match="invalid_auth"):
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
     offer = slack.files_getUploadURLExternal(filename="a.csv", length=5)
@@ -142,7 +142,7 @@ def test_rate_limit(sandbox: Sandbox, slack: WebClient) -> None:
 
 
 def test_page_shows_what_was_posted_as_text(sandbox: Sandbox, slack: WebClient) -> None:
-    """Markup in a message is shown, not carried out."""
+    """Markup in a message is shown, not executed."""
     slack.chat_postMessage(channel=CHANNEL, text="<script>alert(1)</script>")
     page = requests.get(sandbox.url("slack") + "/", timeout=30)
     assert page.headers["Content-Type"].startswith("text/html")

@@ -1,4 +1,4 @@
-"""Traffic: the same seed gives the same events, what is planted is listed, and all of it reaches the queues."""
+"""Traffic: the same seed gives the same events, faults are listed, and all of it reaches the queues."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
 
 
 def told(traffic: Planned) -> list[object]:
-    """What the items tell, in order."""
+    """The event of each item, in order."""
     return [item.event or item.body for item in traffic.items]
 
 
 def test_seed_decides_everything() -> None:
-    """Two worlds of one seed get the same events of one seed; another seed gives others."""
+    """Two worlds of one seed get the same events, and another seed gives other events."""
     more = {"duplicates": 8, "out_of_order": 5, "malformed": 6, "vanished": 2, "refused": 2, "chains": 2}
     first, second, third = planned(**more), planned(**more), planned(seed=2, **more)
     assert told(first) == told(second)
@@ -49,7 +49,7 @@ def test_seed_decides_everything() -> None:
 
 
 def test_every_queue_gets_its_share_and_only_those_asked_for() -> None:
-    """All queues get events by default, only the named ones otherwise, exactly as many as asked for."""
+    """By default all queues get events, otherwise only the named ones, and exactly as many as requested."""
     everything = planned(events=400)
     assert set(everything.view()["by_queue"]) == set(PREFIXES)  # type: ignore[call-overload]
     assert len(everything.items) == 400
@@ -59,7 +59,7 @@ def test_every_queue_gets_its_share_and_only_those_asked_for() -> None:
 
 
 def test_times_rise_and_have_the_form_of_their_publisher() -> None:
-    """Events of one record have rising times; activities write local times, the others an offset."""
+    """Events of one record have rising times. Activities write local times, the others an offset."""
     last: dict[object, datetime] = {}
     for item in planned().items:
         assert item.event is not None
@@ -75,7 +75,7 @@ def test_times_rise_and_have_the_form_of_their_publisher() -> None:
 
 
 def test_duplicates_are_planted_and_listed() -> None:
-    """Half are published twice, half delivered twice; the list names each, and no creation of a record is lost."""
+    """Half are published twice and half delivered twice. The list names each, and no creation is lost."""
     traffic = planned(duplicates=10)
     view = traffic.view()
     duplicates: Any = view["duplicates"]
@@ -87,7 +87,7 @@ def test_duplicates_are_planted_and_listed() -> None:
 
 
 def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
-    """A swapped pair has falling times, and the record is there when the first of it is published."""
+    """A swapped pair has falling times, and the record exists when the first of them is published."""
     traffic = planned(out_of_order=6)
     assert len(traffic.out_of_order.found) == 6
     last: dict[object, str] = {}
@@ -102,7 +102,7 @@ def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
 
 
 def test_malformed_vanished_and_refused_are_listed() -> None:
-    """What cannot be worked comes on top and is listed by kind."""
+    """Messages that cannot be handled are extra, and listed by kind."""
     view = planned(malformed=6, vanished=3, refused=2, unknown=4).view()
     assert view["messages"] == 300 + 6 + 3 + 2 + 4
     malformed: Any = view["malformed"]
@@ -125,7 +125,7 @@ def test_senseless_wishes_are_refused(asked: dict[str, object]) -> None:
 
 
 def test_changes_are_made_when_their_event_is_published() -> None:
-    """Nothing new can be read before publication; after it every told record can be, unless deleted."""
+    """No new record can be read before its event is published. Afterwards it can, unless it was deleted."""
     world = World(Options(prisoners=150, seed=5))
     traffic = plan(world, Asked(events=300))
     new = [item.step for item in traffic.items if item.step is not None and item.step.kind == "create"]
@@ -140,7 +140,7 @@ def test_changes_are_made_when_their_event_is_published() -> None:
 
 @pytest.fixture
 def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
-    """The five queues with their subscriptions, as clients of them by id."""
+    """Clients of the five queues with their subscriptions, by id."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     session = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=sandbox.emulator_url) for name in ("sns", "sqs"))
@@ -159,7 +159,7 @@ def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
 
 
 def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
-    """Everything on a queue, decoded where it can be."""
+    """Everything on a queue, decoded if possible."""
     bodies: list[dict[str, Any]] = []
     while True:
         found = queues["sqs"].receive_message(QueueUrl=queues[queue], MaxNumberOfMessages=10).get("Messages", [])
@@ -173,7 +173,7 @@ def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
 
 
 def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any]) -> None:
-    """Every queue holds what was planned, twice deliveries with one SNS id among it."""
+    """Every queue has what was planned, including double deliveries with one SNS id."""
     view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5, unknown=2)
     assert view["sent"] == view["messages"]
     bodies = {queue: received(queues, queue) for queue in PREFIXES}
@@ -186,6 +186,6 @@ def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any])
 
 
 def test_a_failing_publication_is_reported(sandbox: Sandbox) -> None:
-    """Traffic that cannot be published ends with the reason, not with silence."""
+    """If traffic cannot be published, the error has the reason."""
     with pytest.raises(SandboxError, match="failed after"):
         sandbox.traffic(events=5, queues=["visit"], malformed=1, queue_names={"visit": "nowhere"})

@@ -1,4 +1,4 @@
-"""The verification: silent about what is right, and naming what is missing, surplus, unmapped, wrong or left over."""
+"""The verification ignores correct records, and names missing, surplus, unmapped, wrong and leftover ones."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def world() -> World:
 
 
 def _settle_attendance(world: World, attendance: DpsAttendance) -> None:
-    """Hold an attendance on both sides."""
+    """Puts an attendance on both sides."""
     world.activities.attendances[attendance.id] = attendance
     world.published.tell("attendance", attendance.id, "created")
     course = next(iter(world.nomis_courses.courses.values()))
@@ -76,13 +76,13 @@ def _settle_attendance(world: World, attendance: DpsAttendance) -> None:
 
 
 def problems(world: World) -> set[tuple[object, object]]:
-    """Domain and kind of each problem."""
+    """The domain and the kind of each problem."""
     found: Any = verify(world)["problems"]
     return {(each["domain"], each["problem"]) for each in found}
 
 
 def test_nothing_to_say_about_what_is_right(world: World) -> None:
-    """A world in step has no problems and no surplus, and every domain was looked at."""
+    """A world in step has no problems and no surplus, and every domain was checked."""
     found = verify(world)
     assert (found["problems"], found["surplus"]) == ([], [])
     by_domain: Any = found["by_domain"]
@@ -98,7 +98,7 @@ def _one(held: dict[Any, Any]) -> Any:
 
 
 def _twice(held: dict[Any, Any], new_key: Any, key_field: str) -> None:
-    """Put a copy of the one record under another key."""
+    """Puts a copy of the one record under another key."""
     original = _one(held)
     copy = type(original)(**{name: getattr(original, name) for name in original.__slots__})
     setattr(copy, key_field, new_key)
@@ -150,7 +150,7 @@ def test_duplicate_rows_of_an_allocation_are_named(world: World) -> None:
 
 
 def test_records_of_nobody_are_surplus(world: World) -> None:
-    """A NOMIS record that belongs to no published one is listed and is a problem."""
+    """A NOMIS record that belongs to no published record is listed and is a problem."""
     person = world.prisoners[1]
     world.nomis_incentives.add(person.booking_id, "STD", world.started, person.prison_id, created=world.started)
     found = verify(world)
@@ -198,7 +198,7 @@ def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
     ],
 )
 def test_only_events_that_matter_are_remembered(event: dict[str, Any], told: bool) -> None:
-    """Ignorable events report nothing that must be in NOMIS."""
+    """Events that are ignored require nothing in NOMIS."""
     world = World(Options(prisoners=1))
     assert (world.published.note(event) is not None) == told
     assert len(world.published) == (1 if told else 0)

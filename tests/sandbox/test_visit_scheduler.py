@@ -1,4 +1,4 @@
-"""The visit-scheduler: the search in both generations, the prisons, and what its visits look like."""
+"""The visit-scheduler: the search in both generations, the prisons, and the fields of its visits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def caller(quiet_sandbox: Sandbox) -> Caller:
 
 
 def filled(sandbox: Sandbox) -> Caller:
-    """Visits on three days in `HEI`, one of them cancelled, and one in `BLI`."""
+    """Visits on three days at `HEI`, one of them cancelled, and one at `BLI`."""
     visits = (("a", "HEI", "25", "BOOKED"), ("b", "HEI", "26", "CANCELLED"), ("c", "HEI", "27", "BOOKED"))
     for name, prison_id, day, status in (*visits, ("d", "BLI", "26", "BOOKED")):
         times = {"start": f"2026-08-{day}T10:00:00", "end": f"2026-08-{day}T11:00:00"}
@@ -32,7 +32,7 @@ def filled(sandbox: Sandbox) -> Caller:
 
 
 def found(caller: Caller, query: str) -> list[str]:
-    """The references of a search, in their order."""
+    """The references that a search returns, in order."""
     response = caller.call("visits", "GET", f"/visits/search?{query}")
     assert response.status_code == 200, response.text
     return [each["reference"] for each in response.json()["content"]]
@@ -60,7 +60,7 @@ def test_latest_first(caller: Caller) -> None:
 def test_parameters_of_another_generation_are_ignored(
     quiet_sandbox: Sandbox, generation: str, query: str, expected: Sequence[str]
 ) -> None:
-    """The service then responds with all visits, and no error."""
+    """The service then returns all visits without an error."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     assert found(filled(quiet_sandbox), f"prisonId=HEI&{query}&{BOTH}") == expected
 
@@ -78,14 +78,14 @@ def test_parameters_of_another_generation_are_ignored(
     ],
 )
 def test_bad_searches_are_refused(caller: Caller, query: str) -> None:
-    """Neither prison nor prisoner, no status or an unknown one, half a page, no date."""
+    """A search needs a prison or a prisoner, a known status, both parts of a page, and valid dates."""
     response = caller.call("visits", "GET", f"/visits/search?{query}")
     assert response.status_code == 400
     assert response.json()["userMessage"].startswith("Validation failure: ")
 
 
 def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox) -> None:
-    """A cancelled visit that another one took the place of, in May 2023."""
+    """In May 2023 a cancelled visit that another one replaced is left out."""
     for generation, expected in (("2023", ["cc", "aa"]), ("today", ["cc", "bb", "aa"])):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller = filled(quiet_sandbox)
@@ -94,7 +94,7 @@ def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox
 
 
 def test_prisons_of_each_generation(quiet_sandbox: Sandbox) -> None:
-    """One list then, one for each type of user now; neither staff nor the public can book everywhere."""
+    """There was one list in 2023, and there is one for each type of user today. Not every prison can book."""
     quiet_sandbox.reset(prisoners=20, generation="2023")
     caller = Caller(quiet_sandbox)
     everywhere = caller.get("visits", "/config/prisons/supported")
@@ -112,7 +112,7 @@ def test_prisons_of_each_generation(quiet_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("generation", "support"), [("2023", list), ("today", dict)])
 def test_visit_of_each_generation(quiet_sandbox: Sandbox, generation: str, support: type[Any]) -> None:
-    """Times of creation and change, and the sub-status that came later."""
+    """The fields are the times of creation and change, and the sub-status that came later."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     caller = filled(quiet_sandbox)
     quiet_sandbox.put("visit", reference="aa", created="2026-08-01T09:00:00", sub_status="REQUESTED")

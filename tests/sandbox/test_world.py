@@ -1,4 +1,4 @@
-"""The population: the same from the same seed, spread unevenly, and moving when told to."""
+"""The population: the same for the same seed, unevenly spread, and able to move."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY = date(2023, 5, 22)
 
 
 def told(seed: int, prisoners: int = 300) -> dict[str, object]:
-    """Return everything that a world begins with."""
+    """Returns everything that a world begins with."""
     world = World(Options(prisoners=prisoners, seed=seed, today=DAY, every_cause=True))
     return {
         "people": [asdict(each) for each in world.prisoners],
@@ -31,13 +31,13 @@ def told(seed: int, prisoners: int = 300) -> dict[str, object]:
 
 
 def test_same_seed_same_world() -> None:
-    """The seed and the day decide everything; another seed makes another world."""
+    """The seed and the day decide everything, and another seed makes another world."""
     assert told(7) == told(7)
     assert told(7)["people"] != told(8)["people"]
 
 
 def test_population_looks_like_the_real_one() -> None:
-    """Numbers have their forms, 120 prisons hold uneven numbers, levels have about the usual shares."""
+    """Numbers have their forms, 120 prisons differ in size, and levels have roughly their usual shares."""
     world = World(Options(prisoners=12_000, today=DAY))
     assert all(re.fullmatch(r"[AG]\d{4}[A-Z]{2}", each.offender_no) for each in world.prisoners)
     assert len(world.by_offender) == len(world.by_booking) == 12_000
@@ -60,7 +60,7 @@ def test_population_looks_like_the_real_one() -> None:
 
 
 def test_few_prisons_can_be_open() -> None:
-    """Then fewer are read; still some of them use no activities, and some of those use appointments."""
+    """Fewer prisons are then read. Some of them use no activities, and some of those use appointments."""
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}
     assert len(held) == 24
@@ -71,7 +71,7 @@ def test_few_prisons_can_be_open() -> None:
 
 
 def test_levels_differ_between_the_two_sides_where_they_do_in_reality() -> None:
-    """Entry is active in NOMIS alone, EN3 unknown there; each prison has one default; limits are the same."""
+    """Entry is active only in NOMIS, EN3 is unknown there, each prison has one default, and limits are the same."""
     world = World(Options(prisoners=10, today=DAY))
     assert (world.incentives.levels["ENT"].active, world.nomis_incentives.codes["ENT"].active) == (False, True)
     assert "EN3" in world.incentives.levels
@@ -86,7 +86,7 @@ def test_levels_differ_between_the_two_sides_where_they_do_in_reality() -> None:
 
 
 def test_pages_cover_everybody_in_order(caller: Caller) -> None:
-    """Pages of any size join to all prisoners by rising booking id; the page after the last is empty."""
+    """Pages of any size add up to all prisoners by rising booking id, and the page after the last is empty."""
     everybody = [each["bookingId"] for each in caller.sandbox.prisoners()]
     found = []
     for number in range(5):
@@ -98,14 +98,14 @@ def test_pages_cover_everybody_in_order(caller: Caller) -> None:
 
 
 def test_size_of_a_page_has_a_default_and_a_cap(caller: Caller) -> None:
-    """Twenty without a size, at most 20,000 whatever is asked; inactive prisoners are not served."""
+    """Without a size a page has twenty, and at most 20,000. Inactive prisoners are not listed."""
     assert caller.get("nomis", "/prisoners/ids")["numberOfElements"] == 20
     assert caller.get("nomis", "/prisoners/ids?size=90000")["size"] == 20_000
     assert caller.call("nomis", "GET", "/prisoners/ids?active=false").status_code == 500
 
 
 def test_population_moves_while_it_is_paged(sandbox: Sandbox) -> None:
-    """Releases shift later pages, receptions append to the end, and both are listed."""
+    """Releases shift later pages, receptions are added at the end, and both are listed."""
     sandbox.reset(prisoners=100, moving=2)
     caller = Caller(sandbox)
     before = {each["bookingId"] for each in sandbox.prisoners()}

@@ -15,7 +15,7 @@ __all__ = ["harness", "prisoner"]
 
 @pytest.fixture(scope="module")
 def module_sandbox(quiet_sandbox: Sandbox) -> Sandbox:
-    """Its world lives as long as the module: every test uses separate records."""
+    """A sandbox whose world lasts as long as the module, so every test uses separate records."""
     quiet_sandbox.reset(prisoners=20)
     return quiet_sandbox
 

@@ -6,13 +6,13 @@ from sync.alerting import Severity
 
 
 def test_is_ordered_from_what_cannot_wait_to_what_needs_nobody() -> None:
-    """Each level says when to act; one step up leads to the most serious level and no further."""
+    """Each level says when to act. One step up from the most serious level leads no further."""
     assert [each.act for each in Severity] == ["act now", "act today", "act this week", "nothing to do"]
     assert [each.raised.value for each in Severity] == ["serious", "serious", "medium", "low"]
 
 
 def test_reads_the_word_of_earlier_versions() -> None:
-    """An alert that waits in the outbox since before the scale has `high`; other words are not levels."""
+    """An alert from before the scale may have `high` in the outbox. Other words are not levels."""
     assert Severity("high") is Severity.SERIOUS
     with pytest.raises(ValueError, match="grave"):
         Severity("grave")

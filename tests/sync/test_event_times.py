@@ -1,4 +1,4 @@
-"""Event times: every form in which a publisher may write one is read, and what cannot be read is not called missing."""
+"""Every form of an event time that a publisher may write is read, and an unreadable time is not called missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)
     ],
 )
 def test_every_form_of_a_time_is_read(value: object) -> None:
-    """One moment, in the forms of several serialisers; without any zone it is London time."""
+    """One moment is read in the forms of several serialisers. Without a zone it is London time."""
     assert parse_event_time(value) == SUMMER
 
 
@@ -59,14 +59,14 @@ def test_every_form_of_a_time_is_read(value: object) -> None:
      "22/05/2023 10:14", 0, 12, -1, 1e300, True, [2023, 5], [2023, 5, 22, 10, "14"], {"seconds": 1}],
 )  # fmt: skip
 def test_a_malformed_time_is_not_missing(value: object) -> None:
-    """The reason says that it cannot be read, and quotes the beginning of it."""
+    """The reason says that the time cannot be read, and quotes its beginning."""
     with pytest.raises(MalformedMessage, match="occurredAt cannot be read: "):
         event(value).required_occurred_at()
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_time_is_missing(value: object) -> None:
-    """Only what is not there is missing."""
+    """Only an absent time is called missing."""
     with pytest.raises(MalformedMessage, match="occurredAt is missing"):
         event(value).required_occurred_at()
 
@@ -105,19 +105,19 @@ forms = st.one_of(
 
 @given(moments, forms)
 def test_a_written_time_is_the_same_when_read(moment: datetime, write: Callable[[datetime], object]) -> None:
-    """Whatever the form, the moment is the one that was meant, to the precision of a float."""
+    """Whatever the form, the moment is read to the precision of a float."""
     assert abs(parse_event_time(write(moment)) - moment) <= timedelta(microseconds=2)
 
 
 @given(st.text(max_size=40) | st.floats() | st.integers() | st.lists(st.integers(), max_size=8))
 def test_nothing_but_a_value_error(value: object) -> None:
-    """Any value is a time with an offset, or refused in the one way that callers expect."""
+    """Any value is a time with an offset, or is refused with the error that callers expect."""
     with contextlib.suppress(ValueError):
         assert parse_event_time(value).tzinfo is not None
 
 
 def event(occurred_at: object) -> DomainEvent:
-    """An event that occurred then."""
+    """An event that occurred at this time."""
     text = json.dumps({"eventType": "prison-visit.booked", "occurredAt": occurred_at})
     content = read_envelope(json.dumps({"Type": "Notification", "Message": text})).content
     assert isinstance(content, DomainEvent)

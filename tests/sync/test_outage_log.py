@@ -1,4 +1,4 @@
-"""Work that keeps failing is in the log when it starts to fail and when it recovers."""
+"""The log says when work starts to fail and when it recovers."""
 
 from structlog.testing import capture_logs
 
@@ -6,7 +6,7 @@ from sync.outage_log import OutageLog
 
 
 def test_an_outage_is_logged_once_and_its_end_with_the_number_of_failures() -> None:
-    """However often the work fails; and the next outage is logged again."""
+    """An outage is logged once, however often the work fails, and so is the next one."""
     with capture_logs() as logs:
         outage_log = OutageLog("here", "began", "ended", queue="visit")
         outage_log.worked()

@@ -79,7 +79,10 @@ def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -
 def test_finds_what_is_planted_and_nothing_else(
     upstream: Sandbox, open_app: OpenApp, generation: str, seed: int, prisons: int
 ) -> None:
-    """Every planted cause is found by its kind; what agrees, is in a cell, or has no end is not."""
+    """Every planted difference is found with its kind.
+
+    Appointments that agree, are in a cell or have no end are not.
+    """
     world: dict[str, Any] = {"prisoners": 60, "prisons": prisons, "seed": seed, "generation": generation}
     upstream.reset(**world, plant=["appointments"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["appointments"]
@@ -93,14 +96,14 @@ def test_finds_what_is_planted_and_nothing_else(
 
 
 def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The rollout of all prisons cannot be read from services of 2023, which is not taken for no prisons."""
+    """Services of 2023 cannot list the prisons, which does not mean that there are none."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises((UpstreamError, ServiceTooOld)):
         compare(appointments(open_app, Scope()))
 
 
 def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """Each of the nine rules alone finds its difference."""
+    """Each of the nine rules finds its difference on its own."""
     other = upstream.receive(PRISON)
     elsewhere = upstream.receive("LEI")
     changes: dict[str, dict[str, Any]] = {
@@ -128,7 +131,7 @@ def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: 
 
 
 def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A room that DPS names by its own id is translated; in a cell NOMIS may hold any place."""
+    """A room that DPS names by its own id is translated. For an appointment in a cell NOMIS may have any location."""
     put_in_dps(upstream, prisoner, 71, "09:00", "10:00", room_by_uuid=True)
     put_in_nomis(upstream, prisoner, 9071, "09:00", "10:00", 71)
     put_in_dps(upstream, prisoner, 72, "11:00", "12:00", room_by_uuid=True)
@@ -144,7 +147,7 @@ def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: Open
 def test_mappings_that_lead_nowhere(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
 ) -> None:
-    """A mapping of which one record is gone is a kind of difference; one of which both are gone is not."""
+    """A mapping that lacks one of its records is a kind of difference. One that lacks both is not."""
     for number in (71, 72, 73):
         put_in_dps(upstream, prisoner, number, f"{number - 62:02}:00", None)
         put_in_nomis(upstream, prisoner, 9000 + number, f"{number - 62:02}:00", None, number)
@@ -158,7 +161,7 @@ def test_mappings_that_lead_nowhere(
 
 
 def test_deleted_appointments_are_none(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A search still finds an appointment that is deleted in DPS: it needs nothing in NOMIS."""
+    """A search still finds an appointment that is deleted in DPS, but it needs nothing in NOMIS."""
     put_in_dps(upstream, prisoner, 71, "09:00", None, deleted=True)
     put_in_dps(upstream, prisoner, 72, "09:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "09:00", None, 72, status="CANC")
@@ -184,7 +187,7 @@ def test_alike_on_both_sides_without_a_mapping(upstream: Sandbox, open_app: Open
 
 @pytest.mark.parametrize("count", [8, 9])
 def test_pages_of_ids(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], count: int) -> None:
-    """All are listed, also where the last page is full."""
+    """All ids are listed, even if the last page is full."""
     for number in range(count):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
     found = compare(appointments(open_app, reports_appointments_reconciliation_page_size="4"))
@@ -217,7 +220,7 @@ def test_a_page_that_cannot_be_read_is_a_gap(upstream: Sandbox, open_app: OpenAp
 def test_what_cannot_be_read_is_neither_equal_nor_different(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], service: str, path: str, key: dict[str, int]
 ) -> None:
-    """Whichever read fails, the record is unread by its key, and nothing is said of it."""
+    """Whichever read fails, the record is unread by its key, and no difference is claimed."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:15", None, 71)
     put_in_dps(upstream, prisoner, 72, "10:00", None, prison_id="LEI")
@@ -235,7 +238,7 @@ def test_what_cannot_be_read_is_neither_equal_nor_different(
 
 
 def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_app: OpenApp) -> None:
-    """It was chosen, and cannot be compared: not equal, and not all of NOMIS's appointments different."""
+    """The prison was chosen and cannot be compared, so it is neither equal nor full of differences."""
     prison_id = next(
         each["prisonCode"]
         for each in Caller(upstream).get("activities", "/rollout?prisonsLive=false")
@@ -251,7 +254,7 @@ def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_a
 def test_a_prison_that_dps_does_not_search_is_a_gap(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """DPS says that it is not active after all."""
+    """DPS says that the prison is not active after all."""
     put_in_nomis(upstream, prisoner, 9001, "09:00", None)
     body = {"status": 400, "userMessage": "not active", "developerMessage": "not active"}
     with faulty(
@@ -263,7 +266,7 @@ def test_a_prison_that_dps_does_not_search_is_a_gap(
 
 
 def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """DPS refuses a month at once; both ends of the window are in it."""
+    """DPS refuses a whole month in one search. Both ends of the window are included."""
     first, last = date(2026, 1, 31), date(2026, 4, 1)
     for number, day in enumerate((first - timedelta(days=1), first, last, last + timedelta(days=1)), start=71):
         put_in_dps(upstream, prisoner, number, "09:00", None, day=day.isoformat())
@@ -278,14 +281,14 @@ def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp
 
 
 class _ChangingReads(PlainReads):
-    """Lets something happen after the first pages of NOMIS that are read."""
+    """Runs a change after the first pages of NOMIS that are read."""
 
     def __init__(self, changes: list[Callable[[], object]]) -> None:
         super().__init__()
         self._changes = changes
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """The page, and the next change once it is read."""
+        """Returns the page, and then makes the next change."""
         found = super().page(service, read)
         if service is UpstreamName.NOMIS and self._changes:
             self._changes.pop(0)()
@@ -293,7 +296,7 @@ class _ChangingReads(PlainReads):
 
 
 def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A deletion moves a record to a page that was read already; it is found, and so is one made meanwhile."""
+    """A deletion moves a record to a page that was already read. It is found, and so is one created meanwhile."""
     for number in range(6):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
     reconciliation = appointments(open_app, reports_appointments_reconciliation_page_size="2")
@@ -312,7 +315,7 @@ def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp
 def test_a_list_that_never_stands_still_is_a_gap(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """What was seen is compared, and the run does not call itself complete."""
+    """What was seen is compared, and the run is not complete."""
     for number in range(4):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
 
@@ -328,7 +331,7 @@ def test_a_list_that_never_stands_still_is_a_gap(
 def test_what_has_agreed_since_is_gone_from_the_second_reading(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A mapping that was late, and a cancellation that was late, are not differences."""
+    """A late mapping and a late cancellation are not differences in the second reading."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_dps(upstream, prisoner, 72, "10:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72)
@@ -351,7 +354,7 @@ def test_what_has_agreed_since_is_gone_from_the_second_reading(
 def test_what_cannot_be_read_again_is_unread_by_its_row(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """Also where only the record failed of which another one is a copy; the others are read, at their prison."""
+    """A row is also unread if only the mapped record of a copy fails. The others are read, at their prison."""
     make_worked_example(upstream, prisoner)
     reconciliation, reads = appointments(open_app), PlainReads()
     units = reconciliation.population(reads).units

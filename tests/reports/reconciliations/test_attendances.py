@@ -1,4 +1,4 @@
-"""Attendances with pay against the sandbox: the worked example, two bookings of one prisoner, and what was planted."""
+"""Attendances with pay against the sandbox: the worked example, pairs of bookings, and planted differences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compared(
 
 
 def cause(found: Compared, **key: Any) -> str:
-    """The cause that is named for a difference."""
+    """The cause of a difference."""
     diagnosis = found.explanation(**key).diagnosis
     assert diagnosis is not None
     return diagnosis.cause
@@ -45,7 +45,7 @@ ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the f
 
 
 def test_worked_example(upstream: Sandbox) -> None:
-    """Two bookings of one prisoner are one difference; a booking that is elsewhere is left out."""
+    """Two bookings of one prisoner are one difference, and a booking at another prison is left out."""
     found = compared(upstream)
     day = DAY.isoformat()
     assert found.kinds == {("MDI", 1204440, day): DPS_ONLY, ("MDI", 1204470, day): DPS_ONLY}
@@ -61,7 +61,7 @@ def test_worked_example(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("over", [1204430, 1204440])
 def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
-    """NOMIS may have closed either booking of the two, but not both: then neither is reported."""
+    """NOMIS may have closed one booking of the pair, or both: then neither is reported."""
     found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
     assert cause(found, booking_id=1204440) == ANOTHER
     assert ("MDI", 1204430, DAY.isoformat()) in found.ignored
@@ -73,14 +73,14 @@ def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbo
 
 
 def test_another_number_of_attendances_is_not_a_pair(upstream: Sandbox) -> None:
-    """Paid once on one booking and twice on the other: two differences."""
+    """One payment on one booking and two on the other are two differences."""
     found = compared(upstream, nomis={1204430: 2}, dps={1204440: 1})
     assert set(found.kinds.values()) == {NOMIS_ONLY, DPS_ONLY}
     assert not found.ignored
 
 
 def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
-    """Of three bookings of one prisoner two belong together, and the third stays a difference."""
+    """If a prisoner has three bookings, two form a pair and the third stays a difference."""
     bookings = dict.fromkeys((1, 2, 3), ("A1111AA", "MDI"))
     found = compared(upstream, nomis={1: 1}, dps={2: 1, 3: 1}, bookings=bookings)
     assert sorted(cause(found, booking_id=each) == ANOTHER for each in (2, 3)) == [False, True]
@@ -89,7 +89,7 @@ def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
 
 
 def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
-    """The job looks at a day that is over."""
+    """The job compares a day that is over."""
     upstream.reset(prisoners=20, prisons=24)
     today = london_today()
     with opened(Attendances, upstream) as attendances:
@@ -122,7 +122,7 @@ CAUSES = {
 
 
 def test_each_difference_has_its_cause_and_its_cure(upstream: Sandbox) -> None:
-    """The attendances of DPS that are to be synchronised are named, and so is the day to compare again."""
+    """The DPS attendances to resynchronise are named, and so is the day to compare again."""
     upstream.reset(**PLANTED)
     attendances = {each["id"]: each["prisoner_number"] for each in upstream.entities("attendance")}
     numbers = {each["bookingId"]: each["offenderNo"] for each in upstream.prisoners()}
@@ -145,7 +145,7 @@ def test_each_difference_has_its_cause_and_its_cure(upstream: Sandbox) -> None:
 
 
 def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> None:
-    """Then nothing is to be synchronised: NOMIS never takes the change."""
+    """Nothing is left to synchronise, since NOMIS never accepts the change."""
     upstream.reset(**PLANTED)
     planted = upstream.planted()["reconciliations"]["attendances"]
     booking = next(each["key"][1] for each in planted if each["cause"] == "payroll ran")

@@ -1,4 +1,4 @@
-"""The walk over bookings by key: nothing is lost, and what cannot be listed is named."""
+"""The walk over bookings by key loses nothing, and names what cannot be listed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDS = st.lists(st.integers(1, 3_000), unique=True, max_size=60).map(sorted)
 
 
 class Bookings:
-    """A list of bookings, of which some cannot be listed: every page with one of them fails."""
+    """A list of bookings, some of which cannot be listed: every page with one of them fails."""
 
     def __init__(self, ids: Sequence[int], broken: frozenset[int] = frozenset()) -> None:
         self.ids = ids
@@ -32,7 +32,7 @@ class Bookings:
         self.calls: list[tuple[int, int]] = []
 
     def read(self, key: int, size: int) -> list[PrisonerId]:
-        """A page after the key."""
+        """Returns the page after the key."""
         self.calls.append((key, size))
         start = bisect_right(self.ids, key)
         page = self.ids[start : start + size]
@@ -55,7 +55,7 @@ def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
 
 @given(IDS, st.integers(1, 70))
 def test_lists_every_booking_once_in_order(ids: list[int], size: int) -> None:
-    """Whatever the size of a page; a multiple of it costs one empty call more, whose 0 is not a key."""
+    """The size of the page does not matter. If it divides the total, one extra call returns an empty page."""
     bookings = Bookings(ids)
     assert walk(bookings, size) == (ids, [])
     assert len(bookings.calls) == len(ids) // size + 1
@@ -63,7 +63,7 @@ def test_lists_every_booking_once_in_order(ids: list[int], size: int) -> None:
 
 @given(IDS, st.integers(1, 70), st.data())
 def test_names_what_it_cannot_list(ids: list[int], size: int, data: st.DataObject) -> None:
-    """Each booking is listed once, or lies in a gap; every gap holds a booking that cannot be listed."""
+    """Each booking is listed once or is in a gap, and every gap has a booking that cannot be listed."""
     broken = frozenset(data.draw(st.lists(st.sampled_from(ids)))) if ids else frozenset()
     listed, gaps = walk(Bookings(ids, broken), size)
     lost = [each for each in ids if each not in listed]
@@ -88,7 +88,7 @@ def test_nothing_beyond_can_be_read() -> None:
 
 @given(IDS, st.integers(1, 70), st.integers(0, 3_000), st.integers(0, 3_000))
 def test_walks_a_part(ids: list[int], size: int, after: int, last: int) -> None:
-    """Only the bookings after the one id and up to the other."""
+    """Only the bookings after the first id and up to the last one are listed."""
     pages = walk_bookings(PlainReads(), Bookings(ids).read, size, after, last)
     listed = [booking.booking_id for page in pages if isinstance(page, KeyPage) for booking in page.bookings]
     assert listed == [each for each in ids if after < each <= last]
@@ -96,7 +96,7 @@ def test_walks_a_part(ids: list[int], size: int, after: int, last: int) -> None:
 
 @pytest.mark.parametrize("error", [BreakerOpen("nomis"), UpstreamError("nomis", "GET", "/", status=403, message="no")])
 def test_a_service_that_takes_no_calls_ends_the_walk(error: SyncError) -> None:
-    """Nothing is skipped: no page is to blame."""
+    """Nothing is skipped, since the fault is not in a page."""
 
     def read(key: int, size: int) -> list[PrisonerId]:
         raise error
@@ -114,7 +114,7 @@ def services(upstream: Sandbox) -> Iterator[Services]:
 
 
 def walk_nomis(services: Services, size: int, waits: list[float] | None = None) -> tuple[list[int], list[KeyGap]]:
-    """The walk over the active bookings of NOMIS, which notes its waits instead of waiting."""
+    """The walk over the active bookings of NOMIS, which records its waits instead of waiting."""
     reads = SharedReads(services, sleep=([] if waits is None else waits).append)
 
     def read(key: int, most: int) -> tuple[PrisonerId, ...]:
@@ -127,13 +127,13 @@ def walk_nomis(services: Services, size: int, waits: list[float] | None = None) 
 
 @pytest.mark.parametrize("size", [1, 7, 10, 20, 21])
 def test_walks_over_nomis(services: Services, upstream: Sandbox, size: int) -> None:
-    """All active bookings, also where the last page is full."""
+    """All active bookings are listed, even if the last page is full."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     assert walk_nomis(services, size) == (everyone, [])
 
 
 def test_a_page_is_retried_before_it_is_given_up(services: Services, upstream: Sandbox) -> None:
-    """The third page fails three times and is read then, after waits of 1, 5 and 20 seconds with jitter."""
+    """The third page fails three times and is then read, after waits of 1, 5 and 20 seconds with jitter."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={everyone[9]}", status=500, times=3)
     waits: list[float] = []
@@ -143,7 +143,7 @@ def test_a_page_is_retried_before_it_is_given_up(services: Services, upstream: S
 
 
 def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox) -> None:
-    """Only what lies between the keys that fail and the next one that works is lost."""
+    """Only what is between the keys that fail and the next one that works is lost."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     for key in (everyone[9], everyone[9] + 1):
         upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -166,14 +166,14 @@ def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox
     ],
 )
 def test_a_page_that_cannot_be_right_is_not_believed(services: Services, upstream: Sandbox, body: object) -> None:
-    """Ids that do not ascend from the key, too many rows, rows that are not bookings, another shape."""
+    """Ids that do not ascend from the key, too many rows, rows without bookings and another shape are refused."""
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", status=200, body=body)
     with pytest.raises(UpstreamError, match="cannot be right"):
         latest_bookings(services.nomis, 0, 5, active_only=True)
 
 
 def test_a_nomis_without_the_list_is_too_old(services: Services, upstream: Sandbox) -> None:
-    """A missing route is not a page error: nothing is skipped."""
+    """A missing route is not an error of a page, so nothing is skipped."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         walk_nomis(services, 5)

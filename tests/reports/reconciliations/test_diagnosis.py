@@ -1,4 +1,4 @@
-"""The decision table, row by row, over hand-made histories."""
+"""The decision table, row by row, with hand-made histories."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def review(
 
 
 def evidence(records: list[IepRecord], reviews: list[Review], **more: object) -> Evidence:
-    """Evidence of the records, current one first, and the reviews, newest first."""
+    """Evidence of the records, the current one first, and of the reviews, newest first."""
     summary = None
     if reviews:
         newest = reviews[0]
@@ -79,7 +79,7 @@ def evidence(records: list[IepRecord], reviews: list[Review], **more: object) ->
 
 
 def written(sequence: int, booking: int = BOOKING) -> ReviewMapping:
-    """Where the current review was written."""
+    """The mapping of the current review."""
     return ReviewMapping(booking, sequence)
 
 
@@ -191,7 +191,7 @@ def test_each_row_of_the_table(number: int, side: str, case: Evidence) -> None:
 
 
 def test_proposes_the_received_event_that_was_missed() -> None:
-    """The worked example of a missed transfer: reason by the module, prison and time of the system's record."""
+    """The worked example of a missed transfer: the module gives the reason, the system's record the prison and time."""
     assert diagnose(MISSED).commands == (
         (
             "prisoner-to-nomis reconcile fix received A4471CK --prison LEI --reason TRANSFERRED "
@@ -202,7 +202,7 @@ def test_proposes_the_received_event_that_was_missed() -> None:
 
 
 def test_asks_for_the_surplus_record_to_be_deleted() -> None:
-    """The worked example of a prisoner received twice: the sequences above the one that DPS made, and no other."""
+    """In the worked example of a prisoner received twice, only the sequences above the one from DPS are deleted."""
     found = diagnose(TWICE)
     assert found.request is not None
     assert "prisoner A4471CK, booking 1204417: sequence 7 (STD, 20/05/2023 10:02:05, LEI" in found.request
@@ -219,7 +219,7 @@ def test_asks_for_the_surplus_record_to_be_deleted() -> None:
     ],
 )
 def test_takes_the_reason_from_the_module(module: str, earlier: bool, reason: str) -> None:
-    """A transfer screen means a transfer; an admission is one again when the booking has an earlier life."""
+    """A transfer screen means a transfer. An admission stays one if the booking has an earlier period in prison."""
     at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module, "LEI")],
@@ -263,7 +263,7 @@ def test_near_is_the_same_day_or_as_near_as_the_setting_says() -> None:
 
 
 def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
-    """NOMIS goes by the day: a record dated before the wrong one would change nothing, so its deletion is asked for."""
+    """NOMIS goes by the day: a record dated before the wrong one would change nothing, so a deletion is requested."""
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],
         [review(60, "ENH", "2023-01-20T10:00:00")],
@@ -279,7 +279,7 @@ def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
 
 
 def test_writes_nothing_while_the_message_may_still_wait() -> None:
-    """A review written by hand whose message comes later would be in NOMIS twice: compare again first."""
+    """A review written by hand would be in NOMIS twice once its message comes, so compare again first."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",
@@ -293,7 +293,7 @@ def test_writes_nothing_while_the_message_may_still_wait() -> None:
 
 @given(words=st.lists(st.text().filter(lambda text: "\x00" not in text), min_size=3, max_size=3))
 def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) -> None:
-    """A shell takes the number of a prisoner, a prison and a reason for one word each, whatever they hold."""
+    """A shell reads the number, the prison and the reason as one word each, whatever they contain."""
     offender_no, prison_id, reason = words
     pair = PrisonerLevels(offender_no, 1, None, None)
     arrival = Arrival(prison_id=prison_id, reason=reason, occurred_at=datetime.fromisoformat("2023-05-20T15:22:00"))

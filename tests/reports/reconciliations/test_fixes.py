@@ -1,4 +1,4 @@
-"""The fixes against the sandbox: planned, done once, recorded, verified; and the explanation of one prisoner."""
+"""The fixes against the sandbox: planned, made once, recorded and verified, and the explanation of one prisoner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_repair_that_would_not_become_current_is_objected_to(upstream: Sandbox
 
 
 def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reason without a review, a prisoner without one, and an unknown prisoner are refused in words."""
+    """A reason without a review, a prisoner without one, and an unknown prisoner are refused with a message."""
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
@@ -48,7 +48,7 @@ def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> No
 
 
 def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Reads again until both agree or the time is up."""
+    """Both sides are read again until they agree or the time is up."""
     upstream.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
     who = upstream.planted()["mismatches"][0]
     services = open_app().services
@@ -57,7 +57,7 @@ def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp
 
 
 def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Cause and evidence as in the report; of somebody whose levels agree the histories alone."""
+    """Cause and evidence are as in the report. If the levels agree, only the histories are shown."""
     upstream.reset(prisoners=60, mismatches={"5": 1})
     opened = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]
@@ -75,7 +75,7 @@ def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app:
 
 
 def test_an_explanation_is_not_the_cure_of_an_unknown_cause(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report proposes to look at the explanation; the explanation itself does not."""
+    """The report proposes the explanation for such a cause, and the explanation does not propose itself."""
     upstream.reset(prisoners=60, mismatches={"10": 1})
     opened = open_app()
     offender_no = planted(upstream, 10)["offenderNo"]

@@ -1,4 +1,4 @@
-"""Whether single bookings are still on the list, by reading few pages of it."""
+"""Whether single bookings are still on the list, found by reading few of its pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.harness.waiting import in_thread, result_of
 
 @pytest.mark.parametrize("listed_before", [False, True])
 def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, listed_before: bool) -> None:
-    """Present ones are found on their page, a released one and unknown ones nowhere, whatever the list said before."""
+    """Listed bookings are found on their page.
+
+    A released one and unknown ones are not, whatever the list said before.
+    """
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10) if listed_before else None
@@ -47,7 +50,7 @@ def test_a_listed_prisoner_is_looked_for_on_the_same_page_first(upstream: Sandbo
 
 
 def test_those_who_ask_at_once_share_a_page(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page is read once for all who want it."""
+    """A page is read once for all simultaneous callers."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 50)
@@ -72,7 +75,7 @@ def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_a
 
 
 def test_a_prisoner_who_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A release moves those behind it up, also to a page that is known from before: only fresh pages show absence."""
+    """A release moves others up, even to a page that was read before, so only fresh pages show absence."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -83,7 +86,7 @@ def test_a_prisoner_who_moved_to_a_page_that_was_read_before_is_found(upstream: 
 
 
 def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An empty list where there were prisoners before is a failure of the list."""
+    """An empty list that was not empty before is a failure of the list."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -94,7 +97,7 @@ def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: Op
 
 
 def test_a_list_that_has_grown_hides_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Anyone who is on a page that the list has only now is found, though it was known as shorter."""
+    """A prisoner on a page that did not exist before is found."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

@@ -1,4 +1,4 @@
-"""The listing of active prisoners, over pages that move and pages that fail."""
+"""The listing of active prisoners, with pages that move and pages that fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bookings(upstream: Sandbox) -> set[int]:
 
 
 def quickly(read: Callable[[], PrisonerPage]) -> PrisonerPage:
-    """Reads a page, with no pause before it is tried again."""
+    """Reads a page, without a pause before the next attempt."""
     return retry(read, lambda _seconds: None)
 
 
@@ -56,7 +56,7 @@ def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app
 
 @pytest.mark.parametrize("size", [7, 50, 300])
 def test_lists_everyone_once_and_in_order(upstream: Sandbox, open_app: OpenApp, size: int) -> None:
-    """Every active booking, each once, by booking id; one call a page, one more at most."""
+    """Every active booking is listed once, by booking id, with one call for each page and at most one more."""
     upstream.reset(prisoners=300)
     listing = list_prisoners(open_app().services.nomis, size)
     found = [each.booking_id for each in listing.prisoners]
@@ -67,7 +67,7 @@ def test_lists_everyone_once_and_in_order(upstream: Sandbox, open_app: OpenApp, 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_misses_nobody_who_stayed_while_others_moved(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """With releases and receptions at every page, everyone active all the time is listed exactly once."""
+    """With releases and receptions at every page, everyone who stays active is listed exactly once."""
     upstream.reset(prisoners=400, seed=seed, moving=2)
     before = bookings(upstream)
     nomis = open_app().services.nomis
@@ -79,7 +79,7 @@ def test_misses_nobody_who_stayed_while_others_moved(upstream: Sandbox, open_app
 
 
 def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read costs its own prisoners only; it can be read again later."""
+    """A page that cannot be read affects only its own prisoners, and can be read again later."""
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
@@ -94,7 +94,7 @@ def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_
 
 
 def test_reads_on_when_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The count can be learnt from another page than the first."""
+    """Another page than the first can give the count."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
     listing = list_prisoners(open_app().services.nomis, 20, read_page=quickly)

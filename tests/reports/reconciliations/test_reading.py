@@ -1,4 +1,4 @@
-"""The levels of everyone as a run first reads them: right, with few calls, and never too many at once."""
+"""The first reading of everyone's levels: correct, with few calls, and never too many at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Levels = dict[int, tuple[str | None, str | None]]
 
 
 def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
-    """Everyone's levels as the units give them, and who could not be read."""
+    """Everyone's levels as the units return them, and who could not be read."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     try:
         units = reconciliation.population(reads).units
@@ -31,7 +31,7 @@ def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
 
 
 def differing(levels: Levels) -> Levels:
-    """Those whose levels differ."""
+    """The prisoners whose levels differ."""
     return {booking_id: pair for booking_id, pair in levels.items() if pair[0] != pair[1]}
 
 
@@ -42,7 +42,7 @@ def planted(upstream: Sandbox) -> Levels:
 
 @pytest.mark.parametrize("bulk", ["on", "404", "405"])
 def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
-    """Where the bulk call was withdrawn every level is read singly, and the differences are those planted."""
+    """Without the bulk call every level is read singly, and the differences are those planted."""
     upstream.reset(prisoners=300, every_cause=True, bulk=bulk)
     levels, _ = read(open_app())
     assert len(levels) == 300
@@ -55,7 +55,7 @@ def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_ap
 
 
 def test_needs_hardly_more_than_one_call_a_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One call to NOMIS each, one bulk call a page, and single DPS calls only where the bulk call lacks the level."""
+    """Each prisoner costs one call to NOMIS, each page one bulk call, and single DPS calls only fill its gaps."""
     upstream.reset(prisoners=1000, mismatch_rate=0.0)
     opened = open_app(reports_incentives_reconciliation_page_size="500")
     opened.reconcile()
@@ -63,7 +63,7 @@ def test_needs_hardly_more_than_one_call_a_prisoner(upstream: Sandbox, open_app:
 
 
 def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """NOMIS sees no more calls at once than the setting says, also while the bulk call is withdrawn."""
+    """NOMIS sees no more simultaneous calls than the setting allows, even without the bulk call."""
     upstream.reset(prisoners=300, bulk="404", latency_ms=10)
     read(open_app(reconciliation_concurrency="7"))
     load = upstream.load()
@@ -73,7 +73,7 @@ def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app
 
 
 def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Refusals for a while make it slower, but no one is left out."""
+    """Refusals for a while make it slower, but nobody is left out."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
@@ -85,7 +85,7 @@ def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -
 
 
 def test_names_who_cannot_be_read_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An error of one prisoner is that prisoner's alone; a lost connection is distinguished from a response."""
+    """An error of one prisoner affects only that prisoner. A lost connection is distinguished from a response."""
     upstream.reset(prisoners=120)
     one, other = (each["bookingId"] for each in upstream.prisoners()[:2])
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
@@ -106,7 +106,7 @@ def test_falls_back_to_single_calls_when_the_bulk_call_fails(upstream: Sandbox, 
 
 
 def test_reads_singly_whom_the_bulk_response_leaves_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A bulk answer without anybody hides no level that DPS has and NOMIS has not."""
+    """An empty bulk response does not hide a level that DPS has and NOMIS lacks."""
     upstream.reset(prisoners=100, mismatches={"2": 3})
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
     levels, _ = read(open_app())
@@ -117,7 +117,7 @@ def test_reads_singly_whom_the_bulk_response_leaves_out(upstream: Sandbox, open_
 def test_reads_singly_when_the_names_of_the_levels_are_unavailable(
     upstream: Sandbox, open_app: OpenApp, bulk: str
 ) -> None:
-    """Without the names the bulk response means nothing: every level is read singly, and no one is left out."""
+    """Without the names of the levels the bulk response means nothing, so every level is read singly."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
     upstream.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
     levels, _ = read(open_app())
@@ -127,7 +127,7 @@ def test_reads_singly_when_the_names_of_the_levels_are_unavailable(
 
 
 def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run that is stopped leaves no thread behind that continues calling."""
+    """A stopped run leaves no thread behind that continues to call."""
     upstream.reset(prisoners=400, latency_ms=20)
 
     def stop(stage: str, _done: int, _total: int) -> None:
@@ -143,7 +143,7 @@ def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> 
 
 
 def test_gets_through_when_nomis_has_too_few_connections(upstream: Sandbox, open_app: OpenApp) -> None:
-    """NOMIS responds with 500 to what is above its pool: the snapshot slows down, and no one is left out."""
+    """NOMIS responds 500 beyond its pool of connections. The snapshot slows down, and nobody is left out."""
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:
         levels, unread = read(open_app())

@@ -1,4 +1,4 @@
-"""The list of reconciliations agrees with what each says of itself."""
+"""The list of reconciliations agrees with what each declares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sync.settings.loading import load_settings
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_is_what_the_list_says(entry: Entry) -> None:
-    """Name, title, and whether a booking alone is the key; its domain is one that is synchronised."""
+    """The name, the title and the kind of key agree, and the domain is one that is synchronised."""
     kind = entry.load()
     assert (kind.name, kind.title) == (entry.name, entry.title)
     assert (list(kind.key) == ["booking_id"]) == entry.of_bookings
@@ -40,7 +40,7 @@ def test_each_has_a_frame_that_can_be_compared(entry: Entry) -> None:
     ],
 )
 def test_without_a_switch_of_its_own_each_has_that_of_all(switches: dict[str, str], expected: set[bool]) -> None:
-    """An installation whose CronJobs reconcile does not begin to reconcile in its scheduler too."""
+    """An installation that reconciles by CronJobs does not start to reconcile in its scheduler too."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

@@ -1,4 +1,4 @@
-"""Differences of levels that are read again, and prisoners who were released meanwhile."""
+"""Differences of levels that are read again, and prisoners who are released meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIST = "/prisoners/ids"
 
 @contextmanager
 def reading_again(upstream: Sandbox, app: ReportsApp) -> Iterator[tuple[set[int], Reading]]:
-    """The planted differences, read again; the bookings and what was read."""
+    """Reads the planted differences again, and returns the bookings and what was read."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     planted = upstream.planted()["mismatches"]
     rows = [
@@ -42,7 +42,7 @@ def bookings(reading: Reading) -> set[int]:
 
 
 def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference stays if it cannot be checked whether the prisoner was released meanwhile; that is logged."""
+    """A difference stays if the list cannot show whether the prisoner was released, and the log says so."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400)
     with capture_logs() as logs, reading_again(upstream, open_app()) as (planted, found):
@@ -52,7 +52,7 @@ def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: San
 
 
 def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Many lookups share one page; a passing failure is retried, and released prisoners are recognised."""
+    """Many lookups share one page. A passing failure is retried, and released prisoners are recognised."""
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     for each in upstream.planted()["mismatches"]:
         upstream.release(each["offenderNo"])
@@ -63,7 +63,7 @@ def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sand
 
 
 def test_the_list_is_asked_when_all_levels_were_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """No page of the list is older than a level it is asked about."""
+    """No page of the list is older than a level that it is checked for."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     with reading_again(upstream, open_app()) as (planted, _):
         paths = [each["path"] for each in upstream.requests("nomis")]

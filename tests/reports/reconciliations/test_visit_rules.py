@@ -1,4 +1,4 @@
-"""The comparison of visits against one that goes through them one by one, and what a comment names."""
+"""The comparison of visits, checked against one that compares them one by one, and the references in comments."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]]:
-    """Visits of both sides by their ids, and the mappings, which may name a visit that is not there."""
+    """Visits of both sides by their ids, and mappings, which may name a visit that does not exist."""
     dps = {each: draw(dps_visits(each)) for each in draw(st.sets(st.sampled_from(REFERENCES)))}
     nomis = {each: draw(nomis_visits(each)) for each in range(1, draw(st.integers(1, 6)))}
     mapped = draw(st.lists(st.sampled_from(REFERENCES), unique=True))
@@ -93,7 +93,7 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDeta
 def test_finds_what_a_comparison_one_by_one_finds(
     world: tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]],
 ) -> None:
-    """The same keys with the same kinds and fields."""
+    """Both find the same keys with the same kinds and fields."""
     dps, nomis, mappings = world
     named = {each: _named(visit) for each, visit in nomis.items() if each not in mappings.values()}
     # A mapping of neither record is nothing to look at.
@@ -208,7 +208,7 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
 @FEW
 @given(st.lists(st.tuples(references, st.sampled_from([" - ", ", ", ". "]), st.text(max_size=30)), max_size=20))
 def test_reference_in_a_comment(comments: list[tuple[str, str, str]]) -> None:
-    """Both generations, with and without support text behind it."""
+    """References of both generations are found, with and without support text after them."""
     for generation in ("Created by Book A Prison Visit. Reference: {}", "DPS booking reference: {}"):
         named = [generation.format(reference) for reference, _, _ in comments]
         behind = [text + join + support for text, (_, join, support) in zip(named, comments, strict=True)]
@@ -219,19 +219,19 @@ def test_reference_in_a_comment(comments: list[tuple[str, str, str]]) -> None:
 @FEW
 @given(st.lists(st.none() | st.text(max_size=60).filter(lambda text: "eference: " not in text), max_size=20))
 def test_comment_without_a_reference(comments: list[str | None]) -> None:
-    """Nothing is named, nor by no comment at all."""
+    """A comment without a reference names nothing, nor does a missing comment."""
     assert _references_in(comments) == [None] * len(comments)
 
 
 @FEW
 @given(st.lists(st.lists(st.text("abc123", min_size=1), min_size=2, max_size=5).map("-".join), max_size=20))
 def test_reference_of_another_form(texts: list[str]) -> None:
-    """It is taken as it stands, since the mapping decides."""
+    """The reference is used unchanged, since the mapping decides."""
     assert _references_in([f"DPS booking reference: {text} and more" for text in texts]) == texts
 
 
 @FEW
 @given(st.lists(st.from_regex(r"[A-Z][a-z]*( [a-z]+)?|[a-z]+", fullmatch=True), max_size=20))
 def test_a_word_that_is_not_a_reference_is_ignored(words: list[str]) -> None:
-    """What staff wrote may be personal: it is not read."""
+    """Staff comments may be personal, so they are not read."""
     assert _references_in([f"Seen. Reference: {word}" for word in words]) == [None] * len(words)

@@ -1,4 +1,4 @@
-"""The reconciliation of visits over real HTTP: what it finds, what it leaves out, and how that is shown."""
+"""The reconciliation of visits over real HTTP: what it finds, what it leaves out, and how it shows differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.harness.visits import FIRST, OLD_COMMENT, PRISON, SECOND, TODAY, Worl
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 def test_worked_example(world: World, generation: str) -> None:
-    """Each finding of the worked example, and nothing else."""
+    """Each difference of the worked example is found, and nothing else."""
     world.reset(generation=generation)
     for reference, days in (("aa-aa", 4), ("bb-bb", 5), ("cc-cc", 6), ("dd-dd", -1), ("ee-ee", 7)):
         world.book(reference, TODAY + timedelta(days=days))
@@ -61,7 +61,7 @@ def test_worked_example(world: World, generation: str) -> None:
 @pytest.mark.parametrize("generation", ["2023", "today"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_found_as_planted(world: World, generation: str, seed: int) -> None:
-    """Every planted difference is found with its kind, and nothing is said of the many special cases that agree."""
+    """Every planted difference is found with its kind, and none of the many special cases that agree is."""
     world.reset(prisoners=60, seed=seed, generation=generation, plant=["visits"], every_cause=True)
     planted = world.sandbox.planted()["reconciliations"]["visits"]
     prisons = sorted({each["prisonId"] for each in world.sandbox.prisoners()})
@@ -95,7 +95,7 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
 
 
 def test_cancelled_visit_without_mapping_is_cancelled_by_the_prison(world: World) -> None:
-    """A resync does nothing about it, since no mapping leads to the NOMIS visit, so none is proposed."""
+    """No mapping leads to the NOMIS visit, so a resync would do nothing and none is proposed."""
     world.book("aa-aa", TODAY + timedelta(days=4))
     world.write("aa-aa", mapped=False)
     world.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
@@ -119,7 +119,7 @@ def test_counts_of_both_sides(world: World) -> None:
 
 
 def test_reported_duplicates_are_looked_at_again(world: World) -> None:
-    """A duplicate of long ago stays a difference until it is cancelled, although recent visits alone are listed."""
+    """Only recent visits are listed, but an old duplicate stays a difference until it is cancelled."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     duplicate = world.write("aa-aa", mapped=False, created=ago(days=30))
@@ -136,7 +136,7 @@ def test_reported_duplicates_are_looked_at_again(world: World) -> None:
 
 
 def a_result(compared: Compared) -> VisitResult:
-    """The result of a complete run that found this, begun an hour ago."""
+    """The result of a complete run that found this and began an hour ago."""
     began = clock.now() - timedelta(hours=1)
     mismatches = [
         VisitMismatch(
@@ -229,7 +229,7 @@ def test_events(world: World) -> None:
 
 
 def test_how_a_difference_is_shown() -> None:
-    """With the start of the visit and the weight, and kept so in the stored result."""
+    """A difference has the start of the visit and the severity, also in the stored result."""
     began = clock.now()
     start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
     mismatch = VisitMismatch(

@@ -1,4 +1,4 @@
-"""The reconciliation of visits by its command, over queues, database and files."""
+"""The command that reconciles visits, with queues, database and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IN_FLIGHT = {"RECONCILIATION_IN_FLIGHT_MINUTES": "10"}
 
 
 def reconcile(app: App, *arguments: str, code: int = 0, **settings: str) -> dict[str, Any]:
-    """Runs the command; the result."""
+    """Runs the command, and returns the result."""
     prisons = ",".join(sorted({each["prisonId"] for each in app.sandbox.prisoners()}))
     ended = app.run("reconcile", "visits", *arguments, "--json", VISIT_PRISONS=prisons, **{**IN_FLIGHT, **settings})
     assert ended.code == code, ended.err
@@ -32,7 +32,7 @@ def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
 
 @pytest.fixture
 def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:
-    """What is planted, by its outcome; the parameter is the generation of the services."""
+    """The planted differences by their outcome, for each generation of the services."""
     generation = getattr(request, "param", "today")
     app.sandbox.reset(prisoners=40, plant=["visits"], every_cause=True, generation=generation)
     app.forget_queues()
@@ -45,7 +45,7 @@ def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str
 
 @pytest.fixture
 def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """The messages that are planted to wait are on the dead letter queue."""
+    """Puts the messages that are planted as pending on the dead letter queue."""
     queue = load_settings(app.settings).queue("visit").dlq_name
     assert app.sandbox.send_waiting(queue, of="visit") == 1
 
@@ -53,7 +53,7 @@ def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
 @pytest.mark.parametrize("planted", ["2023", "today"], indirect=True)
 @pytest.mark.usefixtures("waiting")
 def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Each difference with its cause and fix, what is in flight apart, and an event for each."""
+    """Each difference has its cause, its fix and an event. Those in flight are apart."""
     result = reconcile(app)
     assert result["status"] == "complete"
     assert found(result) == planted["reported"]
@@ -75,7 +75,10 @@ def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]])
 
 @pytest.mark.usefixtures("waiting")
 def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """What its commands fix is resolved; all else persists, also what only the first run had to look back for."""
+    """What the commands fix is resolved.
+
+    Everything else persists, including what only the first run looked back for.
+    """
     fixable = {"nomis-duplicate", "mapping-missing", "nomis-visit-missing", "not-cancelled-in-nomis"}
     fixed = {key for key, kind in planted["reported"].items() if kind in fixable}
     for each in reconcile(app)["mismatches"]:
@@ -95,7 +98,7 @@ def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, di
 
 @pytest.mark.usefixtures("waiting")
 def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """The run is incomplete and says which prison, and is resumed."""
+    """The run is incomplete, names the prison, and can be resumed."""
     prison = app.sandbox.prisoners()[0]["prisonId"]
     app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)
     result = reconcile(app, code=1)
@@ -108,7 +111,7 @@ def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]
 
 
 def test_search_that_suddenly_finds_nothing(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """As when its parameters are named otherwise: the run fails, and resolves nothing."""
+    """This happens when the parameters are renamed: the run fails, and resolves nothing."""
     reconcile(app)
     empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)

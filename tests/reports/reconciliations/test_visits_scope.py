@@ -1,4 +1,4 @@
-"""The days, the prisons and the prisoner of a reconciliation of visits."""
+"""The days, the prisons and the prisoner that a reconciliation of visits covers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.visits import PRISON, TODAY, World
 
 
 def test_chosen_days(world: World) -> None:
-    """Nothing is said of other days, whatever the other side has on them."""
+    """No difference of other days is found, whatever the other side has on them."""
     world.book("aa-aa", TODAY + timedelta(days=3))
     world.book("bb-bb", TODAY + timedelta(days=4))
     world.write("bb-bb", mapped=False)
@@ -24,7 +24,7 @@ def test_chosen_days(world: World) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
-    """The days that it began with were not chosen, so NOMIS visits of other days are still examined."""
+    """Its days were not chosen by a person, so NOMIS visits of other days are still examined."""
     first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
     world.book("bb-bb", last + timedelta(days=1))
     world.write("bb-bb", mapped=False)
@@ -33,7 +33,7 @@ def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
 
 
 def test_chosen_prisoner(world: World) -> None:
-    """The visits of one prisoner, wherever they take place."""
+    """The visits of one prisoner are compared, wherever they take place."""
     world.book("aa-aa", TODAY)
     other = world.sandbox.prisoners()[1]["offenderNo"]
     world.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
@@ -42,7 +42,7 @@ def test_chosen_prisoner(world: World) -> None:
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 def test_prisons_of_the_service_or_of_the_setting(world: World, generation: str) -> None:
-    """Every prison where staff or the public can book, unless the setting names others."""
+    """Every prison where staff or the public can book is read, unless the setting names others."""
     world.reset(generation=generation)
     reads = PlainReads()
     prisons = {unit.id for unit in world.reconciliation(Scope()).population(reads).units}

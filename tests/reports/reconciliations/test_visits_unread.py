@@ -1,4 +1,4 @@
-"""Visits that cannot be read, and lists that change while they are read: what is missed is said."""
+"""Visits that cannot be read, and lists that change while they are read: the run says what it missed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def test_list_that_changes_while_it_is_read(world: World) -> None:
 
 
 def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
-    """A visit that leaves the list between two pages moves another one back on to the page that was read: it counts."""
+    """A visit that leaves the list between two pages moves another one to a page that was read.
+
+    That one still counts.
+    """
     for number in range(201):
         world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
     world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
@@ -55,7 +58,7 @@ def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
 
 
 def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
-    """A 404 that is not the service's own does not mean an older service, whose list may be another."""
+    """A 404 that is not the service's own does not mean an older service with another list."""
     path = "/config/prisons/user-type/PUBLIC/supported"
     world.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
     world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
@@ -93,7 +96,7 @@ def test_first_page_that_cannot_be_read(world: World) -> None:
     ("service", "path", "side"), [("nomis", r"/visits/\d+$", "NOMIS"), ("mapping", r"/vsipId/aa-aa$", "mapping")]
 )
 def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: str) -> None:
-    """It is neither equal nor different, and the others are compared."""
+    """The visit is neither equal nor different, and the others are compared."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     world.book("bb-bb", TODAY)
@@ -104,7 +107,7 @@ def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: 
 
 
 def test_invalid_visit_in_the_list(world: World) -> None:
-    """A visit that lacks a field is unread alone."""
+    """Only the visit that lacks a field is unread."""
     world.book("aa-aa", TODAY)
     world.book("bb-bb", TODAY)
     query = f"prisonId={PRISON}&visitStatus=BOOKED&page=0&size=200"
@@ -119,7 +122,7 @@ def test_invalid_visit_in_the_list(world: World) -> None:
 
 @pytest.mark.parametrize("service", ["visits", "nomis"])
 def test_service_that_is_too_old(world: World, service: str) -> None:
-    """A route that is not there ends the comparison: nothing counts as equal."""
+    """A missing route ends the comparison, and nothing counts as equal."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     path = {"visits": r"/visits/search", "nomis": r"/visits/\d+$"}[service]

@@ -1,4 +1,4 @@
-"""What counts as a difference between a declared operation and a published one, and what does not."""
+"""Which changes between a declared operation and a published one count as differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATH = "/things/{thingId}"
 
 
 class Reason(Response):
-    """A reason as newer services write it."""
+    """A reason in the form of newer services."""
 
     code: str
 
@@ -106,7 +106,7 @@ PUT = Operation(UpstreamName.NOMIS, "PUT", PATH, EMPTY, body=NewThing)
 
 
 def changed(*steps: tuple[str, Any]) -> Document:
-    """The good document with values put at paths of names, joined by `>`; None takes one out."""
+    """The good document with values set at paths of names, joined by `>`. None removes a value."""
     raw: Any = copy.deepcopy(GOOD)
     for where, value in steps:
         *way, last = where.split(">")
@@ -121,7 +121,7 @@ def changed(*steps: tuple[str, Any]) -> Document:
 
 
 def found(operation: Operation[Any], document: Document, **more: Any) -> list[tuple[str, str, str]]:
-    """Level, kind and field of the differences."""
+    """The level, the kind and the field of each difference."""
     return [(str(each.level), each.kind, each.field) for each in compare(operation, document, **more)]
 
 
@@ -156,7 +156,7 @@ def test_a_good_document_has_no_difference() -> None:
     ids=str,
 )
 def test_what_has_no_effect_is_tolerated(step: tuple[str, Any]) -> None:
-    """Forms of null and of times, further fields, fewer values, and statuses that are distinguished."""
+    """Other forms of null and of times, extra fields, fewer values and more statuses are tolerated."""
     assert found(GET, changed(step)) == []
 
 
@@ -204,12 +204,12 @@ def test_what_breaks_a_read_is_found(step: tuple[str, Any], difference: tuple[st
     ids=str,
 )
 def test_what_breaks_a_write_is_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """A new required field, one that is sent at times only, an unknown one, and another type."""
+    """A new required field, a required field that is only sometimes sent, an unknown one and another type are found."""
     assert found(PUT, changed((f"components>schemas>NewThing>{step[0]}", step[1]))) == [difference]
 
 
 def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
-    """The version of a document says how old the service is; one that does not say is of today."""
+    """The version of a document gives the age of the service. Without one the service counts as current."""
     later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
     until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
     for version, fields, gone in (("2023-12-31.1", [], 1), ("2024-01-02.1", ["later"], 1), ("1.0", ["later"], 1)):
@@ -220,7 +220,7 @@ def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
 
 
 def test_values_that_rules_know() -> None:
-    """A new value is an error, or a warning where the rule has a default; a value that is sent may be refused."""
+    """A new value is an error, or a warning if the rule has a default. A value that is sent may be refused."""
     document = changed((f"{PROPERTIES}>name", {"type": "string", "enum": ["X", "Y"]}))
     known = MappedValues(GET, "name", frozenset({"X"}))
     assert found(GET, document, mapped=[known]) == [("error", "value-new", "name")]
@@ -234,7 +234,7 @@ def test_values_that_rules_know() -> None:
 
 
 def test_pages_lists_and_renamed_parameters() -> None:
-    """The size of a page is a note; so is a parameter that is sent by both of its names, if one is known."""
+    """The size of a page is a note. A parameter sent under both of its names is a note too, if one is known."""
     page = {
         "type": "object",
         "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}},
@@ -255,13 +255,13 @@ def test_pages_lists_and_renamed_parameters() -> None:
 
 
 class Row(TypedDict, total=False):
-    """What a caller reads by hand."""
+    """A record that a caller reads by hand."""
 
     code: str
 
 
 def test_a_real_response_is_compared_with_the_declaration() -> None:
-    """A field that is missing or of another type is named, never its value; what may be absent may be."""
+    """A field that is missing or of another type is named, never its value. Optional fields may be absent."""
     assert shape_errors(GET, {"id": 1, "name": "n", "at": "10:00", "kind": "A", "reason": {"code": "X"}}) == []
     wrong = {"id": "1", "at": "10:00", "kind": "A", "parts": [{"code": None}, 2]}
     assert shape_errors(GET, wrong) == [
@@ -284,5 +284,5 @@ def test_what_is_not_a_document_is_refused(raw: object) -> None:
 
 
 def test_levels_are_in_order_of_severity() -> None:
-    """Errors come first wherever findings are listed."""
+    """Errors come first wherever differences are listed."""
     assert list(DriftLevel) == [DriftLevel.ERROR, DriftLevel.WARNING, DriftLevel.NOTE]

@@ -1,4 +1,4 @@
-"""Drift of the services since May 2023: what the check finds of it, and that it finds nothing else."""
+"""Drift of the services since May 2023: the check finds exactly what has changed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def checked(service: UpstreamName, month: str) -> ServiceResult:
 
 @pytest.fixture(scope="module")
 def today() -> dict[UpstreamName, ServiceResult]:
-    """What is found of the services of today."""
+    """The differences of the current services."""
     return {service: checked(service, "9999-12") for service in SERVICES}
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_nothing_is_found_of_may_2023(service: UpstreamName) -> None:
-    """The contract that the program was written for has no difference besides known faults of documents."""
+    """The contract that the program was written for differs only by known faults of documents."""
     result = checked(service, "2023-05")
     assert result.compared
     assert result.findings == ()
@@ -106,7 +106,7 @@ def test_what_broke_since_may_2023_is_found(
     field: str,
     level: DriftLevel,
 ) -> None:
-    """Each change that breaks a call, or would if the program did not allow for it, has its line."""
+    """Each change that breaks a call, or would break a less tolerant program, has its line."""
     found = [(each.kind, each.field, each.level) for each in today[service].findings if operation in each.operations]
     assert (kind, field, level) in found
 
@@ -124,7 +124,7 @@ def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> No
 
 
 def test_what_became_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
-    """An operation of like name that the program does not call is proposed; one that it calls anyway never is."""
+    """A similarly named operation is proposed if the program does not already call it."""
     texts = {finding.operations[0]: finding.text for result in today.values() for finding in result.findings}
     assert texts["GET /iep/reviews/id/{id}"] == "is gone; alike: GET /incentive-reviews/id/{id}"
     assert texts["GET /mapping/activities"] == "is gone"

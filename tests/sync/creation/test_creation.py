@@ -1,4 +1,4 @@
-"""The creation protocol when all goes well or fails plainly: outcomes, and the telemetry with its order."""
+"""The creation protocol in success and plain failure: outcomes, and the telemetry in its order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def started(booking: DpsEvent) -> dict[str, str]:
 
 
 def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """One NOMIS visit, its mapping, one success event with the properties of event and mapping, a final record."""
+    """NOMIS has one visit with its mapping. One success event has the properties of event and mapping."""
     booking = visit_booked(upstream)
     assert consumer.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
@@ -63,7 +63,7 @@ def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) ->
 
 
 def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """The mapping is there: acknowledged with the event's own properties, nothing is called in NOMIS."""
+    """The mapping exists: the event is acknowledged with its own properties, and NOMIS is not called."""
     booking = visit_booked(upstream)
     consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -73,7 +73,7 @@ def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox)
 
 
 def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """A record that somebody else created and mapped is not created again, and leaves no record of ours."""
+    """A record that another program created and mapped is not created again, and leaves no creation here."""
     booking = visit_booked(upstream)
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, other_number()))
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -92,7 +92,7 @@ def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbo
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Also an error of the look-up of the mapping; the next delivery creates."""
+    """Even an error of the look-up of the mapping is tracked, and the next delivery creates."""
     booking = visit_booked(upstream)
     upstream.fault(service, method, path, status=503, times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -141,7 +141,7 @@ def test_a_refused_create_is_tried_again_at_once(
 def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
-    """Such a response neither creates nor acknowledges anything; the next delivery creates, once."""
+    """Such a response neither creates nor acknowledges anything, and the next delivery creates once."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
     with pytest.raises(NotUnderstood):
@@ -152,7 +152,7 @@ def test_a_response_about_another_record_proves_nothing(
 
 
 def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """What was created, and deleted since in NOMIS, in the mapping service and in DPS, is a duplicate."""
+    """A record that was created and has since been deleted in NOMIS, the mapping service and DPS is a duplicate."""
     booking = schedule_created(upstream)
     upstream.drop("schedule", booking.dps_id)
     with pytest.raises(UpstreamError):
@@ -168,7 +168,7 @@ def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Cons
 
 
 def test_an_event_without_its_id_is_unreadable(consumer: Consumer, upstream: Sandbox) -> None:
-    """A message that lacks a field fails alone, and tracks nothing."""
+    """A message that lacks a field fails on its own, and tracks nothing."""
     event = replace(visit_booked(upstream), information={})
     with pytest.raises(MalformedMessage):
         consumer.deliver(event)
@@ -176,7 +176,7 @@ def test_an_event_without_its_id_is_unreadable(consumer: Consumer, upstream: San
 
 
 def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbox) -> None:
-    """While another holds the record nothing is called and nothing is tracked."""
+    """While another process has the lease, nothing is called and nothing is tracked."""
     booking = visit_booked(upstream)
     upstream.clear_records()
     with consumer.leases.held(f"create:visit:{booking.dps_id}"), pytest.raises(LeaseBusy):

@@ -35,7 +35,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that may be stopped."""
+    """A PostgreSQL server that a test may stop."""
     server = PostgresServer()
     try:
         yield server
@@ -61,7 +61,7 @@ def lost_url(server: PostgresServer) -> str:
 
 
 def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
-    """The message stays; when the database is back the next delivery creates."""
+    """The message stays, and the next delivery creates once the database is back."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         server.stop()
@@ -78,7 +78,7 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
 def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
 ) -> None:
-    """The mapping is saved all the same; the next delivery, also by another process, knows the record as its own."""
+    """The mapping is saved anyway, and the next delivery, even by another process, recognises the record as its own."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         lost = lose_during_create(upstream, server, consumer, booking, VISITS)
@@ -117,7 +117,7 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
 def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """A create that was refused while the database was away is simply sent again."""
+    """A create that was refused while the database was unavailable is sent again."""
     booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)
@@ -133,7 +133,7 @@ def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
 def lose_during_create(
     sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: DpsEvent, path: str
 ) -> BaseException | None:
-    """A delivery that loses its database while NOMIS is at work on its create; what it failed with."""
+    """A delivery that loses its database while NOMIS handles its create. Returns the error."""
     with held(sandbox, "nomis", "POST", path) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()

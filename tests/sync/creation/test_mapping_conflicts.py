@@ -1,4 +1,4 @@
-"""Mappings that the mapping service refuses: which records NOMIS has too many, and the finding that says so."""
+"""Mappings that the mapping service refuses: the surplus records in NOMIS, and the findings about them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 def create_while(
     consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
-    """A delivery during whose create somebody else saves a mapping."""
+    """A delivery during which somebody else saves a mapping."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()
@@ -38,7 +38,7 @@ def create_while(
 
 
 def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sandbox) -> None:
-    """The failed event precedes the duplicate event, which names both pairs; finding and alert exist once."""
+    """The failed event precedes the duplicate event, which names both pairs. Finding and alert exist once."""
     booking = visit_booked(upstream)
     number = other_number()
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
@@ -69,7 +69,7 @@ def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sand
 
 
 def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """It is acknowledged with the duplicate event, and not alerted again by a later delivery of the event itself."""
+    """The retry is acknowledged with the duplicate event, and a later delivery of the event does not alert again."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -100,7 +100,7 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
 def test_a_conflict_that_does_not_say_with_what_is_looked_up(
     consumer: Consumer, upstream: Sandbox, status: object, more_info: object
 ) -> None:
-    """When two saves race, or the response names other records, the existing mapping is looked up by the DPS record."""
+    """If two saves race, or the response names other records, the existing mapping is looked up by the DPS record."""
     booking, number = visit_booked(upstream), other_number()
     body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
@@ -110,7 +110,7 @@ def test_a_conflict_that_does_not_say_with_what_is_looked_up(
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
-    """Whether the service names the pair that it holds or not, ours is saved."""
+    """Whether or not the service names its pair, ours is saved."""
     booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
@@ -122,7 +122,7 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 def test_a_conflict_that_nobody_can_name_is_understood(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """If the DPS record has no mapping, the NOMIS record is mapped elsewhere: the finding does not name it."""
+    """If the DPS record has no mapping, the NOMIS record is mapped elsewhere, which the finding cannot name."""
     booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
@@ -134,7 +134,7 @@ def test_a_conflict_that_nobody_can_name_is_understood(
 
 @pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
 def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sandbox, text: str) -> None:
-    """A 409 of a gateway says nothing of mappings: the mapping is saved by its retry message."""
+    """A 409 of a gateway says nothing about mappings, so the retry message saves the mapping."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -143,7 +143,7 @@ def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sand
 
 
 def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
-    """The mapping service responds with 400 there: the existing mapping is looked up and named."""
+    """The mapping service responds 400 to it, so the existing mapping is looked up and named."""
     booking = schedule_created(upstream)
     number = other_number()
     theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}
@@ -159,7 +159,7 @@ def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer,
 
 
 def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, upstream: Sandbox) -> None:
-    """A 400 that is not a duplicate is handed to a retry message."""
+    """Any other 400 leads to a retry message."""
     booking = schedule_created(upstream)
     upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -167,7 +167,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our create was applied, its response lost, and somebody else mapped another record: NOMIS has one too many."""
+    """Our create lost its response and somebody else mapped another record, so NOMIS has one too many."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

@@ -1,4 +1,4 @@
-"""Mappings that could not be saved: the retry message, and what its handling does."""
+"""Mappings that could not be saved: the retry message, and the effect of handling it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAPPINGS = "/mapping/visits"
 
 
 def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
-    """The failed event, then the message exactly as the replaced service wrote it, then the event of its sending."""
+    """The failed event comes first, then the message in the format of the replaced service, then its own event."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -49,7 +49,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """The retry posts the mapping and tracks the retry's own success; both messages may come any number of times."""
+    """The retry posts the mapping and tracks its own success. Both messages may be delivered any number of times."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -65,7 +65,7 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
 
 
 def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry without label, type or telemetry attributes, of a creation that is not on record, is mapped too."""
+    """A retry without label, type or telemetry attributes, for a creation without a record, is mapped too."""
     booking = visit_booked(upstream)
     number = other_number()
     message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
@@ -75,7 +75,7 @@ def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: 
 
 
 def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry that fails for another reason than a conflict stays on the queue, and tracks nothing."""
+    """A retry that fails without a conflict stays on the queue, and tracks nothing."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=500, times=2)
     consumer.deliver(booking)
@@ -86,7 +86,7 @@ def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
 
 
 def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """The message stays; its next delivery only maps the record that NOMIS has."""
+    """The message stays, and its next delivery only maps the record that NOMIS has."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -103,7 +103,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
 
 
 def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our own mapping, saved although the response was lost, is the success of this creation."""
+    """Our own mapping, saved although the response was lost, is a success of this creation."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -121,7 +121,7 @@ def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Con
 def test_an_odd_response_to_a_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
-    """The mapping service responds to a save with an empty body; after any other it is asked for the mapping."""
+    """The mapping service responds to a save with an empty body. After any other response the mapping is looked up."""
     booking, kind = visit_booked(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
@@ -131,7 +131,7 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
 
 
 def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: Sandbox) -> None:
-    """The event delivered again before its retry message saves the mapping; the retry then finds it saved."""
+    """If the event is delivered before its retry message, it saves the mapping, and the retry finds it saved."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -162,7 +162,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 def test_a_retry_message_carries_the_whole_mapping(
     data: st.DataObject, creation: Creation, number: int, text: str
 ) -> None:
-    """Whatever the domain and its ids, the mapping that is read from the message is the one that was written."""
+    """For any domain and ids, the mapping in the message is the one that was written."""
     dps_id = str(number) if creation.numeric_ids else text
     nomis_ids = {
         name: data.draw(st.sampled_from(["SENTENCE", "KEY-DATE"]) if name.endswith("Category") else NUMBERS)

@@ -1,4 +1,4 @@
-"""The records of creations: which step follows which, and what only a person or a deletion decides."""
+"""The records of creations: the order of their steps, and what only a person or a deletion decides."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def read(store: CreationStore, dps_id: str = "bq") -> CreationRecord:
 
 
 def failure(*, outcome_unknown: bool = False) -> UpstreamError:
-    """A failed create, refused or with an unknown outcome."""
+    """A failed create, either refused or with an unknown outcome."""
     return UpstreamError("nomis", "POST", "/visits", status=400, message="", outcome_unknown=outcome_unknown)
 
 
 def test_each_state_holds_what_the_next_delivery_needs(store: CreationStore, database: Database) -> None:
-    """Intended, created, mapped."""
+    """The states are intended, created and mapped."""
     assert store.read(VISIT, "bq") is None
     assert intend(store) == 1
     record = read(store)
@@ -67,7 +67,7 @@ def test_each_state_holds_what_the_next_delivery_needs(store: CreationStore, dat
 
 
 def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
-    """Of two that decided on the same record, the second is refused and changes nothing."""
+    """Of two attempts that decided on the same record, the second is refused and changes nothing."""
     assert intend(store) == 1
     with pytest.raises(LeaseBusy):
         intend(store)
@@ -83,7 +83,7 @@ def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
 
 
 def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
-    """What belongs to an earlier attempt, or to one that has ended, is not written."""
+    """An earlier attempt, or one that has ended, writes nothing."""
     intend(store)
     intended = read(store)
     intend(store, intended)
@@ -102,7 +102,7 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
 
 
 def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore) -> None:
-    """A process that had lost its lease recorded the response while another one looked in NOMIS."""
+    """A process that had lost its lease recorded the response while another one searched NOMIS."""
     intend(store)
     intended = read(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -112,7 +112,7 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
 
 
 def test_an_intent_that_is_refused_for_another_reason_raises(store: CreationStore, database: Database) -> None:
-    """Only a second intent of one DPS record means that another process was faster."""
+    """Only a second intent for one DPS record means that another process was faster."""
     intend(store)
     with database.begin() as connection:
         connection.execute(text("CREATE UNIQUE INDEX one_each ON creations (domain)"))
@@ -139,7 +139,7 @@ def test_a_mapping_of_another_record_leaves_the_record_alone(store: CreationStor
 
 
 def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, database: Database) -> None:
-    """A mapping that was there when the finding was made does not: NOMIS may have another record."""
+    """A mapping that existed when the finding was made does not resolve it, since NOMIS may have another record."""
     intend(store)
     store.ambiguous(VISIT, read(store), {"visitId": "bq", **VISIT.mapping("bq", {"nomisId": 5})})
     ambiguous = read(store)
@@ -152,7 +152,7 @@ def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, databa
 
 
 def test_people_resolve_open_creations(store: CreationStore, database: Database) -> None:
-    """An open creation is resolved as found, or as not created; a closed one is left alone."""
+    """An open creation is resolved as found or as not created. A closed one is left alone."""
     for dps_id in ("a", "b"):
         intend(store, dps_id=dps_id)
         store.ambiguous(VISIT, read(store, dps_id), {})
@@ -171,7 +171,7 @@ def test_people_resolve_open_creations(store: CreationStore, database: Database)
 
 
 def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: CreationStore, database: Database) -> None:
-    """Closed ones are left out unless asked for."""
+    """Closed ones are left out unless requested."""
     for dps_id in ("mapped", "ambiguous", "intended"):
         intend(store, dps_id=dps_id)
     store.mapped(VISIT, "mapped", MAPPING, "visit-create-success", {})
@@ -184,7 +184,7 @@ def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: Creation
 
 
 def test_a_deleted_creation_is_remembered_as_such(store: CreationStore, database: Database) -> None:
-    """The record no longer names the NOMIS record; a deletion that comes before the creation is recorded too."""
+    """The record no longer names the NOMIS record. A deletion before the creation is recorded too."""
     intend(store)
     store.created(VISIT, "bq", 1, IDS)
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""Creates whose outcome is unknown: found in NOMIS and mapped, created again, or left to a person."""
+"""Creates with an unknown outcome are found in NOMIS and mapped, created again, or left to a person."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, 
 def test_a_create_that_was_applied_despite_its_response_is_found(
     consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
 ) -> None:
-    """A failure that does not say that the create was refused leaves its outcome open: NOMIS is asked first."""
+    """A failure that does not prove a refusal leaves the outcome unknown, so NOMIS is searched first."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="status_after_write", times=1, **response)
     with pytest.raises(UpstreamError) as caught:
@@ -77,7 +77,7 @@ def test_a_create_that_was_applied_despite_its_response_is_found(
 
 
 def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """When NOMIS does not have the visit after all, it is created."""
+    """If NOMIS does not have the visit after all, it is created."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -108,7 +108,7 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
 
 
 def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, database_url: str) -> None:
-    """NOMIS lists its visits, then applies the create; the grace period ends while the listed visits are read."""
+    """NOMIS lists its visits and then applies the create, and the grace period ends while the visits are read."""
     listed, booking = visit_booked(upstream), visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
@@ -135,7 +135,7 @@ def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, datab
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS has no read of courses: after a lost response a person is alerted once, and no delivery creates."""
+    """NOMIS cannot read courses. After a lost response a person is alerted once, and no delivery creates."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -175,7 +175,7 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
 def test_a_course_that_may_have_been_committed_is_not_created_again(
     consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
 ) -> None:
-    """A 500 about the commit or the connection, or of somebody else, leaves a course that nobody can look up."""
+    """A 500 about the commit or the connection, or from elsewhere, leaves a course that nobody can look up."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
     with pytest.raises(UpstreamError):
@@ -185,7 +185,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """Any other 500 in NOMIS's own words is taken for a rollback: no person is asked about each of them."""
+    """Any other 500 in NOMIS's own words counts as a rollback, so no person is asked."""
     booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
@@ -197,7 +197,7 @@ def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: 
 
 
 def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """After a person said that NOMIS does not have it, the next delivery creates."""
+    """After a person declared that NOMIS does not have the record, the next delivery creates it."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -210,7 +210,7 @@ def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox)
 
 
 def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: Sandbox) -> None:
-    """When somebody saves the mapping by hand, the next delivery closes record and finding."""
+    """After somebody saved the mapping by hand, the next delivery closes the creation and the finding."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -225,7 +225,7 @@ def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: 
 
 
 def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
-    """A course was mapped, and its mapping is gone although DPS has it still: nobody can tell, so a person is asked."""
+    """A course was mapped, and its mapping is gone although DPS still has it, so a person is asked."""
     booking = schedule_created(upstream)
     consumer.deliver(booking)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")
@@ -235,7 +235,7 @@ def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) 
 
 
 def test_an_unknown_outcome_is_reported_despite_a_mapping_of_others(upstream: Sandbox, consumer: Consumer) -> None:
-    """A course may be there that nobody mapped: with a mapping of another one a person still hears of it, once."""
+    """A course may exist that nobody mapped: even with a mapping of another one a person is alerted once."""
     booking = schedule_created(upstream)
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)

@@ -1,4 +1,4 @@
-"""The handlers as the tests of activities begin with them."""
+"""The handlers in the state that the tests of activities start from."""
 
 from __future__ import annotations
 

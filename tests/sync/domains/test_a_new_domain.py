@@ -1,4 +1,4 @@
-"""The page on adding a domain: its example works as it stands, and touches no more than it says."""
+"""The example of the page on adding a domain works unchanged, and touches no more than the page says."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class Program:
         )
 
     def python(self, code: str) -> str:
-        """What Python prints in the copy; it must succeed."""
+        """The output of Python in the copy, which must succeed."""
         process = self.start(code)
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         return printed
 
     def drain(self) -> Any:
-        """Drains the new queue once; the counts."""
+        """Drains the new queue once, and returns the counts."""
         if self._drains is None:
             self._drains = self.start(DRAINS)
         process = self._drains
@@ -108,7 +108,7 @@ class Services(BaseHTTPRequestHandler):
             self._respond(404, {"status": 404, "userMessage": "Not found"})
 
     def do_POST(self) -> None:
-        """A token, a new NOMIS certificate, or a mapping."""
+        """Returns a token, a new NOMIS certificate, or an empty response to a mapping."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path.endswith("/oauth/token"):
             self._respond(200, {"access_token": "a-token", "expires_in": 3600})
@@ -123,7 +123,7 @@ class Services(BaseHTTPRequestHandler):
             self._respond(201, made)
 
     def do_PUT(self) -> None:
-        """A changed NOMIS certificate."""
+        """Changes a NOMIS certificate."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.records[self.path] |= body
         self._respond(200, None)
@@ -142,7 +142,7 @@ class Services(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def services() -> Iterator[str]:
-    """The address of the services, of which the publisher has one certificate."""
+    """The address of the services. The publisher has one certificate."""
     Services.records = {"/certificates/c-1": {"id": "c-1", "title": "Bricklaying", "awardedOn": "2023-05-22"}}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -170,7 +170,7 @@ def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program
 
 
 def test_only_the_registry_and_the_settings_know_a_domain(program: Program) -> None:
-    """As well as its own package a new domain changes nothing else of the program."""
+    """Besides its own package, a new domain changes only the registry and the settings."""
     changed = touched(program.folder)
     assert {path for path in changed if path.parent != PACKAGE} == TOUCHED
     assert {path.name for path in changed if path.parent == PACKAGE} == {

@@ -82,7 +82,7 @@ def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner) -> None:
-    """An amend names the course as its creation did: prefix and cut summary, not the schedule's long description."""
+    """An amend gives the course the same name as its creation: prefix and shortened summary."""
     put_schedule(harness, prisoner)
     create(harness)
     name = one(harness, "course")["description"]
@@ -99,7 +99,7 @@ def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner
 
 
 def test_amend_before_the_creation_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
-    """An amend that overtakes its creation fails for want of a mapping, and heals after it."""
+    """An amend that overtakes its creation fails without a mapping, and succeeds after the creation."""
     put_schedule(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         amend(harness)
@@ -108,7 +108,7 @@ def test_amend_before_the_creation_fails_until_it_is_there(harness: Harness, pri
 
 
 def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """A pay line without a rate is a rule that cannot be met, named by its level and band."""
+    """A pay line without a rate breaks a rule, and the error names its level and band."""
     put_schedule(harness, prisoner)
     activity = harness.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
     del activity["pay"][0]["rate"]
@@ -119,7 +119,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
 
 
 def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS cannot be asked for a course activity, so a lost response is left to a person and nothing is made twice."""
+    """NOMIS cannot read a course activity, so a lost response is left to a person and nothing is created twice."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -130,7 +130,7 @@ def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """The mapping service's 400 for a pair that meets another one is tracked as a duplicate with both."""
+    """A 400 for a pair that conflicts with another one is tracked as a duplicate with both pairs."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -156,7 +156,7 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """One session follows its state in DPS, and is tracked with both its ids."""
+    """One session gets its state in DPS, and is tracked with both ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"
@@ -177,13 +177,13 @@ def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
 
 
 def cancel_session(harness: Harness) -> Outcome | str:
-    """Cancels the session in DPS and handles the event of it."""
+    """Cancels the session in DPS and handles the event."""
     harness.sandbox.put("instance", id=INSTANCE, cancelled=True)
     return harness.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
 
 
 def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None:
-    """A session that is cancelled while an amend of its schedule has read, but not yet written, stays cancelled."""
+    """A session that is cancelled after an amend has read the schedule, and before it writes, stays cancelled."""
     running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
     with ThreadPoolExecutor(1) as pool:
         amending = pool.submit(amend, running)
@@ -194,7 +194,7 @@ def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None
 
 
 def test_session_is_written_as_it_is_once_its_course_is_free(running: Harness) -> None:
-    """What a session was before the wait for its course is forgotten: it is read again, and so written."""
+    """The session is read again after the wait for its course, and the new state is written."""
     event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
     assert running.leases.acquire(course)
     with ThreadPoolExecutor(1) as pool:
@@ -207,6 +207,6 @@ def test_session_is_written_as_it_is_once_its_course_is_free(running: Harness) -
 
 
 def test_session_waits_for_its_course(running: Harness) -> None:
-    """Anyone who amends the course keeps its sessions too."""
+    """An amend of the course also holds the lease of its sessions."""
     with running.leases.held(f"write:activity:{SCHEDULE}"), pytest.raises(LeaseBusy):
         cancel_session(running)

@@ -1,4 +1,4 @@
-"""Adjustments: two families whose ids overlap, written to NOMIS unless they came from there."""
+"""Adjustments: two families with overlapping ids, written to NOMIS unless they came from there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = "6c1d8c2f-4a7b-4c1d-8b62-1c4d6a3e9f88"
 
 
 def held(harness: Harness) -> dict[str, Any]:
-    """The one adjustment that NOMIS holds and shows."""
+    """The only adjustment that NOMIS has and shows."""
     (adjustment,) = harness.sandbox.nomis("adjustment")
     return dict(adjustment)
 
@@ -34,7 +34,7 @@ def held(harness: Harness) -> dict[str, Any]:
 def test_inserted_and_mapped(
     harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str, category: str
 ) -> None:
-    """An adjustment of either family is created in it, mapped with its category, and tracked."""
+    """An adjustment of either family is created in that family, mapped with its category, and tracked."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
     (sent, mapped) = harness.sandbox.journal()
@@ -69,7 +69,7 @@ def test_inserted_and_mapped(
 
 
 def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Prisoner) -> None:
-    """Whether an adjustment is active is sent to NOMIS, on creation and on update."""
+    """The active state is sent to NOMIS, on creation and on update."""
     put_adjustment(harness, prisoner, active=False)
     handle(harness, prisoner, "inserted")
     assert held(harness)["active"] is False
@@ -79,7 +79,7 @@ def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Pr
 
 
 def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
-    """A key-date adjustment without a from-date, which NOMIS refuses, begins on the adjustment's date, else today."""
+    """NOMIS refuses a key-date adjustment without a from-date, so the adjustment's date or today is sent."""
     put_adjustment(harness, prisoner, start=None)
     handle(harness, prisoner, "inserted")
     assert held(harness)["start"] == "2023-05-20"
@@ -91,7 +91,7 @@ def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisone
 
 
 def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
-    """A sentence adjustment may go without a from-date; a missing date is today in London."""
+    """A sentence adjustment needs no from-date. A missing adjustment date becomes today in London."""
     adjustment = Adjustment(booking_id=1, sentence_sequence=1, adjustment_type="RX", adjustment_days=1)
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     body = nomis_adjustment(adjustment, today).as_json()
@@ -107,14 +107,14 @@ def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
     ],
 )
 def test_what_came_from_nomis_is_ignored(harness: Harness, prisoner: Prisoner, word: str, name: str) -> None:
-    """Events whose source is NOMIS are ignored before any call."""
+    """Events with NOMIS as their source are ignored before any call."""
     handle(harness, prisoner, word, source="NOMIS")
     assert harness.tracked() == [(name, {"adjustmentId": ADJUSTMENT, "offenderNo": prisoner.offender_no})]
     assert [each for each in harness.sandbox.requests() if each["service"] != "auth"] == []
 
 
 def test_ignored_events_have_a_separate_group() -> None:
-    """An event from NOMIS is never gathered with one of DPS, which would then be ignored with it."""
+    """An event from NOMIS is never coalesced with one from DPS, which would then be ignored with it."""
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (
         entity(DomainEvent(f"{EVENT}.updated", additional_information={"id": ADJUSTMENT, "source": source}))
@@ -125,7 +125,7 @@ def test_ignored_events_have_a_separate_group() -> None:
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """An adjustment whose response was lost is found in its family, not among those that NOMIS made and hides."""
+    """An adjustment whose response was lost is found in its family, not among those that NOMIS makes and hides."""
     put_adjustment(harness, prisoner, OTHER, type="UAL")
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
@@ -140,7 +140,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, se
 
 
 def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that says the same but is mapped to another DPS record is not taken for ours."""
+    """An equal adjustment that is mapped to another DPS record is not mistaken for ours."""
     put_adjustment(harness, prisoner, OTHER)
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner)
@@ -152,7 +152,7 @@ def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, pri
 
 
 def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry of an adjustment is tracked under the name of the first success, with the properties of the message."""
+    """The retry is tracked under the name of the first success, with the properties of the message."""
     put_adjustment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
@@ -163,7 +163,7 @@ def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> No
 
 
 def test_hand_made_retry(harness: Harness) -> None:
-    """A retry made by hand needs the three ids alone."""
+    """A retry made by hand needs only the three ids."""
     mapping = (
         '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
     )
@@ -188,7 +188,10 @@ def test_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that changed its family is never written: its number may be another prisoner's in the other one."""
+    """An adjustment that changed its family is never written.
+
+    In the other family its number may be another prisoner's.
+    """
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")
@@ -201,7 +204,7 @@ def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """A deletion removes record and mapping without asking DPS; delivered again it is ignored with its reason."""
+    """A deletion deletes record and mapping without reading DPS. Delivered again, it is ignored with its reason."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     harness.sandbox.drop("adjustment", ADJUSTMENT)
@@ -215,7 +218,7 @@ def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kin
 
 
 def test_deletion_is_repeated_when_the_mapping_stays(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion whose mapping could not be deleted is repeated whole, which NOMIS takes."""
+    """If the mapping could not be deleted, the whole deletion is repeated, which NOMIS accepts."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     harness.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
@@ -227,7 +230,7 @@ def test_deletion_is_repeated_when_the_mapping_stays(harness: Harness, prisoner:
 
 
 def test_deletion_before_the_insertion_waits_while_dps_has_it(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a mapping but with a DPS record, a deletion fails, to be tried again."""
+    """Without a mapping but with a DPS record, a deletion fails and is tried again."""
     put_adjustment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
         handle(harness, prisoner, "deleted")
@@ -237,7 +240,7 @@ def test_deletion_before_the_insertion_waits_while_dps_has_it(harness: Harness, 
 
 
 def test_dps_is_asked_with_its_content_type(harness: Harness, prisoner: Prisoner) -> None:
-    """The adjustments API is asked with the content type by which it chooses its endpoint."""
+    """The adjustments API chooses its endpoint by the content type of the request."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     assert [each["status"] for each in harness.sandbox.requests("adjustments")] == [200]
@@ -252,7 +255,7 @@ def test_event_without_id_is_unreadable(harness: Harness) -> None:
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
 def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner, category: str) -> None:
-    """The numbers of the families overlap, so a mapping of another family than the two known hits nobody's record."""
+    """The numbers of the families overlap, so a mapping of an unknown family changes nobody's record."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
     (mapping,) = harness.sandbox.mappings("adjustments")
@@ -271,14 +274,14 @@ def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner
 
 
 def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
-    """The comment of an adjustment goes over as far as it fits, so that the days arrive."""
+    """The comment is cut to fit, so that the days arrive."""
     put_adjustment(harness, prisoner, comment="\u00e9" * 300)
     assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
     assert held(harness)["comment"] == "\u00e9" * 120
 
 
 def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
-    """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
+    """Neither DPS nor the mapping service has it: nothing is written, and the event has both statuses."""
     assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
     ((_, properties),) = harness.tracked()
     assert properties.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
@@ -292,7 +295,7 @@ def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, pr
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion that overtakes the insertion leaves nothing to insert; without it DPS is asked again."""
+    """If a deletion overtakes the insertion, nothing is left to insert. Without that deletion DPS is read again."""
     with pytest.raises(UpstreamError, match="adjustments: GET"):
         handle(harness, prisoner, "inserted")
     assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
@@ -305,7 +308,7 @@ def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, priso
 def test_an_update_always_says_of_which_sentence(
     harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str
 ) -> None:
-    """Newer versions of NOMIS refuse the update of a sentence's adjustment without it; older ones do not read it."""
+    """Newer versions of NOMIS require the sentence in the update, and older ones ignore it."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     handle(harness, prisoner, "updated")
@@ -315,7 +318,7 @@ def test_an_update_always_says_of_which_sentence(
 
 
 def test_deleted_in_a_nomis_that_says_404(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that NOMIS says it does not have is deleted."""
+    """An adjustment that NOMIS does not have counts as deleted."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     with faulty(harness.sandbox, "nomis", "DELETE", status=404):

@@ -35,7 +35,7 @@ from tests.harness.waiting import LONGEST_SECONDS
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """Each of the three events writes the allocation as DPS has it, and is tracked the same."""
+    """Each of the three events writes the allocation as DPS has it, and is tracked the same way."""
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
     assert (row["booking_id"], row["end"], row["suspended"]) == (prisoner.booking_id, None, False)
@@ -52,7 +52,7 @@ def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str)
 
 @pytest.mark.parametrize("allocation_id", [ALLOCATION, ALLOCATION + 1], ids=["time without Z", "time with Z"])
 def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocation_id: int) -> None:
-    """The end of an allocation carries reason and comment; the `Z` that some times have means nothing."""
+    """The end of an allocation has reason and comment. The `Z` of some times is ignored."""
     put_allocation(running, prisoner, allocation_id, status="ENDED", end=TODAY.isoformat(), ended_by="MR BLOGS",
                    ended_at="2023-05-22T09:30:01", ended_why="COMPLETED")  # fmt: skip
     allocate(running, "allocation-amended", allocation_id)
@@ -63,7 +63,7 @@ def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocat
 
 @pytest.mark.parametrize("status", ["SUSPENDED", "AUTO_SUSPENDED"])
 def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, status: str) -> None:
-    """A suspension carries its comment, and prints `null` for what is unknown."""
+    """A suspension has its comment, with `null` for what is unknown."""
     put_allocation(running, prisoner, status=status, suspended_by="MRS BLOGS")
     allocate(running, "allocation-amended")
     row = one(running, "allocation")
@@ -72,7 +72,7 @@ def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, sta
 
 
 def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, prisoner: Prisoner) -> None:
-    """An event of an ended allocation that comes after a newer one of the same booking and schedule does not end it."""
+    """A late event of an ended allocation does not end a newer one of the same booking and schedule."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="A", ended_why="B")
     put_allocation(running, prisoner, ALLOCATION + 1, band=2)
     allocate(running, "allocated", ALLOCATION + 1)
@@ -91,7 +91,7 @@ def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, priso
 
 
 def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner) -> None:
-    """Upserts of one booking and activity exclude each other: the others wait for the lease, and NOMIS has one row."""
+    """Upserts of one booking and activity exclude each other by the lease, and NOMIS has one row."""
     harness.sandbox.reset(nomis_duplicates=True)
     put_schedule(harness, prisoner)
     create(harness)
@@ -125,7 +125,7 @@ def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisone
 
 
 def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance is made, then changed, each tracked by the word of its event and with all properties."""
+    """An attendance is created, then changed. Each is tracked with the word of its event and all properties."""
     allocate(running)
     put_attendance(running, prisoner)
     assert attend(running) == "activity-attendance-create-success"
@@ -155,7 +155,7 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
 
 
 def test_locked_attendance_keeps_or_expires(running: Harness, prisoner: Prisoner) -> None:
-    """Locking keeps a recorded status, and expires an attendance that was never recorded or never there."""
+    """Locking keeps a recorded status, and expires an attendance that was never recorded or never in NOMIS."""
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
     attend(running, "amended")
@@ -187,7 +187,7 @@ def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Priso
 
 
 def test_duplicate_rows_are_recognised(running: Harness) -> None:
-    """Where NOMIS holds a pair twice already, the failure is tracked as one that does not heal by itself."""
+    """If NOMIS already has two rows, the failure is tracked as one that no retry resolves."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
     with pytest.raises(UpstreamError) as caught:
@@ -198,7 +198,7 @@ def test_duplicate_rows_are_recognised(running: Harness) -> None:
 
 @pytest.mark.parametrize("status", ["CANCELLED", "active", "", "ENDED_EARLY"])
 def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, prisoner: Prisoner, status: str) -> None:
-    """A status that is not known never passes for active: nothing is sent, and the failure names it."""
+    """An unknown status never counts as active: nothing is sent, and the failure names it."""
     put_allocation(running, prisoner, status=status)
     sent = len(running.sandbox.journal("nomis"))
     with pytest.raises(RuleError, match=f"allocation status '{status}'"):
@@ -207,7 +207,7 @@ def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, pri
 
 
 def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harness, prisoner: Prisoner) -> None:
-    """Of a schedule's other allocations only later ones of the same booking are read; those must be readable."""
+    """Of a schedule's other allocations only later ones of the same booking are read, and must be readable."""
     allocate(running)
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
     rows: list[dict[str, Any]] = [
@@ -230,7 +230,7 @@ def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harne
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
 def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
-    """Comments of an end and of an attendance go over as far as they fit, at a whole character."""
+    """Comments of an end and of an attendance are cut to fit, at a whole character."""
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
     assert attend(running) == "activity-attendance-create-success"
@@ -246,7 +246,7 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
 
 
 def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: Prisoner) -> None:
-    """The event of an expired attendance is an update; the session of yesterday that still waits is expired."""
+    """The event of an expired attendance is an update. A waiting attendance of yesterday's session is expired."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
@@ -261,7 +261,7 @@ def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: 
 
 
 def refusal(code: object) -> dict[str, Any]:
-    """The error body of NOMIS, with the code that says why it refuses an attendance."""
+    """The error body of NOMIS with the code for its refusal of an attendance."""
     return {"status": 400, "errorCode": code, "userMessage": "Bad request: Attendance 5 cannot be changed"}
 
 
@@ -269,7 +269,7 @@ def refusal(code: object) -> dict[str, Any]:
 def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
     running: Harness, prisoner: Prisoner, word: str
 ) -> None:
-    """Paid on its own day, or the prisoner moved on: acknowledged, with the reason, under the word of the event."""
+    """If it is paid on the same day, or the prisoner moved, the event is acknowledged with the reason."""
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
     put_schedule(running, prisoner, instances=[at])
     put_attendance(running, prisoner)
@@ -284,7 +284,7 @@ def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
 
 
 def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Harness, prisoner: Prisoner) -> None:
-    """It can never succeed, and says so; so does every other code, and one that is not the word of NOMIS."""
+    """It can never succeed, and says so. So does any other code, and a refusal that is not from NOMIS."""
     put_attendance(running, prisoner)
     with (
         faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(1001)),

@@ -1,4 +1,4 @@
-"""Appointments: from the activities service to NOMIS, with those in cells, without end, and deleted out of order."""
+"""Appointments from the activities service to NOMIS: in cells, without an end, and deleted out of order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.harness.handlers import Harness, Prisoner
 
 
 def held(harness: Harness) -> dict[str, Any]:
-    """The one appointment that NOMIS holds."""
+    """The only appointment that NOMIS has."""
     (appointment,) = harness.sandbox.nomis("appointment")
     return dict(appointment)
 
@@ -54,7 +54,7 @@ def test_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment without an end time reaches NOMIS, which must have one, as ending when it starts."""
+    """NOMIS requires an end time, so an appointment without one ends when it starts."""
     put_appointment(harness, prisoner, end=None)
     assert handle(harness, "created") is Outcome.APPLIED
     assert (held(harness)["start"], held(harness)["end"]) == ("09:05:00", "09:05:00")
@@ -64,7 +64,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 
 
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's failure on an appointment in a cell is tracked as what it is, and as nothing that heals by waiting."""
+    """NOMIS's failure on an appointment in a cell is tracked as such, and as one that no retry resolves."""
     put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="takes no appointment without a location") as caught:
         handle(harness, "created")
@@ -74,7 +74,7 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
 
 
 def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, prisoner: Prisoner) -> None:
-    """Nothing but NOMIS's response keeps an appointment in a cell from being created: it is sent without a location."""
+    """Only NOMIS's response keeps an appointment in a cell from being created: it is sent without a location."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -97,7 +97,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, ki
 
 
 def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A record at the same place and time that is mapped to another appointment is not taken for ours."""
+    """A record at the same place and time that is mapped to another appointment is not mistaken for ours."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -110,7 +110,7 @@ def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, pris
 
 
 def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prisoner: Prisoner) -> None:
-    """Where NOMIS has two at the place and time, ours is the one that is mapped to nothing."""
+    """If NOMIS has two at the place and time, ours is the one without a mapping."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -123,7 +123,7 @@ def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prison
 
 
 def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a location NOMIS cannot be asked, so after a lost response a person has to look."""
+    """Without a location NOMIS cannot be searched, so after a lost response a person has to look."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -132,7 +132,7 @@ def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, pr
 
 
 def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry reads both ids from the mapping inside the message; no mapping of 0 and 0 is ever saved."""
+    """The retry reads both ids from the mapping in the message, and never saves a mapping of 0 and 0."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, "created") is Outcome.RETRY_QUEUED
@@ -146,7 +146,7 @@ def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner
 
 
 def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
-    """A conflict in a retry message is tracked as a duplicate and acknowledged; it does not go round for ever."""
+    """A conflict in a retry message is tracked as a duplicate and acknowledged, and is not retried for ever."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -161,7 +161,7 @@ def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prison
 
 
 def test_updated(harness: Harness, prisoner: Prisoner) -> None:
-    """A change brings day, times, room and subtype to NOMIS."""
+    """A change writes day, times, room and subtype to NOMIS."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     put_appointment(harness, prisoner, day="2023-06-06", start="11:00", end="11:30", category="MEDO",
@@ -177,7 +177,7 @@ def test_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_cancelled_needs_no_dps(harness: Harness, prisoner: Prisoner) -> None:
-    """A cancellation needs the mapping alone, and repeats without harm."""
+    """A cancellation needs only the mapping, and can safely be repeated."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -187,7 +187,7 @@ def test_cancelled_needs_no_dps(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is changed or cancelled, never both at once: NOMIS would refuse one of them."""
+    """An appointment is changed or cancelled, never both at once, since NOMIS would refuse one of them."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with harness.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
@@ -196,7 +196,7 @@ def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner)
 
 
 def test_cancelled_before_created_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
-    """A cancellation that overtakes the creation fails for want of a mapping, and heals after it."""
+    """A cancellation that overtakes the creation fails without a mapping, and succeeds after the creation."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
         handle(harness, "cancelled")
@@ -206,7 +206,7 @@ def test_cancelled_before_created_fails_until_it_is_there(harness: Harness, pris
 
 
 def test_deleted_with_its_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion removes the NOMIS record and its mapping too."""
+    """A deletion deletes the NOMIS record and its mapping."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -216,7 +216,7 @@ def test_deleted_with_its_mapping(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion that comes again finds nothing, neither mapping nor DPS record, and is ignored."""
+    """A second delivery of the deletion finds neither mapping nor DPS record, and is ignored."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -227,7 +227,7 @@ def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that NOMIS no longer has counts as deleted, its mapping goes, and both are tracked."""
+    """A record that NOMIS no longer has counts as deleted. Its mapping is deleted, and both are tracked."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     event_id = held(harness)["event_id"]
@@ -242,7 +242,7 @@ def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) 
 
 
 def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A gateway's 404 says nothing of the appointment: deletion and cancellation fail, and the mapping stays."""
+    """A gateway's 404 says nothing about the appointment: deletion and cancellation fail, and the mapping stays."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with faulty(harness.sandbox, "nomis", status=404, text="default backend - 404"):
@@ -270,7 +270,7 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
 def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
     harness: Harness, prisoner: Prisoner, word: str, name: str
 ) -> None:
-    """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
+    """Neither DPS nor the mapping service has it: nothing is written, and the event has both statuses."""
     assert handle(harness, word) == name
     ((_, properties),) = harness.tracked()
     assert properties.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
@@ -290,7 +290,7 @@ def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
 def test_what_a_gateway_lacks_is_not_gone(harness: Harness, service: str, word: str) -> None:
-    """Only the services' own word counts: a gateway's 404, or an empty response, leaves the event to come again."""
+    """After a gateway's 404, or an empty response, the event is tried again."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
             faulty(harness.sandbox, service, "GET", kind="status", status=status, text=text),
@@ -314,7 +314,7 @@ def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, pr
 
 
 def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
-    """A deletion that overtakes the creation is ignored when DPS has no record either, and so then is the creation."""
+    """A deletion that overtakes the creation is ignored if DPS has no record either, and so then is the creation."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(harness, "created")
     assert handle(harness, "deleted") == "appointment-delete-ignored"
@@ -329,7 +329,7 @@ def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
 
 
 def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, prisoner: Prisoner) -> None:
-    """That a deletion was seen keeps nothing from NOMIS that DPS has."""
+    """An earlier deletion keeps nothing from NOMIS that DPS has."""
     assert handle(harness, "deleted") == "appointment-delete-ignored"
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
@@ -337,7 +337,7 @@ def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, pri
 
 
 def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a mapping but with a DPS record a deletion fails, so that it is tried again after the creation."""
+    """Without a mapping but with a DPS record a deletion fails, and is tried again after the creation."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         handle(harness, "deleted")
@@ -345,7 +345,7 @@ def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prison
 
 
 def test_deleted_while_its_mapping_waits(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion is not ignored while NOMIS has a record whose mapping is still to be saved."""
+    """A deletion is not ignored while NOMIS has a record whose mapping is yet to be saved."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -373,7 +373,7 @@ def test_a_record_deleted_after_a_lost_response_is_not_created(harness: Harness,
 
 
 def test_deletion_waits_for_a_creation_under_way(harness: Harness) -> None:
-    """A deletion never meets a creation that another process has begun: it waits for the lease."""
+    """A deletion waits for the lease of a creation that another process has begun."""
     with harness.leases.held(creation_lease("appointment", str(INSTANCE))), pytest.raises(LeaseBusy):
         handle(harness, "deleted")
 

@@ -1,4 +1,4 @@
-"""Incentive reviews: from the incentives API to NOMIS, one record each, also where two say the same."""
+"""Incentive reviews: from the incentives API to NOMIS, one record each, even if two are equal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSERTED = "incentives.iep-review.inserted"
 
 
 def review(harness: Harness, prisoner: Prisoner, code: str = "ENH", at: str = "2026-01-05T10:20:30") -> int:
-    """Makes a review in DPS without telling anyone."""
+    """Creates a review in DPS without an event."""
     return harness.sandbox.add_review(prisoner.offender_no, code, publish=False, at=at)
 
 
@@ -66,7 +66,7 @@ def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> N
 
 
 def test_review_made_in_nomis_is_ignored_unread(harness: Harness, prisoner: Prisoner) -> None:
-    """A review that a user made in NOMIS is ignored before any call, even when DPS does not have it."""
+    """A review that a user made in NOMIS is ignored before any call, even if DPS does not have it."""
     assert insert(harness, 999_999_999, prisoner, reason="USER_CREATED_NOMIS") is Outcome.IGNORED
     assert harness.sandbox.requests("incentives") == []
     assert harness.tracked() == [
@@ -75,7 +75,7 @@ def test_review_made_in_nomis_is_ignored_unread(harness: Harness, prisoner: Pris
 
 
 def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
-    """An event without a prisoner number tells `unknown`; a review that DPS does not have fails."""
+    """An event without a prisoner number is tracked as `unknown`. A review that DPS does not have fails."""
     with pytest.raises(UpstreamError, match="incentives: GET /iep/reviews/id/1: status 404"):
         harness.handle(INSERTED, id="1")
     ((name, properties),) = harness.tracked()
@@ -93,7 +93,7 @@ def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox
 
 @pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
-    """A record whose response was lost is found again, also one of an earlier date, which is not the current record."""
+    """A record whose response was lost is found again, even one of an earlier date, which is not the current record."""
     review_id = review(harness, prisoner, at=at)
     before = len(records(harness, prisoner))
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
@@ -105,7 +105,7 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at
 
 
 def test_the_record_of_another_review_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that says the same but is mapped to another review is not taken for ours: a second one is made."""
+    """An equal record that is mapped to another review is not mistaken for ours, so a second one is created."""
     first, second = review(harness, prisoner), review(harness, prisoner)
     insert(harness, first, prisoner)
     before = len(records(harness, prisoner))
@@ -118,7 +118,7 @@ def test_the_record_of_another_review_is_not_ours(harness: Harness, prisoner: Pr
 
 
 def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Two unmapped records that say the same cannot be distinguished: nothing is created or mapped."""
+    """Two equal records without mappings cannot be distinguished, so nothing is created or mapped."""
     review_id = review(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -132,7 +132,7 @@ def test_two_unmapped_records_need_a_person(harness: Harness, prisoner: Prisoner
 
 
 def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry message tells the mapping in the words of the replaced service."""
+    """The retry message has the mapping in the format of the replaced service."""
     review_id = review(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=500, times=1)
     assert insert(harness, review_id, prisoner) is Outcome.RETRY_QUEUED
@@ -143,7 +143,7 @@ def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -
 
 
 def test_reviews_of_a_prisoner_share_a_group() -> None:
-    """Two reviews of a prisoner are handled one after the other, since NOMIS orders a day's records as written."""
+    """Reviews of a prisoner are handled one after the other, since NOMIS orders a day's records as written."""
     entity = HANDLERS[INSERTED].entity
     one, other, nobody = (
         entity(DomainEvent(INSERTED, additional_information=each))
@@ -153,7 +153,7 @@ def test_reviews_of_a_prisoner_share_a_group() -> None:
 
 
 def level_in_nomis(harness: Harness, code: str) -> dict[str, Any]:
-    """A global level as NOMIS holds it."""
+    """A global level in NOMIS."""
     return dict(harness.services.nomis.call("GET", f"/incentives/reference-codes/{code}"))
 
 
@@ -172,7 +172,7 @@ ORDER_CALL = "/incentives/reference-codes/reorder$"
 
 
 def order_in_nomis(harness: Harness) -> list[str]:
-    """The codes that DPS has, in the order of NOMIS."""
+    """The codes of DPS, in the order of NOMIS."""
     place = {code: int(level_in_nomis(harness, code)["sequence"]) for code in CODES}
     return sorted(place, key=lambda code: place[code])
 
@@ -188,7 +188,7 @@ def orders_told(harness: Harness) -> int:
 
 
 def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
-    """A level that NOMIS does not have is made, and takes its place even when the order was sent before."""
+    """A level that NOMIS does not have is created, and gets its place even if the order was sent before."""
     assert harness.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
     assert change(harness, "EN3") == "global-incentive-level-inserted"
     assert order_in_nomis(harness) == CODES
@@ -204,7 +204,7 @@ def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
     ids=["order refused", "order lost", "answer to the creation lost"],
 )
 def test_new_level_takes_its_place_when_it_comes_again(harness: Harness, path: str, kind: str) -> None:
-    """A new level whose place could not be set is put there by the next delivery, which finds it made."""
+    """If the place of a new level could not be set, the next delivery finds the level and sets its place."""
     harness.handle("incentives.levels.reordered")
     harness.sandbox.fault("nomis", "POST", path, kind=kind, times=1)
     with pytest.raises(UpstreamError):
@@ -215,7 +215,7 @@ def test_new_level_takes_its_place_when_it_comes_again(harness: Harness, path: s
 
 @pytest.mark.parametrize("told_before", [False, True], ids=["order never told", "order told"])
 def test_change_of_a_level_leaves_the_order(harness: Harness, told_before: bool) -> None:
-    """A change of a level that NOMIS knows tells it no order, whatever its own is."""
+    """A change of a known level sends no order to NOMIS, whatever the order there is."""
     if told_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")
@@ -226,7 +226,7 @@ def test_change_of_a_level_leaves_the_order(harness: Harness, told_before: bool)
 
 
 def test_new_level_that_is_the_last_tells_no_order(harness: Harness) -> None:
-    """A new level that is DPS's last stands where NOMIS puts it: it costs no call more."""
+    """NOMIS puts a new level last, so the last level of DPS needs no further call."""
     levels = harness.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
     last = [each for each in levels if each["code"] != "EN3"] + [each for each in levels if each["code"] == "EN3"]
     harness.sandbox.fault("incentives", "GET", "/incentive/levels$", kind="status", status=200, body=last)
@@ -235,7 +235,7 @@ def test_new_level_that_is_the_last_tells_no_order(harness: Harness) -> None:
 
 
 def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness) -> None:
-    """A new level never tells an order that it read before a newer one was told: both do so under one lease."""
+    """A new level never sends an order that was read before a newer one was sent: one lease covers both."""
     with harness.leases.held("write:incentive-levels-order"), pytest.raises(LeaseBusy):
         change(harness, "EN3")
     assert orders_told(harness) == 0
@@ -278,14 +278,14 @@ def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> N
 
 
 def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
-    """A comment of 300 characters goes over as far as its 240 bytes go,, however the record is written."""
+    """A comment of 300 characters is cut to 240 bytes, however the record is written."""
     review_id = harness.sandbox.add_review(prisoner.offender_no, "ENH", publish=False, comments="\u00e9" * 300)
     assert insert(harness, review_id, prisoner) is Outcome.APPLIED
     assert records(harness, prisoner)[-1]["comment"] == "\u00e9" * 120
 
 
 def test_one_old_review_that_cannot_be_read_does_not_hide_the_others(harness: Harness, prisoner: Prisoner) -> None:
-    """Of a booking's reviews the newest must be readable; of the older ones those count that are."""
+    """The newest review of a booking must be readable. Older ones that are not are skipped."""
     newest = harness.services[UpstreamName.INCENTIVES].call("GET", f"/iep/reviews/id/{review(harness, prisoner)}")
     summary = {"iepCode": "ENH", "bookingId": prisoner.booking_id}
     path = "/iep/reviews/booking/{id}"

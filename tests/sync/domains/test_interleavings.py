@@ -1,4 +1,4 @@
-"""Whatever the order in which the events of a record come, how often, and with answers lost: NOMIS ends as DPS."""
+"""In any order, with repeated events and lost responses, NOMIS ends with the same state as DPS."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _bodies(harness: Harness) -> list[dict[str, Any]]:
 @given(scenario=scenarios(4), cancels=st.booleans())
 @example(scenario=CANCEL_UNANSWERED, cancels=True)
 def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancels: bool) -> None:
-    """A visit that is booked, changed twice and perhaps cancelled ends in NOMIS as it is in visit-scheduler, once."""
+    """A visit that is booked, changed twice and perhaps cancelled is once in NOMIS, as in visit-scheduler."""
     reference = f"vv-{next(NUMBERS)}"
     states: list[dict[str, Any]] = [
         {"room": "A", "start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00", "person_ids": [4_700_001]},
@@ -96,7 +96,7 @@ def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancel
 @example(scenario=DELETED_WHILE_IN_DOUBT, ending="deleted")
 @example(scenario=DELETED_UNHEARD, ending="deleted")
 def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str) -> None:
-    """An appointment ends in NOMIS as it is in DPS, once, cancelled, or gone with its mapping."""
+    """An appointment is once in NOMIS, as in DPS or cancelled, or is gone with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
     base: dict[str, Any] = {
@@ -150,7 +150,7 @@ def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, 
 def test_adjustments(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, deletes: bool, sentence: int | None
 ) -> None:
-    """An adjustment of either family ends in NOMIS as it is in DPS, once, or is gone with its mapping."""
+    """An adjustment of either family is once in NOMIS, as in DPS, or is gone with its mapping."""
     number, place = str(uuid.uuid4()), next(NUMBERS)
     base: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
@@ -196,7 +196,7 @@ def test_adjustments(
 @given(scenario=scenarios(3))
 @example(scenario=([Step(0), delivery(0, NOMIS_CREATE), Step(1), delivery(1, NOMIS_CREATE), Step(2)], (2, 1, 0)))
 def test_reviews(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
-    """Three reviews of a prisoner, told in any order, are three records of NOMIS, each mapped to its own."""
+    """Three reviews of a prisoner, in any order, are three NOMIS records, each mapped to its own review."""
     first, reviews = next(NUMBERS), {}
 
     def change(place: int) -> None:
@@ -221,7 +221,7 @@ def test_reviews(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> No
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
 def test_levels(harness: Harness, scenario: Scenario) -> None:
-    """A new level that is put among the others, renamed and moved ends in NOMIS with its name and in its place."""
+    """A new level that is inserted, renamed and moved has its name and its place in NOMIS."""
     number = next(NUMBERS)
     code = f"L{number}"
     names = ["First", "First", "Second", "Second"]
@@ -247,7 +247,7 @@ def test_levels(harness: Harness, scenario: Scenario) -> None:
 @BOUNDED
 @given(scenario=scenarios(3))
 def test_prison_levels(harness: Harness, scenario: Scenario) -> None:
-    """A level that a prison takes on and changes ends in NOMIS as the prison has it."""
+    """A level that a prison adopts and changes is the same in NOMIS."""
     code = f"L{next(NUMBERS)}"
     harness.sandbox.put("level", code=code, name="New", order=90)
     harness.handle("incentives.level.changed", incentiveLevel=code)

@@ -1,4 +1,4 @@
-"""Whatever the order in which the events of activities come, how often, and with answers lost: NOMIS ends as DPS."""
+"""In any order of activity events, with repetitions and lost responses, NOMIS ends with the same state as DPS."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SESSION = {"start": "08:30", "end": "11:45"}
 @given(scenario=scenarios(4, LOSSES_OF_A_COURSE))
 @example(scenario=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
 def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
-    """A schedule that is made, amended, and has a session cancelled ends in NOMIS as one course in its last state."""
+    """A schedule that is created, amended and has a session cancelled is one course in its last state in NOMIS."""
     number = 1_000 + next(NUMBERS)
     put, tomorrow = scheduled.sandbox.put, (london_today() + timedelta(days=1)).isoformat()
     (template,) = [each for each in scheduled.sandbox.entities("schedule") if each["id"] == 1]
@@ -92,7 +92,7 @@ def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -
 @BOUNDED
 @given(scenario=scenarios(4), ends=st.booleans())
 def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool) -> None:
-    """Two allocations of a prisoner to one schedule, one after the other, end in NOMIS as the newer one is."""
+    """Two consecutive allocations of a prisoner to one schedule end in NOMIS with the state of the newer one."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
     base: dict[str, Any] = {
@@ -125,7 +125,7 @@ def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario,
 @BOUNDED
 @given(scenario=scenarios(4), locks=st.booleans())
 def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool) -> None:
-    """An attendance that is expected, recorded, corrected and perhaps locked ends in NOMIS as it is in DPS, once."""
+    """An attendance that is expected, recorded, corrected and perhaps locked is once in NOMIS, as in DPS."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()
     sandbox.put("instance", id=number, schedule_id=1, day=day, **SESSION)

@@ -1,4 +1,4 @@
-"""A write whose answer was lost may still be applied: nothing else of its record is written until it cannot be."""
+"""A write without a response may still be applied, so no other write of its record is sent until it cannot be."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 def lose(
     harness: Harness, method: str, event_type: str, event: DpsEvent | None, information: Mapping[str, Any]
 ) -> None:
-    """An update whose write gets no answer; the same event is then refused by the lease, until the write is over."""
+    """Loses the response to an update. The lease then refuses the same event until the write is over."""
     who = None if event is None else event.prisoner_id
     harness.set_grace_period(60)
     harness.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
@@ -57,7 +57,7 @@ def lose(
 
 @pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
 def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, make: Make) -> None:
-    """Of every domain, by every event that changes, cancels or deletes."""
+    """Every event of every domain that changes, cancels or deletes a record leaves it alone."""
     event = make(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     lose(harness, method, event_type, event, event.information)
@@ -65,12 +65,12 @@ def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, 
 
 @pytest.mark.parametrize(("event_type", "method", "information"), LEVELS, ids=[each[0] for each in LEVELS])
 def test_a_level_is_left_alone(harness: Harness, event_type: str, method: str, information: Mapping[str, Any]) -> None:
-    """Levels and their order, too."""
+    """Levels and their order are left alone too."""
     lose(harness, method, event_type, None, information)
 
 
 def test_a_response_of_the_service_ends_it(harness: Harness) -> None:
-    """What NOMIS itself answers 500 to is not under way: the next attempt need not wait."""
+    """A 500 from NOMIS itself is not under way, so the next attempt need not wait."""
     event = visit_booked(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     harness.set_grace_period(60)

@@ -1,4 +1,4 @@
-"""The SQL to look rows up in the NOMIS database by hand: whole, read-only, and made of checked values alone."""
+"""The SQL to look rows up in the NOMIS database by hand: complete, read-only, and made of checked values only."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09
 
 
 def test_both_rows_of_an_allocation_are_shown_and_their_attendances() -> None:
-    """The rows, and what keeps one of them from being deleted."""
+    """The statement shows the rows, and what prevents the deletion of one of them."""
     assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_PROGRAM_PROFILES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -36,7 +36,7 @@ def test_both_rows_of_an_allocation_are_shown_and_their_attendances() -> None:
 
 
 def test_both_rows_of_an_attendance_are_shown() -> None:
-    """By booking and session."""
+    """The rows are found by booking and session."""
     assert DuplicateRows(ATTENDANCE_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_COURSE_ATTENDANCES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -47,7 +47,7 @@ def test_both_rows_of_an_attendance_are_shown() -> None:
 
 
 def test_the_runbook_shows_the_statements_as_they_are() -> None:
-    """Word for word, with the values of this module."""
+    """The statements are word for word those of the runbook, with the values of this module."""
     page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
     course = domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": "LEI"}})
     appointment = domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT})
@@ -56,7 +56,7 @@ def test_the_runbook_shows_the_statements_as_they_are() -> None:
 
 
 def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time() -> None:
-    """NOMIS has no look-up of it."""
+    """NOMIS has no look-up of such an appointment."""
     assert domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT}) == (
         "SELECT * FROM OMS_OWNER.OFFENDER_IND_SCHEDULES WHERE OFFENDER_BOOK_ID = 1204417 AND EVENT_DATE = DATE "
         "'2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' AND EVENT_SUB_TYPE = 'GYM' ORDER BY EVENT_ID;"
@@ -65,7 +65,7 @@ def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time(
 
 @given(name=st.sampled_from(sorted(SESSION)), value=st.text().filter(lambda text: not text.isalnum()))
 def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> None:
-    """Whatever a message says, nothing but numbers, dates and times comes into a statement."""
+    """Whatever a message says, only numbers, dates and times get into a statement."""
     for kind in (ALLOCATION_ROWS, ATTENDANCE_ROWS):
         for statement in DuplicateRows(kind, {**SESSION, name: value}).sql:
             assert statement.count(";") == 1
@@ -75,7 +75,7 @@ def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> 
 
 @pytest.mark.parametrize("value", ["1 OR 1=1", "1'; DROP TABLE OFFENDERS; --", "", "²", "-1", "1.5", "LEI' --"])
 def test_what_would_change_a_statement_is_refused(value: str) -> None:
-    """A number and a code are nothing else."""
+    """Numbers and codes must be nothing else."""
     assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
     with pytest.raises(ValueError, match="does not belong into a statement"):
         domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

@@ -1,4 +1,4 @@
-"""The registry: every event type, its queue, its switch and what it tracks, as the document says."""
+"""The registry: every event type, its queue, its switch and its telemetry, as the document says."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ EVENT_TYPES = {
 
 
 def test_every_queue_has_its_events() -> None:
-    """Each queue receives the event types that are agreed for it, no more and no fewer."""
+    """Each queue receives exactly the agreed event types."""
     assert tuple(domain.queue for domain in DOMAINS.values()) == QUEUES
     assert {queue: set(event_types(queue)) for queue in QUEUES} == EVENT_TYPES
 
 
 def test_a_domain_is_called_as_its_package() -> None:
-    """A domain has one name inside: that of the package which has everything about it."""
+    """A domain has one name inside the program: that of its package."""
     for name, domain in DOMAINS.items():
         assert domain.name == name
         declared = (domain.creation, domain.repair)
@@ -65,7 +65,7 @@ def test_a_domain_is_called_as_its_package() -> None:
 
 
 def test_names_that_are_irregular_stay_so() -> None:
-    """Retry events keep the three names that are not made as the others are."""
+    """Retry events keep the three names that do not follow the pattern of the others."""
     creations = [domain.creation for domain in DOMAINS.values()]
     irregular = {
         creation.queue: creation.retry_success
@@ -81,7 +81,7 @@ def test_names_that_are_irregular_stay_so() -> None:
 
 
 def test_what_may_not_be_coalesced() -> None:
-    """Creations, cancellations and deletions are never coalesced; whatever writes the current state may be."""
+    """Creations, cancellations and deletions are never coalesced. Events that write the current state may be."""
     kept = {
         handler.event_type
         for domain in DOMAINS.values()
@@ -133,7 +133,7 @@ def names_in_code() -> set[str]:
 
 
 def test_the_table_names_whatever_the_code_tracks() -> None:
-    """No event is tracked on the way to NOMIS that the table does not have."""
+    """Every event that is tracked on the way to NOMIS is in the table."""
     found = names_in_code()
     assert {"message-coalesced", "visit-create-ambiguous", "activity-attendance-non-unique"} <= found
     assert "sentencing-create-mapping-retry-ignored" in found
@@ -141,7 +141,7 @@ def test_the_table_names_whatever_the_code_tracks() -> None:
 
 
 def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The check passes for the written table and fails for any other text, saying what to do."""
+    """The check passes for the generated table, fails for any other text, and says what to do."""
     document = tmp_path / "events.md"
     assert main(["--check", str(document)]) == 1
     assert main(["--write", str(document)]) == 0

@@ -1,4 +1,4 @@
-"""What becomes of times, money and codes on the way to NOMIS, for whatever values come."""
+"""How times, money and codes are converted for NOMIS, for any values."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(20
 
 @given(TIMES)
 def test_times_are_cut_not_rounded(moment: time) -> None:
-    """Hours, minutes and seconds go over as they are; whatever is finer is cut."""
+    """Hours, minutes and seconds are kept, and anything finer is cut off."""
     assert with_seconds(moment) == f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
     assert with_minutes(moment) == f"{moment.hour:02}:{moment.minute:02}"
 
 
 def visit_at(text: str) -> Visit:
-    """A visit whose times are written so."""
+    """A visit with its times in this form."""
     return Visit.model_validate(
         {
             "reference": "a",
@@ -67,7 +67,7 @@ def allocation_with(**changes: Any) -> Allocation:
 
 @given(LOCAL_TIMES, st.integers(0, 9))
 def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime, digits: int) -> None:
-    """A local time with 0 to 9 digits of a second is read as it stands."""
+    """A local time with 0 to 9 decimal places of a second is read unchanged."""
     fraction = f".{f'{moment.microsecond:06}000'[:digits]}" if digits else ""
     read = visit_at(moment.isoformat(timespec="seconds") + fraction)
     assert read.start_timestamp.tzinfo is None
@@ -79,7 +79,7 @@ def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime,
     st.integers(-12, 14),
 )
 def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours: int) -> None:
-    """An offset is never dropped: in June `09:00+00:00` and `09:00Z` are ten in London."""
+    """An offset is never dropped: in June `09:00+00:00` and `09:00Z` are ten o'clock in London."""
     text = moment.astimezone(timezone(timedelta(hours=hours))).isoformat()
     expected = moment.astimezone(LONDON).replace(tzinfo=None)
     zulu = moment.isoformat().replace("+00:00", "Z")
@@ -89,7 +89,7 @@ def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours:
 
 @given(TIMES, st.sampled_from(["Z", "+00:00", "+01:00"]))
 def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> None:
-    """Without its date nobody can say which time of day in London that is."""
+    """Without its date nobody can say which time of day in London it is."""
     record = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
     assert Instance.model_validate(record).start_time == moment
     with pytest.raises(ValidationError, match="offset"):
@@ -98,14 +98,14 @@ def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> 
 
 @given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
 def test_the_z_of_the_activities_api_means_nothing(moment: datetime, zone: str) -> None:
-    """That service alone writes local times with a `Z`, or without: both are the same."""
+    """Only that service writes local times with or without a `Z`, and both mean the same."""
     record = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
     assert record.suspended_time == moment
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> None:
-    """Whatever NOMIS dates at the intent or later lies within what is searched, also when clocks change."""
+    """Whatever NOMIS dates at the intent or later is within the searched period, even when clocks change."""
     made = (intended + timedelta(seconds=1)).astimezone(LONDON).replace(tzinfo=None)
     assert earliest_creation(intended) < made
     assert made - earliest_creation(intended) < timedelta(hours=3)
@@ -113,7 +113,7 @@ def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> N
 
 @given(st.integers(0, 10_000_000), st.integers(1, 10))
 def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
-    """The rate that goes over is the pence divided by a hundred, to the digit."""
+    """The rate in pounds is exactly the pence divided by a hundred."""
     pay = Pay.model_validate({"incentiveNomisCode": "STD", "prisonPayBand": {"nomisPayBand": band}, "rate": pence})
     sent = orjson.dumps(pay_rate(pay).as_json()).decode()
     assert f'"payBand":"{band}"' in sent
@@ -123,14 +123,14 @@ def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
 
 @given(st.none() | st.integers(0, 10_000_000))
 def test_bonus_goes_over_undivided(bonus: int | None) -> None:
-    """The bonus keeps its number and gets three decimals; none stays none."""
+    """The bonus keeps its number and gets three decimal places. A missing bonus stays missing."""
     paid = bonus_pay(bonus)
     assert str(paid) == ("None" if bonus is None else f"{bonus}.000")
 
 
 @given(st.text(max_size=100))
 def test_course_names_fit(summary: str) -> None:
-    """A course's name has the prefix, the beginning of the summary, and never more bytes than NOMIS holds."""
+    """A course's name has the prefix and the beginning of the summary, and never more bytes than NOMIS holds."""
     name, whole = course_description(summary), f"SAA {summary}"[:40]
     assert len(name.encode()) <= 40
     assert whole.startswith(name)
@@ -139,7 +139,7 @@ def test_course_names_fit(summary: str) -> None:
 
 @given(st.text(max_size=300))
 def test_comments_are_cut_at_a_character_within_the_bytes_that_nomis_holds(text: str) -> None:
-    """As many whole characters as fit go over, and not one fewer, for every comment that has a limit."""
+    """Every limited comment keeps as many whole characters as fit."""
     record = CreateIep(
         iep_level="STD", iep_date_time="2023-05-22T10:00:00", prison_id="LEI", user_id=None, comments=text
     )
@@ -165,7 +165,7 @@ ACTIVITY: dict[str, Any] = {
 
 
 def test_missing_values_are_left_out() -> None:
-    """What DPS does not have is left out of a new course, whose dates and level are the activity's."""
+    """Missing DPS values are left out of a new course, which has the dates and the level of the activity."""
     body = new_course(Schedule.model_validate(SCHEDULE), Activity.model_validate(ACTIVITY)).as_json()
     assert {"endDate", "internalLocationId"}.isdisjoint(body)
     assert (body["excludeBankHolidays"], body["startDate"], body["minimumIncentiveLevelCode"]) == (
@@ -181,7 +181,10 @@ def test_missing_values_are_left_out() -> None:
     st.none() | LOCAL_TIMES,
 )
 def test_allocations_say_what_their_status_needs(status: str, who: str | None, when: datetime | None) -> None:
-    """The end's reason and comment go with an ended allocation alone, a suspension's with a suspended one."""
+    """Only an ended allocation has the reason and comment of its end.
+
+    Only a suspended one has those of its suspension.
+    """
     record = allocation_with(
         status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when
     )
@@ -198,7 +201,7 @@ def test_allocations_say_what_their_status_needs(status: str, who: str | None, w
 
 @given(TIMES, st.none() | TIMES, st.booleans(), st.none() | st.integers(1, 9))
 def test_appointments_always_have_an_end(start: time, end: time | None, in_cell: bool, location: int | None) -> None:
-    """Every appointment that goes over has an end, and none in a cell has a location."""
+    """Every appointment that is sent has an end, and none in a cell has a location."""
     record = AppointmentInstance.model_validate(
         {
             "id": 1,
@@ -246,7 +249,7 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
 def test_attendance_outcomes(
     reason: str | None, paid: bool, code: str | None, unexcused: bool, authorised: bool
 ) -> None:
-    """Each reason for attendance, with pay and without, has its outcome and kind of absence."""
+    """Each reason for attendance, paid and unpaid, has its outcome and kind of absence."""
     outcome = attendance_outcome(reason, paid=paid)
     assert (outcome.code, outcome.unexcused, outcome.authorised) == (code, unexcused, authorised)
 
@@ -271,7 +274,7 @@ def test_event_statuses(status: str, reason: str | None, in_nomis: str | None, e
 
 @pytest.mark.parametrize(("days", "expected"), [(-1, "EXP"), (0, "SCH"), (1, "SCH")])
 def test_what_nobody_recorded_expires_the_day_after(days: int, expected: str) -> None:
-    """A waiting attendance is scheduled until its day has passed; others do not change with the days."""
+    """A waiting attendance is scheduled until its day has passed. Others do not change with the days."""
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     record = {
         "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
@@ -290,7 +293,7 @@ WORDS = st.text(max_size=12) | st.sampled_from(["active", "ENDED ", "SUSPENDED_"
 
 @given(WORDS)
 def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
-    """A word that no table has names itself and does not heal by waiting; none falls to what is left over."""
+    """An unknown word is named, and no retry resolves it. No word gets a default."""
     vocabularies: list[tuple[Callable[[str], object], set[str]]] = [
         (lambda each: attendance_outcome(each, paid=True), set()),
         (lambda each: event_status(each, None, None), {"LOCKED", "WAITING", "COMPLETED"}),
@@ -307,13 +310,13 @@ def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
 
 @given(st.text(max_size=30) | st.none())
 def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) -> None:
-    """The one vocabulary with a default: newer outcomes of a cancelled visit are administrative cancellations."""
+    """Only this vocabulary has a default: newer outcomes of a cancelled visit are administrative cancellations."""
     assert nomis_outcome(outcome) == NOMIS_OUTCOMES.get(outcome or "", "ADMIN")
 
 
 @pytest.mark.parametrize("field", ["deallocatedReason", "suspendedReason"])
 def test_a_reason_is_text_or_an_object(field: str) -> None:
-    """Reasons came as text and come as objects with a description; both are written in the same words."""
+    """Reasons used to be text and are now objects with a description. Both are written in the same words."""
     status = "ENDED" if field == "deallocatedReason" else "SUSPENDED"
     bodies = [
         nomis_allocation(allocation_with(status=status, **{field: reason}))
@@ -324,7 +327,7 @@ def test_a_reason_is_text_or_an_object(field: str) -> None:
 
 
 def test_who_planned_the_end_comes_first() -> None:
-    """Where the service tells who planned the end of an allocation, its comment does."""
+    """If the service says who planned the end of an allocation, so does its comment."""
     planned = {"plannedBy": "Jane", "plannedAt": "2025-09-17T10:00:00", "plannedReason": {"description": "Released"}}
     record = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
     assert (
@@ -333,5 +336,5 @@ def test_who_planned_the_end_comes_first() -> None:
 
 
 def test_an_allocation_without_pay_band_is_unpaid() -> None:
-    """No pay band is left out."""
+    """A missing pay band is left out."""
     assert "payBandCode" not in nomis_allocation(allocation_with(prisonPayBand=None)).as_json()

@@ -1,4 +1,4 @@
-"""Visits: from visit-scheduler to NOMIS, by the rules and through lost responses and events out of order."""
+"""Visits from visit-scheduler to NOMIS: the rules, lost responses, and events out of order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))
 
 
 def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
-    """Books a visit by two people, or changes one."""
+    """Books a visit by two people, or changes it."""
     put_visit(harness.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
 
 
@@ -41,7 +41,7 @@ def cancel(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def nomis_visit(harness: Harness) -> dict[str, Any]:
-    """The one visit that NOMIS holds."""
+    """The only visit that NOMIS has."""
     (visit,) = harness.sandbox.nomis("visit")
     return dict(visit)
 
@@ -86,7 +86,7 @@ def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner
 
 
 def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit without an end is refused as malformed; no hour from now is invented for it."""
+    """A visit without an end is refused as malformed, and no end is invented."""
     answer = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
               "visitType": "SOCIAL", "visitRestriction": "OPEN", "startTimestamp": "2023-06-02T14:00:00"}  # fmt: skip
     harness.sandbox.fault("visits", kind="status", status=200, body=answer)
@@ -97,7 +97,7 @@ def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
-    """A booking that is delivered again makes no second visit."""
+    """A second delivery of a booking creates no second visit."""
     put(harness)
     book(harness, prisoner)
     assert book(harness, prisoner) is Outcome.DUPLICATE
@@ -107,7 +107,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """A create whose response was lost is found by its reference among the newest visits, and only mapped."""
+    """A create whose response was lost is found by its reference among the newest visits, and is only mapped."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
     put(harness)
@@ -121,7 +121,7 @@ def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner
 
 
 def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner: Prisoner) -> None:
-    """A create that never reached NOMIS is looked for, not found, and made."""
+    """The next delivery searches for a create that never reached NOMIS, does not find it, and creates it."""
     put(harness)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -131,7 +131,7 @@ def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner
 
 
 def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit whose reference begins like ours is not taken for ours."""
+    """A visit whose reference begins like ours is not mistaken for ours."""
     put(harness, f"{REFERENCE}-zz")
     book(harness, prisoner, f"{REFERENCE}-zz")
     put(harness)
@@ -143,7 +143,7 @@ def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Pris
 
 
 def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """When NOMIS holds the visit twice, it is not known which is ours: a person is asked, and no third is created."""
+    """If NOMIS has the visit twice, nobody knows which is ours: a person is asked, and no third one is created."""
     put(harness)
     body = CreateVisit(
         prison_id=prisoner.prison_id,
@@ -166,7 +166,7 @@ def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner:
 
 
 def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Prisoner) -> None:
-    """A mapping that cannot be saved is handed to a message with the visit's number as text, which then saves it."""
+    """A mapping that cannot be saved goes to a retry message with the visit's number as text, which then saves it."""
     put(harness)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert book(harness, prisoner) is Outcome.RETRY_QUEUED
@@ -183,7 +183,7 @@ def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Pr
 
 
 def test_hand_made_retry_needs_the_ids_alone(harness: Harness) -> None:
-    """A retry message with no more than the two ids, the number as a number, saves the mapping."""
+    """A retry message with only the two ids, the number as a number, saves the mapping."""
     body = '{"Type":"RETRY_CREATE_MAPPING","Message":"{\\"mapping\\":{\\"nomisId\\":5,\\"vsipId\\":\\"a-b\\"}}"}'
     assert harness.handle_retry("visit", body) is Outcome.APPLIED
     (mapping,) = harness.sandbox.mappings("visits")
@@ -191,7 +191,7 @@ def test_hand_made_retry_needs_the_ids_alone(harness: Harness) -> None:
 
 
 def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
-    """A change brings date, times, visitors, room and openness to NOMIS."""
+    """A change writes date, times, visitors, room and openness to NOMIS."""
     put(harness)
     book(harness, prisoner)
     put(harness, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],
@@ -209,7 +209,7 @@ def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_change_before_the_booking_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
-    """A change that overtakes its booking fails for want of a mapping, and heals when it is tried again after it."""
+    """A change that overtakes its booking fails without a mapping, and succeeds when it is tried again afterwards."""
     put(harness)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         change(harness, prisoner)
@@ -224,7 +224,7 @@ def test_change_before_the_booking_fails_until_it_is_there(harness: Harness, pri
 
 
 def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisoner: Prisoner) -> None:
-    """A booking that comes after its cancellation is still created, and the cancellation's next delivery cancels it."""
+    """A booking after its cancellation is still created, and the next delivery of the cancellation cancels it."""
     put(harness, status="CANCELLED", outcome="VISITOR_CANCELLED")
     with pytest.raises(UpstreamError, match="404"):
         cancel(harness, prisoner)
@@ -234,7 +234,7 @@ def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisone
 
 
 def test_cancelled_twice_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's refusal to cancel what is cancelled counts as success."""
+    """NOMIS's refusal to cancel a cancelled visit counts as success."""
     put(harness)
     book(harness, prisoner)
     put(harness, status="CANCELLED", outcome="ESTABLISHMENT_CANCELLED")
@@ -255,7 +255,7 @@ def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Priso
 
 
 def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit is changed or cancelled, never both at once: NOMIS would refuse one of them."""
+    """A visit is changed or cancelled, never both at once, since NOMIS would refuse one of them."""
     put(harness)
     book(harness, prisoner)
     with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
@@ -274,7 +274,7 @@ def test_change_after_the_cancellation_leaves_it_cancelled(harness: Harness, pri
 
 
 def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> None:
-    """An event without reference, prisoner or (for a booking) time is unreadable, whatever else it holds."""
+    """An event without reference, prisoner or (for a booking) time is malformed, whatever else it has."""
     with pytest.raises(MalformedMessage, match="reference"):
         harness.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT)
     with pytest.raises(MalformedMessage, match="prisonerId"):
@@ -305,19 +305,19 @@ def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> N
     ],
 )
 def test_outcomes(outcome_status: str | None, outcome: str) -> None:
-    """Every outcome of visit-scheduler has its code in NOMIS; what is unknown is an administrative cancellation."""
+    """Every outcome of visit-scheduler has its code in NOMIS. An unknown one is an administrative cancellation."""
     assert nomis_outcome(outcome_status) == outcome
 
 
 def test_unknown_visit_type() -> None:
-    """A visit type without a NOMIS type is a rule that cannot be met."""
+    """A visit type without a NOMIS type breaks a rule."""
     assert (nomis_visit_type("SOCIAL"), nomis_visit_type("FAMILY")) == ("SCON", "SCON")
     with pytest.raises(RuleError, match="OFFICIAL"):
         nomis_visit_type("OFFICIAL")
 
 
 def test_issue_date_is_that_of_the_events_own_offset(harness: Harness, prisoner: Prisoner) -> None:
-    """The visit order is issued on the date of the event as its publisher wrote it, not as UTC or London has it."""
+    """The visit order is issued on the date that the publisher wrote, not on that of UTC or London."""
     put(harness)
     late = datetime(2023, 1, 9, 23, 45, tzinfo=timezone(timedelta(hours=-1)))
     harness.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
@@ -326,7 +326,7 @@ def test_issue_date_is_that_of_the_events_own_offset(harness: Harness, prisoner:
 
 
 def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
-    """A visit that NOMIS has of an earlier attempt, of which nothing else is known."""
+    """A visit in NOMIS from an earlier attempt that left no other trace."""
     body = {
         "prisonId": prisoner.prison_id, "startDateTime": "2023-06-02T14:00:00", "endTime": "15:00:00",
         "visitorPersonIds": [4_729_570], "issueDate": "2023-05-22", "visitType": "SCON", "room": "Visits Main Hall",
@@ -337,7 +337,7 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
 
 @pytest.mark.parametrize("as_told", [str, int])
 def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
-    """Newer versions of NOMIS refuse an equal visit and name it: it is ours where its comment names our reference."""
+    """Newer versions of NOMIS refuse an equal visit and name it. It is ours if its comment names our reference."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
@@ -349,7 +349,7 @@ def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Pr
 
 @pytest.mark.parametrize("more_info", [None, "", "x", "0", {"visitId": 1}])
 def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisoner: Prisoner, more_info: object) -> None:
-    """A refusal that names no visit, or one that does not name our reference, stays a refusal."""
+    """A refusal that names no visit, or one without our reference, stays a refusal."""
     put(harness)
     strange = equal_visit(harness, prisoner, f"{REFERENCE}-x")
     for properties in (more_info, str(strange)):
@@ -360,7 +360,7 @@ def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisone
 
 
 def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit that NOMIS says it does not have needs no cancelling; a gateway's 404 or 409 says nothing of it."""
+    """A visit that NOMIS does not have needs no cancelling. A gateway's 404 or 409 says nothing about it."""
     put(harness)
     book(harness, prisoner)
     for status in (404, 409):
@@ -376,7 +376,7 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
 
 @pytest.mark.parametrize("restriction", ["CLOSED_VISIT", "closed", ""])
 def test_an_unknown_restriction_is_not_written(harness: Harness, prisoner: Prisoner, restriction: str) -> None:
-    """NOMIS would take every unknown word for open: nothing is sent, and the failure names the word."""
+    """NOMIS would treat every unknown word as open, so nothing is sent, and the failure names the word."""
     put(harness)
     book(harness, prisoner)
     put(harness, restriction=restriction)

@@ -1,4 +1,4 @@
-"""The process of the program whose drains the tests look at; a module says what is different about its own."""
+"""The process of the program whose drains the tests check. A module overrides what differs for it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.harness.app import application
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The address of a database that is made when first used."""
+    """The address of a database that is created on first use."""
     return f"sqlite:///{tmp_path}/one.db"
 
 
 @pytest.fixture
 def queues() -> tuple[str, ...]:
-    """The queues that are made before the test."""
+    """The queues that are created before the test."""
     return ("visit",)
 
 
@@ -33,7 +33,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture
 def one(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str, str]) -> Iterator[Application]:
-    """One process of the program on a SQLite file; a message is received three times before it is a dead letter."""
+    """One process of the program on a SQLite file. A message becomes a dead letter after three receives."""
     with application(sandbox.environment(), url, **settings) as made:
         for queue in queues:
             made.queue_pair(queue)
@@ -42,14 +42,14 @@ def one(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str,
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages that wait come again at once."""
+    """Waiting messages are delivered again at once."""
     for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
         monkeypatch.setattr(times, name, 0)
 
 
 @pytest.fixture
 def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services are pinged and tried again after a moment, and so are creates whose outcome was unknown."""
+    """Services are pinged and tried again after a moment, and so are creates with an unknown outcome."""
     pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")
     for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.02)

@@ -1,4 +1,4 @@
-"""From messages to groups: every message once, in order, coalesced where that is harmless."""
+"""From messages to groups: every message once, in order, and coalesced if that is harmless."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ EVENTS = ("prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled
 
 
 def body(event_type: str, reference: str, minute: int) -> str:
-    """The body of a visit event that occurred `minute` minutes after the start."""
+    """The body of a visit event `minute` minutes after the start."""
     event = {
         "eventType": event_type,
         "occurredAt": (START + timedelta(minutes=minute)).isoformat(),
@@ -40,7 +40,7 @@ visit_events = st.tuples(st.sampled_from(EVENTS), st.sampled_from(["aa", "bb", "
 
 @given(st.lists(visit_events, max_size=40))
 def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]) -> None:
-    """Nothing is lost and nothing is doubled, whatever arrives."""
+    """Nothing is lost and nothing is duplicated, whatever arrives."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     groups = coalesce(messages, VISIT)
     settled = [one.message_id for group in groups for task in group.tasks for one in task.messages]
@@ -49,7 +49,7 @@ def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]
 
 @given(st.lists(visit_events, min_size=1, max_size=40))
 def test_a_group_keeps_the_order_in_which_events_occurred(events: list[tuple[str, str, int]]) -> None:
-    """In a group the creations come first, then the updates by the time at which they occurred."""
+    """In a group the creations come first, then the updates in the order of their events."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         kinds = [isinstance(task.handler, Update) for task in group.tasks]
@@ -65,7 +65,7 @@ def _occurred_at(task: Task) -> datetime:
 
 @given(st.lists(visit_events, max_size=40))
 def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
-    """A creation or a cancellation is never coalesced; what runs is the latest of its kind among its neighbours."""
+    """Creations and cancellations are never coalesced. Of coalesced neighbours the latest runs."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         for task in group.tasks:
@@ -77,7 +77,7 @@ def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: 
 
 
 def test_updates_around_a_cancellation_are_not_put_together() -> None:
-    """What stands between two updates keeps them apart."""
+    """An event between two updates keeps them apart."""
     messages = [
         message(1, body("prison-visit.changed", "aa", 1)),
         message(2, body("prison-visit.cancelled", "aa", 2)),
@@ -92,7 +92,7 @@ def test_updates_around_a_cancellation_are_not_put_together() -> None:
 
 
 def test_two_creations_stay_two() -> None:
-    """A creation that is delivered twice is worked twice, so that the second finds the first one's record."""
+    """A creation that is delivered twice is handled twice, so that the second finds the record of the first."""
     messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
     (group,) = coalesce(messages, VISIT)
     assert [isinstance(task.handler, Creation) for task in group.tasks] == [True, True]
@@ -114,14 +114,14 @@ def test_two_creations_stay_two() -> None:
     ],
 )
 def test_a_malformed_message_is_a_separate_group(text: str) -> None:
-    """It says what is wrong and affects no other message."""
+    """The group says what is wrong, and affects no other message."""
     groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [group.tasks[0].malformed is not None for group in groups] == [True, False]
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading(text: str) -> None:
-    """Any text is a task: an event, or malformed."""
+    """Any text is a task: an event, or a malformed message."""
     (group,) = coalesce([message(1, text)], VISIT)
     assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 
@@ -142,7 +142,7 @@ json_values = st.recursive(
 def test_no_event_breaks_the_reading(
     event_type: str, information: object, occurred_at: object, prisoner: object
 ) -> None:
-    """Whatever stands in the fields of an event, the message is one task, alone or with its entity."""
+    """Whatever the fields of an event contain, the message is one task, alone or with its entity."""
     event = {
         "eventType": event_type,
         "occurredAt": occurred_at,

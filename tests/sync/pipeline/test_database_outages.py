@@ -1,4 +1,4 @@
-"""While the database is unavailable, or takes no writes, messages wait, and nothing is lost."""
+"""While the database is unavailable or read-only, messages wait and nothing is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MANY = 15
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """A SQLite file that another process writes to, and does not finish."""
+    """A SQLite file with an unfinished write of another process."""
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -47,12 +47,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def impatient(path: Path) -> str:
-    """The address of a SQLite file whose writers wait a moment for their turn."""
+    """The address of a SQLite file whose writers wait only briefly for their turn."""
     return f"sqlite:///{path}?timeout=0.05"
 
 
 def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """With the database locked for writers nothing is received, however often it is tried."""
+    """While the database is locked for writers nothing is received, however often it is tried."""
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
@@ -68,7 +68,7 @@ def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> No
 def test_a_database_locked_in_the_midst_of_the_work(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages in flight when the database stops taking writes are parked, and handled when it takes them again."""
+    """Messages in flight when the database stops accepting writes are parked. They are handled once it accepts them."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
 
@@ -96,7 +96,7 @@ def test_a_database_locked_in_the_midst_of_the_work(
 def test_a_drain_waits_no_longer_for_a_database_that_hangs(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one try after the other hangs, the limit of the drain is kept; the messages are returned."""
+    """If one attempt after the other hangs, the drain keeps its limit, and the messages are returned."""
     # A try takes as long as the pause between two looks, so that the group that tries is mostly running.
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as made:
@@ -118,7 +118,7 @@ def test_a_drain_waits_no_longer_for_a_database_that_hangs(
 def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It receives when the database takes writes again, and gives up after its limit, as for a service."""
+    """The drain receives once the database accepts writes again, and gives up after its limit, as for a service."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
     with application(sandbox.environment(), url) as made:
@@ -144,7 +144,7 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
 def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is parked afterwards, here for a lease, is not given up for an outage that is over."""
+    """Messages that are parked afterwards, here for a lease, are not given up because of the past outage."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)
@@ -173,7 +173,7 @@ def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
 def test_each_drain_waits_for_an_outage_anew(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """One that comes after a drain gave up has all of its time."""
+    """A drain after one that gave up has its full limit."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:

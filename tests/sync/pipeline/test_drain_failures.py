@@ -1,4 +1,4 @@
-"""What a failure costs: its own message alone, a wait that grows, and a record of its cause."""
+"""The cost of a failure: its own message, a growing wait, and a record of its cause."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ REFUSAL = {"status": 400, "userMessage": "No room"}
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """Queues as moto has them, without the changes that make it quick."""
+    """A sandbox with unpatched moto, without the changes that make it fast."""
     return unpatched_sandbox
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A message that failed is hidden for a minute, later ones for two."""
+    """A failed message is hidden for a minute, and later for two."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
 def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Application) -> None:
-    """Updates that one write was to bring along have one failed attempt each, under their own ids."""
+    """Coalesced updates whose one write fails have one failed attempt each, under their own ids."""
     put_visit(sandbox, "to-ge")
     queue = one.queue_pair("visit").main
     sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
@@ -48,7 +48,7 @@ def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbo
 
 
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application) -> None:
-    """Step, service, method, path, status, reason and attempt of a refused create are kept, by both ids."""
+    """Step, service, method, path, status, reason and attempt of a refused create are kept under both ids."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     message_id = send(queue, BOOKED, "aa-aa")
@@ -68,7 +68,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application
 
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
-    """After the first failure a message comes again at once, after the second it is hidden for a minute."""
+    """After the first failure a message comes again at once, and after the second it is hidden for a minute."""
     with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         send(queue, CHANGED, "no-such")
@@ -80,7 +80,7 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
 
 
 def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
-    """The waits of a type go before those of its queue, and those before the general ones."""
+    """The waits of a type take precedence over those of its queue, and those over the general ones."""
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
@@ -95,7 +95,7 @@ def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> Non
 
 
 def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Application) -> None:
-    """A change and a cancellation behind a failed booking wait as long as it does, without a separate failure."""
+    """A change and a cancellation behind a failed booking wait as long as it does, without a failure of their own."""
     queue = one.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
     others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
@@ -108,7 +108,7 @@ def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Appl
 
 
 def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
-    """A change behind a failing booking is tried when that is a dead letter, so that its own failure is known."""
+    """A change behind a failing booking is tried once the booking is a dead letter, so its own failure is known."""
     with application(sandbox.environment(), url) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
         send(pair.main, BOOKED, "not-there", 0)
@@ -120,7 +120,7 @@ def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> No
 
 
 def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
-    """When the record shows in DPS a moment later, booking and change are both done, in their order."""
+    """When the record appears in DPS a moment later, booking and change are both handled, in order."""
     with application(sandbox.environment(), url) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
@@ -135,7 +135,7 @@ def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url
 
 
 def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Application) -> None:
-    """A cancellation is done although the change before it failed: it does not build on it."""
+    """A cancellation is handled although the change before it failed, since it does not depend on it."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
@@ -151,7 +151,7 @@ def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Appl
 def test_a_long_group_continues_in_its_next_turn(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However short the turns of a thread are, all tasks of a group are handled, in their order."""
+    """However short the turns of a thread are, all tasks of a group are handled in order."""
     monkeypatch.setattr(times, "GROUP_TURN_SECONDS", 0.0)
     who = put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
@@ -163,7 +163,7 @@ def test_a_long_group_continues_in_its_next_turn(
 
 
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: Application) -> None:
-    """Each coalesced event is tracked with its message; when the one run fails, all of them failed."""
+    """Each coalesced event is tracked with its message. If the one run fails, all of them failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
@@ -181,7 +181,7 @@ def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: 
 
 
 def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
-    """A message whose record another process works on is parked, and handled when that process has finished."""
+    """A message whose record another process handles is parked, and handled once that process has finished."""
     with application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
         queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
         for reference in ("aa-aa", "bb-bb"):
@@ -200,7 +200,10 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
 
 
 def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> None:
-    """Each receive would bring the messages nearer to the dead letter queue; when it is back, all is handled."""
+    """Each receive would bring the messages closer to the dead letter queue.
+
+    Once the database is back, all are handled.
+    """
     server = PostgresServer()
     try:
         server.start()
@@ -220,7 +223,7 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
 
 
 def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
-    """When one record makes NOMIS answer 500 each time, it opens the breaker at most for moments."""
+    """A record that makes NOMIS respond 500 each time opens the breaker for moments at most."""
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:
@@ -236,7 +239,7 @@ def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox
 
 
 def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
-    """When a message goes to its dead letter queue, its type and the two queues are tracked, once."""
+    """If a message goes to its dead letter queue, its type and the two queues are tracked once."""
     with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
         queue, dlq = made.queue_pair("visit").main, made.queue_pair("visit").dlq
         lost = send(queue, BOOKED, "nobody-knows")

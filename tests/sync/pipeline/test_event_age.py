@@ -1,4 +1,4 @@
-"""A very young event is parked: its publisher may not have committed the change yet."""
+"""A very recent event is parked, since its publisher may not have committed the change yet."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ AGE = 60.0
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """Events must grow old enough."""
+    """A minimum age of events."""
     return {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which events grow old."""
+    """The clock that the age of events is measured by."""
     return clock_of(monkeypatch, too_early, groups, batch)
 
 
 def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """The publisher sends its event first and commits a moment later: NOMIS gets what was committed, in one attempt.
+    """A publisher sends its event and then commits: NOMIS gets the committed state in one attempt.
 
-    What reads nothing of DPS, here a mapping retry, is done meanwhile, although it comes later.
+    A message that reads nothing from DPS, here a mapping retry, is handled meanwhile, although it comes later.
     """
     who = put_visit(sandbox, "late", start="2023-06-02T14:00:00")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
@@ -57,7 +57,7 @@ def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: 
 
 
 def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """They are not returned, which would cost them an attempt, but handled within the grace period."""
+    """Recent events are handled within the grace period. A return would cost them an attempt."""
     queue = one.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
     send(queue, BOOKED, "stop", prisonerId=who)
@@ -71,7 +71,7 @@ def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application, c
 
 
 def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """A publisher whose clock is a day ahead delays nothing: what counts is how long its message is under way."""
+    """A publisher whose clock is a day ahead delays nothing: the time since its message was sent counts."""
     who = put_visit(sandbox, "future")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     queue = one.queue_pair("visit").main
@@ -89,7 +89,7 @@ def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Applicatio
     receives=st.integers(1, 3),
 )
 def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None, held: float, receives: int) -> None:
-    """However clocks differ; and what was held for that long waits no more."""
+    """The wait is limited however clocks differ, and a message that waited for that long waits no more."""
     sent_at = None if sent is None else datetime.now(UTC) - timedelta(seconds=sent)
     first = None if sent_at is None or queued is None else sent_at + timedelta(seconds=queued)
     message = Message("id", "handle", "", receives, sent_at, {}, first, time.monotonic() - held)
@@ -102,7 +102,7 @@ def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None,
 
 
 def test_the_default_is_two_seconds(sandbox: Sandbox) -> None:
-    """Nobody has to set it."""
+    """The default is two seconds."""
     from sync.settings.loading import load_settings
 
     assert load_settings(sandbox.environment()).event_minimum_age_seconds == 2

@@ -1,4 +1,4 @@
-"""What happens to a message at its last receive: a copy replaces it, or it is a dead letter with its cause recorded."""
+"""At its last receive a message is replaced by a copy, or becomes a dead letter with its cause recorded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, one: 
 
 
 class NoCopies:
-    """A client of SQS that takes no messages."""
+    """A client of SQS that accepts no messages."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -62,7 +62,7 @@ class NoCopies:
 
 @contextmanager
 def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
-    """An acknowledger, over this client of SQS, and a booking at its last receive."""
+    """An acknowledger with this client of SQS, and a booking at its last receive."""
     made = one.queue_pair("visit").main
     send(made, BOOKED, "aa-aa")
     for _ in range(MOST):
@@ -77,7 +77,7 @@ def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger,
 def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
     one: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
 ) -> None:
-    """The message that could not be copied fails: one record, one event of each kind."""
+    """If the message cannot be copied it fails, with one record and one event of each kind."""
     monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
     with last_received(one, NoCopies(one.aws.client("sqs"))) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=waits_for)
@@ -89,7 +89,7 @@ def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
 
 
 def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Application) -> None:
-    """While its copy can be sent, nothing is recorded."""
+    """While the copy can be sent, nothing is recorded."""
     with last_received(one, one.aws.client("sqs")) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)
         assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
@@ -100,7 +100,7 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Applicati
 def test_a_create_that_is_always_in_doubt_ends_with_two_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its last receive finds the create under way each time: a copy asks NOMIS once more, and then it is dead."""
+    """The create is under way at each last receive: a copy asks NOMIS once more, and then the message is dead."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {

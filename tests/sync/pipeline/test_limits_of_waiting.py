@@ -1,4 +1,4 @@
-"""How long a message may wait, whatever for, and that no wait makes a dead letter of it."""
+"""How long a message may wait for any reason, and that no wait makes it a dead letter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 
 def test_a_new_outage_is_waited_for_anew() -> None:
-    """A message that waited for a service, and for its booking afterwards, has the whole time for the next outage."""
+    """A message that waited for a service and then for its booking has the full limit for the next outage."""
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=3_000.0))
     assert not may_wait(message, WaitsFor.SERVICE, 1_800.0)
     assert may_wait(message, WaitsFor.CREATION, 300.0)
@@ -41,7 +41,7 @@ def test_a_new_outage_is_waited_for_anew() -> None:
 
 
 def test_no_message_waits_for_ever_by_turns() -> None:
-    """However often what it waits for changes, it has waited since the first of its waits."""
+    """However often the reason changes, the total counts from the first wait."""
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
     for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
         message = replace(message, attributes=attributes_of_copy(message, waits_for))
@@ -54,7 +54,7 @@ def test_no_message_waits_for_ever_by_turns() -> None:
 
 
 def waited(**seconds: float) -> dict[str, dict[str, str]]:
-    """The attributes of a message that waited so long for each of these."""
+    """The attributes of a message that waited this long for each of these reasons."""
     return {
         WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
         for name, each in seconds.items()
@@ -64,7 +64,7 @@ def waited(**seconds: float) -> dict[str, dict[str, str]]:
 def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQS hides no message for longer than half a day: before that a copy takes its place, with all its receives."""
+    """SQS hides no message for longer than half a day, so a copy with all its receives replaces it before that."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(4):
@@ -90,7 +90,7 @@ def test_messages_that_are_hidden_for_long_are_replaced(
 def test_parked_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient_breaker: None
 ) -> None:
-    """So is a message that an outage keeps in the batch for half a day."""
+    """A message that an outage keeps in the batch for half a day is replaced too."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(2):
@@ -121,7 +121,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
 
 
 def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message whose record a living process works on is returned, but never to the dead letter queue."""
+    """A message whose record a living process handles is returned, but never becomes a dead letter."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
     pair, event = one.queue_pair("visit"), visit_booked(sandbox)

@@ -1,4 +1,4 @@
-"""Outages through the front door: what is down costs delay, and nothing ends on a dead letter queue because of it."""
+"""Outages through the front door: they cause delay, and no message becomes a dead letter because of them."""
 
 from __future__ import annotations
 
@@ -37,14 +37,17 @@ def queues() -> tuple[str, ...]:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """Changes wait for bookings that an outage keeps back."""
+    """Changes wait for bookings that an outage delays."""
     return {"CREATION_WAIT_SECONDS": "300"}
 
 
 def test_ten_minutes_of_503_cost_delay_only(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long NOMIS responds with 503, it is only pinged meanwhile: no dead letter, and then all is handled."""
+    """However long NOMIS responds 503, it is only pinged meanwhile.
+
+    There is no dead letter, and then all is handled.
+    """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)
     sandbox.traffic(events=60, seed=4, queues=["visit"])
@@ -64,7 +67,7 @@ def test_ten_minutes_of_503_cost_delay_only(
 
 
 def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
-    """While HMPPS Auth answers 503 and tokens have expired, messages wait; then all are handled."""
+    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Then all are handled."""
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
     sandbox.fault("auth", status=503)
@@ -77,7 +80,7 @@ def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
 
 
 def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Application) -> None:
-    """Where pings are answered with 404, an outage ends all the same when the calls succeed again."""
+    """If pings get 404, an outage still ends when the calls succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
     sandbox.fault("nomis", method="POST", status=503, times=4)
@@ -89,7 +92,7 @@ def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, o
 def test_a_service_that_responds_to_pings_and_fails_its_calls_is_waited_for_no_longer(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain that is to wait for two seconds gives up on it, and hands the messages back."""
+    """A drain that waits for at most two seconds gives up and returns the messages."""
     # By itself it is tried less and less often, so that the two seconds would pass before it is tried again.
     for name in ("PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.5)
@@ -106,7 +109,7 @@ GOOD_SECONDS = 30
 
 
 def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS fails four records with 500, its ping is up: a visit on another queue is through in half a minute."""
+    """NOMIS fails four records with 500 while its ping is up. A visit on another queue succeeds in half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -120,7 +123,7 @@ def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: 
 
 
 def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Application) -> None:
-    """The same on one queue: what failed waits behind what has not been tried."""
+    """On one queue, what failed waits behind what has not been tried."""
     one.queue_pair("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -141,7 +144,7 @@ def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one:
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
 def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, service: str) -> None:
-    """What holds for NOMIS holds for the mapping service and for the publisher too."""
+    """The mapping service and the publisher are waited for as NOMIS is."""
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
     with draining(one, "visit"):
@@ -152,7 +155,7 @@ def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, se
 
 
 def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
-    """PostgreSQL crashes in the midst of the work and comes back: nothing is made twice, lost or a dead letter."""
+    """PostgreSQL crashes in the middle of the work and comes back. Nothing is duplicated, lost or a dead letter."""
     server = PostgresServer()
     try:
         server.start()
@@ -181,7 +184,7 @@ def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
 
 
 def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Application) -> None:
-    """Appointments in cells, to which NOMIS responds with 500, are dead letters; they are not taken for an outage."""
+    """Appointments in cells, which NOMIS refuses with 500, become dead letters and do not count as an outage."""
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
     drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")
 
@@ -202,7 +205,7 @@ def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Applic
 
 
 def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
-    """Each of 10,000 mangled messages is in one task; what cannot be understood says why."""
+    """Each of 10,000 mangled messages is in one task, and what cannot be understood says why."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
     groups = coalesce(messages, DOMAINS["visits"])
@@ -214,7 +217,7 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
 
 
 def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
-    """On the whole way too: every message is acknowledged or a dead letter, and each of those has its reason."""
+    """Every message is acknowledged or becomes a dead letter, and each dead letter has its reason."""
     chance = random.Random(20230523)
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
@@ -232,7 +235,7 @@ def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox
 
 
 def fuzzed(chance: random.Random) -> str:
-    """The body of an event of a visit, mangled: cut, with letters exchanged, or with values of other types."""
+    """The body of a visit event, mangled: cut, with letters exchanged, or with values of other types."""
     event: dict[str, Any] = {
         "eventType": chance.choice(["prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled", "other"]),
         "occurredAt": "2023-05-22T10:00:00+01:00",
@@ -288,7 +291,7 @@ def _ids_of(queue: Queue) -> set[str]:
 
 
 def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
-    """NOMIS applies a change after its answer was given up, and after the next change was published: the last wins."""
+    """NOMIS applies a change after its call was given up and the next change was published, and the last one wins."""
     quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")

@@ -1,4 +1,4 @@
-"""What the services refuse: for good, with the reason in sight, or for a moment, healed by the next attempt."""
+"""Refusals of the services: permanent with a visible reason, or temporary and resolved by the next attempt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
 def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
-    """Drains until the event is a dead letter; why it is one."""
+    """Drains until the event is a dead letter, and returns its failure."""
     pair, drain = made.queue_pair(event.queue), made.open_drain(event.queue)
     event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
@@ -34,18 +34,18 @@ def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
 
 
 def without_a_booking(sandbox: Sandbox, event: DpsEvent) -> None:
-    """The prisoner is released before the visit is written."""
+    """A visit whose prisoner is released before it is written."""
     assert event.prisoner_id is not None
     sandbox.release(event.prisoner_id)
 
 
 def at_no_prison(sandbox: Sandbox, event: DpsEvent) -> None:
-    """The visit is at a prison that NOMIS does not know."""
+    """A visit at a prison that NOMIS does not know."""
     put_visit(sandbox, event.dps_id, prison_id="XXX")
 
 
 def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
-    """The visitor is a person that NOMIS does not know."""
+    """A visitor whom NOMIS does not know."""
     put_visit(sandbox, event.dps_id, person_ids=[1])
 
 
@@ -60,7 +60,7 @@ def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
 def test_a_refused_create_is_a_dead_letter_with_its_reason(
     sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, DpsEvent], None], status: int, reason: str
 ) -> None:
-    """Service, method, path, status and the answer's words are recorded; it does not count as worth repeating."""
+    """Service, method, path, status and the text of the response are recorded. A retry is not recommended."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         event = visit_booked(sandbox)
         spoil(sandbox, event)
@@ -73,7 +73,7 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 
 
 def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An event that comes before its record answers 404 once, and is applied by the next attempt."""
+    """An event that comes before its record gets 404 once, and the next attempt applies it."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         pair, drain = made.queue_pair("appointment"), made.open_drain("appointment")
         appointment_created(sandbox).publish()
@@ -84,7 +84,7 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
 
 
 def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS responds with 500 to one of two simultaneous changes; the next attempt goes through."""
+    """NOMIS responds 500 to one of two simultaneous changes, and the next attempt succeeds."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"
@@ -96,7 +96,7 @@ def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A session of yesterday gets another time."""
+    """A session of yesterday with another time."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
         activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
@@ -106,7 +106,7 @@ def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A pay band is dropped that an allocation holds."""
+    """A dropped pay band that an allocation uses."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner, band=1)
@@ -116,7 +116,7 @@ def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def an_ended_activity(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """The end of an allocation is retried past the last day of its activity."""
+    """The end of an allocation, retried after the last day of its activity."""
     activities.put_schedule(harness, prisoner, {"end": YESTERDAY}, end=YESTERDAY, instances=[])
     activities.create(harness)
     activities.put_allocation(harness, prisoner, status="ENDED", end=YESTERDAY)
@@ -124,7 +124,7 @@ def an_ended_activity(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """An allocation is ended when its prisoner is in another prison already."""
+    """The end of an allocation whose prisoner is already in another prison."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner)
@@ -147,7 +147,7 @@ def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | s
 def test_a_change_that_nomis_never_takes_says_why(
     harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
-    """NOMIS's 400 fails for good, is tracked by the failed event, and carries NOMIS's own words."""
+    """NOMIS's 400 fails for good, and the failed event has NOMIS's own words."""
     with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
         change(harness, prisoner)
     assert not caught.value.recoverable

@@ -1,4 +1,4 @@
-"""The way of a booked visit in `doc/architecture.md` leads through functions that exist."""
+"""The path of a booked visit in `doc/architecture.md` leads through functions that exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATIONS = [
 
 @pytest.mark.parametrize(("module", "name"), STATIONS)
 def test_a_station_is_there(module: str, name: str) -> None:
-    """A module without a folder is one of the pipeline."""
+    """A module without a folder belongs to the pipeline."""
     folder = "sync" if "/" in module else "sync.pipeline"
     assert callable(attrgetter(name)(import_module(f"{folder}.{module.replace('/', '.')}")))
 

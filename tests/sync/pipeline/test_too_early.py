@@ -1,4 +1,4 @@
-"""An event that comes before the creation of its record: it waits, and no receive of it is used up by that."""
+"""An event before the creation of its record waits without using up receives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REFERENCE = "later"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that waits comes again at once."""
+    """A waiting message is delivered again at once."""
     monkeypatch.setattr(times, "FIRST_REQUEUE_SECONDS", 0)
     monkeypatch.setattr(times, "LONGEST_REQUEUE_SECONDS", 0)
 
@@ -51,7 +51,7 @@ def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt 
 
 
 def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Application) -> None:
-    """However often they are received before it, they are applied after it, in their order, and nothing has failed."""
+    """However often they are received before it, they are applied after it in order, and nothing has failed."""
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
@@ -68,7 +68,7 @@ def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one:
 
 
 def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Application) -> None:
-    """What needs the mapping of another record waits for the creation of that one."""
+    """An event that needs the mapping of another record waits for its creation."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     allocated(sandbox, schedule).publish()
@@ -81,7 +81,7 @@ def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Ap
 
 
 def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS refuses it before; it is not a dead letter for that, and is applied when the allocation has come."""
+    """NOMIS refuses it before. It does not become a dead letter, and is applied once the allocation has come."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -97,7 +97,7 @@ def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Applicati
 
 
 def wait_since(queue: Queue, seconds: float) -> None:
-    """Makes the one message that waits on a queue one that has waited for so long."""
+    """Backdates the wait of the one message on a queue."""
     (message,) = queue.receive()
     since = (now() - timedelta(seconds=seconds)).isoformat()
     queue.send(message.body, {WaitsFor.CREATION: {"DataType": "String", "StringValue": since}})
@@ -105,7 +105,7 @@ def wait_since(queue: Queue, seconds: float) -> None:
 
 
 def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
-    """An event of a record that never was created fails after that time, and is tried as often as any other."""
+    """An event of a record that was never created fails after that time, and has as many attempts as any other."""
     put_visit(sandbox, "never")
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.main, CHANGED, "never")
@@ -122,7 +122,7 @@ def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
 
 
 def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Application) -> None:
-    """The booking may have been sent back along with it."""
+    """The booking may have been sent back too."""
     put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.dlq, CHANGED, REFERENCE)
@@ -138,7 +138,7 @@ def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Appli
 def test_a_creation_that_was_begun_is_waited_for_longer(
     sandbox: Sandbox, one: Application, state: str, *, waits: bool
 ) -> None:
-    """By any process; not one that no process continues."""
+    """A creation that any process has begun is waited for longer, unless no process continues it."""
     who = put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     creation, store = DOMAINS["visits"].creation, CreationStore(one.database, one.telemetry)
@@ -163,7 +163,7 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
 
 
 def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message itself stays, and its failure is recorded: it may be a dead letter next."""
+    """The message itself stays, and its failure is recorded, since it may become a dead letter next."""
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:
         return messages

@@ -1,4 +1,4 @@
-"""Messages that could not be tried, or that no service could take, wait: none becomes a dead letter for that."""
+"""Messages that could not be tried, or that no service could accept, wait and do not become dead letters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ MANY = 15
 
 
 def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
-    """However often NOMIS responds with 503 to the only message, though its ping is up: it waits, then is applied."""
+    """However often NOMIS responds 503 to the only message while its ping is up, the message waits.
+
+    It is then applied.
+    """
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(one, "visit"):
@@ -47,7 +50,7 @@ def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Applicati
 
 
 def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
-    """A lone message after a good minute is not a dead letter, though it alone does not make an outage."""
+    """A single message does not become a dead letter after a minute, although it does not open the breaker."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     one.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
@@ -61,7 +64,7 @@ def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
 
 @pytest.mark.parametrize("status", [500, 504, 520])
 def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, status: int) -> None:
-    """Whatever a gateway responds instead of visit-scheduler to a lone booking: it waits, and is then applied."""
+    """Whatever a gateway responds instead of visit-scheduler, a single booking waits and is then applied."""
     visit_booked(sandbox).publish()
     fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
     pair = one.queue_pair("visit")
@@ -85,7 +88,7 @@ def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, statu
 def test_a_write_that_is_always_in_doubt_ends(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
 ) -> None:
-    """Each receive counts, although the next write waits until the last one is over: it becomes a dead letter."""
+    """Each receive counts, although the next write waits until the last one is over. In the end it is a dead letter."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
@@ -112,7 +115,7 @@ def test_a_write_that_is_always_in_doubt_ends(
 
 
 def drain_by_command(made: Application, name: str) -> None:
-    """A drain that waits a second for what is down."""
+    """A drain that waits a second for an unavailable service."""
     drain = made.open_drain(name, hold_seconds=1)
     with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
@@ -121,7 +124,7 @@ def drain_by_command(made: Application, name: str) -> None:
 def test_drains_by_command_while_only_the_pings_are_fine(
     sandbox: Sandbox, one: Application, impatient_breaker: None
 ) -> None:
-    """However many of them give up: no booking is a dead letter, and why the tried ones failed is recorded."""
+    """However many drains give up, no booking becomes a dead letter. The failures of the tried ones are recorded."""
     for each in [visit_booked(sandbox) for _ in range(4)]:
         each.publish()
     sandbox.fault("nomis", "POST", status=503)
@@ -141,7 +144,7 @@ def test_drains_by_command_while_only_the_pings_are_fine(
 def test_wrong_credentials_hold_messages(
     sandbox: Sandbox, one: Application, impatient_breaker: None, service: str, status: int
 ) -> None:
-    """A refused secret, a refused token, a missing role: nothing is a dead letter until they are put right."""
+    """With a refused secret, a refused token or a missing role, no message becomes a dead letter."""
     for _ in range(4):
         visit_booked(sandbox).publish()
     sandbox.expire_tokens()
@@ -156,7 +159,7 @@ def test_wrong_credentials_hold_messages(
 
 
 def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Application) -> None:
-    """While it is not known whether NOMIS is up again, no more is received than may try."""
+    """While it is unknown whether NOMIS is up again, no more messages are received than may try."""
     for _ in range(5):
         visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
@@ -172,7 +175,7 @@ def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Applicatio
 
 
 def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sandbox, one: Application) -> None:
-    """Whatever it needs beforehand is not read again and again until the other call has ended."""
+    """What the message needs beforehand is not read again and again until the other call has ended."""
     visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
     (group,) = coalesce(main.receive(), drain._queue_context.domain)
@@ -201,7 +204,7 @@ def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sa
 
 
 def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Application) -> None:
-    """Given back untried at its last receive, as when the process is asked to end, it is not a dead letter."""
+    """A message returned untried at its last receive, for example at a stop, does not become a dead letter."""
     pair = one.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(2):
@@ -213,7 +216,7 @@ def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Applica
 
 
 class OneReceiveBreaks:
-    """A client of SQS of which one receive, the third, raises what nobody expects."""
+    """A client of SQS whose third receive raises an unexpected error."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

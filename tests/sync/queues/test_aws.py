@@ -1,4 +1,4 @@
-"""Which server, keys and proxies the clients of AWS use."""
+"""The servers, keys and proxies that the clients of AWS use."""
 
 from typing import Any, Literal
 
@@ -12,11 +12,11 @@ KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secre
 
 
 class Sent(Exception):
-    """A request that was about to be sent."""
+    """Stands for a request that was about to be sent."""
 
 
 def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -> Any:
-    """The request of a first call, signed and complete, which goes nowhere."""
+    """The complete and signed request of a first call, which is not sent."""
     client = Aws(load_settings(environment)).client(service, *keys)
 
     def keep(request: Any, **_: object) -> None:
@@ -34,14 +34,14 @@ def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -
 
 
 def header(request: Any, name: str) -> str:
-    """A header of a request as text; empty when it has none."""
+    """A header of a request as text, or an empty text without it."""
     value = request.headers.get(name, "")
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @pytest.mark.parametrize("service", ["sqs", "sns", "s3"])
 def test_an_own_endpoint_gets_the_keys_that_are_given(service: Literal["sqs", "sns", "s3"]) -> None:
-    """Servers that check keys can be used; LocalStack, which takes any, is given invented ones."""
+    """A server that checks keys gets the configured ones. LocalStack, which accepts any, gets invented ones."""
     assert "Credential=minio-user/" in header(sent(service, **LOCALSTACK, **KEYS), "Authorization")
     assert "Credential=localstack/" in header(sent(service, **LOCALSTACK), "Authorization")
     with_token = sent(service, **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
@@ -57,7 +57,7 @@ def test_the_keys_of_a_queue_come_first() -> None:
 
 @pytest.mark.parametrize("given", list(KEYS))
 def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
-    """One part without the other is refused before anything is called."""
+    """One part without the other is refused before any call."""
     aws = Aws(load_settings({**LOCALSTACK, given: KEYS[given]}))
     (missing,) = KEYS.keys() - {given}
     with pytest.raises(SettingsError, match=f"{missing}: it is not set"):
@@ -68,7 +68,7 @@ def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
 
 @pytest.mark.parametrize("provider", ["aws", "localstack"])
 def test_reports_may_have_a_separate_server(provider: str) -> None:
-    """An S3 server next to the queues is asked by paths, and without checksums that only AWS knows."""
+    """A separate S3 server is addressed by paths, and without checksums that only AWS supports."""
     environment = {**LOCALSTACK, "HMPPS_SQS_PROVIDER": provider, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}
     keys = ("key", "secret") if provider == "aws" else ()
     request = sent("s3", *keys, **environment)

@@ -1,4 +1,4 @@
-"""The heartbeat: tracked messages stay hidden, released ones do not. The tests advance the clock of the queue."""
+"""The heartbeat hides tracked messages and not released ones. The tests advance the clock of the queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NEARLY = 0.9
 
 
 def test_messages_in_hand_stay_hidden() -> None:
-    """Twelve messages outlive their visibility timeout, and nobody else receives one."""
+    """Twelve messages outlive their visibility timeout, and nobody else receives any of them."""
     with stubbed(messages=12) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         for _ in range(2):
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))
@@ -21,7 +21,7 @@ def test_messages_in_hand_stay_hidden() -> None:
 
 
 def test_messages_that_were_let_go_come_again() -> None:
-    """A released message is not renewed: it comes again when its visibility timeout ends."""
+    """A released message is not renewed, and is delivered again after its visibility timeout."""
     with stubbed(messages=2) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         first, second = made.queue.receive(visibility_seconds=_VISIBILITY)
         heartbeat.track([first, second])
@@ -33,7 +33,7 @@ def test_messages_that_were_let_go_come_again() -> None:
 
 
 def test_a_renewal_that_fails_is_tried_again() -> None:
-    """Entries that fail now and then leave no gap in which a message shows."""
+    """Entries that fail occasionally leave no gap in which a message is visible."""
     with (
         stubbed(lambda action, number: action == RENEWAL and number % 3 == 0, messages=4) as made,
         Heartbeat(made.queue, _VISIBILITY) as heartbeat,
@@ -46,7 +46,7 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
 
 
 def test_it_ends_with_its_block() -> None:
-    """After the block nothing is renewed any more."""
+    """After the block nothing is renewed."""
     with stubbed(messages=1) as made:
         with Heartbeat(made.queue, _VISIBILITY) as heartbeat:
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))

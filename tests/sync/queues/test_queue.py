@@ -1,4 +1,4 @@
-"""One queue: batches of ten, failed entries tried again, errors that name queue and call."""
+"""One queue: batches of ten, retries of failed entries, and errors that name queue and call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.stub_queue import Stubbed, stubbed
 
 
 def receive_all(queue: Queue) -> list[Message]:
-    """Every message that can be had."""
+    """Every message that can be received."""
     messages: list[Message] = []
     while received := queue.receive():
         messages.extend(received)
@@ -27,7 +27,7 @@ def test_messages_are_deleted_in_batches_of_ten() -> None:
 
 
 def test_entries_that_fail_are_tried_again() -> None:
-    """Of a batch that answers 200 with failed entries, those alone are sent again, until they are done too."""
+    """If a batch gets 200 with failed entries, only those are sent again until they succeed."""
     with stubbed(lambda _action, number: number % 3 == 0, messages=20) as made:
         assert made.queue.delete(receive_all(made.queue)) == []
         assert made.left() == 0
@@ -35,7 +35,7 @@ def test_entries_that_fail_are_tried_again() -> None:
 
 
 def test_entries_that_fail_for_ever_are_given_back() -> None:
-    """Messages that could not be deleted in several tries are returned; all others are deleted."""
+    """Messages that could not be deleted in several attempts are returned, and all others are deleted."""
 
     def fails(action: str, number: int) -> bool:
         return action == "DeleteMessageBatch" and number > 10
@@ -47,7 +47,7 @@ def test_entries_that_fail_for_ever_are_given_back() -> None:
 
 
 def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
-    """Returned messages come again at once, although some entries failed at first."""
+    """Returned messages are delivered again at once, although some entries failed at first."""
     with stubbed(lambda _action, number: number in (2, 5), messages=12) as made:
         messages = receive_all(made.queue)
         assert made.queue.receive() == []
@@ -58,7 +58,7 @@ def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
 
 
 def test_messages_tell_what_sqs_knows_of_them() -> None:
-    """Body, count of receives and time of sending are read; the counts of the queue too."""
+    """The body, the receive count and the send time are read, and so are the counts of the queue."""
     with stubbed() as made:
         sent = made.queue.send("hello")
         counts = made.queue.counts()
@@ -71,7 +71,7 @@ def test_messages_tell_what_sqs_knows_of_them() -> None:
 
 
 def test_a_refusal_names_queue_and_call() -> None:
-    """An error of SQS says which queue, which call and which code."""
+    """An error of SQS names the queue, the call and the code."""
     with stubbed() as made:
         made.sqs._actions.pop("GetQueueAttributes")
         with pytest.raises(QueueUnavailable, match=r"^queue stubbed: get_queue_attributes: InvalidAction$"):
@@ -79,7 +79,7 @@ def test_a_refusal_names_queue_and_call() -> None:
 
 
 def test_a_missing_response_names_queue_and_call() -> None:
-    """So does a queue without a server; a batch returns its messages instead of losing them."""
+    """An unreachable queue is named too, and a batch returns its messages instead of losing them."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
     with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):
@@ -87,7 +87,7 @@ def test_a_missing_response_names_queue_and_call() -> None:
 
 
 def test_one_client_for_each_set_of_keys() -> None:
-    """Queues with separate keys have separate clients; all others share one."""
+    """Queues with separate keys have separate clients, and all others share one."""
     aws = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"}))
     assert aws.client("sqs") is aws.client("sqs")
     own = aws.client("sqs", "AKIA1", "secret")
@@ -103,7 +103,7 @@ def fails_always(_action: str, _number: int) -> bool:
 
 
 def test_a_batch_whose_entries_all_fail_is_given_back_whole() -> None:
-    """Nothing is claimed to be done that was not."""
+    """Nothing is reported as done that was not done."""
     with stubbed(fails_always, messages=3) as made:
         _expect_all_back(made)
 

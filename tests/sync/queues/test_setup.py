@@ -1,4 +1,4 @@
-"""Queues are opened by their names; with a local endpoint they are made, once."""
+"""Queues are opened by their names. On a local endpoint they are created, once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sync.settings.queues import QUEUES
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """Queues as moto has them, without the changes that make it quick."""
+    """A sandbox with unpatched moto, without the changes that make it fast."""
     return unpatched_sandbox
 
 
@@ -44,7 +44,7 @@ def subscriptions(aws: Aws) -> list[dict[str, Any]]:
 
 
 def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
-    """Opening twice leaves five queues with their DLQs, and one subscription each, which lets its event types pass."""
+    """Opening twice leaves five queues with their DLQs, and one subscription each with its event types."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
 
 
 def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
-    """An endpoint that forgot everything gets topic, queue and subscription anew, and events arrive again."""
+    """After an endpoint lost everything, topic, queue and subscription are created again, and events arrive again."""
     chosen = settings(sandbox)
     opener = QueueOpener(chosen, Aws(chosen), event_types)
     opener.open("visit")
@@ -67,7 +67,7 @@ def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
 def test_an_endpoint_that_starts_again_empty_is_set_up_by_the_first_caller(sandbox: Sandbox, first: str) -> None:
-    """Open queues are made again with topic, DLQ and subscription; the log says that they were gone."""
+    """Open queues are created again with topic, DLQ and subscription, and the log says that they were gone."""
     chosen = settings(sandbox)
     pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")
     sandbox.reset(prisoners=20)
@@ -87,7 +87,7 @@ def test_an_endpoint_that_starts_again_empty_is_set_up_by_the_first_caller(sandb
 
 
 def test_a_dead_letter_queue_alone_is_made_again(sandbox: Sandbox) -> None:
-    """Where the main queue is there, the DLQ that is missing is made for it."""
+    """If the main queue exists, its missing DLQ is created."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")
@@ -97,7 +97,7 @@ def test_a_dead_letter_queue_alone_is_made_again(sandbox: Sandbox) -> None:
 
 
 def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
-    """Visibility, retention of fourteen days, and the receives before the DLQ."""
+    """The settings are the visibility, a retention of fourteen days, and the receives before the DLQ."""
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")
@@ -109,7 +109,7 @@ def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> No
 
 
 def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> None:
-    """One that somebody made otherwise gets the main queue that was missing, and keeps its own attributes."""
+    """An existing DLQ with other attributes gets the missing main queue, and keeps its attributes."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     sqs = aws.client("sqs")
@@ -124,7 +124,7 @@ def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> 
 
 
 def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
-    """An event of one domain is on its queue, in the envelope of SNS, and on no other."""
+    """An event of one domain is on its queue in the envelope of SNS, and on no other queue."""
     chosen = settings(sandbox)
     opened = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
@@ -145,7 +145,7 @@ def test_names_come_from_the_settings(sandbox: Sandbox) -> None:
 
 
 def test_a_missing_queue_of_aws_is_not_made(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the provider `aws` queues are others' business: one that is missing is an error that names it."""
+    """With the provider `aws` a missing queue is an error that names it, since others create the queues."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", sandbox.emulator_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

@@ -1,4 +1,4 @@
-"""The rules about duplicates: which record is surplus, and what must keep it from being removed."""
+"""The rules about duplicates: which record is surplus, and what prevents its removal."""
 
 from datetime import UTC, datetime
 
@@ -38,12 +38,12 @@ def finding(domain: str, **properties: str) -> Finding:
     ],
 )
 def test_verdict_by_the_ids(existing: MappingIds | None, verdict: Verdict) -> None:
-    """Equal DPS ids and other NOMIS ids make a surplus record; nothing else does."""
+    """Only equal DPS ids with different NOMIS ids make a surplus record."""
     assert Duplicate(ONE, existing).verdict is verdict
 
 
 def test_adjustments_of_two_families_are_two_records() -> None:
-    """The same number in both families of adjustments is not the same record."""
+    """The same number in both families of adjustments means two records."""
     one, other = MappingIds("a", ("33012", "SENTENCE")), MappingIds("a", ("33012", "KEY-DATE"))
     assert Duplicate(one, other).verdict is Verdict.SURPLUS
 
@@ -54,7 +54,7 @@ IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """Each domain's properties give its two pairs, whatever the ids are; without an existing pair it is None."""
+    """Each domain's properties give its two pairs, whatever the ids are. A missing pair is None."""
     mappings = DOMAINS[domain].mappings
     properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
     properties[f"duplicate{mappings.dps[0].upper()}{mappings.dps[1:]}"] = dps
@@ -64,7 +64,7 @@ def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -
 
 
 def test_finding_that_names_no_record_is_refused() -> None:
-    """Without the refused pair there is nothing to examine."""
+    """Without the refused pair there is nothing to check."""
     with pytest.raises(ValueError, match="does not say which visit"):
         read_duplicate(finding("visit", duplicateNomisId="null", duplicateVsipId="a"))
 
@@ -113,7 +113,7 @@ APPOINTMENT: dict[str, str | None] = {
 def test_a_record_that_differs_is_not_proved_to_be_the_double(
     domain: str, record: dict[str, str | None], changes: dict[str, str | None], which: str
 ) -> None:
-    """Each field that the runbook wants to be the same is compared, on either side."""
+    """Each field that the runbook requires to be equal is compared on both sides."""
     repair, other = domain_of_record(domain).repair, {**record, **changes}
     sides = (other, record) if which == "surplus" else (record, other)
     view = NomisView(*sides, readable=True, surplus_belongs_to=None)
@@ -123,21 +123,21 @@ def test_a_record_that_differs_is_not_proved_to_be_the_double(
 
 
 def test_what_neither_record_has_proves_nothing() -> None:
-    """Two records without a start are not the same by that."""
+    """Two records without a start are not equal because of that."""
     record = {**APPOINTMENT, "start": None}
     view = NomisView(record, dict(record), readable=True, surplus_belongs_to=None)
     assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither has a start"]
 
 
 def test_a_visit_that_is_cancelled_needs_no_proof() -> None:
-    """Nothing is removed any more, so nothing need be proved."""
+    """Nothing is removed any more, so nothing needs proof."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
     view = NomisView(cancelled, VISIT, readable=True, surplus_belongs_to=None)
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
 
 
 def test_nothing_speaks_against_a_proved_double() -> None:
-    """Two visits of one offender, of which the mapped one is there and the other mapped to nobody."""
+    """The visits have one offender, the mapped one exists, and the other is not mapped."""
     view = NomisView(VISIT, dict(VISIT), readable=True, surplus_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
@@ -156,7 +156,7 @@ def test_nothing_speaks_against_a_proved_double() -> None:
 def test_every_doubt_keeps_a_record(
     surplus: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
 ) -> None:
-    """A record that is mapped, the only one, or of somebody else is never removed, whatever a person says."""
+    """A record that is mapped, the only one, or of another prisoner is never removed, whatever a person confirms."""
     view = NomisView(surplus, mapped, readable=True, surplus_belongs_to=belongs_to)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
@@ -166,13 +166,13 @@ IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 
 def test_two_iep_records_of_one_level_are_left_as_they_are() -> None:
-    """They are nothing wrong, so the finding about them may be closed."""
+    """They do no harm, so their finding may be closed."""
     view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, surplus_belongs_to=None)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 
 
 def test_a_duplicate_that_stays_is_not_resolved() -> None:
-    """What this program cannot remove and is not harmless is left to a person, with the advice of the domain."""
+    """A harmful duplicate that this program cannot remove is left to a person, with the advice of the domain."""
     view = NomisView({**IEP_RECORD, "level": "ENH"}, IEP_RECORD, readable=True, surplus_belongs_to=None)
     (obstacle,) = obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view)
     assert "cannot remove IEP record 11: the records differ in level" in obstacle
@@ -181,7 +181,7 @@ def test_a_duplicate_that_stays_is_not_resolved() -> None:
 
 @pytest.mark.parametrize("base", [RemovingRepair, AdvisingRepair])
 def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
-    """One that does neither cannot be made, so that no operator meets a duplicate without advice."""
+    """A repair without either cannot be constructed, so no operator meets a duplicate without advice."""
     missing = "remove" if base is RemovingRepair else "advice"
     others = dict.fromkeys(("read", "nomis_ids", "search_text", "event_parts"))
     with pytest.raises(TypeError, match=missing):
@@ -189,7 +189,7 @@ def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
 
 
 def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
-    """Whether it was deleted is known to a person alone; one that is mapped is not to be deleted at all."""
+    """Only a person knows whether it was deleted. A mapped record must not be deleted at all."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
     (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to=None))
     assert "--by-hand" in obstacle
@@ -198,7 +198,7 @@ def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
 
 
 def test_request_names_prisoner_and_sequence_alone() -> None:
-    """The request to the support team has what they need to find the record."""
+    """The request to the support team has what it needs to find the record."""
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
@@ -216,7 +216,7 @@ def refusal(path: str, status: int = 500, message: str = NON_UNIQUE_TEXT, servic
 
 
 def test_two_rows_are_recognised_by_path_and_words() -> None:
-    """The allocation PUT means an allocation; the attendance POST and its status look-up mean an attendance."""
+    """The allocation PUT means an allocation. The attendance POST and its status look-up mean an attendance."""
     allocation = recognise(row_kinds()["allocation"], refusal("/activities/540001/allocation"), ALLOCATION)
     assert allocation is not None
     assert allocation.finding_key == "non-unique:allocation:540001:123"

@@ -1,4 +1,4 @@
-"""Findings as sentences: what happened to whom, and what it costs, for every event that alerts a person."""
+"""Findings as sentences: what happened to whom, and its consequence, for every event that alerts a person."""
 
 import pytest
 
@@ -117,13 +117,13 @@ SESSION = {
 def test_a_finding_says_what_happened_to_whom_and_what_it_costs(
     event: str, properties: dict[str, str], text: str
 ) -> None:
-    """In whole sentences, with whatever its event says."""
+    """The text is in whole sentences, whatever the event says."""
     assert finding_text(event, properties) == text
 
 
 @pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERT_TEXTS.keys() - {"contract-drift"}))
 def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
-    """However little its event says: a sentence with an end, and no gap where something is not known."""
+    """Even with few properties the text is a complete sentence without gaps."""
     text = finding_text(event, {})
     assert text is not None
     assert text.endswith(".")
@@ -133,10 +133,10 @@ def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
 
 @pytest.mark.parametrize(("offender_no", "known"), [("A1234BC", "A1234BC"), ("unknown", None), ("null", None)])
 def test_words_for_an_unknown_prisoner_are_not_number(offender_no: str, known: str | None) -> None:
-    """Events say `unknown` or `null` where they do not know the prisoner."""
+    """Events have `unknown` or `null` for an unknown prisoner."""
     assert prisoner_in({"offenderNo": offender_no}) == known
 
 
 def test_other_events_are_not_findings() -> None:
-    """An event that asks nobody has no text."""
+    """An event that needs nobody has no text."""
     assert finding_text("visit-create-success", VISIT) is None

@@ -1,4 +1,4 @@
-"""Advice for failed messages: each kind of failure gets the advice of the runbook."""
+"""Advice for failed messages: each kind of failure has the advice of the runbook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTENDED = "activities.prisoner.attendance-amended"
 
 
 def failure(**changes: Any) -> Failure:
-    """A failure of a call to NOMIS, changed as a test needs it."""
+    """A failure of a call to NOMIS, changed as a test needs."""
     values: dict[str, Any] = {
         "step": "update visit",
         "service": "nomis",
@@ -62,14 +62,14 @@ NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
     ],
 )  # fmt: skip
 def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words: str) -> None:
-    """A failure that the runbook knows gets its advice."""
+    """A failure that the runbook lists gets its advice."""
     changes = {"recoverable": changes.get("status", 500) >= 500, **changes}
     assert words in hint(event_type, failure(**changes))
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
 def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
-    """However saving a mapping failed: without it the record is made a second time."""
+    """However the save of a mapping failed, without the mapping the record is created a second time."""
     advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
     assert "never purge" in advice
     assert "dlq retry" in advice
@@ -77,17 +77,17 @@ def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
 def test_outages_heal(status: int | None) -> None:
-    """Time-outs and errors of servers are resolved by the redrive."""
+    """The redrive resolves time-outs and errors of servers."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
 
 
 def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
-    """Only the mapping service's own word tells that a mapping is missing; its 404 alone is not recoverable."""
+    """Only the mapping service's own 404 says that a mapping is missing. Any 404 alone is not recoverable."""
     assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
 
 
 def test_an_attendance_heals_with_its_allocation() -> None:
-    """It is sent back by the housekeeping, since its allocation may only be late."""
+    """The housekeeping sends it back, since its allocation may only be late."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
@@ -98,12 +98,12 @@ def test_an_attendance_heals_with_its_allocation() -> None:
 
 
 def test_refusals_do_not_heal() -> None:
-    """A refusal without a separate row is the data's."""
+    """A refusal without a row of its own is the fault of the data."""
     assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
 
 
 def test_rules_and_unreadable_messages() -> None:
-    """A rule that cannot be met, and a message that cannot be read, are distinguished."""
+    """A broken rule and a malformed message are distinguished."""
     rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
     assert "rule" in hint("prison-visit.booked", rule)
     assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE
@@ -118,12 +118,12 @@ def test_rules_and_unreadable_messages() -> None:
     step=st.sampled_from(["read event", "update visit"]),
 )
 def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, **failed: Any) -> None:
-    """Whatever failed: with a recoverable failure the message is never to be purged."""
+    """Whatever failed, a message with a recoverable failure is never to be purged."""
     assert "purge" not in hint(event_type, failure(**failed, recoverable=True))
 
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_every_class_says_what_the_housekeeping_does(name: FailureClass) -> None:
-    """What is worth a retry is sent back by the housekeeping and never to be purged; all else is given up, or waits."""
+    """Messages worth a retry are sent back and never to be purged. All others are given up, or wait."""
     assert ("the housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))

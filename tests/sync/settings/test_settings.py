@@ -1,4 +1,4 @@
-"""A setting that cannot work is rejected at start, on one line that names it and shows no secret."""
+"""A setting that cannot work is rejected at the start, in one line that names it and shows no secret."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ from sync.store.database import Database
     ],
 )
 def test_rejects_what_cannot_work(name: str, value: str, says: str) -> None:
-    """Bad addresses, ports, regions, waits, files and places are all found when the settings are read."""
+    """Wrong addresses, ports, regions, waits, files and locations are all found when the settings are read."""
     with pytest.raises(SettingsError) as caught:
         load_settings({name: value})
     assert str(caught.value).startswith(f"{name}: ")
@@ -109,7 +109,7 @@ def test_rejects_what_cannot_work(name: str, value: str, says: str) -> None:
 
 
 def test_all_wrong_settings_are_reported_at_once() -> None:
-    """One line for each, whatever reads it, so that a deployment is put right in one go."""
+    """Each wrong setting has one line, so that a deployment can be corrected in one go."""
     wrong = {
         "TZ": "Europe",
         "API_TIMEOUT_SECONDS": "inf",
@@ -127,7 +127,7 @@ def test_all_wrong_settings_are_reported_at_once() -> None:
 
 
 def error_of(name: str, value: str) -> str | None:
-    """The error about a value, None when it is accepted."""
+    """The error about a value, or None when it is accepted."""
     try:
         load_settings({name: value})
     except SettingsError as error:
@@ -140,7 +140,7 @@ def error_of(name: str, value: str) -> str | None:
     st.text(st.characters(exclude_characters="\x00"), max_size=60),
 )
 def test_any_value_is_accepted_or_rejected_on_one_line(name: str, value: str) -> None:
-    """Nothing but `SettingsError` comes of a setting, and none of its words are the validator's."""
+    """A setting raises only `SettingsError`, in our own words and not the validator's."""
     line = error_of(name, value) or f"{name}: accepted"
     assert line.startswith(f"{name}: ")
     assert len(line.splitlines()) == 1
@@ -171,7 +171,7 @@ def test_any_value_is_accepted_or_rejected_on_one_line(name: str, value: str) ->
     ],
 )
 def test_accepts_what_can_work(name: str, value: str) -> None:
-    """Nothing that works is rejected."""
+    """No setting that works is rejected."""
     load_settings({name: value})
 
 
@@ -184,7 +184,7 @@ def test_rejects_a_database_without_a_valid_port(port: str) -> None:
 
 
 def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing profile or an unreadable file matters to AWS only, and is named there."""
+    """A missing profile or an unreadable file only affects AWS, and is named there."""
     monkeypatch.setenv("AWS_PROFILE", "nope")
     own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
     assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
@@ -200,7 +200,7 @@ def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_local_endpoint_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies lead away from this machine, so they apply to AWS only."""
+    """Proxies lead away from this machine, so they apply only to AWS."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")

@@ -1,4 +1,4 @@
-"""Whatever text a message, an upstream or a person gives is recorded, found again, and keeps out nothing else."""
+"""Any text of a message, an upstream or a person is recorded, found again, and affects no other record."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Undo(Exception):
 
 @contextmanager
 def undone(database: Database) -> Iterator[Connection]:
-    """A transaction whose writes are gone afterwards, so that examples do not meet each other's rows."""
+    """A transaction that is rolled back, so that examples do not meet each other's rows."""
     try:
         with database.begin() as connection:
             yield connection
@@ -56,19 +56,19 @@ def undone(database: Database) -> Iterator[Connection]:
 
 
 def empty_store(database: Database) -> CreationStore:
-    """A store of creations without any, so that examples do not meet each other's."""
+    """A store without creations, so that examples do not meet each other's."""
     with database.begin() as connection:
         connection.execute(tables.creations.delete())
     return CreationStore(database, Telemetry(database, get_logger()))
 
 
 def readable(text: str) -> str:
-    """What of a text every database keeps."""
+    """The part of a text that every database stores."""
     return text.replace("\x00", "").encode(errors="ignore").decode()
 
 
 def of_text(text: str) -> FailedAttempt:
-    """A failed attempt that is told in one text throughout."""
+    """A failed attempt with one text in every field."""
     failure = Failure(text, text, text, text, 400, text, recoverable=False)
     return FailedAttempt(now(), "visits", text, text, text, text, 1, failure)
 
@@ -102,7 +102,7 @@ def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, tex
 
 
 def _attempts(connection: Connection, sns_message_id: str | None, message_id: str) -> int:
-    """How many failed attempts at a message are found."""
+    """How many failed attempts to handle a message are found."""
     found = failures.attempts_at(connection, "visits", [(sns_message_id, message_id)])
     return found[message_id].number if found else 0
 
@@ -110,7 +110,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """By the id that survives a redrive and by that of SQS, with the failures that are recorded next to it."""
+    """A failure is found by the id that survives a redrive and by that of SQS, with its neighbours."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
@@ -126,7 +126,7 @@ def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text
 @examples
 @given(text=TEXTS)
 def test_a_finding_about_anything_is_made_once(database: Database, text: str) -> None:
-    """Two that differ only beyond what the column holds, or by what it does not hold, are two."""
+    """Findings that differ only beyond what the column holds, or by characters that it cannot hold, are two."""
     with undone(database) as connection:
         for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
             given = (key, FindingKind.AMBIGUOUS, text, Severity.LOW, text, {text: text})
@@ -142,7 +142,7 @@ def test_a_finding_about_anything_is_made_once(database: Database, text: str) ->
 @examples
 @given(text=TEXTS)
 def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
-    """Its key, what it says, what was noted of it and why it failed may be any text."""
+    """Its key, its content, its notes and its errors may be any text."""
     with undone(database) as connection:
         assert outbox.enqueue(connection, text, "slack", {"text": text})
         assert not outbox.enqueue(connection, text, "slack", {})
@@ -159,7 +159,7 @@ def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
 @examples
 @given(text=TEXTS)
 def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> None:
-    """Under the id as it came, however long."""
+    """A dead letter is counted under its unchanged id, however long."""
     with undone(database) as connection:
         failures.count_redrives(connection, "visits", [text, f"{text}x", text])
         expected = {text: 2, f"{text}x": 1}
@@ -170,7 +170,7 @@ def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> No
 @examples
 @given(text=TEXTS)
 def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) -> None:
-    """Who did what to what, and why a service counts as down."""
+    """An action's operator and target, and the reason why a service counts as down, may be any text."""
     with undone(database) as connection:
         number = actions.start_action(connection, text, text, text, {text: text}, "action:1")
         actions.finish_action(connection, number, actions.ActionState.DONE, text, {text: text})
@@ -182,7 +182,7 @@ def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) ->
 @examples
 @given(text=TEXTS)
 def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None:
-    """Names, parameters, counts, errors and properties; and anyone that is tracked with them is written too."""
+    """Names, parameters, counts, errors and properties may be any text. Events tracked with them are written too."""
     job_runs = JobRuns(database, Leases(database, text, 60))
     with suppress(ValueError), job_runs.run(text, {text: text}) as run:
         run.counts = {text: text}
@@ -209,7 +209,7 @@ def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
 
 
 def test_a_text_as_long_as_its_column_stays_as_it_is(database: Database) -> None:
-    """Only what does not fit is changed."""
+    """Only text that does not fit is changed."""
     attempt = replace(of_text("x"), message_id="é" * 100)
     with database.begin() as connection:
         failures.record_failures(connection, [attempt])

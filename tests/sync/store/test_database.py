@@ -1,4 +1,4 @@
-"""The database under many threads and processes, with its schema, on both kinds of database."""
+"""The database with many threads and processes, and its schema, on both kinds of database."""
 
 import os
 from pathlib import Path
@@ -21,19 +21,19 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def lease(key: str) -> dict[str, object]:
-    """A row of some table."""
+    """A row of a table."""
     return {"key": key, "owner": "me", "expires_at": now()}
 
 
 def upgrade(url: str) -> None:
-    """What each of several processes does at its start."""
+    """The work of each of several processes at its start."""
     database = Database(url)
     database.upgrade()
     assert database.schema_is_current()
 
 
 def write_rows(url: str, prefix: str) -> None:
-    """Many small transactions that read, then write."""
+    """Many small transactions that read and then write."""
     database = Database(url)
     for number in range(40):
         with database.begin() as connection:
@@ -42,20 +42,20 @@ def write_rows(url: str, prefix: str) -> None:
 
 
 def test_the_migrations_lead_exactly_to_the_tables(database: Database) -> None:
-    """Autogenerate finds nothing to add: the explicit revision and the tables say the same."""
+    """Autogenerate finds nothing to add, so the migrations and the tables agree."""
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
 def test_the_newest_revision_is_that_of_the_migrations(database: Database) -> None:
-    """The revision read from the names of the files is the one that Alembic leads to, and there is one line of them."""
+    """The newest revision by the names of the files is the one that Alembic leads to, in a single line."""
     with database.read() as connection:
         assert MigrationContext.configure(connection).get_current_heads() == (newest_revision(),)
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) -> None:
-    """Starting together on an empty database, every process ends with the current schema."""
+    """Processes that start together on an empty database all end with the current schema."""
     for url in (
         f"sqlite:///{tmp_path}/new/folder/store.db",
         make_database(postgres).render_as_string(hide_password=False),
@@ -64,7 +64,7 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) ->
 
 
 def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
-    """`schema_is_current` tells an empty database from one that was upgraded."""
+    """`schema_is_current` distinguishes an empty database from an upgraded one."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
     assert not database.schema_is_current()
     database.upgrade()
@@ -72,7 +72,7 @@ def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
 
 
 def test_a_change_of_the_schema_is_undone_with_its_transaction(tmp_path: Path) -> None:
-    """The schema changes in one transaction: a change that breaks off leaves no table behind."""
+    """A change of the schema that breaks off leaves no table behind, since it is one transaction."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
 
     def change_and_fail() -> None:
@@ -118,7 +118,7 @@ def test_threads_and_processes_write_side_by_side(database: Database, database_u
 
 
 def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    """Reading continues next to a transaction that writes, and sees what was committed before."""
+    """A reader continues next to a writing transaction, and sees what was committed before."""
     with database.begin() as writing:
         writing.execute(insert(leases), lease("a"))
 
@@ -130,7 +130,7 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
 
 
 def test_times_come_back_aware_and_in_utc(database: Database) -> None:
-    """A stored moment is the same moment when it is read, and a naive one is refused."""
+    """A stored moment is read as the same moment, and a naive one is refused."""
     moment = now()
     row = {"time": moment, "who": "a", "action": "b", "target": "c", "details": {}, "outcome": "d"}
     with database.begin() as connection:
@@ -141,7 +141,7 @@ def test_times_come_back_aware_and_in_utc(database: Database) -> None:
 
 
 def test_a_database_that_goes_away_is_unavailable_and_comes_back() -> None:
-    """While the server is unavailable every transaction says so; when it is back, the same object works again."""
+    """While the server is down every transaction says so. Once it is back, the same object works again."""
     server = PostgresServer()
     try:
         server.start()
@@ -163,7 +163,7 @@ def test_a_database_that_goes_away_is_unavailable_and_comes_back() -> None:
 
 
 def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
-    """A server that crashes between two statements makes the transaction fail as unavailable."""
+    """If a server crashes between two statements, the transaction fails as unavailable."""
     server = PostgresServer()
     try:
         server.start()
@@ -184,7 +184,7 @@ def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    """A SQLite database whose file turned into something else is unavailable, and named without its password."""
+    """A SQLite database whose file became something else is unavailable, and is named without its password."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "store.db").mkdir()
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) -> None:
-    """Looking at an address makes neither file nor folder, so that a mistyped one leaves nothing behind."""
+    """Checking an address creates neither file nor folder, so a mistyped one leaves nothing behind."""
     database = Database(f"sqlite:///{tmp_path}/folder/store.db")
     assert not database.exists
     assert not database.schema_is_current()
@@ -203,7 +203,7 @@ def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) ->
 
 
 def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
-    """Below something that is not a folder nothing can be made; where it can, nothing stays behind."""
+    """Below a file nothing can be created. Where a file can be created, the check leaves nothing behind."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
         Database(f"sqlite:///{tmp_path}/file/deeper/store.db").check_can_be_created()
@@ -212,13 +212,13 @@ def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
 
 
 def test_a_faulty_statement_is_not_an_outage(database: Database) -> None:
-    """A missing table is a fault to be fixed, not something to wait for."""
+    """A missing table is a fault to fix, not something to wait for."""
     with pytest.raises(DBAPIError), database.begin() as connection:
         connection.execute(text("SELECT * FROM nowhere"))
 
 
 def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
-    """A writer that does not get its turn, in the time that the address allows it, fails as unavailable."""
+    """A writer that does not get its turn within the timeout of the address fails as unavailable."""
     url = f"sqlite:///{tmp_path}/store.db?timeout=0.1"
     first, second = Database(url), Database(url)
     first.upgrade()
@@ -231,14 +231,14 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
-    """It is found when the settings are read, not when the first writer has to wait."""
+    """The error comes when the settings are read, not when the first writer waits."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://user:secret@host/name", "sqlite:////proc/1/nowhere/store.db"])
 def test_an_unusable_address_is_one_clear_line(url: str) -> None:
-    """Addresses that cannot be used are refused in one line that names the setting and shows no password."""
+    """An address that cannot be used is refused in one line that names the setting and shows no password."""
     with pytest.raises(SettingsError) as caught:
         Database(url).upgrade()
     assert str(caught.value).startswith("DATABASE_URL: ")
@@ -257,13 +257,13 @@ def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     ],
 )
 def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
-    """Driver, host and name, and nothing else of what was given."""
+    """Only driver, host and name are shown."""
     assert Database(url).url_without_password == shown
 
 
 @pytest.mark.parametrize("url", ["postgresql://u:{}@127.0.0.1:1/x", "postgresql://u@127.0.0.1:1/x?password={}"])
 def test_no_failure_shows_the_password(url: str) -> None:
-    """What the driver says of a database that is unavailable is reported without it."""
+    """The driver's error about an unavailable database is reported without the password."""
     with pytest.raises(StoreUnavailable) as caught:
         Database(url.format("hush")).ping()
     assert "postgresql+psycopg://127.0.0.1:1/x" in str(caught.value)
@@ -271,7 +271,7 @@ def test_no_failure_shows_the_password(url: str) -> None:
 
 
 def test_a_database_in_memory_serves_several_threads() -> None:
-    """The database in memory, of use for trying things out, is one and the same for all threads."""
+    """All threads use one and the same database in memory."""
     database = Database("sqlite://")
     database.upgrade()
     for pinging in [in_thread(database.ping) for _ in range(5)]:
@@ -280,7 +280,7 @@ def test_a_database_in_memory_serves_several_threads() -> None:
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Whatever the umask; so is what SQLite puts next to it. It holds ids of prisoners."""
+    """The file and those next to it are for their owner only, whatever the umask, since they hold ids of prisoners."""
     before = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path}/new/store.db")

@@ -1,4 +1,4 @@
-"""Leases between threads, processes, deaths and outages."""
+"""Leases between threads and processes, through crashes and outages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def count_alone(url: str, folder: str) -> None:
-    """What racing processes do: a step that would go wrong if two did it at once."""
+    """The work of racing processes: a step that would fail if two did it at once."""
     mine = Leases(Database(url), "racer", 60)
     marker, counter = Path(folder) / "busy", Path(folder) / "counter"
     for _ in range(15):
@@ -39,7 +39,7 @@ def count_alone(url: str, folder: str) -> None:
 
 
 def test_one_holder_at_a_time(database: Database) -> None:
-    """A held key is refused to every other, in this process and elsewhere, until it is released."""
+    """A held key is refused to all others, in this process and elsewhere, until it is released."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     assert one.acquire("a")
     assert not one.acquire("a")
@@ -50,7 +50,7 @@ def test_one_holder_at_a_time(database: Database) -> None:
 
 
 def test_a_with_block_holds_and_releases(database: Database) -> None:
-    """`held` refuses others with `LeaseBusy`, and releases also when the block raises."""
+    """`held` refuses others with `LeaseBusy`, and also releases when the block raises."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
 
     def fail() -> None:
@@ -92,7 +92,7 @@ def test_racing_threads_take_turns(database: Database) -> None:
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
-    """A holder that was killed is known to be gone, however long its lease."""
+    """A killed holder is known to be gone, however long its lease."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
@@ -103,7 +103,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database,
 
 
 def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
-    """Whether a process of another machine lives cannot be known here: its lease runs its time."""
+    """Whether a process of another machine is alive is unknown here, so its lease runs to its end."""
     elsewhere = Leases(database, "elsewhere", 60)
     assert elsewhere.acquire("a")
     with database.begin() as connection:
@@ -116,7 +116,7 @@ def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
 
 
 def test_an_expired_lease_is_taken_over_and_not_released_by_its_old_holder(database: Database) -> None:
-    """Who lost a lease cannot release that of the next holder, nor renew it."""
+    """A holder that lost its lease can neither release nor renew that of the next holder."""
     slow, next_one, third = Leases(database, "slow", 0.01), Leases(database, "next", 60), Leases(database, "third", 60)
     assert slow.acquire("a")
     until(lambda: next_one.acquire("a"))
@@ -126,14 +126,14 @@ def test_an_expired_lease_is_taken_over_and_not_released_by_its_old_holder(datab
 
 
 def expiry(database: Database) -> datetime:
-    """When the only lease there is ends."""
+    """The end of the only lease."""
     with database.read() as connection:
         found: datetime = connection.execute(select(leases.c.expires_at)).scalar_one()
     return found
 
 
 def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
-    """While its holder renews, a lease is prolonged again and again; after that it ends."""
+    """While its holder renews it, a lease is extended again and again, and afterwards it ends."""
     holder, other = Leases(database, "holder", 0.6), Leases(database, "other", 60)
     holder.acquire("a")
     first = expiry(database)
@@ -144,7 +144,7 @@ def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
 
 
 def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
-    """A release while the database is unavailable is not lost: the next acquisition gives the lease back."""
+    """After a release that met an outage of the database, the next acquisition releases the lease."""
     server = PostgresServer()
     try:
         server.start()
@@ -169,7 +169,7 @@ def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
 
 
 def test_renewing_continues_through_an_outage() -> None:
-    """A renewal that fails is said in the log and tried again, so a short outage costs no lease."""
+    """A renewal that fails is logged and tried again, so a short outage costs no lease."""
     server = PostgresServer()
     try:
         server.start()
@@ -191,7 +191,7 @@ def test_renewing_continues_through_an_outage() -> None:
 
 
 def test_any_text_may_be_a_key(database: Database) -> None:
-    """Keys longer than their column, or with what no database stores, exclude each other as any others do."""
+    """Keys that are too long, or have characters that no database stores, exclude each other like any others."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     keys = ["a" * 300, "a" * 300 + "b", "a\x00", "a", "a\ud800", "a" * 200]
     assert all(one.acquire(key) for key in keys)
@@ -203,7 +203,7 @@ def test_any_text_may_be_a_key(database: Database) -> None:
 
 
 def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> None:
-    """Whatever is wrong with one key, threads that ask for others at the same moment get their leases."""
+    """Whatever is wrong with one key, threads that acquire others at the same moment get their leases."""
     mine = Leases(database, "me", 60)
     with database.begin() as connection:
         if database.dialect == "sqlite":
@@ -234,7 +234,7 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
 
 
 def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database: Database, database_url: str) -> None:
-    """A thread that releases waits for nobody; the thread that is committing gives the lease back too."""
+    """A thread that releases waits for nobody. The thread that is committing releases the lease too."""
     mine, other, blocker = Leases(database, "mine", 600), Leases(database, "other", 600), Database(database_url)
     assert mine.acquire("a")
     with blocker.begin() as connection:
@@ -249,7 +249,7 @@ def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database
 
 
 def test_processes_are_distinguished() -> None:
-    """The present process is there; one that ended, or whose number was used again, is gone; others cannot be told."""
+    """The current process is alive. One that ended, or whose number was reused, is gone. Others are unknown."""
     mine = this_process()
     place, number, start = mine.split("/")
     assert not process_is_gone(mine)
@@ -262,7 +262,7 @@ def test_processes_are_distinguished() -> None:
 
 
 def test_many_threads_after_few_keys_exclude_each_other(database: Database) -> None:
-    """Each thread is alone with its key, and no lease is left when all are done."""
+    """Each thread is alone with its key, and no lease is left at the end."""
     leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
     inside: Counter[str] = Counter()
     most: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Leases that expired while their holder worked, and those that outlast it on purpose."""
+"""Leases that expire while their holder works, and those that deliberately outlast it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 class Clock:
-    """A clock that the test sets."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __call__(self) -> float:
-        """The seconds that were told."""
+        """Returns the seconds that the test set."""
         return self.seconds
 
 
 def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) -> None:
-    """Past the end of a lease that was not renewed its thread is told so; other threads hold theirs on."""
+    """Past the end of an unrenewed lease its thread gets an error, while other threads keep theirs."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -39,7 +39,7 @@ def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) ->
 
 
 def test_a_renewed_lease_is_held_on(database: Database) -> None:
-    """Each renewal counts from its beginning."""
+    """Each renewal counts from its start."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -53,7 +53,7 @@ def test_a_renewed_lease_is_held_on(database: Database) -> None:
 
 
 def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> None:
-    """A renewal that comes too late renews nothing, and the old holder learns of it."""
+    """A late renewal renews nothing, and the old holder is informed."""
     clock = Clock()
     mine, other = Leases(database, "mine", 0.001, clock), Leases(database, "other", 60)
     assert mine.acquire("a")
@@ -67,7 +67,7 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
 
 
 def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
-    """Nobody can take it before it expires, its old holder included, and no renewal extends it."""
+    """Nobody, including its old holder, can acquire it before it expires, and no renewal extends it."""
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")
     mine.expire_after("a", 600)
@@ -81,7 +81,7 @@ def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
 
 
 def test_the_lease_of_a_dead_process_may_be_waited_for(database: Database, database_url: str) -> None:
-    """A lease that is not taken over lasts its time even when its holder was killed."""
+    """A lease that is not taken over lasts its full time even if its holder was killed."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:

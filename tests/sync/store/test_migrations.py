@@ -1,4 +1,4 @@
-"""An installation of the released schema is upgraded to the current one, and keeps everything it has recorded."""
+"""An installation with the released schema is upgraded to the current one, and keeps all its records."""
 
 import json
 import zlib
@@ -22,7 +22,7 @@ RELEASED = "0001"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database with the released schema and nothing in it, once for each kind of database."""
+    """An empty database with the released schema, once for each kind of database."""
     url = f"sqlite:///{tmp_path}/store.db"
     server: URL | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
     name = None
@@ -63,7 +63,7 @@ def everything(connection: Connection) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_an_upgrade_keeps_every_row(released: Database) -> None:
-    """A row of every table has the same values after the upgrade, in the columns that it had."""
+    """After the upgrade, a row of every table has the same values in the columns that it had."""
     with released.begin() as connection:
         metadata = MetaData()
         metadata.reflect(connection)
@@ -84,7 +84,7 @@ def test_an_upgrade_keeps_every_row(released: Database) -> None:
 
 
 def test_mismatches_of_the_released_schema_belong_to_incentives(released: Database) -> None:
-    """A mismatch that was known before the upgrade is known by its booking afterwards, and so is its run."""
+    """A mismatch from before the upgrade is known by its booking afterwards, and so is its run."""
     with released.begin() as connection:
         connection.execute(
             text(
@@ -109,7 +109,7 @@ def test_mismatches_of_the_released_schema_belong_to_incentives(released: Databa
 
 
 def test_results_of_the_released_schema_get_the_fields_that_every_result_has(released: Database) -> None:
-    """A result that was stored before there were other reconciliations says which one it is of, and names its gaps."""
+    """A result from before there were other reconciliations says which one it is of, and names its gaps."""
     stored = {
         "runId": "run-1",
         "compared": 2,
@@ -144,7 +144,7 @@ def test_results_of_the_released_schema_get_the_fields_that_every_result_has(rel
 
 
 def test_actions_of_the_released_schema_get_a_state(released: Database) -> None:
-    """The record of an upgraded installation says of each action whether it was done."""
+    """After the upgrade each action says whether it was done."""
     row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
     with released.begin() as connection:
         connection.execute(text(row + "'dlq purge', 'visit', '{}', '3 messages removed')"))

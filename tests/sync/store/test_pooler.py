@@ -1,4 +1,4 @@
-"""PostgreSQL behind PgBouncer in transaction mode, where each transaction may have another connection to the server."""
+"""PostgreSQL behind PgBouncer in transaction mode, where each transaction may use another server connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pooled(postgres: URL) -> Iterator[str]:
 
 
 def test_everything_works_through_a_pooler(pooled: str) -> None:
-    """The schema, leases between threads, and statements that are run so often that a driver would prepare them."""
+    """The schema, leases between threads, and statements that a driver would prepare all work."""
     database = Database(pooled)
     database.upgrade()
     assert database.schema_is_current()
@@ -57,7 +57,7 @@ def test_everything_works_through_a_pooler(pooled: str) -> None:
 
 
 def test_limits_of_a_writer_are_those_of_its_transaction(pooled: str) -> None:
-    """Anyone who gets the connection next does not have them: it may be another program."""
+    """The limits do not apply to whoever gets the connection next, which may be another program."""
     database = Database(pooled)
     asked = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""Findings, deliveries, failures, breakers and actions, as they are recorded."""
+"""The records of findings, deliveries, failures, breakers and actions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def record_one(connection: Connection, key: str = "k", alert_command: str | None
 
 
 def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
-    """However often it is recorded; the alert carries all that a reader needs."""
+    """A finding is recorded once however often it occurs, and its alert has all that a reader needs."""
     with database.begin() as connection:
         assert record_one(connection)
         assert not record_one(connection)
@@ -48,7 +48,7 @@ def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
 
 
 def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None:
-    """Neither is there without the other, whatever happens before the end of the transaction."""
+    """Neither exists without the other, whatever happens before the end of the transaction."""
 
     def fail() -> None:
         with database.begin() as connection:
@@ -64,7 +64,7 @@ def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None
 
 
 def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
-    """It is recorded, and nothing is to be sent."""
+    """The finding is recorded, and nothing is sent."""
     with database.begin() as connection:
         assert record_one(connection, alert_command=None)
         assert len(findings.list_findings(connection)) == 1
@@ -72,7 +72,10 @@ def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
 
 
 def test_findings_are_listed_and_resolved(database: Database) -> None:
-    """Newest first, by status, kind and domain; a resolved one says by whom, and is not resolved twice."""
+    """Findings are listed newest first, by status, kind and domain.
+
+    A resolved one says by whom, and is resolved once.
+    """
     with database.begin() as connection:
         for key in ("a", "b"):
             record_one(connection, key)
@@ -91,12 +94,12 @@ def test_findings_are_listed_and_resolved(database: Database) -> None:
 
 
 def claim(connection: Connection, delivery: Delivery) -> Delivery | None:
-    """A claim of one minute."""
+    """Claims for one minute."""
     return outbox.claim(connection, delivery, now() + timedelta(minutes=1))
 
 
 def test_a_delivery_is_sent_once(database: Database) -> None:
-    """Enqueued once by its key, claimed by one sender, completed, and never due again."""
+    """A delivery is enqueued once by its key, claimed by one sender, completed, and never due again."""
     with database.begin() as connection:
         assert outbox.enqueue(connection, "run-1:slack", "slack", {"run": 1})
         assert not outbox.enqueue(connection, "run-1:slack", "slack", {"run": 2})
@@ -119,7 +122,7 @@ def test_a_delivery_is_sent_once(database: Database) -> None:
 
 
 def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
-    """When a claim has run out the delivery is due again with its progress; the late sender can change nothing."""
+    """When a claim has expired the delivery is due again with its progress, and the late sender can change nothing."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "email", {})
         first = outbox.claim(connection, outbox.due(connection, 1)[0], now() - timedelta(seconds=1))
@@ -136,7 +139,7 @@ def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
 
 
 def test_a_delivery_is_put_off_or_given_up(database: Database) -> None:
-    """Deferred, it is due at its time with its last error kept; given up, it is never due."""
+    """A deferred delivery is due at its time with its last error. One that is given up is never due."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {})
         mine = claim(connection, outbox.due(connection, 1)[0])
@@ -170,7 +173,7 @@ ATTEMPT = FailedAttempt(
 
 
 def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
-    """By the id that survives a redrive, else by that of SQS."""
+    """The failure is found by the id that survives a redrive, or else by that of SQS."""
     final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
     last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
     with database.begin() as connection:
@@ -184,7 +187,7 @@ def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
 
 
 def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
-    """Since a moment, recoverable ones apart."""
+    """Failures since a moment are counted, recoverable ones apart."""
     final = replace(ATTEMPT, failure=replace(ATTEMPT.failure, recoverable=False))
     old = replace(ATTEMPT, time=ATTEMPT.time - timedelta(days=2))
     with database.begin() as connection:
@@ -197,7 +200,7 @@ def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
 
 
 def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
-    """A path without end is recorded as far as it fits, and does not stop the others."""
+    """An endless path is recorded as far as it fits, and does not affect the others."""
     long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
     with database.begin() as connection:
         failures.record_failures(connection, [long, ATTEMPT])
@@ -209,7 +212,7 @@ def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
 
 
 def test_breakers_are_shared(database: Database) -> None:
-    """A change of state is told to one process, and seen by all."""
+    """One process reports a change of state, and all see it."""
     opened = now()
     with database.begin() as connection:
         assert breakers.set_breaker(connection, "nomis", "open", opened_at=opened, reason="status 503")
@@ -221,7 +224,7 @@ def test_breakers_are_shared(database: Database) -> None:
 
 
 def test_actions_are_recorded_with_who_and_how(database: Database) -> None:
-    """Newest first; started until they are completed, and then with state, outcome and what came to be known."""
+    """The newest action comes first. It is started until it is completed with state, outcome and details."""
     with database.begin() as connection:
         first = actions.start_action(
             connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "a:1"

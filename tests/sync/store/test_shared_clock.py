@@ -1,4 +1,4 @@
-"""Moments that processes compare: a step of one's wall clock, or a wrong one, changes nothing."""
+"""Moments that processes compare: a step of a local clock, or a wrong clock, changes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 
 @STEPS
 def test_a_step_ends_no_lease(database: Database, database_url: str, step: timedelta) -> None:
-    """It is held on for its whole length: by the process whose clock was stepped as by one that starts later."""
+    """A lease lasts its full length, for the process whose clock was stepped and for one that starts later."""
     assert Leases(database, "holder", 60).acquire("a")
     with time_machine.travel(now() + step):
         assert not Leases(database, "other", 60).acquire("a")
@@ -40,7 +40,7 @@ def test_a_step_ends_no_lease(database: Database, database_url: str, step: timed
 
 @STEPS
 def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
-    """One that has run out is taken over, whatever the clock says now."""
+    """An expired lease is taken over, whatever the clock says now."""
     holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
     with time_machine.travel(now() + step):
         assert holder.acquire("a")
@@ -50,7 +50,10 @@ def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
 
 @STEPS
 def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: timedelta) -> None:
-    """What is claimed for a minute is due to nobody else before that, and what is due now is due after the step."""
+    """A delivery that is claimed for a minute is due to nobody else meanwhile.
+
+    A due one is still due after the step.
+    """
     with database.begin() as connection:
         for key in ("claimed", "due"):
             outbox.enqueue(connection, key, "slack", {})
@@ -63,7 +66,7 @@ def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: time
 
 @STEPS
 def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
-    """Read after a step, it was made as long ago as it was."""
+    """After a step the intent has its true age."""
     store = CreationStore(database, Telemetry(database, get_logger()))
     store.intend(VISIT, "bq", {}, {}, None)
     with time_machine.travel(now() + step):
@@ -74,7 +77,7 @@ def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
 
 
 def hold_by_a_wrong_clock(url: str) -> None:
-    """What a process does whose clock is three hours late."""
+    """The work of a process whose clock is three hours slow."""
     with time_machine.travel(now() - timedelta(hours=3)):
         database = Database(url)
         CreationStore(database, Telemetry(database, get_logger())).intend(VISIT, "bq", {}, {}, None)
@@ -88,7 +91,7 @@ def hold_by_a_wrong_clock(url: str) -> None:
 
 
 def test_processes_whose_clocks_differ_agree(database: Database, database_url: str) -> None:
-    """What one wrote by its wrong clock means the same to the other."""
+    """A time written by a wrong clock means the same to other processes."""
     process = CONTEXT.Process(target=hold_by_a_wrong_clock, args=(database_url,))
     process.start()
     process.join()
@@ -102,7 +105,7 @@ def test_processes_whose_clocks_differ_agree(database: Database, database_url: s
 
 
 def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
-    """A lease that the version before wrote ends when it was to end."""
+    """A lease written by the earlier version ends when it should."""
     path = tmp_path / "old.db"
     database = Database(f"sqlite:///{path}")
     with database.begin() as connection:

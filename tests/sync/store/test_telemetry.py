@@ -1,4 +1,4 @@
-"""Tracked events: buffered, written, read, never lost."""
+"""Tracked events are buffered, written, read, and never lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stored(database: Database) -> Telemetry:
 
 
 def test_events_are_read_as_they_were_tracked(database: Database) -> None:
-    """Oldest first, properties as text, unknown ones left out; the log has name and properties at once."""
+    """Events are read oldest first, with properties as text and without unknown ones. The log has them at once."""
     telemetry = stored(database)
     with capture_logs() as logs:
         telemetry.track("first", {"number": 5, "truth": True, "unknown": None})
@@ -44,7 +44,7 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
 
 
 def test_failures_are_warnings_and_differences_are_not(database: Database) -> None:
-    """What a reconciliation of activities reports is named as failed by the replaced service, and is a result."""
+    """The replaced service calls the differences of activities failures, but they are results."""
     telemetry = stored(database)
     levels = {
         "visit-create-failed": "warning",
@@ -59,7 +59,7 @@ def test_failures_are_warnings_and_differences_are_not(database: Database) -> No
 
 
 def test_events_are_filtered_by_name_and_time(database: Database) -> None:
-    """`name` and `since` filter; both may be omitted."""
+    """`name` and `since` filter the events, and both may be omitted."""
     telemetry = stored(database)
     telemetry.track("a", {})
     telemetry.flush()
@@ -74,7 +74,7 @@ def test_events_are_filtered_by_name_and_time(database: Database) -> None:
 
 
 def test_any_number_of_events_is_read_in_order(database: Database) -> None:
-    """Reading in pages of a thousand loses and repeats nothing, also where events share a moment."""
+    """Pages of a thousand lose and repeat nothing, even if events share a moment."""
     telemetry = stored(database)
     with time_machine.travel(now(), tick=False):
         for number in range(2500):
@@ -88,7 +88,7 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
 
 
 def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
-    """At its limit the buffer is written by itself."""
+    """The buffer is written automatically at its limit."""
     telemetry = stored(database)
     for _ in range(FLUSH_AT + 1):
         telemetry.track("each", {})
@@ -96,7 +96,7 @@ def test_many_events_are_written_without_waiting_for_the_end(database: Database)
 
 
 def test_an_event_of_a_transaction_is_stored_exactly_when_the_transaction_is(database: Database) -> None:
-    """Tracked within a transaction, an event is undone with it."""
+    """An event that is tracked within a transaction is undone with it."""
     telemetry = stored(database)
 
     def fail() -> None:
@@ -112,7 +112,7 @@ def test_an_event_of_a_transaction_is_stored_exactly_when_the_transaction_is(dat
 
 
 def test_many_threads_lose_nothing(database: Database) -> None:
-    """Threads that track and flush at once end with every event, once."""
+    """If many threads track and flush at once, every event is stored once."""
     telemetry = stored(database)
 
     def work(thread: int) -> None:
@@ -129,7 +129,7 @@ def test_many_threads_lose_nothing(database: Database) -> None:
 
 
 def test_an_outage_loses_nothing() -> None:
-    """While the database is unavailable events are buffered, a flush raises, and the next one writes all in order."""
+    """While the database is unavailable events are buffered. A flush raises, and the next one writes all in order."""
     server = PostgresServer()
     try:
         server.start()
@@ -152,7 +152,7 @@ def test_an_outage_loses_nothing() -> None:
 
 
 def test_an_event_that_the_database_rejects_stops_no_other(database: Database) -> None:
-    """The others are written, now and later; the log says which one was not."""
+    """The others are written, now and later, and the log says which one was not."""
     telemetry = stored(database)
     with database.begin() as connection:
         if database.dialect == "sqlite":

@@ -1,4 +1,4 @@
-"""The services over real HTTP, and a process whose breakers the tests look at."""
+"""The services over real HTTP, and a process whose breakers the tests check."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.harness.waiting import failure_of, in_thread, result_of
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
 def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: int | None) -> None:
-    """Three failures out of three open it; from then on calls are refused before they are made."""
+    """Three failures out of three open it. From then on calls are refused before they are made."""
     process.fail(2, status)
     assert process.state is BreakerState.CLOSED
     process.fail(1, status)
@@ -27,14 +27,14 @@ def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 413, 421])
 def test_it_opens_when_a_gateway_responds_for_the_service(process: Process, status: int) -> None:
-    """What is not the service's own word is an outage of it."""
+    """A response that is not the service's own counts as its outage."""
     process.fail(3, status, from_service=False)
     assert process.state is BreakerState.OPEN
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, status: int) -> None:
-    """They open the breaker, and the first call after they were put right closes it."""
+    """They open the breaker, and the first call after their correction closes it."""
     process.fail(3, status)
     assert process.later(times.FIRST_PING_SECONDS)
     process.fail(TRIALS, status)
@@ -51,7 +51,7 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
 def test_an_outage_is_tried_no_faster_since_its_records_are_known(
     process: Process, status: int | None, from_service: bool
 ) -> None:
-    """What can be no record's fault leaves the service alone again, though the same few records try it."""
+    """If the fault cannot be a record's, the service is left alone again, though the same few records try it."""
     tries, ends = 0, process.now + 1_200
     while process.now < ends:
         for name in "abc":
@@ -80,7 +80,7 @@ def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Proces
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 def test_a_response_that_refuses_is_not_an_outage(process: Process, status: int) -> None:
-    """A service that responds with 4xx is there: nothing opens, whatever the number."""
+    """A service that responds with 4xx is up: nothing opens, however many there are."""
     process.fail(30, status)
     assert process.state is BreakerState.CLOSED
 
@@ -94,7 +94,7 @@ def test_some_failures_among_successes_are_not_outage(process: Process) -> None:
 
 
 def test_old_failures_are_forgotten(process: Process) -> None:
-    """Failures that are minutes apart do not add up, as long as calls succeed between."""
+    """Failures that are minutes apart do not add up if calls succeed between them."""
     for _ in range(6):
         process.call(failing=True)
         process.now += times.BREAKER_WINDOW_SECONDS
@@ -103,7 +103,7 @@ def test_old_failures_are_forgotten(process: Process) -> None:
 
 
 def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None:
-    """Three records that fail with no success between open it, however many calls succeeded in the minute before."""
+    """Three failing records without a success between them open it, whatever succeeded in the minute before."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for wait in (1, 10, 0):
@@ -114,7 +114,7 @@ def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None
 
 
 def test_one_record_is_not_an_outage(process: Process) -> None:
-    """However often the calls about one record fail, or those of two, the service is there for the others."""
+    """However often the calls about one or two records fail, the service stays available for the others."""
     for _ in range(20):
         process.fail(1, status=500, path="/one")
         process.fail(1, status=500, path="/two")
@@ -123,7 +123,7 @@ def test_one_record_is_not_an_outage(process: Process) -> None:
 
 
 def test_calls_of_one_message_count_once(process: Process) -> None:
-    """Whatever their paths are: a message is known by what it is about."""
+    """Calls of one message count once whatever their paths, since a message is identified by its record."""
     for number in range(20):
         with process.breakers.working_on("visit:aa"):
             process.fail(1, path=f"/{number}")
@@ -136,7 +136,7 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
 
 
 def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
-    """Records that failed already keep it from no other: what they fail of again is nothing new, before and after."""
+    """Records that have already failed affect no other record, before and after that."""
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)
@@ -152,7 +152,7 @@ def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
 
 
 def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Process) -> None:
-    """One that succeeds with the call that failed shows that it was the service."""
+    """If one of them succeeds together with the call that failed, the service was at fault."""
     for _ in range(2):
         for name in "abc":
             with process.breakers.working_on(name):
@@ -165,7 +165,7 @@ def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Proces
 
 
 def test_three_failures_at_once_among_many_successes_are_not_outage(process: Process) -> None:
-    """In heavy traffic three calls may fail one after the other without the service being down."""
+    """In heavy traffic three successive calls may fail without an outage."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for _ in range(3):
@@ -174,7 +174,7 @@ def test_three_failures_at_once_among_many_successes_are_not_outage(process: Pro
 
 
 def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: Process) -> None:
-    """One call at a time tries; others are refused until it has told."""
+    """Calls try one at a time, and others are refused until the trial has ended."""
     open_in(process)
     assert process.later(1)
     process.breakers.before_call(NOMIS)
@@ -185,7 +185,7 @@ def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: 
 
 
 def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process) -> None:
-    """While pings fail no call is let through, and there is one ping for each pause."""
+    """While pings fail no call is allowed, and there is one ping for each pause."""
     process.down.add(NOMIS)
     open_in(process)
     for _ in range(600):
@@ -196,7 +196,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
-    """A service that answers pings and fails calls is tried less and less often, but several times a minute."""
+    """A service that responds to pings and fails calls is tried less and less often, but several times a minute."""
     open_in(process)
     pauses = []
     for _ in range(8):
@@ -240,7 +240,7 @@ def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
 
 
 def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process) -> None:
-    """With pings succeeding and nothing to try, the breaker closes by itself."""
+    """If pings succeed and there is nothing to try, the breaker closes automatically."""
     open_in(process)
     assert process.later(1)
     process.later(times.UNTRIED_SECONDS - 1)
@@ -250,7 +250,7 @@ def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process
 
 
 def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> None:
-    """A caller that vanished in its trial does not keep the breaker half open for ever."""
+    """A caller that vanished during its trial does not keep the breaker half open for ever."""
     open_in(process)
     process.later(1)
     result_of(in_thread(process.breakers.before_call, NOMIS))

@@ -1,4 +1,4 @@
-"""The adaptive limit of calls in flight: fair, never exceeded, and as large as the service can bear."""
+"""The adaptive limit of calls in flight is fair, never exceeded, and as large as the service can bear."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Clock:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """The time it shows."""
+        """Returns the time that it shows."""
         return self.now
 
 
 def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
-    """A limit that has learnt the usual time of a response: 20 ms."""
+    """A limit that has learnt the usual response time of 20 ms."""
     limit = ConcurrencyLimit("nomis", maximum, clock)
     for _ in range(100):
         limit.on_success(0.02)
@@ -45,7 +45,7 @@ def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
 
 
 def test_the_longest_waiter_comes_next() -> None:
-    """A thread that leaves and comes back at once queues behind those who wait, in their order."""
+    """A thread that leaves and comes back at once queues behind the waiting ones, which keep their order."""
     limit = ConcurrencyLimit("nomis", 1)
     order: list[str] = []
 
@@ -67,7 +67,7 @@ def test_the_longest_waiter_comes_next() -> None:
 
 
 def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
-    """Threads that come and go, also by errors, all get through; then there is room for three, and a fourth waits."""
+    """Threads that come and go, even with errors, all succeed. Then there is room for three, and a fourth waits."""
     limit = ConcurrencyLimit("nomis", 3)
     inside, most = 0, 0
     lock = threading.Lock()
@@ -104,7 +104,7 @@ def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
 
 
 def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
-    """Ctrl+C while waiting for a slot leaves the queue as it was, and the slot to the next."""
+    """Ctrl+C during a wait leaves the queue unchanged, and the slot to the next."""
     limit = ConcurrencyLimit("nomis", 1)
     main = threading.main_thread().ident
     assert main is not None
@@ -167,7 +167,7 @@ def test_whatever_happens_a_call_is_allowed_and_never_more_than_the_maximum(
 
 
 def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
-    """Single throttled calls change nothing; several within a second halve the limit, once for each burst."""
+    """Single throttled calls change nothing. Several within a second halve the limit, once for each burst."""
     limit = warm(40, Clock())
     for _ in range(BURST - 1):
         limit.on_throttled()
@@ -178,7 +178,7 @@ def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
 
 
 def test_throttled_calls_far_apart_are_not_a_burst() -> None:
-    """The same number over a longer time are accidents, and so are those among many successes."""
+    """The same number over a longer time, or among many successes, is not a burst."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(4 * BURST):
@@ -193,7 +193,7 @@ def test_throttled_calls_far_apart_are_not_a_burst() -> None:
 
 
 def test_a_smaller_limit_holds_for_those_who_wait() -> None:
-    """After it has halved, released slots are handed on only down to the new limit."""
+    """After the limit has halved, released slots are passed on only down to the new limit."""
     limit = ConcurrencyLimit("nomis", 4)
     order: list[str] = []
 
@@ -214,7 +214,7 @@ def test_a_smaller_limit_holds_for_those_who_wait() -> None:
 
 
 def test_comes_back_step_by_step_and_never_above() -> None:
-    """When all is well the maximum returns in steps with a rest between, and is never exceeded."""
+    """Once all is well the limit grows in steps with a pause between them, and never exceeds the maximum."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(BURST):
@@ -231,7 +231,7 @@ def test_comes_back_step_by_step_and_never_above() -> None:
 
 
 def test_slow_responses_halve_down_to_one_at_a_time() -> None:
-    """Responses that take many times as long halve the limit again and again, but one call is always allowed."""
+    """Responses that take many times as long halve the limit repeatedly, but one call is always allowed."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -241,7 +241,7 @@ def test_slow_responses_halve_down_to_one_at_a_time() -> None:
 
 
 def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
-    """On a busy machine all calls in flight may look slow at once, but not those that follow."""
+    """On a busy machine all calls in flight may look slow at once, but the next ones do not."""
     clock = Clock()
     limit = warm(64, clock)
     for _ in range(20):
@@ -255,7 +255,7 @@ def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
 
 
 def test_one_slow_response_is_an_accident() -> None:
-    """Even if it took half a minute, and few come after it."""
+    """A single slow response changes nothing, even if it took half a minute and few follow."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_success(30.0)
@@ -266,7 +266,7 @@ def test_one_slow_response_is_an_accident() -> None:
 
 
 def test_what_is_usual_is_learnt_again() -> None:
-    """A service that is slower by day than by night is not held at one call for good."""
+    """A service that is slower by day than by night is not limited to one call for ever."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(2_000):
@@ -281,7 +281,7 @@ def test_what_is_usual_is_learnt_again() -> None:
 
 
 def test_writes_do_not_say_how_fast_the_service_is() -> None:
-    """A success without a time neither slows the limit down nor counts as usual."""
+    """A success without a time neither reduces the limit nor counts as usual."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -291,7 +291,7 @@ def test_writes_do_not_say_how_fast_the_service_is() -> None:
 
 
 def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
-    """It starts again from two, and each success allows one more, up to the maximum."""
+    """The limit starts again from two, and each success allows one more, up to the maximum."""
     limit = warm(40, Clock())
     limit.restart()
     seen = [limit.allowed]
@@ -303,7 +303,7 @@ def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
 
 
 def test_readers_wait_as_long_as_the_service_asks() -> None:
-    """`Retry-After` holds back the threads of a reader, but never for more than a minute."""
+    """`Retry-After` holds the threads of a reader back, but never for more than a minute."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_throttled(retry_after=7)
@@ -325,7 +325,7 @@ def test_readers_wait_as_long_as_the_service_asks() -> None:
 
 
 def test_a_reader_begins_no_more_calls_than_allowed() -> None:
-    """Threads numbered above the present limit wait until it has grown, or until they are given up."""
+    """Threads beyond the current limit wait until it has grown, or until they are given up."""
     limit = ConcurrencyLimit("nomis", 4)
     limit.restart()
     limit.wait_turn(FIRST_IN_FLIGHT - 1, lambda: False)

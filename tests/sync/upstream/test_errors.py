@@ -1,4 +1,4 @@
-"""What an upstream says of a failed call, as it is kept: without the texts that we sent."""
+"""The stored text of a failed call has no text that we sent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
     ],
 )
 def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
-    """However they are quoted; codes, rooms, times and the names of fields say what is wrong, and stay."""
+    """Our texts are removed however they are quoted. Codes, rooms, times and field names stay."""
     body = {"comment": COMMENT, "room": "MDI-1-1", "prisonId": "MDI", "start": "2023-05-22T09:00:00"}
     assert own_words(message, body) == kept
 
@@ -57,7 +57,7 @@ def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
     ],
 )
 def test_a_text_that_is_escaped_or_cut_is_left_out(quote: Callable[[str], str]) -> None:
-    """In the ways in which services and what stands before them write a text into a message."""
+    """They are removed in all the ways in which services and gateways quote a text."""
     comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
     kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
     assert kept.startswith("Could not execute")
@@ -65,14 +65,14 @@ def test_a_text_that_is_escaped_or_cut_is_left_out(quote: Callable[[str], str]) 
 
 
 def test_a_written_word_in_capitals_is_left_out() -> None:
-    """In a field that people fill in, even what looks like a code is theirs."""
+    """In a field that people fill in, even a word that looks like a code is removed."""
     assert (
         own_words("comment ABSCONDED at MDI", {"note": {"commentText": "ABSCONDED"}, "id": "MDI"}) == "comment … at MDI"
     )
 
 
 def test_what_rules_look_for_stays() -> None:
-    """Even where a text of ours holds a part of it, or it stands beyond the end."""
+    """It stays even if our text contains a part of it, or if it is beyond the end."""
     for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
         kept = own_words(message, {"comment": "unique result"})
         assert NON_UNIQUE_TEXT in kept
@@ -81,7 +81,7 @@ def test_what_rules_look_for_stays() -> None:
 
 @given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))
 def test_no_comment_comes_through(comment: str) -> None:
-    """Whatever stands in it."""
+    """No comment remains, whatever it contains."""
     assume(len(comment) >= 3)
     kept = own_words(f"7: rejected value [{comment}]; codes 8", {"comment": comment})
     assert comment not in kept.replace("rejected value […]; codes", "")

@@ -1,4 +1,4 @@
-"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and what is known when there is none."""
+"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and the outcome without a response."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
 class Host:
-    """A server that responds on its n-th connection with the n-th list of byte strings, then closes it."""
+    """A server that responds on its n-th connection with the n-th list of byte strings, and then closes it."""
 
     def __init__(self, *scripts: list[bytes], context: ssl.SSLContext | None = None, hold: bool = False) -> None:
         self._scripts = scripts
@@ -86,13 +86,13 @@ class Host:
 
 
 def pool_of(port: int) -> HTTPConnectionPool:
-    """Connections to a port of this machine, with a time limit of half a second."""
+    """Connections to a port of this machine with a time limit of half a second."""
     return connection_pool(f"http://127.0.0.1:{port}", None, 4, 0.5)
 
 
 @contextmanager
 def host(*scripts: list[bytes], hold: bool = False) -> Iterator[tuple[Host, HTTPConnectionPool]]:
-    """A host and connections to it."""
+    """A host, and connections to it."""
     made = Host(*scripts, hold=hold)
     pool = pool_of(made.port)
     try:
@@ -103,12 +103,12 @@ def host(*scripts: list[bytes], hold: bool = False) -> Iterator[tuple[Host, HTTP
 
 
 def get(pool: HTTPConnectionPool) -> HttpResponse:
-    """One GET."""
+    """Makes one GET."""
     return send(pool, "GET", "/a?b=1", {"Accept": "application/json"}, None)
 
 
 def test_a_request_is_sent_as_it_should_be() -> None:
-    """Method, target, host, headers, length and body are on the wire, and nothing else of the caller's."""
+    """The request has method, target, host, headers, length and body, and nothing else from the caller."""
     with host([OK, OK]) as (made, pool):
         response = send(pool, "PUT", "/x%20y", {"Authorization": "Bearer t"}, b"{}")
         send(pool, "POST", "/empty", {}, None)
@@ -128,14 +128,14 @@ def test_a_request_is_sent_as_it_should_be() -> None:
 
 
 def test_a_connection_is_used_again() -> None:
-    """Three calls one after the other take one connection."""
+    """Three successive calls use one connection."""
     with host([OK, OK, OK]) as (made, pool):
         assert [get(pool).data for _ in range(3)] == [b"hi"] * 3
         assert made.connections == 1
 
 
 def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
-    """A service that closed a kept connection is called over a new one, a POST too, without an error."""
+    """If the service has closed a kept connection, a new one is used without an error, even for a POST."""
     with host([OK], [OK]) as (made, pool):
         get(pool)
         assert made.closed[0].wait(10)
@@ -156,7 +156,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
     ],
 )
 def test_forms_of_responses(response: bytes, data: bytes) -> None:
-    """Chunks with extensions and trailers, a provisional response, no body, and a bare head: the connection is kept."""
+    """With chunk extensions, trailers, provisional responses, no body or a bare head, the connection is kept."""
     with host([response, OK]) as (made, pool):
         assert get(pool).data == data
         assert get(pool).data == b"hi"
@@ -172,7 +172,7 @@ def test_forms_of_responses(response: bytes, data: bytes) -> None:
     ],
 )
 def test_a_connection_that_ends_with_its_response_is_not_used_again(response: bytes) -> None:
-    """Old servers, those that say so, and bodies without a length end the connection."""
+    """Old servers, servers that say so, and bodies without a length end the connection."""
     with host([response], [OK]) as (made, pool):
         assert get(pool).data == b"hi"
         assert get(pool).data == b"hi"
@@ -185,7 +185,7 @@ def test_a_connection_that_ends_with_its_response_is_not_used_again(response: by
     ids=["gzip", "deflate", "identity"],
 )
 def test_compressed_bodies(encoding: str, body: bytes) -> None:
-    """Bodies are decompressed, asked for or not, with a length or in chunks."""
+    """Bodies are decompressed, requested or not, with a length or in chunks."""
     encoded = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n".encode()
     whole = encoded + b"Content-Length: %d\r\n\r\n" % len(body) + body
     chunked = encoded + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
@@ -213,7 +213,7 @@ def test_compressed_bodies(encoding: str, body: bytes) -> None:
     ],
 )
 def test_malformed_responses(response: bytes) -> None:
-    """What ends too early or is not HTTP is a lost connection, and that is not used again."""
+    """A response that ends too early or is not HTTP is a lost connection, which is not used again."""
     with host([response], [OK]) as (_, pool):
         with pytest.raises(ConnectionLost):
             get(pool)
@@ -222,13 +222,13 @@ def test_malformed_responses(response: bytes) -> None:
 
 @pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"])
 def test_silence_is_a_timeout(response: bytes) -> None:
-    """A service that is silent for too long, at first or in the middle, has timed out."""
+    """A service that is silent for too long, at first or midway, has timed out."""
     with host([response], hold=True) as (_, pool), pytest.raises(TimedOut, match=r"^timed out$"):
         get(pool)
 
 
 def test_what_was_not_sent_is_distinguished() -> None:
-    """A port where nobody listens, an unknown host, connections that are closed: the service saw nothing."""
+    """With a closed port, an unknown host or closed connections the service has received nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -257,7 +257,7 @@ def test_what_was_not_sent_is_distinguished() -> None:
     ],
 )
 def test_line_breaks_cannot_be_smuggled_in(target: str, headers: dict[str, str]) -> None:
-    """A header or target with a character that is not allowed is refused before anything of it is sent."""
+    """A header or target with a forbidden character is refused before anything is sent."""
     with host([OK]) as (made, pool):
         with pytest.raises(NotSent, match="not valid HTTP"):
             send(pool, "GET", target, headers, None)
@@ -274,7 +274,7 @@ def test_line_breaks_cannot_be_smuggled_in(target: str, headers: dict[str, str])
     ],
 )
 def test_what_is_left_of_a_response_is_never_the_next_one(response: bytes) -> None:
-    """Bytes beyond the end of a response are not taken for the response to the next call."""
+    """Bytes beyond the end of a response are not read as the response to the next call."""
     with host([response, OK], [OK]) as (_, pool):
         get(pool)
         assert send(pool, "POST", "/", {}, b"{}").data == b"hi"
@@ -320,7 +320,7 @@ def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, secure: bool) -> None:
-    """A server that takes a little now and then is given up when the call takes too long."""
+    """A server that reads slowly is given up when the call takes too long."""
     over = threading.Event()
 
     def sip(listening: socket.socket) -> None:
@@ -346,7 +346,7 @@ def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, s
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate of localhost, which nobody trusts yet."""
+    """A certificate of localhost that nobody trusts yet."""
     path = tmp_path / "certificate.pem"
     write_certificate(path)
     return path
@@ -354,7 +354,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_head_and_body_go_out_in_one_piece(certificate: Path, secure: bool) -> None:
-    """A write costs one packet, or one record of TLS, and a server that has the head has the body too."""
+    """A write costs one packet, or one TLS record, so a server that has the head also has the body."""
     pieces: list[bytes | int] = []
 
     def serve(listening: socket.socket) -> None:
@@ -388,7 +388,7 @@ def _data_packets(connection: socket.socket) -> int:
 
 
 def test_tls_is_verified(certificate: Path) -> None:
-    """Over TLS a trusted service is called, its connection kept; one that is not trusted never sees the request."""
+    """A trusted service is called over TLS and its connection kept. One that is not trusted never sees the request."""
     made = Host([OK, OK], [OK], [], [], context=server_context(certificate))
     base_url = f"https://localhost:{made.port}"
     trusting = tls_context(str(certificate))
@@ -407,7 +407,7 @@ def test_tls_is_verified(certificate: Path) -> None:
 
 
 def test_a_handshake_that_fails_was_not_sent() -> None:
-    """A server that closes the connection or is silent instead of speaking TLS has not seen the request."""
+    """A server that closes the connection or is silent during the TLS handshake has not seen the request."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         pool = connection_pool(f"https://127.0.0.1:{listening.getsockname()[1]}", tls_context(None), 1, 0.5)
         with pytest.raises(NotSent, match=r"^timed out$"):
@@ -419,7 +419,7 @@ def test_a_handshake_that_fails_was_not_sent() -> None:
 
 
 def test_a_token_or_ping_needs_no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the environment are not used, redirects not followed, and no connection is kept."""
+    """Proxies of the environment are not used, redirects are not followed, and no connection is kept."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     away = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Health pings, and the limits of size and time for pings as for calls."""
+"""Health pings, and the limits of size and time for pings and for calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sync.upstream.transport import Transport
 
 @contextmanager
 def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
-    """A server that sends the first bytes and then `again` without end, or waits for the end; its address."""
+    """A server that sends the first bytes and then `again` without end, or waits. Returns its address."""
     listening = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = []
 
@@ -76,7 +76,10 @@ ENDLESS = {
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
 def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
-    """Calls, tokens and pings end at a limit of size, in whatever form the response comes; a write is then in doubt."""
+    """Calls, tokens and pings end at a size limit, whatever the form of the response.
+
+    A write then has an unknown outcome.
+    """
     with responding(*pieces) as address:
         what = "API_BASE_URL_OAUTH" if kind == "token" else "API_BASE_URL_NOMIS"
         transport = Transport(load_settings({**sandbox.environment(), what: address, "API_TIMEOUT_SECONDS": "20"}))
@@ -92,7 +95,7 @@ def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, piec
 
 
 def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
-    """Half of a body never counts as the whole, although its length is as the service said."""
+    """Half a body never counts as the whole, even if its length is the declared one."""
     body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
     with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as address:
         transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
@@ -103,7 +106,7 @@ def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> 
 
 
 def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
-    """The limit of time is that of the whole ping, and of its head as of its body."""
+    """The time limit covers the whole ping, its head and its body."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
     assert transport.ping(UpstreamName.NOMIS, 0.5) == "timed out"
@@ -129,7 +132,7 @@ def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
-    """Neither a redirect nor the page of somebody else says so, and then no call is worth trying."""
+    """A redirect or a foreign page does not show that the service is up, and then no call is tried."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
     assert transport.ping(UpstreamName.NOMIS) == reason
@@ -139,7 +142,7 @@ def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: di
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_a_ping_that_is_not_offered(sandbox: Sandbox, status: int) -> None:
-    """Where the ping is not there, or not open to us, a service may be up: the calls show it."""
+    """If the ping does not exist, or is not open to us, the calls show whether the service is up."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
     assert transport.ping(UpstreamName.NOMIS) == f"status {status}"

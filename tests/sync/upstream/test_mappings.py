@@ -1,4 +1,4 @@
-"""Look-ups of mappings: only a whole mapping that names the record that was asked for is believed."""
+"""Look-ups of mappings accept only a complete mapping of the requested record."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
 
 
 def answered(sandbox: Sandbox, body: object) -> None:
-    """From now on the mapping service gives this response to every read."""
+    """Makes the mapping service give this response to every read."""
     sandbox.clear_faults()
     sandbox.fault("mapping", "GET", kind="status", status=200, body=body)
 
 
 def refused(mapping: ServiceClient, look_up: LookUp) -> str:
-    """The error of a look-up that does not believe its response."""
+    """The error of a look-up that does not accept its response."""
     with pytest.raises(NotUnderstood, match=r"^mapping: GET /mapping/.*: status 200: ") as caught:
         look_up(mapping)
     assert caught.value.recoverable
@@ -79,7 +79,7 @@ def refused(mapping: ServiceClient, look_up: LookUp) -> str:
 def test_only_the_mapping_asked_for_is_believed(
     sandbox: Sandbox, mapping: ServiceClient, look_up: LookUp, found: dict[str, Any], asked: tuple[str, ...]
 ) -> None:
-    """No mapping, a part of one, and that of another record are errors, neither there nor none."""
+    """No mapping, a partial one, and that of another record are errors. They mean neither a mapping nor its absence."""
     for body in NO_MAPPINGS:
         answered(sandbox, body)
         refused(mapping, look_up)
@@ -100,7 +100,7 @@ def test_only_the_mapping_asked_for_is_believed(
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
 def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
-    """The families' numbers overlap, so a category that is not known names no record."""
+    """The numbers of the families overlap, so an unknown category identifies no record."""
     answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
     assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))
 
@@ -109,7 +109,7 @@ def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: Service
 def test_every_row_of_a_list_is_a_mapping(
     sandbox: Sandbox, mapping: ServiceClient, read: LookUp, row: dict[str, Any]
 ) -> None:
-    """A list is read whole or not at all; only an empty list means that there are none."""
+    """A list is read completely or not at all, and only an empty list means that there are no mappings."""
     for body in ({}, "ok", {"content": [row]}, [row, {}], [row, None], [[row]], [{**row, next(iter(row)): None}]):
         answered(sandbox, body)
         refused(mapping, read)

@@ -1,4 +1,4 @@
-"""The head of a response: what the standard library reads in it, we read too; what is not a field, we refuse."""
+"""The head of a response: we read the fields that the standard library reads, and refuse what is not a field."""
 
 import http.client
 import io
@@ -17,7 +17,7 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
 def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str, str]], end: bytes) -> None:
-    """Names, values and their order are the same, but for white space around a value, which is not part of it."""
+    """Names, values and their order are the same, except for white space around a value."""
     head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
     expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
     ours = parse_headers(io.BytesIO(head + b"the body"))
@@ -53,14 +53,14 @@ def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str
     ],
 )
 def test_a_head_that_is_not_one_is_refused(head: bytes) -> None:
-    """A head that breaks off, or has a line that could hide a length, is not a response."""
+    """A head that breaks off, or has a line that could hide a length, is refused."""
     with pytest.raises(http.client.HTTPException):
         parse_headers(io.BytesIO(head))
 
 
 @pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
 def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
-    """No service can keep this process busy by its head: no limit of time ends what the reader itself computes."""
+    """No service can keep this process busy with its head, where no time limit applies."""
     started = time.process_time()
     with suppress(http.client.HTTPException):
         parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))
@@ -68,13 +68,13 @@ def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
 
 
 def test_the_standard_library_reads_the_rest() -> None:
-    """Version, status, framing and length are left to `http.client`, over this reader of fields."""
+    """Version, status, framing and length are left to `http.client`, with this reader of fields."""
 
     class Socket:
-        """What a response needs of a socket."""
+        """The part of a socket that a response needs."""
 
         def makefile(self, _mode: str) -> io.BytesIO:
-            """The bytes of a response."""
+            """Returns the bytes of a response."""
             return io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\nX: a\r\n b\r\n\r\nhi")
 
     with pytest.raises(http.client.HTTPException, match="not a header field"):

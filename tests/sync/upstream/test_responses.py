@@ -1,4 +1,4 @@
-"""Pages of a list: what is read, and what is not a page or cannot be the whole list."""
+"""Pages of a list: valid pages, and responses that are not a page or cannot be part of a whole list."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str
 
 @given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
 def test_both_forms_of_a_page_are_read(total: int, number: int, size: int, nested: bool) -> None:
-    """With `last` or without, every page says what it holds and whether it is the last."""
+    """With or without `last`, every page gives its content and whether it is the last."""
     page = parse_page(spring_page(total, number, size, nested=nested), number, size)
     assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
     assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
@@ -44,7 +44,7 @@ def test_both_forms_of_a_page_are_read(total: int, number: int, size: int, neste
 def test_a_page_with_one_wrong_count_is_refused(
     total: int, number: int, size: int, nested: bool, data: st.DataObject
 ) -> None:
-    """Whichever of its figures is changed so that they do not fit together, the page is not read."""
+    """If any of its figures contradicts the others, the page is not read."""
     answer = spring_page(total, number, size, nested=nested)
     counts = answer["page"] if nested else answer
     name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))
@@ -89,7 +89,7 @@ def test_a_page_with_one_wrong_count_is_refused(
     ],
 )
 def test_what_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
-    """Whatever does not say with one voice what it holds never means that there is nothing more."""
+    """A response that contradicts itself never means that the list has ended."""
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
@@ -103,7 +103,7 @@ def test_what_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
-    """An empty body does not say that the list is empty."""
+    """An empty body does not mean that the list is empty."""
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="the response is empty"):
@@ -120,7 +120,7 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     ids=["comes twice", "became shorter"],
 )
 def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
-    """An element that comes twice, or a list that became shorter, may hide one that was not seen."""
+    """An element that comes twice, or a shorter list, may hide one that was not seen."""
     first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
@@ -131,7 +131,7 @@ def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second
 
 
 def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
-    """The real listings, which may be empty, are read as they are."""
+    """The real lists, which may be empty, are read to the end."""
     transport = Transport(load_settings(sandbox.environment()))
     nomis = connect(transport).nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))

@@ -1,4 +1,4 @@
-"""What processes tell each other of an outage, and what each caller notices of its end."""
+"""How processes share the state of an outage, and how each caller notices its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tracked(database: Database, process: Process) -> Counter[str]:
 
 
 def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: Database, sandbox: Sandbox) -> None:
-    """A write that its lease no longer allows shows nothing of the service, and keeps nobody from trying it."""
+    """A write that its lease no longer allows shows nothing about the service, and another call may try at once."""
     process = Process(database)
     open_in(process)
     process.later(1)
@@ -53,7 +53,7 @@ def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: D
 
 
 def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
-    """However the breaker closed, the client learns once that calls are to come back a few at a time."""
+    """However the breaker closed, the client learns once that calls should come back slowly."""
     process = Process(database)
     assert not process.breakers.before_call(NOMIS)
     open_in(process)
@@ -67,7 +67,7 @@ def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
 
 
 def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
-    """After an outage forty callers are let in two at first, then more and more, never all at once."""
+    """After an outage forty callers are admitted two at first, then more and more, never all at once."""
     process = Process(database)
     open_in(process)
     process.later(1)
@@ -86,7 +86,7 @@ def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -
 
 
 def test_opening_and_closing_are_logged_once(database: Database, process: Process) -> None:
-    """However many calls fail, and however often a trial fails, there is one event for each outage and its end."""
+    """However many calls and trials fail, there is one event for each outage and one for its end."""
     for number in range(7):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
@@ -100,7 +100,7 @@ def test_opening_and_closing_are_logged_once(database: Database, process: Proces
 
 
 def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: Database, process: Process) -> None:
-    """The state in the database says that NOMIS is down: the new process refuses calls until its ping succeeds."""
+    """The database says that NOMIS is down, so the new process refuses calls until its ping succeeds."""
     open_in(process)
     started = Process(database)
     started.down.add(NOMIS)
@@ -112,7 +112,7 @@ def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: D
 
 
 def test_processes_tell_each_other(database: Database, process: Process) -> None:
-    """What one process finds, open or closed, the other knows within seconds; the outage is told once."""
+    """When one process opens or closes, the other follows within seconds, and the outage is reported once."""
     other = Process(database)
     open_in(process)
     other.down.add(NOMIS)
@@ -131,7 +131,7 @@ def test_processes_tell_each_other(database: Database, process: Process) -> None
 
 
 def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: Database, process: Process) -> None:
-    """Its pings succeed and it calls nothing, while each trial of the other fails: both keep to single trials."""
+    """Its pings succeed and it calls nothing, while each trial of the other fails. Both keep to single trials."""
     idle = Process(database)
     for name in "abc":
         process.fail(1, status=500, path=f"/{name}")
@@ -152,7 +152,7 @@ def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: 
 
 
 def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
-    """When two processes find NOMIS down by themselves, the second finds it told already."""
+    """When two processes find NOMIS down independently, the second finds the outage already reported."""
     other = Process(database)
     open_in(process)
     open_in(other)
@@ -162,7 +162,7 @@ def test_several_processes_tell_of_one_outage_once(database: Database, process: 
 
 
 def test_it_works_without_the_database() -> None:
-    """With the database away the breaker opens and closes all the same, for this process alone."""
+    """Without the database the breaker still opens and closes, for this process only."""
     database = Database("postgresql://nobody@127.0.0.1:1/none")
     process = Process(database)
     open_in(process)

@@ -1,4 +1,4 @@
-"""Calls to upstream services over real HTTP: what comes back, and what is known when nothing does."""
+"""Calls to upstream services over real HTTP: their results, and their outcome without a response."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def statuses_of_pages(sandbox: Sandbox) -> list[int]:
 
 
 def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
-    """A response comes back decoded, page by page."""
+    """A response is decoded, page by page."""
     page = nomis_prisoners.prisoner_page(services.nomis, 1, 50)
     assert (page.number, page.total_elements, page.total_pages, page.last) == (1, 200, 4, False)
     first = nomis_prisoners.prisoner_page(services.nomis, 0, 50)
@@ -50,7 +50,7 @@ def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
 
 
 def test_404_is_none_where_it_means_none(services: Services) -> None:
-    """A look-up gives None for 404; a read of what must be there raises with the status."""
+    """A look-up returns None for 404. A read of what must exist raises with the status."""
     assert nomis_incentives.current_iep(services.nomis, 1) is None
     assert VISIT_MAPPINGS.find(services.mapping, "no-such") is None
     with pytest.raises(UpstreamError, match=r"^mapping: GET /mapping/visits/vsipId/no-such: status 404: Not Found: "):
@@ -61,7 +61,7 @@ def test_404_is_none_where_it_means_none(services: Services) -> None:
     "text", ["", "default backend - 404", '{"status": 404, "error": "Not Found"}', '{"message": "no Route matched"}']
 )
 def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """A 404 without the service's own error body says nothing about the record: a gateway sends it for any path."""
+    """A gateway sends 404 for any path, so only the service's own error body says that the record is absent."""
     sandbox.fault("mapping", kind="status", status=404, text=text)
     with pytest.raises(UpstreamError, match="status 404") as caught:
         VISIT_MAPPINGS.find(services.mapping, "no-such")
@@ -69,7 +69,7 @@ def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, 
 
 
 def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
-    """A token that a service refuses is renewed and the call repeated, which the caller does not notice."""
+    """A refused token is renewed and the call repeated, without the caller noticing."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.expire_tokens()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -78,7 +78,7 @@ def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, rec
 
 
 def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
-    """A service that refuses the renewed token too ends in an error, after two calls."""
+    """If the service refuses the renewed token too, the call ends in an error after two attempts."""
     sandbox.fault("nomis", kind="status", status=401)
     with pytest.raises(UpstreamError, match="status 401") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -88,7 +88,7 @@ def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
 
 @pytest.mark.parametrize("kind", ["timeout_after_write", "timeout_before_write", "reset", "reset_after_write"])
 def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """A write whose response is lost may have been applied; it is not repeated."""
+    """A write that lost its response may have been applied, and is not repeated."""
     sandbox.fault("nomis", "POST", VISIT_POST, kind=kind, hold=3)
     with pytest.raises(UpstreamError) as caught:
         post_visit(services)
@@ -99,7 +99,7 @@ def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Service
 
 
 def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> None:
-    """A PUT whose connection is lost may be at work still: whether it may be sent again is not for the wire to say."""
+    """A PUT that lost its connection may still be under way, so the transport does not repeat it."""
     fault = sandbox.fault("nomis", "PUT", kind="reset_after_write")
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("PUT", "/activities/1/allocation", body={})
@@ -108,7 +108,7 @@ def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> No
 
 
 def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
-    """Where the lease has run out writes are refused before they are sent, and reads continue."""
+    """If the lease has expired writes are refused before they are sent, and reads continue."""
 
     def too_late() -> None:
         raise LeaseBusy("visit:a")
@@ -132,7 +132,7 @@ def test_truncated_response_of_a_write_is_unknown(sandbox: Sandbox, services: Se
 
 
 def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Services) -> None:
-    """A read whose response breaks off is harmless: it is tried once more, and its outcome is never in doubt."""
+    """A read whose response breaks off is tried once more, and its outcome is never unknown."""
     sandbox.fault("nomis", "GET", kind="truncated", times=1)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
     sandbox.fault("nomis", "GET", kind="truncated")
@@ -143,7 +143,7 @@ def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Ser
 
 
 def test_refused_connection_is_known(sandbox: Sandbox) -> None:
-    """A connection that is refused never reached the service: the write was not applied."""
+    """A refused connection never reached the service, so the write was not applied."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -193,7 +193,7 @@ OF_SOMEBODY_ELSE = ["", "<html>Bad Gateway</html>", '{"timestamp": 1, "status": 
     "status", [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 421, 429, 499, 500, 520, 524]
 )
 def test_what_is_not_the_word_of_the_service(sandbox: Sandbox, services: Services, status: int, text: str) -> None:
-    """Whatever a gateway or another server says is a fault of the way: it may heal, and a write may have been applied.
+    """A response of a gateway or another server is a fault of the network: a write may have been applied.
 
     Only 401, 403 and 429 without any body are decided before the work, and then a write is sent with a new token.
     """
@@ -223,7 +223,7 @@ def test_what_is_not_the_word_of_the_service(sandbox: Sandbox, services: Service
 )
 @pytest.mark.parametrize("field", ["userMessage", "developerMessage"])
 def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
-    """A 404 of a service about the path, as at a wrong address, says nothing of the record; a write is refused."""
+    """A service's 404 about the path, as at a wrong address, says nothing about the record. A write is refused."""
     body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
     sandbox.fault("mapping", kind="status", status=404, body=body)
     with pytest.raises(UpstreamError, match="status 404") as caught:
@@ -246,7 +246,7 @@ def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Servi
     ],
 )
 def test_texts_that_tell_a_refusal(sandbox: Sandbox, services: Services, words: str, unknown: bool) -> None:
-    """A 500 leaves a write in doubt unless its text is known to mean that the transaction was rolled back."""
+    """A 500 leaves the outcome of a write unknown, unless its text is known to mean a rollback."""
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
         post_visit(services)
@@ -254,7 +254,7 @@ def test_texts_that_tell_a_refusal(sandbox: Sandbox, services: Services, words: 
 
 
 def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: Sandbox, services: Services) -> None:
-    """Another 500 of an appointment without a location is not the refusal of such appointments."""
+    """Any other 500 for an appointment without a location is not that refusal."""
     words = "Unexpected error: Could not commit JPA transaction"
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
@@ -263,7 +263,7 @@ def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: San
 
 
 def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS's 500 about a result that is not unique is distinguished from those that heal."""
+    """NOMIS's 500 about a result that is not unique is distinguished from those that a retry resolves."""
     body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
     sandbox.fault("nomis", kind="status", status=500, body=body)
     with pytest.raises(UpstreamError) as caught:
@@ -273,7 +273,7 @@ def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Serv
 
 
 def test_conflict_carries_both_mappings(services: Services) -> None:
-    """A refused mapping carries the existing and the refused one."""
+    """A refused mapping has the existing and the refused one."""
     VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
         VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
@@ -284,7 +284,7 @@ def test_conflict_carries_both_mappings(services: Services) -> None:
 
 
 def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
-    """The wait that a service asks for comes with the error."""
+    """The error has the wait that a service asks for."""
     sandbox.fault("nomis", kind="rate_limited", retry_after=7)
     with pytest.raises(UpstreamError) as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -312,7 +312,7 @@ def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
 def test_retry_after_is_seconds_or_a_date(
     sandbox: Sandbox, services: Services, header: str, seconds: float | None
 ) -> None:
-    """All forms of RFC 9110 are waited for; what is neither a number nor a date is ignored."""
+    """All forms of RFC 9110 are respected. Text that is neither a number nor a date is ignored."""
     sandbox.fault("nomis", kind="status", status=503, headers={"Retry-After": header})
     with time_machine.travel(datetime(2023, 5, 22, 10, tzinfo=UTC), tick=False), pytest.raises(UpstreamError) as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -320,7 +320,7 @@ def test_retry_after_is_seconds_or_a_date(
 
 
 def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
-    """Observers learn of good and bad calls alike, with the service and the error."""
+    """Observers are informed of all calls, with the service and the error."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.fault("mapping", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
@@ -332,7 +332,7 @@ def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, reco
 def test_a_missing_optional_route_does_not_count_as_an_outage(
     services: Services, recorded: RecordedCalls, may_lack_route: bool
 ) -> None:
-    """With another route at hand, the call counts as a success. A missing record is not a missing route."""
+    """If there is another route, the call counts as a success. A missing record is not a missing route."""
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("GET", "/prisons/MDI/added-later", may_lack_route=may_lack_route)
     assert caught.value.no_route
@@ -355,7 +355,7 @@ def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
 
 
 def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -> None:
-    """Every service is called with the token of that client."""
+    """Every service is called with the token of its own client."""
     environment = sandbox.environment()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     VISIT_MAPPINGS.find(services.mapping, "x")
@@ -366,12 +366,12 @@ def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -
 
 
 def test_segments_are_quoted() -> None:
-    """Whatever comes from outside stays one segment of a path."""
+    """External text stays one segment of a path."""
     assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
 
 
 def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS repeats what it refuses; what is told and recorded of it has neither that nor the text itself."""
+    """NOMIS repeats what it refuses, but errors and records contain neither that nor the text itself."""
     said = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
     body = {"status": 400, "userMessage": said, "developerMessage": said}
     sandbox.fault("nomis", kind="status", status=400, body=body)
@@ -383,7 +383,7 @@ def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services:
 
 
 def test_an_unforeseen_error_is_recorded_without_its_text() -> None:
-    """It may quote whatever it met; the kind and the place are enough to find it."""
+    """The text may quote anything, and the kind and the place are enough to find the error."""
     try:
         int("a comment")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Responses that are not what was asked for: nothing is concluded from them."""
+"""Responses that are not what was requested lead to no conclusion."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00",
 
 @pytest.mark.parametrize("kind", ["gzip", "chunked", "trickle"])
 def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """Compressed, chunked and slowly dripping responses are read like others."""
+    """Compressed, chunked and slow responses are read like any others."""
     sandbox.fault("nomis", kind=kind, ms=5)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 3).total_elements == 200
 
 
 def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
-    """HTML instead of JSON is an error; after a create the outcome is unknown."""
+    """HTML instead of JSON is an error, and after a create the outcome is unknown."""
     sandbox.fault("nomis", kind="html")
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -80,7 +80,7 @@ def test_half_a_character_is_left_out(sandbox: Sandbox, services: Services, writ
 
 
 def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> None:
-    """An update is not done because somebody put 200 in front of an error."""
+    """An error body with status 200 does not mean that an update was done."""
     body = {"status": 500, "userMessage": "Unexpected error"}
     sandbox.fault("nomis", kind="status", status=200, body=body)
     with pytest.raises(UpstreamError, match="the body of an error") as caught:
@@ -99,7 +99,7 @@ PUBLISHER_READS: dict[UpstreamName, Callable[[ServiceClient], object]] = {
 
 
 def test_no_domain_is_left_out() -> None:
-    """The table has a read of the publisher of each domain."""
+    """The table has a read of each domain's publisher."""
     assert list(PUBLISHER_READS) == [domain.publisher for domain in DOMAINS.values()]
 
 
@@ -108,7 +108,7 @@ def test_no_domain_is_left_out() -> None:
 def test_an_empty_response_of_a_publisher_is_never_none(
     sandbox: Sandbox, services: Services, publisher: UpstreamName, text: str
 ) -> None:
-    """No read of a DPS record concludes anything from an empty 200, and the breaker hears of it."""
+    """No read of a DPS record concludes anything from an empty 200, and the breaker counts it."""
     (name,) = (client.service for client in CLIENTS if client.address_variable == publisher.address_variable)
     sandbox.fault(name, kind="status", status=200, text=text)
     with pytest.raises(NotUnderstood, match="status 200: the response is empty") as caught:
@@ -118,7 +118,7 @@ def test_an_empty_response_of_a_publisher_is_never_none(
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """Neither a look-up nor a read concludes anything from an empty 200, and the breaker hears of it."""
+    """Neither a look-up nor a read concludes anything from an empty 200, and the breaker counts it."""
     for service in ("nomis", "mapping"):
         sandbox.fault(service, kind="status", status=200, text=text)
     for read in (
@@ -136,7 +136,7 @@ def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: S
 
 
 def test_unusable_response_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:
-    """A response that does not fit is reported by service, call and field names, never by its values."""
+    """An unusable response is reported by service, call and field names, never by its values."""
     answer = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
     sandbox.fault("incentives", kind="status", status=200, body=answer)
     with pytest.raises(UpstreamError) as caught:
@@ -150,7 +150,7 @@ def test_unusable_response_names_fields_not_values(sandbox: Sandbox, services: S
 
 
 def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A create whose response lacks the id has made an unknown record: its outcome is unknown."""
+    """The outcome of a create whose response lacks the id is unknown."""
     sandbox.fault("nomis", "POST", kind="status", status=201, body={"visit": 1})
     with pytest.raises(UpstreamError, match="visitId") as caught:
         nomis_visits.create_visit(services.nomis, "A1234BC", {})
@@ -186,7 +186,7 @@ def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Se
 def test_another_record_than_the_one_asked_for_is_not_believed(
     sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], answer: object
 ) -> None:
-    """What a service says of a record counts only where it is the record that was asked for."""
+    """A response about a record counts only if it is the requested record."""
     sandbox.fault(service, kind="status", status=200, body=answer)
     with pytest.raises(NotUnderstood) as caught:
         read(services)
@@ -200,7 +200,7 @@ def test_another_record_than_the_one_asked_for_is_not_believed(
 
 
 def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A create whose response names another booking or an invalid number leaves open what it made."""
+    """A response about another booking, or with an invalid number, leaves the outcome of a create unknown."""
     for answer in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
         sandbox.clear_faults()
         sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(answer).decode())
