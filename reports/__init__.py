@@ -1,1 +1,8 @@
-"""From two systems to a report: list, snapshot, compare, diagnose, render, deliver."""
+"""Reconciliations: NOMIS is compared with a DPS service, and people get a report of the differences.
+
+- `engine/`: how any reconciliation works. `run.py` is the path of a run, `contract.py` what a reconciliation supplies.
+- `reconciliations/`: what each one compares, and the causes of its differences with their fixes.
+- `presentation/`: how a result is shown. `page.py` makes the report, `index.py` the overview, `email_report.py` the
+  email and `slack_report.py` the Slack messages.
+- `delivery/`: how a report reaches people, each delivery exactly once.
+"""

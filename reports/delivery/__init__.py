@@ -1,1 +1,5 @@
-"""How a report reaches people: archive, email, Slack, each delivery exactly once."""
+"""How a report or an alert reaches people, each delivery exactly once.
+
+`sender` works through the outbox; `archive`, `slack` and `email` are the channels, and `channels` says which are set
+up.
+"""

@@ -1,4 +1,4 @@
-"""Why records differ: the differences to be explained, the declared causes, and what explains a difference."""
+"""Why records differ: the differences to explain, the declared causes, and the diagnosis that a cause gives."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A confirmed difference, to be explained.
+    """A confirmed difference, which the reconciliation explains.
 
-    row: all columns of the frame, None for NA. kind: its kind. differs: the names of the fields that differ. pending:
-    the queue that holds a message of its record. given_up: why nothing sends that message back from the dead letter
-    queue. doubt: why a message may be pending although nothing is known of it.
+    row: all columns of the frame by name, None for NA. kind: a code of `Reconciliation.kinds`. differs: the names of
+    the fields that differ. pending: the queue that holds a message about the record, None if no message is known.
+    given_up: why nothing sends that message back from the dead letter queue, as a clause; None if something still does.
+    doubt: why a message may be pending although none is known, as a clause; None if that is impossible.
     """
 
     row: Mapping[str, Any]
@@ -34,16 +35,17 @@ class Difference:
 
     @property
     def given_up_text(self) -> str:
-        """That a message stays on the dead letter queue, and why, as a sentence; empty where that is not so."""
+        """A sentence that the message stays on the dead letter queue, and why; empty if it does not."""
         return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a difference is there, what fixes it, and the evidence.
+    """Why a difference exists, what fixes it, and the evidence.
 
-    diagnosis: None where the cause is not known. evidence_missing: why the evidence could not be read. values:
-    further values of the mismatch in the result, as for `Reconciliation.record_values`.
+    diagnosis: None if the cause is not known. evidence: what was read about it, in the order of the report.
+    evidence_missing: why the evidence could not be read, None if it could. values: further values of the mismatch in
+    the result, as for `Reconciliation.record_values`.
     """
 
     diagnosis: Diagnosis | None
@@ -56,10 +58,11 @@ class Explanation:
 class Cause:
     """A cause of differences: which side is right, and what fixes it.
 
-    name: a clause that is the same for every difference of the cause. action: what a person does about it. command:
-    what to run, word by word. sentence: what shows the cause. command and sentence name columns of the row in braces,
-    as `{reference}`. of_message: a message was lost, or failed: known for certain where it is given up. who: who
-    puts it right; we tell those who have to know.
+    name: a clause, the same for every difference of the cause. right_side: the side that has the correct values.
+    action: what a person does about it, as a sentence. command: the words of the command that fixes it, empty without
+    one. sentence: what shows the cause. `command` and `sentence` name columns of the row in braces, as `{reference}`.
+    confidence: how certain the cause is. of_message: a message was lost or failed, which is certain if the message is
+    given up. who: who fixes it.
     """
 
     name: str
@@ -72,7 +75,10 @@ class Cause:
     who: Who = "this team"
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
-        """The diagnosis of a difference that has this cause; `values`: what is special to it, by fields."""
+        """The diagnosis of a difference that has this cause.
+
+        values: fields of the diagnosis that are special to this difference, instead of those of the cause.
+        """
         row = difference.row
         sentence, confidence = self.sentence.format_map(row), self.confidence
         if self.of_message and difference.given_up is not None:
@@ -90,12 +96,15 @@ class Cause:
         return Diagnosis(**of_cause | values)
 
     def command_for(self, row: Mapping[str, Any]) -> str:
-        """The command of a cause that has one, for the record of this row."""
+        """The command that fixes the record of this row; only for a cause with a command."""
         return command(*(word.format_map(row) for word in self.command))
 
 
 def last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
-    """When the record of each side was last changed, where that is known; `notes`: what else is said of a side."""
+    """Yields when the record of each side was last changed, if that is known.
+
+    notes: a remark on each side, by `NOMIS` and `DPS`.
+    """
     for side in ("NOMIS", "DPS"):
         moment = row[f"{side.lower()}_changed_at"]
         if moment is not None:

@@ -1,4 +1,4 @@
-"""What an interrupted run has read: its population and its finished units."""
+"""Checkpoints of a run: its population and each finished unit, from which an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
-#: Units that are joined at a time when a run is loaded.
+#: Units whose rows become one frame at a time while a run is loaded.
 _UNITS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ReadUnits:
-    """What the finished units of a run hold: the frame, what could not be read or listed, and the ids of the units."""
+    """What the finished units of a run hold.
+
+    frame: the rows of all of them, sorted by key. unread: the records that could not be read. gaps: what could not be
+    listed. ids: the ids of the units.
+    """
 
     frame: pd.DataFrame
     unread: tuple[UnreadRecord, ...]
@@ -39,14 +43,14 @@ class ReadUnits:
 
 
 def save_population(connection: Connection, run_id: str, population: Population) -> None:
-    """Records what is to be read."""
+    """Records the population of a run."""
     listed = sum(unit.size for unit in population.units) if population.total is None else population.total
     values = {"total_elements": listed, "population": _packed(asdict(population))}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
 
 
 def load_population(connection: Connection, run_id: str) -> Population | None:
-    """What is to be read; None before it is listed, and for a run of a version that kept it otherwise."""
+    """The population of a run; None before it is listed, and for a run of a version that stored it differently."""
     packed = connection.execute(select(_RUNS.population).where(_RUNS.id == run_id)).scalar_one()
     content = {} if packed is None else _unpacked(packed)
     if "units" not in content:
@@ -62,7 +66,7 @@ def load_population(connection: Connection, run_id: str) -> Population | None:
 
 
 def list_again_on_resume(connection: Connection, run_id: str) -> None:
-    """Marks the population of a run as moving: time has passed since it was listed."""
+    """Marks the population of a run as moving, as it may have changed since it was listed."""
     population = load_population(connection, run_id)
     if population is not None:
         save_population(connection, run_id, replace(population, moving=True))
@@ -73,7 +77,7 @@ def save_unit(
 ) -> None:
     """Records a finished unit under the next number of the shard.
 
-    It counts instead of an earlier reading of the unit; a `part` instead of what was unread then.
+    It replaces an earlier reading of the unit. A `part` replaces only what was unread in that reading.
     """
     content = {
         "unit": unit,
@@ -87,14 +91,14 @@ def save_unit(
 
 
 def next_number(connection: Connection, run_id: str, shard: int) -> int:
-    """The number of the next unit of a shard."""
+    """The number that the next finished unit of a shard gets, counted from 0."""
     query = select(func.max(_PAGES.page)).where(_PAGES.run_id == run_id, _PAGES.shard == shard)
     last = connection.execute(query).scalar()
     return 0 if last is None else last + 1
 
 
 def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
-    """The units that were read, and the unread records of each; None where the whole unit is to be read again."""
+    """The units that were read, by id, with their unread records; None if the whole unit must be read again."""
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):
         unread = tuple(UnreadRecord(**each) for each in content["unread"])
@@ -103,12 +107,12 @@ def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRec
 
 
 def single_records(unread: tuple[UnreadRecord, ...], gaps: Sequence[object]) -> tuple[UnreadRecord, ...] | None:
-    """The unread records of a unit; None where more of it than known records is unread."""
+    """The unread records of a unit; None if something other than known records is unread."""
     return None if gaps or not all(each.key for each in unread) else unread
 
 
 def load_units(connection: Connection, run_id: str, reconciliation: Reconciliation) -> ReadUnits:
-    """Everything that a run has read, by key: of a record that was read twice the last reading."""
+    """Everything that a run has read. Of a record that was read twice, the later reading counts."""
     from reports.engine.frame import concatenated, typed
 
     readings: dict[str, list[dict[str, Any]]] = {}
@@ -139,12 +143,12 @@ def load_units(connection: Connection, run_id: str, reconciliation: Reconciliati
 
 
 def forget_units(connection: Connection, run_id: str) -> None:
-    """Drops the units of a run, so that a resumed run reads everything again."""
+    """Deletes the units of a run, so that a resumed run reads everything again."""
     connection.execute(delete(reconciliation_pages).where(_PAGES.run_id == run_id))
 
 
 def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
-    """The finished units, oldest first; those of a version that kept them otherwise are left out."""
+    """The finished units, oldest first, without those of a version that stored them differently."""
     query = select(_PAGES.rows).where(_PAGES.run_id == run_id)
     for (packed,) in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
         content = _unpacked(packed)

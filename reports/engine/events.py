@@ -1,4 +1,4 @@
-"""The telemetry events of a run: a reconciliation names them, the engine decides which are sent and tracks them."""
+"""The telemetry events of a run: the reconciliation names them, and the engine decides which are sent."""
 
 # ruff: noqa: ARG002 - what a method without effect is given is for those that override it
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """A telemetry event: its name and its properties, which are written as text."""
+    """A telemetry event: its name, and its properties by name, which are stored as text."""
 
     name: str
     properties: Mapping[str, object]
@@ -28,48 +28,48 @@ class Event(NamedTuple):
 class Events(ABC):
     """The telemetry events of a run, with the names and properties of the replaced service where it has them.
 
-    The engine decides how many events of mismatches are sent. None stands for no event.
+    A method that returns None sends no event. The engine decides how many events of mismatches are sent.
     """
 
-    #: The event of the summary, by which the report is known in alerts.
+    #: The name of the event with the summary, by which alerts know the report.
     report: ClassVar[str]
-    #: Says how many more mismatches there are than have an event each (`mismatch-count`, `not-listed`), or instead of
-    #: them why there are more than is plausible (`reason`).
+    #: The name of the event that stands for the mismatches without a separate event: how many there are
+    #: (`mismatch-count`, `not-listed`), and why there are more than is plausible (`reason`).
     more: ClassVar[str]
-    #: Whether the engine limits the events of mismatches; false: each has one, however many there are.
+    #: Whether the number of mismatch events is limited; if not, each mismatch has one.
     limited: ClassVar[bool] = True
 
     def requested(self, population: Population) -> Event | None:
-        """A run over everyone has listed what it will read."""
+        """The event that a run over everyone has listed its population."""
         return None
 
     @abstractmethod
     def mismatch(self, mismatch: Mismatch) -> Event | None:
-        """A confirmed difference."""
+        """The event of a confirmed difference."""
 
     def unread(self, unread: Unread) -> Event | None:
-        """A record or a unit could not be read."""
+        """The event that a record, or a whole unit, could not be read."""
         return None
 
     def gap(self, gap: UnlistedPart) -> Event | None:
-        """A part of the population could not be listed."""
+        """The event that a part of the population could not be listed."""
         return None
 
     def excluded(self, excluded: Excluded) -> Event | None:
-        """A record on the list of exclusions was read, or not."""
+        """The event of a record on the list of exclusions, whether it could be read or not."""
         return None
 
     @abstractmethod
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The run has ended, also if it failed; `units` are all units of its population."""
+        """The events that a run has ended, complete or not; `units` are all units of its population."""
 
     def crashed(self) -> Event | None:
-        """The run broke off without a result."""
+        """The event that a run ended without a result, because of an unexpected error."""
         return None
 
 
 def track_event(track: Track, event: Event | None) -> None:
-    """Tracks an event, if there is one."""
+    """Tracks an event; does nothing for None."""
     if event is not None:
         track(event.name, event.properties)
 
@@ -83,11 +83,11 @@ def track_result(
     most: int | None,
     previous: ReconciliationResult | None = None,
 ) -> None:
-    """Tracks what a run found: gaps, unread records, excluded ones, mismatches, and the summary.
+    """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
-    Alerts are made of the events of mismatches, so there are `most` of them at most (None: no limit), then one that
-    says how many more there are; a suspicious run has that one alone. What a resumed run alerted of with its `previous`
-    result is left out.
+    Each event of a mismatch is an alert. So at most `most` of them are tracked (None: no limit), then one event that
+    says how many more there are; a suspicious run has only that one. Mismatches that were in the `previous` result of
+    a resumed run are not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))
@@ -108,7 +108,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result that have a separate event."""
+    """The mismatches of a result that have an event each."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

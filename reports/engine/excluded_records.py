@@ -1,4 +1,4 @@
-"""What a run found of the records on the list of exclusions, and which entries are no longer needed."""
+"""The records on the list of exclusions as a run found them, and the entries that are no longer needed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def excluded_records(
     unread: Sequence[UnreadRecord],
     first: pd.DataFrame,
 ) -> list[results.Excluded]:
-    """What a run found of the records on the list; those it did not see are left out.
+    """The records on the list of exclusions that a run saw, by booking id and then by entry.
 
-    final: everything compared. first: what differed at first.
+    final: everything compared. unread: everything that could not be read. first: the rows that differed in the first
+    reading, with `kind` and `differs`.
     """
     if not exclusions:
         return []
@@ -71,9 +72,9 @@ def unneeded_exclusions(
     rechecked: Rechecked,
     unread: Sequence[UnreadRecord],
 ) -> tuple[str, ...]:
-    """The entries that may be removed: both sides agree, or the record is certainly not among those compared.
+    """The entries that can be removed, in words: both sides agree, or the record certainly no longer exists.
 
-    listed: everything that was read, None unless that is the whole population.
+    excluded: what `excluded_records` found. listed: everything that was read, None unless that is the whole population.
     """
     by_booking = list(reconciliation.key) == ["booking_id"]
 

@@ -1,4 +1,4 @@
-"""Known differences that are not reported: the list of records."""
+"""The list of exclusions: records whose differences are known and are not reported."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _MOST_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A record whose difference is known, with the reason and the date of the entry.
+    """An entry on the list: a record whose difference is known.
 
-    key: the booking id where that identifies a record. Else the values of the key columns, joined by `/`, or the value
-    of one column after its name and `=`.
+    key: the booking id, if that identifies a record. Otherwise the values of the key columns joined by `/`, or the name
+    and the value of one column joined by `=`. reason: why the difference is accepted. since: the date of the entry.
     """
 
     key: int | str
@@ -59,7 +59,7 @@ class _InvalidList(Exception):
 
 
 class Exclusions:
-    """The exclusions of a reconciliation, by what identifies its records."""
+    """The exclusions of one reconciliation, found by the key of a record. Iterable; true if there are any."""
 
     def __init__(self, entries: Mapping[Any, Exclusion], key_columns: Iterable[str]) -> None:
         self._entries = {str(key): exclusion for key, exclusion in entries.items()}
@@ -72,7 +72,7 @@ class Exclusions:
         return iter(self._entries.values())
 
     def find(self, key: Mapping[str, Any]) -> Exclusion | None:
-        """The exclusion of a record by its identifying columns; None if it has none, or its key is not known."""
+        """The exclusion of the record with these key columns; None if it is not listed, or its key is not known."""
         if not self._entries or not key:
             return None
         whole = "/".join(str(key.get(column)) for column in self._columns)
@@ -80,7 +80,7 @@ class Exclusions:
         return next((self._entries[text] for text in (whole, *single) if text in self._entries), None)
 
     def among(self, frame: pd.DataFrame, key_columns: Iterable[str]) -> pd.Series[bool]:
-        """Which rows of a frame may be excluded: those with a value of an entry in a key column."""
+        """A mask of the rows that may be excluded, as a key column has a value of an entry; `find` decides."""
         values = {part.rpartition("=")[2] for text in self._entries for part in text.split("/")}
         found = frame[next(iter(key_columns))].astype("string").isin(values)
         for column in key_columns:
@@ -89,7 +89,7 @@ class Exclusions:
 
 
 def exclusions_of(settings: Settings, name: str, key_columns: Iterable[str]) -> Exclusions:
-    """The exclusions that the settings have for the reconciliation `name`. Raises `SettingsError`."""
+    """The exclusions that the settings give the reconciliation `name`. Raises `SettingsError` for an invalid list."""
     variable = exclusions_variable(name)
     columns = tuple(key_columns)
     return Exclusions(
@@ -98,17 +98,19 @@ def exclusions_of(settings: Settings, name: str, key_columns: Iterable[str]) -> 
 
 
 def exclusions_variable(name: str) -> str:
-    """The variable with the exclusions of the reconciliation `name`."""
+    """The name of the variable that holds the exclusions of the reconciliation `name`."""
     return reconciliation_variable(name, "EXCLUSIONS")
 
 
 def read_exclusions(
     setting: str | None, variable: str = "RECONCILIATION_EXCLUSIONS", *, bookings: bool = True
 ) -> Mapping[int | str, Exclusion]:
-    """The exclusions of the setting: the name of a CSV file `bookingId,reason,date`, or such lines separated by `;`.
+    """The exclusions of a setting, by key.
 
-    The date may be left out; empty lines, lines that begin with `#` and a heading are skipped. Without `bookings` the
-    first column is any key. Raises `SettingsError`, one line that names the faulty entry and shows how to write it.
+    setting: the name of a CSV file with lines `bookingId,reason,date`, or such lines separated by `;`. The date is
+    optional. Empty lines, lines that begin with `#` and a heading are skipped. variable: the name of the setting, for
+    errors. bookings: whether keys are booking ids; otherwise any text is a key. Raises `SettingsError` with one line
+    that names the invalid entry and shows how to write it.
     """
     text = (setting or "").replace("\ufeff", "").strip()
     if not text:
@@ -159,7 +161,7 @@ def _split_entries(line: str) -> list[str]:
 
 
 def _file_content(text: str) -> str | None:
-    """The content of the file of this name; None if it is not a file but the inline entries."""
+    """The content of the file of this name; None if the text is not a file name but the entries themselves."""
     if "\n" in text:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Earlier runs: which mismatches are new, which persist and since when, which are resolved, and the trend.
+"""Earlier runs: which mismatches are new, persist or are resolved, and the trend.
 
-Complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps the
-state of the run before. Runs that failed, or covered chosen days, prisons or prisoners, do not count.
+Complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps its
+state from the run before. Runs that failed, or that covered chosen days, prisons or prisoners, do not count.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
     from reports.engine.result import ReconciliationResult
 
-#: Runs in the trend: half a year of weeks.
+#: Runs in the trend: half a year of weekly runs.
 TREND_RUNS = 26
 _NEXT_DAY = timedelta(days=1)
 _COLUMNS = reconciliation_runs.c
-#: The columns of a mismatch that say what its run made of it; the others are values of the record.
+#: The columns of a stored mismatch that belong to its run; the others are values of the record.
 _OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause"})
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last run that read the record. values: those of a `Record` of a result."""
+    """A mismatch of the last run that read the record.
+
+    key: the text of its key. since: when the difference was first seen, aware. values: those of a `Record` of a result.
+    """
 
     key: str
     since: datetime
@@ -41,10 +44,10 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The state after the last runs over everyone; `run_id` is the last of them, None if there was none yet.
+    """What is known of each record from the earlier runs over everyone, by the text of its key (`key_text`).
 
-    Records are named by the text of their key (`reports.engine.runs.key_text`). in_flight: those whose difference was
-    in flight then.
+    run_id, started_at: the last of those runs, None if there is none yet. mismatches: the records that differed after
+    it. in_flight: the records whose difference was in flight then.
     """
 
     run_id: str | None
@@ -53,20 +56,20 @@ class Baseline:
     in_flight: frozenset[str] = frozenset()
 
     def differed(self, key: str) -> bool:
-        """Whether the record differed then, in flight or not."""
+        """Whether the record differed in the earlier runs, in flight or not."""
         return key in self.mismatches or key in self.in_flight
 
-    def standing(self, key: str, started_at: datetime) -> tuple[Standing, datetime]:
-        """Whether a mismatch of a run that began at `started_at` is new or persisting, and since when it exists."""
+    def classify(self, key: str, started_at: datetime) -> tuple[Standing, datetime]:
+        """Whether a mismatch of a run that began at `started_at` is new or persisting, and when it was first seen."""
         earlier = self.mismatches.get(key)
         return ("new", started_at) if earlier is None else ("persisting", earlier.since)
 
     def resolved(
         self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
-        """Earlier mismatches that no longer differ: read and `equal`, or `gone` from what is reported.
+        """Yields the earlier mismatches that are resolved, by booking id: `equal` now, or `gone` from what is reported.
 
-        A record that was not read, or is not `examined` in this run, keeps its state.
+        A record that this run has not `examined`, or has not read, keeps its state.
         """
         for key, earlier in sorted(self.mismatches.items(), key=_in_order):
             if not examined(earlier):
@@ -81,7 +84,7 @@ NO_BASELINE = Baseline(None, {})
 
 
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
-    """The state after the runs of a reconciliation over everyone that began before `before`."""
+    """What the runs of a reconciliation over everyone found that began before `before` (aware)."""
     chain = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         chain.append(row)
@@ -105,7 +108,7 @@ def read_baseline(connection: Connection, reconciliation: str, before: datetime)
 
 
 def read_trend(connection: Connection, reconciliation: str, before: datetime) -> tuple[TrendPoint, ...]:
-    """The runs over everyone that began before `before` and had the whole population, oldest first."""
+    """The runs over everyone that began before `before` (aware) and listed the whole population, oldest first."""
     points = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         content = result_content(connection, row.id)
@@ -127,7 +130,7 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
 def read_last_result(
     connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
 ) -> AResult | None:
-    """The result of the last run that counts, of the class `of`; None if there was none yet."""
+    """The result of the last run over everyone that did not fail, of the class `of`; None if there is none yet."""
     for row in _earlier_runs(connection, reconciliation, before, 1):
         return load_result(connection, row.id, of)
     return None
@@ -136,21 +139,21 @@ def read_last_result(
 def read_last_complete(
     connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
 ) -> AResult | None:
-    """The result of the last complete run over everyone, of the class `of`; None if there was none yet."""
+    """The result of the last complete run over everyone, of the class `of`; None if there is none yet."""
     for row in _earlier_runs(connection, reconciliation, before, 1, ("complete",)):
         return load_result(connection, row.id, of)
     return None
 
 
 def read_listed(connection: Connection, run_id: str | None) -> int | None:
-    """How many a run listed; None without one."""
+    """How many records a run listed; None without a run."""
     if run_id is None:
         return None
     return connection.execute(select(_COLUMNS.total_elements).where(_COLUMNS.id == run_id)).scalar_one_or_none()
 
 
 def read_listed_before(connection: Connection, reconciliation: str, before: datetime) -> int | None:
-    """How many the last run over everyone listed that began at least a day earlier, however it ended."""
+    """How many records the last run over everyone a day or more before `before` listed; None without such a run."""
     query = select(_COLUMNS.total_elements).where(
         _COLUMNS.reconciliation == reconciliation,
         _COLUMNS.scope == Coverage.EVERYONE,
@@ -162,7 +165,7 @@ def read_listed_before(connection: Connection, reconciliation: str, before: date
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether the resumed run ended differently."""
+    """Whether a resumed run found something else than it had before, so that its result is worth sending again."""
     return _findings(result) != _findings(previous)
 
 

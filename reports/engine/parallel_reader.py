@@ -1,4 +1,4 @@
-"""Reads one thing for each of many in parallel, within the limit of the service; retries what fails, then counts it."""
+"""Reads many items in parallel within the limit of a service, retries failed reads and waits out an outage."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-#: How long a service may be down in all before its reads are given up.
+#: How long a service may be down in total before its reads are given up.
 OUTAGE_SECONDS = 600.0
+#: How long every thread pauses while the breaker of the service is open.
 _BREAKER_PAUSE_SECONDS = 1.0
 #: How long an item waits while another one probes the service.
-_TURN_SECONDS = 0.05
+_PROBE_SECONDS = 0.05
 #: How often a waiting reader checks for cancellation.
 _TICK_SECONDS = 0.5
 #: The longest `Retry-After` that is honoured.
@@ -40,21 +41,22 @@ _HOLD_STEP_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class FailedRead:
-    """Why something could not be read; `network`: no response came at all."""
+    """Why something could not be read. reason: a clause for people. network: no response was received."""
 
     reason: str
     network: bool
 
 
 class ParallelReader(Generic[Item, Value]):
-    """Threads that call `read(item)` for every item and pass the value, or the failed read, to `on_result`.
+    """A pool of threads that call `read(item)` for every item and pass the value, or the failed read, to `on_result`.
 
     `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Recoverable errors
-    are retried; a service that is down is waited for. No exception leaves a thread: an unexpected one is a failed read.
+    are retried, and an outage of the service is waited out. No exception leaves a thread: an unexpected one is a failed
+    read.
 
-    A few items that always fail are not an outage. When only such items are left, or the service seems down, the
-    witness, an item that could be read before, is read first: that shows the breaker that the service works, and what
-    still fails is given up after its attempts.
+    A few items that always fail are not an outage. If only such items are left, or the service seems down, the witness
+    is read first: an item that was read before. It shows the breaker that the service works, so that items which still
+    fail are given up after their attempts.
     """
 
     def __init__(
@@ -66,7 +68,11 @@ class ParallelReader(Generic[Item, Value]):
         outage_seconds: float = OUTAGE_SECONDS,
         witness: Item | None = None,
     ) -> None:
-        """`limit` is that of the service that is read; `witness` is an item that could be read before."""
+        """Starts no thread yet.
+
+        name: the service, for the names of threads. limit: the concurrency limit of the service. outage_seconds: how
+        long the service may be down in total. witness: an item that was read before.
+        """
         self._name = name
         self._read = read
         self._on_result = on_result
@@ -90,7 +96,7 @@ class ParallelReader(Generic[Item, Value]):
         self._threads: list[threading.Thread] = []
 
     def add(self, items: Iterable[Item]) -> None:
-        """Adds items; threads are started on first use."""
+        """Adds items to read, and starts threads for them if the limit allows more."""
         added = [(item, 0) for item in items]
         with self._changed:
             # Threads start before their work is added: busy ones would delay the start of the others.
@@ -108,13 +114,13 @@ class ParallelReader(Generic[Item, Value]):
             thread.start()
 
     def close(self) -> None:
-        """Ends the threads once everything added is read."""
+        """Lets the threads end once everything added is read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends at once: calls under way finish, the rest is left unread."""
+        """Stops at once: calls in progress finish, and the remaining items are not read."""
         self._stopped = True
         self._pending.clear()
         self._due = math.inf
@@ -122,7 +128,7 @@ class ParallelReader(Generic[Item, Value]):
         self._limit.wake()
 
     def join(self) -> None:
-        """Waits for every thread to end."""
+        """Waits until every thread has ended; call `close` or `stop` first."""
         for thread in self._threads:
             thread.join()
 
@@ -151,13 +157,13 @@ class ParallelReader(Generic[Item, Value]):
                 self._finish(item, value)
 
     def _may_read(self, item: Item, attempt: int) -> bool:
-        """Whether the witness shows that the service works; else `item` is deferred. One thread at a time probes."""
+        """Whether the witness shows that the service works; if not, `item` is deferred. One thread at a time probes."""
         witness = self.witness
         if witness is None or witness == item:
             return True
         if not self._probing.acquire(blocking=False):
             with self._changed:
-                self._changed.wait(_TURN_SECONDS)
+                self._changed.wait(_PROBE_SECONDS)
             self._again(item, attempt, 0)
             return False
         try:
@@ -176,7 +182,7 @@ class ParallelReader(Generic[Item, Value]):
 
     @property
     def waits_for(self) -> str | None:
-        """What the reader waits for, as a text for the progress; None in normal operation."""
+        """What the reader waits for, as a text for the progress report; None in normal operation."""
         if self._down_since is not None:
             return f"waiting for {self._down}, which is down"
         if self._later and not self._pending:
@@ -235,7 +241,7 @@ class ParallelReader(Generic[Item, Value]):
             self._again(item, attempt + 1, again_in)
 
     def _worth_waiting(self, service: str) -> bool:
-        """Whether a service that is down has been waited for less than `outage_seconds` in all."""
+        """Whether the outages of this run are still shorter than `outage_seconds` in total."""
         now = time.monotonic()
         with self._changed:
             if self._down_since is None:
@@ -258,9 +264,9 @@ class ParallelReader(Generic[Item, Value]):
 
 
 def seconds_to_retry(error: Exception, attempt: int, pauses: Sequence[float] | None = None) -> float | None:
-    """Seconds from the failed `attempt` (from 0) to the next; None if there should be none.
+    """The seconds from the failed `attempt` (counted from 0) to the next one; None if retrying is pointless.
 
-    `pauses` are those before the 2nd, 3rd, … attempt, before jitter; `READ_RETRY_SECONDS` where not given.
+    pauses: the seconds before the 2nd, 3rd and later attempts, before jitter; `READ_RETRY_SECONDS` by default.
     """
     if pauses is None:
         pauses = times.READ_RETRY_SECONDS
@@ -280,9 +286,8 @@ def retry(
 ) -> Value:
     """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
 
-    `wait` sleeps for the seconds until the next attempt; a true result gives up. While the breaker of the service is
-    open nothing was sent: for up to `hold_seconds` in all that does not count as an attempt. `pauses` as for
-    `seconds_to_retry`.
+    wait: sleeps for the seconds until the next attempt; a true result gives up. hold_seconds: how long in total an open
+    breaker is waited for; as nothing was sent, that is not an attempt. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:
@@ -303,22 +308,22 @@ def retry(
 
 
 def _with_jitter(seconds: float) -> float:
-    """Up to the double, so that threads do not retry in step."""
+    """Up to twice the seconds, so that threads do not retry in step."""
     return seconds * (1 + random.random())
 
 
 class Waiting(Protocol):
-    """Something that reads, and can say what it waits for."""
+    """A reader that can say what it waits for."""
 
     @property
     def waits_for(self) -> str | None:
-        """What it waits for, as a text for the progress; None in normal operation."""
+        """What it waits for, as a text for the progress report; None in normal operation."""
 
 
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
-    """Waits for the next result, calling `tick` periodically with what the `readers` wait for (None: nothing).
+    """The next result, waiting for it if necessary.
 
-    `tick` may raise to abort.
+    tick: called periodically meanwhile with what the `readers` wait for, None for nothing; may raise to abort.
     """
     while True:
         try:
@@ -328,7 +333,7 @@ def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None]
 
 
 def failed_read(error: Exception) -> FailedRead:
-    """An error as it is reported; the text of unexpected errors is left out, as it may hold anything."""
+    """An error as a failed read; the text of an unexpected error is left out, as it may contain anything."""
     if isinstance(error, UpstreamError):
         return FailedRead(str(error), network=error.status is None)
     if isinstance(error, SyncError):

@@ -1,9 +1,9 @@
-"""Records of DPS that are not in NOMIS yet because a message is still to be handled.
+"""Pending messages: DPS records that are not in NOMIS yet because a message about them is still to be handled.
 
-A main queue is never received from to find out: every receive costs a message one of its attempts. What is known
-follows from the records of failed attempts and of creations, from the dead letter queue (its messages are received and
-made visible again, which costs them nothing), and from the size of the main queue: while it is not empty, a message
-that left no record yet may be on it.
+A main queue is never received from to find out, as every receive costs a message one of its attempts. What is pending
+follows from the recorded failed attempts and creations, from the dead letter queue (its messages are received and made
+visible again, which costs them nothing), and from the size of the main queue: while it is not empty, it may hold a
+message that left no record yet.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     #: Finds what is pending in a domain; called at most once in a run, and only when it may explain a difference.
     FindPendingMessages = Callable[[Domain], "PendingMessages"]
 
-#: Dead-letter messages that are looked at: more than this many mean an outage, which has its own alerts.
+#: Dead-letter messages that are read at most; more of them mean an outage, which has its own alerts.
 _MOST_DEAD_LETTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class PendingMessages:
-    """The entities of a domain that a message is still to be handled for.
+    """The entities of a domain with a message that is still to be handled.
 
-    An entity is the text by which the records of failures know it, or `<record>:<DPS id>` for a creation.
+    An entity is the text by which recorded failures know it, or `<record>:<DPS id>` for a creation.
 
-    on_dlq: a message is on the dead letter queue. given_up: those of them that nothing sends back any more, and why, as
-    a clause about the message. begun: the creation was begun, and its outcome is not known yet. failed: an attempt
-    failed, and the next one is due. finished: the creation ended after such a failure. doubt: why a message may be
-    pending although nothing is known of it, as a clause; None where that cannot be.
+    on_dlq: a message is on the dead letter queue. given_up: those of them whose message nothing sends back any more,
+    and why, as a clause about the message. begun: the creation has begun, and its outcome is not known yet. failed: an
+    attempt failed, and another one is to come. finished: the creation ended after such a failure. doubt: why a message
+    may be pending although none is known, as a clause; None if that is impossible.
     """
 
     on_dlq: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class PendingMessages:
     doubt: str | None = None
 
     def where(self, entities: Collection[str]) -> Literal["queue", "dlq"] | None:
-        """The queue that holds a message about one of the entities; None where no message is known."""
+        """The queue that holds a message about one of the entities; None if no message is known."""
         if not self.on_dlq.isdisjoint(entities):
             return "dlq"
         if not self.finished.isdisjoint(entities):
@@ -66,12 +66,12 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why nothing sends their message back from the DLQ; None if it may still be handled by itself."""
+        """Why nothing sends their message back from the dead letter queue; None if it may still be sent back."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 
 def no_pending_messages(_domain: Domain) -> PendingMessages:
-    """Finds nothing: for a database without queues."""
+    """Finds no pending messages, for a database without queues."""
     return PendingMessages()
 
 
@@ -83,7 +83,7 @@ def find_pending_messages(
     settings: Settings,
     moment: datetime,
 ) -> PendingMessages:
-    """What is pending in a domain at `moment` (aware). Raises `QueueUnavailable` and `StoreUnavailable`."""
+    """The pending messages of a domain at `moment` (aware). Raises `QueueUnavailable` and `StoreUnavailable`."""
     waiting, hidden_dead = pair.main.counts().total, pair.dlq.counts().in_flight
     letters = dead_letters.peek(_MOST_DEAD_LETTERS)
     name = domain.creation.name
@@ -108,7 +108,7 @@ def find_pending_messages(
 def _failed_and_due(
     connection: Connection, domain: Domain, settings: Settings, moment: datetime
 ) -> Iterator[FailedAttempt]:
-    """The failed attempts after which another one is still to come, or may be under way."""
+    """The failed attempts after which another attempt is still to come, or may be in progress."""
     handling = timedelta(seconds=settings.hmpps_sqs_visibility_timeout_seconds)
     for event_type in domain.handlers:
         waits = [timedelta(seconds=each) for each in settings.event_visibility_timeouts(domain.queue, event_type)]
@@ -129,7 +129,7 @@ def _given_up(
     database: Database,
     settings: Settings,
 ) -> dict[str, str]:
-    """The entities whose dead-letter message was refused, or was sent back too often to be sent back again."""
+    """The entities whose dead-letter message was refused, or has been sent back too often, and the reason."""
     reasons: dict[str, str] = {}
     for report in report_on(database, domain.queue, [each for each in letters if entities[id(each)] is not None]):
         entity = entities[id(report.dead_letter)]
@@ -140,18 +140,19 @@ def _given_up(
             why = " ".join(refusal.reason.split())
             reasons[entity] = f'it was refused at "{refusal.step}" ({why}), and a retry alone does not help'
         elif report.given_up or report.redrives > settings.housekeeping_max_returns:
-            reasons[entity] = f"it came back {report.redrives} times, and housekeeping does not send it back any more"
+            times = "once" if report.redrives == 1 else f"{report.redrives} times"
+            reasons[entity] = f"it came back {times}, and housekeeping does not send it back any more"
     return reasons
 
 
 def _doubt(queue: str, waiting: int, hidden_dead: int, dead: int) -> str | None:
-    """Why a message may be pending although nothing is known of it."""
+    """Why a message may be pending although none is known."""
     if waiting:
         return f"the {queue} queue holds {_messages(waiting)}"
     if hidden_dead:
-        return f"somebody else is looking at {_messages(hidden_dead)} of the dead letter queue"
+        return f"somebody else is reading {_messages(hidden_dead)} of the dead letter queue"
     if dead >= _MOST_DEAD_LETTERS:
-        return f"only {_MOST_DEAD_LETTERS} messages of the dead letter queue were looked at"
+        return f"only the first {_MOST_DEAD_LETTERS} messages of the dead letter queue were read"
     return None
 
 
@@ -160,7 +161,7 @@ def _messages(number: int) -> str:
 
 
 def _entity(domain: Domain, letter: DeadLetter) -> str | None:
-    """What a dead-letter message is about; None for one that is about nothing of the domain."""
+    """The entity that a dead-letter message is about; None if it is not about an entity of the domain."""
     if letter.is_mapping_retry:
         return _created(domain.creation, letter.ids.get(domain.creation.mappings.dps))
     handler = domain.handlers.get(letter.type)

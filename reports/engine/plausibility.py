@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Population
     from sync.settings.declaration import Settings
 
-#: A population with this share of what the last complete run listed is plausible, and any if that was little.
+#: A population is plausible with this share of what the last complete run listed, and always if that run listed few.
 SMALLEST_SHARE = 0.5
 FEWEST_LISTED = 20
 #: Records that must have failed before their share counts.
@@ -36,12 +36,12 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
-    """Why a population is not plausible that is empty or less than half of what it was; it would resolve differences.
+    """Why a population is not believed: it is empty, or less than half of what it was. None if it is plausible.
 
-    counted: what is counted. earlier: how many the last complete run listed, None without one. `listed_before` is how
-    many an earlier run listed, complete or not, at least a day before: if those were as few, the population is
-    plausible. Where no service says how many records there are, units are counted, of which there is at least one
-    unless `earlier` had none.
+    Believing it would resolve every difference of the records that are missing. counted: what is counted, in the
+    plural. earlier: how many records the last complete run listed, None without one. listed_before: how many a run
+    listed at least a day before, complete or not; if it listed as few, the population is plausible. If no service says
+    how many records there are, units are counted; there must be one unless `earlier` is 0.
     """
     if population.gaps:
         return None
@@ -54,7 +54,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     if not total and earlier:
         return f"no {counted} are listed, where the last complete run listed {earlier:,}"
     if not listed and population.total is None and earlier != 0:
-        # A prison may have no records; that there is no prison at all is not believed.
+        # A prison may have no records, but there must be a prison.
         return f"no {counted} are listed"
     least = SMALLEST_SHARE * (earlier or 0)
     if (earlier or 0) >= FEWEST_LISTED and listed < least and (listed_before is None or listed_before >= least):
@@ -63,7 +63,10 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
-    """Why a run has more differences than is plausible; None if it has not."""
+    """Why a run has more differences than is plausible, as a clause; None if it has not.
+
+    different: confirmed differences. compared: records of which both sides are known.
+    """
     percent = settings.reconciliation_suspicious_percent
     if different <= settings.reconciliation_suspicious_count or different * 100 <= percent * compared:
         return None

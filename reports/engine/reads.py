@@ -1,7 +1,7 @@
-"""The calls of a run: units that are read in parallel share the threads and the limit of each service.
+"""The calls of a run. Units that are read in parallel share the threads and the limit of each service.
 
-`SharedReads` is what the engine gives every reconciliation; `RecordReads` reads single records with it, and keeps what
-could not be read.
+The engine gives every reconciliation a `SharedReads`. `RecordReads` reads single records with it, and collects those
+that could not be read.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Record = TypeVar("Record", bound="Hashable")
 
 
 class ReadingStopped(SyncError):
-    """The run was stopped while something was being read."""
+    """The run was stopped while it was reading."""
 
 
 class _Batch:
-    """The calls of one `each`, and their values."""
+    """The calls of one `each`, and what they returned."""
 
     def __init__(self, read: Callable[[Any], Any], items: list[Any]) -> None:
         self.read = read
@@ -46,7 +46,7 @@ class _Batch:
         self._lock = threading.Lock()
 
     def call(self, place: int) -> Any:
-        """Reads the item at this place."""
+        """Reads the item at this place; raises what the call raises."""
         try:
             return self.read(self.items[place])
         except UpstreamError as error:
@@ -55,7 +55,7 @@ class _Batch:
             raise
 
     def take(self, place: int, value: object) -> None:
-        """Notes the value, or the failed read, of the item at this place."""
+        """Keeps the value, or the failed read, of the item at this place."""
         self.values[place] = value
         with self._lock:
             self._left -= 1
@@ -65,14 +65,14 @@ class _Batch:
 
 #: How often a thread that waits for its calls gives a sign of life.
 _TICK_SECONDS = 0.5
-#: How long a page waits while the breaker of its service is open, before it counts as failed.
+#: How long a page waits for an open breaker before it counts as failed.
 _LONGEST_PAGE_HOLD_SECONDS = 60.0
-#: A call that a service is asked for: the batch and the place of the item in it.
+#: A call to a service: the batch and the place of the item in it.
 _Call = tuple[_Batch, int]
 
 
 class SharedReads:
-    """One `ParallelReader` for each service, shared by the units that are read at the same time."""
+    """The calls of a run (`Reads`): one `ParallelReader` for each service, shared by units read at the same time."""
 
     def __init__(
         self,
@@ -83,9 +83,12 @@ class SharedReads:
         listed: Callable[[int, int], None] = lambda _done, _total: None,
         begin: Callable[[Unit], None] = lambda _unit: None,
     ) -> None:
-        """`sleep` waits before a page is retried. `tick` is called periodically in the thread that constructed this.
+        """Starts no thread yet.
 
-        Both may raise to stop the run. `listed` gets the progress of listing, `begin` a unit to be read already.
+        outage_seconds: how long a service may be down in total. sleep: waits for seconds before a page is retried.
+        tick: called periodically in the thread that constructed this, with what is waited for. Both may raise to stop
+        the run. listed: gets how much of the population is listed, and how much there is. begin: gets a unit that can
+        be read already.
         """
         self._services = services
         self._outage_seconds = outage_seconds
@@ -102,7 +105,7 @@ class SharedReads:
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item in parallel; see `Reads.each`. Raises `ReadingStopped`."""
+        """Calls `read` for every item in parallel, as `Reads.each` says. Raises `ReadingStopped` after `stop`."""
         batch = _Batch(read, list(items))
         if not batch.items:
             return []
@@ -124,22 +127,22 @@ class SharedReads:
         return list(zip(batch.items, batch.values, strict=True))
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
-        """A single call; see `Reads.one`."""
+        """Makes a single call, as `Reads.one` says."""
         return retry(read, self._pause, self._outage_seconds)
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
-        """A page of a list; see `Reads.page`."""
+        """Reads a page of a list, as `Reads.page` says."""
         return retry(read, self._wait, min(self._outage_seconds, _LONGEST_PAGE_HOLD_SECONDS), times.PAGE_RETRY_SECONDS)
 
     @property
     def waits_for(self) -> str | None:
-        """What is waited for, as a text for the progress; None in normal operation."""
+        """What a service makes the run wait for, as a text for the progress report; None in normal operation."""
         with self._lock:
             readers = list(self._readers.values())
         return next((each.waits_for for each in readers if each.waits_for), None)
 
     def stop(self) -> None:
-        """Ends the reading: calls under way finish, the rest is left unread."""
+        """Stops reading: calls in progress finish, and the remaining items are not read."""
         with self._lock:
             self._stopped.set()
             readers, batches = list(self._readers.values()), list(self._batches)
@@ -151,13 +154,13 @@ class SharedReads:
             reader.join()
 
     def _pause(self, seconds: float) -> bool:
-        """Waits before the next attempt at a call, with signs of life where nobody else gives them; whether stopped."""
+        """Waits before the next attempt at a call; whether the reading was stopped. Ticks in the thread that must."""
         if threading.get_ident() == self._owner:
             return self._wait(seconds)
         return self._stopped.wait(seconds)
 
     def _wait(self, seconds: float) -> bool:
-        """Waits before the next attempt; whether the reading was stopped."""
+        """Waits with ticks before the next attempt; whether the reading was stopped."""
         self._sleep(seconds)
         return self._stopped.is_set()
 
@@ -175,16 +178,17 @@ class SharedReads:
 
 
 class RecordReads:
-    """Reads records in parallel. `services` are those that are asked for each side."""
+    """Reads single records of a unit in parallel, and collects those that could not be read."""
 
     def __init__(self, reads: Reads, services: Mapping[SideName, UpstreamName]) -> None:
+        """`services`: which service has the records of each side."""
         self._reads = reads
         self._services = services
         self._unread: dict[tuple[SideName, Hashable], UnreadRecord] = {}
 
     @property
     def unread(self) -> tuple[UnreadRecord, ...]:
-        """The records of which a side could not be read, each side once."""
+        """The records that could not be read, once for each side."""
         return tuple(self._unread.values())
 
     def each(
@@ -194,9 +198,10 @@ class RecordReads:
         items: Mapping[Record, Mapping[str, Any]],
         offender_no: Callable[[Record], str | None] = lambda _: None,
     ) -> dict[Record, Value]:
-        """What `read` returns for each item, without those that fail: they are unread, by the keys of their rows.
+        """What `read` returns for each item; an item that cannot be read is left out, and its record is unread.
 
-        An item that failed before and can be read now is no longer unread. offender_no: whose record an item is.
+        An item that failed before and can be read now is no longer unread. items: the items, with the key columns of
+        their rows. offender_no: the prisoner whose record an item is.
         """
         values: dict[Record, Value] = {}
         for item, value in self._reads.each(self._services[side], read, items):
@@ -210,10 +215,10 @@ class RecordReads:
     def add_failed(
         self, side: SideName, item: Hashable, key: Mapping[str, Any], why: FailedRead, offender_no: str | None = None
     ) -> None:
-        """Notes an item that could not be read."""
+        """Adds an item that could not be read to the unread records."""
         self._unread[side, _identity(item, key)] = UnreadRecord(key, offender_no, side, why.reason, why.network)
 
 
 def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
-    """An item and the column that it stands for, the last one of its key: a read by another id is another read."""
+    """An item and the column that it stands for, the last of its key, as a record can be read by different ids."""
     return [*key][-1], item

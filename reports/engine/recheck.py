@@ -1,4 +1,4 @@
-"""The recheck: each difference is read again, and dropped if it agrees, is gone, or is in flight."""
+"""The recheck: each difference is read again. It is confirmed, or in flight, or dropped as the sides agree now."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from reports.engine.pending_messages import FindPendingMessages
     from reports.engine.units import Reading, SideName
 
-#: How much the clocks of DPS, NOMIS and this machine may differ: a record dated further ahead is not recent.
+#: How far the clocks of DPS, NOMIS and this machine may differ; a record dated further ahead is not recent.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
-#: A message that was pending in a run this long ago and still is, is stuck.
+#: A message that is pending now and was pending in a run this long ago is stuck.
 _LONGEST_ON_QUEUE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Rechecked:
-    """What became of the candidates: each is in exactly one of the parts, by the texts of their keys.
+    """What the recheck found, by the texts of the keys. Each difference is in exactly one of the parts.
 
-    rows: all that could be read again, agreeing or not. confirmed: they still differ. in_flight: they differ, and why
-    that will pass. agreed: equal by now. ignored: they differ in a way that is not to be reported. gone: no longer
-    among the records. unread: one of the sides could not be read.
+    rows: the frame of everything that could be read again, equal or not. confirmed: still different. in_flight: still
+    different, with the reason why that will pass. agreed: equal now. ignored: different in a way that is not reported,
+    with the reason. gone: no longer among the records. unread: a side could not be read.
     """
 
     rows: pd.DataFrame
@@ -52,11 +52,11 @@ class Rechecked:
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Reads differences again and sorts them.
+    """Reads differences again, and sorts them.
 
-    in_flight: a difference of which a record is younger than this is in flight. find_pending: finds the messages of the
-    domain that are still to be handled; called at most once, and only if something still differs. earlier: the runs
-    before; a message that was pending then explains nothing now.
+    in_flight: a difference is in flight while the record of a side is younger than this. find_pending: finds the
+    pending messages of the domain; called at most once, and only if something still differs. clock: the current time,
+    aware. earlier: what the runs before found; a message that was pending then explains nothing now.
     """
 
     reconciliation: Reconciliation
@@ -67,7 +67,10 @@ class Recheck:
     earlier: Baseline
 
     def __call__(self, candidates: pd.DataFrame) -> Rechecked:
-        """Reads the candidates, rows that differed at first, again; what cannot be read is `unread`."""
+        """Reads the candidates again. A service that fails makes them `unread`; nothing is raised for it.
+
+        candidates: the rows that differed in the first reading, with the columns of the frame.
+        """
         reconciliation = self.reconciliation
         wanted = list(keys_of(candidates, reconciliation.key))
         reading = self._read(typed(reconciliation, candidates[list(columns_known(candidates, reconciliation))]))
@@ -128,7 +131,7 @@ class Recheck:
         return concatenated(reconciliation, [others, completed])
 
     def _pending_messages(self) -> PendingMessages:
-        """The messages of the domain that are still to be handled; a doubt alone when the queues cannot be read."""
+        """The pending messages of the domain; only a doubt if the queues cannot be read."""
         domain = DOMAINS[self.reconciliation.domain]
         try:
             return self.find_pending(domain)
@@ -147,19 +150,19 @@ class Recheck:
         if difference.pending is not None:
             return None if self._stuck(key, difference, difference.pending) else waiting_text(queue, difference.pending)
         nouns, now = self.reconciliation.nouns, self.clock()
-        hopes: Mapping[SideName, str] = {"DPS": "", "NOMIS": ", and may not have reached DPS yet"}
-        for side, hope in hopes.items():
+        remarks: Mapping[SideName, str] = {"DPS": "", "NOMIS": ", and may not have reached DPS yet"}
+        for side, remark in remarks.items():
             moment = difference.row[f"{side.lower()}_changed_at"]
             if moment is not None and self._is_recent(moment, now):
-                return f"the {nouns[side]} is {age_text(now - moment)} old{hope}"
+                return f"the {nouns[side]} is {age_text(now - moment)} old{remark}"
         return None
 
     def _is_recent(self, moment: datetime, now: datetime) -> bool:
-        """Whether a moment lies in the last minutes, or ahead by no more than clocks may differ."""
+        """Whether a moment is in the last minutes, or ahead by no more than clocks may differ."""
         return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
-        """Whether the message explains nothing: it is given up, or was pending in an earlier run already."""
+        """Whether the message explains nothing, as it is given up or was already pending in an earlier run."""
         if difference.given_up is not None:
             return True
         started = self.earlier.started_at
@@ -167,13 +170,13 @@ class Recheck:
             return False
         changed = difference.row["dps_changed_at"]
         if changed is not None and changed > started:
-            # Another change was pending then.
+            # A different change was pending then.
             return False
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
 
 
 def age_text(age: timedelta) -> str:
-    """How old a fresh record is, in whole minutes."""
+    """The age of a recent record in words, in whole minutes: `12 minutes`."""
     minutes = int(age.total_seconds() // 60)
     if minutes < 1:
         return "less than a minute"
@@ -181,14 +184,14 @@ def age_text(age: timedelta) -> str:
 
 
 def waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
-    """Why a difference with a message on a queue, or on its dead letter queue, is in flight."""
+    """Why a difference is in flight whose message is on the main queue, or on the dead letter queue, as a clause."""
     if where == "queue":
         return f"its message waits on the {queue} queue"
     return f"its message waits on the dead letter queue: {command('dlq', 'retry', queue)}"
 
 
 def columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
-    """The columns of a frame that are its reconciliation's, and not of a comparison."""
+    """The columns of a frame that its reconciliation declares, without those that a comparison added."""
     from reports.engine.frame import columns_of
 
     return [name for name in columns_of(reconciliation) if name in frame.columns]
@@ -197,7 +200,7 @@ def columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[s
 def _by_key(
     reading: Reading, candidates: pd.DataFrame, wanted: list[str], reconciliation: Reconciliation
 ) -> dict[str, UnreadRecord]:
-    """What could not be read again, by key; a failure of unknown records stands for all that are missing."""
+    """What could not be read again, by key. A failure without a key counts for every record that is missing."""
     from reports.engine.runs import key_text
 
     unread = {key_text(each.key): each for each in reading.unread if each.key}

@@ -1,6 +1,6 @@
-"""The result of a reconciliation: one frozen object, of which report, CSV, JSON and messages are views.
+"""The result of a reconciliation: one frozen object. Report, CSV, JSON and messages are views of it.
 
-What a reconciliation knows beyond this is in a subclass, as for incentive levels.
+A reconciliation that knows more has subclasses of these parts, as incentives has.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ RunStatus = Literal["complete", "incomplete", "failed"]
 Standing = Literal["new", "persisting"]
 Confidence = Literal["high", "medium", "low"]
 RightSide = Literal["NOMIS", "DPS", "unknown"]
-#: Who puts a difference right; `nobody`: nothing is to be done.
+#: Who fixes a difference; `nobody` if it needs no action.
 Who = Literal["this team", "NOMIS support", "the prison", "the DPS team", "nobody"]
-#: A compared value as it is shown; moments and dates are texts in ISO 8601, local to London.
+#: A compared value. Dates and times are texts in ISO 8601, local to London.
 Value = bool | int | str | None
 
 
 class Part(BaseModel):
-    """A part of a result: frozen, snake_case inside, camelCase in JSON."""
+    """A part of a result: frozen; its names are snake_case in Python and camelCase in JSON."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", ser_json_inf_nan="null"
@@ -38,28 +38,28 @@ def _snake(name: str) -> str:
     return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
 
 
-#: The name of a column that identifies records, such as `booking_id`.
+#: The name of a key column, such as `booking_id`; `bookingId` in JSON.
 ColumnName = Annotated[str, BeforeValidator(_snake), PlainSerializer(_camel)]
-#: The identifying columns of a record, in their order.
+#: The key columns of a record with their values, in order.
 Key = dict[ColumnName, str | int]
 
 
 class FieldName(Part):
-    """A field that is compared or shown, and what reports call it."""
+    """A field that is compared or shown. label: what reports call it."""
 
     name: str
     label: str
 
 
 class KindName(Part):
-    """A kind of difference, and what it says of a record, after "is" or "are": `not in NOMIS`."""
+    """A kind of difference. label: what follows "the record is": `not in NOMIS`."""
 
     code: str
     label: str
 
 
 class FieldValues(Part):
-    """Both values of a field; None for none, or for a side without the record."""
+    """The values of a field on both sides; None for no value, or for a side without the record."""
 
     field: str
     nomis: Value = None
@@ -67,10 +67,11 @@ class FieldValues(Part):
 
 
 class Record(Part):
-    """A record that differs or did: what identifies it, whose it is, and how the sides differ.
+    """A record that differs, or did: what identifies it, whose it is, and how the sides differ.
 
-    kind: a code of the reconciliation, empty where nothing differs. missing_in: the side without the record, None where
-    both have it. differences: the fields that differ. other_fields: those that are equal, or shown but not compared.
+    key: its key columns. prison_id: its prison, None if unknown. kind: a code of the reconciliation, empty if nothing
+    differs. missing_in: the side without the record, None if both have it. differences: the fields that differ.
+    other_fields: the fields that are equal, or shown but not compared.
     """
 
     key: Key = {}
@@ -84,14 +85,15 @@ class Record(Part):
 
     @property
     def by_field(self) -> dict[str, FieldValues]:
-        """The values of every field, different or not, by its name; those that differ first."""
+        """The values of every field by its name, those that differ first."""
         return {each.field: each for each in (*self.differences, *self.other_fields)}
 
 
 class EvidenceRow(Part):
-    """Something that was read about a difference, as the report shows it.
+    """A piece of evidence about a difference, as the report shows it.
 
-    side: where it was found: NOMIS, DPS, the mapping service, a queue. at: when it happened, local to London.
+    side: where it was found: NOMIS, DPS, the mapping service, a queue. at: when it happened, local to London and naive;
+    None if unknown. text: what was found. note: a remark on it.
     """
 
     side: str
@@ -103,10 +105,11 @@ class EvidenceRow(Part):
 class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
-    cause: in words that are the same for every difference of that cause. who: who puts it right, None in results of
-    versions that did not say. commands: what to run, in this order. request:
-    the text of a request to the NOMIS support team, where only they can fix it; nomis_ids: the NOMIS records that it is
-    about; lookup: the SQL that finds those records in NOMIS, where nothing here knows them.
+    cause: a clause, the same for every difference of the cause. right_side: the side that has the correct values. who:
+    who fixes it, None in results of versions that did not say. explanation: what shows the cause, as sentences. action:
+    what to do, as a sentence. commands: what to run, in this order. request: the text of a request to the NOMIS support
+    team, if only they can fix it. nomis_ids: the NOMIS records that the request is about. lookup: the SQL that finds
+    those records in NOMIS, if their ids are not known here.
     """
 
     cause: str
@@ -122,37 +125,42 @@ class Diagnosis(Part):
 
     @property
     def known_as(self) -> str:
-        """What the history calls the cause."""
+        """The text by which stored mismatches know the cause."""
         return self.cause
 
 
 class Mismatch(Record):
-    """A record that differs, confirmed by reading both sides again."""
+    """A record that differs, confirmed by reading both sides again.
+
+    standing: whether it is new since the last run over everyone, or persisting. since: when it was first seen, aware.
+    diagnosis: None if the cause is not known. evidence: in the order in which it is shown.
+    """
 
     standing: Standing = "new"
     since: datetime
     diagnosis: Diagnosis | None = None
     evidence: tuple[EvidenceRow, ...] = ()
-    #: Why the evidence could not be read, where it could not.
+    #: Why the evidence could not be read; None if it could.
     evidence_missing: str | None = None
 
     @property
     def finding(self) -> tuple[object, ...]:
-        """What differs of which record: an equal one is not reported again."""
+        """The record and how it differs; a resumed run reports no mismatch again with an equal finding."""
         return (str(self.key), self.kind, self.differences)
 
 
 class InFlight(Record):
-    """A difference that is expected to disappear; `why` says by what."""
+    """A difference that is expected to disappear; `why` gives the reason as a clause."""
 
     why: str
 
 
 class Excluded(Record):
-    """A record on the list of exclusions: still different, or equal, so that the entry is no longer needed.
+    """A record on the list of exclusions: still different, or equal, so that its entry is no longer needed.
 
-    since: the date that the list gives for the entry. unread: why the record could not be read, where it could not:
-    then its entry is kept, and its differences are those that were seen, if any.
+    reason: why it is on the list, or that its entry is not needed. since: the date of the entry. unread: why the record
+    could not be read, None if it could; if it could not, its entry stays and its differences are those of the first
+    reading, if any.
     """
 
     reason: str
@@ -162,21 +170,26 @@ class Excluded(Record):
 
     @property
     def differs(self) -> bool:
-        """Whether the record was read, and differs."""
+        """Whether the record was read and differs."""
         return self.still_differs and self.unread is None
 
 
 class Resolved(Record):
-    """An earlier mismatch that no longer differs; `gone` or `released`: no longer among the records compared."""
+    """An earlier mismatch that no longer differs.
+
+    since: when it was first seen, aware. how: `equal` if both sides agree, `gone` or `released` if the record is no
+    longer among those compared.
+    """
 
     since: datetime
     how: Literal["equal", "gone", "released"]
 
 
 class Unread(Part):
-    """A record of which one side could not be read; `network`: no response came at all.
+    """A record that could not be read on one side at least.
 
-    unit: what was to be read as a whole, such as a prison, where its records are not known; `key` is empty then.
+    side: the side, None if unknown or both. unit: what could not be read as a whole, such as a prison; `key` is empty
+    then. reason: a clause. network: no response was received.
     """
 
     key: Key = {}
@@ -190,14 +203,14 @@ class Unread(Part):
 
     @property
     def listed(self) -> bool:
-        """Whether a resumed run can read it: it is among the records to compare, and not just asked for."""
+        """Whether a resumed run can read it: it is in the population, and not only asked for by its prisoner number."""
         return bool(self.key) or self.unit is not None
 
 
 class Unconfirmed(Record):
-    """A difference of the first reading that could not be read again: seen, not confirmed.
+    """A difference of the first reading that could not be read again: seen, but not confirmed.
 
-    standing and since: as for a mismatch. The record is among the unread too, with the same reason.
+    standing, since: as for a mismatch. reason: why it could not be read again. The record is also among the unread.
     """
 
     standing: Standing = "new"
@@ -206,14 +219,14 @@ class Unconfirmed(Record):
 
 
 class Gap(Part):
-    """A part of the population that could not be listed; its records were not compared."""
+    """A part of the population that could not be listed, so that its records were not compared, and the reason."""
 
     what: str
     reason: str
 
 
 class PrisonCount(Part):
-    """One prison: records compared, mismatches, and how many of those are new."""
+    """The records compared at a prison, the mismatches among them, and how many of those are new."""
 
     prison_id: str | None
     compared: int
@@ -222,9 +235,10 @@ class PrisonCount(Part):
 
 
 class TrendPoint(Part):
-    """An earlier run over everyone, or this one.
+    """An earlier run over everyone, or this one, with its figures.
 
-    unread: the records that it could not read. new, resolved: None in results of versions that did not count them.
+    started_at: aware. compared, mismatches, unread, new, resolved: numbers of records; the last two are None in results
+    of versions that did not count them.
     """
 
     run_id: str
@@ -237,20 +251,23 @@ class TrendPoint(Part):
 
     @property
     def persisting(self) -> int | None:
-        """Mismatches that were known before; None where that was not counted."""
+        """Mismatches that the run before had already; None if new ones were not counted."""
         return None if self.new is None else self.mismatches - self.new
 
 
 class ReconciliationResult(Part):
-    """Everything a run found. Frozen; `to_json` and `model_validate_json` are inverse to each other.
+    """Everything that a run found. `to_json` and `model_validate_json` are each other's inverse.
 
-    reconciliation: its name. counted: what is counted as compared, in the plural. key_columns, fields, kinds: what
-    identifies a record, what is compared, how records differ. total: how many records the services say there are, None
-    if unknown. listed: records found. compared: records of which both sides are known; in_nomis, in_dps: how many of
-    those each side has. released: records that differed and were no longer among those to compare when read again.
-    empty_prisons: requested prisons without records. implausible: the run failed since what it read cannot be right,
-    unless somebody accepts it. unconfirmed: differences that were seen and could not be read again. suspicious: why
-    there are more differences than is plausible, None if there are not.
+    reconciliation: its name. counted: what is counted as compared, in the plural. key_columns: what identifies a
+    record. fields: what is compared. kinds: how records can differ. started_at, finished_at: aware. failure: why the
+    run failed, as a clause; None if it did not. implausible: it failed because what it read is not believed, unless
+    somebody accepts it. suspicious: why there are more differences than is plausible, None if there are not.
+
+    total: how many records the services say there are, None if none says. listed: records found. compared: records of
+    which both sides are known. in_nomis, in_dps: how many of those each side has. settled_on_recheck: differences that
+    were equal when they were read again. released: records that differed and no longer existed when they were read
+    again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons without records.
+    compared_with: the last run before this one, against which mismatches are new; None without one.
     """
 
     reconciliation: str
@@ -295,22 +312,22 @@ class ReconciliationResult(Part):
 
     @property
     def new(self) -> int:
-        """Mismatches that the last complete run did not have."""
+        """The number of mismatches that the runs before did not have."""
         return sum(each.standing == "new" for each in self.mismatches)
 
     @property
     def persisting(self) -> int:
-        """Mismatches that the last complete run had already."""
+        """The number of mismatches that the runs before had already."""
         return len(self.mismatches) - self.new
 
     @property
     def everything(self) -> int:
-        """How many records there are: as the services count them, or as were found where they count one side alone."""
+        """The number of records: as the services count them, or as were found if they count only one side."""
         found = self.compared + sum(bool(each.key) for each in self.unread)
         return max(self.listed if self.total is None else self.total, found)
 
     def counts(self) -> dict[str, int]:
-        """The figures of the run, by plain names, for the ledger and for summaries."""
+        """The figures of the run by name, for the record of the job run and for logs."""
         return {
             self.counted: self.everything,
             "compared": self.compared,
@@ -327,7 +344,7 @@ class ReconciliationResult(Part):
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The whole result as JSON, with camelCase names."""
+        """The whole result as JSON with camelCase names, indented by `indent` spaces or on one line."""
         return self.model_dump_json(by_alias=True, indent=indent)
 
 

@@ -1,4 +1,4 @@
-"""From what a run has read to its result: compared, rechecked, set against earlier runs and explained."""
+"""Builds the result of a run from what it has read: compared, rechecked, set against earlier runs and explained."""
 
 from __future__ import annotations
 
@@ -34,15 +34,17 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, UnlistedPart
     from sync.settings.declaration import Settings
 
-#: Mismatches that are explained: more than that have one common cause.
+#: Mismatches that are explained at most; if there are more, they have a common cause.
 MOST_EXPLAINED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What is known of a run besides what it read.
+    """What is known of a run apart from what it read.
 
-    failure: why the run gave up; None if it finished. implausible: what it read is not believed.
+    record: the run as it is recorded. population: what it listed. failure: why it gave up, as a clause; None if it did
+    not. baseline, trend: what the earlier runs found. exclusions: the records that are not reported. implausible: what
+    it read is not believed.
     """
 
     record: RunRecord
@@ -57,14 +59,14 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The result of a run, and the gaps in it as the reconciliation described them."""
+    """The result of a run. gaps: what could not be listed, as the reconciliation described it."""
 
     result: ReconciliationResult
     gaps: tuple[UnlistedPart, ...]
 
 
 class ResultBuilder:
-    """Builds the result of one run."""
+    """Builds the result of one run: compares, rechecks, explains and counts."""
 
     def __init__(
         self,
@@ -85,7 +87,10 @@ class ResultBuilder:
         self._parts = ResultParts(reconciliation)
 
     def build(self, read: ReadUnits, wait: Callable[[], None]) -> Built:
-        """The result. `wait` gives messages in flight time to arrive; it is called only if something differs."""
+        """The result of what was read.
+
+        wait: gives messages in flight time to arrive; called only if something differs.
+        """
         context, reconciliation = self._context, self._reconciliation
         frame = self._at_prisons(read.frame, unknown_too=True)
         first = reconciliation.differing(frame)
@@ -143,7 +148,7 @@ class ResultBuilder:
         return Built(self._parts.part(results.ReconciliationResult, values), gaps)
 
     def _at_prisons(self, frame: pd.DataFrame, *, unknown_too: bool) -> pd.DataFrame:
-        """The rows of the chosen prisons; with `unknown_too` also those without a prison."""
+        """The rows at the chosen prisons; with `unknown_too` also those whose prison is unknown."""
         if not self._scope.prisons:
             return frame
         chosen = frame["prison_id"].isin(self._scope.prisons)
@@ -172,7 +177,7 @@ class ResultBuilder:
         )
 
     def _final(self, frame: pd.DataFrame, first: pd.DataFrame, rechecked: Rechecked) -> pd.DataFrame:
-        """Everything compared: what agreed at first, and what could be read again, each at its first prison."""
+        """Everything compared: what agreed in the first reading, and what could be read again."""
         reconciliation = self._reconciliation
         agreed = self._at_prisons(frame.drop(index=first.index), unknown_too=False)
         if not len(rechecked.rows):
@@ -191,18 +196,18 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """Requested prisons without records; empty if anything was unread, as it may be there."""
+        """The requested prisons without records; empty if anything was unread, as it may be at one of them."""
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
         return tuple(prison for prison in self._scope.prisons if prison not in found)
 
     def _unread(self, read: ReadUnits, rechecked: Rechecked) -> list[UnreadRecord]:
-        """Everything that could not be read, those on the list of exclusions too, by booking."""
+        """Everything that could not be read, by booking id, including records on the list of exclusions."""
         population, reconciliation = self._context.population, self._reconciliation
         unread = list(read.unread)
         if self._context.failure is None:
-            # Listed but never read, e.g. after a crash: counts as unread.
+            # A unit that was listed but never read, for example after a crash, is unread.
             never = FailedRead("listed, but not read by this run", network=False)
             left = [unit for unit in population.units if unit.id not in read.ids]
             unread += [each for unit in left for each in reconciliation.unread_unit(unit, never)]
@@ -216,7 +221,7 @@ class ResultBuilder:
         explanations = self._explanations(list(confirmed.values()))
         found = []
         for (key, difference), explanation in zip(confirmed.items(), explanations, strict=True):
-            standing, since = self._context.baseline.standing(key, self._context.record.started_at)
+            standing, since = self._context.baseline.classify(key, self._context.record.started_at)
             values = self._parts.record(difference.row, difference.kind, difference.differs)
             values |= {"standing": standing, "since": since}
             if isinstance(explanation, FailedRead):
@@ -235,7 +240,7 @@ class ResultBuilder:
         return found
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
-        """Why the records differ; the difference is reported whatever its evidence is, and so are the others."""
+        """Why each record differs; if that cannot be found out, its difference is reported all the same."""
         explained = differences[:MOST_EXPLAINED]
         if not explained:
             return []
@@ -260,20 +265,20 @@ class ResultBuilder:
                 yield self._parts.part(results.InFlight, {**values, "why": why})
 
     def _unconfirmed(self, first: pd.DataFrame, rechecked: Rechecked) -> Iterable[results.Unconfirmed]:
-        """The differences of the first reading that could not be read again."""
+        """The differences of the first reading that could not be read again and are not on the list of exclusions."""
         if not rechecked.unread:
             return
         for key, row in zip(keys_of(first, self._reconciliation.key), records(first), strict=True):
             unread = rechecked.unread.get(key)
             if unread is None or self._context.exclusions.find(unread.key) is not None:
                 continue
-            standing, since = self._context.baseline.standing(key, self._context.record.started_at)
+            standing, since = self._context.baseline.classify(key, self._context.record.started_at)
             values = self._parts.record(row, row["kind"], row["differs"])
             values |= {"standing": standing, "since": since, "reason": unread.reason}
             yield self._parts.part(results.Unconfirmed, values)
 
     def _released(self, first: pd.DataFrame, rechecked: Rechecked) -> tuple[str, ...]:
-        """The records that differed and were gone when they were read again: by prisoner, or else by key."""
+        """The records that differed and no longer existed when they were read again: prisoner numbers, or else keys."""
         named = zip(keys_of(first, self._reconciliation.key), records(first), strict=True)
         return tuple(row["offender_no"] or key for key, row in named if key in rechecked.gone)
 
@@ -285,12 +290,12 @@ class ResultBuilder:
         unread: Sequence[UnreadRecord],
         gaps: Sequence[UnlistedPart],
     ) -> tuple[str, ...]:
-        """The entries that may be removed from the list of exclusions."""
+        """The entries that can be removed from the list of exclusions."""
         listed = frame if self._whole_population_known(unread, gaps) else None
         return unneeded_exclusions(self._reconciliation, self._context.exclusions, excluded, listed, rechecked, unread)
 
     def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]) -> bool:
-        """Whether a record that was not read is certainly not among those to compare."""
+        """Whether a record that was not read certainly does not exist."""
         if self._context.failure is not None or gaps or self._scope.offender_nos:
             return False
         return all(each.key for each in unread)
@@ -310,7 +315,7 @@ class ResultBuilder:
         resolved = baseline.resolved(
             equal=lambda key: key in read and key not in still,
             gone=lambda key: (
-                # What differs and is not reported any more did not become equal.
+                # A record that differs and is no longer reported is not equal.
                 key in rechecked.gone
                 or key in rechecked.ignored
                 or (whole and not partial and key not in read and key not in unread_keys)
@@ -322,7 +327,7 @@ class ResultBuilder:
             yield self._parts.part(results.Resolved, {**earlier.values, "since": earlier.since, "how": shown})
 
     def _in_window(self, earlier: Earlier) -> bool:
-        """Whether a record is of a day that the run covers; one without a day in its key always is."""
+        """Whether the run covers the day of a record; without a day in its key it always does."""
         day = earlier.values["key"].get("date")
         first, last = self._scope.from_date, self._scope.to_date
         if day is None or first is None or last is None:
@@ -339,7 +344,7 @@ class ResultBuilder:
         gaps: Sequence[UnlistedPart],
     ) -> tuple[TrendPoint, ...]:
         context = self._context
-        # A run that lacks single records is comparable with others.
+        # A run in which only single records are unread is comparable with others.
         comparable = status == "complete" or (status == "incomplete" and not gaps)
         if not comparable or Coverage.of(context.record.parameters) is not Coverage.EVERYONE:
             return context.trend

@@ -1,4 +1,4 @@
-"""The parts of a result, made of the rows of a frame: of the reconciliation's own classes where it has them."""
+"""Makes the parts of a result from the rows of a frame."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ APart = TypeVar("APart", bound="Part")
 
 
 class ResultParts:
-    """Makes the parts of the results of one reconciliation."""
+    """Makes the parts of the results of one reconciliation, of the classes that it has for them."""
 
     def __init__(self, reconciliation: Reconciliation) -> None:
         self.reconciliation = reconciliation
 
     def part(self, kind: type[APart], values: Mapping[str, Any]) -> APart:
-        """A part of the result, of the reconciliation's own class where it has one."""
+        """A part of a result with these values; `kind` is the general class, which the reconciliation may extend."""
         return cast("APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
 
     def record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
-        """The values of a record of the result."""
+        """The values of a `Record` from a row of the frame, None for NA.
+
+        kind: a code of the reconciliation, empty if nothing differs. differs: the names of the fields that differ.
+        """
         reconciliation = self.reconciliation
         fields = [
             (
@@ -55,7 +58,7 @@ class ResultParts:
         }
 
     def unread(self, unread: UnreadRecord) -> results.Unread:
-        """Something that could not be read."""
+        """A record or unit that could not be read, as a part of a result."""
         values = {
             "key": unread.key,
             "offender_no": unread.offender_no,
@@ -69,7 +72,7 @@ class ResultParts:
 
 
 def _shown(value: Any) -> Any:
-    """A compared value as a result shows it: moments in ISO 8601."""
+    """A compared value as a result shows it: dates and times in ISO 8601."""
     return value.isoformat() if isinstance(value, date) else value
 
 

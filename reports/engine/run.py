@@ -1,4 +1,4 @@
-"""A run of a reconciliation: acquired, read, and concluded with a result.
+"""The path of a run of a reconciliation: it is acquired, read, and concluded with a result.
 
 A run can be split into shards and resumed. The last shard to finish builds the result, exactly once.
 """
@@ -63,13 +63,17 @@ __all__ = [
 ]
 
 _WAIT_STEP_SECONDS = 1.0
-#: How long the recheck of a run that gave up waits for a service that is down.
+#: How long a run that gave up waits in its recheck for a service that is down.
 _OUTAGE_AFTER_FAILURE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationOutcome:
-    """How a run, or this shard of it, ended. `run_id` is that of the run, also if it was resumed or joined."""
+    """How a run, or a shard of it, ended.
+
+    status: that of the result, or that other shards have not finished yet. result: None for an unfinished shard.
+    run_id: the id of the run, which differs from the id asked for if a run was resumed or joined.
+    """
 
     status: Literal["complete", "incomplete", "failed", "unfinished shard"]
     result: ReconciliationResult | None
@@ -77,16 +81,16 @@ class ReconciliationOutcome:
 
 
 def send_nothing(_connection: Connection, _result: ReconciliationResult) -> None:
-    """Leaves a result unsent."""
+    """Does not send a result; the default of `ReconciliationRunner.notify`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRunner:
-    """Runs reconciliations.
+    """Runs reconciliations with the services and stores of the program.
 
-    find_pending: finds the messages of a domain that are still to be handled. progress: called with a stage, how much
-    of it is done, and how much there is; may raise to stop the run. notify: enqueues the report of a result in the
-    transaction that records it. outage_seconds: how long a service may be down in all.
+    find_pending: finds the pending messages of a domain. progress: called with a stage, how much of it is done, and how
+    much there is; may raise to stop the run. clock: the current time, aware. notify: enqueues the report of a result in
+    the transaction that records it. sleep: waits for seconds. outage_seconds: how long a service may be down in total.
     """
 
     settings: Settings
@@ -103,11 +107,11 @@ class ReconciliationRunner:
     def run(
         self, kind: type[Reconciliation], run_id: str, parameters: ReconciliationParameters
     ) -> ReconciliationOutcome:
-        """Runs it under the id `run_id`; a shard joins the run of the same parameters, whatever its id.
+        """Runs a reconciliation under the id `run_id`; a shard joins the run of the same parameters, whatever its id.
 
-        A run that gives up, or fails in a foreseen way, ends as `failed` with what it has. Raises `ReconciliationBusy`
-        when the same is under way elsewhere, or was taken over because this process was suspended for too long;
-        `UnknownRun`, `SettingsError` and `StoreUnavailable`.
+        A run that gives up, or fails in an expected way, ends as `failed` with what it has read. Raises
+        `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if this process was suspended for
+        so long that another one took the run over. Raises `UnknownRun`, `SettingsError` and `StoreUnavailable`.
         """
         if not 0 <= parameters.shard < parameters.shards:
             raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards count from 0")
@@ -119,7 +123,7 @@ class ReconciliationRunner:
         try:
             with (
                 acquire_run(self.database, leases, run_id, kind.name, parameters, window, self.sleep) as run,
-                # All shards of a run, and who resumes it, share its operation.
+                # All shards of a run, and the processes that resume it, share its operation id.
                 traced(trace_of(run.record.id)),
             ):
                 notify = parameters.notify and run.record.notify
@@ -140,7 +144,7 @@ class ReconciliationRunner:
 
 
 class _Run:
-    """One run, or one shard of it, under its leases."""
+    """One run, or one shard of it, while this process holds its leases."""
 
     def __init__(
         self,
@@ -152,7 +156,7 @@ class _Run:
         *,
         notify: bool,
     ) -> None:
-        # pandas takes long to import, and a run that is busy elsewhere needs none of it.
+        # pandas takes long to import, and an invocation that finds the run busy does not need it.
         from reports.engine.run_reader import RunProgress
 
         self._runner = runner
@@ -170,7 +174,7 @@ class _Run:
         )
 
     def finish_or_fail(self) -> ReconciliationOutcome:
-        """Lists, reads, and, if this is the last shard, concludes."""
+        """Lists and reads; the last shard also concludes the run."""
         from reports.engine.run_reader import RunReader
 
         record, shard = self._record, self._run.shard
@@ -232,7 +236,7 @@ class _Run:
             if record.accepts is None:
                 implausible = reconciliation.why_implausible(read.frame, last)
         if implausible is not None:
-            # Such values show neither a difference nor agreement, and a resumed run reads everything again.
+            # Such values show neither difference nor agreement. A resumed run reads everything again.
             read = replace(read, frame=typed(reconciliation, []), unread=())
         refused = failure is None and bool(emptied or implausible)
         if refused and record.covers_everyone:
@@ -262,7 +266,7 @@ class _Run:
             runs.save_result(connection, result)
             if implausible is not None:
                 checkpoints.forget_units(connection, record.id)
-            # Resuming without new findings sends nothing.
+            # A resumed run without new findings sends nothing.
             if previous is None or history.ended_differently(result, previous):
                 most = settings.reconciliation_most_alerts if events.limited else None
                 track = partial(self._telemetry.track_with, connection)
@@ -276,7 +280,7 @@ class _Run:
         return runs.load_result(connection, self._record.id, self._reconciliation.result_class())
 
     def _wait_for_messages(self) -> None:
-        """Gives messages in flight time to arrive, in short steps, so that the run can be stopped meanwhile."""
+        """Gives messages in flight time to arrive, in short steps, so that the run can be stopped in between."""
         left = self._runner.settings.reconciliation_recheck_seconds
         whole = math.ceil(left)
         while True:

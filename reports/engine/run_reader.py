@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 
-#: Units that are read at the same time: each keeps some calls in flight, and few have results that wait for others.
+#: Units that are read at the same time. Each keeps some calls in flight, and few results wait for others.
 _UNITS_AT_ONCE = 20
 _WAIT_STEP_SECONDS = 1.0
 
 
 class RunProgress:
-    """Reports how far a run is to `callback`, which may raise to stop the run. Safe to share between threads."""
+    """Reports the progress of a run to `callback`, which may raise to stop the run. Safe to share between threads."""
 
     def __init__(self, callback: Callable[[str, int, int], None], sleep: Callable[[float], None]) -> None:
         self._callback = callback
@@ -47,11 +47,11 @@ class RunProgress:
         self._lock = threading.RLock()
 
     def begin(self, stage: str, done: int, total: int) -> None:
-        """Sets what is repeated as a sign of life, without reporting it."""
+        """Sets the stage and the figures that `tick` repeats, without reporting them."""
         self._last = (stage, done, total)
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Reports how much of a stage is done."""
+        """Reports how much of a stage is done, and how much there is in total."""
         with self._lock:
             self.begin(stage, done, total)
             self._callback(stage, done, total)
@@ -63,7 +63,7 @@ class RunProgress:
             self._callback(f"{stage}, {waits_for}" if waits_for else stage, done, total)
 
     def sleep(self, seconds: float) -> None:
-        """Waits in short steps, each with a sign of life."""
+        """Waits in short steps, with a `tick` after each."""
         while seconds > 0:
             self._sleep(min(seconds, _WAIT_STEP_SECONDS))
             seconds -= _WAIT_STEP_SECONDS
@@ -71,7 +71,7 @@ class RunProgress:
 
 
 class RunReader:
-    """Lists the population of a run and reads the part of one shard."""
+    """Lists the population of a run, and reads the units of one shard."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class RunReader:
         exclusions: Exclusions,
         progress: RunProgress,
     ) -> None:
-        """`exclusions`: what may be unread without counting."""
+        """`exclusions`: records that may be unread without counting as such."""
         self._runner = runner
         self._reconciliation = reconciliation
         self._settings = runner.settings
@@ -102,7 +102,7 @@ class RunReader:
         )
         self._pool = TracedThreads(_UNITS_AT_ONCE, thread_name_prefix="unit")
         self._results: queue.Queue[tuple[Unit, Reading | BaseException]] = queue.Queue()
-        #: The units that were begun before all were listed.
+        #: The units whose reading began before all were listed.
         self._begun: dict[str, Unit] = {}
         self._log = structlog.get_logger().bind(run_id=run.record.id, shard=run.shard)
 
@@ -186,7 +186,7 @@ class RunReader:
             check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
-        """What is still to be read of a unit, and whether that is a part of it; None where nothing is."""
+        """What is still to be read of a unit, and whether that is only a part of it; None if all of it was read."""
         if unit.id not in read_before:
             return unit, False
         unread = read_before[unit.id]
@@ -198,7 +198,7 @@ class RunReader:
         return (unit, False) if part is None else (part, True)
 
     def _begin(self, unit: Unit) -> None:
-        """Begins to read a unit before all are listed; where several shards read, each reads what is its own."""
+        """Begins to read a unit before all are listed, unless the run has several shards, which share the units."""
         if self._record.shards == 1:
             self._begun[unit.id] = unit
             self._pool.submit(self._read, unit)
@@ -206,19 +206,19 @@ class RunReader:
     def _read(self, unit: Unit) -> None:
         try:
             self._results.put((unit, self._reconciliation.read(unit, self._reads)))
-        except BaseException as error:  # whatever it is: the result is waited for, not the thread
+        except BaseException as error:  # whatever it is, as the reader waits for the result and not for the thread
             self._results.put((unit, error))
 
     def _readings(self, units: Sequence[tuple[Unit, bool]], repeated: Set[str]) -> Iterator[tuple[Unit, Reading, bool]]:
         """Reads units, or parts of units, and yields each when it is finished.
 
-        What could not be read is read once more at the end: whole units, and what single records of `repeated` are in.
+        What could not be read is read once more at the end: whole units, and single records of the units `repeated`.
         """
         again: list[tuple[Unit, bool]] = []
         read: set[str] = set()
         for unit, found, part in self._read_all(units):
             if not isinstance(found, Reading):
-                self._unread_unit(unit, found)  # raises what concerns the whole run
+                self._unread_unit(unit, found)  # raises an error that concerns the whole run
                 again.append((unit, part))
                 continue
             yield unit, found, part
@@ -233,7 +233,7 @@ class RunReader:
                 yield unit, self._unread_unit(unit, found), part
 
     def _read_all(self, units: Sequence[tuple[Unit, bool]]) -> Iterator[tuple[Unit, Reading | BaseException, bool]]:
-        """Reads units in parallel and yields each with what became of it, when it is finished."""
+        """Reads units in parallel, and yields each with its reading or its error when it is finished."""
         for unit, _ in units:
             if self._begun.pop(unit.id, None) != unit:
                 self._pool.submit(self._read, unit)
@@ -241,11 +241,11 @@ class RunReader:
         while left:
             unit, found = get_with_heartbeat(self._results, self._progress.tick, self._reads)
             if unit.id in left and left[unit.id][0] == unit:
-                # One that was begun need not be of the population in the end.
+                # A unit that was begun early need not be part of the population in the end.
                 yield unit, found, left.pop(unit.id)[1]
 
     def _unread_unit(self, unit: Unit, error: BaseException) -> Reading:
-        """The reading of a unit that failed as a whole; raises what concerns the whole run."""
+        """The reading of a unit that failed as a whole; raises an error that concerns the whole run."""
         if isinstance(error, ServiceTooOld | ReadingStopped) or not isinstance(error, Exception):
             raise error
         if isinstance(error, UpstreamError) and (service_too_old := too_old(error)):
@@ -256,7 +256,7 @@ class RunReader:
         return Reading(typed(self._reconciliation, []), unread)
 
     def _unread_records(self, unit: Unit, reading: Reading) -> int:
-        """How many records of a unit could not be read, those on the list of exclusions left out."""
+        """How many records of a unit could not be read, without those on the list of exclusions."""
         return sum(
             (1 if each.key else unit.size)
             for each in reading.unread
@@ -265,5 +265,5 @@ class RunReader:
 
 
 def too_old(error: UpstreamError) -> ServiceTooOld | None:
-    """What a missing route means for a run; None for any other error."""
+    """The error of a run whose service lacks the route; None if `error` has another cause."""
     return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None

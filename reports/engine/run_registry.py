@@ -1,7 +1,7 @@
 """Decides whether an invocation starts, joins or resumes a run, and keeps runs apart.
 
-Each process holds a lease that names its run and shard: shards of one run work in parallel, and no other run of
-the reconciliation begins meanwhile. Runs over single prisoners are independent.
+Each process holds a lease that names its run and shard. Shards of one run work in parallel, and no other run of the
+reconciliation begins meanwhile. Runs over chosen prisoners are independent.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 #: Invocations with the same parameters within this time belong to one run: its shards, and those that resume it.
 STARTED_WITHIN = timedelta(hours=12)
-#: Instead of the id of a run: the newest run with the same parameters if it is not complete, else a new one.
+#: Instead of a run id: the newest run with the same parameters if it is not complete, otherwise a new run.
 LAST = "last"
 _POLL_SECONDS = 0.2
 
 
 class ReconciliationBusy(SyncError):
-    """The same reconciliation is under way elsewhere; nothing was done."""
+    """The same reconciliation is in progress elsewhere; nothing was done."""
 
 
 class UnknownRun(SyncError):
@@ -46,11 +46,12 @@ class UnknownRun(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationParameters:
-    """What a run covers: everyone, or chosen prisons, prisoners or days; as one of several shards; resuming a run.
+    """What an invocation asks for: whom a run covers, which shard of it to read, and which run to resume or accept.
 
-    from_date, to_date: the first and the last day, both None for those that the reconciliation covers by default.
-    resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed since what it read was not
-    plausible: what is like it is believed. Without `notify` the result is kept but nothing is sent.
+    prisons: prison codes, offender_nos: prisoner numbers; both empty for everyone. from_date, to_date: the first and
+    the last day (London), both None for the days that the reconciliation covers by default. shard: this shard, counted
+    from 0, of `shards`. resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed because
+    what it read was not believed; the same is believed this time. notify: whether the result is sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -69,9 +70,9 @@ class ReconciliationParameters:
         return bool(self.prisons or self.offender_nos) or (self.from_date, self.to_date) != (None, None)
 
     def recorded(self, window: tuple[date, date] | None = None) -> dict[str, Any]:
-        """The parameters that two invocations of one run share, as plain JSON.
+        """The parameters that the invocations of one run share, as plain JSON.
 
-        `window` are the days that are covered where none are chosen; None for a reconciliation without days.
+        window: the days that are covered if none are chosen, None for a reconciliation without days.
         """
         recorded: dict[str, Any] = {
             "prisons": list(self.prisons),
@@ -91,8 +92,8 @@ class ReconciliationParameters:
 class AcquiredRun:
     """A run, or a shard of it, that this process holds.
 
-    shares: the shards whose units this one reads. resumed: the run was begun before. A record that is not open is
-    that of a run that is complete already.
+    record: the run as it is recorded; if it is not open, the run is already complete. shares: the shards whose units
+    this process reads. resumed: the run began earlier.
     """
 
     record: RunRecord
@@ -102,7 +103,7 @@ class AcquiredRun:
 
 
 def check_named_run(database: Database, name: str, parameters: ReconciliationParameters) -> None:
-    """Raises `UnknownRun` if the run that the parameters name cannot be resumed with them, or be accepted."""
+    """Raises `UnknownRun` if the run that the parameters name cannot be resumed with them, or cannot be accepted."""
     if parameters.resume not in (None, LAST):
         _find_resumable(database, name, parameters, parameters.recorded())
     if parameters.accept is not None:
@@ -117,9 +118,9 @@ def _check_acceptable(database: Database, name: str, run_id: str) -> None:
         refused = runs.result_content(connection, run_id).get("implausible", False)
         _, complete = runs.last_runs(connection, name)
     if not refused:
-        raise UnknownRun(f"reconciliation {run_id} read nothing that was not believed: there is nothing to accept")
+        raise UnknownRun(f"what reconciliation {run_id} read was believed: there is nothing to accept")
     if complete is not None and complete.started_at > record.started_at:
-        raise UnknownRun(f"{complete.run_id} is complete and began after {run_id}: there is nothing to accept any more")
+        raise UnknownRun(f"{complete.run_id} began after {run_id} and is complete: there is nothing left to accept")
 
 
 @contextmanager
@@ -134,9 +135,9 @@ def acquire_run(
 ) -> Iterator[AcquiredRun]:
     """Holds the run of the reconciliation `name` with these parameters for the `with` block.
 
-    A new one gets the id `run_id`, and the days of `window` where none are chosen. A shard joins the run of the same
-    parameters, or resumes it if it ended incomplete. Raises `UnknownRun`, and `ReconciliationBusy` when another run of
-    the same reconciliation, or the same shard in another process, is under way.
+    A new run gets the id `run_id`, and the days of `window` if none are chosen. A shard joins the run of the same
+    parameters, or resumes it if it ended incomplete. `sleep` waits for seconds. Raises `UnknownRun`, and
+    `ReconciliationBusy` if another run of the reconciliation, or the same shard in another process, is in progress.
     """
     recorded = parameters.recorded(window)
     with wait_for_lease(leases, f"{_lease(name)}:opening", sleep):
@@ -157,7 +158,7 @@ def acquire_run(
 
 @contextmanager
 def wait_for_lease(leases: Leases, key: str, sleep: Callable[[float], None]) -> Iterator[None]:
-    """Holds a lease, once any other holder releases it or its lease expires."""
+    """Holds the lease `key` for the `with` block, after waiting until no other holder has it."""
     while not leases.acquire(key):
         sleep(_POLL_SECONDS)
     try:
@@ -168,7 +169,7 @@ def wait_for_lease(leases: Leases, key: str, sleep: Callable[[float], None]) -> 
 
 @contextmanager
 def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
-    """A transaction that requires the leases to be still held. Raises `LeaseBusy` when another may hold them."""
+    """A transaction in which the leases are still held. Raises `LeaseBusy` if another process may hold them."""
     with database.begin() as connection:
         leases.ensure_held()
         yield connection
@@ -189,7 +190,7 @@ def find_interrupted(database: Database, name: str) -> RunRecord | None:
 def _find_resumable(
     database: Database, name: str, parameters: ReconciliationParameters, recorded: Mapping[str, Any]
 ) -> RunRecord | None:
-    """The run to join or to resume; None for a new one."""
+    """The run to join or to resume; None for a new run."""
     with database.read() as connection:
         if parameters.resume not in (None, LAST):
             return _check_resumable(runs.find_run(connection, parameters.resume), name, parameters)
@@ -208,20 +209,26 @@ def _check_resumable(record: RunRecord | None, name: str, parameters: Reconcilia
         resume = command("reconcile", record.reconciliation, "--resume", record.id)
         raise UnknownRun(f"{record.id} is a run of {record.reconciliation}; resume it with: {resume}")
     if parameters.prisons or parameters.offender_nos:
-        raise UnknownRun(f"reconciliation {record.id} covers those it began with: give no prison and no prisoner")
+        raise UnknownRun(
+            f"reconciliation {record.id} covers whom it began with: resume it without --prison and --prisoner"
+        )
     if (parameters.from_date, parameters.to_date) != (None, None):
-        raise UnknownRun(f"reconciliation {record.id} covers the days it began with: give no date")
+        raise UnknownRun(f"reconciliation {record.id} covers the days it began with: resume it without dates")
     if record.status == "complete":
         raise UnknownRun(f"reconciliation {record.id} is complete; there is nothing to resume")
     if record.shards != parameters.shards:
         raise UnknownRun(
-            f"reconciliation {record.id} has {record.shards} shard(s); resume it with --shards {record.shards}"
+            f"reconciliation {record.id} has {_shards(record.shards)}; resume it with --shards {record.shards}"
         )
     return record
 
 
+def _shards(number: int) -> str:
+    return "1 shard" if number == 1 else f"{number} shards"
+
+
 def _lease(name: str) -> str:
-    """What the keys of the leases of a reconciliation begin with."""
+    """The prefix of the lease keys of a reconciliation."""
     return f"reconciliation:{name}"
 
 
@@ -240,7 +247,7 @@ def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: in
 
 
 def _under_way(database: Database, name: str) -> list[str]:
-    """The runs of a reconciliation that live processes work on."""
+    """The ids of the runs of a reconciliation that live processes work on."""
     columns = lease_rows.c
     prefix = f"{_lease(name)}:run:"
     query = select(columns.key, columns.owner).where(

@@ -1,4 +1,4 @@
-"""Runs of reconciliations as they are recorded: begun, reopened, shards finished, ended with a result."""
+"""The recorded runs of reconciliations: begun, resumed, shards finished, ended with a result."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ AResult = TypeVar("AResult", bound="ReconciliationResult")
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
-#: Runs in the index: at most this many of each reconciliation over everyone, and this many of all others.
+#: Runs in the index: at most INDEXED_RUNS over everyone of each reconciliation, and INDEXED_PARTIAL_RUNS others.
 INDEXED_RUNS = 100
 INDEXED_PARTIAL_RUNS = 100
 
 
 class Coverage(StrEnum):
-    """Whom a run covers; only runs over everyone are compared with later ones."""
+    """Whom a run covers. Only runs over everyone are compared with later runs."""
 
     EVERYONE = "everyone"
     DAYS = "days"
@@ -50,20 +50,25 @@ class Coverage(StrEnum):
 
 
 class _Covering:
-    """What a run covers, by the parameters it began with."""
+    """What a run covers, according to the parameters it began with."""
 
     __slots__ = ()
     parameters: Mapping[str, Any]
 
     @property
     def covers_everyone(self) -> bool:
-        """Whether the run is compared with others: neither prisoners, nor prisons, nor days were chosen."""
+        """Whether the run is compared with other runs, as neither prisoners nor prisons nor days were chosen."""
         return Coverage.of(self.parameters) is Coverage.EVERYONE
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord(_Covering):
-    """A run as it is recorded. `finished_shards` are the shards that have read all their units."""
+    """A run as it is recorded.
+
+    status: `running`, or that of its result. parameters: those of `ReconciliationParameters.recorded`. started_at,
+    finished_at: aware; the latter None while it runs. total_elements: how many records it listed, None before that.
+    finished_shards: the shards, counted from 0, that have read all their units.
+    """
 
     id: str
     reconciliation: str
@@ -90,12 +95,12 @@ class RunRecord(_Covering):
 
     @property
     def accepts(self) -> str | None:
-        """The run that was not believed, and by which this one goes."""
+        """The id of the failed run whose population this run accepts; None without one."""
         return self.parameters.get("accept")
 
     @property
     def notify(self) -> bool:
-        """Whether the result is sent."""
+        """Whether the result of the run is sent."""
         return bool(self.parameters.get("notify", True))
 
     @property
@@ -105,13 +110,18 @@ class RunRecord(_Covering):
 
     @property
     def all_read(self) -> bool:
-        """Whether every shard has read its units."""
+        """Whether every shard has read all its units."""
         return len(self.finished_shards) == self.shards
 
 
 @dataclass(frozen=True, slots=True)
 class EndedRun(_Covering):
-    """A run that ended, as the index lists it."""
+    """A run that ended, with the figures that the index shows.
+
+    counted: what is counted as compared, in the plural. started_at, finished_at: aware. compared, mismatches, new,
+    unread, resolved: numbers of records. gaps: how many parts of the population could not be listed. suspicious: more
+    records differ than is plausible.
+    """
 
     run_id: str
     reconciliation: str
@@ -131,7 +141,7 @@ class EndedRun(_Covering):
 
     @property
     def has_figures(self) -> bool:
-        """Whether the figures mean something: zeros of a run that compared nobody do not."""
+        """Whether the figures mean anything; the zeros of a run that compared no record do not."""
         return self.compared > 0 or self.status == "complete"
 
 
@@ -156,7 +166,7 @@ def create_run(
     shards: int,
     started_at: datetime | None = None,
 ) -> RunRecord:
-    """Records a new run of the reconciliation of this name, which starts now unless `started_at` (aware) is given."""
+    """Records a new run of a reconciliation, which starts now unless `started_at` (aware) is given."""
     values: dict[str, Any] = {
         "id": run_id,
         "reconciliation": reconciliation,
@@ -172,12 +182,12 @@ def create_run(
 
 
 def get_run(connection: Connection, run_id: str) -> RunRecord:
-    """The run of this id, which must exist."""
+    """The run of this id; raises `NoResultFound` if it is unknown."""
     return _record(connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one())
 
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
-    """The run of this id, None if unknown."""
+    """The run of this id; None if it is unknown."""
     row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one_or_none()
     return None if row is None else _record(row)
 
@@ -185,7 +195,7 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
 def newest_run(
     connection: Connection, reconciliation: str, parameters: Mapping[str, Any], since: datetime
 ) -> RunRecord | None:
-    """The newest run of a reconciliation with these parameters that began after `since`; None without one."""
+    """The newest run of a reconciliation with these parameters that began since `since` (aware); None without one."""
     query = select(*_RECORD).where(
         _RUNS.reconciliation == reconciliation, _RUNS.scope == Coverage.of(parameters), _RUNS.started_at >= since
     )
@@ -203,9 +213,9 @@ def newest_over_everyone(connection: Connection, reconciliation: str) -> RunReco
 
 
 def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int]:
-    """Reopens a run that ended incomplete or failed, to be listed again; what was read is kept.
+    """Reopens a run that ended incomplete or failed, so that it is listed again; what it read is kept.
 
-    Returns the shards whose rest `shard` reads: its own, and the finished ones, which nobody starts again.
+    Returns the shards whose remaining units `shard` reads: itself, and the finished ones, which nobody starts again.
     """
     row = connection.execute(select(_RUNS.finished_shards).where(_RUNS.id == run_id).with_for_update()).one()
     others = [each for each in row.finished_shards if each != shard]
@@ -216,7 +226,7 @@ def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int
 
 
 def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
-    """Records that a shard has read all its prisoners; returns the updated run."""
+    """Records that a shard has read all its units; returns the updated run."""
     row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id).with_for_update()).one()
     finished = sorted({*row.finished_shards, shard})
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(finished_shards=finished))
@@ -224,10 +234,10 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
 
 
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
-    """Records how a run ended.
+    """Records the result of a run, with its mismatches.
 
-    A complete run drops its units. A complete run over everyone also drops those of earlier runs over everyone, which
-    are not worth resuming any more.
+    The units of a complete run are deleted. A complete run over everyone also deletes those of earlier runs over
+    everyone, which are no longer worth resuming.
     """
     run_id = result.run_id
     values: dict[str, Any] = {
@@ -253,7 +263,7 @@ def save_result(connection: Connection, result: ReconciliationResult) -> None:
 
 
 def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str, Any]:
-    """A mismatch as it is stored: every column that it has a value for."""
+    """The row of a mismatch: every column for which it has a value."""
     values = {column.name: getattr(mismatch, column.name, None) for column in reconciliation_mismatches.columns}
     return values | {
         "run_id": result.run_id,
@@ -265,12 +275,12 @@ def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str,
 
 
 def key_text(key: Mapping[str, Any]) -> str:
-    """The key of a record as it is stored: JSON with camelCase names, in the order of the columns; None is left out."""
+    """The key of a record as text: JSON with camelCase names in the order of the columns, without None."""
     return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()
 
 
 def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:
-    """The result of a run, of the class that its reconciliation has; None if it has none yet or is unknown."""
+    """The result of a run, of the class `of` of its reconciliation; None if it has none yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else of.model_validate_json(text)
 
@@ -282,12 +292,12 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run that has one, as parsed JSON: much quicker than the validated object."""
+    """The result of a run as parsed JSON, much faster than the validated object. The run must have a result."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The runs that ended, newest first; neither runs over single prisoners nor daily runs displace weekly ones."""
+    """The runs that ended, newest first, limited so that partial and daily runs do not displace weekly ones."""
     everyone = _RUNS.scope == Coverage.EVERYONE
     rows = list(_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS))
     for name in connection.execute(select(_RUNS.reconciliation).distinct()).scalars():

@@ -1,4 +1,4 @@
-"""What a run covers, the units that it reads, and what reading one gave."""
+"""What a run covers, the units that it reads, and the reading of each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ SideName = Literal["NOMIS", "DPS", "mapping"]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a run covers. Empty prisons and prisoners: everyone.
+    """What a run covers.
 
-    from_date, to_date: both inclusive, London days. days_chosen: whether somebody chose them; otherwise they are those
-    of the window when the run began, which may have been yesterday.
+    prisons: prison codes, offender_nos: prisoner numbers; both empty for everyone. from_date, to_date: London days,
+    both inclusive. days_chosen: whether somebody chose them; otherwise they are those of the window when the run began,
+    which may have been yesterday.
     """
 
     prisons: tuple[str, ...] = ()
@@ -31,10 +32,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is read as a whole, and is a checkpoint when it is read: a prison, a page of bookings.
+    """What is read as a whole and becomes a checkpoint: a prison, a page of bookings.
 
-    id: unique in a run and the same when the run is resumed. content: plain JSON, kept with the run. size: how many
-    records it has, for the progress and for the share that could not be read; 1 where that is not known.
+    id: unique in a run, and the same when the run is resumed. content: what it consists of, as plain JSON. size: how
+    many records it has, for the progress and for the share of unread records; 1 if unknown.
     """
 
     id: str
@@ -44,9 +45,9 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class UnlistedPart:
-    """A part of the population that could not be listed: a page, a prison, a range of bookings.
+    """A gap: a part of the population that could not be listed, such as a page or a prison.
 
-    detail: the same as plain JSON, for events, such as the number of the page.
+    what: the part, in words. reason: a clause. detail: the part as plain JSON, for events, such as the page number.
     """
 
     what: str
@@ -56,10 +57,11 @@ class UnlistedPart:
 
 @dataclass(frozen=True, slots=True)
 class UnreadRecord:
-    """A record, or a whole unit (`key` empty), of which one side could not be read: it is neither equal nor different.
+    """A record, or a whole unit (`key` is empty), that could not be read on one side: neither equal nor different.
 
-    key: the identifying columns as far as they are known. side: None where it is not known, or both. network: no
-    response came at all. detail: what else reports say of it, as plain JSON.
+    key: the key columns as far as they are known. offender_no: the prisoner, None if unknown. side: the side, None if
+    unknown or both. reason: a clause. network: no response was received. detail: further fields of the part of the
+    result, as plain JSON.
     """
 
     key: Mapping[str, Any]
@@ -74,9 +76,9 @@ class UnreadRecord:
 class Population:
     """What a run reads.
 
-    total: how many the services say there are, in the things that `Reconciliation.counted` names; None where no
-    service says. gaps: what could not be listed. unread: what is known not to be readable, such as an invalid row.
-    moving: whether units may be missing because the list changed while it was read, so that `listed_again` is called.
+    total: how many records (`Reconciliation.counted`) the services say there are, None if none says. gaps: what could
+    not be listed. unread: what cannot be read, such as an invalid row. moving: units may be missing because the list
+    changed while it was read, so that `listed_again` is called.
     """
 
     units: tuple[Unit, ...]
@@ -84,19 +86,20 @@ class Population:
     gaps: tuple[UnlistedPart, ...] = ()
     unread: tuple[UnreadRecord, ...] = ()
     moving: bool = False
-    #: What else the reconciliation wants to know of it when it is resumed or listed again, as plain JSON.
+    #: What the reconciliation needs when the run is resumed or listed again, as plain JSON.
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading a unit gave.
+    """The reading of a unit.
 
     rows: a frame of `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
     `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`); `nomis_changed_at` and
     `dps_changed_at` (`datetime64[us, UTC]`), when the record of a side was last changed, NaT where unknown;
     `nomis_<field>` and `dps_<field>` for each field, NA throughout for a side without the record; and the further
-    columns that the reconciliation names in `extra`.
+    columns that the reconciliation names in `extra`. unread: records that could not be read. gaps: parts that could not
+    be listed.
     """
 
     rows: pd.DataFrame

@@ -181,4 +181,4 @@ def test_dead_letters_in_other_hands_are_a_doubt(one: Application, pair: QueuePa
     """A message that another receiver holds cannot be read, and may be about any review."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
-    assert pending(one).doubt == "somebody else is looking at 1 message of the dead letter queue"
+    assert pending(one).doubt == "somebody else is reading 1 message of the dead letter queue"
