@@ -12,7 +12,7 @@ from jobs.cli.output import live_progress, print_json, print_table, say
 from jobs.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
-    from jobs.operations.bulk import BulkItem, ProposedFix, ProposedFixes, State
+    from jobs.operations.bulk import BulkItem, ProposedFix, ProposedFixes, State, Wording
     from reports.engine.result import ReconciliationResult
 
 FromRun = Annotated[
@@ -24,7 +24,14 @@ FromRun = Annotated[
         autocompletion=complete_reconciled,
     ),
 ]
-CAUSE_HELP = "With --from: only differences of this cause; its text, or a part of it that no other cause has."
+OfCause = Annotated[
+    str | None,
+    typer.Option(
+        "--cause",
+        metavar="NAME",
+        help="With --from: only differences of this cause; its text, or a part of it that no other cause has.",
+    ),
+]
 
 
 def check_choice(subject: object, from_run: str | None, cause: str | None, *, named: str) -> None:
@@ -35,10 +42,17 @@ def check_choice(subject: object, from_run: str | None, cause: str | None, *, na
         raise UsageError("--cause chooses among the differences of a run: add --from RUN")
 
 
+def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool) -> None:
+    """Raises `UsageError` for --json where it is not for a run, or where something would be asked."""
+    if as_json and (from_run is None or not (yes or dry_run)):
+        raise UsageError("--json is for --from, and asks nothing: add --yes, or --dry-run to see what would be done")
+
+
 def fix_all(
     result: "ReconciliationResult",
     proposed: "ProposedFixes",
     plan: "Callable[[ProposedFix], BulkItem]",
+    wording: "Wording",
     *,
     yes: bool,
     dry_run: bool,
@@ -57,30 +71,39 @@ def fix_all(
             progress("reading both sides", len(items), len(proposed.fixes))
     ready = [item for item in items if item.state is State.READY]
     if not as_json:
-        _show(result, items, proposed.undecided)
-    if ready and not dry_run and (as_json or confirm(_question(ready), yes=yes, dry_run=False)):
+        _show(result, items, proposed.undecided, wording)
+    if ready and not dry_run and (as_json or confirm(_question(ready, wording), yes=yes, dry_run=False)):
         ended = {}
         for item in carry_out(ready):
             ended[item.row, item.target] = item
             if not as_json:
-                say(f"{item.target}: {item.state}: {item.text}")
+                say(f"{item.target}: {wording.of(item.state)}: {item.text}")
         items = [ended.get((item.row, item.target), item) for item in items]
     counts = Counter(item.state for item in items)
     if as_json:
-        print_json(_as_json(result, items, counts, proposed.undecided, dry_run=dry_run))
+        print_json(
+            {
+                "runId": result.run_id,
+                "reconciliation": result.reconciliation,
+                "dryRun": dry_run,
+                "counts": {state.name.lower(): counts[state] for state in State},
+                "undecided": proposed.undecided,
+                "records": [item.as_dict(wording) for item in items],
+            }
+        )
     elif dry_run:
         say("dry run: nothing was changed")
     elif ready:
-        say(_counts_text(counts))
-    _check(items, counts)
+        say(_counts_text(counts, wording))
+    _check(items, counts, wording)
 
 
-def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: int) -> None:
+def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: int, wording: "Wording") -> None:
     say(f"{result.title}, run {result.run_id} of {result.started_at:%d/%m/%Y %H:%M} UTC")
     if items:
-        rows = [(each.row, each.target, each.state, _shown(each)) for each in items]
+        rows = [(each.row, each.target, wording.of(each.state), _shown(each)) for each in items]
         print_table(("ROW", "RECORD", "STATE", "WHAT"), rows)
-    say(_counts_text(Counter(item.state for item in items)))
+    say(_counts_text(Counter(item.state for item in items), wording))
     if undecided:
         number = "1 more record is" if undecided == 1 else f"{undecided:,} more records are"
         say(f"{number} not on the list: nobody knows which side is right. Ask, then fix each by itself")
@@ -90,46 +113,27 @@ def _shown(item: "BulkItem") -> str:
     return f"{item.what} ({item.text})" if item.what else item.text
 
 
-def _question(ready: "list[BulkItem]") -> str:
-    kinds = Counter(item.what for item in ready)
-    number = "1 record" if len(ready) == 1 else f"{len(ready):,} records, one by one,"
+def _question(ready: "list[BulkItem]", wording: "Wording") -> str:
+    kinds, (one, several) = Counter(item.what for item in ready), wording.records
+    number = f"1 {one}" if len(ready) == 1 else f"{len(ready):,} {several}, one by one,"
     what = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
     end = "" if len(ready) == 1 else ", and stops at the first that does not end as expected"
-    return f"This writes {number} to NOMIS ({what}){end}. Continue?"
+    return f"This {wording.verb} {number} {wording.scope} ({what}){end}. Continue?"
 
 
-def _counts_text(counts: "Counter[State]") -> str:
-    return ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "nothing to write"
+def _counts_text(counts: "Counter[State]", wording: "Wording") -> str:
+    nothing = f"nothing {wording.ready}"
+    return ", ".join(f"{count:,} {wording.of(state)}" for state, count in counts.items()) or nothing
 
 
-def _check(items: "Iterable[BulkItem]", counts: "Counter[State]") -> None:
+def _check(items: "Iterable[BulkItem]", counts: "Counter[State]", wording: "Wording") -> None:
     from jobs.operations.bulk import State
 
     failed = next((item for item in items if item.state is State.FAILED), None)
     if failed is not None:
-        left = counts[State.READY]
+        left, done = counts[State.READY], f"{counts[State.WRITTEN]:,} {wording.done}"
         rest = f"; {left:,} not tried: the same command does the rest" if left else ""
-        raise WorkError(f"stopped at {failed.target}: {failed.text}; {counts[State.WRITTEN]:,} written{rest}")
+        raise WorkError(f"stopped at {failed.target}: {failed.text}; {done}{rest}")
     if counts[State.LEFT]:
         number = "1 record is" if counts[State.LEFT] == 1 else f"{counts[State.LEFT]:,} records are"
         raise WorkError(f"{number} left to a person, as the list says")
-
-
-def _as_json(
-    result: "ReconciliationResult",
-    items: "list[BulkItem]",
-    counts: "Counter[State]",
-    undecided: int,
-    *,
-    dry_run: bool,
-) -> dict[str, object]:
-    from jobs.operations.bulk import State
-
-    return {
-        "runId": result.run_id,
-        "reconciliation": result.reconciliation,
-        "dryRun": dry_run,
-        "counts": {state.name.lower(): counts[state] for state in State},
-        "undecided": undecided,
-        "records": [item.as_dict() for item in items],
-    }

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from jobs.errors import PlanChanged, UsageError, WorkError
-from jobs.operations.incentive_fixes import plan_repair, write_repair
+from jobs.operations.incentive_fixes import plan_received, plan_repair, publish_received, write_repair
 from jobs.operations.resync import (
     ACTION,
     PlannedResync,
@@ -28,7 +28,7 @@ from reports.engine.result import Mismatch, ReconciliationResult
 from reports.reconciliations.incentives import fixes
 from reports.reconciliations.incentives.bookings import UnknownPrisoner
 from reports.reconciliations.incentives.fixes import Plan
-from reports.reconciliations.incentives.result import IncentiveMismatch
+from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch
 from sync.alerting import arguments_of
 from sync.domains.repair import Effect
 from sync.failures import RuleError, SyncError, one_line
@@ -36,7 +36,7 @@ from sync.store.actions import Action, ActionState, actions_on
 
 
 class State(StrEnum):
-    """How far a record of a bulk fix has come."""
+    """How far a record of a bulk fix has come; `Wording` has other words for the first two."""
 
     READY = "to write"
     WRITTEN = "written"
@@ -46,6 +46,31 @@ class State(StrEnum):
     LEFT = "left"
     #: It did not end as expected: refused, not verified, or not known.
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How texts speak of one kind of fix.
+
+    ready, done: a record before and after it. records: what is fixed, singular and plural, after the verb. scope: what
+    the question says after them.
+    """
+
+    ready: str
+    done: str
+    verb: str
+    records: tuple[str, str]
+    scope: str
+
+    def of(self, state: State) -> str:
+        """The state in these words."""
+        return {State.READY: self.ready, State.WRITTEN: self.done}.get(state, str(state))
+
+
+WRITING: Final = Wording(str(State.READY), str(State.WRITTEN), "writes", ("record", "records"), "to NOMIS")
+PUBLISHING: Final = Wording(
+    "to publish", "published", "publishes", ("received event", "received events"), "on which all consumers act"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +90,12 @@ class BulkItem:
     details: Mapping[str, Any] | None = None
     write: Callable[[], str] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, wording: Wording) -> dict[str, Any]:
         """The record as JSON shows it."""
         return {
             "row": self.row,
             "target": self.target,
-            "state": self.state,
+            "state": wording.of(self.state),
             "text": self.text,
             "plan": None if self.details is None else dict(self.details),
         }
@@ -166,42 +191,98 @@ def plan_repair_item(
 
     wait_seconds: how long both sides may take to agree after the write.
     """
-    (offender_no,), mismatch = fix.arguments, fix.mismatch
+    plan_now = partial(plan_repair, application, fix.arguments[0])
+
+    def write(plan: Plan) -> str:
+        sequence = write_repair(application, plan, plan_now, who, force=False)
+        return f"written as sequence {sequence}; {_verified(application, plan, wait_seconds)}"
+
+    planned = _plan_incentive_item(application, result, fix, plan_now)
+    if isinstance(planned, BulkItem):
+        return planned
+    return _ready(fix, planned, f"level {planned.dps_level}", partial(write, planned))
+
+
+def plan_received_item(
+    application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, wait_seconds: float
+) -> BulkItem:
+    """The received event that a run found to be missed, planned now for the arrival of the report. Raises `SyncError`.
+
+    wait_seconds: how long both sides may take to agree afterwards; with 0 it is not read, since DPS makes its review
+    later and the queue brings it to NOMIS.
+    """
+    diagnosis = fix.mismatch.diagnosis
+    assert isinstance(diagnosis, IncentiveDiagnosis)
+    assert diagnosis.arrival is not None
+    arrival, plan_now = diagnosis.arrival, partial(plan_received, application, fix.arguments[0], diagnosis.arrival)
+
+    def publish(plan: Plan) -> str:
+        publish_received(application, plan, plan_now, who, force=False)
+        done = "published; DPS makes a review of it, which reaches NOMIS through the incentive queue"
+        return f"{done}; {_verified(application, plan, wait_seconds)}" if wait_seconds else done
+
+    planned = _plan_incentive_item(application, result, fix, plan_now, is_done_once=True)
+    if isinstance(planned, BulkItem):
+        return planned
+    what = f"{arrival.reason} at {arrival.prison_id}, {arrival.occurred_at:%d/%m/%Y %H:%M}"
+    return _ready(fix, planned, what, partial(publish, planned))
+
+
+def _plan_incentive_item(
+    application: Application,
+    result: ReconciliationResult,
+    fix: ProposedFix,
+    plan_now: Callable[[], Plan],
+    *,
+    is_done_once: bool = False,
+) -> Plan | BulkItem:
+    """The plan for one prisoner, or the item that says why nothing is sent.
+
+    is_done_once: what was done since the run has its effect later, and is not done again meanwhile.
+    """
+    mismatch = fix.mismatch
     assert isinstance(mismatch, IncentiveMismatch)
-    target = f"prisoner {offender_no}, booking {mismatch.booking_id}"
-    plan_now = partial(plan_repair, application, offender_no)
+    target = _prisoner(fix)
     try:
         plan = plan_now()
     except UnknownPrisoner as error:
         return BulkItem(fix.row, target, State.SKIPPED, str(error))
     except RuleError as error:
         return BulkItem(fix.row, target, State.LEFT, str(error))
-    levels = f"NOMIS {plan.nomis_level or 'none'}, DPS {plan.dps_level or 'none'}"
     seen = (mismatch.booking_id, mismatch.nomis_level, mismatch.dps_level)
     if (plan.booking_id, plan.nomis_level, plan.dps_level) != seen:
-        was = f"NOMIS {mismatch.nomis_level or 'none'}, DPS {mismatch.dps_level or 'none'}"
+        was, levels = _levels(mismatch.nomis_level, mismatch.dps_level), _levels(plan.nomis_level, plan.dps_level)
         now = levels if plan.booking_id == mismatch.booking_id else f"{levels}, booking {plan.booking_id}"
         return BulkItem(fix.row, target, State.SKIPPED, f"{now} now; the run saw {was}")
-    objection = plan.objection or _refused(_last_action(application, result, plan.action, target))
-    if objection is not None:
-        return BulkItem(fix.row, target, State.LEFT, objection)
+    last = _last_action(application, result, plan.action, target)
+    if is_done_once and last is not None and last.state is ActionState.DONE:
+        return BulkItem(fix.row, target, State.SKIPPED, f"done after the run by {_who_and_when(last)}")
+    objection = plan.objection or _refused(last)
+    return plan if objection is None else BulkItem(fix.row, target, State.LEFT, objection)
+
+
+def _ready(fix: ProposedFix, plan: Plan, what: str, write: Callable[[], str]) -> BulkItem:
     body = {name: value for name, value in plan.body.items() if name != "comments"}
     details = {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
+    text = _levels(plan.nomis_level, plan.dps_level)
+    return BulkItem(fix.row, _prisoner(fix), State.READY, text, what, details, write)
 
-    def write() -> str:
-        sequence = write_repair(application, plan, plan_now, who, force=False)
-        return f"written as sequence {sequence}; {_verified(application, plan, wait_seconds)}"
 
-    return BulkItem(fix.row, target, State.READY, levels, f"level {plan.dps_level}", details, write)
+def _prisoner(fix: ProposedFix) -> str:
+    """The prisoner and the booking, as actions record them."""
+    return f"prisoner {fix.arguments[0]}, booking {fix.mismatch.booking_id}"
+
+
+def _levels(nomis: str | None, dps: str | None) -> str:
+    return f"NOMIS {nomis or 'none'}, DPS {dps or 'none'}"
 
 
 def _verified(application: Application, plan: Plan, wait_seconds: float) -> str:
-    """What both sides have after the write. Raises `WorkError` if they still differ."""
+    """What both sides have after the fix. Raises `WorkError` if they still differ."""
     assert plan.booking_id is not None
     seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
     if not seen.equal:
-        levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
-        raise WorkError(f"written, but both sides still differ: {levels}")
+        raise WorkError(f"done, but both sides still differ: {_levels(seen.nomis_level, seen.dps_level)}")
     return f"both sides have {seen.dps_level or 'no level'} now"
 
 

@@ -39,7 +39,7 @@ _WEEK: Final = timedelta(days=6)
 _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
 #: Commands that go through all differences of a cause, with `--from RUN`.
-_IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair) ")
+_IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair|reconcile fix received) ")
 _BY_HAND: Final = "Look at both sides by hand."
 
 

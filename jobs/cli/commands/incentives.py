@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, OffenderNo, Operator, Yes, parse_offender_no, parse_prison_id
-from jobs.cli.bulk import CAUSE_HELP, FromRun, check_choice, fix_all
+from jobs.cli.bulk import FromRun, OfCause, check_choice, check_json, fix_all
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS.", no_args_is_help=True)
 fix = typer.Typer(name="fix", help="Fix what caused a difference.", no_args_is_help=True)
+
+OptionalOffenderNo = Annotated[
+    str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner, such as A1234BC.")
+]
 
 
 def explain(
@@ -43,7 +47,9 @@ def explain(
 
 @fix.command("received")
 def received(
-    offender_no: OffenderNo,
+    offender_no: OptionalOffenderNo = None,
+    from_run: FromRun = None,
+    cause: OfCause = None,
     prison: Annotated[str | None, typer.Option(metavar="ID", help="The prison of the arrival, such as LEI.")] = None,
     reason: Annotated[
         str | None, typer.Option(metavar="REASON", help="NEW_ADMISSION, READMISSION or TRANSFERRED.")
@@ -52,25 +58,41 @@ def received(
         str | None, typer.Option(metavar="TIME", help="The real time of the arrival, such as 2023-05-20T15:22:00.")
     ] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Publish it despite objections.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish it despite objections; one prisoner only.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
+    as_json: AsJson = False,
 ) -> None:
     """Publishes the received event of an arrival that DPS missed.
 
     One event for one prisoner. What is not given is taken from the diagnosis. Shows what would be published and asks
-    first; what was done is recorded. Other services act on the event too.
+    first; what was done is recorded. Other services act on the event too. --json is for --from, and needs --yes or
+    --dry-run.
+
+    With --from it does so for the prisoners of a reconciliation run, each with the arrival of the report, one by one
+    after one question. A prisoner whose levels have changed since the run, or whose event was published since, is
+    skipped. The command stops with 1 at the first that does not end as expected; the same command then does the rest.
     """
-    from jobs.operations.incentive_fixes import choose_arrival, plan_received, publish_received
     from jobs.runtime.application import open_application
 
-    prisoner = parse_offender_no(offender_no)
+    check_choice(offender_no, from_run, cause, named="OFFENDER_NO")
+    if from_run is not None and (force or prison or reason or occurred_at):
+        options = "--prison, --reason, --occurred-at and --force"
+        raise UsageError(f"{options} are for one prisoner: give OFFENDER_NO instead of --from")
+    check_json(from_run, as_json=as_json, yes=yes, dry_run=dry_run)
+    prisoner = None if offender_no is None else parse_offender_no(offender_no)
     prison_id = parse_prison_id(prison) if prison else None
     given_reason = parse_reason(reason) if reason else None
     given_time = parse_arrival(occurred_at) if occurred_at else None
     with open_application() as application:
         who = operator_name(application.settings, operator)
+        if from_run is not None:
+            _receive_run(application, who, from_run, cause, wait, yes=yes, dry_run=dry_run, as_json=as_json)
+            return
+        from jobs.operations.incentive_fixes import choose_arrival, plan_received, publish_received
+
+        assert prisoner is not None
         arrival = choose_arrival(application, prisoner, prison_id, given_reason, given_time)
         plan_now = partial(plan_received, application, prisoner, arrival)
         plan = plan_now()
@@ -82,13 +104,31 @@ def received(
             _verify(application, plan, wait)
 
 
+def _receive_run(
+    application: "Application",
+    who: str,
+    run_id: str,
+    cause: str | None,
+    wait: float,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from jobs.operations.bulk import PUBLISHING, plan_received_item, proposed_fixes
+    from jobs.operations.report_delivery import find_result
+
+    result = find_result(application, run_id)
+    plan = partial(plan_received_item, application, result, who=who, wait_seconds=wait)
+    proposed = proposed_fixes(result, cause, "reconcile", "fix", "received")
+    fix_all(result, proposed, plan, PUBLISHING, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
 @app.command("repair")
 def repair(
-    offender_no: Annotated[
-        str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner, such as A1234BC.")
-    ] = None,
+    offender_no: OptionalOffenderNo = None,
     from_run: FromRun = None,
-    cause: Annotated[str | None, typer.Option(metavar="NAME", help=CAUSE_HELP)] = None,
+    cause: OfCause = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 5,
     force: Annotated[bool, typer.Option("--force", help="Write it despite objections; one prisoner only.")] = False,
     dry_run: DryRun = False,
@@ -110,8 +150,7 @@ def repair(
     check_choice(offender_no, from_run, cause, named="OFFENDER_NO")
     if force and from_run is not None:
         raise UsageError("--force is for one prisoner: give OFFENDER_NO instead of --from")
-    if as_json and (from_run is None or not (yes or dry_run)):
-        raise UsageError("--json is for --from, and asks nothing: add --yes, or --dry-run to see what would be done")
+    check_json(from_run, as_json=as_json, yes=yes, dry_run=dry_run)
     prisoner = None if offender_no is None else parse_offender_no(offender_no)
     with open_application() as application:
         who = operator_name(application.settings, operator)
@@ -133,13 +172,13 @@ def _repair_run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from jobs.operations.bulk import plan_repair_item, proposed_fixes
+    from jobs.operations.bulk import WRITING, plan_repair_item, proposed_fixes
     from jobs.operations.report_delivery import find_result
 
     result = find_result(application, run_id)
     plan = partial(plan_repair_item, application, result, who=who, wait_seconds=wait)
     proposed = proposed_fixes(result, cause, "incentives", "repair")
-    fix_all(result, proposed, plan, yes=yes, dry_run=dry_run, as_json=as_json)
+    fix_all(result, proposed, plan, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _repair_one(

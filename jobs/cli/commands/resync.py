@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
-from jobs.cli.bulk import CAUSE_HELP, FromRun, check_choice, fix_all
+from jobs.cli.bulk import FromRun, OfCause, check_choice, fix_all
 from jobs.cli.completion import complete_kinds
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import print_json, print_pairs, say
@@ -37,7 +37,7 @@ def resync(
         ),
     ] = None,
     from_run: FromRun = None,
-    cause: Annotated[str | None, typer.Option(metavar="NAME", help=CAUSE_HELP)] = None,
+    cause: OfCause = None,
     unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -86,12 +86,13 @@ def _resync_run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from jobs.operations.bulk import plan_resync_item, proposed_fixes
+    from jobs.operations.bulk import WRITING, plan_resync_item, proposed_fixes
     from jobs.operations.report_delivery import find_result
 
     result = find_result(application, run_id)
     plan = partial(plan_resync_item, application, result, who=who, unchecked=unchecked)
-    fix_all(result, proposed_fixes(result, cause, "resync"), plan, yes=yes, dry_run=dry_run, as_json=as_json)
+    proposed = proposed_fixes(result, cause, "resync")
+    fix_all(result, proposed, plan, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _resync_one(

@@ -105,7 +105,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
         raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
-    body = prisoners.received_event(reason, prison_id, occurred_at).as_json()
+    review, body = pair.newest_review, prisoners.received_event(reason, prison_id, occurred_at).as_json()
     return Plan(
         action="reconcile fix received",
         offender_no=offender_no,
@@ -116,7 +116,8 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
         body=body,
         nomis_level=pair.nomis_level,
         dps_level=pair.dps_level,
-        review_id=None if pair.newest_review is None else pair.newest_review.id,
+        review_id=None if review is None else review.id,
+        review_is_mapped=review is not None and _is_mapped(services, review.id),
         objection=_objection_to_receiving(pair, prison_id, occurred_at),
     )
 
@@ -169,9 +170,14 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
         nomis_level=pair.nomis_level,
         dps_level=pair.dps_level,
         review_id=review.id,
-        review_is_mapped=INCENTIVE_MAPPINGS.find(services.mapping, str(review.id)) is not None,
+        review_is_mapped=_is_mapped(services, review.id),
         objection=objection,
     )
+
+
+def _is_mapped(services: Services, review_id: int) -> bool:
+    """Whether a review was written to NOMIS before."""
+    return INCENTIVE_MAPPINGS.find(services.mapping, str(review_id)) is not None
 
 
 def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:

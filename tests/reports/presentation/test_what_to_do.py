@@ -115,11 +115,14 @@ def test_says_once_a_command_that_is_the_same_for_all() -> None:
 def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
     """The other commands are in their rows. A single difference has its own commands, in order."""
     (several,) = actions(
-        visit(0, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BC"),
-        visit(3, "Publish it again.", "prisoner-to-nomis reconcile fix received A1234BD"),
+        visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
+        visit(3, "Remove it.", "prisoner-to-nomis duplicates remove visit 22 --of 21"),
     )
-    assert several.commands == ("prisoner-to-nomis reconcile fix received A1234BC",)
+    assert several.commands == ("prisoner-to-nomis duplicates remove visit 12 --of 11",)
     assert several.elsewhere == f"The command is for row {several.rows[0]}; 1 more has its own."
+    received = "prisoner-to-nomis reconcile fix received"
+    (bulk,) = actions(visit(0, "Publish.", f"{received} A1234BC"), visit(3, "Publish.", f"{received} A1234BD"))
+    assert bulk.commands == (f"{received} --from visits-of-today --cause 'cause of Publish.'",)
     explain = "prisoner-to-nomis reconcile explain A1234BC"
     (partly,) = actions(visit(0, "Look at both."), visit(3, "Look at both.", explain))
     assert (partly.commands, partly.elsewhere) == ((explain,), "The command is for row 2.")

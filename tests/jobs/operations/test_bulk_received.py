@@ -1,0 +1,125 @@
+"""Received events of all prisoners of a run: listed, confirmed once, published one by one, recorded, resumable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.harness.app import App
+from tests.harness.commands import Terminal
+from tests.harness.faults import faulty
+
+NEVER_GOT = "DPS never got the received event of an arrival"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A world that was reconciled: the result of the run, and the prisoners by the number of their cause."""
+
+    app: App
+    result: dict[str, Any]
+    by_cause: dict[int, list[str]]
+
+    def publish(self, *more: str, answer: str | Terminal = "") -> Any:
+        """Runs the command on the run, as jane."""
+        run_id = self.result["runId"]
+        return self.app.run("reconcile", "fix", "received", "--from", run_id, "--as", "jane", *more, answer=answer)
+
+    def published(self) -> list[dict[str, Any]]:
+        """The received events that prisoner-offender-search was asked to publish."""
+        return list(self.app.sandbox.journal("prisoner-search"))
+
+
+@pytest.fixture
+def compared(app: App) -> Compared:
+    """Three prisoners whose arrival DPS never heard of, one whose admission it missed, one whose review was lost."""
+    app.sandbox.reset(prisoners=60, mismatches={"4": 3, "3": 1, "2": 1})
+    app.forget_queues()
+    app.make_queues()
+    result = app.read_json("reconcile", "incentives", "--no-notify")
+    by_cause: dict[int, list[str]] = {}
+    for each in app.sandbox.planted()["mismatches"]:
+        by_cause.setdefault(each["cause"], []).append(each["offenderNo"])
+    return Compared(app, result, by_cause)
+
+
+def test_one_yes_publishes_each_once_with_its_own_arrival(compared: Compared) -> None:
+    """After a dry run and one question each prisoner has one event, with the arrival of the report, and one action."""
+    dry = compared.publish("--dry-run")
+    assert (dry.code, compared.published(), compared.app.read_json("actions")) == (0, [], [])
+    assert all(number in dry.out for cause in (3, 4) for number in compared.by_cause[cause])
+    assert compared.by_cause[2][0] not in dry.out
+    assert "4 to publish" in dry.out
+    assert (compared.publish(answer=Terminal("n\n")).code, compared.published()) == (1, [])
+
+    done = compared.publish(answer=Terminal("y\n"))
+    assert done.code == 0
+    assert "This publishes 4 received events, one by one, on which all consumers act (" in done.out
+    assert done.out.splitlines()[-1] == "4 published"
+    proposed = {
+        each["offenderNo"]: each["diagnosis"]["arrival"]
+        for each in compared.result["mismatches"]
+        if each["diagnosis"]["arrival"]
+    }
+    sent = {each["path"].rpartition("/")[2]: each["body"] for each in compared.published()}
+    assert sent.keys() == proposed.keys() == {*compared.by_cause[3], *compared.by_cause[4]}
+    for number, body in sent.items():
+        arrival = (body["prisonId"], body["reason"], body["occurredAt"][:19])
+        assert arrival == (
+            proposed[number]["prisonId"],
+            proposed[number]["reason"],
+            proposed[number]["occurredAt"][:19],
+        )
+    actions = compared.app.read_json("actions")
+    assert len(actions) == 4
+    assert {(each["who"], each["action"], each["state"]) for each in actions} == {
+        ("jane", "reconcile fix received", "done")
+    }
+    again = compared.publish("--yes")
+    assert (again.code, len(compared.published()), "4 skipped" in again.out) == (0, 4, True)
+
+
+def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
+    """The refused one is recorded as refused, nothing after it is tried, and later only what is left is published."""
+    listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
+    assert [each["state"] for each in listed["records"]] == ["to publish"] * 3
+    second = listed["records"][1]
+    path = str(second["plan"]["request"]).removeprefix("prisoner-search: PUT ")
+    with faulty(compared.app.sandbox, "prisoner-search", "PUT", path, kind="status", status=400):
+        stopped = compared.publish("--cause", NEVER_GOT, "--yes")
+    assert (stopped.code, len(compared.published())) == (1, 1)
+    assert stopped.errors[-1].startswith(f"prisoner-to-nomis: stopped at {second['target']}: ")
+    assert stopped.errors[-1].endswith("1 published; 1 not tried: the same command does the rest")
+    rest = compared.publish("--cause", NEVER_GOT, "--yes")
+    assert (rest.code, len(compared.published())) == (1, 2)
+    assert rest.out.splitlines()[-1] == "1 skipped, 1 left, 1 published"
+    assert rest.errors[-1].endswith("1 record is left to a person, as the list says")
+
+
+def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
+    """What differs after the wait ends the command: nothing drains the queue here that brings the review to NOMIS."""
+    (number,) = compared.by_cause[3]
+    done = compared.publish("--cause", "missed the admission", "--yes", "--wait", "0.1", "--json")
+    (record,) = done.json()["records"]
+    assert record["target"].startswith(f"prisoner {number}, ")
+    assert (done.code, record["state"]) in {(0, "published"), (1, "failed")}
+    assert ("both sides have" in record["text"]) == (done.code == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give either OFFENDER_NO or --from RUN"),
+        (["A1234BC", "--cause", "lost"], "add --from RUN"),
+        (["--from", "x", "--force"], "are for one prisoner"),
+        (["--from", "x", "--prison", "LEI"], "are for one prisoner"),
+        (["A1234BC", "--json", "--yes"], "--json is for --from"),
+        (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
+    ],
+)
+def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
+    """Refused as bad usage, in one line."""
+    done = app.run("reconcile", "fix", "received", *arguments)
+    assert (done.code, said in done.error) == (2, True)
