@@ -82,7 +82,7 @@ def save_unit(
     content = {
         "unit": unit,
         "part": part,
-        "rows": {str(name): _plain(reading.rows[name]) for name in reading.rows.columns},
+        "rows": _plain_columns(reading.rows),
         "unread": [asdict(each) for each in reading.unread],
         "gaps": [asdict(each) for each in reading.gaps],
     }
@@ -156,10 +156,16 @@ def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
             yield content
 
 
+def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """The columns of a frame as plain JSON, by their names."""
+    if frame.empty:
+        # Most prisons have no record of a kind: to take dozens of empty columns apart is most of the cost of a unit.
+        return {str(name): [] for name in frame.columns}
+    return {str(name): _plain(frame[name]) for name in frame.columns}
+
+
 def _plain(column: pd.Series[Any]) -> list[Any]:
     """A column as plain JSON: moments in ISO 8601, None for NA."""
-    if column.empty:
-        return []
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column):

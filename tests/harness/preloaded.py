@@ -1,7 +1,10 @@
 """Imports the whole program, with its late imports, so that no forked child has to import it again."""
 
+import gc
 import importlib
 import pkgutil
+
+import boto3
 
 import jobs
 import reports
@@ -15,3 +18,8 @@ for package in (jobs, reports, sync):
 for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
     importlib.import_module(name)
 share_botocore_caches()
+# The first client of a service reads its description, which is most of what a client costs.
+for service in ("sqs", "sns", "s3"):
+    boto3.client(service, region_name="eu-west-2", aws_access_key_id="none", aws_secret_access_key="none")
+# The collector of a child passes over what it shares with the others, which would otherwise be copied.
+gc.freeze()
