@@ -33,7 +33,7 @@ def test_everything_is_up(installed: App) -> None:
 def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox) -> None:
     """A service and a credential that are wrong each have a line that says what to change."""
     sandbox.fault("mapping", path="/health/ping", kind="status", status=503)
-    checked = installed.run_process(
+    checked = installed.run(
         "check",
         "--json",
         API_BASE_URL_ACTIVITIES="http://127.0.0.1:1",
@@ -55,7 +55,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     lacked = {"NOMIS_APPOINTMENTS", "NOMIS_PRISONER_API__SYNCHRONISATION__RW"}
     sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
-    checked = installed.run_process("check", "--json")
+    checked = installed.run("check", "--json")
     assert checked.code == 1
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
     assert set(down) == {"credentials nomis", "credentials visits"}
@@ -75,7 +75,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
     """A login page with status 200 does not count as the service."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
-    checked = installed.run_process("check", "--json")
+    checked = installed.run("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
     assert (checked.code, words in down[name]) == (1, True)
 
@@ -86,20 +86,20 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
     A switch of no event is down in `check` and warns in every drain.
     """
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
-    checked = installed.run_process("check", **off)
+    checked = installed.run("check", **off)
     assert checked.code == 0, checked.out
     assert any(line.split() == ["switches", "ok", "off:", "prison-visit.booked"] for line in checked.out.splitlines())
 
-    later = installed.run_process("check", FEATURE_EVENT_VISIT_OF_A_LATER_VERSION="true")
+    later = installed.run("check", FEATURE_EVENT_VISIT_OF_A_LATER_VERSION="true")
     assert later.code == 0
     assert "every event is on; of no event: FEATURE_EVENT_VISIT_OF_A_LATER_VERSION" in later.out
     mistyped = {"FEATURE_EVENT_PRISON_VISIT_BOOKEDD": "false"}
-    checked = installed.run_process("check", **mistyped)
+    checked = installed.run("check", **mistyped)
     assert checked.code == 1
     (line,) = [line for line in checked.out.splitlines() if "  DOWN  " in line]
     assert line.startswith("switches")
     assert "FEATURE_EVENT_PRISON_VISIT_BOOKEDD: no event has this switch" in line
-    drained = installed.run_process("drain", "visit", "incentive", **mistyped)
+    drained = installed.run("drain", "visit", "incentive", **mistyped)
     assert drained.code == 0
     (warned,) = [line for line in map(json.loads, drained.err.splitlines()) if line["level"] == "warning"]
     assert (warned["message"], warned["variables"]) == ("unknown-feature-switch", list(mistyped))
@@ -107,7 +107,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
 
 def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
     """Without the database and the queues both are down, and everything else is still checked."""
-    checked = installed.run_process(
+    checked = installed.run(
         "check",
         DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none",
         HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1",
@@ -128,7 +128,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
 
 def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
     """A cause that keeps every queue from being read is shown once, with the names of all queues."""
-    listed = installed.run_process("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
+    listed = installed.run("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert listed.code == 1
     said = listed.err.splitlines()[-1]
     assert said.startswith(f"prisoner-to-nomis: {', '.join(QUEUES)}: database ")
@@ -143,7 +143,7 @@ def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
     sandbox.fault("auth", path="/auth/oauth/token", kind="status", status=401)
     sandbox.fault("slack", path="/api/auth.test", kind="status", status=503)
     services = ", ".join(name for name in UpstreamName if name is not UpstreamName.OAUTH)
-    credentials, slack, *others, last = installed.run_process("check").out.splitlines()
+    credentials, slack, *others, last = installed.run("check").out.splitlines()
     assert credentials.startswith(f"credentials ({services})  DOWN  status 401: no token; set the …_CLIENT_ID and ")
     assert slack.split(maxsplit=2)[2] == (
         "slack: status 503; wait until Slack is up, or set SLACK_API_URL where it is another Slack"
@@ -153,14 +153,14 @@ def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
 
     sandbox.clear_faults()
     sandbox.fault("auth", kind="status", status=503)
-    away, *_ = installed.run_process("check").out.splitlines()
+    away, *_ = installed.run("check").out.splitlines()
     assert away.startswith(f"hmpps-auth, credentials ({services})  DOWN  ")
     assert away.endswith("gives no tokens; wait until the service is up, or set API_BASE_URL_OAUTH")
 
 
 def test_what_leaves_is_checked_too(installed: App) -> None:
     """An unreadable list, a folder that cannot be made, a wrong token and an unavailable mail server are all down."""
-    checked = installed.run_process(
+    checked = installed.run(
         "check",
         "--json",
         RECONCILIATION_EXCLUSIONS="12,because;thirteen",
@@ -182,7 +182,7 @@ def test_what_leaves_is_checked_too(installed: App) -> None:
 
 def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
     """A mistyped bucket is a wrong setting, not an outage."""
-    checked = installed.run_process("check", REPORTS_LOCATION="s3://nosuchbucket/p")
+    checked = installed.run("check", REPORTS_LOCATION="s3://nosuchbucket/p")
     assert checked.code == 1
     (line,) = [line for line in checked.out.splitlines() if line.startswith("reports")]
     assert "DOWN  REPORTS_LOCATION: s3://nosuchbucket/p/ cannot be used: NoSuchBucket" in line
@@ -195,7 +195,7 @@ def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: S
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
     else:
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=404)
-    checked = installed.run_process("check")
+    checked = installed.run("check")
     assert checked.code == 0, checked.out
     assert any(line.startswith("slack") and "token given" in line for line in checked.out.splitlines())
 
@@ -216,7 +216,7 @@ def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -
 
     It prints one line that names the setting, and exits 2.
     """
-    checked = bare.run_process("check", **{name: value})
+    checked = bare.run("check", **{name: value})
     assert (checked.code, checked.out) == (2, "")
     assert checked.error.startswith(f"prisoner-to-nomis: {name}: ")
     assert "hush" not in checked.err
@@ -230,7 +230,7 @@ def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
         "HOUSEKEEPING_SCHEDULE": "often",
         "RECONCILIATION_EXCLUSIONS": "1204417,1204418",
     }
-    checked = bare.run_process("check", **wrong)
+    checked = bare.run("check", **wrong)
     assert (checked.code, checked.out) == (2, "")
     assert [line.split(": ")[1] for line in checked.err.splitlines()] == list(wrong)
 
@@ -238,14 +238,14 @@ def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
 @pytest.mark.parametrize("command", ["check", "drain"])
 def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
     """With AWS a mistyped profile ends the command with exit code 2 and one line."""
-    ended = bare.run_process(command, AWS_PROFILE="nope")
+    ended = bare.run(command, AWS_PROFILE="nope")
     assert ended.code == 2
     assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
 
 
 def test_the_environment_does_not_matter_to_a_local_endpoint(installed: App) -> None:
     """Neither a proxy nor an AWS profile of the shell keeps the program from a local endpoint."""
-    checked = installed.run_process("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
+    checked = installed.run("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out
 
 
@@ -258,11 +258,11 @@ HINT = (
 def test_bare_surroundings_get_a_hint(bare: App) -> None:
     """If no credentials are set at all, the output ends with a hint on where to begin. The JSON is unchanged."""
     away = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
-    checked = bare.run_process("check", **away)
+    checked = bare.run("check", **away)
     assert (checked.code, checked.error) == (1, HINT)
     assert "DOWN  no credentials: set SYSTEM_CLIENT_ID" in checked.out
     assert "nothing is set up" not in checked.out
-    told = bare.run_process("check", "--json", **away)
+    told = bare.run("check", "--json", **away)
     assert (told.code, told.json()["ok"], HINT in told.err) == (1, False, False)
-    begun = bare.run_process("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **away)
+    begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **away)
     assert (begun.code, HINT in begun.err) == (1, False)

@@ -6,14 +6,14 @@ import os
 import pty
 import signal
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox
-from tests.harness.app import COMMAND, App
+from tests.harness.app import App
+from tests.harness.processes import start_command
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
@@ -89,13 +89,13 @@ def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
 
 def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     """Without automatic upgrades a new database is refused with exit code 1 until `db upgrade` has run."""
-    refused = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
+    refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
-    assert bare.run_process("db", "current").code == 1
-    assert ": made" in bare.run_process("db", "upgrade").out
-    assert bare.run_process("db", "current").code == 0
-    assert "is current already" in bare.run_process("db", "upgrade").out
-    listed = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
+    assert bare.run("db", "current").code == 1
+    assert ": made" in bare.run("db", "upgrade").out
+    assert bare.run("db", "current").code == 0
+    assert "is current already" in bare.run("db", "upgrade").out
+    listed = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (listed.code, listed.json()) == (0, [])
 
 
@@ -103,17 +103,17 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
 def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, upgrading: str) -> None:
     """An older version says which schema it found and what to do. It does not change the schema and is not ready."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
-    assert bare.run_process("db", "upgrade", **settings).code == 0
+    assert bare.run("db", "upgrade", **settings).code == 0
     with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for command in (("db", "upgrade"), ("db", "current"), ("runs", "list")):
-        ended = bare.run_process(*command, **settings)
+        ended = bare.run(*command, **settings)
         assert ended.code == 1
         assert "the database schema is 9999, of a newer version; this one works with " in ended.error
-    checked = bare.run_process("check", **settings)
+    checked = bare.run("check", **settings)
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
     assert ("DOWN" in line, "of a newer version" in line) == (True, True)
-    assert "of a newer version" in bare.run_process("status", **settings).out
+    assert "of a newer version" in bare.run("status", **settings).out
     with closing(sqlite3.connect(tmp_path / "newer.db")) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
@@ -121,14 +121,14 @@ def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, 
 def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
     """A mistyped path is noticed. `check` says that there is no database, and other commands log that they made one."""
     path = tmp_path / "typo" / "store.db"
-    checked = bare.run_process("check", DATABASE_URL=f"sqlite:///{path}")
+    checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
     assert line.endswith(f"ok  sqlite:///{path}, not there yet: made at the next start")
     assert not path.parent.exists()
-    refused = bare.run_process("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
+    refused = bare.run("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
     (line,) = [line for line in refused.out.splitlines() if line.startswith("database")]
     assert line.endswith("the schema is not current; run prisoner-to-nomis db upgrade")
-    listed = bare.run_process("runs", "list", DATABASE_URL=f"sqlite:///{path}")
+    listed = bare.run("runs", "list", DATABASE_URL=f"sqlite:///{path}")
     (logged,) = [json.loads(line) for line in listed.err.splitlines()]
     assert (logged["message"], logged["database"]) == ("database-made", f"sqlite:///{path}")
     assert path.exists()
@@ -145,18 +145,18 @@ def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
 def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
     """A queue that does not respond ends the command with exit code 1, and the ledger has the run as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
-    ended = bare.run_process("drain", "visit", **settings)
+    ended = bare.run("drain", "visit", **settings)
     assert ended.code == 1
     assert "visit: queue hmpps_prisoner_to_nomis_visit_queue" in ended.error
     assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in ended.error
-    (run,) = bare.run_process("runs", "list", "--json").json()
+    (run,) = bare.run("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("drain", "failed")
     assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
 
 
 def test_missing_keys_are_named(bare: App) -> None:
     """With AWS and without keys the command says which to set and where it looked, and shows no traceback."""
-    ended = bare.run_process("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
+    ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
     assert "AWS in eu-west-2 wants other keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
@@ -177,8 +177,8 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
         assert process.wait(LONGEST_SECONDS) == 0
     finally:
         process.kill()
-    (run,) = json.loads(bare.run_process("runs", "list", "--json").out)
-    refused = bare.run_process("runs", "rerun", run["id"])
+    (run,) = json.loads(bare.run("runs", "list", "--json").out)
+    refused = bare.run("runs", "rerun", run["id"])
     assert (refused.code, "cannot be repeated" in refused.error) == (2, True)
 
 
@@ -186,13 +186,16 @@ def on_terminal(app: App, *arguments: str, **more: str) -> str:
     """The output and the log of a command on a terminal, together."""
     settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
     shown, side = pty.openpty()
-    done = subprocess.run([COMMAND, *arguments], env=settings, cwd=app.folder, stdout=side, stderr=side, check=False)
-    os.close(side)
+    terminal = Path(os.ttyname(side))
+    command = start_command(arguments, settings, app.folder, out=terminal, err=terminal)
     text = b""
-    with contextlib.suppress(OSError), os.fdopen(shown, "rb", buffering=0) as reader:
-        while part := reader.read(65536):
-            text += part
-    assert done.returncode == 0, text
+    with os.fdopen(shown, "rb", buffering=0) as reader:
+        code = command.wait()
+        os.close(side)
+        with contextlib.suppress(OSError):
+            while part := reader.read(65536):
+                text += part
+    assert code == 0, text
     return text.decode()
 
 
@@ -208,5 +211,5 @@ def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sa
     sandbox.traffic(events=2, queues=["visit"], seed=3)
     assert "visit-create-success" in on_terminal(installed, "drain", "visit", LOG_LEVEL="INFO", **settings)
     sandbox.traffic(events=2, queues=["visit"], seed=4)
-    piped = installed.run_process("drain", "visit")
+    piped = installed.run("drain", "visit")
     assert "visit-create-success" in piped.err

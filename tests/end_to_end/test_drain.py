@@ -27,25 +27,25 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
     }
     assert sandbox.verify()["problems"] == []
 
-    shown = installed.run_process("runs", "show", told["run"], "--json").json()
+    shown = installed.run("runs", "show", told["run"], "--json").json()
     assert (shown["job"], shown["trigger"], shown["status"]) == ("drain", "manual", "success")
     assert shown["counts"]["received"] == planned["messages"]
     assert shown["parameters"]["untilEmpty"] is True
 
-    again = installed.run_process("runs", "rerun", told["run"])
+    again = installed.run("runs", "rerun", told["run"])
     assert again.code == 0
     assert again.out.startswith(f"drained {', '.join(QUEUES)}: nothing received")
-    newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
+    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["trigger"], newest["rerunOf"], newest["parameters"]) == (
         "rerun",
         told["run"],
         shown["parameters"],
     )
 
-    events = installed.run_process("telemetry", "--json").lines()
+    events = installed.run("telemetry", "--json").lines()
     assert all(set(event) == {"name", "time", "properties"} for event in events)
     assert [event["time"] for event in events] == sorted(event["time"] for event in events)
-    booked = installed.run_process("telemetry", "--json", "--name", "visit-create-success", "--since", "1h").lines()
+    booked = installed.run("telemetry", "--json", "--name", "visit-create-success", "--since", "1h").lines()
     assert booked == [event for event in events if event["name"] == "visit-create-success"]
     assert booked != []
 
@@ -57,7 +57,7 @@ def test_sigterm_after_the_work_lets_the_alerts_be_sent(
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
-        assert installed.run_process("drain", "activity").code == 0
+        assert installed.run("drain", "activity").code == 0
     queue = installed.main_queue("activity")
     until(lambda: queue.counts().visible, "the message that waited for its service")
     with held(sandbox, "slack", path="/api/chat.postMessage") as alert:
@@ -66,7 +66,7 @@ def test_sigterm_after_the_work_lets_the_alerts_be_sent(
         process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
     assert len(sandbox.slack()["messages"]) == 1
-    newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
+    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["status"], newest["counts"]["ambiguous"]) == ("success", 1)
 
 
@@ -82,7 +82,7 @@ def test_a_handler_that_hangs_does_not_hold_the_process(
         process.send_signal(signal.SIGTERM)
         assert process.wait(LONGEST_SECONDS) == 0
         assert installed.main_queue("visit").counts().visible == 1
-    newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
+    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["status"], newest["counts"]["deferred"]) == ("success", 1)
 
 
@@ -90,7 +90,7 @@ def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandb
     """A message that fails is counted and left to its queue. The drain itself succeeds."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["appointment"], vanished=1)
-    drained = installed.run_process("drain", "appointment", "--json")
+    drained = installed.run("drain", "appointment", "--json")
     assert drained.code == 0
     assert (drained.json()["received"], drained.json()["failed"]) == (4, 1)
 
@@ -106,14 +106,14 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     assert drained.code == 1
     assert "visit: nomis did not respond" in drained.error
     assert drained.json()["applied"] == 0
-    checked = installed.run_process("check")
+    checked = installed.run("check")
     assert checked.code == 1
     assert "down: nomis since" in checked.out
     sandbox.clear_faults()
 
     def all_applied() -> bool:
         # What met the outage waits on the queue, hidden for some seconds.
-        assert installed.run_process("drain", "visit", "--until-empty").code == 0
+        assert installed.run("drain", "visit", "--until-empty").code == 0
         return not sandbox.verify()["problems"]
 
     until(all_applied, "every visit in NOMIS")
@@ -123,7 +123,7 @@ def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
     """`--max-batches` limits the micro-batches, and the other messages stay on the queue."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
-    drained = installed.run_process("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
+    drained = installed.run("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
     assert (drained["received"], drained["batches"]) == (20, 2)
 
 
@@ -132,13 +132,13 @@ def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox)
     installed.make_queues()
     sandbox.traffic(events=3, queues=["visit"])
     reason = "hmpps-auth: status 401: no token for client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"
-    drained = installed.run_process("drain", "visit", SYSTEM_CLIENT_SECRET="wrong")
+    drained = installed.run("drain", "visit", SYSTEM_CLIENT_SECRET="wrong")
     assert drained.code == 0
-    shown = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
+    shown = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
     counts = shown["counts"]
     assert (counts["failed"], counts["deferred"]) == (0, 3)
     assert "deferred 3" in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
     assert drained.error == f"{count(tried, 'attempt')} failed: {reason}"
-    assert f"{tried} × {reason}" in installed.run_process("runs", "show", shown["id"]).out
+    assert f"{tried} × {reason}" in installed.run("runs", "show", shown["id"]).out

@@ -32,7 +32,7 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
 def interrupted(installed: App, process: ForkedCommand) -> str:
     """The run of a process that was asked to stop. The process has ended, and its output says how to resume the run."""
     assert process.wait(LONGEST_SECONDS) == 1
-    (stopped,) = installed.run_process("runs", "list", "--json").json()
+    (stopped,) = installed.run("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
     assert complaint.endswith(f"resume with: prisoner-to-nomis reconcile incentives --resume {stopped['id']}")
@@ -56,18 +56,18 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sa
     posted = len(sandbox.slack()["messages"])
     assert posted > 0
 
-    (kept,) = installed.run_process("runs", "list", "--json").json()
+    (kept,) = installed.run("runs", "list", "--json").json()
     assert (kept["id"], kept["job"], kept["status"]) == (result["runId"], "reconcile-incentives", "success")
     assert kept["counts"]["mismatches"] == 3
 
     (folder / "report.html").unlink()
-    rendered = installed.run_process("report", "render", result["runId"])
+    rendered = installed.run("report", "render", result["runId"])
     assert rendered.out.strip() == str(folder / "report.html")
     assert (folder / "report.html").exists()
 
-    asked = installed.run_process("report", "send", result["runId"], "--to", "slack", answer="n\n")
+    asked = installed.run("report", "send", result["runId"], "--to", "slack", answer="n\n")
     assert (asked.code, len(sandbox.slack()["messages"])) == (1, posted)
-    assert installed.run_process("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
+    assert installed.run("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
     assert len(sandbox.slack()["messages"]) > posted
 
 
@@ -82,7 +82,7 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     The command exits 2 with one line, reads nobody and makes no folder.
     """
     (installed.folder / "file").write_text("in the way")
-    run = installed.run_process(
+    run = installed.run(
         "reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file")
     )
     assert run.code == 2
@@ -151,7 +151,7 @@ def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.Mon
 
 def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
     """A wrong token delays the messages to Slack, and one line says so. The report is kept, and the run succeeds."""
-    run = installed.run_process("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
+    run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
     said, _, place = run.out.splitlines()[-1].partition(": ")
     assert (said, Path(place).is_file()) == ("report", True)
@@ -166,7 +166,7 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
     run = installed.run_process("reconcile", "incentives", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner could not be read" in run.err
-    (kept,) = installed.run_process("runs", "list", "--json").json()
+    (kept,) = installed.run("runs", "list", "--json").json()
     assert kept["status"] == "incomplete"
 
 
@@ -175,26 +175,26 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
     missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
-    explained = installed.run_process("reconcile", "explain", missed)
+    explained = installed.run("reconcile", "explain", missed)
     assert f"prisoner-to-nomis reconcile fix received {missed}" in explained.out
     writes = len(sandbox.journal())
-    dry = installed.run_process("reconcile", "fix", "received", missed, "--dry-run")
+    dry = installed.run("reconcile", "fix", "received", missed, "--dry-run")
     assert (dry.code, len(sandbox.journal())) == (0, writes), dry.err
     assert "dry run: nothing was changed" in dry.out
     for slip, said in (
         (("--reason", "TRANSFERED"), "'TRANSFERED' makes no review: give one of"),
         (("--occurred-at", "2999-01-01T00:00:00"), "2999-01-01T00:00:00 is in the future: give the real time"),
     ):
-        refused = installed.run_process("reconcile", "fix", "received", missed, *slip, "--yes")
+        refused = installed.run("reconcile", "fix", "received", missed, *slip, "--yes")
         assert (refused.code, said in refused.error) == (2, True)
-    elsewhere = installed.run_process("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
+    elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
     assert (elsewhere.code, ", not at XXX; --force sends it all the same" in elsewhere.error) == (1, True)
-    assert installed.run_process("reconcile", "fix", "received", missed, "--yes").code == 0
+    assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
     # The review that DPS made of the event is on the queue; it is not that of the next prisoner, which is mapped.
-    repaired = installed.run_process("incentives", "repair", edited, "--yes")
+    repaired = installed.run("incentives", "repair", edited, "--yes")
     assert "both sides have" in repaired.out, repaired.err
-    assert installed.run_process("drain", "incentive", "--until-empty").code == 0
-    again = installed.run_process("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
+    assert installed.run("drain", "incentive", "--until-empty").code == 0
+    again = installed.run("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
     assert (again.code, "compared 2, mismatches 0" in again.out) == (0, True), again.out
 
 
@@ -212,7 +212,7 @@ def test_stopped_reconciliation_is_gone_on_with(
         process.send_signal(signal.SIGTERM)
     run_id = interrupted(installed, process)
     sandbox.latency(0, "nomis")
-    resumed = installed.run_process("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
+    resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
     assert reads(sandbox) <= 120 + 20 + 4  # a page in work, and the calls under way
 
@@ -240,13 +240,13 @@ def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) 
     installed.make_queues()
     booking = sandbox.prisoners()[3]["bookingId"]
     sandbox.fault("nomis", "GET", f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
-    codes = [installed.run_process("reconcile", "incentives", "--resume", "last").code for _ in range(3)]
+    codes = [installed.run("reconcile", "incentives", "--resume", "last").code for _ in range(3)]
     assert codes == [1, 1, 1]
     summaries = [each for each in sandbox.slack()["messages"] if "The report is in" in each["text"]]
     assert len(summaries) == 1
     assert reads(sandbox) <= 100 + 3 * 2
     sandbox.clear_faults()
-    assert installed.run_process("reconcile", "incentives", "--resume", "last").code == 0
+    assert installed.run("reconcile", "incentives", "--resume", "last").code == 0
 
 
 def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
@@ -256,42 +256,42 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
     """
     sandbox.reset(prisoners=60)
     shards = ("reconcile", "incentives", "--shards", "2", "--no-notify", "--json")
-    assert installed.run_process(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
-    assert installed.run_process(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
-    assert installed.run_process(*shards, "--shard", "0", JOB_COMPLETION_INDEX="1").json()["compared"] == 60
-    beyond = installed.run_process(*shards, JOB_COMPLETION_INDEX="2")
+    assert installed.run(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
+    assert installed.run(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
+    assert installed.run(*shards, "--shard", "0", JOB_COMPLETION_INDEX="1").json()["compared"] == 60
+    beyond = installed.run(*shards, JOB_COMPLETION_INDEX="2")
     assert (beyond.code, "there is no shard 2 of 2" in beyond.err) == (2, True)
-    assert installed.run_process("reconcile", "incentives", "--no-notify", JOB_COMPLETION_INDEX="1").code == 0
+    assert installed.run("reconcile", "incentives", "--no-notify", JOB_COMPLETION_INDEX="1").code == 0
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
     """A resumed run refuses a filter, so nobody believes that it read only one prison."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
-        run = installed.run_process("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
+        run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
 
 
 def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
     """An id that is not valid, or belongs to a complete run, is refused and starts no run."""
-    unknown = installed.run_process("reconcile", "incentives", "--resume", "nope")
+    unknown = installed.run("reconcile", "incentives", "--resume", "nope")
     assert (unknown.code, unknown.error) == (
         2,
         "prisoner-to-nomis: there is no reconciliation nope; see: prisoner-to-nomis runs list",
     )
-    assert installed.run_process("runs", "list", "--json").json() == []
-    done = installed.run_process("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
-    complete = installed.run_process("reconcile", "incentives", "--resume", done)
+    assert installed.run("runs", "list", "--json").json() == []
+    done = installed.run("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
+    complete = installed.run("reconcile", "incentives", "--resume", done)
     assert (complete.code, complete.error) == (
         2,
         f"prisoner-to-nomis: reconciliation {done} is complete; there is nothing to resume",
     )
-    assert len(installed.run_process("runs", "list", "--json").json()) == 1
+    assert len(installed.run("runs", "list", "--json").json()) == 1
 
 
 def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox) -> None:
     """The table of the command has the rows of the report, CSV and Slack, with the same numbers of rows and causes."""
     sandbox.reset(prisoners=100, mismatches={"3": 2, "7": 2})
-    run = installed.run_process("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
+    run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
     told, heads, *listed = run.out.splitlines()[:6]
     assert told.endswith(" complete: prisoners 100, compared 100, mismatches 4, new 4")
@@ -306,7 +306,7 @@ def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
     """A prison without prisoners does not look like agreement: the command names the prison, says so, and fails."""
-    run = installed.run_process("reconcile", "incentives", "--prison", "XXX", "--no-notify")
+    run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out
     assert "compared 0, mismatches 0" in run.out
@@ -315,7 +315,7 @@ def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
 
 def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
     """A number that belongs to nobody is not a failure of a service, and leaves no run to resume."""
-    run = installed.run_process("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
+    run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err
     assert "A9999ZZ: not among the active prisoners, and no review in DPS" in run.out
@@ -335,11 +335,11 @@ def test_process_that_lost_its_run_leaves_it_alone(
     slept = running("reconcile", "incentives", "--no-notify", **settings)
     until(lambda: reads(sandbox) >= 30, "the second page is begun")
     slept.send_signal(signal.SIGSTOP)
-    (run,) = installed.run_process("runs", "list", "--json").json()
+    (run,) = installed.run("runs", "list", "--json").json()
     sandbox.latency(0, "nomis")
 
     def taken_over() -> bool:
-        resumed = installed.run_process("reconcile", "incentives", "--no-notify", "--resume", run["id"], **settings)
+        resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run["id"], **settings)
         assert resumed.code == 0 or "under way" in resumed.err
         return resumed.code == 0
 

@@ -16,12 +16,12 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
     """Allocations are compared and reported. The list shows that run, and shows that the others never ran."""
     sandbox.reset(prisoners=60, prisons=24, plant=["allocations"], every_cause=True)
     installed.make_queues()
-    run = installed.run_process("reconcile", "allocations", "--json")
+    run = installed.run("reconcile", "allocations", "--json")
     assert run.code == 0, run.err
     result = run.json()
     assert (result["reconciliation"], result["status"]) == ("allocations", "complete")
     assert {each["diagnosis"]["who"] for each in result["mismatches"]} == {"this team", "the DPS team"}
-    rows = {each["name"]: each for each in installed.run_process("reconcile", "list", "--json").json()}
+    rows = {each["name"]: each for each in installed.run("reconcile", "list", "--json").json()}
     assert rows.keys() == RECONCILIATIONS.keys()
     row = rows.pop("allocations")
     assert (row["lastRun"], row["status"], row["differences"]) == (
@@ -31,7 +31,7 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
     )
     assert 0 <= row["lastCompleteAgeSeconds"] < 600
     assert {each["lastRun"] for each in rows.values()} == {None}
-    assert "allocations" in installed.run_process("reconcile", "list").out
+    assert "allocations" in installed.run("reconcile", "list").out
 
 
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
@@ -39,13 +39,13 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
     sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()
     day = (london_now().date() - timedelta(days=3)).isoformat()
-    run = installed.run_process("reconcile", "attendances", "--date", day, "--no-notify", "--json")
+    run = installed.run("reconcile", "attendances", "--date", day, "--no-notify", "--json")
     assert run.code == 0, run.err
     assert (run.json()["parameters"]["from_date"], run.json()["parameters"]["to_date"]) == (day, day)
-    again = installed.run_process("runs", "rerun", run.json()["runId"], "--json")
+    again = installed.run("runs", "rerun", run.json()["runId"], "--json")
     assert again.json()["parameters"]["from_date"] == day
     # It is not a run over everyone, with which others are compared.
-    rows = {each["name"]: each for each in installed.run_process("reconcile", "list", "--json").json()}
+    rows = {each["name"]: each for each in installed.run("reconcile", "list", "--json").json()}
     assert rows["attendances"]["lastRun"] is None
 
 
@@ -60,7 +60,7 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
 )
 def test_what_makes_no_sense_is_bad_usage(installed: App, arguments: tuple[str, ...], complaint: str) -> None:
     """Options that do not fit each other end with exit code 2 and say what is wrong."""
-    run = installed.run_process("reconcile", *arguments)
+    run = installed.run("reconcile", *arguments)
     assert (run.code, complaint in run.err) == (2, True)
 
 
@@ -68,7 +68,7 @@ def test_a_run_is_resumed_by_its_own_reconciliation(installed: App, sandbox: San
     """If another reconciliation tries to resume the run, the command names the right one."""
     sandbox.reset(prisoners=60)
     installed.make_queues()
-    ended = installed.run_process("reconcile", "adjustments", "--no-notify", "--json").json()
-    wrong = installed.run_process("reconcile", "visits", "--resume", ended["runId"])
+    ended = installed.run("reconcile", "adjustments", "--no-notify", "--json").json()
+    wrong = installed.run("reconcile", "visits", "--resume", ended["runId"])
     assert wrong.code == 2
     assert f"prisoner-to-nomis reconcile adjustments --resume {ended['runId']}" in wrong.err
