@@ -112,6 +112,14 @@ class Sandbox:
         if latency_ms:
             self.latency(latency_ms)
 
+    def queues(self) -> dict[str, Any]:
+        """Describe the queues and subscriptions that are there, without messages, for `make_queues`."""
+        return dict(_call(self.emulator_url, "GET", "/moto-api/queues", None))
+
+    def make_queues(self, described: dict[str, Any]) -> None:
+        """Make the queues and subscriptions that `queues` described, where they are not there."""
+        _call(self.emulator_url, "POST", "/moto-api/queues", described)
+
     def fault(
         self,
         service: str = "*",

@@ -24,6 +24,9 @@ def main() -> None:
     watch_parent(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
     from moto.server import ThreadedMotoServer
 
+    from sandbox.aws.queue_setup import serve_queue_setup
+
+    serve_queue_setup()
     if not chosen.unpatched:
         from sandbox.aws.moto_patches import apply_patches
 

@@ -82,9 +82,7 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     The command exits 2 with one line, reads nobody and makes no folder.
     """
     (installed.folder / "file").write_text("in the way")
-    run = installed.run(
-        "reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file")
-    )
+    run = installed.run("reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file"))
     assert run.code == 2
     assert run.error.startswith("prisoner-to-nomis: REPORTS_LOCATION: ")
     assert sandbox.requests("nomis") == []

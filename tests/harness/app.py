@@ -51,6 +51,9 @@ QUICK = {
     "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
 }
 
+#: The queues that the program created, as the sandbox describes them, by the settings of the program.
+_MADE_QUEUES: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
+
 
 class _Queues(dict[str, QueuePair]):
     """The queues by their ids, each created on first use."""
@@ -192,8 +195,16 @@ class App:
 
     def make_queues(self) -> None:
         """Creates all queues and subscriptions, so that published events arrive."""
+        chosen = frozenset((name, value) for name, value in self.settings.items() if name.startswith("HMPPS_SQS_"))
+        if chosen in _MADE_QUEUES:
+            # The program needs thirty calls to create them, the sandbox one.
+            self.sandbox.make_queues(_MADE_QUEUES[chosen])
+            return
+        first = not self.sandbox.queues()["queues"]
         for queue in QUEUES:
             self.main_queue(queue)
+        if first:
+            _MADE_QUEUES[chosen] = self.sandbox.queues()
 
     def forget_queues(self) -> None:
         """Looks the queues up again after a reset of the sandbox."""
