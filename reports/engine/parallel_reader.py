@@ -136,7 +136,7 @@ class ParallelReader(Generic[Item, Value]):
         limit, pending, read = self._limit, self._pending, self._read
         while True:
             if number >= limit.allowed or limit.paused_until:
-                limit.wait_turn(number, self._over)
+                limit.wait_until_allowed(number, self._over)
             try:
                 item, attempt = self._overdue() if self._due <= time.perf_counter() else pending.popleft()
             except IndexError:

@@ -164,12 +164,12 @@ def known_offender(record: CreationRecord) -> str | None:
     return None if offender_no in (None, "unknown") else offender_no
 
 
-def as_text(value: object) -> str | None:
+def text_or_none(value: object) -> str | None:
     """A value as text, None stays None."""
     return None if value is None else str(value)
 
 
-def as_iso(moment: date | datetime | None) -> str | None:
+def iso_or_none(moment: date | datetime | None) -> str | None:
     """A date or time in ISO form, None stays None."""
     return None if moment is None else moment.isoformat()
 

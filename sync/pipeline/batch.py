@@ -11,11 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from queue import (
-    Empty,
-    Queue,
-    SimpleQueue,  # noqa: TID251 - never read with a timeout
-)
+from queue import Empty, Queue, SimpleQueue  # noqa: TID251 - the SimpleQueue is never read with a timeout
 from typing import Any
 
 from sync.events.context import Outcome

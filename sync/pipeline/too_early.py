@@ -19,7 +19,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationState, find
 
 #: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
-BEGUN_FACTOR = 6
+_BEGUN_FACTOR = 6
 
 _BEGUN = frozenset({CreationState.INTENDED, CreationState.REFUSED, CreationState.CREATED})
 #: No mapping will come of these by itself: a person has to decide, or the record was deleted on purpose.
@@ -53,7 +53,7 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
     if record is not None and record.state in _HOPELESS:
         return False
     begun = record is not None and record.state in _BEGUN
-    return may_wait(message, WaitsFor.CREATION, patience * (BEGUN_FACTOR if begun else 1))
+    return may_wait(message, WaitsFor.CREATION, patience * (_BEGUN_FACTOR if begun else 1))
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:

@@ -23,7 +23,7 @@ from sync.settings import times
 #: The most entries of a batch call, and the most messages of a receive.
 BATCH = 10
 #: The longest delay of a sent message, in seconds.
-MOST_DELAY_SECONDS = 900
+_MOST_DELAY_SECONDS = 900
 #: The most attempts of a batch call, each for the entries that are left.
 _TRIES = 4
 
@@ -117,7 +117,7 @@ class Queue:
 
         `attributes` returns those of a copy. Returns the messages of which no copy could be sent after several tries.
         """
-        delay = max(0, min(delay_seconds, MOST_DELAY_SECONDS))
+        delay = max(0, min(delay_seconds, _MOST_DELAY_SECONDS))
         left: list[Message] = []
         for batch in _batches(messages):
             left.extend(

@@ -33,9 +33,9 @@ class WaitsFor(StrEnum):
 
 
 #: Says since when a message has waited for anything; it outlives a change of what the message waits for.
-WAITS_SINCE = "waitsSince"
+_WAITS_SINCE = "waitsSince"
 #: The attributes that this program adds to messages.
-WAITING_ATTRIBUTES = frozenset({*WaitsFor, WAITS_SINCE})
+_WAITING_ATTRIBUTES = frozenset({*WaitsFor, _WAITS_SINCE})
 
 
 def seconds_waited(message: Message, waits_for: WaitsFor) -> float:
@@ -50,7 +50,7 @@ def has_waited(message: Message, waits_for: WaitsFor) -> bool:
 
 def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
     """Whether a message may wait for this, for which it may wait `longest` seconds, or has waited for long enough."""
-    total = _seconds_since(message, WAITS_SINCE)
+    total = _seconds_since(message, _WAITS_SINCE)
     return seconds_waited(message, waits_for) < longest and total < max(longest, times.LONGEST_WAIT_SECONDS)
 
 
@@ -66,15 +66,15 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
         return message.attributes
     now = clock.now()
     # A copy of a version that did not say so has waited since the first of its waits.
-    first = min(_since(message, name, now) for name in WAITING_ATTRIBUTES)
-    since = {str(waits_for): _since(message, waits_for, now), WAITS_SINCE: first}
+    first = min(_since(message, name, now) for name in _WAITING_ATTRIBUTES)
+    since = {str(waits_for): _since(message, waits_for, now), _WAITS_SINCE: first}
     times_of_copy = {name: {"DataType": "String", "StringValue": time.isoformat()} for name, time in since.items()}
     return {**attributes_anew(message), **times_of_copy}
 
 
 def attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
     """The attributes of a message without those that say how long it has waited."""
-    return {name: value for name, value in message.attributes.items() if name not in WAITING_ATTRIBUTES}
+    return {name: value for name, value in message.attributes.items() if name not in _WAITING_ATTRIBUTES}
 
 
 def _seconds_since(message: Message, attribute: str) -> float:

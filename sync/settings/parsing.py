@@ -39,7 +39,7 @@ def parse_flag(text: str) -> bool:
     raise ValueError("set it to true or false")
 
 
-def parse_numbers(text: str) -> tuple[int, ...]:
+def _parse_numbers(text: str) -> tuple[int, ...]:
     """One or more whole numbers from 0 up, separated by commas."""
     try:
         numbers = tuple(int(part) for part in text.split(",") if part.strip())
@@ -50,7 +50,7 @@ def parse_numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def parse_codes(text: str) -> tuple[str, ...]:
+def _parse_codes(text: str) -> tuple[str, ...]:
     """Codes of prisons such as `MDI`, separated by commas; raises `ValueError`."""
     codes = tuple(part.strip().upper() for part in text.split(",") if part.strip())
     if not all(code.isascii() and code.isalnum() for code in codes):
@@ -60,13 +60,13 @@ def parse_codes(text: str) -> tuple[str, ...]:
 
 def parse_waits(text: str) -> tuple[int, ...]:
     """Waits in seconds before a message is visible again, separated by commas, none longer than SQS allows."""
-    seconds = parse_numbers(text)
+    seconds = _parse_numbers(text)
     if max(seconds) > MOST_VISIBILITY_SECONDS:
         raise ValueError(f"SQS hides a message for {MOST_VISIBILITY_SECONDS} seconds at most")
     return seconds
 
 
-def parse_time_zone(text: str) -> str:
+def _parse_time_zone(text: str) -> str:
     """The name of a time zone."""
     try:
         ZoneInfo(text)
@@ -77,11 +77,11 @@ def parse_time_zone(text: str) -> str:
 
 def parse_address(text: str) -> str:
     """The HTTP address of a service, without a trailing slash."""
-    parse_link(text)
+    _parse_link(text)
     return text.rstrip("/") if not text.endswith("/api/") else text
 
 
-def parse_link(text: str) -> str:
+def _parse_link(text: str) -> str:
     """An HTTP address without secrets, fit to be shown."""
     _reject_blanks(text)
     parts = _split(text, "give an address such as https://host.example")
@@ -97,19 +97,19 @@ def parse_link(text: str) -> str:
     return text
 
 
-def parse_mail_address(text: str) -> str:
+def _parse_mail_address(text: str) -> str:
     """The address of a person or a list, also as `Name <address>`."""
     if not text.isprintable() or not _MAIL_ADDRESS.fullmatch(parseaddr(text)[1]):
         raise ValueError("give an address such as jane.smith@host.example")
     return text
 
 
-def parse_mail_addresses(text: str) -> tuple[str, ...]:
+def _parse_mail_addresses(text: str) -> tuple[str, ...]:
     """Mail addresses separated by commas; an empty text gives an empty tuple."""
-    return tuple(parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(_parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
 
 
-def parse_mail_server(text: str) -> str:
+def _parse_mail_server(text: str) -> str:
     """The address of a mail server, with or without user name and password."""
     advice = "give smtp://user:password@host:port or smtps://user:password@host:port"
     try:
@@ -125,7 +125,7 @@ def parse_mail_server(text: str) -> str:
     return text
 
 
-def parse_location(text: str) -> str:
+def _parse_location(text: str) -> str:
     """A folder, or an S3 bucket with or without a prefix."""
     scheme = _SCHEME.match(text)
     if scheme is None:
@@ -138,14 +138,14 @@ def parse_location(text: str) -> str:
     return text
 
 
-def parse_region(text: str) -> str:
+def _parse_region(text: str) -> str:
     """The name of an AWS region."""
     if not _REGION.fullmatch(text):
         raise ValueError("give an AWS region such as eu-west-2")
     return text
 
 
-def parse_certificates(text: str) -> str:
+def _parse_certificates(text: str) -> str:
     """The path of a readable file of certificate authorities."""
     try:
         ssl.create_default_context(cafile=text)
@@ -156,7 +156,7 @@ def parse_certificates(text: str) -> str:
     return text
 
 
-def parse_connection_string(text: str) -> str:
+def _parse_connection_string(text: str) -> str:
     """The connection string of an Application Insights resource."""
     ingestion_parts(text)
     return text
@@ -173,7 +173,7 @@ def ingestion_parts(text: str) -> tuple[str, str]:
     if not (_INSTRUMENTATION_KEY.fullmatch(key) and endpoint):
         raise ValueError("give InstrumentationKey=<uuid>;IngestionEndpoint=https://<region>.in.applicationinsights.…/")
     try:
-        return key, parse_link(endpoint).rstrip("/")
+        return key, _parse_link(endpoint).rstrip("/")
     except ValueError:
         raise ValueError("its IngestionEndpoint is not an HTTP address") from None
 
@@ -213,19 +213,19 @@ def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
 
 
 Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_parsed(parse_numbers))]
-Codes = Annotated[tuple[str, ...], BeforeValidator(_parsed(parse_codes))]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_parsed(_parse_numbers))]
+Codes = Annotated[tuple[str, ...], BeforeValidator(_parsed(_parse_codes))]
 Waits = Annotated[tuple[int, ...], BeforeValidator(_parsed(parse_waits))]
-TimeZone = Annotated[str, AfterValidator(parse_time_zone)]
+TimeZone = Annotated[str, AfterValidator(_parse_time_zone)]
 Address = Annotated[str, AfterValidator(parse_address)]
-Link = Annotated[str, AfterValidator(parse_link)]
-MailAddress = Annotated[str, AfterValidator(parse_mail_address)]
-MailAddresses = Annotated[tuple[str, ...], BeforeValidator(_parsed(parse_mail_addresses))]
-MailServer = Annotated[SecretStr, BeforeValidator(_parsed(parse_mail_server))]
-ConnectionString = Annotated[SecretStr, BeforeValidator(_parsed(parse_connection_string))]
-Location = Annotated[str, AfterValidator(parse_location)]
-Region = Annotated[str, AfterValidator(parse_region)]
-Certificates = Annotated[str, AfterValidator(parse_certificates)]
+Link = Annotated[str, AfterValidator(_parse_link)]
+MailAddress = Annotated[str, AfterValidator(_parse_mail_address)]
+MailAddresses = Annotated[tuple[str, ...], BeforeValidator(_parsed(_parse_mail_addresses))]
+MailServer = Annotated[SecretStr, BeforeValidator(_parsed(_parse_mail_server))]
+ConnectionString = Annotated[SecretStr, BeforeValidator(_parsed(_parse_connection_string))]
+Location = Annotated[str, AfterValidator(_parse_location)]
+Region = Annotated[str, AfterValidator(_parse_region)]
+Certificates = Annotated[str, AfterValidator(_parse_certificates)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 
 

@@ -84,7 +84,7 @@ class CreationRecord:
 def find(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
     """The record of a DPS id; `domain` is the name of its `Creation`. None if there is none."""
     row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
-    return None if row is None else as_record(row)
+    return None if row is None else _as_record(row)
 
 
 def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> dict[str, CreationState]:
@@ -101,7 +101,7 @@ def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> di
 def get(connection: Connection, creation_id: int) -> CreationRecord | None:
     """The record with this number, None if there is none."""
     row = connection.execute(select(creations).where(creations.c.id == creation_id)).one_or_none()
-    return None if row is None else as_record(row)
+    return None if row is None else _as_record(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +129,13 @@ def list_creations(
     ambiguous_first = case((columns.state == CreationState.AMBIGUOUS, 0), else_=1)
     query = select(creations).where(columns.state.in_(states))
     query = query.order_by(ambiguous_first, columns.updated_at.desc(), columns.id.desc()).limit(limit)
-    return [as_record(row) for row in connection.execute(query)]
+    return [_as_record(row) for row in connection.execute(query)]
 
 
 def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
     """The records of `domain` whose create may be under way, or has an unknown outcome."""
     query = select(creations).where(creations.c.domain == domain, creations.c.state == CreationState.INTENDED)
-    return [as_record(row) for row in connection.execute(query)]
+    return [_as_record(row) for row in connection.execute(query)]
 
 
 def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
@@ -193,7 +193,7 @@ def reopen(connection: Connection, creation_id: int, note: str) -> bool:
     return _decide(connection, creation_id, {CreationState.MAPPED}, values)
 
 
-def as_record(row: Row[Any]) -> CreationRecord:
+def _as_record(row: Row[Any]) -> CreationRecord:
     """A row of the table as a record."""
     values = dict(row._mapping)
     return CreationRecord(**values | {"state": CreationState(values["state"])})

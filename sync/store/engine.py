@@ -21,11 +21,11 @@ from sync.store.types import written_json
 
 #: How long a writer waits for its turn before the database counts as unavailable; an address of SQLite may say
 #: otherwise by its option `timeout`.
-BUSY_SECONDS = 30.0
-CONNECT_SECONDS = 5
+_BUSY_SECONDS = 30.0
+_CONNECT_SECONDS = 5
 #: Connections kept open by a process, and further ones under load; transactions are short, so threads take turns.
-POOL_SIZE = 5
-POOL_OVERFLOW = 15
+_POOL_SIZE = 5
+_POOL_OVERFLOW = 15
 #: The execution option of connections that only read.
 READING = "sync_reading"
 
@@ -42,12 +42,12 @@ _OPTIONS: dict[str, Any] = {
     # Error texts contain no data of rows.
     "hide_parameters": True,
 }
-_POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
+_POOL: dict[str, Any] = {"pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW, "pool_timeout": _BUSY_SECONDS}
 
 
 def busy_seconds(url: URL) -> float:
     """How long a writer waits for its turn."""
-    return float(str(url.query.get("timeout", BUSY_SECONDS))) if url.get_backend_name() == "sqlite" else BUSY_SECONDS
+    return float(str(url.query.get("timeout", _BUSY_SECONDS))) if url.get_backend_name() == "sqlite" else _BUSY_SECONDS
 
 
 def sqlite_engine(url: URL, file: Path | None) -> Engine:
@@ -67,7 +67,7 @@ def sqlite_engine(url: URL, file: Path | None) -> Engine:
 def postgresql_engine(url: URL) -> Engine:
     """The engine of a PostgreSQL database."""
     connect: dict[str, Any] = {
-        "connect_timeout": CONNECT_SECONDS,
+        "connect_timeout": _CONNECT_SECONDS,
         # A server that vanished silently is noticed within seconds, not hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -125,7 +125,7 @@ def _create_private(file: Path) -> None:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Transactions are begun by `_begin_sqlite`, so that DDL is transactional and writers queue at their start.
     connection.isolation_level = None
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

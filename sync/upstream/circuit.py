@@ -14,7 +14,7 @@ from sync.settings import times
 
 #: The most calls that are looked at, and the number of records that must have failed among them.
 WINDOW_CALLS = 20
-FAILURES_TO_OPEN = 3
+_FAILURES_TO_OPEN = 3
 #: Records that may fail, one after the other, before a service that answers pings is left alone again: those that
 #: opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause always count.
 TRIALS = 5
@@ -127,6 +127,6 @@ class Circuit:
         """Whether most of the recent calls failed, or all for a while, and enough of them."""
         outcomes = [failed for time_, failed in self.recent if time_ >= moment - times.BREAKER_WINDOW_SECONDS]
         failures = sum(outcomes)
-        if failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes):
+        if failures >= _FAILURES_TO_OPEN and 2 * failures > len(outcomes):
             return True
-        return self.failed_in_a_row >= FAILURES_TO_OPEN and moment - self.failing_since >= times.BREAKER_QUIET_SECONDS
+        return self.failed_in_a_row >= _FAILURES_TO_OPEN and moment - self.failing_since >= times.BREAKER_QUIET_SECONDS

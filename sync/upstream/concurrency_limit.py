@@ -18,11 +18,11 @@ import structlog
 BURST = 3
 BURST_SECONDS = 1.0
 #: A throttled call among this number of successes is about its own record, and no sign of overload.
-RARE = 20
+_RARE = 20
 #: A service is slow when its responses take this many times as long as usual, and this many seconds longer, for
 #: `SETTLE_SECONDS`: a moment without CPU makes all calls in flight look slow.
-SLOW_FACTOR = 4.0
-SLOW_SECONDS = 0.25
+_SLOW_FACTOR = 4.0
+_SLOW_SECONDS = 0.25
 #: The wait after each change of the limit, in which the service settles, and before one because it is slow.
 SETTLE_SECONDS = 1.0
 #: The number of steps in which the limit returns from 0 to its maximum.
@@ -44,14 +44,14 @@ class ConcurrencyLimit:
     thread that makes one call after another takes its own slot again before a waiting thread has woken up.
 
     A reader with many threads does not queue all of them here, since a single call of another would then wait for all
-    of theirs: its threads are numbered from 0 and ask `wait_turn` before they begin.
+    of theirs: its threads are numbered from 0 and ask `wait_until_allowed` before they begin.
     """
 
     def __init__(self, service: str, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.maximum = maximum
         #: The present limit; read without the lock where many calls are made.
         self.allowed = maximum
-        #: When `wait_turn` next lets threads continue, 0 if it does now. Read without the lock like `allowed`.
+        #: When `wait_until_allowed` next lets threads continue, 0 if it does now. Read without the lock like `allowed`.
         self.paused_until = 0.0
         self._monotonic = monotonic
         self._log = structlog.get_logger("sync.upstream.concurrency_limit").bind(service=service)
@@ -109,7 +109,7 @@ class ConcurrencyLimit:
             self._smoothed += (seconds - self._smoothed) / min(self._successes, _WARM_UP_RESPONSES)
             self._baseline, self._baseline_at = self._smoothed, now
             return
-        slow = max(SLOW_FACTOR * self._baseline, self._baseline + SLOW_SECONDS)
+        slow = max(_SLOW_FACTOR * self._baseline, self._baseline + _SLOW_SECONDS)
         # However long a single response took, it is one of many.
         self._smoothed += _SMOOTHING * (min(seconds, 2 * slow) - self._smoothed)
         if self._smoothed < self._baseline or now - self._baseline_at >= BASELINE_SECONDS:
@@ -129,7 +129,7 @@ class ConcurrencyLimit:
         with self._lock:
             self._throttled.append((now, self._successes))
             first, successes = self._throttled[0]
-            together = now - first <= BURST_SECONDS and self._successes - successes < BURST * RARE
+            together = now - first <= BURST_SECONDS and self._successes - successes < BURST * _RARE
             burst = len(self._throttled) == BURST and together
         if retry_after:
             self.pause(retry_after)
@@ -143,11 +143,11 @@ class ConcurrencyLimit:
             self._set(min(FIRST_IN_FLIGHT, self.maximum), self._monotonic())
 
     def pause(self, seconds: float) -> None:
-        """Lets no thread past `wait_turn` for a while, a minute at most; single calls are left to the breaker."""
+        """Holds readers in `wait_until_allowed` for `seconds`, 60 at most. Single calls are left to the breaker."""
         with self._lock:
             self.paused_until = max(self.paused_until, self._monotonic() + min(seconds, MAX_PAUSE_SECONDS))
 
-    def wait_turn(self, number: int, given_up: Callable[[], bool]) -> None:
+    def wait_until_allowed(self, number: int, given_up: Callable[[], bool]) -> None:
         """Returns when thread `number` of a reader may begin a call, or when `given_up()`."""
         with self._changed:
             while not given_up():
@@ -161,7 +161,7 @@ class ConcurrencyLimit:
                 self._changed.wait(_POLL_SECONDS)
 
     def wake(self) -> None:
-        """Makes the threads in `wait_turn` ask again whether they are given up."""
+        """Makes the threads in `wait_until_allowed` check again whether their reader has given up."""
         with self._changed:
             self._changed.notify_all()
 
@@ -171,7 +171,7 @@ class ConcurrencyLimit:
                 return
             self._starting = False
             # What was measured before is about the former limit.
-            self._smoothed = min(self._smoothed, SLOW_FACTOR * self._baseline)
+            self._smoothed = min(self._smoothed, _SLOW_FACTOR * self._baseline)
             self._slow_since = math.inf
             self._set(max(1, self.allowed // 2), now)
         self._log.info("concurrency_reduced", allowed=self.allowed)

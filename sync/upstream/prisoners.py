@@ -16,7 +16,7 @@ from sync.upstream.operation import EMPTY, ContractProbe, Operation, rows, unpar
 from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts
 from sync.upstream.transport import ServiceClient
 
-LONGEST_OFFENDER_NO = 10
+_LONGEST_OFFENDER_NO = 10
 _BOOKING_IDS_END = 2**63
 
 
@@ -186,14 +186,14 @@ def _row(page: int, place: int, row: object) -> PrisonerId | UnusableRow:
 
 
 def _is_offender_no(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_OFFENDER_NO and text.isascii() and text.isalnum()
+    return 0 < len(text) <= _LONGEST_OFFENDER_NO and text.isascii() and text.isalnum()
 
 
 #: How many bookings NOMIS takes in one call: its database takes no longer list of values.
 MOST_BOOKINGS = 1000
 
 
-class Booking(Response):
+class BookingDetails(Response):
     """A booking, whose it is and where it is now: a prison, `OUT` or `TRN`."""
 
     booking_id: RecordNumber
@@ -206,14 +206,14 @@ _BOOKINGS = Operation(
     UpstreamName.NOMIS,
     "POST",
     "/prisoners/bookings",
-    rows(Booking),
+    rows(BookingDetails),
     role="NOMIS_PRISONER_API__SYNCHRONISATION__RW",
     body=list[int],
     since="2023-10",
 )
 
 
-def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, Booking]:
+def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, BookingDetails]:
     """Those of at most `MOST_BOOKINGS` bookings that NOMIS knows, by id; a route since October 2023.
 
     Raises `UpstreamError`, as `NotUnderstood` for a booking that was not asked for.

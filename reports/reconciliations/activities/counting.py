@@ -145,7 +145,7 @@ class CountReconciliation(Reconciliation):
         """
         rows = rows.copy()
         ids = sorted({int(each) for each in rows["booking_id"]})
-        details: dict[int, prisoners.Booking] = {}
+        details: dict[int, prisoners.BookingDetails] = {}
         for first in range(0, len(ids), prisoners.MOST_BOOKINGS):
             some = ids[first : first + prisoners.MOST_BOOKINGS]
             details |= reads.one(UpstreamName.NOMIS, partial(prisoners.bookings, self.services.nomis, some))

@@ -19,7 +19,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.operation import MappedValues
 
-END_REASON = "PRG_END"
+_END_REASON = "PRG_END"
 _ENDED = "ENDED"
 #: The first word of the comment of a suspension.
 _SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
@@ -38,7 +38,7 @@ def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
         start_date=allocation.start_date,
         end_date=allocation.end_date,
         pay_band_code=None if band is None else str(band.nomis_pay_band),
-        end_reason=END_REASON if ended else None,
+        end_reason=_END_REASON if ended else None,
         end_comment=_end_comment(allocation) if ended else None,
         suspended=suspended is not None,
         suspended_comment=None

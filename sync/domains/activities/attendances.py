@@ -168,7 +168,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
             try:
                 upserted = nomis_activities.upsert_attendance(services.nomis, course_id, booking_id, body)
             except UpstreamError as error:
-                context.bind(reason=why_ignored(error, session, today))
+                context.bind(reason=_why_ignored(error, session, today))
                 return ignored
         context.bind(
             nomisAttendanceEventId=upserted.event_id,
@@ -178,7 +178,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
     return None
 
 
-def why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
+def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
     """Why a refused attendance needs no further work, in words; raises `error` if it does.
 
     Newer versions of NOMIS say by a code that the attendance has been paid, or that the prisoner moved on and the

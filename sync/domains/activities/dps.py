@@ -22,7 +22,7 @@ LooseLocalDateTime = Annotated[LocalDateTime, BeforeValidator(_without_z)]
 PayPerSession = Literal["H", "F"]
 
 
-class Code(Response):
+class CategoryCode(Response):
     """A reference by its code."""
 
     code: str
@@ -56,7 +56,7 @@ class Activity(Response):
     id: int
     prison_code: str
     summary: str
-    category: Code
+    category: CategoryCode
     start_date: date
     end_date: date | None = None
     minimum_incentive_nomis_code: str | None = None

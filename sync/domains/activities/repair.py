@@ -20,7 +20,7 @@ from sync.domains.repair import (
     RemovingRepair,
     Resync,
     ResyncPlan,
-    as_iso,
+    iso_or_none,
     of_event,
     read_if_there,
     refused,
@@ -94,8 +94,8 @@ class ActivityResync(Resync):
             )
         dps = {
             "activityId": str(schedule.activity.id),
-            "start": as_iso(schedule.start_date),
-            "end": as_iso(schedule.end_date),
+            "start": iso_or_none(schedule.start_date),
+            "end": iso_or_none(schedule.end_date),
             "sessions": str(len(schedule.instances)),
         }
         plan = partial(plan, dps=dps)
@@ -212,8 +212,8 @@ def _shown_allocation(allocation: Allocation) -> Record:
         "bookingId": str(allocation.booking_id),
         "scheduleId": str(allocation.schedule_id),
         "status": allocation.status,
-        "start": as_iso(allocation.start_date),
-        "end": as_iso(allocation.end_date),
+        "start": iso_or_none(allocation.start_date),
+        "end": iso_or_none(allocation.end_date),
     }
 
 
@@ -222,7 +222,7 @@ def _shown_attendance(attendance: Attendance) -> Record:
         "prisonerNumber": attendance.prisoner_number,
         "bookingId": str(attendance.booking_id),
         "scheduleId": str(attendance.activity_schedule_id),
-        "date": as_iso(attendance.session_date),
+        "date": iso_or_none(attendance.session_date),
         "start": attendance.session_start_time.strftime("%H:%M"),
         "status": attendance.status,
         "reason": attendance.attendance_reason_code,

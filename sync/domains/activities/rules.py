@@ -21,14 +21,14 @@ from sync.upstream.responses import RecordNumber, Response, cut_to_bytes
 from sync.upstream.services import Services
 
 #: NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
-LONGEST_DESCRIPTION = 40
-DESCRIPTION_PREFIX = "SAA "
+_LONGEST_DESCRIPTION = 40
+_DESCRIPTION_PREFIX = "SAA "
 SUMMARY_LENGTH = 36
 
 
 def course_description(summary: str) -> str:
     """The name of the course in NOMIS, the same for new and amended courses."""
-    return cut_to_bytes(DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], LONGEST_DESCRIPTION)
+    return cut_to_bytes(_DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], _LONGEST_DESCRIPTION)
 
 
 def pay_rate(pay: Pay) -> PayRate:
@@ -39,7 +39,7 @@ def pay_rate(pay: Pay) -> PayRate:
     return PayRate(incentive_level=pay.incentive_nomis_code, pay_band=band, rate=Decimal(pay.rate) / 100)
 
 
-def course_session(instance: Instance) -> CourseSchedule:
+def _course_session(instance: Instance) -> CourseSchedule:
     """A dated session in NOMIS's terms."""
     return CourseSchedule(
         date=instance.date,
@@ -49,7 +49,7 @@ def course_session(instance: Instance) -> CourseSchedule:
     )
 
 
-def schedule_rule(slot: Slot) -> ScheduleRule:
+def _schedule_rule(slot: Slot) -> ScheduleRule:
     """The days of the week of a slot in NOMIS's terms."""
     return ScheduleRule(
         start_time=with_minutes(slot.start_time),
@@ -64,7 +64,7 @@ def schedule_rule(slot: Slot) -> ScheduleRule:
     )
 
 
-def amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
+def _amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
     """The NOMIS course of a schedule and its activity; the dates are those of the schedule."""
     location = schedule.internal_location
     return UpdateActivity(
@@ -77,15 +77,15 @@ def amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
         minimum_incentive_level_code=schedule.activity.minimum_incentive_nomis_code,
         program_code=activity.category.code,
         pay_per_session=schedule.activity.pay_per_session,
-        schedules=tuple(course_session(instance) for instance in schedule.instances),
-        schedule_rules=tuple(schedule_rule(slot) for slot in schedule.slots),
+        schedules=tuple(_course_session(instance) for instance in schedule.instances),
+        schedule_rules=tuple(_schedule_rule(slot) for slot in schedule.slots),
         exclude_bank_holidays=not schedule.runs_on_bank_holiday,
     )
 
 
 def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
     """A new course for a schedule; dates and minimum level are those of the activity."""
-    amended = dict(amended_course(schedule, activity))
+    amended = dict(_amended_course(schedule, activity))
     of_activity = {
         "code": str(schedule.id),
         "prison_id": activity.prison_code,
@@ -166,7 +166,7 @@ def _amend(event: DomainEvent, context: HandlerContext) -> None:
         context.bind(dpsActivityId=schedule.activity.id)
         activity = _read_activity(schedule, context)
         context.step("update activity")
-        nomis_activities.update_activity(context.services.nomis, course_id, amended_course(schedule, activity))
+        nomis_activities.update_activity(context.services.nomis, course_id, _amended_course(schedule, activity))
 
 
 def _instance_id(event: DomainEvent) -> str:
@@ -186,7 +186,7 @@ def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
     with context.lease(_course_lease(schedule_id)):
         # Only what is read under the lease is written: the schedule may have been amended in between.
         instance = _read_instance(event, context)
-        session = course_session(instance)
+        session = _course_session(instance)
         context.bind(
             dpsActivityScheduleId=instance.activity_schedule.id,
             scheduleDate=instance.date.isoformat(),

@@ -16,10 +16,10 @@ from sync.domains.repair import (
     RemovingRepair,
     Resync,
     ResyncPlan,
-    as_iso,
-    as_text,
+    iso_or_none,
     known_offender,
     read_if_there,
+    text_or_none,
 )
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
@@ -46,11 +46,11 @@ class AdjustmentRepair(RemovingRepair):
         return {
             "bookingId": str(found.booking_id),
             "offenderNo": found.offender_no,
-            "sentenceSequence": as_text(found.sentence_sequence),
+            "sentenceSequence": text_or_none(found.sentence_sequence),
             "type": found.adjustment_type.code,
             "days": str(found.adjustment_days),
-            "date": as_iso(found.adjustment_date),
-            "from": as_iso(found.adjustment_from_date),
+            "date": iso_or_none(found.adjustment_date),
+            "from": iso_or_none(found.adjustment_from_date),
             "hidden": "yes" if found.hidden_from_users else "no",
         }
 
@@ -80,7 +80,7 @@ class AdjustmentRepair(RemovingRepair):
     def expected(self, request: Mapping[str, Any]) -> Record:
         body = request["body"]
         return {
-            "sentenceSequence": as_text(request.get("sentenceSequence")),
+            "sentenceSequence": text_or_none(request.get("sentenceSequence")),
             "type": body["adjustmentTypeCode"],
             "days": str(body["adjustmentDays"]),
             "date": body["adjustmentDate"],
@@ -174,11 +174,11 @@ def _shown(adjustment: Adjustment) -> Record:
     return {
         "bookingId": str(adjustment.booking_id),
         "family": category_of(adjustment),
-        "sentenceSequence": as_text(adjustment.sentence_sequence),
+        "sentenceSequence": text_or_none(adjustment.sentence_sequence),
         "type": adjustment.adjustment_type,
         "days": str(adjustment.adjustment_days),
-        "date": as_iso(adjustment.adjustment_date),
-        "from": as_iso(adjustment.adjustment_from_date),
+        "date": iso_or_none(adjustment.adjustment_date),
+        "from": iso_or_none(adjustment.adjustment_from_date),
         "active": "yes" if adjustment.active else "no",
     }
 

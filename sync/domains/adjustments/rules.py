@@ -21,9 +21,9 @@ from sync.upstream.mappings import Mappings, TextId
 from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
-UPDATED_IGNORED = "sentencing-adjustment-updated-ignored"
-UPDATED_SKIPPED = "sentencing-adjustment-updated-skipped"
-DELETED_IGNORED = "sentencing-adjustment-deleted-ignored"
+_UPDATED_IGNORED = "sentencing-adjustment-updated-ignored"
+_UPDATED_SKIPPED = "sentencing-adjustment-updated-skipped"
+_DELETED_IGNORED = "sentencing-adjustment-deleted-ignored"
 
 
 def _came_from_nomis(event: DomainEvent) -> bool:
@@ -64,7 +64,7 @@ def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
     )
 
 
-def changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
+def _changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
     """The same for an adjustment that NOMIS has, which may have moved to another sentence."""
     body = dict(nomis_adjustment(adjustment, today))
     return ChangedAdjustment(**body, sentence_sequence=adjustment.sentence_sequence)
@@ -197,7 +197,7 @@ CREATION = AdjustmentCreation()
 
 def _update(event: DomainEvent, context: HandlerContext) -> str | None:
     if _came_from_nomis(event):
-        return UPDATED_IGNORED
+        return _UPDATED_IGNORED
     with context.lease(f"write:{CREATION.entity(event)}"):
         context.step("look up mapping")
         nomis_id, category = _mapped(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)))
@@ -207,14 +207,14 @@ def _update(event: DomainEvent, context: HandlerContext) -> str | None:
         if conflict is not None:
             raise RuleError(conflict)
         context.step("update adjustment")
-        body = changed_adjustment(adjustment, london_now().date())
+        body = _changed_adjustment(adjustment, london_now().date())
         nomis_adjustments.update_adjustment(context.services.nomis, category, nomis_id, body)
     return None
 
 
 def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
     if _came_from_nomis(event):
-        return DELETED_IGNORED
+        return _DELETED_IGNORED
     services, adjustment_id = context.services, CREATION.dps_id(event)
     with context.lease(creation_lease(CREATION.name, adjustment_id)):
         context.step("look up mapping")
@@ -223,7 +223,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
             if _is_gone(adjustment_id, context):
                 context.forget_creation(CREATION.name, adjustment_id)
                 context.bind(reason="mapping-already-deleted")
-                return DELETED_IGNORED
+                return _DELETED_IGNORED
             context.step("look up mapping")
             mapping = MAPPINGS.get(services.mapping, adjustment_id)
         nomis_id, category = _mapped(mapping)
@@ -258,10 +258,10 @@ UPDATES = (
         event_type="release-date-adjustments.adjustment.updated",
         entity=CREATION.entity,
         start=CREATION.start,
-        apply=ignored_if_gone(_update, CREATION, _read, UPDATED_SKIPPED),
+        apply=ignored_if_gone(_update, CREATION, _read, _UPDATED_SKIPPED),
         success="sentencing-adjustment-updated-success",
         failed="sentencing-adjustment-updated-failed",
-        others=(UPDATED_IGNORED, UPDATED_SKIPPED),
+        others=(_UPDATED_IGNORED, _UPDATED_SKIPPED),
     ),
     Update(
         event_type="release-date-adjustments.adjustment.deleted",
@@ -270,7 +270,7 @@ UPDATES = (
         apply=_delete,
         success="sentencing-adjustment-deleted-success",
         failed="sentencing-adjustment-deleted-failed",
-        others=(DELETED_IGNORED,),
+        others=(_DELETED_IGNORED,),
         coalesce=Coalesce.NEVER,
     ),
 )

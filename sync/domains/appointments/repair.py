@@ -19,9 +19,9 @@ from sync.domains.repair import (
     RemovingRepair,
     Resync,
     ResyncPlan,
-    as_iso,
-    as_text,
+    iso_or_none,
     refused,
+    text_or_none,
 )
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
@@ -50,9 +50,9 @@ class AppointmentRepair(RemovingRepair):
             "bookingId": str(found.booking_id),
             "offenderNo": found.offender_no,
             "prisonId": found.prison_id,
-            "location": as_text(found.internal_location),
-            "start": as_iso(found.start_date_time),
-            "end": as_iso(found.end_date_time),
+            "location": text_or_none(found.internal_location),
+            "start": iso_or_none(found.start_date_time),
+            "end": iso_or_none(found.end_date_time),
             "type": found.subtype,
             "status": found.status,
         }
@@ -89,7 +89,7 @@ class AppointmentRepair(RemovingRepair):
         body = request["body"]
         start = datetime.fromisoformat(f"{body['eventDate']}T{body['startTime']}")
         return {
-            "location": as_text(body.get("internalLocationId")),
+            "location": text_or_none(body.get("internalLocationId")),
             "start": start.isoformat(),
             "type": body["eventSubType"],
         }
@@ -180,8 +180,8 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
     return {
         "bookingId": str(appointment.booking_id),
         "prisonId": appointment.prison_code,
-        "location": as_text(location_of(appointment)),
-        "date": as_iso(appointment.appointment_date),
+        "location": text_or_none(location_of(appointment)),
+        "date": iso_or_none(appointment.appointment_date),
         "start": appointment.start_time.strftime("%H:%M"),
         "end": None if appointment.end_time is None else appointment.end_time.strftime("%H:%M"),
         "type": appointment.category_code,

@@ -20,10 +20,10 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
-AMEND_IGNORED = "appointment-amend-missing-ignored"
-CANCEL_IGNORED = "appointment-cancel-missing-ignored"
-DELETE_IGNORED = "appointment-delete-ignored"
-#: Tracked before `DELETE_IGNORED`, and before the success of a deletion.
+_AMEND_IGNORED = "appointment-amend-missing-ignored"
+_CANCEL_IGNORED = "appointment-cancel-missing-ignored"
+_DELETE_IGNORED = "appointment-delete-ignored"
+#: Tracked before `_DELETE_IGNORED`, and before the success of a deletion.
 MAPPING_MISSING, NOMIS_MISSING = (
     "appointment-delete-missing-mapping-ignored",
     "appointment-delete-missing-nomis-ignored",
@@ -186,7 +186,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
             if _is_gone(instance_id, context):
                 context.forget_creation(CREATION.name, instance_id)
                 context.track(MAPPING_MISSING, context.properties)
-                return DELETE_IGNORED
+                return _DELETE_IGNORED
             context.step("look up mapping")
             mapping = MAPPINGS.get(services.mapping, instance_id)
         event_id = _event_id(mapping, context)
@@ -229,19 +229,19 @@ UPDATES = (
         event_type="appointments.appointment-instance.updated",
         entity=CREATION.entity,
         start=CREATION.start,
-        apply=ignored_if_gone(_update, CREATION, _read, AMEND_IGNORED),
+        apply=ignored_if_gone(_update, CREATION, _read, _AMEND_IGNORED),
         success="appointment-update-success",
         failed="appointment-update-failed",
-        others=(AMEND_IGNORED,),
+        others=(_AMEND_IGNORED,),
     ),
     Update(
         event_type="appointments.appointment-instance.cancelled",
         entity=CREATION.entity,
         start=CREATION.start,
-        apply=ignored_if_gone(_cancel, CREATION, _read, CANCEL_IGNORED),
+        apply=ignored_if_gone(_cancel, CREATION, _read, _CANCEL_IGNORED),
         success="appointment-cancel-success",
         failed="appointment-cancel-failed",
-        others=(CANCEL_IGNORED,),
+        others=(_CANCEL_IGNORED,),
         coalesce=Coalesce.NEVER,
     ),
     Update(
@@ -251,7 +251,7 @@ UPDATES = (
         apply=_delete,
         success="appointment-delete-success",
         failed="appointment-delete-failed",
-        others=(DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
+        others=(_DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
         coalesce=Coalesce.NEVER,
     ),
 )

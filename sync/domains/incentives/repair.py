@@ -7,7 +7,7 @@ from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import CREATION
-from sync.domains.repair import SUPPORT_CHANNEL, AdvisingRepair, EventParts, Record, as_iso, known_offender
+from sync.domains.repair import SUPPORT_CHANNEL, AdvisingRepair, EventParts, Record, iso_or_none, known_offender
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent
 from sync.store.creations import CreationRecord
@@ -34,7 +34,7 @@ class IncentiveRepair(AdvisingRepair):
             "bookingId": str(found.booking_id),
             "offenderNo": found.offender_no,
             "level": found.iep_level.code,
-            "date": as_iso(found.iep_date_time),
+            "date": iso_or_none(found.iep_date_time),
             "prisonId": found.prison_id,
             "current": "yes" if found.current_iep else "no",
         }

@@ -22,7 +22,7 @@ from sync.upstream.services import Services
 OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 
 #: A review that a user made on the NOMIS screen is in NOMIS already.
-MADE_IN_NOMIS = "USER_CREATED_NOMIS"
+_MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
 #: Support may have deleted records, so some sequences are missing; more than this many in a row mean the end.
 _LONGEST_GAP = 3
@@ -67,7 +67,7 @@ class IncentiveCreation(Creation):
         return {"id": self.dps_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
 
     def is_ignored(self, event: DomainEvent) -> bool:
-        return event.optional_text("reason") == MADE_IN_NOMIS
+        return event.optional_text("reason") == _MADE_IN_NOMIS
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
         context.step("read review")

@@ -49,7 +49,7 @@ class VisitCreated(Response):
     visit_id: RecordNumber
 
 
-class Code(Response):
+class ReferenceCode(Response):
     """A code of NOMIS. As a status of visits, `SCH` is scheduled and `CANC` cancelled."""
 
     code: str
@@ -57,7 +57,7 @@ class Code(Response):
 
 #: The end of the description of a room that NOMIS makes for booked visits, which says their restriction: one for each
 #: room of the real world, later one for all. A room that was chosen on the screen says nothing.
-RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
+_RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
 ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
 
 
@@ -72,7 +72,7 @@ class NomisVisit(Response):
     prison_id: str | None = None
     start_date_time: LocalDateTime | None = None
     end_date_time: LocalDateTime | None = None
-    visit_status: Code | None = None
+    visit_status: ReferenceCode | None = None
     comment_text: str | None = None
 
     def names(self, reference: str) -> bool:
@@ -80,7 +80,7 @@ class NomisVisit(Response):
         return re.search(rf"(?<![\w-]){re.escape(reference)}(?![\w-])", self.comment_text or "") is not None
 
 
-class Visitor(Response):
+class NomisVisitor(Response):
     """A visitor."""
 
     person_id: int
@@ -92,11 +92,11 @@ class VisitDetails(NomisVisit):
     offender_no: str
     prison_id: str
     start_date_time: LocalDateTime
-    visit_status: Code
-    visit_type: Code
-    visit_outcome: Code | None = None
-    visitors: tuple[Visitor, ...]
-    agency_internal_location: Code | None = None
+    visit_status: ReferenceCode
+    visit_type: ReferenceCode
+    visit_outcome: ReferenceCode | None = None
+    visitors: tuple[NomisVisitor, ...]
+    agency_internal_location: ReferenceCode | None = None
     when_created: LocalDateTime
     when_updated: LocalDateTime | None = None
     create_user_id: str | None = None
@@ -106,7 +106,7 @@ class VisitDetails(NomisVisit):
     def restriction(self) -> str | None:
         """`OPEN` or `CLOSED`, by its room; None where that does not say."""
         room = "" if self.agency_internal_location is None else self.agency_internal_location.code
-        found = re.search(RESTRICTED_ROOM, room)
+        found = re.search(_RESTRICTED_ROOM, room)
         return None if found is None else ROOM_RESTRICTIONS[found[1]]
 
 

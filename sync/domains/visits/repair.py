@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sync.clock import LONDON, local_seconds, london_now
-from sync.domains.repair import Effect, EventParts, Record, RemovingRepair, Resync, ResyncPlan, as_iso
+from sync.domains.repair import Effect, EventParts, Record, RemovingRepair, Resync, ResyncPlan, iso_or_none
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.dps import BookedVisit
@@ -43,8 +43,8 @@ class VisitRepair(RemovingRepair):
         return {
             "offenderNo": visit.offender_no,
             "prisonId": visit.prison_id,
-            "start": as_iso(visit.start_date_time),
-            "end": as_iso(visit.end_date_time),
+            "start": iso_or_none(visit.start_date_time),
+            "end": iso_or_none(visit.end_date_time),
             "status": None if visit.visit_status is None else visit.visit_status.code,
             "namesReference": "yes" if visit.names(ids.dps_id) else "no",
         }

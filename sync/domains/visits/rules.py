@@ -40,11 +40,11 @@ NOMIS_OUTCOMES = {
 DEFAULT_OUTCOME = "ADMIN"
 
 #: The restrictions of a session; NOMIS takes every word except `CLOSED` as open.
-RESTRICTIONS = frozenset({"OPEN", "CLOSED", "UNKNOWN"})
+_RESTRICTIONS = frozenset({"OPEN", "CLOSED", "UNKNOWN"})
 
 MAPPED = (
     MappedValues(visit_scheduler.VISIT, "visitType", frozenset(NOMIS_VISIT_TYPES)),
-    MappedValues(visit_scheduler.VISIT, "visitRestriction", RESTRICTIONS),
+    MappedValues(visit_scheduler.VISIT, "visitRestriction", _RESTRICTIONS),
     MappedValues(visit_scheduler.VISIT, "outcomeStatus", frozenset(NOMIS_OUTCOMES), has_default=True),
     MappedValues(nomis_visits.CANCEL_VISIT, "outcome", frozenset(NOMIS_OUTCOMES.values())),
 )
@@ -65,7 +65,7 @@ def nomis_outcome(outcome_status: str | None) -> str:
 
 def open_closed_status(restriction: str) -> str:
     """The restriction of a visit, which NOMIS has in the same words; raises `RuleError` for an unknown one."""
-    if restriction not in RESTRICTIONS:
+    if restriction not in _RESTRICTIONS:
         raise RuleError(f"no NOMIS open or closed status for visit restriction {restriction!r}")
     return restriction
 

@@ -12,8 +12,7 @@ from reports.engine.frame import typed
 from reports.reconciliations.visits import rules
 from reports.reconciliations.visits.reconciliation import Visits
 from sync.domains.visits.dps import BookedVisit, Visitor
-from sync.domains.visits.nomis import Code, VisitDetails
-from sync.domains.visits.nomis import Visitor as NomisVisitor
+from sync.domains.visits.nomis import NomisVisitor, ReferenceCode, VisitDetails
 
 TODAY = date(2026, 8, 21)
 CREATED = datetime.fromisoformat("2026-08-01")
@@ -68,11 +67,11 @@ def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
         prison_id=draw(st.sampled_from(["HEI", "BLI"])),
         start_date_time=start,
         end_date_time=draw(st.sampled_from([start + timedelta(hours=1), None])),
-        visit_status=Code(code=draw(st.sampled_from(["SCH", "CANC", "NORM", "EXP", "COMP"]))),
-        visit_type=Code(code=draw(st.sampled_from(["SCON", "SCON", "OFFI"]))),
-        visit_outcome=None if outcome is None else Code(code=outcome),
+        visit_status=ReferenceCode(code=draw(st.sampled_from(["SCH", "CANC", "NORM", "EXP", "COMP"]))),
+        visit_type=ReferenceCode(code=draw(st.sampled_from(["SCON", "SCON", "OFFI"]))),
+        visit_outcome=None if outcome is None else ReferenceCode(code=outcome),
         visitors=tuple(NomisVisitor(person_id=each) for each in draw(persons)),
-        agency_internal_location=None if room is None else Code(code=room),
+        agency_internal_location=None if room is None else ReferenceCode(code=room),
         comment_text=None if names is None else f"DPS booking reference: {names}",
         when_created=CREATED,
     )
@@ -194,8 +193,8 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
             offender_no="A1234BC",
             prison_id="HEI",
             start_date_time=CREATED,
-            visit_status=Code(code="SCH"),
-            visit_type=Code(code="SCON"),
+            visit_status=ReferenceCode(code="SCH"),
+            visit_type=ReferenceCode(code="SCON"),
             visitors=(),
             comment_text=comment,
             when_created=CREATED,

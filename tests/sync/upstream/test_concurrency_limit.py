@@ -316,7 +316,7 @@ def test_readers_wait_as_long_as_the_service_asks() -> None:
         asked.set()
         return False
 
-    waiting = in_thread(limit.wait_turn, 0, given_up)
+    waiting = in_thread(limit.wait_until_allowed, 0, given_up)
     assert asked.wait(10)
     assert not waiting.done()
     clock.now += MAX_PAUSE_SECONDS
@@ -328,10 +328,10 @@ def test_a_reader_begins_no_more_calls_than_allowed() -> None:
     """Threads beyond the current limit wait until it has grown, or until they are given up."""
     limit = ConcurrencyLimit("nomis", 4)
     limit.restart()
-    limit.wait_turn(FIRST_IN_FLIGHT - 1, lambda: False)
-    third = in_thread(limit.wait_turn, FIRST_IN_FLIGHT, lambda: False)
+    limit.wait_until_allowed(FIRST_IN_FLIGHT - 1, lambda: False)
+    third = in_thread(limit.wait_until_allowed, FIRST_IN_FLIGHT, lambda: False)
     given_up = threading.Event()
-    fourth = in_thread(limit.wait_turn, FIRST_IN_FLIGHT + 1, given_up.is_set)
+    fourth = in_thread(limit.wait_until_allowed, FIRST_IN_FLIGHT + 1, given_up.is_set)
     assert not third.done()
     limit.on_success()
     result_of(third)
