@@ -23,7 +23,7 @@ class Compared:
     by_cause: dict[int, list[str]]
 
     def publish(self, *more: str, answer: str | Terminal = "") -> Any:
-        """Runs the command on the run, as jane."""
+        """Runs the command on the run, as the operator jane."""
         run_id = self.result["runId"]
         return self.app.run("reconcile", "fix", "received", "--from", run_id, "--as", "jane", *more, answer=answer)
 
@@ -120,6 +120,6 @@ def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
     ],
 )
 def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Refused as bad usage, in one line."""
+    """Such arguments are refused as bad usage, in one line."""
     done = app.run("reconcile", "fix", "received", *arguments)
     assert (done.code, said in done.error) == (2, True)
