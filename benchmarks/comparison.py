@@ -63,7 +63,7 @@ def _typed(ids: Any, counts: Any) -> pd.DataFrame:
 def ours(rows: int, *, any_order: bool = False) -> Callable[[], int]:
     """Our comparison of the frame of a run; with `any_order` both sides are joined first."""
     from reports.engine.compare import differing
-    from reports.engine.contract import Field
+    from reports.engine.fields import Field
     from reports.engine.frame import join_sides
 
     fields = [Field(name, name, "Int16") for name in COUNTERS]

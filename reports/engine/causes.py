@@ -100,6 +100,27 @@ class Cause:
         return command(*(word.format_map(row) for word in self.command))
 
 
+def explained(
+    difference: Difference,
+    cause: Cause,
+    *,
+    mapping: str | None = None,
+    notes: Mapping[str, str | None] | None = None,
+    values: Mapping[str, Any] | None = None,
+    **special: Any,
+) -> Explanation:
+    """The explanation of a difference by its cause, with when the record of each side was last changed as evidence.
+
+    mapping: what the mapping service ties together, as further evidence. notes: what is said of the last change, by
+    side. values: further values of the mismatch in the result. special: what the diagnosis has of this difference alone
+    (`Cause.diagnosis`).
+    """
+    evidence = [*last_changes(difference.row, notes)]
+    if mapping is not None:
+        evidence.append(EvidenceRow(side="mapping", text=mapping))
+    return Explanation(cause.diagnosis(difference, **special), tuple(evidence), values=values or {})
+
+
 def last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
     """Yields when the record of each side was last changed, if that is known.
 

@@ -8,23 +8,33 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from reports.engine.contract import Field
+    from reports.engine.fields import Field
 
 
-def differing(frame: pd.DataFrame, fields: Sequence[Field], kinds: tuple[str, str, str]) -> pd.DataFrame:
+def differing(
+    frame: pd.DataFrame,
+    fields: Sequence[Field],
+    kinds: tuple[str, str, str],
+    same: Mapping[str, pd.Series[Any]] | None = None,
+) -> pd.DataFrame:
     """The rows with a record on one side only, or with a compared field that is not the same on both.
 
-    frame: as `reports.engine.contract.Reading` has it. kinds: what a record is called that only NOMIS has, that only
-    DPS has, and that differs. Two values that are NA are the same. Returns the rows, in the order and with the index of
-    the frame, with the columns `kind` (`string`) and `differs` (tuples of the names of the fields that differ) added.
+    frame: as `reports.engine.units.Reading` has it. kinds: what a record is called that only NOMIS has, that only DPS
+    has, and that differs. same: by the name of a field the rows in which its values count as the same although they are
+    not, where both sides have the record; NA as false. Two values that are NA are the same. Returns the rows, in the
+    order and with the index of the frame, with the columns `kind` (`string`) and `differs` (tuples of the names of the
+    fields that differ) added.
     """
     compared = [field for field in fields if field.compared]
     in_nomis, in_dps = (frame[side].to_numpy(dtype=bool, na_value=False) for side in ("in_nomis", "in_dps"))
     unequal = [_unequal(frame[f"nomis_{field.name}"], frame[f"dps_{field.name}"]) for field in compared]
+    for field, column in zip(compared, unequal, strict=True):
+        if same and field.name in same:
+            column &= ~(in_nomis & in_dps & is_true(same[field.name]).to_numpy())
     differs = in_nomis != in_dps
     for column in unequal:
         differs |= column
@@ -34,6 +44,22 @@ def differing(frame: pd.DataFrame, fields: Sequence[Field], kinds: tuple[str, st
     rows["kind"] = pd.array(np.select([nomis & ~dps, dps & ~nomis], kinds[:2], kinds[2]), dtype="string")
     rows["differs"] = _names([column[places] for column in unequal], [field.name for field in compared], len(places))
     return rows
+
+
+def with_kinds(rows: pd.DataFrame, choices: Sequence[tuple[str, pd.Series[Any]]]) -> pd.DataFrame:
+    """The rows with the kind of the first choice that holds in each, in the column `kind` (`string`).
+
+    choices: kinds and truth values of the rows, NA as false. Rows of the kind "", and of none, are left out.
+    """
+    conditions = [is_true(condition).to_numpy() for _, condition in choices]
+    kinds = np.select(conditions, [kind for kind, _ in choices], "")
+    found: pd.DataFrame = rows.assign(kind=pd.array(kinds, dtype="string")).loc[kinds != ""]
+    return found
+
+
+def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
+    """A column of truth values with NA as false, of dtype `bool`."""
+    return column.astype("boolean").fillna(value=False).astype(bool)
 
 
 def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:

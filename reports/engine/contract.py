@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 from reports.engine.units import Population, UnreadRecord
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference, Explanation
     from reports.engine.events import Events
+    from reports.engine.fields import Field
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Part, ReconciliationResult
     from reports.engine.units import Reading, Scope, SideName, Unit, UnlistedPart
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """Something that is compared: the columns `nomis_<name>` and `dps_<name>` of the frame.
-
-    label: what reports call it. dtype: the pandas dtype of both columns, one that knows NA (`Int64`, `string`,
-    `category`, `datetime64[s]`). compared: false for what is only shown with a difference.
-    """
-
-    name: str
-    label: str
-    dtype: str
-    compared: bool = True
 
 
 class ServiceTooOld(SyncError):

@@ -31,6 +31,8 @@ class Events(ABC):
     A method that returns None sends no event. The engine decides how many events of mismatches are sent.
     """
 
+    #: What the names of the events begin with.
+    prefix: ClassVar[str]
     #: The name of the event with the summary, by which alerts know the report.
     report: ClassVar[str]
     #: The name of the event that stands for the mismatches without a separate event: how many there are
@@ -38,6 +40,10 @@ class Events(ABC):
     more: ClassVar[str]
     #: Whether the number of mismatch events is limited; if not, each mismatch has one.
     limited: ClassVar[bool] = True
+
+    def event(self, what: str, properties: Mapping[str, object] | None = None) -> Event:
+        """The event `<prefix>-<what>`."""
+        return Event(f"{self.prefix}-{what}", properties or {})
 
     def requested(self, population: Population) -> Event | None:
         """The event that a run over everyone has listed its population."""

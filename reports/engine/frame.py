@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -13,14 +13,13 @@ from pandas.api.types import union_categoricals
 from pydantic.alias_generators import to_snake
 
 from reports.engine.runs import key_text
-from sync.clock import LONDON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from reports.engine.contract import Field, Reconciliation
+    from reports.engine.contract import Reconciliation
 
 #: Numbers that are spread over more than this many times their count are looked up by their hashes.
 _SPARSE = 8
@@ -81,65 +80,36 @@ def _of_types(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return frame
 
 
-def side_frame(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """What one side has, to be joined with the other: these columns with their dtypes, also where there are no rows.
-
-    A column of dtype `datetime64[s, UTC]` is given as times local to London.
-    """
-    listed = list(rows)
-    frame: dict[str, pd.Series[Any]] = {}
-    for name, dtype in columns.items():
-        values = [row.get(name) for row in listed]
-        if dtype == "datetime64[s, UTC]":
-            times = pd.Series(pd.to_datetime(pd.Series(values, dtype=object))).astype("datetime64[s]")
-            frame[name] = london_to_utc(times)
-        else:
-            frame[name] = pd.Series(values, dtype=dtype)
-    return pd.DataFrame(frame, index=pd.RangeIndex(len(listed)))
-
-
-def side_columns(fields: Iterable[Field], side: Literal["nomis", "dps"]) -> dict[str, str]:
-    """The columns of the fields of one side, with their dtypes, and when its record was last changed."""
-    return {**{f"{side}_{each.name}": each.dtype for each in fields}, f"{side}_changed_at": "datetime64[s, UTC]"}
-
-
-def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
-    """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
-
-    Of the hour that comes twice in autumn the later one is taken: a record seems younger then, never older.
-    """
-    later = np.zeros(len(times), dtype=bool)
-    local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")
-    converted: pd.Series[Any] = local.dt.tz_convert("UTC")
-    return converted
-
-
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
-    """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps`.
+    """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps` (`bool`).
 
     The rows of NOMIS come first, in their order, then those that DPS alone has. Columns that both have besides the key
     (`prison_id`) are taken from NOMIS, from DPS where it has none; the columns of fields are named `nomis_…` and
     `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has twice. Several times faster than
-    `merge`, which sorts and copies.
+    `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
     """
-    ours, theirs = _numbered(nomis, dps, key)
-    found = _places(ours, theirs)
+    found = _places(*_numbered(nomis, dps, key))
+    matched = found >= 0
     alone = np.ones(len(dps), dtype=bool)
-    alone[found[found >= 0]] = False
+    alone[found if matched.all() else found[matched]] = False
     further = np.flatnonzero(alone)
-    of_nomis = np.concatenate([np.arange(len(nomis)), np.full(len(further), -1)])
-    of_dps = np.concatenate([found, further])
+    of_dps = np.concatenate([found, further]) if len(further) else found
     columns: dict[Any, pd.Series[Any]] = {}
     for name in nomis.columns:
-        if name in key:
-            columns[name] = pd.concat([nomis[name], dps[name].iloc[further]], ignore_index=True)
+        column = nomis[name].reset_index(drop=True)
+        if not len(further):
+            columns[name] = column
+        elif name in key:
+            columns[name] = pd.concat([column, dps[name].iloc[further]], ignore_index=True)
         else:
-            columns[name] = _taken(nomis[name], of_nomis)
+            columns[name] = column.reindex(pd.RangeIndex(len(of_dps)))
+    has_gaps = not matched.all()
     for name in dps.columns.difference(list(key), sort=False):
-        column = _taken(dps[name], of_dps)
+        array: Any = dps[name].array.take(of_dps, allow_fill=has_gaps)
+        column = pd.Series(array, copy=False)
         columns[name] = columns[name].combine_first(column) if name in columns else column
     joined = pd.DataFrame(columns, index=pd.RangeIndex(len(of_dps)), copy=False)
-    joined["in_nomis"], joined["in_dps"] = of_nomis >= 0, of_dps >= 0
+    joined["in_nomis"], joined["in_dps"] = np.arange(len(of_dps)) < len(nomis), of_dps >= 0
     return joined
 
 
@@ -147,16 +117,21 @@ def _numbered(
     nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A number from 0 for the key of each row of both sides, the same for the same key."""
+    sides = [[side[name] for name in key] for side in (nomis, dps)]
+    if len(key) == 1 and all(_is_whole(column) for (column,) in sides) and len(nomis) and len(dps):
+        ours, theirs = (column.to_numpy(dtype=np.int64) for (column,) in sides)
+        lowest = min(ours.min(), theirs.min())
+        return ours - lowest, theirs - lowest
     numbers = np.zeros(len(nomis) + len(dps), dtype=np.int64)
-    for name in key:
-        both = pd.concat([nomis[name], dps[name]], ignore_index=True)
-        if pd.api.types.is_integer_dtype(both.dtype) and not both.hasnans and len(both):
-            column = both.to_numpy(dtype=np.int64)
-            column = column - column.min()
-        else:
-            column, _ = pd.factorize(both, use_na_sentinel=False)
-        numbers = pd.factorize(numbers * (column.max(initial=0) + 1) + column)[0] if numbers.any() else column
+    for ours_and_theirs in zip(*sides, strict=True):
+        column, _ = pd.factorize(pd.concat(ours_and_theirs, ignore_index=True), use_na_sentinel=False)
+        numbers = pd.factorize(numbers * (column.max(initial=0) + 1) + column)[0]
     return numbers[: len(nomis)], numbers[len(nomis) :]
+
+
+def _is_whole(column: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers alone."""
+    return pd.api.types.is_integer_dtype(column.dtype) and not column.hasnans
 
 
 def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -168,21 +143,14 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
             raise pd.errors.MergeError("a side has a key twice")
         return index.get_indexer(pd.Index(wanted)).astype(np.int64)
     # Ids of records lie close together, so a table of all of them is faster than one of hashes.
-    place = np.full(most, -1, dtype=np.int64)
     for each in (wanted, numbers):
-        place[each] = np.arange(len(each))
-        if (place[each] != np.arange(len(each))).any():
+        there = np.zeros(most, dtype=bool)
+        there[each] = True
+        if np.count_nonzero(there) != len(each):
             raise pd.errors.MergeError("a side has a key twice")
-        if each is wanted:
-            place[each] = -1
+    place = np.full(most, -1, dtype=np.int64)
+    place[numbers] = np.arange(len(numbers))
     return place[wanted]
-
-
-def _taken(column: pd.Series[Any], places: NDArray[np.int64]) -> pd.Series[Any]:
-    """The values at these places, NA for -1."""
-    array = column.array
-    taken: Any = array.take(places, allow_fill=True) if (places < 0).any() else array.take(places)
-    return pd.Series(taken)
 
 
 def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

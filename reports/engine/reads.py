@@ -1,8 +1,4 @@
-"""The calls of a run. Units that are read in parallel share the threads and the limit of each service.
-
-The engine gives every reconciliation a `SharedReads`. `RecordReads` reads single records with it, and collects those
-that could not be read.
-"""
+"""The calls of a run. Units that are read in parallel share the threads and the limit of each service."""
 
 from __future__ import annotations
 
@@ -12,21 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reports.engine.contract import ServiceTooOld
 from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
-from reports.engine.units import UnreadRecord
 from sync.failures import SyncError, UpstreamError
 from sync.settings import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-    from reports.engine.contract import Reads
-    from reports.engine.units import SideName, Unit
+    from reports.engine.units import Unit
     from sync.settings.upstreams import UpstreamName
     from sync.upstream.services import Services
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-Record = TypeVar("Record", bound="Hashable")
 
 
 class ReadingStopped(SyncError):
@@ -175,50 +168,3 @@ class SharedReads:
         )
         self._readers[service] = reader
         return reader
-
-
-class RecordReads:
-    """Reads single records of a unit in parallel, and collects those that could not be read."""
-
-    def __init__(self, reads: Reads, services: Mapping[SideName, UpstreamName]) -> None:
-        """`services`: which service has the records of each side."""
-        self._reads = reads
-        self._services = services
-        self._unread: dict[tuple[SideName, Hashable], UnreadRecord] = {}
-
-    @property
-    def unread(self) -> tuple[UnreadRecord, ...]:
-        """The records that could not be read, once for each side."""
-        return tuple(self._unread.values())
-
-    def each(
-        self,
-        side: SideName,
-        read: Callable[[Record], Value],
-        items: Mapping[Record, Mapping[str, Any]],
-        offender_no: Callable[[Record], str | None] = lambda _: None,
-    ) -> dict[Record, Value]:
-        """What `read` returns for each item; an item that cannot be read is left out, and its record is unread.
-
-        An item that failed before and can be read now is no longer unread. items: the items, with the key columns of
-        their rows. offender_no: the prisoner whose record an item is.
-        """
-        values: dict[Record, Value] = {}
-        for item, value in self._reads.each(self._services[side], read, items):
-            if isinstance(value, FailedRead):
-                self.add_failed(side, item, items[item], value, offender_no(item))
-            else:
-                self._unread.pop((side, _identity(item, items[item])), None)
-                values[item] = value
-        return values
-
-    def add_failed(
-        self, side: SideName, item: Hashable, key: Mapping[str, Any], why: FailedRead, offender_no: str | None = None
-    ) -> None:
-        """Adds an item that could not be read to the unread records."""
-        self._unread[side, _identity(item, key)] = UnreadRecord(key, offender_no, side, why.reason, why.network)
-
-
-def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
-    """An item and the column that it stands for, the last of its key, as a record can be read by different ids."""
-    return [*key][-1], item

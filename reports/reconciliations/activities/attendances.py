@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from reports.engine.causes import Cause
-from reports.engine.contract import Field
+from reports.engine.fields import Field
 from reports.reconciliations.activities.counting import (
     DPS_ONLY,
     NOMIS_ONLY,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from reports.engine.causes import Cause, Explanation
-from reports.engine.contract import Field, Reconciliation
+from reports.engine.contract import Reconciliation
+from reports.engine.fields import Field
 from reports.engine.frame import concatenated, join_sides, typed
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import EvidenceRow

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from reports.engine.compare import differing
-from reports.engine.contract import Field
+from reports.engine.compare import differing, is_true
+from reports.engine.fields import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,17 +110,14 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
     frame: the columns of `FIELDS`. Returns the rows with `kind` (`string`) and `differs` (tuples of field names) added.
     """
-    compared = frame.copy(deep=False)
+    same = {}
     for name in NAMES:
         nomis, dps = frame[f"nomis_{name}{_DAYS}"], frame[f"dps_{name}{_DAYS}"]
-        comparable = (frame[f"nomis_{name}"] == frame[f"dps_{name}"]) & nomis.notna() & dps.notna()
-        compared[f"dps_{name}{_DAYS}"] = dps.where(comparable, nomis)
-    found = differing(compared, FIELDS, (DIFFERENT_COUNTS,) * 3)
-    rows = frame.loc[found.index].copy()
-    by_count = [not _COUNTS.isdisjoint(differs) for differs in found["differs"]]
-    rows["kind"] = pd.array([DIFFERENT_COUNTS if each else DIFFERENT_DAYS for each in by_count], dtype="string")
-    rows["differs"] = found["differs"]
-    return rows
+        as_many = is_true(frame[f"nomis_{name}"] == frame[f"dps_{name}"])
+        same[f"{name}{_DAYS}"] = ~(as_many & nomis.notna() & dps.notna())
+    rows = differing(frame, FIELDS, (DIFFERENT_COUNTS,) * 3, same)
+    of_days = is_true(rows["differs"].map(_COUNTS.isdisjoint))
+    return rows.assign(kind=rows["kind"].mask(of_days, DIFFERENT_DAYS))
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:

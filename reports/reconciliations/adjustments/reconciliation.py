@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.engine.contract import Reconciliation
 from reports.engine.frame import records, typed
-from reports.engine.reads import RecordReads
+from reports.engine.unit_reader import UnitReader
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.adjustments import causes, sides
 from reports.reconciliations.adjustments.bookings import BookingList, bookings_of, page_of
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.units import SideName
 
-_SERVICES: Mapping[SideName, UpstreamName] = {
-    "NOMIS": UpstreamName.NOMIS,
-    "DPS": UpstreamName.SENTENCE_ADJUSTMENTS,
-}
+
+class _Reader(UnitReader):
+    dps = UpstreamName.SENTENCE_ADJUSTMENTS
 
 
 class AdjustmentReconciliation(Reconciliation):
@@ -75,27 +73,27 @@ class AdjustmentReconciliation(Reconciliation):
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The adjustments of every booking of a page, counted."""
-        return self._reading(bookings_of(unit), RecordReads(reads, _SERVICES), reads)
+        return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """The same by the present number of each prisoner: a merge changes it."""
-        found = RecordReads(reads, _SERVICES)
-        listed = found.each("NOMIS", self._list.present, _keys(map(_booking, records(rows))), _offender_no)
-        return self._reading([each for each in listed.values() if each is not None], found, reads)
+        reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
+        listed = reader.each("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
+        return self._reading([each for each in listed.values() if each is not None], reader)
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
         """The bookings of a page that could not be read."""
         ids = {each.key["booking_id"] for each in unread}
         return page_of([each for each in bookings_of(unit) if each.id in ids], unit.id)
 
-    def _reading(self, bookings: Iterable[Booking], found: RecordReads, reads: Reads) -> Reading:
+    def _reading(self, bookings: Iterable[Booking], reader: _Reader) -> Reading:
         keys, services = _keys(bookings), self.services
-        nomis = found.each("NOMIS", lambda each: sides.read_nomis(services, each), keys, _offender_no)
+        nomis = reader.each("NOMIS", lambda _, each: sides.read_nomis(services, each), keys, _offender_no)
         readable = {each: keys[each] for each in nomis}
-        dps = found.each("DPS", lambda each: sides.read_dps(services, each, nomis[each]), readable, _offender_no)
+        dps = reader.each("DPS", lambda _, each: sides.read_dps(services, each, nomis[each]), readable, _offender_no)
         rows = self._rows([(each, nomis[each], theirs) for each, theirs in dps.items()])
-        rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reads))
-        return Reading(rows, found.unread)
+        rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reader.reads))
+        return Reading(rows, reader.unread)
 
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
         """Where the bookings are of which NOMIS has no adjustment to say so; a booking is compared without, too.

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from reports.engine.causes import Cause, Explanation, last_changes
-from reports.engine.result import EvidenceRow
+from reports.engine.causes import Cause, explained
 from reports.reconciliations.appointments.compare import (
     DPS_ONLY,
     DUPLICATE,
@@ -19,7 +18,7 @@ from reports.reconciliations.appointments.compare import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reports.engine.causes import Difference
+    from reports.engine.causes import Difference, Explanation
 
 #: NOMIS is written within this time of a change in DPS, unless something is wrong.
 _SYNCHRONISED_WITHIN: Final = timedelta(hours=1)
@@ -144,12 +143,10 @@ _CAUSES: Final = {
 
 def explain(difference: Difference) -> Explanation:
     """The cause and the fix of a difference, with when each side was last changed as evidence."""
-    row = difference.row
-    evidence = [*last_changes(row)]
-    if row["nomis_id"] is not None and row["dps_id"] is not None:
-        text = f"ties appointment {row['nomis_id']} in NOMIS to appointment {row['dps_id']} in DPS"
-        evidence.append(EvidenceRow(side="mapping", text=text))
-    return Explanation(_cause_of(difference).diagnosis(difference), tuple(evidence))
+    nomis_id, dps_id = difference.row["nomis_id"], difference.row["dps_id"]
+    mapped = nomis_id is not None and dps_id is not None
+    mapping = f"ties appointment {nomis_id} in NOMIS to appointment {dps_id} in DPS" if mapped else None
+    return explained(difference, _cause_of(difference), mapping=mapping)
 
 
 def _cause_of(difference: Difference) -> Cause:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 
-from reports.engine.compare import differing
-from reports.engine.contract import Field
-from reports.engine.frame import side_columns, side_frame
+from reports.engine.compare import differing, is_true, with_kinds
+from reports.engine.fields import Field, side_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,17 +19,41 @@ if TYPE_CHECKING:
 #: In this order the replaced service looked for the first difference; whether an appointment is cancelled it did not
 #: compare. Dates are ISO, times of day `HH:MM`.
 FIELDS: Final = (
-    Field("offender_no", "Prisoner number", "string"),
-    Field("booking_id", "Booking", "Int64"),
-    Field("category", "Category", "string"),
-    Field("date", "Date", "string"),
-    Field("start_time", "Start", "string"),
-    Field("end_time", "End", "string"),
-    Field("location", "Location", "Int64"),
-    Field("prison", "Prison", "string"),
-    Field("cancelled", "Cancelled", "boolean"),
-    Field("in_cell", "In a cell", "boolean", compared=False),
-    # The mapped NOMIS record of which an unmapped one is a second copy.
+    Field("offender_no", "Prisoner number", "string", nomis="offender_no", dps="prisoner_number"),
+    Field("booking_id", "Booking", "Int64", nomis="booking_id", dps="booking_id"),
+    Field("category", "Category", "string", nomis="subtype", dps="category_code"),
+    Field(
+        "date",
+        "Date",
+        "string",
+        nomis=lambda record: _iso(record.start_date_time),
+        dps=lambda attendee: attendee.appointment_date.isoformat(),
+    ),
+    Field(
+        "start_time",
+        "Start",
+        "string",
+        nomis=lambda record: _hours(record.start_date_time),
+        dps=lambda attendee: _hours(attendee.start_time),
+    ),
+    Field(
+        "end_time",
+        "End",
+        "string",
+        nomis=lambda record: _hours(record.end_date_time),
+        dps=lambda attendee: _hours(attendee.end_time),
+    ),
+    Field("location", "Location", "Int64", nomis="internal_location", dps="internal_location_id"),
+    Field("prison", "Prison", "string", nomis="prison_id", dps="prison_code"),
+    Field(
+        "cancelled",
+        "Cancelled",
+        "boolean",
+        nomis=lambda record: None if record.status is None else record.status == _CANCELLED,
+        dps="cancelled",
+    ),
+    Field("in_cell", "In a cell", "boolean", compared=False, dps="in_cell"),
+    # The mapped NOMIS record of which an unmapped one is a second copy, found by joining both sides.
     Field("duplicate_of", "Duplicate of", "Int64", compared=False),
 )
 #: like: for an appointment that only one side has, one that only the other side has and that is the same but for the
@@ -55,54 +77,18 @@ _SAME_RECORD: Final = ["nomis_booking_id", "nomis_location", "nomis_date", "nomi
 #: An appointment of one side is like one of the other with the same values.
 _ALIKE: Final = ("booking_id", "date", "start_time", "location", "category")
 _CANCELLED = "CANC"
-#: What each side says of itself; the second copy of a record is found by joining them.
-_OF_NOMIS: Final = tuple(each for each in FIELDS if each.name not in ("in_cell", "duplicate_of"))
-_OF_DPS: Final = tuple(each for each in FIELDS if each.name != "duplicate_of")
 
 
 def nomis_columns(records: Mapping[int, NomisAppointment]) -> pd.DataFrame:
-    """NOMIS records by event id as the NOMIS columns of the frame; `nomis_changed_at` in UTC."""
-    rows = (
-        {
-            "nomis_id": number,
-            "in_nomis": True,
-            "nomis_offender_no": each.offender_no,
-            "nomis_booking_id": each.booking_id,
-            "nomis_category": each.subtype,
-            "nomis_date": _iso(each.start_date_time),
-            "nomis_start_time": _hours(each.start_date_time),
-            "nomis_end_time": _hours(each.end_date_time),
-            "nomis_location": each.internal_location,
-            "nomis_prison": each.prison_id,
-            "nomis_cancelled": None if each.status is None else each.status == _CANCELLED,
-            "nomis_changed_at": each.modified_date or each.created_date,
-        }
-        for number, each in records.items()
+    """NOMIS records by event id, as `side_frame` has them; `nomis_id` (`Int64`) identifies them."""
+    return side_frame(
+        "nomis", FIELDS, records, ("nomis_id", "Int64"), lambda record: record.modified_date or record.created_date
     )
-    return side_frame(rows, {"nomis_id": "Int64", "in_nomis": "boolean", **side_columns(_OF_NOMIS, "nomis")})
 
 
 def dps_columns(attendees: Mapping[int, Attendee]) -> pd.DataFrame:
-    """DPS appointments by instance id as the DPS columns of the frame; `dps_changed_at` in UTC."""
-    rows = (
-        {
-            "dps_id": number,
-            "in_dps": True,
-            "dps_offender_no": each.prisoner_number,
-            "dps_booking_id": each.booking_id,
-            "dps_category": each.category_code,
-            "dps_date": each.appointment_date.isoformat(),
-            "dps_start_time": _hours(each.start_time),
-            "dps_end_time": _hours(each.end_time),
-            "dps_location": each.internal_location_id,
-            "dps_prison": each.prison_code,
-            "dps_cancelled": each.cancelled,
-            "dps_in_cell": each.in_cell,
-            "dps_changed_at": each.changed_at,
-        }
-        for number, each in attendees.items()
-    )
-    return side_frame(rows, {"dps_id": "Int64", "in_dps": "boolean", **side_columns(_OF_DPS, "dps")})
+    """DPS appointments by instance id, as `side_frame` has them; `dps_id` (`Int64`) identifies them."""
+    return side_frame("dps", FIELDS, attendees, ("dps_id", "Int64"), lambda attendee: attendee.changed_at)
 
 
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
@@ -111,8 +97,7 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
     Pairs of which neither side has the record are left out.
     """
     frame = pairs.merge(nomis, how="left", on="nomis_id").merge(dps, how="left", on="dps_id")
-    there = frame["in_nomis"].fillna(value=False) | frame["in_dps"].fillna(value=False)
-    frame = frame[there].reset_index(drop=True)
+    frame = frame[is_true(frame["in_nomis"]) | is_true(frame["in_dps"])].reset_index(drop=True)
     for name in ("offender_no", "booking_id"):
         frame[name] = frame[f"nomis_{name}"].combine_first(frame[f"dps_{name}"])
     frame["nomis_duplicate_of"] = _duplicates(frame)
@@ -128,29 +113,24 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
     the living unit of the prisoner, so the location is not compared; nor is the cancellation where a side does not say,
     nor the prison where NOMIS does not.
     """
-    agreed = frame.copy()
-    for name, same in (
-        ("end_time", _same_end(frame)),
-        ("location", frame["dps_in_cell"].fillna(value=False)),
-        ("cancelled", frame["dps_cancelled"].isna() | frame["nomis_cancelled"].isna()),
-        ("prison", frame["nomis_prison"].isna()),
-    ):
-        agreed[f"dps_{name}"] = frame[f"dps_{name}"].mask(
-            frame["in_nomis"] & frame["in_dps"] & same, frame[f"nomis_{name}"]
-        )
-    rows = differing(agreed, FIELDS, (NOMIS_ONLY, DPS_ONLY, DIFFERENT))
-    rows[frame.columns] = frame.loc[rows.index]
-    mapped = (rows["nomis_id"].notna() & rows["dps_id"].notna()).to_numpy()
-    in_nomis, in_dps = (rows[side].to_numpy(dtype=bool) for side in ("in_nomis", "in_dps"))
-    rows["kind"] = pd.array(
-        np.select(
-            [mapped & ~in_nomis, mapped & ~in_dps, rows["nomis_duplicate_of"].notna().to_numpy()],
-            [WITHOUT_NOMIS, WITHOUT_DPS, DUPLICATE],
-            rows["kind"],
-        ),
-        dtype="string",
+    same = {
+        "end_time": _same_end(frame),
+        "location": frame["dps_in_cell"],
+        "cancelled": frame["dps_cancelled"].isna() | frame["nomis_cancelled"].isna(),
+        "prison": frame["nomis_prison"].isna(),
+    }
+    rows = differing(frame, FIELDS, (NOMIS_ONLY, DPS_ONLY, DIFFERENT), same)
+    mapped = rows["nomis_id"].notna() & rows["dps_id"].notna()
+    in_nomis, in_dps = is_true(rows["in_nomis"]), is_true(rows["in_dps"])
+    return with_kinds(
+        rows,
+        [
+            (WITHOUT_NOMIS, mapped & ~in_nomis),
+            (WITHOUT_DPS, mapped & ~in_dps),
+            (DUPLICATE, rows["nomis_duplicate_of"].notna()),
+            *((kind, rows["kind"].eq(kind)) for kind in (NOMIS_ONLY, DPS_ONLY, DIFFERENT)),
+        ],
     )
-    return rows
 
 
 def _same_end(frame: pd.DataFrame) -> pd.Series[bool]:

@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from reports.engine.lists import ListPage, read_moving_list
+from reports.engine.lists import ListPage
 from reports.engine.parallel_reader import FailedRead
-from reports.engine.reads import RecordReads
+from reports.engine.unit_reader import UnitReader
 from reports.engine.units import UnlistedPart
 from reports.reconciliations.appointments.compare import dps_columns, join, nomis_columns
 from sync.domains.appointments import dps as appointments_api
@@ -29,11 +29,8 @@ from sync.upstream.mappings import nomis_location
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from reports.engine.contract import Reads
-    from reports.engine.units import SideName, UnreadRecord
     from sync.domains.appointments.dps import Attendee
     from sync.domains.appointments.nomis import NomisAppointment
-    from sync.upstream.services import Services
     from sync.upstream.transport import ServiceClient
 
 #: The first and the last day, both included.
@@ -41,32 +38,14 @@ Days = tuple[date, date]
 #: A NOMIS record and the DPS appointment that it is mapped to; None for one that is not mapped.
 Pair = tuple[int | None, int | None]
 
-_SERVICES: Final[Mapping[SideName, UpstreamName]] = {
-    "NOMIS": UpstreamName.NOMIS,
-    "DPS": UpstreamName.APPOINTMENTS,
-    "mapping": UpstreamName.MAPPING,
-}
 #: DPS refuses to search a calendar month or more at once, and February has 28 days.
 _SEARCH_DAYS: Final = 28
 
 
-class AppointmentReader:
-    """Reads for one reading; `unread` and `gaps` are what it could not read."""
+class AppointmentReader(UnitReader):
+    """Reads the appointments of one unit, or single ones again."""
 
-    def __init__(self, services: Services, reads: Reads) -> None:
-        self.services = services
-        self.reads = reads
-        self.records = RecordReads(reads, _SERVICES)
-        self.gaps: list[UnlistedPart] = []
-
-    @property
-    def unread(self) -> tuple[UnreadRecord, ...]:
-        """The records of which a side could not be read, each side once."""
-        return self.records.unread
-
-    @property
-    def _appointments(self) -> ServiceClient:
-        return self.services[UpstreamName.APPOINTMENTS]
+    dps = UpstreamName.APPOINTMENTS
 
     def event_ids(self, prison_id: str, days: Days, size: int) -> list[int]:
         """The event ids of a prison, in pages of `size`. Raises `SyncError` if the first page cannot be read."""
@@ -75,13 +54,11 @@ class AppointmentReader:
             found = nomis_appointments.event_id_page(self.services.nomis, prison_id, days, number, size)
             return ListPage(dict.fromkeys(found.ids), found.pages)
 
-        listed = read_moving_list(self.reads, UpstreamName.NOMIS, page)
-        for number, reason in listed.failed.items():
-            detail = {"page": number or 0, "prisonId": prison_id}
-            self.gaps.append(
-                UnlistedPart(f"page {number or 0} of the NOMIS appointments of {prison_id}", reason, detail)
-            )
-        return sorted(listed.items)
+        def gap(number: int | None, reason: str) -> UnlistedPart:
+            what = f"page {number or 0} of the NOMIS appointments of {prison_id}"
+            return UnlistedPart(what, reason, {"page": number or 0, "prisonId": prison_id})
+
+        return sorted(self.list_whole(UpstreamName.NOMIS, page, gap))
 
     def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
         """The DPS appointments of a prison by instance id; None, and a gap, if DPS refuses to search the prison.
@@ -92,7 +69,7 @@ class AppointmentReader:
         found: dict[int, Attendee] = {}
         while first <= last:
             end = min(first + timedelta(days=_SEARCH_DAYS - 1), last)
-            search = partial(appointments_api.search_attendees, self._appointments, prison_id, first, end)
+            search = partial(appointments_api.search_attendees, self.services[self.dps], prison_id, first, end)
             try:
                 attendees = self.reads.page(UpstreamName.APPOINTMENTS, search)
             except UpstreamError as error:
@@ -120,12 +97,12 @@ class AppointmentReader:
         }
 
         def search(place: tuple[str, date]) -> list[Attendee]:
-            return appointments_api.search_attendees(self._appointments, *place, place[1])
+            return appointments_api.search_attendees(self.services[self.dps], *place, place[1])
 
         for place, attendees in self.reads.each(UpstreamName.APPOINTMENTS, search, sorted(set(places.values()))):
             if isinstance(attendees, FailedRead):
                 for number in [number for number, each in places.items() if each == place]:
-                    self.records.add_failed("DPS", number, {"dps_id": number}, attendees)
+                    self.add_failed("DPS", number, {"dps_id": number}, attendees)
                     del found[number]
             else:
                 found.update((each.id, each) for each in attendees if each.id in found)
@@ -142,10 +119,14 @@ class AppointmentReader:
         is_read_elsewhere: whether a record that is not among `event_ids`, None if NOMIS does not have it, belongs to
         another reading.
         """
-        records, dps_ids = self._nomis(event_ids), self._mapped(event_ids, "nomis_id")
+        records = self._nomis(event_ids)
+        of_nomis = self.mapped(MAPPINGS, "NOMIS", {each: {"nomis_id": each} for each in event_ids})
+        dps_ids = {number: None if ids is None else int(ids.dps_id) for number, ids in of_nomis.items()}
         pairs: list[Pair] = [(each, dps_ids[each]) for each in event_ids if each in records and each in dps_ids]
         # To these no record of the list is mapped.
-        nomis_ids = self._mapped(sorted(attendees.keys() - set(dps_ids.values())), "dps_id")
+        others = sorted(attendees.keys() - set(dps_ids.values()))
+        of_dps = self.mapped(MAPPINGS, "DPS", {each: {"dps_id": each} for each in others})
+        nomis_ids = {number: None if ids is None else int(ids.nomis_ids[0]) for number, ids in of_dps.items()}
         unlisted = self._nomis(sorted({each for each in nomis_ids.values() if each is not None} - set(event_ids)))
         for instance_id, event_id in nomis_ids.items():
             if event_id is None or (event_id in unlisted and not is_read_elsewhere(unlisted[event_id])):
@@ -184,7 +165,7 @@ class AppointmentReader:
         for number, dps_location_id in unnamed.items():
             room, each = rooms[dps_location_id], found[number]
             if isinstance(room, FailedRead):
-                self.records.add_failed("mapping", number, {"dps_id": number}, room)
+                self.add_failed("mapping", number, {"dps_id": number}, room)
                 del complete[number]
             elif each is not None:
                 complete[number] = replace(each, internal_location_id=room)
@@ -192,34 +173,20 @@ class AppointmentReader:
 
     def _nomis(self, event_ids: Collection[int]) -> dict[int, NomisAppointment | None]:
         """NOMIS records, None for one that is not there."""
-        read = partial(nomis_appointments.find_appointment, self.services.nomis)
-        return self.records.each("NOMIS", read, {each: {"nomis_id": each} for each in event_ids})
-
-    def _mapped(self, numbers: Collection[int], name: Literal["nomis_id", "dps_id"]) -> dict[int, int | None]:
-        """What records of one side are mapped to on the other, None for those that are not mapped."""
-        mapping = self.services.mapping
-
-        def read(number: int) -> int | None:
-            if name == "dps_id":
-                found = MAPPINGS.find(mapping, number)
-                return None if found is None else int(MAPPINGS.ids(found).nomis_ids[0])
-            found = MAPPINGS.find_by_nomis_ids(mapping, number)
-            return None if found is None else int(MAPPINGS.ids(found).dps_id)
-
-        return self.records.each("mapping", read, {each: {name: each} for each in numbers})
+        return self.each("NOMIS", nomis_appointments.find_appointment, {each: {"nomis_id": each} for each in event_ids})
 
     def _dps(self, instance_ids: Mapping[int, int | None]) -> dict[int, Attendee | None]:
         """DPS appointments by single reads, None for one that is not there; given with what they are mapped to."""
 
-        def read(number: int) -> Attendee | None:
-            found = appointments_api.find_appointment(self._appointments, number)
+        def read(client: ServiceClient, number: int) -> Attendee | None:
+            found = appointments_api.find_appointment(client, number)
             return None if found is None else found.attendee()
 
         keys = {
             number: {"dps_id": number} if event_id is None else {"nomis_id": event_id, "dps_id": number}
             for number, event_id in instance_ids.items()
         }
-        return self.records.each("DPS", read, keys)
+        return self.each("DPS", read, keys)
 
 
 def _has_place(attendee: Attendee | None) -> bool:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from reports.engine.causes import Cause, Explanation, last_changes
-from reports.engine.result import EvidenceRow
+from reports.engine.causes import Cause, explained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from reports.engine.causes import Difference
+    from reports.engine.causes import Difference, Explanation
     from reports.reconciliations.visits.result import Weight
 
 #: A visit that NOMIS does not have, and that is this near, is not prepared.
@@ -174,12 +173,14 @@ def explain(difference: Difference, today: date, *, merged: bool) -> Explanation
         who = f"{row['changed_by']} changed it, which {row['created_by']} had created."
         certain = {"explanation": who, "confidence": "high"}
     near = difference.kind == "nomis-visit-missing" and row["dps_start"].date() <= today + _NEAR
-    values = {"weight": "high" if near else cause.weight, "reference": row["reference"], "visit_id": row["visit_id"]}
-    evidence = [*last_changes(row, {"NOMIS": row["changed_by"]})]
-    if row["mapped"]:
-        text = f"ties visit {row['reference']} to NOMIS visit {row['visit_id']}"
-        evidence.append(EvidenceRow(side="mapping", text=text))
-    return Explanation(cause.diagnosis(difference, **certain), tuple(evidence), values=values)
+    return explained(
+        difference,
+        cause,
+        mapping=f"ties visit {row['reference']} to NOMIS visit {row['visit_id']}" if row["mapped"] else None,
+        notes={"NOMIS": row["changed_by"]},
+        values={"weight": "high" if near else cause.weight, "reference": row["reference"], "visit_id": row["visit_id"]},
+        **certain,
+    )
 
 
 def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 
-from reports.engine.lists import ListPage, read_moving_list
+from reports.engine.lists import ListPage
 from reports.engine.parallel_reader import failed_read
-from reports.engine.reads import RecordReads
+from reports.engine.unit_reader import UnitReader
 from reports.engine.units import UnlistedPart
 from reports.reconciliations.visits import rules
 from sync.domains.visits import dps as visit_scheduler
@@ -25,36 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import date, datetime
 
-    from reports.engine.contract import Reads
-    from reports.engine.units import SideName, UnreadRecord
     from sync.domains.visits.dps import BookedVisit
     from sync.domains.visits.nomis import VisitDetails
-    from sync.upstream.services import Services
 
 Item = TypeVar("Item", int, str)
 
 PAGE_SIZE: Final = 200
 _SOCIAL: Final = NOMIS_VISIT_TYPES["SOCIAL"]
-_SERVICES: Final[Mapping[SideName, UpstreamName]] = {
-    "NOMIS": UpstreamName.NOMIS,
-    "mapping": UpstreamName.MAPPING,
-    "DPS": UpstreamName.VISITS,
-}
 
 
-class VisitReader:
-    """Reads one unit; `unread` and `gaps` are what cannot be read."""
+class VisitReader(UnitReader):
+    """Reads the visits of one unit, or of single references again."""
 
-    def __init__(self, services: Services, reads: Reads) -> None:
-        self.services = services
-        self.reads = reads
-        self.records = RecordReads(reads, _SERVICES)
-        self.gaps: list[UnlistedPart] = []
-
-    @property
-    def unread(self) -> tuple[UnreadRecord, ...]:
-        """The visits of which a side could not be read."""
-        return self.records.unread
+    dps = UpstreamName.VISITS
 
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
@@ -74,7 +57,7 @@ class VisitReader:
         except (UpstreamError, BreakerOpen) as error:
             if isinstance(error, UpstreamError) and error.no_route:
                 raise
-            self._add_gap(str(error), {"prisonId": prison_id, "side": "NOMIS"})
+            self.gaps.append(_gap(str(error), {"prisonId": prison_id, "side": "NOMIS"}))
             recent = []
         others = {*recent, *known}
         if not visits and not others:
@@ -94,23 +77,23 @@ class VisitReader:
 
     def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
         """The DPS visits of a prison or prisoner on these days, by reference; raises `SyncError` without any page."""
-        client = self.services[UpstreamName.VISITS]
+        client = self.services[self.dps]
 
         def page(number: int) -> ListPage[str, object]:
             found = visit_scheduler.visits_page(client, whose, days, number, PAGE_SIZE)
             items = {_reference_of(each) or f"page {number} row {row}": each for row, each in enumerate(found.content)}
             return ListPage(items, found.total_pages)
 
-        listed = read_moving_list(self.reads, UpstreamName.VISITS, page)
-        for number, reason in listed.failed.items():
-            self._add_gap(reason, {**whose, "page": number, "side": "DPS"})
+        def gap(number: int | None, reason: str) -> UnlistedPart:
+            return _gap(reason, {**whose, "page": number, "side": "DPS"})
+
         first, last = days
         found: dict[str, BookedVisit] = {}
-        for reference, element in listed.items.items():
+        for reference, element in self.list_whole(self.dps, page, gap).items():
             try:
                 visit = visit_scheduler.parse_booked_visit(client, element)
             except UpstreamError as error:
-                self.records.add_failed("DPS", reference, {"visit": reference}, failed_read(error))
+                self.add_failed("DPS", reference, {"visit": reference}, failed_read(error))
                 continue
             if first <= visit.start_timestamp.date() <= last:
                 found[reference] = visit
@@ -163,35 +146,25 @@ class VisitReader:
         return found[social]
 
     def _find_visits(self, references: Iterable[str]) -> dict[str, BookedVisit]:
-        client = self.services[UpstreamName.VISITS]
-        asked = _keys((each, each) for each in sorted(references))
-        found = self.records.each("DPS", lambda each: visit_scheduler.find_visit(client, each), asked)
+        found = self.each("DPS", visit_scheduler.find_visit, _keys((each, each) for each in sorted(references)))
         return {reference: visit for reference, visit in found.items() if visit is not None}
 
     def _find_mappings(self, references: Iterable[str]) -> dict[str, int]:
         """The NOMIS visits that references are mapped to; a reference without a mapping is left out."""
-        mapping, asked = self.services.mapping, _keys((each, each) for each in references)
-        found = self.records.each("mapping", lambda each: MAPPINGS.find(mapping, each), asked)
-        return {reference: int(each["nomisId"]) for reference, each in found.items() if each is not None}
+        found = self.mapped(MAPPINGS, "DPS", _keys((each, each) for each in references))
+        return {reference: int(ids.nomis_ids[0]) for reference, ids in found.items() if ids is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
         """The references that NOMIS visits are mapped to, empty if to none."""
-        mapping, asked = self.services.mapping, _keys((each, f"{name} {each}") for each, name in named.items())
-        found = self.records.each("mapping", lambda each: MAPPINGS.find_by_nomis_ids(mapping, each), asked)
-        return {visit_id: "" if each is None else str(each["vsipId"]) for visit_id, each in found.items()}
+        found = self.mapped(MAPPINGS, "NOMIS", _keys((each, f"{name} {each}") for each, name in named.items()))
+        return {visit_id: "" if ids is None else ids.dps_id for visit_id, ids in found.items()}
 
     def _find_details(self, visits: Mapping[int, str]) -> list[VisitDetails]:
-        nomis = self.services.nomis
-        found = self.records.each("NOMIS", lambda each: nomis_visits.find_details(nomis, each), _keys(visits.items()))
+        found = self.each("NOMIS", nomis_visits.find_details, _keys(visits.items()))
         return [visit for visit in found.values() if visit is not None]
 
     def _unread_visits(self) -> set[str]:
         return {record.key["visit"] for record in self.unread}
-
-    def _add_gap(self, reason: str, detail: Mapping[str, Any]) -> None:
-        """Notes a list, or a page of it, that cannot be read."""
-        known = {name: value for name, value in detail.items() if value is not None}
-        self.gaps.append(UnlistedPart(_what(known, known["side"]), reason, known))
 
 
 def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:
@@ -199,10 +172,12 @@ def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:
     return {item: {"visit": name} for item, name in items}
 
 
-def _what(detail: Mapping[str, Any], side: str) -> str:
-    whose = detail.get("prisonId") or detail.get("prisonerId")
-    page = f"page {detail['page']} of " if "page" in detail else ""
-    return f"{whose}: {page}the visits in {side}"
+def _gap(reason: str, detail: Mapping[str, Any]) -> UnlistedPart:
+    """A list, or a page of it, that cannot be read."""
+    known = {name: value for name, value in detail.items() if value is not None}
+    whose = known.get("prisonId") or known.get("prisonerId")
+    page = f"page {known['page']} of " if "page" in known else ""
+    return UnlistedPart(f"{whose}: {page}the visits in {known['side']}", reason, known)
 
 
 def _reference_of(element: object) -> str | None:

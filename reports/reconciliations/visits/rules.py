@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pandas as pd
 
-from reports.engine.compare import differing as unequal_rows
-from reports.engine.contract import Field
-from reports.engine.frame import side_columns, side_frame
+from reports.engine import compare
+from reports.engine.compare import is_true, with_kinds
+from reports.engine.fields import Field, side_frame
 from sync.domains.visits.nomis import ROOM_RESTRICTIONS
-from sync.domains.visits.rules import DEFAULT_OUTCOME, NOMIS_OUTCOMES, NOMIS_VISIT_TYPES
+from sync.domains.visits.rules import NOMIS_VISIT_TYPES, nomis_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,19 +24,79 @@ if TYPE_CHECKING:
     from sync.domains.visits.dps import BookedVisit
     from sync.domains.visits.nomis import VisitDetails
 
+BOOKED, CANCELLED = "BOOKED", "CANCELLED"
+NOMIS_SCHEDULED, NOMIS_CANCELLED = "SCH", "CANC"
+#: How a visit may have ended in NOMIS, on its day or later, when DPS still has it as booked.
+NOMIS_ENDED: Final = ("NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE")
+#: Both generations of the comment; staff may have written on behind the reference. A reference of another form is taken
+#: too, and the mapping decides; a word that staff wrote is not, since it may be personal.
+_WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
+_REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
+
+
+def _minute(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(second=0, microsecond=0)
+
+
+def _listed(person_ids: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(person_ids))))
+
+
+def _dps_restriction(visit: BookedVisit) -> str | None:
+    """An unknown restriction may be either."""
+    return visit.visit_restriction if visit.visit_restriction in ROOM_RESTRICTIONS.values() else None
+
+
+def _named_reference(visit: VisitDetails) -> str | None:
+    """What the comment names, None if it names nothing."""
+    found = re.search(_REFERENCE, visit.comment_text or "")
+    return None if found is None else found[1]
+
+
 KEY: Final = {"visit": "string"}
 FIELDS: Final = (
-    Field("start", "Start", "datetime64[s]"),
-    Field("end", "End", "datetime64[s]"),
-    Field("visitors", "Visitors", "string"),
-    Field("restriction", "Restriction", "string"),
-    Field("prisoner", "Prisoner", "string"),
-    Field("prison", "Prison", "string"),
-    Field("type", "Type", "string"),
-    Field("state", "State", "string"),
-    Field("outcome", "Outcome", "string"),
-    Field("reference", "Reference", "string"),
+    Field(
+        "start",
+        "Start",
+        "datetime64[s]",
+        nomis=lambda visit: _minute(visit.start_date_time),
+        dps=lambda visit: _minute(visit.start_timestamp),
+    ),
+    Field(
+        "end",
+        "End",
+        "datetime64[s]",
+        nomis=lambda visit: _minute(visit.end_date_time),
+        dps=lambda visit: _minute(visit.end_timestamp),
+    ),
+    Field(
+        "visitors",
+        "Visitors",
+        "string",
+        nomis=lambda visit: _listed(each.person_id for each in visit.visitors),
+        dps=lambda visit: _listed(each.nomis_person_id for each in visit.visitors),
+    ),
+    Field("restriction", "Restriction", "string", nomis="restriction", dps=_dps_restriction),
+    Field("prisoner", "Prisoner", "string", nomis="offender_no", dps="prisoner_id"),
+    Field("prison", "Prison", "string", nomis="prison_id", dps="prison_id"),
+    Field(
+        "type",
+        "Type",
+        "string",
+        nomis="visit_type.code",
+        dps=lambda visit: NOMIS_VISIT_TYPES.get(visit.visit_type, visit.visit_type),
+    ),
+    Field("state", "State", "string", nomis="visit_status.code", dps="visit_status"),
+    Field(
+        "outcome",
+        "Outcome",
+        "string",
+        nomis=lambda visit: None if visit.visit_outcome is None else visit.visit_outcome.code,
+        dps=lambda visit: nomis_outcome(visit.outcome_status) if visit.visit_status == CANCELLED else None,
+    ),
+    Field("reference", "Reference", "string", nomis=_named_reference, dps="reference"),
 )
+_DETAILS: Final = frozenset({"start", "end", "visitors", "restriction", "prisoner", "prison", "type", "state"})
 EXTRA: Final = {
     "reference": "string",
     "visit_id": "Int64",
@@ -59,80 +118,40 @@ KINDS: Final = {
     "outcome-differs": "cancelled with another outcome",
     "reference-differs": "in NOMIS with a comment that names another visit",
 }
-BOOKED, CANCELLED = "BOOKED", "CANCELLED"
-NOMIS_SCHEDULED, NOMIS_CANCELLED = "SCH", "CANC"
-#: How a visit may have ended in NOMIS, on its day or later, when DPS still has it as booked.
-NOMIS_ENDED: Final = ("NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE")
-DETAILS: Final = frozenset({"start", "end", "visitors", "restriction", "prisoner", "prison", "type", "state"})
-
-#: Both generations of the comment; staff may have written on behind the reference. A reference of another form is taken
-#: too, and the mapping decides; a word that staff wrote is not, since it may be personal.
-_WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
-_REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
 
 
 def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
-    """Visits of visit-scheduler: `reference` (unique), `dps_…` for each field, `dps_changed_at` in UTC."""
-    rows = [
-        {
-            "reference": visit.reference,
-            "dps_prisoner": visit.prisoner_id,
-            "dps_prison": visit.prison_id,
-            "dps_start": visit.start_timestamp,
-            "dps_end": visit.end_timestamp,
-            "dps_state": visit.visit_status,
-            "dps_outcome": visit.outcome_status,
-            "dps_visitors": _listed(each.nomis_person_id for each in visit.visitors),
-            "dps_restriction": visit.visit_restriction,
-            "dps_type": visit.visit_type,
-            "dps_changed_at": _latest(visit.created_timestamp, visit.modified_timestamp),
-        }
-        for visit in visits
-    ]
-    frame = side_frame(rows, {"reference": "string", **side_columns(FIELDS, "dps")})
-    cancelled = frame["dps_state"] == CANCELLED
-    frame["dps_outcome"] = frame["dps_outcome"].map(NOMIS_OUTCOMES).fillna(DEFAULT_OUTCOME).where(cancelled)
-    # An unknown restriction may be either.
-    frame["dps_restriction"] = frame["dps_restriction"].where(frame["dps_restriction"].isin(ROOM_RESTRICTIONS.values()))
-    frame["dps_type"] = frame["dps_type"].map(NOMIS_VISIT_TYPES).fillna(frame["dps_type"])
-    frame["dps_reference"] = frame["reference"]
-    return _to_the_minute(frame, "dps")
+    """Visits of visit-scheduler, as `side_frame` has them; `reference` (`string`) identifies them."""
+    return side_frame(
+        "dps",
+        FIELDS,
+        {each.reference: each for each in visits},
+        ("reference", "string"),
+        lambda visit: _latest(visit.created_timestamp, visit.modified_timestamp),
+    )
 
 
 def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
-    """Visits of NOMIS: `visit_id` (unique), `nomis_…` for each field, `nomis_changed_at` in UTC, and who made them.
+    """Visits of NOMIS, as `side_frame` has them, and who made and changed them (`string`).
 
-    `nomis_reference` is what the comment names, NA if it names nothing.
+    `visit_id` (`Int64`) identifies them.
     """
-    rows = [
-        {
-            "visit_id": visit.visit_id,
-            "nomis_prisoner": visit.offender_no,
-            "nomis_prison": visit.prison_id,
-            "nomis_start": visit.start_date_time,
-            "nomis_end": visit.end_date_time,
-            "nomis_state": visit.visit_status.code,
-            "nomis_outcome": None if visit.visit_outcome is None else visit.visit_outcome.code,
-            "nomis_visitors": _listed(each.person_id for each in visit.visitors),
-            "nomis_restriction": visit.restriction,
-            "nomis_type": visit.visit_type.code,
-            "nomis_reference": visit.comment_text,
-            "created_by": visit.create_user_id,
-            "changed_by": visit.modify_user_id,
-            "nomis_changed_at": _latest(visit.when_created, visit.when_updated),
-        }
-        for visit in visits
-    ]
-    who = {"created_by": "string", "changed_by": "string"}
-    frame = side_frame(rows, {"visit_id": "Int64", **side_columns(FIELDS, "nomis"), **who})
-    frame["nomis_reference"] = frame["nomis_reference"].str.extract(_REFERENCE, expand=False)
-    return _to_the_minute(frame, "nomis")
+    return side_frame(
+        "nomis",
+        FIELDS,
+        {each.visit_id: each for each in visits},
+        ("visit_id", "Int64"),
+        lambda visit: _latest(visit.when_created, visit.when_updated),
+        {"created_by": ("string", "create_user_id"), "changed_by": ("string", "modify_user_id")},
+    )
 
 
 def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
-    """References with NOMIS visits: `reference` (NA where it is empty) and `visit_id`."""
-    rows = ({"reference": name or None, "visit_id": visit_id} for name, visit_id in references)
-    return side_frame(rows, {"reference": "string", "visit_id": "Int64"})
+    """References with NOMIS visits: `reference` (`string`, NA where it is empty) and `visit_id` (`Int64`)."""
+    listed = [(name or None, visit_id) for name, visit_id in references]
+    return pd.DataFrame(listed, columns=["reference", "visit_id"], dtype=object).astype(
+        {"reference": "string", "visit_id": "Int64"}
+    )
 
 
 def is_reference(text: str) -> bool:
@@ -158,11 +177,10 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
     on_screen = unmapped[unmapped["reference"].isna()]
     rows = pd.concat([dps.merge(tied, how="outer", on="reference"), surplus, on_screen])
     rows = rows.astype({"visit_id": "Int64", "reference": "string"}).merge(nomis, how="left", on="visit_id")
-    for name in ("mapped", "surplus"):
-        rows[name] = _is_true(rows.get(name, pd.Series(index=rows.index, dtype="boolean")))
+    for name in ("in_dps", "in_nomis", "mapped", "surplus"):
+        rows[name] = is_true(rows.get(name, pd.Series(index=rows.index, dtype="boolean")))
     visit_id = rows["visit_id"].astype("string")
     rows["visit"] = rows["reference"].mask(rows["surplus"], rows["reference"] + " " + visit_id).fillna(visit_id)
-    rows["in_dps"], rows["in_nomis"] = rows["dps_state"].notna(), rows["nomis_state"].notna()
     rows["prison_id"] = rows["dps_prison"].fillna(rows["nomis_prison"])
     rows["offender_no"] = rows["dps_prisoner"].fillna(rows["nomis_prisoner"])
     return rows.drop(columns="cancelled").reset_index(drop=True)
@@ -172,74 +190,52 @@ def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (a tuple of field names).
 
     A visit that was cancelled before it was ever in NOMIS needs nothing there, and a cancelled NOMIS visit is not
-    a duplicate.
+    a duplicate. `today`: a visit of a later day cannot have ended.
     """
-    unequal = unequal_rows(_comparable(frame, today), FIELDS, ("", "", ""))["differs"]
-    both = _is_true(frame["in_dps"]) & _is_true(frame["in_nomis"])
-    surplus, mapped = _is_true(frame["surplus"]), _is_true(frame["mapped"])
+    unequal = compare.differing(frame, FIELDS, ("", "", ""), _same(frame, today))["differs"]
+    both = is_true(frame["in_dps"]) & is_true(frame["in_nomis"])
+    surplus, mapped = is_true(frame["surplus"]), is_true(frame["mapped"])
     rows = frame[frame.index.isin(unequal.index) | surplus | (both & ~mapped)].copy()
     both, surplus, mapped = both[rows.index], surplus[rows.index], mapped[rows.index]
-    in_dps, in_nomis = _is_true(rows["in_dps"]), _is_true(rows["in_nomis"])
+    in_dps, in_nomis = is_true(rows["in_dps"]), is_true(rows["in_nomis"])
     rows["differs"] = [
         names if pair and isinstance(names, tuple) else ()
         for pair, names in zip(both, unequal.reindex(rows.index), strict=True)
     ]
     booked, cancelled = rows["dps_state"].eq(BOOKED), rows["dps_state"].eq(CANCELLED)
     scheduled, nomis_cancelled = rows["nomis_state"].eq(NOMIS_SCHEDULED), rows["nomis_state"].eq(NOMIS_CANCELLED)
-    differs = {name: rows["differs"].map(lambda names, name=name: name in names) for name in ("outcome", "reference")}
-    choices: list[tuple[str, Any]] = [
-        ("", surplus & nomis_cancelled),
-        ("nomis-duplicate", surplus),
-        ("dps-visit-gone", in_nomis & ~in_dps & rows["reference"].notna()),
-        ("nomis-visit-gone", in_dps & ~in_nomis & mapped),
-        ("nomis-visit-missing", in_dps & ~in_nomis & booked),
-        ("", ~both | (~mapped & cancelled & nomis_cancelled)),
-        ("mapping-missing", ~mapped),
-        ("not-cancelled-in-nomis", cancelled & scheduled),
-        ("cancelled-in-nomis-only", booked & nomis_cancelled),
-        ("details-differ", rows["differs"].map(lambda names: not DETAILS.isdisjoint(names))),
-        ("outcome-differs", differs["outcome"]),
-        ("reference-differs", differs["reference"]),
-    ]
-    conditions = [_is_true(condition).to_numpy(dtype=bool) for _, condition in choices]
-    rows["kind"] = pd.array(np.select(conditions, [kind for kind, _ in choices], ""), dtype="string")
-    return rows[rows["kind"] != ""]
-
-
-def _comparable(frame: pd.DataFrame, today: date) -> pd.DataFrame:
-    """The frame with the same values on both sides wherever they count as the same."""
-    found = frame.copy()
-    begun = frame["dps_start"] < pd.Timestamp(today) + pd.Timedelta(days=1)
-    as_booked = frame["dps_state"].eq(BOOKED) & (
-        frame["nomis_state"].eq(NOMIS_SCHEDULED) | (frame["nomis_state"].isin(NOMIS_ENDED) & begun)
+    return with_kinds(
+        rows,
+        [
+            ("", surplus & nomis_cancelled),
+            ("nomis-duplicate", surplus),
+            ("dps-visit-gone", in_nomis & ~in_dps & rows["reference"].notna()),
+            ("nomis-visit-gone", in_dps & ~in_nomis & mapped),
+            ("nomis-visit-missing", in_dps & ~in_nomis & booked),
+            ("", ~both | (~mapped & cancelled & nomis_cancelled)),
+            ("mapping-missing", ~mapped),
+            ("not-cancelled-in-nomis", cancelled & scheduled),
+            ("cancelled-in-nomis-only", booked & nomis_cancelled),
+            ("details-differ", rows["differs"].map(lambda names: not _DETAILS.isdisjoint(names))),
+            ("outcome-differs", rows["differs"].map(lambda names: "outcome" in names)),
+            ("reference-differs", rows["differs"].map(lambda names: "reference" in names)),
+        ],
     )
-    cancelled = frame["dps_state"].eq(CANCELLED) & frame["nomis_state"].eq(NOMIS_CANCELLED)
-    found["nomis_state"] = frame["nomis_state"].mask(_is_true(as_booked | cancelled), frame["dps_state"])
-    ignored = {
-        "outcome": ~_is_true(cancelled),
+
+
+def _same(frame: pd.DataFrame, today: date) -> dict[str, pd.Series[Any]]:
+    """Where the values of fields count as the same; a visit may have ended in NOMIS that DPS still has as booked."""
+    state = frame["nomis_state"]
+    begun = frame["dps_start"] < pd.Timestamp(today) + pd.Timedelta(days=1)
+    as_booked = frame["dps_state"].eq(BOOKED) & (state.eq(NOMIS_SCHEDULED) | (state.isin(NOMIS_ENDED) & begun))
+    cancelled = frame["dps_state"].eq(CANCELLED) & state.eq(NOMIS_CANCELLED)
+    return {
+        "state": as_booked | cancelled,
+        "outcome": ~is_true(cancelled),
         "restriction": frame["nomis_restriction"].isna() | frame["dps_restriction"].isna(),
         "reference": frame["nomis_reference"].isna(),
     }
-    for name, rows in ignored.items():
-        found[f"nomis_{name}"] = frame[f"nomis_{name}"].mask(rows, frame[f"dps_{name}"])
-    return found
-
-
-def _listed(person_ids: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(set(person_ids))))
 
 
 def _latest(*moments: datetime | None) -> datetime | None:
     return max((each for each in moments if each is not None), default=None)
-
-
-def _to_the_minute(frame: pd.DataFrame, side: str) -> pd.DataFrame:
-    """The frame of a side with start and end to the minute."""
-    for name in (f"{side}_start", f"{side}_end"):
-        frame[name] = frame[name].dt.floor("min")
-    return frame
-
-
-def _is_true(column: pd.Series[Any]) -> pd.Series[bool]:
-    """A column of truth values with NA as false."""
-    return column.astype("boolean").fillna(value=False).astype(bool)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from reports.engine.compare import differing
-from reports.engine.contract import Field
+from reports.engine.fields import Field
 from reports.engine.frame import columns_of, concatenated, join_sides, keys_of, records, rows_of, typed
 from tests.harness.made_up import MadeUp
 

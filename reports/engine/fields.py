@@ -1,0 +1,78 @@
+"""What is compared of a record: one field a line, with where the record of each side has its value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from sync.clock import LONDON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+#: Where a record has a value: the name of its attribute, or a function of the record.
+Value = str | Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Something that is compared: the columns `nomis_<name>` and `dps_<name>` of the frame.
+
+    label: what reports call it. dtype: the pandas dtype of both columns, one that knows NA (`Int64`, `string`,
+    `category`, `datetime64[s]`). compared: false for what is only shown with a difference. nomis, dps: where
+    `side_frame` finds the value in the record of a side; None for a side that has none, or where the reconciliation
+    makes its frame in another way.
+    """
+
+    name: str
+    label: str
+    dtype: str
+    compared: bool = True
+    nomis: Value | None = None
+    dps: Value | None = None
+
+
+def side_frame(
+    side: Literal["nomis", "dps"],
+    fields: Iterable[Field],
+    records: Mapping[Any, Any],
+    key: tuple[str, str],
+    changed_at: Callable[[Any], datetime | None],
+    further: Mapping[str, tuple[str, Value]] | None = None,
+) -> pd.DataFrame:
+    """What one side has, to be joined with the other: a row for each record, in their order.
+
+    records: by id. key: the name and the dtype of the column with that id. changed_at: when a record was last changed,
+    local to London. further: columns besides the fields, with dtype and value. Returns the column of the key,
+    `in_<side>` (`boolean`, true), `<side>_<name>` for each field that the side has, with the dtype of the field,
+    `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns, also where there are no records.
+    """
+    columns = {f"{side}_{each.name}": (each.dtype, value) for each in fields if (value := getattr(each, side))}
+    columns |= further or {}
+    frame = {
+        key[0]: pd.Series([*records], dtype=key[1]),
+        f"in_{side}": pd.Series([True] * len(records), dtype="boolean"),
+    }
+    for name, (dtype, value) in columns.items():
+        read = attrgetter(value) if isinstance(value, str) else value
+        frame[name] = pd.Series([read(each) for each in records.values()], dtype=dtype)
+    moments = pd.Series([changed_at(each) for each in records.values()], dtype=object)
+    frame[f"{side}_changed_at"] = london_to_utc(pd.Series(pd.to_datetime(moments)).astype("datetime64[s]"))
+    return pd.DataFrame(frame, index=pd.RangeIndex(len(records)))
+
+
+def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
+    """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
+
+    Of the hour that comes twice in autumn the later one is taken: a record seems younger then, never older.
+    """
+    later = np.zeros(len(times), dtype=bool)
+    local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")
+    converted: pd.Series[Any] = local.dt.tz_convert("UTC")
+    return converted
