@@ -20,6 +20,7 @@ from jobs.cli.commands import (
     incentives,
     installation,
     reconcile,
+    report,
     resync,
     status,
 )
@@ -77,7 +78,7 @@ app.command("drain")(drain.drain)
 app.add_typer(reconcile.app)
 app.add_typer(incentives.app)
 app.command("resync")(resync.resync)
-app.add_typer(reconcile.report)
+app.add_typer(report.app)
 app.add_typer(dlq.app)
 app.add_typer(duplicates.app)
 app.add_typer(creations.app)

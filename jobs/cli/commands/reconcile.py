@@ -1,30 +1,26 @@
-"""`reconcile` and `report`: where NOMIS and DPS disagree, and the report of it."""
+"""`reconcile`: where NOMIS and DPS disagree."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from jobs.cli.arguments import DryRun, Operator, ReconciliationId, Yes, parse_offender_no, parse_prison_id
+from jobs.cli.arguments import parse_offender_no, parse_prison_id
 from jobs.cli.commands import incentives as incentive_commands
-from jobs.cli.commands import support_request
-from jobs.cli.completion import complete_channels, complete_reconciled
-from jobs.cli.confirmation import confirm, operator_name
+from jobs.cli.completion import complete_reconciled
 from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
 from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
 
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
-    from reports.delivery.channels import Channel
     from reports.engine.result import Mismatch, ReconciliationResult
     from reports.engine.run import ReconciliationParameters
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
-report = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
 
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
@@ -62,22 +58,29 @@ _Accept = Annotated[
 _NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")]
 _DATE = ["%Y-%m-%d"]
-
-
-def _day_option(name: str, text: str) -> Parameter:
-    """The option of a day. Typer goes by the name of the parameter, which must be no keyword."""
-    option = typer.Option(name, formats=_DATE, metavar="YYYY-MM-DD", help=text)
-    annotation = Annotated[datetime | None, option]
-    return Parameter(f"{name[2:]}_day", Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-#: By the days that can be chosen of a reconciliation (`registry.Days`): the options for the first and for the last day.
-_DAY_OPTIONS: Mapping[Days, tuple[Parameter, ...]] = {
-    "none": (),
-    "one": (_day_option("--date", "The day; yesterday by default."),),
-    "range": (_day_option("--from", "The first day."), _day_option("--to", "The last day.")),
-    "since": (_day_option("--since", "Compare only what NOMIS has created since this day, for services of 2023."),),
+_DAY = "YYYY-MM-DD"
+_Date = Annotated[
+    datetime | None, typer.Option("--date", formats=_DATE, metavar=_DAY, help="The day; yesterday by default.")
+]
+_From = Annotated[datetime | None, typer.Option("--from", formats=_DATE, metavar=_DAY, help="The first day.")]
+_To = Annotated[datetime | None, typer.Option("--to", formats=_DATE, metavar=_DAY, help="The last day.")]
+_Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        formats=_DATE,
+        metavar=_DAY,
+        help="Compare only what NOMIS has created since this day, for services of 2023.",
+    ),
+]
+#: The parameters of `reconcile` for the days that can be chosen of a reconciliation.
+_DAY_OPTIONS: Mapping[Days, frozenset[str]] = {
+    "none": frozenset(),
+    "one": frozenset({"date_day"}),
+    "range": frozenset({"from_day", "to_day"}),
+    "since": frozenset({"since_day"}),
 }
+_ALL_DAY_OPTIONS = frozenset[str]().union(*_DAY_OPTIONS.values())
 
 _HELP = """Compares {title} in NOMIS and DPS.
 
@@ -88,54 +91,57 @@ is finished is kept, and the run can be resumed from there.
 """
 
 
-def _add_command(entry: Entry) -> None:
-    """Adds `reconcile NAME`, with the options for the days that can be chosen."""
+class _ReconcileCommand(TyperCommand):
+    """`reconcile NAME`: of the options for days it has those that the reconciliation has."""
 
-    def reconcile(
-        *,
-        prison: _Prison = None,
-        prisoner: _Prisoner = None,
-        shards: _Shards = 1,
-        shard: _Shard = None,
-        resume: _Resume = None,
-        accept: _Accept = None,
-        no_notify: _NoNotify = False,
-        as_json: _AsJson = False,
-        **days: datetime | None,
-    ) -> None:
-        parameters = _parameters(entry, prison, prisoner, [days[each.name] for each in _DAY_OPTIONS[entry.days]])
-        chosen = replace(parameters, shards=shards, resume=resume, accept=accept, notify=not no_notify)
-        _reconcile(entry, chosen, shard, as_json=as_json)
-
-    own = signature(reconcile)
-    options = [each for each in own.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-    # Typer reads the options from the signature, to which those of the days belong.
-    reconcile.__signature__ = own.replace(parameters=[*_DAY_OPTIONS[entry.days], *options])  # type: ignore[attr-defined]
-    app.command(entry.name, help=_HELP.format(title=entry.title[:1].lower() + entry.title[1:]))(reconcile)
+    def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:
+        left_out = _ALL_DAY_OPTIONS - _DAY_OPTIONS[RECONCILIATIONS[name].days]
+        super().__init__(name, params=[each for each in params if each.name not in left_out], **more)
 
 
-for _entry in RECONCILIATIONS.values():
-    _add_command(_entry)
-
-
-def _parameters(
-    entry: Entry, prison: list[str] | None, prisoner: list[str] | None, days: list[datetime | None]
-) -> "ReconciliationParameters":
-    """What a run is to cover. Raises `UsageError`."""
+def reconcile(
+    context: typer.Context,
+    *,
+    date_day: _Date = None,
+    from_day: _From = None,
+    to_day: _To = None,
+    since_day: _Since = None,
+    prison: _Prison = None,
+    prisoner: _Prisoner = None,
+    shards: _Shards = 1,
+    shard: _Shard = None,
+    resume: _Resume = None,
+    accept: _Accept = None,
+    no_notify: _NoNotify = False,
+    as_json: _AsJson = False,
+) -> None:
+    """Runs the reconciliation that the command is named after."""
     from reports.engine.run import ReconciliationParameters
 
+    entry = RECONCILIATIONS[str(context.command.name)]
     if prisoner and not entry.by_prisoner:
         raise UsageError(f"{entry.title.lower()} are listed by prison: choose with --prison, not with --prisoner")
-    first, *rest = [None if day is None else day.date() for day in days] or [None]
-    last = rest[0] if rest else first if entry.days == "one" else None
+    first, last = (
+        None if day is None else day.date() for day in (date_day or from_day or since_day, date_day or to_day)
+    )
     if first is not None and last is not None and first > last:
         raise UsageError(f"--from {first} is after --to {last}")
-    return ReconciliationParameters(
+    parameters = ReconciliationParameters(
         prisons=tuple(dict.fromkeys(map(parse_prison_id, prison or ()))),
         offender_nos=tuple(dict.fromkeys(map(parse_offender_no, prisoner or ()))),
         from_date=first,
         to_date=last,
+        shards=shards,
+        resume=resume,
+        accept=accept,
+        notify=not no_notify,
     )
+    _reconcile(entry, parameters, shard, as_json=as_json)
+
+
+for _entry in RECONCILIATIONS.values():
+    _title = _entry.title[:1].lower() + _entry.title[1:]
+    app.command(_entry.name, cls=_ReconcileCommand, help=_HELP.format(title=_title))(reconcile)
 
 
 def _reconcile(entry: Entry, parameters: "ReconciliationParameters", shard: int | None, *, as_json: bool) -> None:
@@ -259,64 +265,3 @@ def _cause(mismatch: "Mismatch") -> str | None:
 
 def _shown(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-@report.command("render")
-def render(run_id: ReconciliationId) -> None:
-    """Makes the report of a run again, in REPORTS_LOCATION.
-
-    Prints where it is.
-    """
-    from jobs.operations.report_delivery import render_report
-    from jobs.runtime.application import open_application
-
-    with open_application() as application:
-        say(render_report(application, run_id))
-
-
-report.command("request")(support_request.request)
-
-
-@report.command("send")
-def send(
-    run_id: ReconciliationId,
-    to: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CHANNEL",
-            help="slack, email or archive; may be repeated. All that are set up by default.",
-            autocompletion=complete_channels,
-        ),
-    ] = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    operator: Operator = None,
-) -> None:
-    """Delivers the report of a run once more.
-
-    Shows what goes where and asks first; that it was sent is recorded.
-    """
-    from jobs.operations.report_delivery import plan_sending, send_report
-    from jobs.runtime.application import open_application
-
-    channels = parse_channels(to or [])
-    with open_application() as application:
-        who = operator_name(application.settings, operator)
-        plan = plan_sending(application, run_id, channels)
-        say(f"the report of {plan.result.run_id} ({plan.result.status}) goes to {', '.join(plan.channels)}")
-        if plan.before:
-            last = plan.before[0]
-            say(f"it was sent by hand before, last by {last.who} at {last.time:%d/%m/%Y %H:%M:%S} UTC")
-        if confirm(f"This sends it to {', '.join(plan.channels)}. Continue?", yes=yes, dry_run=dry_run):
-            send_report(application, plan, who)
-            say("sent")
-
-
-def parse_channels(names: list[str]) -> "tuple[Channel, ...]":
-    """The named channels, each once. Raises `UsageError` for other names."""
-    from reports.delivery.channels import CHANNELS
-
-    unknown = [name for name in names if name not in CHANNELS]
-    if unknown:
-        raise UsageError(f"there is no channel {', '.join(unknown)}; --to takes {', '.join(CHANNELS)}")
-    return tuple(cast("Channel", name) for name in dict.fromkeys(names))
