@@ -1,7 +1,7 @@
-"""Where reports are kept: a folder or a bucket, with a folder for each run and an index of all runs.
+"""The archive of reports: a folder or a bucket, with a folder for each run and an index of all runs.
 
-The runs of incentives have their folders at the root, as before there were other reconciliations; those of the others
-are in a folder of their reconciliation.
+The folders of incentive runs are at the root, as they were before there were other reconciliations. Those of the others
+are in a folder named after their reconciliation.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ CSV = "mismatches.csv"
 JSON = "result.json"
 INDEX = "index.html"
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json"}
-#: What a disk says that may be well again later; all else that a folder says needs another one.
+#: Errors of a disk that may pass; any other error means that another folder is needed.
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
-#: What S3 and its client say when the bucket, or the right to it, is another than was thought.
+#: Error codes of S3 and its client if the bucket is wrong, or may not be used.
 _WRONG_BUCKET = frozenset(
     {
         "AccessDenied",
@@ -56,47 +56,48 @@ _WRONG_BUCKET = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-#: The statuses by which a server refuses a bucket, whatever its word for that is.
+#: The statuses with which a server refuses a bucket, whatever its error code.
 _REFUSALS = frozenset({301, 401, 403, 404, 405, 501})
-#: The object that is put and deleted to see whether a bucket can be written.
+#: The object that is written and deleted to check that a bucket can be written.
 _PROBE = ".probe"
 _FOLDER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
 
 class ArchiveUnavailable(SyncError):
-    """The folder or the bucket cannot be written to; trying again may help."""
+    """The folder or the bucket cannot be read or written; trying again may help."""
 
     recoverable = True
 
 
 class Archive(Protocol):
-    """A place for the files of runs."""
+    """A place for the files of runs: a folder or a bucket."""
 
     def write(self, name: str, content: str, *, private: bool = False) -> None:
-        """Writes a file, whole or not at all. `name` may have folders. Raises `ArchiveUnavailable`.
+        """Writes a file, whole or not at all. Raises `ArchiveUnavailable`.
 
-        On this machine a `private` one is for its owner alone, every other for whom the umask says.
+        name: relative to the root of the archive. private: on this machine only the owner may read the file; otherwise
+        the umask decides.
         """
         ...
 
     def report_folders(self) -> set[str]:
-        """The folders of the runs whose report is kept. Raises `ArchiveUnavailable`."""
+        """The folders that hold the report of a run, relative to the root. Raises `ArchiveUnavailable`."""
         ...
 
     def location(self, name: str) -> str:
-        """Where a file is, for people."""
+        """The place of a file, for people."""
         ...
 
     def probe(self) -> str | None:
-        """Stores and removes a test file; returns what went wrong although reports can be kept.
+        """Writes and removes a test file. Returns what went wrong although reports can be kept, None if nothing did.
 
-        Raises `SettingsError` where that needs another setting, `ArchiveUnavailable` where it may be well later.
+        Raises `SettingsError` if another setting is needed, and `ArchiveUnavailable` if the error may pass.
         """
         ...
 
 
 def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
-    """The archive of `REPORTS_LOCATION`. `make_s3` makes a client of S3, when one is needed."""
+    """The archive at `REPORTS_LOCATION`. `make_s3` makes an S3 client and is called only for a bucket."""
     location = settings.reports_location
     if not location.startswith("s3://"):
         return Folder(Path(location))
@@ -105,7 +106,10 @@ def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
 
 
 def store_report(archive: Archive, result: ReconciliationResult) -> str:
-    """Writes the three files of a run; where its report is then. Raises `ArchiveUnavailable`."""
+    """Writes the three files of a run, and returns the place of its report.
+
+    Raises `ArchiveUnavailable`, and `ValueError` if the run id or the name cannot be the name of a folder.
+    """
     for name in (result.run_id, result.reconciliation):
         if not _FOLDER.match(name):
             raise ValueError(f"{name!r} cannot be the name of a folder")
@@ -123,9 +127,10 @@ def store_index(
     environment_name: str,
     made_at: datetime,
 ) -> None:
-    """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`.
+    """Writes the index of the runs whose report is in the archive. Raises `ArchiveUnavailable`.
 
-    newest: the result of the newest run over everyone of each reconciliation, by the id of the run.
+    runs: newest first. newest: the result of the newest run over everyone of each reconciliation, by run id.
+    made_at: the current time, aware.
     """
     kept = archive.report_folders()
     indexed: Sequence[EndedRun] = [run for run in runs if run_folder(run.reconciliation, run.run_id) in kept]
@@ -134,10 +139,11 @@ def store_index(
 
 
 def report_link(settings: Settings, result: ReconciliationResult, make_s3: Callable[[], Any]) -> str | None:
-    """The address under which people reach the report of a run; None where they are sent the page itself.
+    """The address at which people open the report of a run; None if they are sent the page itself.
 
-    Below `REPORTS_URL` where that is set; else a presigned address in the bucket where `REPORTS_LINK_HOURS` says so.
-    Anyone with a presigned address can read the page, which is not masked, so there is none where messages are masked.
+    It is below `REPORTS_URL` if that is set, or else a presigned address in the bucket if `REPORTS_LINK_HOURS` is set.
+    Anyone with a presigned address can read the page, which is not masked, so there is none if messages are masked.
+    Raises `ArchiveUnavailable` if the address cannot be signed.
     """
     place = f"{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     if settings.reports_url:
@@ -151,7 +157,7 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
 
 
 def report_path(settings: Settings, result: ReconciliationResult) -> str:
-    """Where the report of a run is kept: its address below `REPORTS_URL` where that is set, else its place."""
+    """Where the report of a run is kept, for people: its address below `REPORTS_URL`, or else its place."""
     if settings.reports_url:
         return f"{settings.reports_url.rstrip('/')}/{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     location = settings.reports_location
@@ -160,7 +166,7 @@ def report_path(settings: Settings, result: ReconciliationResult) -> str:
 
 
 class Folder:
-    """An archive in a folder, which is made when it is missing."""
+    """An archive in a folder, which is created if it is missing."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -183,7 +189,7 @@ class Folder:
             raise ArchiveUnavailable(f"{target} cannot be written: {error.strerror}") from error
 
     def report_folders(self) -> set[str]:
-        """The folders that hold a report, at the root or in a folder of their reconciliation."""
+        """The folders that hold a report, at the root or in the folder of their reconciliation."""
         found = (report for depth in ("*", "*/*") for report in self._root.glob(f"{depth}/{REPORT}"))
         try:
             return {report.parent.relative_to(self._root).as_posix() for report in found}
@@ -191,11 +197,11 @@ class Folder:
             raise ArchiveUnavailable(f"{self._root} cannot be read: {error.strerror}") from error
 
     def location(self, name: str) -> str:
-        """The path, from the root of the file system."""
+        """The absolute path of a file."""
         return str((self._root / name).resolve())
 
     def probe(self) -> str | None:
-        """Makes the folder and a file in it, and removes what was not there before."""
+        """Creates the folder and a file in it, and removes what did not exist before."""
         missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -205,7 +211,7 @@ class Folder:
             if error.errno in _PASSING:
                 raise ArchiveUnavailable(f"{self._root} cannot be written: {error.strerror}") from error
             raise SettingsError(
-                f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be made or written: {error.strerror}; "
+                f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be created or written: {error.strerror}; "
                 "give a folder that can, or s3://bucket/prefix"
             ) from error
         finally:
@@ -216,7 +222,7 @@ class Folder:
 
 
 class Bucket:
-    """An archive in a bucket of S3, under a prefix."""
+    """An archive in an S3 bucket, under a prefix. `listed_at_once`: the page size of listings."""
 
     def __init__(self, client: Any, bucket: str, prefix: str, listed_at_once: int = 1_000) -> None:
         self._client = client
@@ -224,8 +230,8 @@ class Bucket:
         self._prefix = f"{prefix}/" if prefix else ""
         self._listed_at_once = listed_at_once
 
-    def write(self, name: str, content: str, *, private: bool = False) -> None:  # noqa: ARG002 - the bucket says
-        """Puts one object, which S3 does whole or not at all."""
+    def write(self, name: str, content: str, *, private: bool = False) -> None:  # noqa: ARG002 - the bucket decides
+        """Puts an object, which S3 stores whole or not at all."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -240,7 +246,7 @@ class Bucket:
             raise ArchiveUnavailable(f"{self.location(name)} cannot be written: {_reason(error)}") from error
 
     def report_folders(self) -> set[str]:
-        """The prefixes under which there is a report."""
+        """The folders under the prefix that hold a report."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         found: set[str] = set()
@@ -258,7 +264,7 @@ class Bucket:
         return found
 
     def presigned(self, name: str, lifetime: timedelta) -> str:
-        """An address that anybody can read an object by for so long, or until the credentials of this process end.
+        """An address at which anybody can read an object for `lifetime`, unless this process's credentials end earlier.
 
         Raises `ArchiveUnavailable` without credentials.
         """
@@ -274,11 +280,11 @@ class Bucket:
         return str(address)
 
     def location(self, name: str) -> str:
-        """The `s3://` address."""
+        """The `s3://` address of an object."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
     def probe(self) -> str | None:
-        """Lists the objects, as the index does, then puts and deletes one."""
+        """Lists the bucket, as the index does, then writes and deletes an object."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         call = "ListObjectsV2"
@@ -291,15 +297,15 @@ class Bucket:
             if reason in _WRONG_BUCKET or _status(error) in _REFUSALS:
                 raise SettingsError(
                     f"REPORTS_LOCATION: {self.location('')} cannot be used: {reason} ({call}); "
-                    "give a bucket that is there and may be listed and written, or a folder"
+                    "give a bucket that exists and can be listed and written, or a folder"
                 ) from error
             verb = "written" if call == "PutObject" else "listed"
             raise ArchiveUnavailable(f"{self.location('')} cannot be {verb}: {reason}") from error
         try:
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + _PROBE)
         except (BotoCoreError, ClientError) as error:
-            # Reports are never deleted, so the right to do so is not needed.
-            return f"{self.location(_PROBE)} stays there: {_reason(error)} (DeleteObject)"
+            # Reports are never deleted, so the right to delete is not needed.
+            return f"{self.location(_PROBE)} could not be deleted: {_reason(error)} (DeleteObject)"
         return None
 
 

@@ -1,4 +1,4 @@
-"""The channels of a report (archive, Slack, email): which are set up, what is enqueued, and how a delivery can fail."""
+"""The channels of deliveries: archive, Slack and email. Which are set up, what is enqueued, how a delivery fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sync.settings.declaration import Settings
     from sync.store.outbox import Delivery
 
-    #: Notes the progress of a delivery in the database; raises `ClaimLost`.
+    #: Records the progress of a delivery in the database; raises `ClaimLost`.
     Note = Callable[[Mapping[str, Any]], None]
 
 Channel = Literal["archive", "slack", "email"]
@@ -26,9 +26,10 @@ NEEDED_SETTINGS: Mapping[str, str] = {"slack": "SLACK_TOKEN", "email": "SMTP_URL
 
 
 class TryLater(SyncError):
-    """The delivery failed, or was not completed; `seconds`: when to try again, None for the usual wait.
+    """The delivery failed for now, or is not complete.
 
-    With `whole_channel` the channel is unavailable, so other deliveries to it need not be tried now.
+    seconds: until the next attempt, None for the usual wait. whole_channel: the channel is unavailable, so that other
+    deliveries to it need not be tried now.
     """
 
     recoverable = True
@@ -40,11 +41,11 @@ class TryLater(SyncError):
 
 
 class Undeliverable(SyncError):
-    """The delivery can never succeed: there is nothing to send, or nowhere to send it to."""
+    """The delivery can never succeed, as there is nothing to send."""
 
 
 class ClaimLost(SyncError):
-    """Another sender has taken the delivery over."""
+    """Another process has taken the delivery over."""
 
 
 def enqueue_report(connection: Connection, settings: Settings, result: ReconciliationResult) -> list[Channel]:
@@ -60,15 +61,15 @@ def enqueue_channel(
 ) -> bool:
     """Puts the report of a run into the outbox for one channel; False if it is or was there already.
 
-    A unique `again` has it delivered once more although it was delivered before. `finished` is when the run ended: a
-    run that ended incomplete, was resumed and ended again has two reports.
+    again: a unique text, with which the report is delivered once more. finished: when the run ended, in ISO 8601; a run
+    that ended incomplete, was resumed and ended again has two reports.
     """
     key = _key(run_id, channel, again, finished)
     return outbox.enqueue(connection, key, channel, {"kind": "reconciliation", "run_id": run_id})
 
 
 def report_deliveries(connection: Connection, result: ReconciliationResult) -> dict[Channel, Delivery]:
-    """The deliveries that were enqueued when the run ended, by channel."""
+    """The deliveries of a report that were enqueued when its run ended, by channel."""
     finished = result.finished_at.isoformat()
     found = {channel: outbox.find(connection, _key(result.run_id, channel, None, finished)) for channel in CHANNELS}
     return {channel: delivery for channel, delivery in found.items() if delivery is not None}
@@ -79,7 +80,7 @@ def _key(run_id: str, channel: Channel, again: str | None, finished: str) -> str
 
 
 def is_set_up(settings: Settings, channel: Channel) -> bool:
-    """Whether the settings for the channel are given."""
+    """Whether the settings that the channel needs are given."""
     if channel == "slack":
         return settings.slack_token is not None
     if channel == "email":

@@ -1,4 +1,4 @@
-"""Email: the report to each receiver, over SMTP with STARTTLS where it is offered, or over TLS from the start."""
+"""Email: sends a report to each receiver, over SMTP with STARTTLS if it is offered, or over TLS from the start."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ TIMEOUT_SECONDS = 30
 _PORTS = {"smtp": 25, "smtps": 465}
 _LATER_SECONDS = 60.0
 _REFUSED_SECONDS = 600.0
-#: No receiver is begun after so long: a delivery belongs to its sender for five minutes.
+#: After this time no further receiver is started, as a delivery belongs to its sender for five minutes.
 _MOST_SECONDS = 180.0
 _LONGEST_TEXT = 200
 _MOST_LISTED = 3
 
 
 class Mail:
-    """A mail server, as `SMTP_URL` names it."""
+    """The mail server of `SMTP_URL`."""
 
     def __init__(self, settings: Settings) -> None:
-        """`smtp_url` is set, and well-formed as every setting is; nothing is called yet."""
+        """`smtp_url` must be set. Nothing is called yet."""
         assert settings.smtp_url is not None
         parts = urlsplit(settings.smtp_url.get_secret_value())
         assert parts.hostname is not None
@@ -54,11 +54,12 @@ class Mail:
     def send_report(
         self, key: str, report: EmailReport, written: datetime, progress: Mapping[str, Any], note: Note
     ) -> Mapping[str, str]:
-        """Sends the report to each receiver who has not had it yet; who was refused for good, and by which words.
+        """Sends the report to each receiver who has not had it yet. Returns who was refused for good, and why.
 
-        Each receiver has a separate connection and outcome. All copies have the same message id, so that a copy
-        sent twice after a crash is one to mail clients. Raises `TryLater`, also when every receiver was refused: that
-        is a fault of the server, so all of them are tried again.
+        key: of the delivery. written: the date of the message, aware. progress: what an earlier attempt recorded with
+        `note`. Each receiver has a separate connection and outcome. All copies have the same message id, so that mail
+        clients show a copy that was sent twice after a crash once. Raises `TryLater`, also if every receiver was
+        refused: that is a fault of the server, so all of them are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
@@ -88,7 +89,7 @@ class Mail:
         return refused
 
     def check_connection(self) -> str:
-        """Connects, with the password where there is one, and sends nothing; the server. Raises `TryLater`."""
+        """Connects and logs in, but sends nothing. Returns `host:port`. Raises `TryLater`."""
         with self._translated(), self._connection() as server:
             server.noop()
         return f"{self._host}:{self._port}"
@@ -123,7 +124,7 @@ class Mail:
                 server.login(self._user, self._password)
             yield server
         finally:
-            # The outcome of the message is known, whatever becomes of QUIT.
+            # The outcome of the message is known, whether QUIT succeeds or not.
             with suppress(smtplib.SMTPException, OSError):
                 server.quit()
             server.close()
@@ -145,21 +146,21 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a copy was not taken. `for_good`: asking again would not help this receiver."""
+    """Why the server did not accept a copy. for_good: trying again would not help this receiver."""
 
     text: str
     for_good: bool
 
 
 def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
-    """The receivers who were refused for good, with the words of the mail server, by the progress of a delivery."""
+    """The receivers that the mail server refused for good, with its reasons, from the progress of a delivery."""
     kept = progress.get("refused", {})
-    # Earlier versions kept the addresses alone.
+    # Earlier versions recorded only the addresses.
     return dict(kept) if isinstance(kept, dict) else dict.fromkeys(kept, "refused")
 
 
 def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
-    """Sends one copy; None when it was taken. Never raises what concerns this copy alone."""
+    """Sends one copy; None if the server accepted it. An error that concerns only this copy is a refusal."""
     try:
         server.send_message(message, from_addr=sender, to_addrs=[address])
     except smtplib.SMTPRecipientsRefused as error:
@@ -167,7 +168,7 @@ def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: 
     except smtplib.SMTPResponseException as error:
         return _refusal(error.smtp_code, error.smtp_error)
     except smtplib.SMTPNotSupportedError:
-        return _Refusal("the mail server takes no such address", for_good=True)
+        return _Refusal("the mail server does not accept such an address", for_good=True)
     except (smtplib.SMTPException, OSError) as error:
         return _Refusal(_reason(error), for_good=False)
     return None
@@ -180,7 +181,7 @@ def _refusal(status: int, text: bytes | str) -> _Refusal:
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
-    """Who was not sent to and why: the first few by name."""
+    """The receivers that were not reached, with the reasons; the first few by name."""
     named = [f"{address}: {reason}" for address, reason in list(reasons.items())[:_MOST_LISTED]]
     left = len(reasons) - len(named)
     return "; ".join([*named, f"and {left} more"] if left else named)

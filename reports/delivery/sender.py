@@ -1,4 +1,4 @@
-"""Sends the deliveries in the outbox, each exactly once, through rate limits, outages, crashes and restarts."""
+"""Sends the deliveries in the outbox, each exactly once despite rate limits, outages, crashes and restarts."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ if TYPE_CHECKING:
     from sync.store.database import Database
     from sync.store.outbox import Delivery
 
-#: How long a delivery belongs to the sender that claimed it; after that its process counts as dead.
+#: How long a delivery belongs to the process that claimed it; after that the process counts as dead.
 CLAIM_SECONDS = 300.0
-#: What cannot be sent for so long is given up; a person can send it again.
+#: A delivery that cannot be sent for this long is given up; a person can send it again.
 GIVEN_UP_AFTER = timedelta(days=14)
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
-#: A setting that is wrong here may be right in the next process.
+#: The wait after a wrong setting, which may be right in the next process.
 _WRONG_SETTING_SECONDS = 60.0
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SendCounts:
-    """What became of the deliveries that were due: `later` ones are tried again, `given_up` ones are not."""
+    """The numbers of deliveries that were sent, that are tried again `later`, and that are `given_up`."""
 
     sent: int = 0
     later: int = 0
     given_up: int = 0
 
     def __add__(self, other: SendCounts) -> SendCounts:
-        """Both together."""
+        """The sums of both."""
         return SendCounts(self.sent + other.sent, self.later + other.later, self.given_up + other.given_up)
 
 
 class OutboxSender:
-    """Sends to Slack, email and the archive. Several may run at once: a delivery is claimed first.
+    """Sends deliveries to Slack, email and the archive. Several may run at once, as each claims a delivery first.
 
-    What is for a channel that is not set up in this process is left to a process in which it is.
+    Deliveries for a channel that is not set up in this process are left to a process in which it is.
 
-    `make_s3` makes a client of S3, when the archive is a bucket. `clock` gives the present moment.
+    make_s3: makes an S3 client; called only if the archive is a bucket. clock: the current time, aware.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class OutboxSender:
         self._log = structlog.get_logger()
 
     def send_due(self) -> SendCounts:
-        """Sends what is due now, without waiting; what cannot be sent stays. Raises `StoreUnavailable`."""
+        """Sends the deliveries that are due now, without waiting. Raises `StoreUnavailable`."""
         moment = self._clock()
         with self._database.read() as connection:
             waiting = outbox.due(connection, _AT_ONCE, moment, channels=self._channels)
@@ -102,9 +102,10 @@ class OutboxSender:
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until nothing is left that will be due within `seconds`. `later` counts what is left then.
+        """Sends until nothing is left that is due within `seconds`; `later` counts what is left then.
 
-        What is for a channel that is off here is neither waited for nor counted.
+        Deliveries for a channel that is off in this process are neither waited for nor counted. Raises
+        `StoreUnavailable`.
         """
         deadline = self._clock() + timedelta(seconds=seconds)
         counts = SendCounts()
@@ -190,7 +191,7 @@ class OutboxSender:
             self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
 
     def _link(self, result: ReconciliationResult) -> str | None:
-        """The address under which people reach the report; None where they get the page itself."""
+        """The address at which people open the report; None if they get the page itself."""
         return report_link(self._settings, result, self._make_s3)
 
     def _log_refused(self, delivery: Delivery, refused: Mapping[str, str]) -> None:
@@ -217,7 +218,7 @@ class OutboxSender:
         """Warns once about each channel that is off and has deliveries."""
         for channel in {delivery.channel for delivery in left_alone} - self._warned_off:
             self._warned_off.add(channel)
-            self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; what is to be sent there waits")
+            self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; its deliveries wait")
 
     def _is_too_old(self, delivery: Delivery) -> bool:
         return self._clock() - delivery.created_at > GIVEN_UP_AFTER

@@ -1,8 +1,8 @@
-"""Slack: messages, threads and files, each exactly once, through rate limits, outages and crashes.
+"""Slack: posts messages, threads and files, each exactly once despite rate limits, outages and crashes.
 
-What is about to be posted is noted before, and what was posted after. A post whose outcome is unknown is searched for
-in the channel, by a key in its metadata, before it is posted again. A part that Slack refuses for what is in it keeps
-no other back: a message is posted as plain text then; what is still refused is noted with the reason.
+Progress is recorded before and after each post. A post whose outcome is unknown is searched for in the channel, by a
+key in its metadata, before it is posted again. A part whose content Slack refuses does not hold up the others: a
+message is then posted as plain text, and what is still refused is recorded with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reports.presentation.slack_report import SlackReport
 
 TIMEOUT_SECONDS = 30
-#: The word by which our messages are known among all messages that carry metadata.
+#: The event type that distinguishes our messages from others with metadata.
 METADATA_TYPE = "prisoner_to_nomis_delivery"
 LONGEST_WAIT_SECONDS = 3_600.0
 _PAGE = 200
@@ -28,7 +28,7 @@ _MOST_PAGES = 5
 _UNAVAILABLE_SECONDS = 30.0
 _REFUSED = "slack refused: "
 _REFUSED_SECONDS = 600.0
-#: Refusals of the content of a message; another one, or the same as plain text, may be taken.
+#: Refusals of the content of a message; another message, or the same one as plain text, may be accepted.
 _REFUSED_CONTENT = frozenset(
     {
         "block_mismatch",
@@ -42,7 +42,7 @@ _REFUSED_CONTENT = frozenset(
         "no_text",
     }
 )
-#: Refusals of files alone: the messages are taken all the same.
+#: Refusals that concern only files; messages are still accepted.
 _REFUSED_FILES = frozenset(
     {
         "access_denied",
@@ -61,12 +61,12 @@ _REFUSED_FILES = frozenset(
         "storage_limit_reached",
     }
 )
-#: Refusals of a Slack, such as one for tests, that cannot be asked about tokens.
+#: Refusals of a Slack, such as one for tests, that has no call to check a token.
 _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 
 class Slack:
-    """One workspace, by a bot's token. Calls never wait for a rate limit: they raise when to try again."""
+    """A workspace, with the token of a bot. Calls never wait for a rate limit; they raise `TryLater`."""
 
     def __init__(self, token: str, channel: str, base_url: str | None = None) -> None:
         from slack_sdk import WebClient
@@ -77,7 +77,7 @@ class Slack:
         self._channel = channel
 
     def knows_token(self) -> bool:
-        """True when Slack knows the token, False when it cannot be asked. Raises `TryLater`, as for a message."""
+        """True if Slack accepts the token, False if it cannot be asked. Raises `TryLater` if it refuses the token."""
         try:
             self._client.auth_test()
         except Exception as error:
@@ -90,15 +90,18 @@ class Slack:
         return True
 
     def post_alert(self, key: str, message: SlackMessage, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
-        """Posts one message. The parts that Slack refused, with its reasons. Raises `TryLater`."""
+        """Posts an alert, and returns the parts that Slack refused, with its reasons. Raises `TryLater`.
+
+        key: of the delivery. progress: what an earlier attempt recorded with `note`.
+        """
         steps = _Steps(self._client, self._channel, key, progress, note)
         steps.post("message", message, None)
         return steps.refused
 
     def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
-        """Posts the first message, and all else in its thread; continues from `progress`.
+        """Posts the first message, and everything else in its thread; arguments and errors as for `post_alert`.
 
-        The parts that Slack refused, with its reasons. Raises `TryLater`.
+        Returns the parts that Slack refused, with its reasons.
         """
         steps = _Steps(self._client, self._channel, key, progress, note)
         first, *others = report.posts
@@ -111,18 +114,19 @@ class Slack:
 
 
 def refused_parts(progress: Mapping[str, Any]) -> dict[str, str]:
-    """The parts of a delivery that Slack refused, with its reasons."""
+    """The parts that Slack refused, with its reasons, from the progress of a delivery."""
     return dict(progress.get("refused", {}))
 
 
 class _Refused(Exception):
-    """Slack refuses what is in this part; others may be taken."""
+    """Slack refuses the content of this part; it may accept others."""
 
 
 class _Steps:
-    """One delivery.
+    """The steps of one delivery.
 
-    Progress: the channel's id, the time stamp of each finished step, the step under way, and what was refused.
+    Their progress consists of the id of the channel, the time stamp of each finished step, the step in progress, and
+    the steps that were refused.
     """
 
     def __init__(self, client: Any, channel: str, key: str, progress: Mapping[str, Any], note: Note) -> None:
@@ -137,7 +141,7 @@ class _Steps:
         self._channel = self._channel_id or channel
 
     def post(self, step: str, message: SlackMessage, thread: str | None) -> str | None:
-        """Posts a message unless it was posted before; its time stamp, None where Slack refuses it as text too."""
+        """Posts a message unless it is posted already. Returns its time stamp, None if Slack refuses it as text too."""
         if step in self.refused:
             return None
         try:
@@ -173,7 +177,7 @@ class _Steps:
         return self._once(step, send, is_ours, thread, _REFUSED_CONTENT)
 
     def upload(self, file: ReportFile, thread: str | None) -> None:
-        """Uploads a file into a thread unless one of its unique name is there."""
+        """Uploads a file into a thread, unless the thread has a file of this unique name."""
         step, name = file.kind, file.name
         if step in self.refused:
             return
@@ -201,7 +205,7 @@ class _Steps:
         thread: str | None,
         of_this_alone: Collection[str],
     ) -> str:
-        """The time stamp of a step that is made once. Raises `TryLater`, and `_Refused` for reasons `of_this_alone`."""
+        """Takes a step once. Returns its time stamp. Raises `TryLater`, and `_Refused` for reasons `of_this_alone`."""
         if step in self._done:
             return self._done[step]
         if self._trying == step:
@@ -229,7 +233,7 @@ class _Steps:
         self._save()
 
     def _find_posted(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
-        """The time stamp of our message; None if it is not there, or Slack does not let us search."""
+        """The time stamp of our message; None if it is not found, or if Slack does not let us search."""
         channel = self._resolve_channel()
         if channel is None:
             return None
@@ -242,7 +246,7 @@ class _Steps:
         return next((str(message["ts"]) for message in messages if is_ours(message)), None)
 
     def _resolve_channel(self) -> str | None:
-        """The id of the channel, which reading its messages requires; None if Slack does not give it."""
+        """The id of the channel, which is needed to read its messages; None if Slack does not say it."""
         if not self._channel.startswith("#"):
             return self._channel
         name = self._channel.removeprefix("#")
@@ -255,7 +259,7 @@ class _Steps:
         return None
 
     def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """The pages of a response; none if Slack refuses, as it does without the permission."""
+        """Yields the pages of a response; nothing if Slack refuses, as it does without the permission."""
         cursor = None
         for _ in range(_MOST_PAGES):
             try:

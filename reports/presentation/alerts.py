@@ -1,4 +1,4 @@
-"""The messages of alerts: what happened to whom, what it costs, what to type; the ids below."""
+"""The Slack message of an alert: what happened to whom, what it costs, what to type, and below them the ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.slack_blocks import SlackMessage
 
-#: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
+#: The titles of alerts by event, which operators and dashboards know; `{environment}` is the name of the environment.
 TEXTS = {
     **{
         f"to-nomis-synch-{domain.record}-duplicate": (
@@ -36,7 +36,7 @@ TEXTS = {
     "contract-drift": "What an upstream service offers has changed in {environment}",
     **ALERT_TEXTS,
 }
-#: Characters of a property, and of either part of an alert: it is one message.
+#: The most characters of a property, and of each part of an alert, so that an alert is one message.
 _LONGEST_PROPERTY = 500
 _LONGEST_PART = 1_600
 _NOT_RUN = "A reconciliation could not run in {environment}: {event}"
@@ -44,13 +44,17 @@ _OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
 
 
 def alert_title(event: str, environment: str) -> str:
-    """The text an alert is known by."""
+    """The title of the alert of an event."""
     otherwise = _NOT_RUN if event.endswith("-not-run") else _OTHERS
     return TEXTS.get(event, otherwise).format(environment=environment, event=event)
 
 
 def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> SlackMessage:
-    """The Slack message of one alert. `payload` is what the outbox keeps of it."""
+    """The Slack message of an alert.
+
+    payload: the alert as the outbox has it: `event`, `time`, `properties`, and where known `domain`, `severity`,
+    `command` and `link`.
+    """
     return messages(_parts(payload, environment, masking))[0]
 
 
@@ -67,7 +71,7 @@ def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> It
 
 
 def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
-    """What happened to whom, and what it costs, in Slack's markup; empty where the title says it all."""
+    """What happened to whom and what it costs, in Slack's markup; empty if the title says everything."""
     event, properties = str(payload["event"]), dict(payload.get("properties") or {})
     if event == "contract-drift":
         return (
@@ -112,7 +116,7 @@ def _severity(text: str) -> str:
 
 
 def _properties(payload: Mapping[str, Any], masking: Masking) -> Iterator[str]:
-    """The ids and all else that the event carries, a line each."""
+    """The ids and the other properties of the event, one on each line."""
     for name, value in dict(payload.get("properties") or {}).items():
         shown = _property(str(name), str(value), masking)
         cut = shown if len(shown) <= _LONGEST_PROPERTY else f"{shown[:_LONGEST_PROPERTY]}…"

@@ -1,6 +1,6 @@
 """The trend of the differences as a chart, in letters, and in words.
 
-A bar for each run: what persists, what is new on top of it, and below the line what was resolved since the run before.
+Each run has a bar: persisting differences, new ones on top of them, and below the line those that were resolved.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _TOP = 24.0
 _DRAWN = 170.0
 _LINE_HEIGHT = 23.0
 _WIDEST_BAR = 44.0
-#: The most bars that are labelled one by one. The labels of more bars would overlap.
+#: The most bars that all have labels; the labels of more bars would overlap.
 _MOST_LABELS = 6
-#: Lines of the scale, the line that the bars stand on not counted.
+#: The most lines of the scale above or below the base line.
 _MOST_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class BarPart:
-    """A part of a bar, in the units of the drawing. kind: `new`, `persisting`, `resolved`, as the style names it."""
+    """A part of a bar. kind: `new`, `persisting` or `resolved`, as in the style sheet. y, height: in drawing units."""
 
     kind: str
     y: float
@@ -39,9 +39,10 @@ class BarPart:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One run. label: its day; empty where the bars are too many. time: where another run is of the same day.
+    """The bar of a run. x, width, top: in drawing units.
 
-    minor: a label that a narrow screen has no room for.
+    parts: persisting, new and resolved. value: the number of differences. label: the day of the run, empty if there are
+    too many bars. time: its time, if another run was on the same day. minor: narrow screens leave the label out.
     """
 
     x: float
@@ -55,13 +56,13 @@ class Bar:
 
     @property
     def middle(self) -> float:
-        """The x of its texts."""
+        """The x coordinate of its labels."""
         return round(self.x + self.width / 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A line of the scale."""
+    """A line of the scale. y: in drawing units. label: its number."""
 
     y: float
     label: str
@@ -69,7 +70,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The drawing of the trend, and the same in words. base: where the bars stand. bottom: the end of the drawing."""
+    """The drawing of the trend, and the same in words as `text`.
+
+    base: the y coordinate of the base line, bottom: of the lowest bar. left: where the bars begin. height, width: of
+    the drawing. All in drawing units.
+    """
 
     bars: tuple[Bar, ...]
     ticks: tuple[Tick, ...]
@@ -82,19 +87,19 @@ class Trend:
 
 
 def draw_sparkline(points: Sequence[TrendPoint]) -> Trend:
-    """The trend as bars without a scale and without labels, for a small drawing."""
+    """The trend as a small drawing: bars without scale and labels, oldest first."""
     return _draw(points, left=0.0, top=0.0, labelled=False)
 
 
 def draw_trend(points: Sequence[TrendPoint]) -> Trend:
-    """The trend as bars, oldest first, with a text that says the same."""
+    """The trend as a chart: bars with scale and labels, oldest first."""
     return _draw(points, left=_LEFT, top=_TOP, labelled=True)
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """`▁▂▅█`: a block for each value, its height in proportion to the largest; empty for no values.
+    """The values as blocks in proportion to the largest, `▁▂▅█`, for places without pictures; empty without values.
 
-    Arial, Segoe UI and every font of a terminal have the blocks, so that they show in Outlook and Gmail too.
+    Arial, Segoe UI and all terminal fonts have these blocks, so Outlook and Gmail show them too.
     """
     highest = max(values, default=0)
     steps = len(_HEIGHTS) - 1
@@ -149,14 +154,14 @@ def _parts(point: TrendPoint, base: float, unit: float) -> tuple[BarPart, ...]:
 
 
 def _ticks(highest: int, deepest: int, base: float, unit: float) -> tuple[Tick, ...]:
-    """Round numbers on both sides of the line, which is one of them itself."""
+    """Round numbers above and below the base line, which is the zero."""
     step = _round_step(highest + deepest)
     values = [*range(-(deepest // step) * step, 0, step), *range(0, highest + 1, step)]
     return tuple(Tick(round(base - value * unit, 1), thousands(abs(value))) for value in values)
 
 
 def _round_step(length: int) -> int:
-    """The smallest of 1, 2, 5, 10, 20 and so on with which a scale of this length has few lines."""
+    """The smallest of 1, 2, 5, 10, 20 and so on that gives a scale of this length few lines."""
     size = 1
     while True:
         for factor in (1, 2, 5):

@@ -1,8 +1,8 @@
-"""What the differences of a page have in common: kind, age, cause, prison. Each count links to exactly those it counts.
+"""Counts of differences by kind, age, cause and prison, each with the link that shows exactly those differences.
 
-A link names values, and each row of the page has its own. The script of the page keeps what is filtered in the
-fragment of the address, `#prison=LEI&standing=new`, which can be sent. No server sees a fragment, so that a signed
-address stays valid and a saved page works as well.
+A link names the values that its differences have, and each row of the page carries its values. The script of the page
+keeps the filter in the fragment of the address, `#prison=LEI&standing=new`, which can be sent. No server sees a
+fragment, so a signed address stays valid, and a saved page works as well.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from reports.presentation.page import PageRow
     from reports.presentation.what_to_do import Recommendation
 
-_NO_WORD = re.compile(r"[^a-z0-9]+")
-#: The ages by their names in addresses, youngest first: the days that they last at most, and what they are called.
+_NOT_A_WORD = re.compile(r"[^a-z0-9]+")
+#: The ages by their names in links, youngest first: the most days, and the label.
 _AGES: Mapping[str, tuple[float, str]] = {
     "week": (7, "Up to 7 days"),
     "month": (28, "8 to 28 days"),
@@ -33,23 +33,26 @@ _NEW = "new"
 
 
 def slug(text: str) -> str:
-    """A text as part of an address: `the event was lost, or failed` is `the-event-was-lost-or-failed`."""
-    return _NO_WORD.sub("-", text.lower()).strip("-") or "unknown"
+    """A text as a value of a link: `the event was lost, or failed` becomes `the-event-was-lost-or-failed`."""
+    return _NOT_A_WORD.sub("-", text.lower()).strip("-") or "unknown"
 
 
 def code(value: str | None, none: str = "unknown") -> str:
-    """A code of another system as part of an address, without blanks."""
+    """A code of another system as a value of a link, without spaces; `none` stands for a missing or empty code."""
     return none if value is None else "-".join(value.split()) or none
 
 
 def query(**values: str) -> str:
-    """What a link filters by: `prison=LEI&standing=new`."""
+    """The filter of a link from its names and values: `prison=LEI&standing=new`."""
     return urlencode(values)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What the differences have in common, how many they are, how many of them are new, and what finds them."""
+    """A number of differences that have something in common.
+
+    name: what they have in common. new: how many of the `mismatches` are new. query: the filter that shows them.
+    """
 
     name: str
     mismatches: int
@@ -58,7 +61,7 @@ class Count:
 
 
 def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
-    """The counts of differences by name, the most frequent first. found: name, query and difference."""
+    """Counts of differences by name, the largest first. found: the name, the filter and the difference of each."""
     listed = list(found)
     queries = {name: query for name, query, _ in listed}
     total = Counter(name for name, _, _ in listed)
@@ -68,7 +71,7 @@ def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
 
 
 def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
-    """The age of a difference at the end of the run, by its name in addresses."""
+    """The age of a difference at the end of its run, by its name in links."""
     if mismatch.standing == "new":
         return _NEW
     days = (result.finished_at - mismatch.since).days
@@ -76,7 +79,7 @@ def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
 
 
 def ages(result: ReconciliationResult) -> list[Count]:
-    """How many differences are of each age, youngest first, without the ages beyond the oldest."""
+    """How many differences have each age, youngest first and no further than the oldest difference."""
     found = [age_of(result, each) for each in result.mismatches]
     if not found:
         return []
@@ -89,7 +92,7 @@ def ages(result: ReconciliationResult) -> list[Count]:
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """A cause: how many differences it explains, and which side is right."""
+    """A cause of differences. slug: its name in links. right_side: the side that is right, `differs` if it varies."""
 
     count: Count
     slug: str
@@ -98,14 +101,14 @@ class CauseRow:
 
 @dataclass(frozen=True, slots=True)
 class WhoActs:
-    """Who acts, and the causes of the differences that are theirs."""
+    """Somebody who acts: the `total` of the differences that are theirs, and the causes of those."""
 
     total: Count
     causes: tuple[CauseRow, ...]
 
 
 def causes_by_who_acts(rows: Sequence[PageRow], actions: Sequence[Recommendation]) -> list[WhoActs]:
-    """Everybody who acts, in the order of what is to be done, each with the most frequent causes first."""
+    """Everybody who acts, in the order of the `actions`, each with the most frequent causes first."""
     groups = []
     for who in dict.fromkeys(each.who for each in actions):
         theirs = [row for row in rows if row.values["who"] == slug(who)]
@@ -123,9 +126,10 @@ def _right_side(rows: Sequence[PageRow]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PrisonRow:
-    """A prison: records compared, different, new and persisting.
+    """A prison: how many records were compared, how many of them differ, and how many of those are new.
 
-    rate: how many of 1,000 records differ, None where none was compared. query: what finds the differences.
+    name: its code, or `unknown`. rate: differences per 1,000 records, None if none was compared. query: the filter that
+    shows the differences.
     """
 
     name: str
@@ -137,14 +141,14 @@ class PrisonRow:
 
     @property
     def rate_text(self) -> str:
-        """`4.3`; a rate that would be rounded to nothing is `under 0.1`."""
+        """The rate with one decimal, `4.3`; `under 0.1` for a rate that would be rounded to zero."""
         if self.rate is None:
             return "–"
         return "under 0.1" if 0 < self.rate < 0.1 else f"{self.rate:,.1f}"
 
 
 def prison_rows(result: ReconciliationResult) -> list[PrisonRow]:
-    """Every prison of the run, in alphabetical order; records without one are last."""
+    """Every prison of the run in alphabetical order; records without a prison come last."""
     return [
         PrisonRow(
             each.prison_id or "unknown",
@@ -159,5 +163,5 @@ def prison_rows(result: ReconciliationResult) -> list[PrisonRow]:
 
 
 def most_affected(rows: list[PrisonRow]) -> list[PrisonRow]:
-    """The prisons with differences, those with the most first."""
+    """The prisons with differences, those with the most differences first."""
     return sorted((each for each in rows if each.mismatches), key=lambda each: (-each.mismatches, each.name))

@@ -1,4 +1,4 @@
-"""The differences of a run as CSV: stable columns, and no cell that a spreadsheet would take for a formula."""
+"""The differences of a run as CSV: stable columns, and no cell that a spreadsheet would treat as a formula."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Mismatch, ReconciliationResult, Unconfirmed
 
-#: A cell that begins so is a formula to some spreadsheet.
+#: Some spreadsheets treat a cell that begins with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str:
-    """One line for each mismatch in the order of the report, under the heading of its view; missing values are empty.
+    """The CSV of a run: a heading, then a line for each mismatch in the order of the report; missing values are empty.
 
-    Differences that were seen and not confirmed come last, without a row number; their standing is `unconfirmed`.
+    Differences that were seen and not confirmed come last, without a row number and with the standing `unconfirmed`.
     """
     return "".join(csv_lines(result, masking))
 
 
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
-    """The lines of the CSV as a JSON list, compressed by gzip: an eighth of their size even in hexadecimal digits.
+    """The lines of the CSV as a JSON list, compressed by gzip, in hexadecimal digits: still an eighth of their size.
 
-    Those are one word, in which nothing looks like a number that has to be masked.
+    The digits are one word, in which the masking of a page finds no number.
     """
     lines = json.dumps(csv_lines(result, masking), ensure_ascii=False)
     return gzip.compress(lines.encode(), mtime=0).hex()
 
 
 def csv_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
-    """The lines of the CSV with their ends; the first one is the heading."""
+    """The lines of the CSV with their line ends; the first one is the heading."""
     view = view_of(result)
     columns = view.csv_columns()
     lines = [_line(columns)]
@@ -71,7 +71,7 @@ def _common(result: ReconciliationResult, record: Mismatch | Unconfirmed, maskin
 
 
 def _masked(values: dict[str, Any], masking: Masking) -> dict[str, Any]:
-    """The values without whole prisoner numbers and booking ids, where those are masked."""
+    """The values with prisoner numbers and booking ids masked, if masking is on."""
     return {name: _masked_value(name, value, masking) for name, value in values.items()}
 
 
@@ -82,6 +82,6 @@ def _masked_value(name: str, value: Any, masking: Masking) -> Any:
 
 
 def safe_cell(cell: object) -> str:
-    """A value as a cell that no spreadsheet takes for a formula; None is empty."""
+    """A value as the text of a cell that no spreadsheet treats as a formula; empty for None."""
     text = "" if cell is None else without_control_characters(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

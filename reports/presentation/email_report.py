@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.message_content import ReportFile
 
-#: Rows of the tables of causes and of prisons; the page has all of them.
+#: The most rows of the tables of causes and of prisons; the page has all of them.
 _MOST_ROWS = 20
 #: The height of the tallest bar of the trend, in pixels.
 _TALLEST = 32
@@ -27,7 +27,7 @@ _TALLEST = 32
 
 @dataclass(frozen=True, slots=True)
 class EmailReport:
-    """The email of a run; `files` are attached."""
+    """The email of a run: subject, the same content as plain text and as HTML, and the files to attach."""
 
     subject: str
     text: str
@@ -37,7 +37,7 @@ class EmailReport:
 
 @dataclass(frozen=True, slots=True)
 class _Trend:
-    """The trend as heights of table cells, in pixels, which every mail client draws, as letters, and in words."""
+    """The trend as heights of table cells in pixels, which every mail client draws, in letters, and in words."""
 
     heights: tuple[int, ...]
     letters: str
@@ -45,9 +45,9 @@ class _Trend:
 
 
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
-    """The email of a run, as HTML and as plain text that say the same.
+    """The email of a run, with HTML and plain text that say the same.
 
-    link: the address of its report, None where the page itself is attached. path: where the report is kept.
+    link: the address of the report, None if the page itself is attached. path: where the report is kept, for people.
     """
     files = report_files(result, masking, page=link is None)
     todo, view, affected = what_to_do(result), view_of(result), _affected(result)
@@ -82,7 +82,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 
 
 def _subject(result: ReconciliationResult, severity: Severity) -> str:
-    """What is new and how much there is, in the few words that a list of mails shows, and how serious it is."""
+    """How many differences there are, how many are new, and how serious they are, as short as a subject has to be."""
     if result.status == "failed":
         return f"failed ({severity})"
     parts = ["incomplete"] if result.status == "incomplete" else []
@@ -96,13 +96,13 @@ def _subject(result: ReconciliationResult, severity: Severity) -> str:
 
 
 def _affected(result: ReconciliationResult) -> list[PrisonCount]:
-    """The prisons with differences, those with most first."""
+    """The prisons with differences, those with the most differences first."""
     found = [each for each in result.prisons if each.mismatches]
     return sorted(found, key=lambda each: (-each.mismatches, each.prison_id or "~"))
 
 
 def _trend(result: ReconciliationResult) -> _Trend | None:
-    """The trend; None where there are not two runs to compare."""
+    """The trend; None with fewer than two runs."""
     points = result.trend
     if len(points) < 2:
         return None

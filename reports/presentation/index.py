@@ -1,4 +1,4 @@
-"""The index: what each reconciliation says this morning, a card for each, then the list of all runs."""
+"""The index of all runs as HTML: a card for each reconciliation with its state, then the list of runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
 
-#: Runs in the trend of a card.
+#: The most runs in the trend of a card.
 _TREND_RUNS = 26
 
 
 def run_folder(reconciliation: str, run_id: str) -> str:
-    """The folder of a run's files in the archive."""
+    """The folder of a run in the archive, relative to its root."""
     entry = RECONCILIATIONS.get(reconciliation)
     return f"{reconciliation}/{run_id}" if entry is None or entry.own_folder else run_id
 
 
 def path_to_index(reconciliation: str, run_id: str) -> str:
-    """The relative path from a run's report to the index."""
+    """The relative path from the report of a run to the index."""
     return "../" * (run_folder(reconciliation, run_id).count("/") + 1) + "index.html"
 
 
@@ -41,10 +41,10 @@ def render_index(
     environment_name: str,
     made_at: datetime,
 ) -> str:
-    """A card for each reconciliation, and the list of all runs with their files.
+    """The index as HTML: a card for each reconciliation, and the list of all runs with links to their files.
 
-    titles: the reconciliations there are, by name. runs: newest first. newest: the results of the newest runs over
-    everyone, by the id of the run. made_at: the present moment.
+    titles: the titles of the reconciliations by name. runs: newest first. newest: the result of the newest run over
+    everyone of each reconciliation, by run id. made_at: the current time, aware.
     """
     values = {
         "cards": cards(titles, runs, newest, made_at),
@@ -57,11 +57,12 @@ def render_index(
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a reconciliation says now.
+    """The card of a reconciliation, from its last run over everyone.
 
-    folder: that of its last run over everyone, None without one. tone: how the state looks: `good`, `plain`, `new`.
-    figure: the differences of that run, None if it counted nothing. complete_at: the end of the last complete run. age:
-    how long before the page was made that was. to_do: what to do first, in a line; empty for nothing.
+    folder: of that run, None without one. state: in a few words. tone: the look of the state, `good`, `plain` or `new`.
+    figure: how many records differ, None if none was compared. note: what the figure is of. complete_at: the end of the
+    last complete run, aware. age: how long before the page was made that was. to_do: what to do first, on a line; empty
+    for nothing.
     """
 
     title: str
@@ -78,7 +79,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run in the list: its name, which no other has, and what could not be read."""
+    """A run in the list. name: its time, unique in the list. scope: what it covered. unread: what could not be read."""
 
     name: str
     run: EndedRun
@@ -93,7 +94,7 @@ def cards(
     newest: Mapping[str, ReconciliationResult],
     made_at: datetime,
 ) -> list[Card]:
-    """A card for each reconciliation of `titles`, and for others that have runs; `runs` are newest first."""
+    """A card for each reconciliation in `titles`, and for others that have runs; `runs` are newest first."""
     known = dict(titles)
     for run in runs:
         known.setdefault(run.reconciliation, run.title)
@@ -104,7 +105,7 @@ def cards(
 
 
 def listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
-    """The runs as they are listed."""
+    """The runs as the index lists them, in the same order."""
     names = text.distinct_moments([run.started_at for run in runs])
     return [
         ListedRun(name, run, run_folder(run.reconciliation, run.run_id), summary.scope(run.parameters), _unread(run))
@@ -143,7 +144,7 @@ def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, Reconcilia
 
 
 def _to_do(result: ReconciliationResult | None) -> str:
-    """`This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`; empty for nothing."""
+    """`This team: Retry the dead letter queue. 4 differences, 2 new; 2 more things to do.`, or nothing."""
     if result is None:
         return ""
     actions = what_to_do(result).actions
@@ -156,7 +157,7 @@ def _to_do(result: ReconciliationResult | None) -> str:
 
 
 def _state(run: EndedRun | None) -> tuple[str, str]:
-    """The state of a reconciliation by its last run over everyone, and how it looks."""
+    """The state of a reconciliation according to its last run over everyone, and its look."""
     if run is None:
         return "Not run yet", "plain"
     if run.status != "complete":

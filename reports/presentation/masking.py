@@ -16,7 +16,7 @@ _OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
 _BOOKING = re.compile(r"(bookings?(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
 #: No asterisks: Slack would take them for bold type.
 _HIDDEN = "•••••"
-#: Digits of the shortest number that is taken for a booking; a shorter one could be any figure of the page.
+#: The fewest digits of a booking id that is masked; a shorter number could be any figure of the page.
 _SHORTEST_BOOKING = 5
 
 
@@ -27,17 +27,17 @@ class Masking:
     on: bool = False
 
     def offender(self, offender_no: str) -> str:
-        """A prisoner number."""
+        """A prisoner number, masked if masking is on."""
         return _HIDDEN + offender_no[-2:] if self.on else offender_no
 
     def booking(self, booking_id: int | None) -> str:
-        """A booking id; empty for None."""
+        """A booking id as text, masked if masking is on; empty for None."""
         if booking_id is None:
             return ""
         return _HIDDEN + str(booking_id)[-2:] if self.on else str(booking_id)
 
     def text(self, text: str) -> str:
-        """A text or command that may contain such numbers."""
+        """A text or command, with the prisoner numbers and booking ids in it masked if masking is on."""
         if not self.on:
             return text
         return _BOOKING.sub(rf"\1{_HIDDEN}\2", _OFFENDER_NO.sub(rf"{_HIDDEN}\1", text))
@@ -48,7 +48,7 @@ UNMASKED = Masking()
 
 
 def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> str:
-    """The page as it is, or masked where `masking` is on."""
+    """The page; if masking is on, with every prisoner number and every booking id of its result masked."""
     if not masking.on:
         return page
     bookings = {str(each) for each in _bookings(result.model_dump())}
@@ -59,7 +59,7 @@ def masked_page(page: str, result: ReconciliationResult, masking: Masking) -> st
 
 
 def _bookings(value: Any, name: str = "") -> Iterator[int]:
-    """Every booking id in a result: numbers whose own name, or that of the field they are of, says so."""
+    """Yields every booking id in a result: the numbers whose name, or the name of their field, has `booking` in it."""
     if isinstance(value, dict):
         field = str(value.get("field", ""))
         for key, each in value.items():

@@ -16,22 +16,25 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.view import View
 
-#: The differences that a message has, new ones first; the files that come with it have all of them.
+#: The most differences in a message, new ones first; its files have all of them.
 MOST_LISTED = 20
-MASKED = "Prisoner numbers and bookings are masked here. The report in the archive has them whole, in the same rows."
-#: By it Excel knows that a CSV is UTF-8, and not in the code page of the computer.
+MASKED = (
+    "Prisoner numbers and bookings are masked here. The report in the archive shows them in full, in the same rows."
+)
+#: With it Excel reads a CSV as UTF-8, and not in the code page of the computer.
 BYTE_ORDER_MARK = "\ufeff"
-#: Characters of the longest file that is sent: mail servers take 10 MB at least, and encoding adds a third.
+#: The most characters of a file that is sent; mail servers accept at least 10 MB, and encoding adds a third.
 LONGEST_FILE = 6_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A difference.
+    """A difference in an email or a Slack message; all texts are masked if masking is on.
 
-    row: its number in the report. name: whose it is. kind: how it differs; empty where the values say it. nomis, dps:
-    the values. standing: `new`, or since when. cause: why, which side is right, and what to do. request: the text for
-    NOMIS support. commands: what to type, in this order.
+    row: its number in the report. name: what identifies the record. details: whose it is. prison: its code. kind: how
+    it differs, empty if the values say so. nomis, dps: the values. since: `new`, or when it was first seen. cause: why,
+    which side is right, and what to do. request: the text for NOMIS support, empty without one. commands: what to type,
+    in this order.
     """
 
     row: int
@@ -41,20 +44,20 @@ class Line:
     kind: str
     nomis: str
     dps: str
-    standing: str
+    since: str
     cause: str
     request: str
     commands: tuple[str, ...]
 
 
 def newest_lines(result: ReconciliationResult, masking: Masking) -> list[Line]:
-    """The first differences of the report."""
+    """The first `MOST_LISTED` differences of the report, new ones first."""
     view = view_of(result)
     return [_line(view, number, each, masking) for number, each in result.rows[:MOST_LISTED]]
 
 
 def unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
-    """The first differences that were seen and could not be read again, a line for each."""
+    """The first `MOST_LISTED` differences that were seen and could not be read again, each as a line."""
     view = view_of(result)
     return [
         f"{' '.join(filter(None, (view.name(each, masking), view.details(each, masking))))}"
@@ -64,7 +67,7 @@ def unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[st
 
 
 def left_out(result: ReconciliationResult) -> int:
-    """How many differences the lines leave out, confirmed or not."""
+    """How many differences, confirmed or not, are beyond those that the lines show."""
     return max(len(result.mismatches) - MOST_LISTED, 0) + max(len(result.unconfirmed) - MOST_LISTED, 0)
 
 
@@ -84,7 +87,7 @@ def _line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> Line
         kind=view.kind(mismatch) if view.shows_kind else "",
         nomis=nomis,
         dps=dps,
-        standing="new" if mismatch.standing == "new" else f"since {day(mismatch.since)}",
+        since="new" if mismatch.standing == "new" else f"since {day(mismatch.since)}",
         cause=capital(masking.text(cause)),
         request=masking.text((found.request if found else None) or ""),
         commands=tuple(map(masking.text, found.commands if found else ())),
@@ -92,7 +95,7 @@ def _line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> Line
 
 
 def _difference(view: View, record: Record, masking: Masking) -> str:
-    """How both sides differ, on a line."""
+    """How the sides differ, as part of a line."""
     kind = f"{view.kind(record)}: " if view.shows_kind else ""
     nomis, dps = (masking.text(view.side_text(record, side)) for side in SIDES)
     return f"{kind}NOMIS {nomis}, DPS {dps}"
@@ -100,7 +103,7 @@ def _difference(view: View, record: Record, masking: Masking) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A file to attach. name: no other run has a file of this name. kind: `html` or `csv`."""
+    """A file to attach. name: unique to the run. kind: `html` or `csv`. content: as text."""
 
     name: str
     kind: str
@@ -108,9 +111,9 @@ class ReportFile:
 
 
 def report_files(result: ReconciliationResult, masking: Masking, *, page: bool) -> tuple[ReportFile, ...]:
-    """The files that go with a message, but for those that are too long: the page where `page` is set, then the CSV.
+    """The files that go with a message: the page if `page` is set, then the CSV. Files that are too long are left out.
 
-    The page stands alone: it has no links to what is kept with it in the archive. Without a difference there is no CSV.
+    The page has no links to files in the archive. Without differences there is no CSV.
     """
     name, files = view_of(result).csv_name, []
     if page:

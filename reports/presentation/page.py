@@ -1,4 +1,4 @@
-"""The report of a run as HTML: one page that works without its script, with a row for each difference."""
+"""The report of a run as HTML: a single page that works without its scripts, with a row for each difference."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _SCRIPTS = ("report/filter.js", "report/sort.js", "report/paper.js", "report/csv
 
 
 def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:
-    """The report of a run: one self-contained page that works without its script.
+    """The report of a run as HTML, self-contained and usable without scripts.
 
-    attached: it leaves the archive, so it has no links to what is kept there with it.
+    attached: the page leaves the archive, so it has no links to other files there.
     """
     view, todo, prisons = view_of(result), what_to_do(result), prison_rows(result)
     rows = page_rows(result, view, todo.actions, masking)
@@ -51,7 +51,7 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
         "prisons": prisons,
         "affected": most_affected(prisons),
         "highest_rate": max((each.rate or 0 for each in prisons), default=0),
-        # Records without a prison, such as those that only DPS has, belong to none.
+        # Records without a prison, such as those that only DPS has, do not count as a place.
         "places": sum(each.prison_id is not None for each in result.prisons),
         "aside": len(result.in_flight) + sum(each.differs for each in result.excluded),
         "rows": rows,
@@ -71,9 +71,9 @@ def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, 
 class PageRow:
     """A difference as a row of the page.
 
-    anchor: the id of the row, the same in every run that finds the difference with the same cause; in a masked page it
-    has no key, and is the same in this run only. cause: its name. values: what links filter by, as attributes of the
-    row; several values of one name have a blank between them.
+    number: its number in the report. anchor: the id of the row, the same in every run that finds the difference with
+    the same cause; in a masked page it has no key, and is valid only for this run. cause: its name. values: what links
+    filter by, as attributes of the row; several values of one name are separated by spaces.
     """
 
     number: int
@@ -86,7 +86,7 @@ class PageRow:
 def page_rows(
     result: ReconciliationResult, view: View, actions: Sequence[Recommendation], masking: Masking
 ) -> list[PageRow]:
-    """The rows of the page, in the order of the report."""
+    """The differences as rows of the page, in the order of the report; each is in one of the `actions`."""
     action_of = {row: (place, action) for place, action in enumerate(actions, start=1) for row in action.rows}
     rows: list[PageRow] = []
     taken: set[str] = set()

@@ -1,8 +1,8 @@
-"""Slack messages of Block Kit: texts made safe, within the limits of Slack, and in as many messages as they need.
+"""Slack messages of Block Kit: texts made safe, within Slack's limits, in as many messages as they need.
 
-Every message has the same words as plain text, which notifications show, and which is sent where Slack refuses the
-blocks. The limits are those of Slack (https://docs.slack.dev/reference/block-kit), but that of a whole message, which
-is the length that Slack recommends for texts.
+Every message has the same words as plain text too, which notifications show, and which is sent if Slack refuses the
+blocks. The limits are those of https://docs.slack.dev/reference/block-kit, except that of a whole message, which is the
+length that Slack recommends for texts.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Characters of a message, of a header and of any other part of it, and parts of a message, at most.
+#: The most characters of a message, of its header and of any other part, and the most parts of a message.
 LONGEST_MESSAGE: Final = 4_000
 LONGEST_HEADER: Final = 150
 LONGEST_PART: Final = 3_000
 MOST_PARTS: Final = 50
-#: What may be left of an escaped letter at the end of a text that was cut.
+#: What can remain of an escaped letter at the end of a text that was cut.
 _HALF_ENTITY: Final = re.compile(r"&[a-z]{0,3}$")
 _CUT: Final = "…"
-#: What stays as it is in an address: what is reserved there, and what is quoted already.
+#: Characters that are not quoted in an address: those with a meaning there, and `%` of what is quoted already.
 _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 
 @dataclass(frozen=True, slots=True)
 class MessageBlock:
-    """A block of a message. text: in Slack's markup, escaped, but of a header, which has none."""
+    """A part of a message. text: in Slack's markup and escaped; the text of a `header` is plain."""
 
     kind: Literal["header", "section", "context"]
     text: str
 
     def block(self) -> dict[str, Any]:
-        """The part as Block Kit has it; `verbatim`: Slack makes no links of channels and addresses in it."""
+        """The part as a block of Block Kit. `verbatim` keeps Slack from making links of channels and addresses."""
         if self.kind == "header":
             return {"type": "header", "text": {"type": "plain_text", "text": self.text, "emoji": False}}
         text = {"type": "mrkdwn", "text": self.text, "verbatim": True}
@@ -44,56 +44,56 @@ class MessageBlock:
         return {"type": "section", "text": text}
 
     def words(self) -> str:
-        """The part in a message without blocks."""
+        """The part as text, for a message without blocks."""
         return f"*{escaped(self.text)}*" if self.kind == "header" else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message: the text of notifications, and the blocks that are shown instead."""
+    """A message. text: for notifications. blocks: what Slack shows instead, as Block Kit has it."""
 
     text: str
     blocks: tuple[dict[str, Any], ...]
 
 
 def slack_text(text: str) -> str:
-    """A text on one line in which Slack sees no link, mention, command or code."""
+    """A text on one line, escaped so that Slack finds no link, mention, command or code in it."""
     return escaped("".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'")))
 
 
 def escaped(text: str) -> str:
-    """The text with the three letters that Slack's markup begins with escaped."""
+    """The text with the three characters escaped that begin Slack's markup."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def slack_code(text: str) -> str:
-    """A text to be copied as it is."""
+    """A text in code style, to be copied as it is."""
     return f"`{slack_text(text)}`"
 
 
 def slack_link(address: str, text: str) -> str:
-    """A link; what would end the address in Slack's markup is quoted in it."""
+    """A link with this text; characters that would end the address in Slack's markup are quoted."""
     return f"<{escaped(quote(address, safe=_IN_ADDRESS))}|{slack_text(text)}>"
 
 
 def header(text: str) -> MessageBlock:
-    """The title of a message; plain, and cut to what Slack takes."""
+    """The title of a message as plain text, cut to what Slack accepts."""
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()) or _CUT
     return MessageBlock("header", plain if len(plain) <= LONGEST_HEADER else plain[: LONGEST_HEADER - 1] + _CUT)
 
 
 def section(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
-    """Lines in Slack's markup, cut to what Slack takes, or to fewer characters."""
+    """Lines in Slack's markup, cut to `longest` characters; empty lines are left out."""
     return MessageBlock("section", _cut("\n".join(filter(None, lines)), longest))
 
 
 def context(*lines: str, longest: int = LONGEST_PART) -> MessageBlock:
-    """Lines in small grey letters, cut as a section is."""
+    """Lines in Slack's markup in small grey letters, cut to `longest` characters; empty lines are left out."""
     return MessageBlock("context", _cut("\n".join(filter(None, lines)), longest))
 
 
 def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
-    """The parts in as few messages as the limits allow, in their order."""
+    """The parts in their order, in as few messages as the limits allow."""
     packed: list[list[MessageBlock]] = []
     length = 0
     for part in parts:
@@ -109,7 +109,7 @@ def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
 
 
 def _cut(text: str, longest: int) -> str:
-    """The text as it is, or cut where no escaped letter and no code is left open."""
+    """The text, cut if necessary so that no escaped letter is halved and no code stays open."""
     if len(text) <= longest:
         return text or _CUT
     cut = _HALF_ENTITY.sub("", text[: longest - 2])

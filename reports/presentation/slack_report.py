@@ -1,4 +1,4 @@
-"""The Slack messages of a run: what to do in the channel, the newest differences and the files in its thread."""
+"""The Slack messages of a run: what to do in the channel, and the newest differences and the files in its thread."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from reports.presentation.slack_blocks import MessageBlock, SlackMessage
     from reports.presentation.what_to_do import Recommendation, WhatToDo
 
-#: Groups of actions and prisons in the message of the channel.
+#: The most groups of actions, and the most prisons, in the message of the channel.
 _MOST_ACTIONS = 8
 _MOST_PRISONS = 10
 _IN_THREAD = "The report is in the thread, as a page to open in a browser."
-_TOO_LONG = "The report is too long to be sent."
+_TOO_LONG = "The report is too long to send."
 
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The messages of a run: that of the channel first, then those of its thread, then files in the thread."""
+    """The Slack messages of a run. posts: that of the channel, then those of its thread. files: for the thread."""
 
     posts: tuple[SlackMessage, ...]
     files: tuple[ReportFile, ...]
@@ -39,7 +39,7 @@ class SlackReport:
 def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run.
 
-    link: the address of its report, None where the page itself is uploaded. path: where the report is kept.
+    link: the address of the report, None if the page itself is uploaded. path: where the report is kept, for people.
     """
     files = report_files(result, masking, page=link is None)
     if link:
@@ -79,7 +79,7 @@ def _actions(todo: WhatToDo, masking: Masking) -> Iterator[MessageBlock]:
         yield section(*_action(each, masking))
     more = len(todo.actions) - _MOST_ACTIONS
     if more > 0:
-        yield section(f"{count(more, 'further group')} of differences, with what to do about each, in the report.")
+        yield section(f"The report has {count(more, 'more group')} of differences, with what to do about each.")
 
 
 def _action(action: Recommendation, masking: Masking) -> Iterator[str]:
@@ -115,9 +115,9 @@ def _line(line: Line) -> Iterator[str]:
     name = f"*{slack_text(line.name)}*{f' {slack_text(line.details)}' if line.details else ''}"
     kind = f"{slack_text(line.kind)}: " if line.kind else ""
     sides = f"{kind}NOMIS *{slack_text(line.nomis)}*, DPS *{slack_text(line.dps)}*"
-    yield f"{line.row} · {name} · {slack_text(line.prison)} · {sides} · {line.standing}"
+    yield f"{line.row} · {name} · {slack_text(line.prison)} · {sides} · {line.since}"
     yield slack_text(line.cause)
-    # Only the request fixes such a difference; the command merely compares again.
+    # Only the request fixes such a difference; its command just compares again.
     if line.request:
         yield slack_code(line.request)
     yield from map(slack_code, line.commands[:1])

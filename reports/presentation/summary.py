@@ -1,4 +1,4 @@
-"""What a run found, in sentences and figures: the same in the report, in the email and in Slack."""
+"""What a run found, in sentences and figures that report, email and Slack share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from reports.engine.result import ReconciliationResult, Unread
 
-#: Units that could not be read, such as prisons, that are named; of more it is said how many.
+#: The most units, such as prisons, that are named if they could not be read; more than that are counted.
 _MOST_NAMED = 3
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, in a sentence that stays true: it names the day, and speaks of the past.
+    """What the run found, as a clause with a capital that stays true: it names the day and is in the past tense.
 
-    An incomplete or failed run never sounds like a success.
+    The headline of an incomplete or failed run never sounds like a success.
     """
     on = f"n {day(result.started_at)}, "
     if result.status == "failed":
@@ -45,7 +45,7 @@ def headline(result: ReconciliationResult) -> str:
 
 
 def _new(result: ReconciliationResult) -> str:
-    """How many of the differences were new; empty where no earlier run says."""
+    """How many of the differences were new; empty without an earlier run."""
     different, new = len(result.mismatches), result.new
     if result.compared_with is None:
         return ""
@@ -68,7 +68,7 @@ def _headline_of_failure(result: ReconciliationResult) -> str:
 
 
 def _besides(result: ReconciliationResult) -> str:
-    """The differences that do not count; empty without any."""
+    """The differences that do not count, in flight or excluded; empty without any."""
     excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
     if excluded:
@@ -77,13 +77,13 @@ def _besides(result: ReconciliationResult) -> str:
 
 
 def of_listed(result: ReconciliationResult) -> str:
-    """`of 87,012`, the records the run set out to compare; empty if unknown, or if it compared all of them."""
+    """`of 87,012`, the records that the run set out to compare; empty if unknown, or if it compared them all."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
 def summary(result: ReconciliationResult) -> str:
-    """New, persisting, resolved, how they differ, what was left out of the count, and what is not known."""
+    """The figures of a run in sentences: new, persisting, resolved, not counted, by kind, and what is not known."""
     finished = result.status == "complete" and result.compared > 0
     different = bool(result.mismatches)
     parts = [
@@ -101,15 +101,19 @@ def summary(result: ReconciliationResult) -> str:
     if kinds:
         sentences.append(kinds)
     if result.unneeded_exclusions:
-        sentences.append(f"{count(len(result.unneeded_exclusions), 'exclusion')} no longer needed.")
+        sentences.append(_unneeded(len(result.unneeded_exclusions)))
     limits = reach(result)
     if limits:
         sentences.append(limits)
     return " ".join(sentences)
 
 
+def _unneeded(number: int) -> str:
+    return f"{count(number, 'exclusion')} {'is' if number == 1 else 'are'} no longer needed."
+
+
 def _kinds_text(result: ReconciliationResult) -> str:
-    """How many are of each kind, where there are several; empty where the values say it."""
+    """How many differences are of each kind; empty with a single kind, or if the values say it."""
     view = view_of(result)
     kinds = view.kinds()
     if not view.shows_kind or len(kinds) < 2:
@@ -119,7 +123,7 @@ def _kinds_text(result: ReconciliationResult) -> str:
 
 
 def warning(result: ReconciliationResult) -> str | None:
-    """What is wrong with the run itself, None when it is complete and plausible."""
+    """What is wrong with the run itself, as sentences; None if it is complete and plausible."""
     if result.status == "failed":
         return f"The run failed: {result.failure}."
     suspicious = f"The differences are suspicious: {result.suspicious}." if result.suspicious else None
@@ -129,7 +133,7 @@ def warning(result: ReconciliationResult) -> str | None:
 
 
 def reach(result: ReconciliationResult) -> str | None:
-    """About which records the run says nothing; None if it covers everything."""
+    """A sentence on the records about which the run says nothing; None if it covers everything."""
     if not result.compared:
         return f"No {view_of(result).noun} was compared, so nothing is known about differences."
     if result.status == "failed":
@@ -144,7 +148,7 @@ def reach(result: ReconciliationResult) -> str | None:
 
 
 def none_found(result: ReconciliationResult) -> str:
-    """The sentence that no difference was found, and among which records."""
+    """A sentence that no difference was found, and among which records."""
     view = view_of(result)
     limits = reach(result)
     if limits is None:
@@ -159,7 +163,7 @@ def none_found(result: ReconciliationResult) -> str:
 
 
 def since(result: ReconciliationResult) -> str:
-    """The note on since when a difference counts as new."""
+    """Since when a difference counts as new: `since 15 May 2023`."""
     earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
     if not (result.compared_with and earlier):
         return "no earlier run to compare with"
@@ -170,14 +174,14 @@ def since(result: ReconciliationResult) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next command for a run that is not complete, and when to give it."""
+    """The next command for a run that is not complete. text: when to run it."""
 
     text: str
     command: str
 
 
 def next_step(result: ReconciliationResult) -> Step | None:
-    """The command that reads what this run could not read; None where no command would."""
+    """The command that reads what a run could not read; None if no command can."""
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
         return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", rerun)
@@ -189,7 +193,7 @@ def next_step(result: ReconciliationResult) -> Step | None:
 
 
 def shortfall(result: ReconciliationResult) -> str:
-    """What an incomplete run lacks: what could not be read or found, and prisons without records."""
+    """What an incomplete run lacks, as a clause: what could not be read or found, and prisons without records."""
     view = view_of(result)
     listed = [each for each in result.unread if each.listed]
     unread = _unread_texts(listed, view.noun)
@@ -205,7 +209,7 @@ def shortfall(result: ReconciliationResult) -> str:
 
 
 def _unread_texts(unread: Sequence[Unread], noun: str) -> list[str]:
-    """How many records could not be read, and the units, such as prisons, that could not be read as a whole."""
+    """How many records could not be read, and which units, such as prisons, could not be read as a whole."""
     units = list(dict.fromkeys(each.unit for each in unread if each.unit is not None and not each.key))
     records = sum(each.unit is None or bool(each.key) for each in unread)
     texts = [count(records, noun)] if records else []
@@ -218,7 +222,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def scope(parameters: Mapping[str, object]) -> str:
-    """What the run covers besides its usual population; empty for everything."""
+    """How the run was restricted, by its parameters: `only LEI, 22 May 2023`; empty for everyone."""
     prisons, offenders = parameters.get("prisons"), parameters.get("offender_nos")
     parts = []
     if isinstance(offenders, list) and offenders:
@@ -229,7 +233,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days the run covers; empty where it covers none in particular."""
+    """The days that a run covers, by its parameters: `22 May 2023 to 24 May 2023`; empty without days."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""
@@ -244,7 +248,7 @@ def _day(value: object) -> str | None:
 
 
 def duration(result: ReconciliationResult) -> str:
-    """How long the run took."""
+    """How long the run took, in seconds or minutes: `12 minutes`."""
     seconds = (result.finished_at - result.started_at).total_seconds()
     if seconds < 90:
         return count(round(seconds), "second")
@@ -253,10 +257,11 @@ def duration(result: ReconciliationResult) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure: what it counts, how many, and of what or since when.
+    """A figure at the top of the report.
 
-    query: what finds these differences on the page, empty for all, None for no differences. part: the id of the part of
-    the page that lists them then.
+    label: what it counts. value: how many. note: of what, or since when. query: the filter that shows these differences
+    on the page, empty for all, None if they are not in the list of differences. part: the id of the part of the page
+    that lists them then.
     """
 
     label: str
@@ -267,7 +272,7 @@ class Figure:
 
 
 def figures(result: ReconciliationResult) -> list[Figure]:
-    """The figures at the top of the report; a run that is not complete has no zeros for what it cannot know."""
+    """The figures at the top of the report, without zeros for what an incomplete run cannot know."""
     complete, different = result.status == "complete", len(result.mismatches)
     found = []
     if result.status == "failed" and result.compared:

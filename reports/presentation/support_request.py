@@ -1,4 +1,4 @@
-"""One request to the NOMIS support team for all differences of a cause, as a text to paste and as CSV to attach."""
+"""A request to the NOMIS support team for all differences of a cause, as a text to paste and as CSV to attach."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from reports.presentation.csv import safe_cell
+from reports.presentation.text import day
 from sync.domains.repair import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _ADDRESS = f"To {SUPPORT_CHANNEL}: "
 
 
 def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
-    """What NOMIS support is to change, one row for each difference that only they can fix, by cause.
+    """The changes to ask NOMIS support for: a row for each difference that only they can fix, sorted by cause.
 
     Columns: `cause`, `row` (the number in the report), `prison_id`, `offender_no`, `booking_id`, `nomis_ids` (list),
     `change` (a sentence) and `lookup` (SQL that finds the NOMIS records, None where `nomis_ids` has them).
@@ -41,9 +42,9 @@ def request_rows(rows: Iterable[tuple[int, Mismatch]]) -> list[dict[str, Any]]:
 
 
 def request_text(result: ReconciliationResult, rows: Sequence[dict[str, Any]]) -> str:
-    """The request in words: a paragraph for each cause, a numbered line for each record, the SQL below its line."""
+    """The request in words: a paragraph for each cause, and a numbered line for each record with its SQL below."""
     number = "1 record" if len(rows) == 1 else f"{len(rows):,} records"
-    compared = f"found by comparing {result.title.lower()} with DPS on {result.started_at:%d/%m/%Y}"
+    compared = f"found by comparing {result.title.lower()} with DPS on {day(result.started_at)}"
     lines = [f"{_ADDRESS}{number} to change in NOMIS, {compared} (run {result.run_id})."]
     cause = None
     for place, each in enumerate(rows, start=1):
@@ -57,7 +58,7 @@ def request_text(result: ReconciliationResult, rows: Sequence[dict[str, Any]]) -
 
 
 def request_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """The same as CSV, a line for each record; ids are separated by spaces."""
+    """The request as CSV, a line for each record; several ids in a cell are separated by spaces."""
     out = io.StringIO()
     columns = ("row", "prison_id", "offender_no", "booking_id", "nomis_ids", "change", "lookup", "cause")
     writer = csv.writer(out, lineterminator="\r\n")

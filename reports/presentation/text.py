@@ -13,22 +13,23 @@ from sync.clock import LONDON
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Control characters, formats such as changes of direction, halves of characters. A NUL ends some readers.
+#: Control characters, formatting such as changes of direction, and lone surrogates. A NUL ends the text for some
+#: readers.
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
-#: The same, and the separators of lines and paragraphs.
+#: The same, and separators of lines and paragraphs.
 _STEERING_CATEGORIES = _CONTROL_CATEGORIES | {"Zl", "Zp"}
 _LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 
 
 def without_control_characters(text: str) -> str:
-    """The text without characters that steer a terminal or the direction of reading; line breaks stay."""
+    """The text without characters that control a terminal or the reading direction; line breaks stay."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(each for each in text if each == "\n" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
 
 
 def plain(text: str) -> str:
-    """The text on one line, without what steers a terminal: no escapes, no change of direction."""
+    """The text on one line, without characters that control a terminal or the reading direction."""
     if text.isascii() and text.isprintable():
         return text
     spaced = _LINE_BREAKS.sub(" ", text)
@@ -36,43 +37,43 @@ def plain(text: str) -> str:
 
 
 def capital(text: str) -> str:
-    """The text with a capital at its beginning."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def thousands(number: int) -> str:
-    """`87,012`."""
+    """A number with thousands separators: `87,012`."""
     return f"{number:,}"
 
 
 def count(number: int, noun: str) -> str:
-    """`1 page`, `2 pages`."""
+    """A number with its noun, whose plural is regular: `1 page`, `2,000 pages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def local(moment: datetime) -> datetime:
-    """A moment by the clock of London; naive times are local already."""
+    """A moment in London time; a naive one is London time already."""
     return moment if moment.tzinfo is None else moment.astimezone(LONDON)
 
 
 def day(moment: datetime | date) -> str:
-    """`22 May 2023`."""
+    """A day, in London for a moment: `22 May 2023`."""
     here = local(moment) if isinstance(moment, datetime) else moment
     return f"{here.day} {here:%B %Y}"
 
 
 def short_moment(moment: datetime) -> str:
-    """`22 May 2023 at 04:00`, as every message and page writes a moment."""
+    """A moment in London time as every message and page writes it: `22 May 2023 at 04:00`."""
     return f"{day(moment)} at {local(moment):%H:%M}"
 
 
 def exact_moment(moment: datetime) -> str:
-    """`22 May 2023 at 04:00:07`: some records lie seconds apart."""
+    """A moment in London time to the second, as records can be seconds apart: `22 May 2023 at 04:00:07`."""
     return f"{day(moment)} at {local(moment):%H:%M:%S}"
 
 
 def distinct_times(moments: Sequence[datetime]) -> list[str]:
-    """The time of each moment, as exact as needed to tell it from the others; empty where the day alone does."""
+    """The time of each moment, only as exact as it takes to distinguish it; empty if its day is unique."""
     days = Counter(day(each) for each in moments)
     minutes = Counter(short_moment(each) for each in moments)
 
@@ -85,6 +86,6 @@ def distinct_times(moments: Sequence[datetime]) -> list[str]:
 
 
 def distinct_moments(moments: Sequence[datetime]) -> list[str]:
-    """Each moment to the minute, or to the second where two share the minute."""
+    """Each moment to the minute, or to the second if several share the minute."""
     minutes = Counter(short_moment(each) for each in moments)
     return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]

@@ -1,6 +1,6 @@
-"""How a result is worded and its records shown: the general view, parts of which a reconciliation may override.
+"""The view of a result: how it is worded and how its records are shown. A reconciliation may override parts of it.
 
-Report, CSV and messages are made of what a view gives: plain text, which they escape for where it goes.
+Everything that a view gives is plain text; page, CSV and messages escape it.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 SideKey = Literal["nomis", "dps"]
 SIDES: tuple[SideKey, SideKey] = ("nomis", "dps")
-#: What stands for a cause that was not looked for.
+#: The cause of a difference that has no diagnosis.
 NOT_INVESTIGATED = "not investigated"
-#: Columns that say whose record it is and where, but not which.
+#: Key columns that say whose record it is and where, but not which one.
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
-#: Fields of a record on one side only that its row shows; its evidence has them all.
+#: The most fields that the row of a record on one side shows; the evidence has all of them.
 _MOST_OF_ONE_SIDE = 3
 
 
 class View:
-    """The general view of a result."""
+    """The view of a result, as every reconciliation has it unless it overrides something."""
 
-    #: The template of the part of the page next to the prisons, with the heading of that part.
+    #: The template of the part of the page that stands next to the prisons.
     part: ClassVar[str] = "report/kinds.html.j2"
-    #: Whether the kind of a difference is shown with each; false where the values say it.
+    #: Whether each difference is shown with its kind; false if the values say it.
     shows_kind: ClassVar[bool] = True
-    #: What the filter of the differences looks for.
+    #: What can be typed into the filter of the differences.
     filter_hint: ClassVar[str] = "number, prison, difference, value, cause or “new”"
-    #: What the prison of a count is.
+    #: Which prison a difference is counted for.
     prison_caption: ClassVar[str] = "By the prison of the record; “unknown” has none"
 
     def __init__(self, result: ReconciliationResult) -> None:
@@ -64,16 +64,16 @@ class View:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """By what the report is known in Slack."""
+        """The words by which the report can be found in Slack."""
         return (f"reconciliation {self.result.reconciliation}",)
 
     @property
     def csv_name(self) -> str:
-        """The name of the CSV where it stands alone."""
+        """The name of the CSV as a file on its own; unique to the run."""
         return f"{self.result.reconciliation}-mismatches-{self.result.run_id}.csv"
 
     def title(self) -> str:
-        """The title of the messages about a run with or without differences."""
+        """The title of the messages about a run that did not fail."""
         if self.result.mismatches:
             return f"{self.result.title}: NOMIS and DPS differ in {self.result.environment}"
         return f"{self.result.title}: reconciliation in {self.result.environment}"
@@ -83,7 +83,7 @@ class View:
         return f"{self.result.title}: the reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """How many of the records compared differed, and how."""
+        """A clause on how many of the records compared differed, and how, in the past tense."""
         different, compared = len(self.result.mismatches), self.result.compared
         who = f"{thousands(different)} of {thousands(compared)} {self.result.counted}"
         kinds = self.kinds()
@@ -92,30 +92,30 @@ class View:
         return f"{who} differed between NOMIS and DPS"
 
     def agree(self) -> str:
-        """That all records compared agreed."""
+        """A clause that all records compared agreed, in the past tense."""
         if self.result.compared == 1:
             return f"the {self.noun} agreed in NOMIS and in DPS"
         return f"all {thousands(self.result.compared)} {self.result.counted} agreed in NOMIS and in DPS"
 
     def everything_agrees(self) -> str:
-        """The sentence that every record agrees."""
+        """A sentence that every record agrees."""
         return f"Every {self.noun} agrees in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """How many parts of the population could not be listed."""
+        """How many parts of the population could not be listed: `2 parts of the list of visits`."""
         return f"{count(number, 'part')} of the list of {self.result.counted}"
 
     def not_found(self, number: int) -> str:
-        """That records asked for are not there."""
+        """A clause that some records asked for do not exist."""
         return f"{count(number, self.noun)} asked for {'is' if number == 1 else 'are'} not there"
 
     def none_at(self, prisons: Sequence[str]) -> str:
-        """That prisons have no records."""
+        """A clause that no records were found at these prisons."""
         right = "is the prison id right?" if len(prisons) == 1 else "are the prison ids right?"
         return f"no {self.noun} was found at {', '.join(prisons)} ({right})"
 
     def population(self) -> str:
-        """How many records there are, were listed and compared, and what became of the others."""
+        """A sentence on how many records there are and were compared, and what became of the others."""
         result = self.result
         everything = f"{thousands(result.everything)} {result.counted}"
         sides = ""
@@ -132,18 +132,18 @@ class View:
         return "".join(parts)
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """Why an earlier difference no longer exists."""
+        """A clause on why an earlier difference no longer exists."""
         return "both sides agree now" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
 
     # Records
 
     @property
     def heading(self) -> str:
-        """What a record is identified by, as the heading of a column."""
+        """The heading of the column that identifies records."""
         return self.noun.capitalize() if self._own_key else "Prisoner"
 
     def name(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """What identifies a record for people: its own key, else its prisoner, else its booking."""
+        """What identifies a record for people: its key, or else its prisoner number, or else its booking id."""
         own = [(column, record.key[column]) for column in self._own_key if column in record.key]
         if own and len(self._own_key) == 1:
             return masking.text(str(own[0][1]))
@@ -156,7 +156,7 @@ class View:
         return f"booking {masking.booking(record.booking_id)}" if record.booking_id is not None else "unknown"
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """Whose record it is, and of which day."""
+        """Whose record it is and of which day; empty if the name says it."""
         parts = [masking.offender(record.offender_no)] if record.offender_no is not None and self._own_key else []
         named_by_booking = not self._own_key and record.offender_no is None
         if record.booking_id is not None and not named_by_booking:
@@ -170,13 +170,13 @@ class View:
         return Severity.MEDIUM
 
     def kind(self, record: Record) -> str:
-        """What its kind says of a record."""
+        """The kind of a record in words, which follow "is": `not in NOMIS`."""
         return self._kinds.get(record.kind, column_words(record.kind))
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The values of one side in the fields that differ; empty where it lacks the record.
+        """The values of one side in the fields that differ; empty if that side lacks the record.
 
-        Of a record that only this side has: what is not already said of it, and not more than fits into a row.
+        Of a record that only this side has, the first few fields that its name and details do not show.
         """
         if record.missing_in == side.upper():
             return ()
@@ -189,13 +189,13 @@ class View:
         return tuple(alone[:_MOST_OF_ONE_SIDE]) or (ShownValue("", "there"),)
 
     def side_text(self, record: Record, side: SideKey) -> str:
-        """The values of one side on a line."""
+        """The values of one side on one line; `none` if it lacks the record."""
         return "; ".join(map(str, self.side(record, side))) or "none"
 
     def fields_table(self, record: Record) -> Table | None:
-        """Every field with both values, those that differ first and marked; None for a single one.
+        """A table of every field with both values, those that differ first and marked; None if there is only one field.
 
-        Left out are equal ones that say nothing: without a value, or a count of none.
+        Equal fields that say nothing are left out: those without a value, and counts of 0.
         """
         if len(record.differences) + len(record.other_fields) < 2:
             return None
@@ -204,7 +204,7 @@ class View:
         return Table("Field by field", ("Field", "NOMIS", "DPS"), tuple(rows))
 
     def evidence_table(self, mismatch: Mismatch) -> Table | None:
-        """What was read about a difference."""
+        """A table of the evidence of a difference; None without any."""
         rows = tuple(
             Row((exact_moment(each.at) if each.at else "–", each.side, each.text, each.note))
             for each in mismatch.evidence
@@ -214,11 +214,11 @@ class View:
     # Counts
 
     def kinds(self) -> list[Count]:
-        """The mismatches by kind, the most frequent first."""
+        """The number of mismatches of each kind, the most frequent first."""
         return counts((self.kind(each), query(kind=code(each.kind)), each) for each in self.result.mismatches)
 
     def differing_fields(self) -> list[Count]:
-        """The mismatches by the fields that differ where both sides have the record, the most frequent first."""
+        """The number of mismatches in each field, of records that both sides have; the most frequent first."""
         both = [each for each in self.result.mismatches if each.missing_in is None]
         named = (
             (self._labels.get(field.field, field.field), query(field=code(field.field)), each)
@@ -228,42 +228,42 @@ class View:
         return counts(named) if len(self._labels) > 1 else []
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """What links filter a difference by, besides what every reconciliation has."""
+        """The values that links filter a difference by, in addition to those of `PageRow`."""
         values = {"kind": code(mismatch.kind)}
         if mismatch.missing_in is None and len(self._labels) > 1:
             values["field"] = " ".join(code(each.field) for each in mismatch.differences)
         return values
 
     def codes(self) -> list[Codes]:
-        """The codes that occur in the report, with their meanings."""
+        """The codes in the report that are explained at its end, with their meanings."""
         prisons = sorted({each.prison_id for each in self.result.mismatches if each.prison_id})
         note = "Prisons by their codes in NOMIS. What was read for this report has no names of them."
         return [Codes("Prisons", tuple((prison, "") for prison in prisons), note)] if prisons else []
 
     def cause(self, diagnosis: Diagnosis) -> str:
-        """A cause as it is listed."""
+        """The name of the cause of a diagnosis, as lists show it."""
         return diagnosis.cause
 
     def advice(self, diagnosis: Diagnosis) -> str:
-        """What is done about a difference, in words that are the same for all that are fixed in the same way."""
+        """What to do about a difference, in the same words for all that are fixed in the same way."""
         return diagnosis.action
 
     def causes(self) -> list[Count]:
-        """The differences of which the cause is known, by it, the most frequent first."""
+        """The number of mismatches of each known cause, the most frequent first."""
         known = ((self.cause(each.diagnosis), each) for each in self.result.mismatches if each.diagnosis is not None)
         return counts((cause, query(cause=slug(cause)), each) for cause, each in known)
 
     # The CSV
 
     def csv_columns(self) -> tuple[str, ...]:
-        """The columns of the CSV, in their order."""
+        """The names of the columns of the CSV, in order."""
         keys = tuple(each for each in self.result.key_columns if each not in ("offender_no", "booking_id", "prison_id"))
         sides = tuple(f"{side}_{each.name}" for each in self.result.fields for side in ("nomis", "dps"))
         common = ("offender_no", "booking_id", "prison_id", "kind", "standing", "since")
         return ("run_id", *keys, *common, *sides, "cause", "right_side", "fix", "row", "evidence_missing")
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """A difference by the columns of the CSV; those that every reconciliation has are filled in already."""
+        """The values of a difference by column, without those that `csv.render_csv` sets for every reconciliation."""
         values: dict[str, Any] = {name: value for name, value in record.key.items() if name in self._own_key_and_date}
         values["kind"] = record.kind
         for each in record.by_field.values():

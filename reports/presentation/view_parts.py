@@ -1,4 +1,4 @@
-"""What a view gives of a record: values, tables and the meanings of codes, all as plain text."""
+"""The pieces that a view consists of, all plain text: values of a record, tables, and codes with their meanings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """A value of one side: what it is of, empty where that is plain, the value, and a remark."""
+    """A value of one side. label: its field, empty if obvious. remark: a note on the value, empty without one."""
 
     label: str
     value: str
@@ -32,7 +32,7 @@ class ShownValue:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table; its first cell names it. marked: the row is emphasised."""
+    """A row of a table. cells: the first one names the row. marked: the row is emphasised."""
 
     cells: tuple[str, ...]
     marked: bool = False
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the report."""
+    """A table of the report: its caption, the headings of its columns, and its rows."""
 
     caption: str
     heads: tuple[str, ...]
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The codes of a kind that occur, each with its meaning, which is empty where it is not known."""
+    """The codes of one kind in a report. rows: each code with its meaning, empty if unknown. note: a remark."""
 
     title: str
     rows: tuple[tuple[str, str], ...]
@@ -57,29 +57,29 @@ class Codes:
 
     @property
     def known(self) -> tuple[tuple[str, str], ...]:
-        """The codes with a meaning."""
+        """The codes with a known meaning, and that meaning."""
         return tuple((code, meaning) for code, meaning in self.rows if meaning)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The codes without one."""
+        """The codes without a known meaning."""
         return tuple(code for code, meaning in self.rows if not meaning)
 
 
 def named_codes(title: str, meanings: Mapping[str, str], found: Iterable[str | None]) -> Codes:
-    """The codes of `found`, those with a meaning first and in its order; None and empty texts do not count as codes."""
+    """The codes in `found`, except None and empty texts: those of `meanings` in its order, then the others."""
     occurring = {code for code in found if code}
     usual = [code for code in meanings if code in occurring]
     return Codes(title, tuple((code, meanings.get(code, "")) for code in [*usual, *sorted(occurring - {*usual})]))
 
 
 def column_words(name: str) -> str:
-    """A column or a code in words: `booking id`, `NOMIS id`."""
+    """The name of a column, or a code, in words: `booking id`, `NOMIS id`."""
     return re.sub(r"\b(nomis|dps)\b", lambda found: found[0].upper(), re.sub(r"[_-]", " ", name))
 
 
 def value_text(value: Value) -> str:
-    """A value as people read it: dates as `22 May 2023`, "none" for none."""
+    """A value as people read it: dates as `22 May 2023`, booleans as yes or no, None as `none`."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""What to do about the differences of a run: the first thing that page, overview, email and Slack say.
+"""What to do about the differences of a run, with which page, overview, email and Slack begin.
 
 The differences are grouped by who acts and what they do. Each group says how many differences it has, how many of them
-are new, how long the oldest has been open, and which commands to type. Texts are plain and not masked.
+are new, how long the oldest one has been open, and which commands to type. Texts are plain and not masked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Diagnosis, ReconciliationResult, TrendPoint
 
-#: Who acts, in the order in which the groups are listed; the last one means that nothing is to be done.
+#: Who acts, in the order of the groups; the last one means that no action is needed.
 THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
     "This team",
     "NOMIS support",
@@ -33,25 +33,25 @@ THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
     "The DPS team",
     "Nobody",
 )
-#: A run of last week began at least so long before this one; schedules may differ by some hours.
+#: A run counts as that of last week if it began this long ago or earlier; schedules may vary by some hours.
 _WEEK: Final = timedelta(days=6)
-#: A jump is at least _JUMP_TIMES the differences of last week, and at least _JUMP_MORE more.
+#: A jump means at least _JUMP_TIMES as many differences as last week, and at least _JUMP_MORE more.
 _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
-#: Commands that go through all differences of a cause, with `--from RUN`.
+#: Commands that can fix all differences of a cause, with `--from RUN`.
 _IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair|reconcile fix received) ")
 _BY_HAND: Final = "Look at both sides by hand."
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What somebody does about differences that are fixed in the same way.
+    """What somebody does about a group of differences that are fixed in the same way.
 
-    who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count, new: how many
-    differences it is about, and how many of them are new. oldest: when the oldest one was first seen. days: how many
-    whole days that was before the end of the run. commands: what to type, in this order. row: whose commands they are,
-    None where they do for all. more: how many other differences have commands in their own rows. request: the text for
-    NOMIS support, of a single difference. rows: the numbers of the rows.
+    who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count: the number of
+    differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: how many whole
+    days that was before the end of the run. commands: what to type, in this order. row: the row that the commands are
+    for, None if they fix the whole group. more: how many other rows have commands. request: the text for NOMIS support,
+    if there is only one difference. rows: the numbers of the rows.
     """
 
     who: str
@@ -69,7 +69,7 @@ class Recommendation:
 
     @property
     def number(self) -> str:
-        """How many, and how many of them are new: `12 differences, 3 new`, or `4 new differences`."""
+        """The number of differences and how many are new: `12 differences, 3 new`, or `4 new differences`."""
         if self.new == self.count:
             return count(self.count, "new difference")
         new = f", {thousands(self.new)} new" if self.new else ""
@@ -77,7 +77,7 @@ class Recommendation:
 
     @property
     def figures(self) -> str:
-        """The number, and how long the oldest has been open: `12 differences, 3 new; the oldest has …`."""
+        """A sentence with the number and how long the oldest has been open: `12 differences, 3 new; the oldest …`."""
         if self.new == self.count:
             return f"{self.number}."
         which = "it has" if self.count == 1 else "the oldest has"
@@ -86,7 +86,7 @@ class Recommendation:
 
     @property
     def elsewhere(self) -> str:
-        """Whose commands these are, and where the others are; empty where they do for all."""
+        """Sentences on which row the commands are for and where the others are; empty if they fix the whole group."""
         if self.row is None:
             return ""
         shown = f"The command{' is' if len(self.commands) == 1 else 's are'} for row {self.row}"
@@ -96,11 +96,11 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class WhatToDo:
-    """What a reader finds first.
+    """What a reader finds first about a run.
 
-    headline: a sentence that stays true when it is read later. change: how the number differs from that of the last
-    complete run; empty without one, and where this run is not complete. jump: that there are many more than last week;
-    empty where there are not.
+    headline: a clause that stays true when it is read later. change: a sentence that compares the number with the last
+    complete run; empty without one, and if this run is not complete. jump: a sentence that there are many more
+    differences than last week; empty if there are not. severity: how serious the run is. actions: by who acts.
     """
 
     headline: str
@@ -111,19 +111,19 @@ class WhatToDo:
 
     @property
     def act(self) -> str:
-        """When a person has to act; a run of low severity needs nobody."""
+        """When somebody has to act, according to the severity; a run of low severity needs no action."""
         return (Severity.INFO if self.severity is Severity.LOW else self.severity).act
 
 
 def what_to_do(result: ReconciliationResult) -> WhatToDo:
-    """What to do about a run."""
+    """What to do about the differences of a run, and how serious it is."""
     actions = _actions(result)
     jump = _jump(result)
     return WhatToDo(summary.headline(result), _change(result), jump, _severity(result, actions, jump), actions)
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
-    """The differences in groups: ours first; of one party the most serious, then those with the most new ones."""
+    """The differences in groups: those of this team first; for each party by severity, then by new differences."""
     if not result.mismatches:
         return ()
     frame = _frame(result)
@@ -141,7 +141,7 @@ def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
 
 
 def _frame(result: ReconciliationResult) -> pd.DataFrame:
-    """A line for each difference.
+    """The differences as a frame, a row for each.
 
     Columns: `row` (int64), `who`, `what`, `cause` (string), `new` (bool), `since` (datetime64[us, UTC]), `seriousness`
     (int64, 0 for the most serious), `dps_is_right` (bool), `commands` (a tuple of strings) and `request` (string, empty
@@ -193,9 +193,9 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
 def _commands(
     result: ReconciliationResult, who: str, group: pd.DataFrame, causes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], int | None, int]:
-    """What to type for a group, the row it is for (None: for all), and how many others have separate commands.
+    """What to type for a group, the row it is for (None: the group), and how many other rows have commands.
 
-    Where it is not certain that DPS is right, or the run is suspicious, nothing is written for all of them at once.
+    No command fixes the whole group if DPS may be wrong, or if the run is suspicious.
     """
     run_id, certain = result.run_id, not result.suspicious and bool(group["dps_is_right"].all())
     if who == NOMIS_SUPPORT:
@@ -215,14 +215,14 @@ def _commands(
 
 
 def _who(diagnosis: Diagnosis | None) -> str:
-    """Who acts on a difference; of a cause that is not known we find out, and in earlier versions none was declared."""
+    """Who acts on a difference: this team if the cause is unknown. Results of earlier versions do not name anybody."""
     if diagnosis is not None and diagnosis.who is not None:
         return capital(diagnosis.who)
     return THIS_TEAM if diagnosis is None or diagnosis.request is None else NOMIS_SUPPORT
 
 
 def _change(result: ReconciliationResult) -> str:
-    """The number of differences against that of the last complete run."""
+    """A sentence that compares the number of differences with the last complete run; empty if that is impossible."""
     last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
     if last is None or not result.compared or result.status != "complete":
         return ""
@@ -236,7 +236,7 @@ def _change(result: ReconciliationResult) -> str:
 
 
 def _jump(result: ReconciliationResult) -> str:
-    """That there are many more differences than in the run of a week ago; empty where that is not so."""
+    """A sentence that there are many more differences than a week ago; empty if there are not."""
     until = result.started_at - _WEEK
     last = next((each for each in reversed(_earlier(result)) if each.started_at <= until), None)
     found = len(result.mismatches)
@@ -254,7 +254,7 @@ def _earlier(result: ReconciliationResult) -> tuple[TrendPoint, ...]:
 
 
 def _severity(result: ReconciliationResult, actions: tuple[Recommendation, ...], jump: str) -> Severity:
-    """How serious the run is: by its state, its new differences, and a jump, which raises it by one level."""
+    """How serious the run is, by its status and its new differences; a jump raises it by one level."""
     if result.status == "failed" or result.suspicious:
         return Severity.SERIOUS
     view = view_of(result)

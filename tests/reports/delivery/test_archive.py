@@ -168,7 +168,7 @@ def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
     assert Bucket(s3, "reports", "weekly").probe() is None
     assert "Contents" not in s3.list_objects_v2(Bucket="reports")
     left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
-    assert left == "s3://reports/weekly/.probe stays there: AccessDenied (DeleteObject)"
+    assert left == "s3://reports/weekly/.probe could not be deleted: AccessDenied (DeleteObject)"
     assert Bucket(s3, "reports", "weekly").report_folders() == set()
 
 
@@ -207,7 +207,9 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
 ) -> None:
     """An error that another folder would fix names the setting. One that may pass does not."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be made or written"):
+    with pytest.raises(
+        SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be created or written"
+    ):
         Folder(tmp_path / "file" / "reports").probe()
 
     def full(*_arguments: object, **_named: object) -> None:

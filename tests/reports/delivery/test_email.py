@@ -325,7 +325,7 @@ def test_an_email_is_short_however_many_differences_there_are(
         if number:
             words = (
                 "what to do",
-                "how it stands",
+                "summary",
                 "by cause",
                 "by prison",
                 "differences, new" if number > 20 else "the diff",
@@ -342,10 +342,10 @@ def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.M
         report = email_report(made_result(number), None, "s3://reports/x", Masking())
         assert [each.kind for each in report.files] == kinds
         for body in (report.text, report.html):
-            assert "The report is too long to be sent. It is kept at s3://reports/x." in body
+            assert "The report is too long to send. It is kept at s3://reports/x." in body
             assert ("40 more are in the report." in body) == (number == 60)
     said = slack_report(made_result(3), None, "s3://reports/x", Masking()).posts[0].text
-    assert "The report is too long to be sent. It is kept at `s3://reports/x`." in said
+    assert "The report is too long to send. It is kept at `s3://reports/x`." in said
 
 
 def test_draws_the_trend_of_table_cells_and_letters() -> None:
