@@ -24,17 +24,17 @@ def london_now() -> datetime:
 
 
 def local_seconds(moment: datetime) -> str:
-    """`yyyy-MM-dd'T'HH:mm:ss`; fractions are cut."""
+    """The date-time of `moment` without its zone as `yyyy-MM-dd'T'HH:mm:ss`; fractions of a second are cut off."""
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def with_seconds(moment: time) -> str:
-    """`HH:mm:ss`."""
+    """The time of day as `HH:mm:ss`."""
     return moment.strftime("%H:%M:%S")
 
 
 def with_minutes(moment: time) -> str:
-    """`HH:mm`."""
+    """The time of day as `HH:mm`; seconds are cut off."""
     return moment.strftime("%H:%M")
 
 

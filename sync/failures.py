@@ -78,7 +78,7 @@ class UpstreamError(SyncError):
         self.query = ""
 
     def reword(self, message: str) -> None:
-        """Replaces `message`."""
+        """Replaces `message`, and the text of the error with it."""
         self.message = message
         response = f"status {self.status}" if self.status is not None else "no answer"
         self.args = (f"{self.service}: {self.method} {self.path}: {response}: {message}",)
@@ -133,7 +133,7 @@ class NotUnderstood(UpstreamError):
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
-        """Always: the response may come from something between this program and the service."""
+        """Always true: the response may come from something between this program and the service."""
         return True
 
 
@@ -142,7 +142,7 @@ class NeverAccepted(UpstreamError):
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
-        """Never."""
+        """Always false: the service refuses every repetition."""
         return False
 
 
@@ -151,12 +151,12 @@ class NoToken(UpstreamError):
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
-        """Always."""
+        """Always true: credentials are corrected outside."""
         return True
 
     @property
     def credentials_refused(self) -> bool:
-        """Always: a missing token is waited for as long as wrong credentials are."""
+        """Always true: a missing token is waited for as long as wrong credentials are."""
         return True
 
 
@@ -246,7 +246,7 @@ class FailureCounts:
         self._counts: Counter[str] = Counter()
 
     def add(self, failure: Failure) -> None:
-        """Counts a failed attempt."""
+        """Counts a failed attempt under its fingerprint, or under other reasons beyond `MOST_REASONS`."""
         reason = fingerprint(failure)
         known = reason in self._counts or len(self._counts) < MOST_REASONS
         self._counts[reason if known else OTHERS] += 1

@@ -44,7 +44,7 @@ class TracedThreads(ThreadPoolExecutor):
     """Threads whose work belongs to the trace of the thread that submits it."""
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """Submits work."""
+        """Submits a call, to be made in the trace of the submitting thread."""
         return super().submit(copy_context().run, work, *args, **options)
 
 

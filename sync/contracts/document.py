@@ -46,7 +46,7 @@ class Schema:
 
     @property
     def names(self) -> frozenset[str]:
-        """All fields."""
+        """The names of all fields, required or not."""
         return frozenset(self.raw.get("properties", {}))
 
     def field(self, name: str) -> Schema:

@@ -88,7 +88,7 @@ class HandlerContext:
             mark_deleted(connection, name, dps_id)
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks a telemetry event."""
+        """Tracks a telemetry event with these properties alone."""
         self._telemetry.track(name, properties)
 
 

@@ -123,7 +123,7 @@ class Drain:
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:
-        """Drains one micro-batch.
+        """Drains one micro-batch and returns what became of its messages.
 
         Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
         without a limit raises `StoreUnavailable` instead when it cannot receive without the database.

@@ -23,7 +23,7 @@ _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead-letter message.
+    """One dead-letter message, and what it is about.
 
     type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`.
     ids: what the event is about: its `additionalInformation` and `prisonerId`, or the mapping to be saved.

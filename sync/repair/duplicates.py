@@ -37,7 +37,7 @@ class Duplicate:
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids say."""
+        """What the ids of the two pairs say, whatever NOMIS has now."""
         if self.existing is None:
             return Verdict.NOT_MAPPED
         same_dps = self.duplicate.dps_id == self.existing.dps_id

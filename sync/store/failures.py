@@ -70,7 +70,7 @@ class FailureCount:
 
 
 def record_failures(connection: Connection, rows: Iterable[FailedAttempt]) -> None:
-    """Records failed attempts."""
+    """Writes failed attempts in the transaction of `connection`."""
     values = [_values(row) for row in rows]
     if values:
         connection.execute(insert(failures), values)

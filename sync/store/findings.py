@@ -18,7 +18,7 @@ from sync.store.tables import findings, insert_into
 
 
 class FindingKind(StrEnum):
-    """What is wrong."""
+    """The kinds of finding, by what is wrong."""
 
     #: NOMIS has one record too many, or two DPS records claim one NOMIS record.
     DUPLICATE = "duplicate"

@@ -68,7 +68,7 @@ class Circuit:
         self.trial_thread = None
 
     def close(self) -> None:
-        """Allows all calls."""
+        """Closes the breaker, so that all calls are made again."""
         self.state = BreakerState.CLOSED
         self.just_closed = True
         self.pause = times.PING_SECONDS

@@ -18,12 +18,12 @@ class Services:
 
     @property
     def nomis(self) -> ServiceClient:
-        """hmpps-nomis-prisoner-api."""
+        """The client of hmpps-nomis-prisoner-api."""
         return self.clients[UpstreamName.NOMIS]
 
     @property
     def mapping(self) -> ServiceClient:
-        """The mapping service."""
+        """The client of the mapping service."""
         return self.clients[UpstreamName.MAPPING]
 
 

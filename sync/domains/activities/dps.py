@@ -70,7 +70,7 @@ class Location(Response):
 
 
 class Instance(Response):
-    """One dated session."""
+    """One dated session of a schedule."""
 
     id: int
     date: date
@@ -250,17 +250,17 @@ def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
 
 
 def activity(activities: ServiceClient, activity_id: int) -> Activity:
-    """One activity."""
+    """The activity with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ACTIVITY.call(activities, activity_id, asked={"id": activity_id})
 
 
 def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
-    """One dated session."""
+    """The session with this id, and its schedule. Raises `UpstreamError`, with status 404 for an unknown id."""
     return SCHEDULED_INSTANCE.call(activities, instance_id, asked={"id": instance_id})
 
 
 def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
-    """One allocation."""
+    """The allocation with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ALLOCATION.call(activities, allocation_id, asked={"id": allocation_id})
 
 

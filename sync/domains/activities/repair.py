@@ -56,9 +56,11 @@ class ActivityRepair(RemovingRepair):
         nomis_activities.delete_activity(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The id of the course activity alone."""
         return {"nomisCourseActivityId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
+        """The code, which is the id of the schedule, the prison and the start date."""
         body = request["body"]
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
 
@@ -69,6 +71,7 @@ class ActivityRepair(RemovingRepair):
         return nomis_sql.select("COURSE_ACTIVITIES", "CRS_ACTY_ID", conditions)
 
     def event_parts(self, record: CreationRecord) -> EventParts:
+        """The id of the schedule alone; the event names no prisoner."""
         return {"activityScheduleId": int(record.dps_id)}, None, None
 
 
@@ -80,6 +83,7 @@ class ActivityResync(Resync):
     readable = False
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        """Reads the schedule and its mapping: it is created if it is not mapped, otherwise amended."""
         api = services[UpstreamName.ACTIVITIES]
         schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
         ids = self.find_ids(dps_id, services)
@@ -123,6 +127,7 @@ class AllocationResync(Resync):
     tracked = "activity-allocation-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        """Reads the allocation and the mapping of its schedule: NOMIS creates or updates whichever it needs."""
         api = services[UpstreamName.ACTIVITIES]
         allocation = read_if_there(lambda: activities_api.allocation(api, int(dps_id)))
         properties = {"dpsAllocationId": dps_id}
@@ -150,6 +155,7 @@ class AttendanceResync(Resync):
     tracked = "activity-attendance-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        """Reads the attendance, the mapping of its schedule and the status in NOMIS, which shows whether it has one."""
         api = services[UpstreamName.ACTIVITIES]
         attendance = read_if_there(lambda: activities_api.attendance(api, int(dps_id)))
         properties = {"dpsAttendanceId": dps_id}

@@ -126,9 +126,11 @@ class ActivityCreation(Creation):
     severity = Severity.LOW
 
     def start(self, event: DomainEvent) -> Properties:
+        """The id of the schedule."""
         return {"dpsActivityScheduleId": self.dps_id(event)}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        """Reads the schedule and its activity, and transforms both into one course activity."""
         schedule = _read_schedule(event, context)
         context.bind(description=schedule.description)
         activity = _read_activity(schedule, context)
@@ -136,12 +138,14 @@ class ActivityCreation(Creation):
         return Prepared({"activityScheduleId": schedule.id, "body": new_course(schedule, activity).as_json()})
 
     def create(self, request: Json, services: Services) -> Json:
+        """Creates the course activity with its sessions and pay rates."""
         return {"nomisCourseActivityId": nomis_activities.create_activity(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> None:
         """NOMIS has no read of course activities."""
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        """The mapping of a course activity that this program created."""
         return {
             "nomisCourseActivityId": nomis_ids["nomisCourseActivityId"],
             "activityScheduleId": int(dps_id),
@@ -150,6 +154,7 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
+        """The mapping that has either id, since the mapping service refuses a second mapping of activities with 400."""
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
             existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])

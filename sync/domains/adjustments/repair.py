@@ -39,6 +39,7 @@ class AdjustmentRepair(RemovingRepair):
     dps_property = "adjustmentId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
+        """Booking, sentence, type, days and dates; `hidden` says whether NOMIS made the adjustment itself."""
         number, family = ids.nomis_ids
         found = nomis_adjustments.find_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
         if found is None:
@@ -55,6 +56,7 @@ class AdjustmentRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
+        """Deletes the adjustment in the family that its ids name."""
         number, family = ids.nomis_ids
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 
@@ -68,6 +70,7 @@ class AdjustmentRepair(RemovingRepair):
         return {"nomisAdjustmentId": number, "nomisAdjustmentCategory": request["category"]}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
+        """The family, the booking, the type, the number of days and the date."""
         body = request["body"]
         return (
             f"a {request['category']} adjustment of booking {request['bookingId']}: type {body['adjustmentTypeCode']}, "
@@ -75,9 +78,11 @@ class AdjustmentRepair(RemovingRepair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
+        """The booking of the request."""
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
+        """Everything that the request says of the adjustment, except for its comment."""
         body = request["body"]
         return {
             "sentenceSequence": text_or_none(request.get("sentenceSequence")),
@@ -88,6 +93,7 @@ class AdjustmentRepair(RemovingRepair):
         }
 
     def event_parts(self, record: CreationRecord) -> EventParts:
+        """The id with DPS as the source, so that the event is not ignored, and the prisoner number if it is known."""
         offender_no = known_offender(record)
         information = {"id": record.dps_id, "source": "DPS", **({"offenderNo": offender_no} if offender_no else {})}
         return information, None, None
@@ -105,6 +111,7 @@ class AdjustmentResync(Resync):
     tracked = "to-nomis-synch-adjustment-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        """Reads the adjustment on both sides: it is created, updated, or deleted in NOMIS if DPS has deleted it."""
         api = services[UpstreamName.SENTENCE_ADJUSTMENTS]
         adjustment = read_if_there(lambda: adjustments_api.adjustment(api, dps_id))
         ids = self.find_ids(dps_id, services)

@@ -100,16 +100,20 @@ class AdjustmentCreation(Creation):
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:
+        """The adjustment; events that came from NOMIS have a separate entity, since they are ignored."""
         # An event that came from NOMIS is ignored, and must not absorb one of DPS when the two are coalesced.
         return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
 
     def start(self, event: DomainEvent) -> Properties:
+        """The id of the adjustment, and the prisoner number if the event names one."""
         return {"adjustmentId": self.dps_id(event), "offenderNo": event.optional_text("offenderNo")}
 
     def is_ignored(self, event: DomainEvent) -> bool:
+        """Whether the adjustment came from NOMIS, which has it already."""
         return _came_from_nomis(event)
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        """Transforms the adjustment that DPS has now; missing dates are those of today in London."""
         adjustment = _read(event, context)
         context.step("create adjustment")
         return Prepared(
@@ -123,6 +127,7 @@ class AdjustmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
+        """Creates an adjustment of a sentence if the request names one, otherwise of a key date."""
         nomis_id = nomis_adjustments.create_adjustment(
             services.nomis, request["bookingId"], request["sentenceSequence"], request["body"]
         )
@@ -150,9 +155,11 @@ class AdjustmentCreation(Creation):
         ]
 
     def subject(self, request: Json) -> str:
+        """The booking, which may have several equal adjustments."""
         return f"booking:{request['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        """The mapping, with the family of the NOMIS id, since the ids of the families overlap."""
         return {
             "nomisAdjustmentId": nomis_ids["nomisAdjustmentId"],
             "nomisAdjustmentCategory": nomis_ids["nomisAdjustmentCategory"],
@@ -163,15 +170,18 @@ class AdjustmentCreation(Creation):
         }
 
     def retry_nomis_ids(self, retry: MappingRetry) -> Json:
+        """The NOMIS id and its family."""
         category = nomis_adjustments.category(retry.text("nomisAdjustmentCategory"))
         return {"nomisAdjustmentId": retry.number("nomisAdjustmentId"), "nomisAdjustmentCategory": category}
 
     def retry_mapping(self, retry: MappingRetry) -> Json:
+        """The mapping with every field that the message gives."""
         # A message written by hand may carry another type or label, which is kept.
         given = {name: value for name, value in retry.mapping.items() if value is not None}
         return {**super().retry_mapping(retry), **given, **self.retry_nomis_ids(retry)}
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
+        """All telemetry attributes of the message."""
         return retry.telemetry_attributes
 
 

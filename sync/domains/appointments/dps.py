@@ -45,7 +45,7 @@ class Attendee:
 
 
 class AppointmentInstance(Response):
-    """One prisoner's appointment."""
+    """The appointment of one prisoner, also one of a group."""
 
     id: int
     booking_id: int
@@ -164,7 +164,7 @@ _SEARCH_OCCURRENCES = Operation(
 
 
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
-    """One appointment instance."""
+    """The appointment instance with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 

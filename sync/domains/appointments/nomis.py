@@ -23,7 +23,7 @@ class UpdateAppointment(Body):
 
 
 class CreateAppointment(UpdateAppointment):
-    """A new appointment."""
+    """The body of a new appointment of a booking."""
 
     booking_id: int
 
@@ -103,7 +103,7 @@ def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
 
 
 def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
-    """Changes an appointment."""
+    """Changes an appointment. Raises `UpstreamError`."""
     refusal = _refusal(body.internal_location_id)
     UPDATE_APPOINTMENT.call(nomis, event_id, body=body, refusal=refusal)
 

@@ -43,6 +43,7 @@ class AppointmentRepair(RemovingRepair):
     time_of = ("date", "start")
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
+        """Booking, prison, location, times, type and status of the appointment."""
         found = nomis_appointments.find_appointment(services.nomis, int(ids.nomis_ids[0]))
         if found is None:
             return None
@@ -58,12 +59,15 @@ class AppointmentRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
+        """Deletes the appointment from the lists of the prison."""
         nomis_appointments.delete_appointment(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The NOMIS event id alone."""
         return {"nomisEventId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
+        """The booking, the day, the time, the type and the location."""
         body = request["body"]
         where = body.get("internalLocationId")
         return (
@@ -83,9 +87,11 @@ class AppointmentRepair(RemovingRepair):
         return nomis_sql.select("OFFENDER_IND_SCHEDULES", "EVENT_ID", conditions)
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
+        """The booking of the request."""
         return str(request["body"]["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
+        """The location, the start and the type."""
         body = request["body"]
         start = datetime.fromisoformat(f"{body['eventDate']}T{body['startTime']}")
         return {
@@ -95,6 +101,7 @@ class AppointmentRepair(RemovingRepair):
         }
 
     def event_parts(self, record: CreationRecord) -> EventParts:
+        """The id of the appointment instance alone; the event names no prisoner."""
         return {"appointmentInstanceId": int(record.dps_id)}, None, None
 
 
@@ -109,6 +116,10 @@ class AppointmentResync(Resync):
     creation = CREATION
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        """Reads the appointment on both sides: it is created, updated, cancelled, or deleted if DPS has deleted it.
+
+        Also raises `RuleError` if the appointment names no prison, since only a search by prison shows a cancellation.
+        """
         appointments = services[UpstreamName.APPOINTMENTS]
         appointment = appointments_api.find_appointment(appointments, int(dps_id))
         ids = self.find_ids(dps_id, services)

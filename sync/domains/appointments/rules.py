@@ -36,7 +36,7 @@ def location_of(appointment: AppointmentInstance) -> int | None:
 
 
 def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
-    """The NOMIS appointment.
+    """The appointment as NOMIS is to hold it.
 
     NOMIS must have an end time and takes one equal to the start: an appointment without an end ends as it starts.
     """
@@ -80,9 +80,11 @@ class AppointmentCreation(Creation):
     may_be_ignored = True
 
     def start(self, event: DomainEvent) -> Properties:
+        """The id of the appointment instance."""
         return {"appointmentInstanceId": self.dps_id(event)}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        """Transforms the appointment instance that DPS has now."""
         appointment = _read(event, context)
         location = location_of(appointment)
         context.bind(
@@ -102,6 +104,7 @@ class AppointmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
+        """Creates the appointment of the booking."""
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
@@ -138,9 +141,11 @@ class AppointmentCreation(Creation):
         return found
 
     def subject(self, request: Json) -> str:
+        """The booking, which may have several equal appointments."""
         return f"booking:{request['body']['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        """The mapping of an appointment instance and a NOMIS event."""
         return {"appointmentInstanceId": int(dps_id), "nomisEventId": nomis_ids["nomisEventId"], "whenCreated": None}
 
 

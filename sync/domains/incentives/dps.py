@@ -59,7 +59,7 @@ class ReviewSummary(Response):
 
 
 class Level(Response):
-    """A global level."""
+    """An incentive level that applies to all prisons."""
 
     code: str
     name: str

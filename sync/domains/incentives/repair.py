@@ -26,6 +26,7 @@ class IncentiveRepair(AdvisingRepair):
     removal = f"ask {SUPPORT_CHANNEL} to delete"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
+        """Booking, level, date and prison; `current` says whether it is the current record of the booking."""
         booking_id, sequence = (int(each) for each in ids.nomis_ids)
         found = nomis_incentives.iep_record(services.nomis, booking_id, sequence)
         if found is None:
@@ -40,6 +41,7 @@ class IncentiveRepair(AdvisingRepair):
         }
 
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
+        """Whether both records have the same level, which does no harm."""
         same = self.is_harmless(duplicate, mapped)
         level = "both records have the same level, so nothing is wrong" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"
@@ -49,6 +51,7 @@ class IncentiveRepair(AdvisingRepair):
         return duplicate is not None and mapped is not None and duplicate["level"] == mapped["level"]
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
+        """The request to delete the duplicate, which repeats the mapped record."""
         booking_id, sequence = duplicate.nomis_ids
         return (
             f"To {SUPPORT_CHANNEL}: please delete IEP record sequence {sequence} of prisoner "
@@ -61,6 +64,7 @@ class IncentiveRepair(AdvisingRepair):
         return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
+        """The booking, the level, the time and the prison; a person types the sequence that they find."""
         body = request["body"]
         return (
             f"an IEP record of booking {request['bookingId']}: level {body['iepLevel']}, {body['iepDateTime']}, "
@@ -68,13 +72,16 @@ class IncentiveRepair(AdvisingRepair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
+        """The booking of the request."""
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
+        """The level, the date and the prison."""
         body = request["body"]
         return {"level": body["iepLevel"], "date": body["iepDateTime"], "prisonId": body["prisonId"]}
 
     def event_parts(self, record: CreationRecord) -> EventParts:
+        """The id of the review, and the prisoner number if it is known."""
         offender_no = known_offender(record)
         return {"id": int(record.dps_id), **({"nomsNumber": offender_no} if offender_no else {})}, None, None
 

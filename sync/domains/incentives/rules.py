@@ -59,17 +59,21 @@ class IncentiveCreation(Creation):
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:
+        """The prisoner, or the review if its event names no prisoner."""
         # NOMIS orders the records of one day as they were written, so reviews of a prisoner are handled one at a time.
         offender_no = event.optional_text("nomsNumber")
         return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 
     def start(self, event: DomainEvent) -> Properties:
+        """The id of the review, and the prisoner number, `unknown` if the event names none."""
         return {"id": self.dps_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
 
     def is_ignored(self, event: DomainEvent) -> bool:
+        """Whether the review was made in NOMIS, which has it already."""
         return event.optional_text("reason") == _MADE_IN_NOMIS
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        """Transforms the review; raises `RuleError` if it names no prison. Holds the lease of the booking too."""
         context.step("read review")
         review = incentives_api.review(context.services[UpstreamName.INCENTIVES], self.dps_id(event))
         context.bind(
@@ -91,6 +95,7 @@ class IncentiveCreation(Creation):
         return Prepared(request, leases=(f"incentive-booking:{review.booking_id}",))
 
     def create(self, request: Json, services: Services) -> Json:
+        """Creates the IEP record, whose sequence in the booking NOMIS assigns."""
         made = nomis_incentives.create_iep(services.nomis, request["bookingId"], request["body"])
         return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
 
@@ -104,9 +109,11 @@ class IncentiveCreation(Creation):
         ]
 
     def subject(self, request: Json) -> str:
+        """The booking, which may have several equal records."""
         return f"booking:{request['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        """The mapping of a review and an IEP record, which booking id and sequence identify."""
         return {
             "nomisBookingId": nomis_ids["nomisBookingId"],
             "nomisIncentiveSequence": nomis_ids["nomisIncentiveSequence"],
@@ -117,6 +124,7 @@ class IncentiveCreation(Creation):
         }
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
+        """All ids in the form in which the replaced service tracked them."""
         ids = {**self.retry_nomis_ids(retry), "incentiveId": self.retry_dps_id(retry)}
         return {"id": f"IncentiveMapping({', '.join(f'{name}={value}' for name, value in ids.items())})"}
 

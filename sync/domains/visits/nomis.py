@@ -81,7 +81,7 @@ class NomisVisit(Response):
 
 
 class NomisVisitor(Response):
-    """A visitor."""
+    """A visitor of a visit in NOMIS."""
 
     person_id: int
 

@@ -50,6 +50,7 @@ class VisitRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
+        """Cancels the visit, since NOMIS deletes none; one that is already cancelled is left as it is."""
         assert record is not None
         offender_no = record["offenderNo"]
         assert offender_no is not None
@@ -72,9 +73,11 @@ class VisitRepair(RemovingRepair):
             yield f"visit {ids.nomis_text} has status {record.get('status')}, not {_SCHEDULED}"
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The NOMIS visit id alone."""
         return {"nomisId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
+        """The prisoner, the prison, the start, and the reference that its comment names."""
         body = request["body"]
         return (
             f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, whose comment names "
@@ -82,9 +85,11 @@ class VisitRepair(RemovingRepair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
+        """The prisoner of the request."""
         return str(request["offenderNo"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
+        """The prison and the start; a person may have changed everything else since."""
         body = request["body"]
         return {"prisonId": body["prisonId"], "start": body["startDateTime"]}
 
@@ -112,6 +117,7 @@ class VisitResync(Resync):
     tracked = "to-nomis-synch-visit-resynchronisation-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        """Reads the visit on both sides: a booked one is created or updated, a cancelled one is cancelled."""
         visit = visit_scheduler.find_visit(services[UpstreamName.VISITS], dps_id)
         ids = self.find_ids(dps_id, services)
         if visit is None:

@@ -102,9 +102,11 @@ class VisitCreation(Creation):
     severity = Severity.SERIOUS
 
     def start(self, event: DomainEvent) -> Properties:
+        """The booking's reference and the prisoner number; both are required."""
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        """Transforms the visit that visit-scheduler has now; the order is issued on the date of the event."""
         issue_date = event.required_occurred_at().date().isoformat()
         visit = _read_visit(event, context)
         start, end = local_seconds(visit.start_timestamp), with_seconds(visit.end_timestamp.time())
@@ -125,6 +127,7 @@ class VisitCreation(Creation):
         return Prepared(request)
 
     def create(self, request: Json, services: Services) -> Json:
+        """Creates the visit, or finds it where NOMIS refuses it because it already has the one of this booking."""
         try:
             return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
         except UpstreamError as error:
@@ -142,10 +145,12 @@ class VisitCreation(Creation):
         return [{"nomisId": visit_id} for visit_id, visit in visits if visit and visit.names(request["reference"])]
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        """The mapping of a visit that was booked online."""
         # The retry message has always carried the visit's number as text.
         return {"nomisId": str(nomis_ids["nomisId"]), "vsipId": dps_id, "label": None, "mappingType": "ONLINE"}
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
+        """The reference as `id`, and the NOMIS visit id."""
         return {"id": self.retry_dps_id(retry), **self.retry_nomis_ids(retry)}
 
 
