@@ -1,1 +1,23 @@
-"""From an event to NOMIS: queues, upstream services, domains, the store."""
+"""From an event to NOMIS.
+
+A package for each question; its docstring says what is in which module:
+
+- `pipeline`: what happens to a message?
+- `events`: what does an event say?
+- `creation`: how is a record created exactly once?
+- `domains`: what is special about visits?
+- `repair`: what can an operator repair?
+- `contracts`: does each service still offer what the program calls?
+- `upstream`: how is a service called?
+- `queues`: how are SQS and SNS used?
+- `store`: what survives the death of a process?
+- `settings`: which variables are there, and which times can be tuned?
+
+What all of them use:
+
+- `clock`: times and their zones
+- `failures`: errors, and whether trying again can help
+- `alerting`: how soon a person has to act, and which command to type
+- `outage_log`: logs when repeated work starts to fail, and when it succeeds again
+- `tracing`: the operation id of a message or a run
+"""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from sync.failures import Failure
+    from sync.repair.dead_letter_queue import RetryResult
     from sync.repair.dead_letters import DeadLetter
-    from sync.repair.redrive import RetryResult
 
 #: How many reasons of a queue are listed, and how many messages of a reason are shown by their ids.
 _MOST_REASONS = 5

@@ -14,9 +14,9 @@ from jobs.runtime.job_runs import HOUSEKEEPING_JOB
 from sync import clock
 from sync.failures import SyncError, one_line
 from sync.queues.queue import QueueCounts
+from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.repair.dead_letter_report import DeadLetterReport, SameReason, group_by_reason, report_on
 from sync.repair.dead_letters import DeadLetter
-from sync.repair.redrive import DeadLetterQueue
 from sync.settings.queues import QUEUES
 
 Result = TypeVar("Result")

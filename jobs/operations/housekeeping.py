@@ -15,9 +15,9 @@ from jobs.runtime.job_runs import HOUSEKEEPING_JOB, ActiveRun, Trigger
 from jobs.runtime.logging import bound
 from reports.presentation.text import count
 from sync import clock
+from sync.repair.dead_letter_queue import RetryResult
 from sync.repair.dead_letters import DeadLetter
-from sync.repair.giving_up import ScheduledRedrive
-from sync.repair.redrive import RetryResult
+from sync.repair.scheduled_redrive import ScheduledRedrive
 from sync.store.failures import forget_redrives
 from sync.store.findings import resolve_expired
 

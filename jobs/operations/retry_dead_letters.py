@@ -15,9 +15,9 @@ from reports.presentation.text import count
 from sync.domains.registry import queue_of
 from sync.failures import fingerprint
 from sync.queues.queue import BATCH
+from sync.repair.dead_letter_queue import RetriedBatch, RetryResult
 from sync.repair.dead_letter_report import not_chosen
 from sync.repair.dead_letters import DeadLetter
-from sync.repair.redrive import RetriedBatch, RetryResult
 from sync.settings import times
 from sync.store.failures import attempts_at, last_number
 

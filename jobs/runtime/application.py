@@ -255,7 +255,7 @@ class Application:
     def pending_messages(self, domain: "Domain") -> "PendingMessages":
         """The records of a domain whose message is still to be handled. Raises `QueueUnavailable`."""
         from reports.engine.pending_messages import find_pending_messages
-        from sync.repair.redrive import DeadLetterQueue
+        from sync.repair.dead_letter_queue import DeadLetterQueue
 
         pair = self.queue_pair(domain.queue)
         dead_letters = DeadLetterQueue(domain.queue, pair, self.database, self.telemetry)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from sync.domains.declaration import Domain
     from sync.queues.setup import QueuePair
+    from sync.repair.dead_letter_queue import DeadLetterQueue
     from sync.repair.dead_letters import DeadLetter
-    from sync.repair.redrive import DeadLetterQueue
     from sync.settings.declaration import Settings
     from sync.store.database import Database
 

@@ -1,1 +1,12 @@
-"""The database: tables, migrations, and what is kept in them."""
+"""The database: what has to survive the death of a process.
+
+- `database`: opens the database and runs transactions; `engine` opens the connections
+- `tables`: all tables; `types` has the types of their columns, `migrations` brings a database there
+- `leases`: one holder at a time for an entity; `shared_clock` is the clock that they are measured by
+- `creations`: what is, or is being, created in NOMIS
+- `failures`: failed attempts at messages
+- `findings`: what a person has to look at
+- `outbox`: deliveries to people
+- `actions`: what operators did
+- `telemetry`: custom events
+"""

@@ -14,8 +14,8 @@ from sync.domains.registry import DOMAINS
 from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
+from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.repair.dead_letters import read_dead_letter
-from sync.repair.redrive import DeadLetterQueue
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from tests.harness.app import App, application, make_app

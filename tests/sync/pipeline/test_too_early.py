@@ -14,7 +14,7 @@ from sync.domains.registry import DOMAINS
 from sync.failures import UpstreamError
 from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
-from sync.repair.redrive import DeadLetterQueue
+from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.settings import times
 from sync.store.creations import mark_deleted
 from sync.store.failures import FailedAttempt, last_failure

@@ -34,7 +34,7 @@ class ScheduledRedrive:
         self._given_up = set(known)
         self._alerted = {_cause(finding.properties) for finding in known.values()}
         self._new: list[DeadLetterReport] = []
-        self._log = structlog.get_logger("sync.repair.giving_up")
+        self._log = structlog.get_logger("sync.repair.scheduled_redrive")
 
     def why_left(self, dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
         """The messages that stay, by message id, and why."""

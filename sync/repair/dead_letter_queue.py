@@ -92,7 +92,7 @@ class DeadLetterQueue:
         self._dlq = pair.dlq
         self._database = database
         self._telemetry = telemetry
-        self._log = structlog.get_logger("sync.repair.redrive")
+        self._log = structlog.get_logger("sync.repair.dead_letter_queue")
 
     @property
     def name(self) -> str:

@@ -1,0 +1,23 @@
+"""The docstring of each package of `sync` leads to its modules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+SYNC = Path(__file__).parents[2] / "sync"
+#: The packages of the domains have the modules that `sync/domains/__init__.py` describes.
+PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py"))})
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_it_names_each_module_and_no_other(package: Path) -> None:
+    """A module that is added, renamed or removed changes the docstring."""
+    text = (package / "__init__.py").read_text(encoding="utf-8")
+    modules = {each.stem for each in package.glob("*.py")} - {"__init__"}
+    listed = set(re.findall(r"^- `(\w+)`:", text, re.MULTILINE))
+    packages = {each.parent.name for each in package.glob("*/__init__.py")}
+    assert modules <= set(re.findall(r"`(\w+)`", text))
+    assert listed <= modules | packages
