@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from tests.harness.results import (
     visits_with_everything,
     with_everything,
 )
+from tests.reports.presentation.conftest import Tabs
 
 pytestmark = pytest.mark.browser
 #: The widths of screens, from a desk's to a small phone's.
@@ -60,10 +61,8 @@ def with_long_ids() -> ReconciliationResult:
 
 
 @pytest.fixture
-def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """Opens the report of a result. A page that logs an error, or requests anything from outside, fails the test."""
-    complaints: list[str] = []
-    contexts: list[Any] = []
+def open_page(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
+    """Opens the report of a result, or another page of its archive."""
 
     def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
         archive = Folder(tmp_path)
@@ -79,20 +78,10 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
             new=result.new,
         )
         store_index(archive, [line], {}, "Production", STARTED)
-        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=script)
-        contexts.append(context)
-        opened = context.new_page()
-        opened.on("console", lambda message: complaints.append(message.text))
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("request", lambda asked: complaints.extend([] if asked.url.startswith("file:") else [asked.url]))
         report = f"{run_folder(result.reconciliation, result.run_id)}/report.html"
-        opened.goto((tmp_path / (page or report)).as_uri())
-        return opened
+        return tabs.open(tmp_path / (page or report), width=width, script=script)
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return visit
 
 
 @pytest.mark.parametrize(
@@ -324,16 +313,12 @@ def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: Reco
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
-def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
+def test_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
     """Long commands and requests wrap, and need no scrolling."""
     html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
-    page = browser.new_page(viewport={"width": 360, "height": 800})
-    try:
-        page.goto((tmp_path / "email.html").as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    finally:
-        page.close()
+    page = tabs.open(tmp_path / "email.html", width=360, height=800)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_sorts_back_into_rows(open_page: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from reports.presentation.masking import Masking
 from reports.presentation.page import render_report
 from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
 from tests.harness.results import made_result, visit_result, with_everything
+from tests.reports.presentation.conftest import Tabs
 
 pytestmark = pytest.mark.browser
 #: Every link that filters and says a number: its filter, the number, and how many rows it leaves.
@@ -58,26 +59,17 @@ def levels_result() -> IncentiveResult:
     return base.model_copy(update={"mismatches": tuple(mismatches), "matrix": matrix})
 
 
-@pytest.fixture(scope="module")
-def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Opens the page of a result as a single saved file. A page that logs an error fails the test."""
-    folder = tmp_path_factory.mktemp("saved")
-    context = browser.new_context(accept_downloads=True)
-    complaints: list[str] = []
+@pytest.fixture
+def pages(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
+    """Opens the page of a result as a saved file that nothing else is kept with."""
 
     def visit(result: ReconciliationResult, fragment: str = "", masking: Masking | None = None) -> Any:
-        saved = folder / f"{result.run_id}.html"
+        saved = tmp_path / f"{result.run_id}.html"
         page = render_report(result, masking, attached=True) if masking else render_report(result, attached=True)
         saved.write_text(page, encoding="utf-8")
-        opened = context.new_page()
-        opened.on("console", lambda message: complaints.append(message.text))
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.goto(f"{saved.as_uri()}{fragment}")
-        return opened
+        return tabs.open(saved, fragment)
 
-    yield visit
-    context.close()
-    assert complaints == []
+    return visit
 
 
 @pytest.mark.parametrize("result", [levels_result(), visit_result(40)], ids=lambda each: each.title)
