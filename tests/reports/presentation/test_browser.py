@@ -115,9 +115,9 @@ def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult
     [
         (with_everything(0), SCREENS),
         (with_everything(3), SCREENS),
-        (with_everything(400), (1280, 320)),
+        (with_everything(120), (1280, 320)),
         (visits_with_everything(3), SCREENS),
-        (visits_with_everything(400), (1280, 320)),
+        (visits_with_everything(120), (1280, 320)),
         (allocation_result(), SCREENS),
         (with_long_ids(), SCREENS),
     ],
