@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sandbox.control import Body, Command
 from sandbox.domains import DOMAINS, RecordKind
+from sandbox.domains import verify as verify_world
 from sandbox.engine import Engine
 from sandbox.nomis import allocations as nomis_allocations
 from sandbox.nomis import attendances as nomis_attendances
@@ -18,7 +19,6 @@ from sandbox.nomis.appointments import NomisAppointment
 from sandbox.nomis.visits import Visit
 from sandbox.traffic import run as traffic
 from sandbox.verification.discrepancies import plain_value
-from sandbox.verification.verify import verify as verify_world
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sandbox.dps import activity_endpoints as activities_views
 from sandbox.dps import adjustments as adjustments_api
 from sandbox.dps import appointments as appointments_api
-from sandbox.dps import incentive_endpoints as incentives_api
+from sandbox.dps import incentives as incentives_api
 from sandbox.dps import rollout
 from sandbox.dps import visits as visit_scheduler
 from sandbox.dps.activities import Activity, DpsAllocation, DpsAttendance, Instance, Schedule
@@ -27,7 +27,6 @@ from sandbox.nomis import appointments as nomis_appointments
 from sandbox.nomis import attendances as nomis_attendances
 from sandbox.nomis import courses as nomis_courses
 from sandbox.nomis import incentives as nomis_incentives
-from sandbox.nomis import levels as nomis_levels
 from sandbox.nomis import visits as nomis_visits
 from sandbox.population.levels import Level, PrisonLevel
 from sandbox.traffic.activities import ActivityScenarios
@@ -143,7 +142,7 @@ VISITS: Final = Domain(
 INCENTIVES: Final = Domain(
     client=Client("incentives", "INCENTIVES", ()),
     publisher=(incentives_api.routes,),
-    nomis=(nomis_incentives.routes, nomis_levels.routes),
+    nomis=(nomis_incentives.routes,),
     mapping=mapping_shapes.INCENTIVES,
     queue="incentive",
     events=(
@@ -260,3 +259,21 @@ CLIENTS: Final = (
     *(domain.client for domain in DOMAINS),
     Client("prisoner-search", "PRISONER_SEARCH", ("EVENTS_ADMIN",)),
 )
+
+
+def verify(world: World) -> dict[str, object]:
+    """Compare NOMIS and the mappings with everything that was published and is not to be ignored.
+
+    Returns:
+        `entities` (how many were checked), `by_domain`, `problems` (each with domain, dps_id, problem and details),
+        and `surplus` (NOMIS records made since the start that no mapping points to).
+    """
+    found = Discrepancies()
+    for domain in DOMAINS:
+        domain.verify(world, found)
+    return {
+        "entities": sum(found.looked_at.values()),
+        "by_domain": dict(found.looked_at),
+        "problems": found.problems,
+        "surplus": found.surplus,
+    }

@@ -30,8 +30,7 @@ from sandbox.planted import plant_differences
 from sandbox.planted.differences import Difference
 from sandbox.planted.incentives import Plan, plant
 from sandbox.population.incentive_history import IncentiveHistory
-from sandbox.population.people import Prison, Prisoner, make_people, make_prisons, set_up_levels
-from sandbox.population.places import Places
+from sandbox.population.people import Places, Prison, Prisoner, make_people, make_prisons, set_up_levels
 from sandbox.verification.published import Published
 
 if TYPE_CHECKING:

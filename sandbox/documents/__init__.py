@@ -8,19 +8,19 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
-from sandbox.documents import activities, incentives, mapping, nomis, others
+from sandbox.documents import dps, hmpps, nomis
 from sandbox.documents.notation import Endpoint, document
 
 #: The endpoints of each service that has a document. Appointments are those of the activities API.
 ENDPOINTS: Final[dict[str, tuple[Endpoint, ...]]] = {
     "nomis": nomis.ENDPOINTS,
-    "mapping": mapping.ENDPOINTS,
-    "visits": others.VISITS,
-    "incentives": incentives.ENDPOINTS,
-    "activities": activities.ENDPOINTS,
-    "appointments": activities.ENDPOINTS,
-    "adjustments": others.ADJUSTMENTS,
-    "prisoner-search": others.PRISONER_SEARCH,
+    "mapping": hmpps.MAPPING,
+    "visits": dps.VISITS,
+    "incentives": dps.INCENTIVES,
+    "activities": dps.ACTIVITIES,
+    "appointments": dps.ACTIVITIES,
+    "adjustments": dps.ADJUSTMENTS,
+    "prisoner-search": hmpps.PRISONER_SEARCH,
 }
 #: Since when a document is of OpenAPI 3.1.
 _NEWER_FORM: Final = {"activities": "2025-01", "appointments": "2025-01"}

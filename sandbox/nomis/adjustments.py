@@ -13,11 +13,15 @@ from sandbox.clock import london_now
 from sandbox.hmpps.auth import NOMIS_SYNCHRONISATION
 from sandbox.http.paging import flag, page
 from sandbox.http.serving import Reply, Request, Route
-from sandbox.nomis.bodies import Fields, bad_request, not_found, path_number, read_date
-from sandbox.nomis.codes import (
+from sandbox.nomis.bodies import (
     KEY_DATE_ADJUSTMENT_TYPES,
     NEWER_SENTENCE_ADJUSTMENT_TYPES,
     SENTENCE_ADJUSTMENT_TYPES,
+    Fields,
+    bad_request,
+    not_found,
+    path_number,
+    read_date,
 )
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.clock import london_today
 from sandbox.http.serving import Reply, Request, Route
-from sandbox.nomis.bodies import Fields, bad_request, path_number, unexpected
-from sandbox.nomis.codes import ALLOCATION_END_REASONS, PAY_BANDS
+from sandbox.nomis.bodies import ALLOCATION_END_REASONS, PAY_BANDS, Fields, bad_request, path_number, unexpected
 from sandbox.nomis.courses import COURSE, ROLE, course_or_404
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from sandbox.http.paging import page
 from sandbox.http.serving import Refused, Reply, Request, Route
 from sandbox.nomis.allocations import NOT_UNIQUE
 from sandbox.nomis.bodies import (
+    APPOINTMENT_SUBTYPES,
     Fields,
     bad_request,
     not_found,
@@ -20,7 +21,6 @@ from sandbox.nomis.bodies import (
     read_moment,
     unexpected,
 )
-from sandbox.nomis.codes import APPOINTMENT_SUBTYPES
 from sandbox.nomis.courses import check_location
 from sandbox.nomis.visits import USER
 

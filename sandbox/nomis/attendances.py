@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 
 from sandbox.http.serving import Reply, Request, Route
 from sandbox.nomis.allocations import NOT_UNIQUE
-from sandbox.nomis.bodies import Fields, bad_request, not_found, path_number, unexpected
-from sandbox.nomis.codes import ATTENDANCE_OUTCOMES, EVENT_STATUSES
-from sandbox.nomis.course_request import THOUSANDTH
+from sandbox.nomis.bodies import (
+    ATTENDANCE_OUTCOMES,
+    EVENT_STATUSES,
+    Fields,
+    bad_request,
+    not_found,
+    path_number,
+    unexpected,
+)
 from sandbox.nomis.courses import (
     COURSE,
     ROLE,
+    THOUSANDTH,
     Course,
     Session,
     course_or_400,

@@ -1,4 +1,4 @@
-"""Incentives in NOMIS: the IEP records of each booking, and which of them is current."""
+"""Incentives in NOMIS: the IEP records of each booking with the current one, and the levels of each prison."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sandbox.clock import london_now
+from sandbox.clock import london_now, london_today
 from sandbox.http.paging import page
 from sandbox.http.serving import Reply, Request, Route
 from sandbox.nomis.bodies import (
@@ -22,6 +22,7 @@ from sandbox.nomis.bodies import (
     unexpected,
 )
 from sandbox.population import levels
+from sandbox.population.levels import NomisPrisonLevel, ReferenceCode
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -113,12 +114,14 @@ class NomisIncentives:
 
 
 def routes(world: World) -> list[Route]:
-    """Return the endpoints of IEP records."""
+    """Return the endpoints of IEP records, global levels and prison levels."""
     return [
         Route("POST", "/prisoners/booking-id/{booking}/incentives", partial(_create, world), ROLE, writes=True),
         Route("GET", "/incentives/booking-id/{booking}/current", partial(_current, world), ROLE),
         Route("GET", "/incentives/booking-id/{booking}/incentive-sequence/{sequence}", partial(_one, world), ROLE),
         Route("GET", "/incentives/ids", partial(_ids, world), ROLE),
+        *_code_routes(world),
+        *_prison_routes(world),
     ]
 
 
@@ -206,3 +209,144 @@ def view(world: World, record: IepRecord, is_current: bool) -> dict[str, object]
 def _day(request: Request, name: str) -> date | None:
     text = request.first(name)
     return read_date(text, name) if text else None
+
+
+DOMAIN = "IEP_LEVEL"
+
+
+def _code_routes(world: World) -> list[Route]:
+    def get(request: Request, code: str) -> Reply:
+        return Reply(body=_code_view(_known(world, code)))
+
+    def create(request: Request) -> Reply:
+        fields = Fields.of(request)
+        code, description, active = fields.text("code"), fields.text("description"), fields.flag("active")
+        held = world.nomis_incentives.codes
+        if code not in held:
+            sequence = max((each.sequence for each in held.values()), default=0) + 1
+            held[code] = ReferenceCode(code, description, sequence, active, None if active else london_today())
+        return Reply(201, _code_view(held[code]))
+
+    def update(request: Request, code: str) -> Reply:
+        fields = Fields.of(request)
+        description, active = fields.text("description"), fields.flag("active")
+        held = _known(world, code)
+        held.description, held.active = description, active
+        held.expired = None if active else held.expired or london_today()
+        return Reply(body=_code_view(held))
+
+    def reorder(request: Request) -> Reply:
+        body = request.json()
+        wanted = body.get("codeList") if isinstance(body, dict) else None
+        if not isinstance(wanted, list):
+            raise bad_request("JSON parse error: value failed for JSON property codeList due to missing value")
+        for place, code in enumerate(wanted, 1):
+            held = world.nomis_incentives.codes.get(code)
+            if held is not None:
+                held.sequence = place
+        return Reply()
+
+    return [
+        Route("GET", "/incentives/reference-codes/{code}", get, ROLE),
+        Route("POST", "/incentives/reference-codes", create, ROLE, writes=True),
+        Route("PUT", "/incentives/reference-codes/{code}", update, ROLE, writes=True),
+        Route("POST", "/incentives/reference-codes/reorder", reorder, ROLE, writes=True),
+    ]
+
+
+def _prison_routes(world: World) -> list[Route]:
+    def get(request: Request, prison_id: str, code: str) -> Reply:
+        if prison_id not in world.prisons:
+            raise bad_request(f"Prison with id={prison_id} does not exist")
+        level = world.nomis_incentives.prison_levels.get((prison_id, code))
+        if level is None:
+            raise not_found(f"Prison incentive level code: {code} does not exist for prison {prison_id}")
+        return Reply(body=_prison_view(level))
+
+    def create(request: Request, prison_id: str) -> Reply:
+        fields = Fields.of(request)
+        code = fields.text("levelCode")
+        _check_prison(world, prison_id)
+        if code not in world.nomis_incentives.codes:
+            raise bad_request(f"Incentive level with code={code} does not exist")
+        return Reply(201, _prison_view(_written(world, prison_id, code, fields)))
+
+    def update(request: Request, prison_id: str, code: str) -> Reply:
+        fields = Fields.of(request)
+        _check_prison(world, prison_id)
+        _known(world, code)
+        return Reply(body=_prison_view(_written(world, prison_id, code, fields)))
+
+    return [
+        Route("GET", "/incentives/prison/{prison_id}/code/{code}", get, ROLE),
+        Route("POST", "/incentives/prison/{prison_id}", create, ROLE, writes=True),
+        Route("PUT", "/incentives/prison/{prison_id}/code/{code}", update, ROLE, writes=True),
+    ]
+
+
+def _known(world: World, code: str) -> ReferenceCode:
+    held = world.nomis_incentives.codes.get(code)
+    if held is None:
+        raise not_found(f"Incentive level: {code} not found")
+    return held
+
+
+def _check_prison(world: World, prison_id: str) -> None:
+    if prison_id not in world.prisons:
+        raise not_found(f"Prison with id={prison_id} does not exist")
+
+
+def _written(world: World, prison_id: str, code: str, fields: Fields) -> NomisPrisonLevel:
+    """Store what a request says of a prison level, made or changed alike."""
+    active, default = fields.flag("active"), fields.flag("defaultOnAdmission")
+    held = world.nomis_incentives.prison_levels.get((prison_id, code))
+    expired = None if active else (held.expired if held is not None and held.expired else london_today())
+    level = NomisPrisonLevel(
+        prison_id,
+        code,
+        active,
+        default,
+        expired,
+        fields.optional_number("remandTransferLimitInPence"),
+        fields.optional_number("remandSpendLimitInPence"),
+        fields.optional_number("convictedTransferLimitInPence"),
+        fields.optional_number("convictedSpendLimitInPence"),
+        fields.optional_number("visitOrderAllowance"),
+        fields.optional_number("privilegedVisitOrderAllowance"),
+    )
+    world.nomis_incentives.prison_levels[prison_id, code] = level
+    return level
+
+
+def _code_view(code: ReferenceCode) -> dict[str, object]:
+    body: dict[str, object] = {
+        "code": code.code,
+        "domain": DOMAIN,
+        "description": code.description,
+        "active": code.active,
+        "sequence": code.sequence,
+        "systemDataFlag": False,
+    }
+    if code.expired is not None:
+        body["expiredDate"] = code.expired
+    return body
+
+
+def _prison_view(level: NomisPrisonLevel) -> dict[str, object]:
+    allowed = level.visit_orders is not None or level.privileged_visit_orders is not None
+    body: dict[str, object] = {
+        "prisonId": level.prison_id,
+        "iepLevelCode": level.code,
+        "defaultOnAdmission": level.default_on_admission,
+        "active": level.active,
+        "expiryDate": level.expired,
+        "remandTransferLimitInPence": level.remand_transfer,
+        "remandSpendLimitInPence": level.remand_spend,
+        "convictedTransferLimitInPence": level.convicted_transfer,
+        "convictedSpendLimitInPence": level.convicted_spend,
+        "visitOrderAllowance": level.visit_orders,
+        "privilegedVisitOrderAllowance": level.privileged_visit_orders,
+        "visitAllowanceActive": level.active if allowed else None,
+        "visitAllowanceExpiryDate": level.expired if allowed else None,
+    }
+    return {name: value for name, value in body.items() if value is not None}

@@ -15,8 +15,15 @@ from sandbox.clock import london_now
 from sandbox.hmpps.auth import NOMIS_SYNCHRONISATION
 from sandbox.http.paging import page
 from sandbox.http.serving import Refused, Reply, Request, Route
-from sandbox.nomis.bodies import Fields, bad_request, not_found, path_number
-from sandbox.nomis.codes import VISIT_OUTCOMES, VISIT_STATUSES, VISIT_TYPES
+from sandbox.nomis.bodies import (
+    VISIT_OUTCOMES,
+    VISIT_STATUSES,
+    VISIT_TYPES,
+    Fields,
+    bad_request,
+    not_found,
+    path_number,
+)
 
 if TYPE_CHECKING:
     from sandbox.world import World

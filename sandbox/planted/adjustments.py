@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sandbox.clock import london_now
 from sandbox.dps.adjustments import DpsAdjustment
 from sandbox.nomis.adjustments import NEWER_TYPES_SINCE, NomisAdjustment, add_key_date_adjustment
-from sandbox.nomis.codes import (
+from sandbox.nomis.bodies import (
     KEY_DATE_ADJUSTMENT_TYPES,
     NEWER_SENTENCE_ADJUSTMENT_TYPES,
     SENTENCE_ADJUSTMENT_TYPES,

@@ -13,8 +13,7 @@ from sandbox.clock import london_now
 from sandbox.dps.visits import BookedVisit
 from sandbox.nomis.visits import Visit, one_room_code, room_code, visit_room
 from sandbox.planted.differences import Cause, Key, how_many, plant_causes
-from sandbox.population.people import new_offender_no
-from sandbox.population.places import FIRST_PERSON, PERSONS
+from sandbox.population.people import FIRST_PERSON, PERSONS, new_offender_no
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -11,8 +11,7 @@ import orjson
 from sandbox.clock import london_now
 from sandbox.http.serving import Reply, Request, Route
 from sandbox.slack.blocks import refusal
-from sandbox.slack.page import page_html
-from sandbox.slack.posted import File, Message, Posted
+from sandbox.slack.posted import File, Message, Posted, page_html
 
 LONGEST_TEXT = 40_000
 CHANNEL_IDS = {"#sycon-alerts": "C0SANDBOX1"}

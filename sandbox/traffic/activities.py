@@ -11,8 +11,7 @@ from sandbox.clock import london_now, london_today
 from sandbox.dps.activities import DpsAllocation, DpsAttendance, Instance, Pay, Schedule
 from sandbox.nomis.allocations import upsert_allocation
 from sandbox.nomis.bodies import Fields
-from sandbox.nomis.course_request import DAYS
-from sandbox.nomis.courses import create_course
+from sandbox.nomis.courses import DAYS, create_course
 from sandbox.traffic.schedules import ScheduleMaker, hold
 from sandbox.traffic.steps import People, Scenario, Step
 from sandbox.verification.activities import PREFIX, SUMMARY_LENGTH

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.clock import london_today
 from sandbox.dps.adjustments import DpsAdjustment
 from sandbox.nomis.adjustments import create_key_date_adjustment, create_sentence_adjustment
-from sandbox.nomis.bodies import Fields
-from sandbox.nomis.codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
+from sandbox.nomis.bodies import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES, Fields
 from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:

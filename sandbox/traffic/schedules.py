@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.clock import london_today
 from sandbox.dps.activities import Activity, Pay, Schedule, Slot
-from sandbox.nomis.codes import PROGRAMS
+from sandbox.nomis.bodies import PROGRAMS
 from sandbox.traffic.steps import Step
 
 if TYPE_CHECKING:

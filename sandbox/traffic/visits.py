@@ -11,7 +11,7 @@ from sandbox.clock import london_now, london_today
 from sandbox.dps.visits import BookedVisit
 from sandbox.nomis.bodies import Fields
 from sandbox.nomis.visits import create_visit
-from sandbox.population.places import FIRST_PERSON, PERSONS
+from sandbox.population.people import FIRST_PERSON, PERSONS
 from sandbox.traffic.steps import People, Scenario, Step
 from sandbox.verification.visits import COMMENT, ORDER_COMMENT, OUTCOMES
 

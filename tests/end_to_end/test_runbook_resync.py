@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sandbox.population.places import FIRST_PERSON
+from sandbox.population.people import FIRST_PERSON
 from sync.domains.registry import DOMAINS, resync_kinds
 from tests.harness.app import App
 from tests.harness.faults import faulty

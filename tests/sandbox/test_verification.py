@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.domains import verify
 from sandbox.dps.activities import DpsAllocation, DpsAttendance
 from sandbox.dps.adjustments import DpsAdjustment
 from sandbox.dps.appointments import AppointmentInstance
@@ -23,7 +24,6 @@ from sandbox.traffic.schedules import ScheduleMaker
 from sandbox.traffic.visits import settle_visit
 from sandbox.verification.activities import expected_attendance
 from sandbox.verification.discrepancies import Either
-from sandbox.verification.verify import verify
 from sandbox.world import World
 
 DAY = date(2030, 6, 3)

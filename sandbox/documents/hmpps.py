@@ -1,4 +1,4 @@
-"""What the mapping service publishes."""
+"""What the mapping service and prisoner-offender-search publish."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ _APPOINTMENT: Final = {
     "label": "text?",
     "mappingType": "APPOINTMENT_CREATED|MIGRATED?",
 }
-ENDPOINTS: Final = (
+#: The endpoints of the mapping service.
+MAPPING: Final = (
     *_kind(
         "NOMIS_VISITS",
         "/mapping/visits",
@@ -105,5 +106,18 @@ ENDPOINTS: Final = (
         {"dpsLocationId": "text", "nomisLocationId": "integer", "label": "text?", "mappingType": "text"},
         roles=(NEW_ROLE,),
         since="2024-07",
+    ),
+)
+#: The endpoint of prisoner-offender-search.
+PRISONER_SEARCH: Final = (
+    Endpoint(
+        "PUT",
+        "/events/prisoner/received/{prisonerNumber}",
+        None,
+        {"reason": "text", "prisonId": "text", "occurredAt": "date-time"},
+        roles=("EVENTS_ADMIN",),
+        status=202,
+        # The indexer has it since then, at a separate address.
+        until="2024-05",
     ),
 )

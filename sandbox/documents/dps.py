@@ -1,11 +1,11 @@
-"""What the activities API publishes, of activities and of appointments."""
+"""What the publishing services publish: activities API, incentives API, visit-scheduler and adjustments API."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Final
 
-from sandbox.documents.notation import Changed, Endpoint, Maybe, Null, since, until
+from sandbox.documents.notation import Changed, Endpoint, Maybe, Null, Page, since, until
 
 _ROLES: Final = "2024-01"
 _USERS: Final = partial(Endpoint, roles=since(_ROLES, ("PRISON", "ACTIVITY_ADMIN")))
@@ -149,7 +149,8 @@ _FOUND: Final = {
 }
 _PERSON: Final = {"prisonerNumber": "text", "bookingId": "integer"}
 _ASKED: Final = {"startDate": "date", "endDate": "date?", "prisonerNumbers": Maybe(["text"])}
-ENDPOINTS: Final = (
+#: The endpoints of the activities API, appointments included.
+ACTIVITIES: Final = (
     _USERS("GET", "/activities/{activityId}", _WHOLE_ACTIVITY, until="2024-09"),
     _SHARED(
         "GET", "/activities/{activityId}/filtered", _WHOLE_ACTIVITY, query=("earliestSessionDate",), since="2024-09"
@@ -204,5 +205,150 @@ ENDPOINTS: Final = (
         _ASKED,
         status=202,
         until=_RENAMED,
+    ),
+)
+
+_MOVED: Final = "2023-11"
+_REVIEW: Final = {
+    "id": "integer",
+    "iepCode": "text",
+    "iepLevel": "text",
+    "comments": "text?",
+    "prisonerNumber": "text",
+    "bookingId": "integer",
+    "iepDate": "date",
+    "iepTime": "date-time",
+    "agencyId": "text",
+    "locationId": "text?",
+    "userId": "text?",
+    "reviewType": "INITIAL|REVIEW|TRANSFER|MIGRATED|READMISSION",
+    "auditModuleName": "text?",
+}
+_SUMMARY: Final = {
+    "id": "integer",
+    "iepCode": "text",
+    "iepLevel": "text",
+    "prisonerNumber": "text",
+    "bookingId": "integer",
+    "iepDate": "date",
+    "iepTime": "date-time",
+    "locationId": "text?",
+    "iepDetails": Maybe([_REVIEW]),
+    "nextReviewDate": "date?",
+    "daysSinceReview": "integer",
+}
+_LEVEL: Final = {"code": "text", "name": "text", "active": "boolean", "required": "boolean"}
+_PRISON_LEVEL: Final = {
+    "levelCode": "text",
+    "levelName": "text",
+    "prisonId": "text",
+    "active": "boolean",
+    "defaultOnAdmission": "boolean",
+    "remandTransferLimitInPence": "integer",
+    "remandSpendLimitInPence": "integer",
+    "convictedTransferLimitInPence": "integer",
+    "convictedSpendLimitInPence": "integer",
+    "visitOrders": "integer",
+    "privilegedVisitOrders": "integer",
+}
+_OLD: Final = partial(Endpoint, until=_MOVED)
+_NEW: Final = partial(Endpoint, since=_MOVED, roles=("INCENTIVE_REVIEWS",))
+#: The endpoints of the incentives API.
+INCENTIVES: Final = (
+    _OLD("GET", "/iep/reviews/id/{id}", _REVIEW),
+    _OLD("GET", "/iep/reviews/booking/{bookingId}", _SUMMARY, query=("with-details",)),
+    _OLD("GET", "/iep/reviews/prisoner/{prisonerNumber}", _SUMMARY),
+    _OLD("POST", "/iep/reviews/bookings", [{"bookingId": "integer", "iepLevel": "text"}], ["integer"]),
+    _NEW("GET", "/incentive-reviews/id/{id}", _REVIEW),
+    _NEW("GET", "/incentive-reviews/booking/{bookingId}", _SUMMARY, query=("with-details",)),
+    _NEW("GET", "/incentive-reviews/prisoner/{prisonerNumber}", _SUMMARY),
+    Endpoint("GET", "/incentive/levels", [_LEVEL], query=("with-inactive",)),
+    Endpoint("GET", "/incentive/levels/{code}", _LEVEL),
+    Endpoint("GET", "/incentive/prison-levels/{prisonId}/level/{levelCode}", _PRISON_LEVEL),
+)
+
+_VISITS: Final = partial(Endpoint, roles=("VISIT_SCHEDULER",))
+_NAMED: Final = "2024-02"
+_VISIT: Final = {
+    "applicationReference": "text",
+    "reference": "text",
+    "prisonerId": "text",
+    "prisonId": "text",
+    "visitRoom": "text",
+    "visitType": "SOCIAL",
+    "visitStatus": Changed("RESERVED|CHANGING|BOOKED|CANCELLED", (_NAMED, "BOOKED|CANCELLED")),
+    "visitSubStatus": since("2025-02", "text"),
+    "outcomeStatus": "text?",
+    "visitRestriction": "OPEN|CLOSED|UNKNOWN",
+    "startTimestamp": "date-time",
+    "endTimestamp": "date-time",
+    "visitors": Maybe([{"nomisPersonId": "integer", "visitContact": "boolean?"}]),
+    "visitorSupport": Changed(Maybe([{"type": "text"}]), (_NAMED, Maybe({"description": "text"}))),
+    "createdBy": until(_NAMED, "text"),
+    "updatedBy": until(_NAMED, "text?"),
+    "cancelledBy": until(_NAMED, "text?"),
+    "createdTimestamp": "date-time",
+    "modifiedTimestamp": "date-time",
+}
+_WHOSE: Final = ("prisonId", "prisonerId", "visitStatus!")
+_PRISONS_SINCE: Final = "2025-01"
+#: The endpoints of visit-scheduler.
+VISITS: Final = (
+    _VISITS("GET", "/visits/{reference}", _VISIT),
+    _VISITS(
+        "GET",
+        "/visits/search",
+        Page(_VISIT),
+        query=Changed(
+            (*_WHOSE, "startDateTime", "endDateTime", "page!", "size!"),
+            (_NAMED, (*_WHOSE, "visitStartDate", "visitEndDate", "page!", "size!")),
+        ),
+    ),
+    _VISITS("GET", "/config/prisons/supported", ["text"], until=_PRISONS_SINCE),
+    _VISITS("GET", "/config/prisons/user-type/{type}/supported", ["text"], since=_PRISONS_SINCE),
+)
+
+_LISTED: Final = "2023-11"
+_ADJUSTMENT: Final = {
+    "bookingId": "integer",
+    "sentenceSequence": "integer?",
+    "adjustmentType": "text",
+    "adjustmentDate": "date?",
+    "adjustmentFromDate": "date?",
+    "adjustmentDays": "integer",
+    "comment": "text?",
+    "active": "boolean",
+    "offenderNo": since(_LISTED, "text"),
+    "bookingReleased": since(_LISTED, "boolean"),
+    "agencyId": since(_LISTED, "text?"),
+    "currentTerm": since("2024-07", "boolean"),
+}
+_OF_PERSON: Final = {
+    "bookingId": "integer",
+    "person": "text",
+    "adjustmentType": "text",
+    "days": "integer?",
+    "effectiveDays": "integer?",
+    "prisonId": "text?",
+    "createdDate": "date-time?",
+    "lastUpdatedDate": "date-time?",
+}
+#: The endpoints of the adjustments API.
+ADJUSTMENTS: Final = (
+    Endpoint(
+        "GET",
+        "/legacy/adjustments/{adjustmentId}",
+        _ADJUSTMENT,
+        roles=("SENTENCE_ADJUSTMENTS_SYNCHRONISATION",),
+    ),
+    Endpoint("GET", "/adjustments", [{"id": "text", "adjustment": _OF_PERSON}], query=("person!",), until=_LISTED),
+    Endpoint(
+        "GET",
+        "/adjustments",
+        [{"id": "text", **_OF_PERSON}],
+        query=("person!", "status", "currentPeriodOfCustody"),
+        roles=("ADJUSTMENTS__ADJUSTMENTS_RO",),
+        refusals={422: {"status": "integer"}},
+        since=_LISTED,
     ),
 )
