@@ -107,7 +107,7 @@ def say_retried(result: "RetryResult") -> None:
     """Prints how many messages were sent back, and why others stay."""
     say(f"{result.queue}: {len(result.retried)} of {count(result.found, 'message')} sent back")
     for each in result.left:
-        say(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
+        say(f"  left {each.dead_letter.message.message_id}  {each.dead_letter.type}: {each.reason}")
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:

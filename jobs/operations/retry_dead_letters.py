@@ -157,7 +157,7 @@ def _retry(
         if result.found:
             dlq.track_retry(result)
         ongoing.outcome = f"{len(result.retried)} of {count(result.found, 'message')} sent back"
-    seen = {letter.message.message_id for letter in (*result.retried, *(each.letter for each in result.left))}
+    seen = {letter.message.message_id for letter in (*result.retried, *(each.dead_letter for each in result.left))}
     if (missing := ids - seen) and not stopped:
         raise WorkError(f"went from the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
     if failed := [each.reason for each in result.left if each.failed]:

@@ -26,10 +26,10 @@ WhyLeft = Callable[[Sequence[DeadLetter]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class LetterLeft:
+class KeptMessage:
     """A message that stays on the dead letter queue, and why. `failed`: something went wrong with it."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     reason: str
     failed: bool = False
 
@@ -39,7 +39,7 @@ class RetriedBatch:
     """Some messages that were sent back, by their new SQS ids, and those met meanwhile that stay."""
 
     sent: dict[str, DeadLetter] = field(default_factory=dict)
-    left: list[LetterLeft] = field(default_factory=list)
+    left: list[KeptMessage] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RetryResult:
     dlq_name: str
     found: int = 0
     retried: tuple[DeadLetter, ...] = ()
-    left: tuple[LetterLeft, ...] = ()
+    left: tuple[KeptMessage, ...] = ()
 
     def with_batch(self, batch: RetriedBatch) -> "RetryResult":
         """The result with one more batch."""
@@ -64,9 +64,9 @@ class RetryResult:
             "dlqName": self.dlq_name,
             "messagesFoundCount": self.found,
             "messagesRetriedCount": len(self.retried),
-            "messages": [letter.as_dict() for letter in self.retried],
+            "messages": [each.as_dict() for each in self.retried],
             "left": [
-                {"messageId": each.letter.message.message_id, "type": each.letter.type, "reason": each.reason}
+                {"messageId": each.dead_letter.message.message_id, "type": each.dead_letter.type, "reason": each.reason}
                 for each in self.left
             ],
         }
@@ -134,10 +134,10 @@ class DeadLetterQueue:
         batch = RetriedBatch()
         with browsing(self._dlq) as browse:
             for messages in browse.receive(most):
-                letters = [read_dead_letter(message) for message in messages]
-                stay = self._stay(letters, why_left, sent_ids)
+                dead_letters = [read_dead_letter(message) for message in messages]
+                stay = self._stay(dead_letters, why_left, sent_ids)
                 batch.left += stay
-                back = _without(letters, stay)
+                back = _without(dead_letters, stay)
                 while back:
                     room = size - len(batch.sent)
                     if limit is not None:
@@ -166,89 +166,97 @@ class DeadLetterQueue:
 
     def purge(
         self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None], who: str
-    ) -> tuple[int, list[LetterLeft]]:
+    ) -> tuple[int, list[KeptMessage]]:
         """Removes the messages whose ids are in `only`; returns how many, and the messages that stay.
 
         `export` is given the messages before they are removed, and must have stored them safely when it returns. Raises
         `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
         """
-        left: list[LetterLeft] = []
+        left: list[KeptMessage] = []
         with browsing(self._dlq) as browse:
             for _ in browse.receive():
                 pass
-            letters = [read_dead_letter(message) for message in browse.messages.values()]
-            removed = [letter for letter in letters if _id(letter) in only]
+            dead_letters = [read_dead_letter(message) for message in browse.messages.values()]
+            removed = [each for each in dead_letters if _id(each) in only]
             if removed:
                 export(removed)
                 undeleted = self._delete(browse, removed)
-                left = [LetterLeft(letter, "SQS did not delete it", failed=True) for letter in undeleted]
+                left = [KeptMessage(each, "SQS did not delete it", failed=True) for each in undeleted]
                 removed = _without(removed, left)
-                keys = [letter.key for letter in removed]
+                keys = [each.key for each in removed]
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
-        left += [LetterLeft(letter, "it came after you looked") for letter in letters if _id(letter) not in only]
+        left += [KeptMessage(each, "it came after you looked") for each in dead_letters if _id(each) not in only]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
             self._telemetry.flush()
         return len(removed), left
 
-    def _stay(self, letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[LetterLeft]:
+    def _stay(self, dead_letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[KeptMessage]:
         """The messages that stay, and why: chosen to, or back already, or because `why_left` fails on them."""
         # A message that fails at once is here again while the queue is still being read.
-        again = [LetterLeft(each, "it failed again just now") for each in letters if _id(each) in sent_ids]
-        letters = _without(letters, again)
-        reasons, failed = self._ask(why_left, letters)
-        return [*again, *(LetterLeft(each, reasons[_id(each)]) for each in letters if _id(each) in reasons), *failed]
+        again = [KeptMessage(each, "it failed again just now") for each in dead_letters if _id(each) in sent_ids]
+        dead_letters = _without(dead_letters, again)
+        reasons, failed = self._ask(why_left, dead_letters)
+        return [
+            *again,
+            *(KeptMessage(each, reasons[_id(each)]) for each in dead_letters if _id(each) in reasons),
+            *failed,
+        ]
 
-    def _ask(self, why_left: WhyLeft, letters: Sequence[DeadLetter]) -> tuple[Mapping[str, str], list[LetterLeft]]:
+    def _ask(
+        self, why_left: WhyLeft, dead_letters: Sequence[DeadLetter]
+    ) -> tuple[Mapping[str, str], list[KeptMessage]]:
         """Why messages stay, and those on which `why_left` fails: asked together, and one by one if that fails."""
         try:
-            return why_left(letters), []
+            return why_left(dead_letters), []
         except StoreUnavailable:
             raise
         except Exception as error:  # of one of them, and perhaps of all
-            if len(letters) == 1:
+            if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
                 reason = f"it could not be looked up: {type(error).__name__}"
-                return {}, [LetterLeft(letters[0], reason, failed=True)]
+                return {}, [KeptMessage(dead_letters[0], reason, failed=True)]
         reasons: dict[str, str] = {}
-        failed: list[LetterLeft] = []
-        for letter in letters:
-            its_reason, its_failure = self._ask(why_left, [letter])
+        failed: list[KeptMessage] = []
+        for dead_letter in dead_letters:
+            its_reason, its_failure = self._ask(why_left, [dead_letter])
             reasons |= its_reason
             failed += its_failure
         return reasons, failed
 
-    def _send_back(self, browse: Browse, letters: Sequence[DeadLetter], who: str, batch: RetriedBatch) -> None:
+    def _send_back(self, browse: Browse, dead_letters: Sequence[DeadLetter], who: str, batch: RetriedBatch) -> None:
         """Sends and deletes; adds to `batch` what was sent, by its new message id, and what could not be.
 
         Raises `QueueUnavailable` when two in a row cannot be sent: then it is not the messages' fault.
         """
-        unrecorded = self._record(letters, who)
+        unrecorded = self._record(dead_letters, who)
         batch.left += unrecorded
         sent: list[DeadLetter] = []
         failed_before = False
         try:
-            for letter in _without(letters, unrecorded):
+            for dead_letter in _without(dead_letters, unrecorded):
                 try:
-                    message_id = self._home(letter).send(letter.message.body, attributes_anew(letter.message))
+                    message_id = self._home(dead_letter).send(
+                        dead_letter.message.body, attributes_anew(dead_letter.message)
+                    )
                 except QueueUnavailable as error:
                     if failed_before:
                         raise
                     failed_before = True
-                    batch.left.append(LetterLeft(letter, str(error), failed=True))
+                    batch.left.append(KeptMessage(dead_letter, str(error), failed=True))
                 else:
                     failed_before = False
-                    batch.sent[message_id] = letter
-                    sent.append(letter)
+                    batch.sent[message_id] = dead_letter
+                    sent.append(dead_letter)
         finally:
             self._delete(browse, sent)
 
-    def _record(self, letters: Sequence[DeadLetter], who: str) -> list[LetterLeft]:
+    def _record(self, dead_letters: Sequence[DeadLetter], who: str) -> list[KeptMessage]:
         """Records that messages are about to be sent back; returns those for which that fails, each alone."""
-        if not letters:
+        if not dead_letters:
             return []
-        keys = [letter.key for letter in letters]
+        keys = [each.key for each in dead_letters]
         try:
             with self._database.begin() as connection:
                 count_redrives(connection, self.queue, keys)
@@ -256,36 +264,38 @@ class DeadLetterQueue:
         except StoreUnavailable:
             raise
         except Exception as error:  # of one of them, and perhaps of all
-            if len(letters) == 1:
+            if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
-                return [LetterLeft(letters[0], f"it could not be noted: {type(error).__name__}", failed=True)]
-            return [each for letter in letters for each in self._record([letter], who)]
+                return [KeptMessage(dead_letters[0], f"it could not be noted: {type(error).__name__}", failed=True)]
+            return [each for dead_letter in dead_letters for each in self._record([dead_letter], who)]
         return []
 
-    def _home(self, letter: DeadLetter) -> Queue:
+    def _home(self, dead_letter: DeadLetter) -> Queue:
         """The main queue on which a message belongs."""
-        owner = queue_of(letter.type)
+        owner = queue_of(dead_letter.type)
         if owner is None or owner == self.queue or self._main_queue is None:
             return self._main
         return self._main_queue(owner)
 
-    def _delete(self, browse: Browse, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         """Deletes messages; returns those that SQS did not delete."""
-        undeleted = {message.message_id for message in browse.delete([letter.message for letter in letters])}
+        undeleted = {
+            message.message_id for message in browse.delete([dead_letter.message for dead_letter in dead_letters])
+        }
         if undeleted:
             self._log.warning("dead-letters-not-deleted", queue=self.queue, messages=len(undeleted))
-        return [letter for letter in letters if _id(letter) in undeleted]
+        return [dead_letter for dead_letter in dead_letters if _id(dead_letter) in undeleted]
 
 
-def _without(letters: Sequence[DeadLetter], left: Sequence[LetterLeft]) -> list[DeadLetter]:
-    ids = {_id(each.letter) for each in left}
-    return [letter for letter in letters if _id(letter) not in ids]
+def _without(dead_letters: Sequence[DeadLetter], left: Sequence[KeptMessage]) -> list[DeadLetter]:
+    ids = {_id(each.dead_letter) for each in left}
+    return [each for each in dead_letters if _id(each) not in ids]
 
 
-def _id(letter: DeadLetter) -> str:
-    return letter.message.message_id
+def _id(dead_letter: DeadLetter) -> str:
+    return dead_letter.message.message_id
 
 
-def _age(letter: DeadLetter) -> tuple[bool, float, str]:
-    sent = letter.message.sent_at
-    return sent is None, 0.0 if sent is None else sent.timestamp(), letter.message.message_id
+def _age(dead_letter: DeadLetter) -> tuple[bool, float, str]:
+    sent = dead_letter.message.sent_at
+    return sent is None, 0.0 if sent is None else sent.timestamp(), dead_letter.message.message_id

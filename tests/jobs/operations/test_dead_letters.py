@@ -328,7 +328,7 @@ def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -
     letters = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
     result = letters.retry(lambda _: {})
     assert (len(result.retried), app.messages("visit"), len(on_main(app))) == (2, 1, 2)
-    ((left, reason),) = [(each.letter.ids["reference"], each.reason) for each in result.left if each.failed]
+    ((left, reason),) = [(each.dead_letter.ids["reference"], each.reason) for each in result.left if each.failed]
     assert (left, "InvalidMessageContents" in reason) == ("visit-2", True)
 
 
