@@ -6,7 +6,8 @@ a line that names its hours fires once (one that fires every hour keeps to real 
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from sync.settings.loading import SettingsError
 
+_FIRST_SPAN = timedelta(minutes=15)
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WEEKDAY_HELP = "use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
 _EXAMPLE = "give the five fields of a cron line: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
@@ -46,12 +48,16 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
 
     def latest(self, now: datetime, within: timedelta) -> datetime | None:
         """The last time not after `now`, None when there was none since `now - within`."""
-        latest = None
-        for moment in self._moments(now - within):
-            if moment > now:
-                break
-            latest = moment
-        return latest
+        # In spans that double, so that a line for every minute is not followed through a whole week.
+        # From UTC, in which no time is skipped or repeated.
+        span, now = min(_FIRST_SPAN, within), now.astimezone(UTC)
+        while True:
+            moments = list(takewhile(lambda moment: moment <= now, self._moments(now - span)))
+            if moments:
+                return moments[-1]
+            if span == within:
+                return None
+            span = min(2 * span, within)
 
     def _moments(self, start: datetime) -> Iterator[datetime]:
         moment = self.get_next_fire_time(None, start.astimezone(self.zone))

@@ -96,6 +96,13 @@ def test_latest_is_the_moment_before_the_next(now: datetime) -> None:
     assert following.replace(tzinfo=None) - latest.replace(tzinfo=None) == timedelta(days=7)
 
 
+def test_latest_is_never_in_the_hour_that_spring_skips() -> None:
+    """Shortly after the clocks went forward, the latest time is one that the clocks have shown."""
+    schedule = CronSchedule("*/7 1-3 * * *", LONDON)
+    now = datetime(2023, 3, 26, 2, 13, tzinfo=LONDON)
+    assert schedule.latest(now, timedelta(hours=30)) == datetime(2023, 3, 26, 1, 7, tzinfo=UTC)
+
+
 def test_latest_is_none_when_nothing_was_due() -> None:
     """A schedule without a moment within the window has no latest one."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
