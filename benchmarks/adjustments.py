@@ -28,7 +28,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, latest_bookings
-from sync.upstream.services import Services, connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 
 BOOKINGS = 5_000
@@ -63,7 +63,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
     transport = Transport(settings)
     telemetry = Telemetry(database, structlog.get_logger())
     runner = ReconciliationRunner(
-        settings, database, connect(transport), telemetry, no_pending_messages, lambda *_told: None, now
+        settings, database, Services(transport), telemetry, no_pending_messages, lambda *_told: None, now
     )
     started = time.perf_counter()
     outcome = runner.run(AdjustmentReconciliation, f"run-{time.time_ns()}", ReconciliationParameters())
@@ -78,7 +78,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
 def old_schedule_seconds(settings: Settings) -> float:
     """How long it takes to read pages of twenty one after another, with the same client."""
     transport = Transport(settings)
-    services = connect(transport)
+    services = Services(transport)
     started = time.perf_counter()
     key, read = 0, 0
     with ThreadPoolExecutor(OLD_PAGE) as pool:

@@ -39,7 +39,7 @@ from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 
 EVENT_TYPE = "benchmark.changed"
@@ -155,7 +155,7 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
     context = QueueContext(
         domain=DOMAIN,
         settings=settings,
-        services=connect(transport),
+        services=Services(transport),
         creations=protocol,
         leases=leases,
         telemetry=telemetry,

@@ -31,7 +31,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, prisoner_page
-from sync.upstream.services import Services, connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 
 PRISONERS = 5_000
@@ -56,7 +56,7 @@ def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
 def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
     """The median duration of fifty calls, one at a time, in milliseconds."""
     transport = Transport(settings)
-    services = connect(transport)
+    services = Services(transport)
     took = []
     for prisoner in sandbox.prisoners()[:50]:
         started = time.perf_counter()
@@ -82,7 +82,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
     database = Database(settings.database_url)
     database.upgrade()
     transport = Transport(settings)
-    services = connect(transport)
+    services = Services(transport)
     for name in (UpstreamName.NOMIS, UpstreamName.INCENTIVES, UpstreamName.MAPPING):
         services[name].authenticate()
     telemetry = Telemetry(database, structlog.get_logger())
@@ -99,7 +99,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
 def old_schedule_seconds(settings: Settings) -> float:
     """How long the schedule of the replaced service takes, with the same client."""
     transport = Transport(settings)
-    services = connect(transport)
+    services = Services(transport)
     started = time.perf_counter()
     total = prisoner_page(services.nomis, 0, 1).total_elements
     with ThreadPoolExecutor(2 * OLD_PAGE) as pool:

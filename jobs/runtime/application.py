@@ -147,9 +147,9 @@ class Application:
     @_Lazy
     def services(self) -> "Services":
         """The upstream services."""
-        from sync.upstream.services import connect
+        from sync.upstream.services import Services
 
-        return connect(self.transport)
+        return Services(self.transport)
 
     @_Lazy
     def aws(self) -> "Aws":

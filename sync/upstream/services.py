@@ -1,6 +1,5 @@
 """The upstream services, one client each."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync.settings.upstreams import UpstreamName
@@ -9,24 +8,22 @@ from sync.upstream.transport import ServiceClient, Transport
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """A client for each upstream service: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`."""
+    """A client for each upstream service: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`.
 
-    clients: Mapping[UpstreamName, ServiceClient]
+    A client is made when it is first asked for; nothing is called yet. HMPPS Auth has none: it gives the tokens.
+    """
+
+    transport: Transport
 
     def __getitem__(self, name: UpstreamName) -> ServiceClient:
-        return self.clients[name]
+        return self.transport.client(name)
 
     @property
     def nomis(self) -> ServiceClient:
         """The client of hmpps-nomis-prisoner-api."""
-        return self.clients[UpstreamName.NOMIS]
+        return self.transport.client(UpstreamName.NOMIS)
 
     @property
     def mapping(self) -> ServiceClient:
         """The client of the mapping service."""
-        return self.clients[UpstreamName.MAPPING]
-
-
-def connect(transport: Transport) -> Services:
-    """The services over `transport`; nothing is called yet. HMPPS Auth has no client: it gives the tokens."""
-    return Services({name: transport.client(name) for name in UpstreamName if name is not UpstreamName.OAUTH})
+        return self.transport.client(UpstreamName.MAPPING)

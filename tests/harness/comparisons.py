@@ -16,7 +16,7 @@ from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import Population, Scope, UnlistedPart, UnreadRecord
 from sandbox import Sandbox
 from sync.settings.loading import load_settings
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.reads import PlainReads
 
@@ -88,7 +88,7 @@ def opened(
     loaded = load_settings({**environment, **{name.upper(): value for name, value in settings.items()}})
     transport = Transport(loaded)
     try:
-        yield kind(connect(transport), loaded, scope or Scope())
+        yield kind(Services(transport), loaded, scope or Scope())
     finally:
         transport.close()
 

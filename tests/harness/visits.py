@@ -15,7 +15,7 @@ from reports.reconciliations.visits.result import VisitResult
 from sandbox import Sandbox
 from sync import clock
 from sync.settings.loading import load_settings
-from sync.upstream.services import Services, connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.comparisons import Compared, compare
 from tests.harness.reads import PlainReads
@@ -108,7 +108,7 @@ def world(quiet_sandbox: Sandbox) -> Iterator[World]:
     """A world without planted visits."""
     environment = quiet_sandbox.environment()
     transport = Transport(load_settings(environment))
-    made = World(quiet_sandbox, Caller(quiet_sandbox), connect(transport), environment)
+    made = World(quiet_sandbox, Caller(quiet_sandbox), Services(transport), environment)
     made.reset()
     yield made
     transport.close()

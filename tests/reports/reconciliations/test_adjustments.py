@@ -21,7 +21,7 @@ from sync.clock import london_now
 from sync.failures import UpstreamError
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.comparisons import Compared, compare, explain
 from tests.harness.reads import PlainReads
@@ -71,7 +71,7 @@ def make(upstream: Sandbox) -> Iterator[Make]:
     def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
         loaded = load_settings({**upstream.environment(), **settings})
         transports.append(Transport(loaded))
-        return AdjustmentReconciliation(connect(transports[-1]), loaded, scope or Scope())
+        return AdjustmentReconciliation(Services(transports[-1]), loaded, scope or Scope())
 
     yield made
     for transport in transports:

@@ -16,7 +16,7 @@ from sync.failures import BreakerOpen, SyncError, UpstreamError
 from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.upstream.prisoners import PrisonerId, latest_bookings
-from sync.upstream.services import Services, connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.reads import PlainReads
 
@@ -109,7 +109,7 @@ def test_a_service_that_takes_no_calls_ends_the_walk(error: SyncError) -> None:
 def services(upstream: Sandbox) -> Iterator[Services]:
     """The services of a world of twenty prisoners."""
     transport = Transport(load_settings(upstream.environment()))
-    yield connect(transport)
+    yield Services(transport)
     transport.close()
 
 

@@ -14,7 +14,7 @@ from sync.failures import SyncError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.breaker import Breakers
 from sync.upstream.prisoners import PrisonerPage, prisoner_page
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.reconciliations import OpenApp
 
@@ -44,7 +44,7 @@ def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app
 
     breakers = Breakers(one.database, one.telemetry, lambda name: transport.reach(name), lambda: passed)
     with closing(Transport(one.settings, (breakers,))) as transport:
-        nomis = connect(transport).nomis
+        nomis = Services(transport).nomis
         for number in range(5):
             with suppress(SyncError):
                 prisoner_page(nomis, number, 20)

@@ -9,7 +9,7 @@ import pytest
 from sandbox import Sandbox
 from sync.settings.loading import load_settings
 from sync.store.database import Database
-from sync.upstream.services import Services, connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.breakers import Process
 from tests.harness.recorded_calls import RecordedCalls
@@ -31,5 +31,5 @@ def recorded() -> RecordedCalls:
 def services(sandbox: Sandbox, recorded: RecordedCalls) -> Iterator[Services]:
     """The services of the sandbox, with time-outs of a second."""
     transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (recorded,))
-    yield connect(transport)
+    yield Services(transport)
     transport.close()

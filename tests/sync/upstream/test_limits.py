@@ -18,7 +18,7 @@ from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 
 
@@ -88,7 +88,7 @@ def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, piec
             assert transport.ping(UpstreamName.NOMIS, 20)
         else:
             with pytest.raises(UpstreamError) as caught:
-                connect(transport).nomis.call("PUT" if kind == "write" else "GET", "/x")
+                Services(transport).nomis.call("PUT" if kind == "write" else "GET", "/x")
             assert (caught.value.status, caught.value.outcome_unknown) == (None, kind == "write")
         transport.close()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000

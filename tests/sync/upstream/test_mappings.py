@@ -15,7 +15,7 @@ from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import NotUnderstood
 from sync.settings.loading import load_settings
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import ServiceClient, Transport
 
 VISIT = {"vsipId": "ab-cd", "nomisId": 7, "mappingType": "ONLINE"}
@@ -57,7 +57,7 @@ NO_MAPPINGS: list[Any] = [{}, [], "ok", 1, True, {"status": "UP"}, {"content": [
 def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
     """The mapping service of the sandbox."""
     transport = Transport(load_settings(sandbox.environment()))
-    yield connect(transport).mapping
+    yield Services(transport).mapping
     transport.close()
 
 

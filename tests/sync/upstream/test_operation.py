@@ -10,7 +10,7 @@ from sync.domains.visits.dps import SEARCH
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
     """An undeclared parameter is a mistake in the program, and every test finds it."""
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(ValueError, match=r"undeclared parameters .*prisonCode"):
-        SEARCH.page(connect(transport)[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)
+        SEARCH.page(Services(transport)[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)
     assert not [each for each in sandbox.requests("visits") if "prisonCode" in each["path"]]
     transport.close()
 

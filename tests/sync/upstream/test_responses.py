@@ -15,7 +15,7 @@ from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation, unparsed
 from sync.upstream.responses import parse_page
-from sync.upstream.services import connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 
 IDS = "/visits/ids"
@@ -94,7 +94,7 @@ def test_what_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None
         parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
     transport = Transport(load_settings(sandbox.environment()))
-    nomis = connect(transport).nomis
+    nomis = Services(transport).nomis
     with pytest.raises(NotUnderstood, match=f"^nomis: GET {IDS}: status 200: page 0 cannot be right: ") as caught:
         list(LISTING.pages(nomis, query={}, size=10))
     assert caught.value.recoverable
@@ -107,7 +107,7 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="the response is empty"):
-        list(LISTING.pages(connect(transport).nomis, query={}))
+        list(LISTING.pages(Services(transport).nomis, query={}))
     transport.close()
 
 
@@ -126,14 +126,14 @@ def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="moved or came twice"):
-        list(LISTING.pages(connect(transport).nomis, query={}, size=2))
+        list(LISTING.pages(Services(transport).nomis, query={}, size=2))
     transport.close()
 
 
 def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
     """The real lists, which may be empty, are read to the end."""
     transport = Transport(load_settings(sandbox.environment()))
-    nomis = connect(transport).nomis
+    nomis = Services(transport).nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))
     found = list(prisoners.pages(nomis, query={"active": "true"}, size=30))
     assert sorted(each["offenderNo"] for each in found) == sorted(each["offenderNo"] for each in sandbox.prisoners())

@@ -18,7 +18,7 @@ from sync.failures import LeaseBusy, UpstreamError, describe_failure
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners
-from sync.upstream.services import Services, connect
+from sync.upstream.services import Services
 from sync.upstream.transport import Transport, segment
 from tests.harness.faults import hits
 from tests.harness.recorded_calls import RecordedCalls
@@ -114,7 +114,7 @@ def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
         raise LeaseBusy("visit:a")
 
     transport = Transport(load_settings(sandbox.environment()), may_write=too_late)
-    services = connect(transport)
+    services = Services(transport)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
     with pytest.raises(LeaseBusy):
         post_visit(services)
@@ -149,7 +149,7 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
     with pytest.raises(UpstreamError) as caught:
-        post_visit(connect(transport))
+        post_visit(Services(transport))
     transport.close()
     assert (caught.value.outcome_unknown, caught.value.recoverable) == (False, True)
     assert str(caught.value) == "nomis: POST /prisoners/A1234BC/visits: no answer: connection refused"
@@ -345,7 +345,7 @@ def test_a_missing_optional_route_does_not_count_as_an_outage(
 def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
     """All callers in a process together have no more calls in flight to one service than the setting allows."""
     transport = Transport(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
-    drain, reconciliation = connect(transport).nomis, connect(transport).nomis
+    drain, reconciliation = Services(transport).nomis, Services(transport).nomis
     sandbox.latency(20, "nomis")
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(nomis_prisoners.prisoner_page, [drain, reconciliation] * 20, range(40), repeat(10)))
