@@ -49,7 +49,7 @@ class Sandbox:
             seed: of everything random.
             latency_ms: how long every call takes at least.
             moto: whether queues and topic are emulated too.
-            patched: whether moto is made quick and safe between threads (`sandbox.aws.moto_patches`).
+            patched: whether moto is made quick and safe between threads (`sandbox.aws.moto_patches`, `.serving`).
             **options: further options of the world (`sandbox.options.Options`).
 
         Raises:

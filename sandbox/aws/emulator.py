@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--unpatched", action="store_true", help="moto as it is, without sandbox.aws.moto_patches")
+    parser.add_argument("--unpatched", action="store_true", help="moto as it is, not made quick")
     chosen = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
@@ -29,8 +29,10 @@ def main() -> None:
     serve_queue_setup()
     if not chosen.unpatched:
         from sandbox.aws.moto_patches import apply_patches
+        from sandbox.aws.serving import keep_connections
 
         apply_patches()
+        keep_connections()
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
     server.start()
     _, port = server.get_host_and_port()

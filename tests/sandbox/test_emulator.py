@@ -1,0 +1,35 @@
+"""The emulator of AWS serves several calls over one connection."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+
+import boto3
+
+from sandbox import Sandbox
+
+
+def test_connections_stay_open(sandbox: Sandbox) -> None:
+    """One connection serves several requests, those that are refused too."""
+    connection = http.client.HTTPConnection(sandbox.emulator_url.removeprefix("http://"), timeout=30)
+    sockets = set()
+    for path, status in (("/moto-api/data.json", 200), ("/moto-api/nothing", 404), ("/moto-api/data.json", 200)):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        sockets.add(connection.sock)
+        assert response.status == status
+    assert len(sockets) == 1
+    connection.close()
+
+
+def test_objects_of_any_size_are_stored(sandbox: Sandbox) -> None:
+    """An upload for which the client first asks whether it may send arrives whole, as does the next call."""
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
+    s3: Any = boto3.session.Session(**keys).client("s3", endpoint_url=sandbox.emulator_url)
+    s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    for body in (b"", b"x" * 3_000_000, b"small"):
+        s3.put_object(Bucket="reports", Key="page", Body=body)
+        assert s3.head_object(Bucket="reports", Key="page")["ContentLength"] == len(body)
+        assert s3.get_object(Bucket="reports", Key="page")["Body"].read() == body
