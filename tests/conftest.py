@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.app import app
-from tests.harness.botocore_caches import share_botocore_caches
+from tests.harness.botocore_caches import forget_clients, share_botocore_caches
 from tests.harness.databases import (
     database,
     database_url,
@@ -45,6 +45,11 @@ def pytest_collection_finish() -> None:
     """Freezes the program and the tests, so that the collector passes over them."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    """Gives each test its own AWS clients."""
+    forget_clients()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any, ClassVar
 
+import boto3.session
 import botocore.hooks
 import botocore.session
 from botocore.hooks import EventAliaser
+
+_clients: dict[str, Any] = {}
+_clients_lock = threading.Lock()
 
 
 class _SharedAliaser(EventAliaser):  # type: ignore[misc]
@@ -20,8 +25,29 @@ class _SharedAliaser(EventAliaser):  # type: ignore[misc]
         self._alias_name_cache = self._names
 
 
+class _Session(boto3.session.Session):  # type: ignore[misc]
+    """Gives out one client to all who ask for the same service at the same address with the same keys and settings."""
+
+    def client(self, service_name: str, **options: Any) -> Any:
+        """A client of the service, which may be used already."""
+        if not {"endpoint_url", "aws_access_key_id"} <= options.keys():
+            return super().client(service_name, **options)
+        key = repr((service_name, sorted((name, getattr(value, "__dict__", value)) for name, value in options.items())))
+        with _clients_lock:
+            if key not in _clients:
+                _clients[key] = super().client(service_name, **options)
+            return _clients[key]
+
+
 def share_botocore_caches() -> None:
-    """Caches service models, event aliases and signatures, which are most of the cost of a client."""
+    """Caches service models, event aliases and signatures, which are most of the cost of a client, and clients."""
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     botocore.session.EventAliaser = _SharedAliaser
     botocore.hooks.accepts_kwargs = functools.lru_cache(2_048)(botocore.hooks.accepts_kwargs)
+    boto3.session.Session = _Session
+
+
+def forget_clients() -> None:
+    """Lets the next test begin with new clients, since a client counts how often it may still try again."""
+    with _clients_lock:
+        _clients.clear()

@@ -106,9 +106,8 @@ def own_logging() -> Iterator[None]:
         if configured:
             structlog.configure(**before)
         root.handlers = handlers
-        root.setLevel(level)
         for name, each in root.manager.loggerDict.items():
-            kept = levels.get(name, logging.NOTSET)
-            # To set a level empties the caches of all loggers.
-            if isinstance(each, logging.Logger) and each.level != kept:
-                each.setLevel(kept)
+            if isinstance(each, logging.Logger):
+                each.level = levels.get(name, logging.NOTSET)
+        # This empties the caches of all loggers, once.
+        root.setLevel(level)

@@ -1,25 +1,37 @@
-"""Imports the whole program, with its late imports, so that no forked child has to import it again."""
+"""Makes ready once what every command needs first, for the forked children: modules, command line, AWS, templates."""
 
+import functools
 import gc
 import importlib
 import pkgutil
 
 import boto3
+import typer.main
 
 import jobs
 import reports
 import sync
+from jobs.cli.app import app
+from reports.presentation.templates import environment
 from tests.harness.botocore_caches import share_botocore_caches
 
 for package in (jobs, reports, sync):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if "migrations" not in module.name:
             importlib.import_module(module.name)
-for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
+for name in ("alembic.command", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
     importlib.import_module(name)
+
+typer.main.get_command = functools.cache(typer.main.get_command)
+typer.main.get_command(app)
+
 share_botocore_caches()
 # The first client of a service reads its description, which is most of what a client costs.
 for service in ("sqs", "sns", "s3"):
     boto3.client(service, region_name="eu-west-2", aws_access_key_id="none", aws_secret_access_key="none")
+
+for template in environment().list_templates(extensions=["j2"]):
+    environment().get_template(template)
+
 # The collector of a child passes over what it shares with the others, which would otherwise be copied.
 gc.freeze()
