@@ -14,7 +14,7 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The mapping service refused `duplicate` for `existing`, which is None if it does not say which mapping it has."""
+    """The mapping service refused `duplicate` because of `existing`, which is None if it does not name one."""
 
     existing: Json | None
     duplicate: Json
@@ -29,10 +29,10 @@ class Conflict:
 
 
 def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
-    """Saves the mapping of a DPS record; a conflict if another mapping has one of its ids.
+    """Saves the mapping of a DPS record; returns a conflict if another mapping has one of its ids.
 
-    A refusal because this very mapping exists is a success: it was saved before, and only the response was lost.
-    Raises `SyncError` for every other failure.
+    A refusal because this same mapping exists is a success: it was saved before, and only the response was lost. Raises
+    `SyncError` for every other failure.
     """
     try:
         creation.mappings.post(services.mapping, mapping)

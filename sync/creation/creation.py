@@ -29,8 +29,8 @@ _CLOCK_MARGIN = timedelta(minutes=65)
 class Prepared:
     """A create that is ready to be sent.
 
-    request: what is sent to NOMIS and whose record it is; enough for `create` and `locate` in another process.
-    leases: further keys to hold during the create, such as the booking's.
+    request: the body for NOMIS and the ids of the record; enough for `create` and `locate` in another process.
+    leases: further keys to hold during the create, such as that of the booking.
     """
 
     request: Json
@@ -64,7 +64,7 @@ class Creation(ABC):
         return str(event.number(self.event_id)) if self.numeric_ids else event.text(self.event_id)
 
     def entity(self, event: DomainEvent) -> str:
-        """What the event is about: messages of one entity are handled one at a time, in order."""
+        """The subject of the event: messages of one entity are handled one at a time, in order."""
         return f"{self.name}:{self.dps_id(event)}"
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Creation(ABC):
 
     @abstractmethod
     def create(self, request: Json, services: Services) -> Json:
-        """Sends the request to NOMIS; the NOMIS ids."""
+        """Sends the request to NOMIS and returns the NOMIS ids."""
 
     @abstractmethod
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
@@ -92,7 +92,7 @@ class Creation(ABC):
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
-        """Whose record it is, where records of one subject may look alike to `locate`; None where they do not."""
+        """The prisoner or booking of the record, if `locate` cannot tell its records apart; None if it always can."""
         return None
 
     @abstractmethod
@@ -110,11 +110,11 @@ class Creation(ABC):
         return text_properties({name: mapping.get(name) for name in (self.mappings.dps, *self.mappings.nomis)})
 
     def same_records(self, one: Json, other: Json) -> bool:
-        """Whether two mappings tie the same records together, whatever else they say."""
+        """Whether two mappings connect the same two records, whatever else they say."""
         return self.ids_in(one) == self.ids_in(other)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
-        """The mapping that exists instead of one that was refused with 400, where 400 may mean a conflict."""
+        """The mapping that exists instead of a refused one, if the service refuses a conflict with 400."""
         return None
 
     def retry_dps_id(self, retry: MappingRetry) -> str:

@@ -39,8 +39,8 @@ _MARK_DUPLICATE = update(creations).where(OF_DPS_RECORD).values(state=CreationSt
 class CreationStore:
     """Records the steps of creations. Safe to share between threads; the caller holds the lease of the DPS record.
 
-    Steps name the attempt they belong to: one that was overtaken changes nothing. What happened in NOMIS while the
-    database was unavailable is kept in memory, and written before the record is next read.
+    A step names its attempt, and changes nothing if a later attempt has begun. What happens in NOMIS while the database
+    is unavailable is kept in memory, and written before the record is next read.
     """
 
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
@@ -52,7 +52,7 @@ class CreationStore:
         self._lock = threading.Lock()
 
     def read(self, creation: Creation, dps_id: str) -> CreationRecord | None:
-        """The record as it is now, None if there is none."""
+        """The current record of a creation, None without one."""
         key = (creation.name, dps_id)
         with self._lock:
             write = self._unwritten.get(key)
@@ -65,7 +65,7 @@ class CreationStore:
             return find(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the record's subject, whose outcomes are unknown too; none where it has no subject."""
+        """The other intents of the record's subject, whose outcomes are unknown too; empty if it has no subject."""
         subject = creation.subject(record.request)
         if subject is None:
             return []
@@ -74,7 +74,7 @@ class CreationStore:
         return [each for each in intents if each.dps_id != record.dps_id and creation.subject(each.request) == subject]
 
     def unclaimed(self, creation: Creation, dps_id: str, candidates: Sequence[Json]) -> list[Json]:
-        """The candidates, by NOMIS ids, that are not known to have been created for another DPS record."""
+        """The candidates, by NOMIS ids, that were not created for another DPS record as far as is known."""
         if not candidates:
             return []
         with self._database.read() as connection:
@@ -89,9 +89,10 @@ class CreationStore:
         previous: CreationRecord | None,
         since: datetime | None = None,
     ) -> int:
-        """Records that a create is about to be sent; the number of the attempt. `previous` is the record as read.
+        """Records that a create is about to be sent, and returns the number of the attempt.
 
-        `since`: that another program may have sent one since then, and nothing is sent now.
+        previous: the record as it was read. since: the time since when another program may have sent a create, if this
+        one sends none now.
 
         Raises `LeaseBusy` if another process was faster although this one holds the lease.
         """
@@ -150,9 +151,9 @@ class CreationStore:
         return self._ended.get((record.domain, record.dps_id)) == record.attempts
 
     def not_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
-        """Records that NOMIS does not have the record of an intent; the record as it is then.
+        """Records that NOMIS does not have the record of an intent; returns the changed record.
 
-        Raises `LeaseBusy` if the create has turned out otherwise meanwhile, in a process that had lost its lease.
+        Raises `LeaseBusy` if the create has ended otherwise by now, in a process that had lost its lease.
         """
         with self._database.begin() as connection:
             _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
@@ -162,7 +163,7 @@ class CreationStore:
         return changed
 
     def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Json) -> Json:
-        """Records the NOMIS ids; the mapping that is to be saved. Does not fail when the database is unavailable."""
+        """Records the NOMIS ids, and returns the mapping to save. Does not fail if the database is unavailable."""
         mapping = creation.mapping(dps_id, nomis_ids)
         values = {"state": CreationState.CREATED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": None}
         self._ended.pop((creation.name, dps_id), None)
@@ -179,7 +180,7 @@ class CreationStore:
     def mapped_by_others(self, creation: Creation, record: CreationRecord, mapping: Json) -> None:
         """Records that an open creation has a mapping that others saved, which resolves its finding.
 
-        A mapping that already existed when the finding was made does not: a person must say whether NOMIS has another
+        A mapping that existed before the finding does not resolve it: a person must say whether NOMIS has another
         record too.
         """
         with self._database.begin() as connection:
@@ -213,7 +214,7 @@ class CreationStore:
             record_finding(connection, key, kind, creation.name, severity, event_name, both, SHOW_DUPLICATE)
 
     def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
-        """Records that nobody can tell whether NOMIS has the record: a finding, alerted once."""
+        """Records that no look-up can tell whether NOMIS has the record: a finding, alerted once."""
         event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
         values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
         with self._database.begin() as connection:

@@ -31,9 +31,10 @@ class Coalesce(Enum):
 class Update:
     """An event that changes, cancels, deletes or upserts: idempotent, and safe to repeat.
 
-    `apply` raises on failure. On success `success` is tracked, on failure `failed` (where there is one), with the
-    properties that `apply` bound. It may return another event name, which is tracked instead of `success` (an ignored
-    event, inserted or updated). `rows`: what NOMIS may hold twice, and then refuses every change of.
+    `apply` raises on failure. Success tracks `success`, failure tracks `failed` (if there is one), both with the
+    properties that `apply` bound. `apply` may return another event name to track instead of `success`, such as that of
+    an ignored event; `others` lists these. `rows`: the rows that NOMIS may hold twice, after which it refuses every
+    change of them.
     """
 
     event_type: str
@@ -102,11 +103,12 @@ ReadDps = Callable[[DomainEvent, HandlerContext], object]
 
 
 def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored: str) -> Apply:
-    """`apply`, but if it fails because a record is absent, and DPS and the mapping service both lack it, ignored.
+    """Wraps `apply` so that an event about a record that is gone is ignored instead of failing.
 
-    If only one of them lacks it, it fails: the other may follow. So it does while a creation of the record is open, as
-    NOMIS may have it then. The properties `dps-error` and `mapping-error` say what the two responded; the event
-    `ignored` is tracked.
+    The record is gone if `apply` fails because a record is absent, and neither DPS nor the mapping service has it. If
+    only one of them lacks it, the event fails, since the other may follow. It also fails while a creation of the record
+    is open, since NOMIS may have it then. The properties `dps-error` and `mapping-error` hold the two responses; the
+    event `ignored` is tracked.
     """
 
     def applied(event: DomainEvent, context: HandlerContext) -> str | None:

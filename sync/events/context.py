@@ -39,7 +39,7 @@ class HandlerContext:
         self._request_seconds = request_seconds
 
     def step(self, name: str) -> None:
-        """Names the step that begins now, in a few plain words, such as `read visit`."""
+        """Names the step that begins now, in a few plain words such as `read visit`."""
         self.current_step = name
 
     def bind(self, **properties: object) -> None:
@@ -51,10 +51,10 @@ class HandlerContext:
         """Holds the lease of `key` for the `with` block, alone among all threads and processes.
 
         Waits a moment for it, since entities that share a lease, such as the attendances of one booking, mostly wait
-        for each other's single call. Raises `LeaseBusy` when another still holds it: the message then waits.
+        for one call of each other. Raises `LeaseBusy` if another still holds it: the message then waits.
 
-        After an unknown outcome, or the death of this process, the lease stays taken for as long as the request may be
-        under way: applied late, it would overwrite what was written meanwhile.
+        After an unknown outcome, or the death of this process, the lease stays taken while the request may still be
+        in progress: applied late, it would overwrite newer data.
         """
         deadline = time.monotonic() + times.HANDLER_LEASE_WAIT_SECONDS
         pause = times.HANDLER_LEASE_POLL_SECONDS
@@ -74,7 +74,7 @@ class HandlerContext:
             self._leases.release(key)
 
     def creation_open(self, name: str, dps_id: str) -> bool:
-        """Whether a creation of this DPS record was begun and is not finished.
+        """Whether a creation of this DPS record has begun and has not finished.
 
         NOMIS then has, or may get, a record without a mapping. `name` is that of the `Creation`.
         """
@@ -83,7 +83,7 @@ class HandlerContext:
         return record is not None and record.state.is_open
 
     def forget_creation(self, name: str, dps_id: str) -> None:
-        """Forgets the creation of a deleted DPS record that neither NOMIS nor the mapping service has."""
+        """Records that a deleted DPS record is gone from NOMIS and from the mapping service too."""
         with self._database.begin() as connection:
             mark_deleted(connection, name, dps_id)
 

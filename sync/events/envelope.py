@@ -28,8 +28,8 @@ MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 class DomainEvent:
     """An event of a publishing service.
 
-    `occurred_at` keeps its written offset (London if there is none); None if absent or malformed: then `malformed_time`
-    is the beginning of what was written.
+    `occurred_at` keeps the offset that was written, or London time without one. It is None if the time is absent or
+    malformed; `malformed_time` is then the beginning of the malformed text.
     """
 
     event_type: str
@@ -68,7 +68,7 @@ class DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class MappingRetry:
-    """A creation whose mapping could not be saved: only the mapping call is repeated."""
+    """The mapping of a record that NOMIS has: only the call of the mapping service is repeated."""
 
     mapping: Mapping[str, Any]
     telemetry_attributes: Mapping[str, str]

@@ -92,19 +92,22 @@ class Acknowledger:
         self._log = structlog.get_logger("sync.pipeline.acknowledge")
 
     def return_untried(self, messages: Sequence[Message]) -> None:
-        """Returns messages that were not tried to the queue, where others can receive them at once."""
+        """Returns messages that were not tried to the queue, where others can receive them at once.
+
+        A copy replaces each message at its last receive, so that it does not become a dead letter untried.
+        """
         copied = self._send_copies([(each, _Copy(None, 0)) for each in messages if self._is_last_receive(each)])
         done = [each for each in messages if each.receipt_handle in copied]
         self._finish(done, {0: [each for each in messages if each.receipt_handle not in copied]})
 
     def acknowledge(self, ends: Sequence[TaskEnd]) -> Counter[Outcome]:
-        """Records what is to be recorded, then deletes messages or returns them; the outcomes counted by message.
+        """Records the ends of tasks, then deletes their messages or returns them; the outcomes counted by message.
 
-        Copies are sent first: what is recorded of a message depends on whether a copy takes its place.
+        Copies are sent first, since a message that a copy replaces does not become a dead letter.
 
-        Without the database nothing is deleted, for its telemetry could be lost: the messages come again, and their
-        effects are then found done. A message that was not tried to its end, or whose failure is not recorded, must not
-        become a dead letter: at its last receive a copy takes its place.
+        Without the database nothing is deleted, because its telemetry could be lost: the messages come again, and the
+        next handler finds their effects. A message that was not tried to its end, or whose failure is not recorded,
+        must not become a dead letter: at its last receive a copy replaces it.
         """
         ends = [self._fail_if_copied_before(end) for end in ends]
         ends, copied = self._copy(ends)

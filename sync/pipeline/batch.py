@@ -25,7 +25,7 @@ from sync.settings import times
 
 
 class Batch:
-    """The groups of one batch. `run` it once."""
+    """The message groups of one batch; `run` works them once."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Batch:
         self.gave_up = False
 
     def run(self) -> Counter[Outcome]:
-        """Works until every message is acknowledged or returned; the outcomes counted by message."""
+        """Works until every message is acknowledged or returned to the queue; the outcomes counted by message."""
         queue, threads = self._queue_context.queue, self._queue_context.settings.drain_concurrency
         workers = Workers(threads, f"work {queue}")
         acknowledging = ThreadPoolExecutor(1, thread_name_prefix=f"acknowledge {queue}")
@@ -226,9 +226,9 @@ def _is_older(group: MessageGroup, moment: float) -> bool:
 class Workers:
     """A pool of `size` daemon threads, each started when a call finds no idle one. Used by one thread.
 
-    The interpreter waits for the threads of `concurrent.futures` at its end, and so for a handler that hangs in a call
-    long after the grace period. It does not wait for these: such a handler dies with the process, and the next one of
-    its message finds what it did.
+    At its exit the interpreter waits for the threads of `concurrent.futures`, and so for a handler that hangs in a call
+    long after the grace period. It does not wait for daemon threads: such a handler dies with the process, and the next
+    handler of its message finds its effects.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -249,7 +249,7 @@ class Workers:
         return future
 
     def close(self) -> None:
-        """Ends each thread when it has nothing left to do. Waits for none."""
+        """Ends each thread once it has no call left; does not wait for them."""
         for _ in range(self._threads):
             self._calls.put(None)
 

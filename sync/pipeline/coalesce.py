@@ -22,9 +22,9 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class Task:
     """One message to handle, with the earlier messages that are coalesced into it.
 
-    `content` is what the message says; None (with `malformed`) when it is not understood. `handler` is None for what is
-    acknowledged without work, and for mapping retries, which the creation protocol handles. `properties` are those of
-    the event for its telemetry.
+    `content` is what the message says, None (with `malformed`) if it cannot be parsed. `handler` is None for a message
+    that is acknowledged without work, and for a mapping retry, which the creation protocol handles. `properties` are
+    the telemetry properties that the event itself gives.
     """
 
     message: Message
@@ -45,7 +45,7 @@ class Task:
 
     @property
     def trace(self) -> str:
-        """The trace context of the message: what its publisher began, or else one made of its id."""
+        """The trace context of the message: that of its publisher, or one that is derived from its id."""
         return trace_of(self.sns_message_id or self.message.message_id, self.traceparent)
 
     @property

@@ -121,10 +121,10 @@ class OutageWatch:
         return time.monotonic() - self._since > self._hold_seconds
 
     def restart(self) -> None:
-        """Measures anew: the drain ends here, and the next one waits as long again."""
+        """Measures the outage anew, so that the next drain waits for as long again."""
         self._since = None
 
     def unavailable(self) -> list[str]:
-        """What is not known to be up, for people."""
+        """The names of what is not known to be up, as people call them."""
         names: list[str] = ["the database"] if self._database_unavailable else []
         return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

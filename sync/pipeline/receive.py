@@ -35,14 +35,14 @@ class Receiver:
         self._log = structlog.get_logger("sync.pipeline.receive")
 
     def close(self) -> None:
-        """Ends the threads when they have finished."""
+        """Ends the threads once their receives have returned."""
         self._threads.shutdown()
 
     def wait_for_services(self) -> bool:
-        """Waits while a required service is unavailable; whether receiving makes sense now.
+        """Waits while a required service is unavailable; returns whether to receive now.
 
-        Without a limit it waits no longer than the pause between two batches, so that the caller hears from it. With
-        one it returns False when the outage has lasted too long.
+        A drain without a limit returns after the pause between two batches, so that its caller can react. A drain with
+        a limit returns False once the outage has lasted too long.
         """
         since = monotonic()
         while not self._control.stopping:
@@ -60,14 +60,14 @@ class Receiver:
         return False
 
     def receive_ahead(self) -> Future[list[Message]]:
-        """Receives the next batch while the present one is worked."""
+        """Receives the next batch while the present one is handled."""
         return self._threads.submit(self.receive_batch)
 
     def receive_batch(self) -> list[Message]:
-        """Receives until nothing comes, the batch is full, or it took long enough.
+        """Receives until a receive comes back empty, the batch is full, or `BATCH_RECEIVE_SECONDS` have passed.
 
         Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: without the database a receive
-        would only bring its messages nearer to the dead letter queue.
+        would only bring messages nearer to the dead letter queue.
         """
         self._queue_context.database.ping(writing=True)
         most = self._outage.most_to_receive()

@@ -27,7 +27,7 @@ _HOPELESS = frozenset({CreationState.AMBIGUOUS, CreationState.DUPLICATE, Creatio
 
 
 class CreationAwaited(SyncError):
-    """A record that the event needs does not exist yet; nothing was done, and nothing failed."""
+    """A record that the event needs does not exist yet; the event changed nothing, and did not fail."""
 
     recoverable = True
 
@@ -64,10 +64,10 @@ def _unmapped_id(error: UpstreamError) -> str | None:
 
 
 def seconds_until_old_enough(message: Message, minimum_age: float) -> float:
-    """The seconds until the event of `message` is `minimum_age` seconds old; 0 when it is, `minimum_age` at most.
+    """The seconds until the event of `message` is `minimum_age` seconds old, from 0 to `minimum_age`.
 
-    The age is that of the message, since the clocks of publishers are unknown. At the first receive it is measured by
-    the clock of SQS alone; later by our own, but it is at least the time since the receive.
+    The age is that of the message, since the clocks of publishers are unknown. At the first receive only the clock of
+    SQS measures it. Later our own clock does, but the age is at least the time since the receive.
     """
     since_receive = time.monotonic() - message.received_at
     age = since_receive

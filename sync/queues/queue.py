@@ -207,7 +207,7 @@ def is_missing(error: QueueUnavailable) -> bool:
 
 
 def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    """Makes a call of AWS about a queue and returns the response. Raises `QueueUnavailable`, which names both."""
+    """Makes a call of AWS about a queue and returns its response. Raises `QueueUnavailable`, which names both."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

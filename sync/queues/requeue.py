@@ -49,19 +49,19 @@ def has_waited(message: Message, waits_for: WaitsFor) -> bool:
 
 
 def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
-    """Whether a message may wait for this, for which it may wait `longest` seconds, or has waited for long enough."""
+    """Whether a message may wait for this any longer; `longest` is the limit of this wait in seconds."""
     total = _seconds_since(message, _WAITS_SINCE)
     return seconds_waited(message, waits_for) < longest and total < max(longest, times.LONGEST_WAIT_SECONDS)
 
 
 def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
-    """The next pause of a message, by how long it has waited."""
+    """The next pause of a message in seconds, which grows with the time it has waited."""
     waited = seconds_waited(message, waits_for)
     return max(times.FIRST_REQUEUE_SECONDS, min(int(waited / 2), times.LONGEST_REQUEUE_SECONDS))
 
 
 def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes of the copy of a message; `waits_for` is None for a message that was only returned."""
+    """The attributes of the copy of a message; `waits_for` is None for a message that is only returned."""
     if waits_for is None:
         return message.attributes
     now = clock.now()

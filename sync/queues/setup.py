@@ -23,7 +23,7 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by their ids; with the provider `localstack` whatever is missing is created, then and later.
+    """Opens queues by their ids; with the provider `localstack` it creates what is missing, at once and later.
 
     `event_types` returns the event types that the subscription of a queue lets through. Safe to share between threads.
     """

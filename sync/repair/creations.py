@@ -15,8 +15,8 @@ from sync.upstream.services import Services
 class Comparison:
     """A NOMIS record that a person found, compared with the request.
 
-    found: the record, None if NOMIS has no read of it or does not have it. objections: why it must not be mapped.
-    differences: in what it differs from the request; a person may know why.
+    found: the record, None if NOMIS cannot read it or does not have it. objections: why it must not be mapped.
+    differences: how it differs from the request; a person may know the reason.
     """
 
     found: Record | None

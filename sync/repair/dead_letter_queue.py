@@ -36,7 +36,7 @@ class KeptMessage:
 
 @dataclass(slots=True)
 class RetriedBatch:
-    """Some messages that were sent back, by their new SQS ids, and those met meanwhile that stay."""
+    """A batch of a redrive: the messages that were sent back, by their new SQS ids, and those that stay."""
 
     sent: dict[str, DeadLetter] = field(default_factory=dict)
     left: list[KeptMessage] = field(default_factory=list)
@@ -53,7 +53,7 @@ class RetryResult:
     left: tuple[KeptMessage, ...] = ()
 
     def with_batch(self, batch: RetriedBatch) -> "RetryResult":
-        """The result with one more batch."""
+        """This result with one more batch added."""
         retried, left = (*self.retried, *batch.sent.values()), (*self.left, *batch.left)
         return RetryResult(self.queue, self.dlq_name, len(retried) + len(left), retried, left)
 
@@ -100,9 +100,9 @@ class DeadLetterQueue:
         return self._dlq.name
 
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetter]:
-        """Its messages, oldest first; all are visible again on return.
+        """Reads its messages, oldest first; all of them are visible again on return.
 
-        `most` of them at most, and those that can be read in `seconds`. Raises `QueueUnavailable`.
+        Reads up to `most` messages, and for up to `seconds`; None is no limit. Raises `QueueUnavailable`.
         """
         with browsing(self._dlq) as browse:
             for _ in browse.receive(most, seconds):
@@ -112,8 +112,8 @@ class DeadLetterQueue:
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
         """Sends messages back to the main queue, with body and attributes, except those that `why_left` names.
 
-        `why_left` is called with a few messages at a time. `most` messages are read, all if None. One that cannot be
-        sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
+        `why_left` is called with a few messages at a time. Up to `most` messages are read, all if None. A message that
+        cannot be sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
         """
         result = RetryResult(self.queue, self.name)
         with closing(self.retry_in_batches(why_left, who, BATCH, most)) as batches:
@@ -126,9 +126,10 @@ class DeadLetterQueue:
     def retry_in_batches(
         self, why_left: WhyLeft, who: str, size: int, most: int | None = None, limit: int | None = None
     ) -> Generator[RetriedBatch, None, None]:
-        """Sends messages back as `retry` does, `size` at a time and `limit` in all; a batch is sent when asked for.
+        """Sends messages back as `retry` does, `size` at a time and `limit` in all.
 
-        The messages stay hidden from others until the generator is closed. `track_retry` tracks the whole.
+        Each batch is sent when the generator is advanced. The messages stay hidden from others until it is closed.
+        `track_retry` tracks the whole redrive.
         """
         sent_ids: set[str] = set()
         batch = RetriedBatch()

@@ -89,9 +89,10 @@ WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 class DeadLetterReport:
     """A dead-letter message with what the database knows of it.
 
-    attempts: the failed ones of all its deliveries. redrives: how often it was sent back, and redriven_at when it last
-        was. given_up: the housekeeping no longer sends it back. unfinished: NOMIS has, or may have, the record that it
-        creates, and no mapping of it. finding: the open finding about two rows in NOMIS that it waits for.
+    attempts: the number of failed attempts in all its deliveries. redrives, redriven_at: how often it was sent back,
+    and when last. given_up: the housekeeping no longer sends it back. unfinished: NOMIS has, or may have, the record
+    that the message creates, without a mapping. finding: the open finding about two rows in NOMIS that the message
+    waits for.
     """
 
     dead_letter: DeadLetter
@@ -148,7 +149,7 @@ class DeadLetterReport:
 
     @property
     def next_redrive(self) -> datetime | None:
-        """From when on the housekeeping sends it back again; None if it was never sent back, or is no longer."""
+        """When the housekeeping sends it back again at the earliest; None if it never has, or no longer does."""
         if self.redriven_at is None or self.given_up or not self.may_heal:
             return None
         return self.redriven_at + pause_after(self.redrives)
@@ -172,7 +173,7 @@ class DeadLetterReport:
 
 @dataclass(frozen=True, slots=True)
 class SameReason:
-    """Messages of one event type that failed for one reason, oldest first, and need the same."""
+    """Messages of one event type that failed for one reason and need the same advice, oldest first."""
 
     reports: tuple[DeadLetterReport, ...]
 
@@ -228,7 +229,10 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
-    """Leaves messages other than `message_ids` (if any are given), and if asked those that no retry can help."""
+    """Keeps all messages but `message_ids`, if any are given, as a `WhyLeft`.
+
+    recoverable_only: keeps those that a retry cannot help too. Raises `StoreUnavailable` when it is called.
+    """
 
     def why_left(dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
         reasons: dict[str, str] = {}
@@ -245,7 +249,7 @@ def not_chosen(
 
 
 def pause_after(redrives: int) -> timedelta:
-    """How long a message that was sent back this often waits before it is sent back again."""
+    """The least time between two redrives of a message that was sent back this often."""
     doublings = min(max(redrives, 1) - 1, 10)
     return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 

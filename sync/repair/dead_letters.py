@@ -38,7 +38,7 @@ class DeadLetter:
 
     @property
     def key(self) -> str:
-        """What stays the same when the message is sent back: its SNS message id, or else a hash of its body."""
+        """The id that survives a redrive: the SNS message id, or else a hash of the body."""
         if self.sns_message_id is not None and _PLAIN_ID.fullmatch(self.sns_message_id):
             return self.sns_message_id
         text = self.sns_message_id or self.message.body
@@ -57,13 +57,13 @@ class DeadLetter:
 
     @property
     def domain(self) -> Domain | None:
-        """The domain of its event, on whichever queue it came; None for anything but an event of a domain."""
+        """The domain of its event, whichever queue it is on; None for anything but an event of a domain."""
         queue = queue_of(self.type)
         return None if queue is None else domain_of_queue(queue)
 
     @property
     def creates(self) -> str | None:
-        """The id of the DPS record that its event creates in NOMIS, as creations have it; None if it creates none."""
+        """The id of the DPS record that its event creates in NOMIS, in the form of the creations; None without one."""
         domain = self.domain
         if domain is None or self.type.lower() != domain.creation.event_type:
             return None

@@ -80,7 +80,7 @@ class NomisView:
 
 
 def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
-    """Why the refused record must never be removed, or cannot be by this program, as sentences."""
+    """Sentences that say why the refused record must never be removed, or why this program cannot remove it."""
     found = [*_reasons_to_keep(repair, duplicate, existing, view)]
     is_gone = view.readable and repair.is_gone(view.surplus)
     if found or is_gone or not isinstance(repair, AdvisingRepair) or repair.is_harmless(view.surplus, view.mapped):
@@ -108,9 +108,9 @@ def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds
 
 
 def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
-    """What keeps the refused record from being proved the double of the mapped one, as sentences.
+    """Sentences that say why it is not proved that the refused record repeats the mapped one.
 
-    A person may know better: the mapped record may have been changed since.
+    A person may know better, as the mapped record may have been changed since.
     """
     if view.surplus is None or view.mapped is None or not isinstance(repair, RemovingRepair):
         return []

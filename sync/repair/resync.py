@@ -14,7 +14,7 @@ from sync.store.creations import CreationRecord, CreationState, find
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """An event that was handled: how it ended, and what its telemetry says of it."""
+    """An event that a resync handled: its outcome, and its telemetry properties."""
 
     event_type: str
     outcome: Outcome
@@ -28,7 +28,7 @@ def find_creation(queue_context: QueueContext, resync: Resync, plan: ResyncPlan)
 
 
 def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: CreationRecord | None) -> Iterator[str]:
-    """Why nothing must be written now, as sentences."""
+    """Sentences that say why nothing must be written now."""
     if plan.objection is not None:
         yield plan.objection
     for event in plan.events:
@@ -46,7 +46,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
 
 
 def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
-    """What the events of a plan are about."""
+    """The entity of the events of a plan, as on their queue."""
     event = plan.events[0]
     return queue_context.domain.handlers[event.event_type].entity(event)
 
@@ -72,7 +72,7 @@ def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> 
 
 
 def what_is_left(queue_context: QueueContext, resync: Resync, plan: ResyncPlan, after: ResyncPlan) -> Iterator[str]:
-    """What is not as it should be, as sentences; `after` is the plan that is made once `plan` was carried out.
+    """Sentences that say what is still wrong; `after` is the plan that is made once `plan` was carried out.
 
     Raises `SyncError`.
     """

@@ -17,11 +17,11 @@ _LONGEST_REASON = 300
 
 
 class ScheduledRedrive:
-    """What the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
+    """Decides what the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
 
-    It sends back what a retry may heal: recoverable failures, messages without a known failure, mapping retries, and
-    messages about two rows in NOMIS once their finding is closed. The pauses between two redrives of a message grow.
-    It gives up everything else, and what came back more than `most_returns` times.
+    The redrive sends back what a retry may heal: recoverable failures, messages without a known failure, mapping
+    retries, and messages about two rows in NOMIS once their finding is closed. The pauses between two redrives of a
+    message grow. It gives up everything else, and what came back more than `most_returns` times.
     """
 
     def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
@@ -57,9 +57,9 @@ class ScheduledRedrive:
         return len(self._new)
 
     def record(self, telemetry: Telemetry) -> int:
-        """Records what was newly given up, a finding for each message; how many could not be recorded.
+        """Records what was newly given up, a finding for each message; returns how many could not be recorded.
 
-        There is one alert for each event type and advice: it says how many messages share them.
+        There is one alert for each event type and advice, which says how many messages share them.
         """
         properties = [(found, _properties(self._queue, found)) for found in self._new]
         numbers = Counter(_cause(each) for _, each in properties)
