@@ -54,8 +54,9 @@ def settings_for(environment: dict[str, str], folder: str) -> Settings:
 
 def whole_run(settings: Settings) -> tuple[float, int]:
     """How long a whole run takes, including its result, and how many mismatches it found."""
-    from reports.engine.pending_messages import no_pending_messages
-    from reports.engine.run import ReconciliationParameters, ReconciliationRunner
+    from reports.engine.pending_messages import PendingMessages
+    from reports.engine.run import ReconciliationRunner
+    from reports.engine.run_registry import ReconciliationParameters
     from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 
     database = Database(settings.database_url)
@@ -63,7 +64,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
     transport = Transport(settings)
     telemetry = Telemetry(database, structlog.get_logger())
     runner = ReconciliationRunner(
-        settings, database, Services(transport), telemetry, no_pending_messages, lambda *_told: None, now
+        settings, database, Services(transport), telemetry, lambda _domain: PendingMessages(), lambda *_told: None, now
     )
     started = time.perf_counter()
     outcome = runner.run(AdjustmentReconciliation, f"run-{time.time_ns()}", ReconciliationParameters())

@@ -68,8 +68,9 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
 
 def whole_run(settings: Settings) -> tuple[float, float]:
     """How long a run takes to list everyone and read both levels, and how long including its result."""
-    from reports.engine.pending_messages import no_pending_messages
-    from reports.engine.run import ReconciliationParameters, ReconciliationRunner
+    from reports.engine.pending_messages import PendingMessages
+    from reports.engine.run import ReconciliationRunner
+    from reports.engine.run_registry import ReconciliationParameters
     from reports.reconciliations.incentives.reconciliation import Incentives
 
     read_at = 0.0
@@ -86,7 +87,9 @@ def whole_run(settings: Settings) -> tuple[float, float]:
     for name in (UpstreamName.NOMIS, UpstreamName.INCENTIVES, UpstreamName.MAPPING):
         services[name].authenticate()
     telemetry = Telemetry(database, structlog.get_logger())
-    runner = ReconciliationRunner(settings, database, services, telemetry, no_pending_messages, on_progress, now)
+    runner = ReconciliationRunner(
+        settings, database, services, telemetry, lambda _domain: PendingMessages(), on_progress, now
+    )
     started = time.perf_counter()
     outcome = runner.run(Incentives, f"run-{time.time_ns()}", ReconciliationParameters())
     seconds = time.perf_counter() - started

@@ -17,7 +17,7 @@ from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRuns, Trigger, scheduled_r
 from reports.delivery.archive import open_archive, store_report
 from reports.engine import checkpoints, runs
 from reports.engine.result import PrisonCount, TrendPoint
-from reports.engine.run import ReconciliationParameters
+from reports.engine.run_registry import ReconciliationParameters
 from reports.engine.units import Population, Unit
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.result import (

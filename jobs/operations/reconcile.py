@@ -17,8 +17,8 @@ from jobs.runtime.job_runs import SCOPE, ActiveRun, RunStatus, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
-from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
-from reports.engine.run_registry import check_named_run
+from reports.engine.run import ReconciliationOutcome
+from reports.engine.run_registry import LAST, ReconciliationParameters, UnknownRun, check_named_run
 from reports.engine.runs import Coverage, find_run, last_runs
 from reports.presentation import summary
 from reports.reconciliations.registry import RECONCILIATIONS, Entry

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 30
 #: The event type that distinguishes our messages from others with metadata.
-METADATA_TYPE = "prisoner_to_nomis_delivery"
+_METADATA_TYPE = "prisoner_to_nomis_delivery"
 LONGEST_WAIT_SECONDS = 3_600.0
 _PAGE = 200
 _MOST_PAGES = 5
@@ -154,7 +154,7 @@ class _Steps:
                 return None
 
     def _post(self, step: str, text: str, blocks: Sequence[Mapping[str, Any]], thread: str | None) -> str:
-        metadata = {"event_type": METADATA_TYPE, "event_payload": {"key": self._key, "step": step}}
+        metadata = {"event_type": _METADATA_TYPE, "event_payload": {"key": self._key, "step": step}}
 
         def send() -> str:
             response = self._client.chat_postMessage(
@@ -172,7 +172,7 @@ class _Steps:
         def is_ours(message: Mapping[str, Any]) -> bool:
             found = message.get("metadata") or {}
             payload = found.get("event_payload") or {}
-            return found.get("event_type") == METADATA_TYPE and payload == metadata["event_payload"]
+            return found.get("event_type") == _METADATA_TYPE and payload == metadata["event_payload"]
 
         return self._once(step, send, is_ours, thread, _REFUSED_CONTENT)
 

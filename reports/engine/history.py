@@ -80,7 +80,7 @@ class Baseline:
                 yield earlier, "gone"
 
 
-NO_BASELINE = Baseline(None, {})
+_NO_BASELINE = Baseline(None, {})
 
 
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
@@ -91,7 +91,7 @@ def read_baseline(connection: Connection, reconciliation: str, before: datetime)
         if row.status == "complete":
             break
     if not chain:
-        return NO_BASELINE
+        return _NO_BASELINE
     known: dict[str, Earlier] = {}
     in_flight: set[str] = set()
     query = select(reconciliation_mismatches)

@@ -70,11 +70,6 @@ class PendingMessages:
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 
-def no_pending_messages(_domain: Domain) -> PendingMessages:
-    """Finds no pending messages, for a database without queues."""
-    return PendingMessages()
-
-
 def find_pending_messages(
     domain: Domain,
     pair: QueuePair,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from sync.domains.registry import DOMAINS
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from reports.engine.contract import Reads, Reconciliation
     from reports.engine.history import Baseline
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Reading, SideName
 
 #: How far the clocks of DPS, NOMIS and this machine may differ; a record dated further ahead is not recent.
-CLOCK_DIFFERENCE = timedelta(minutes=5)
+_CLOCK_DIFFERENCE = timedelta(minutes=5)
 #: A message that is pending now and was pending in a run this long ago is stuck.
 _LONGEST_ON_QUEUE = timedelta(days=1)
 
@@ -48,6 +48,18 @@ class Rechecked:
     ignored: Mapping[str, str]
     gone: frozenset[str]
     unread: Mapping[str, UnreadRecord]
+
+    def only(self, rows: pd.DataFrame, key: Iterable[str]) -> Rechecked:
+        """The same, of what could be read again only these rows; `key`: the key columns."""
+        keys = frozenset(keys_of(rows, key))
+        return replace(
+            self,
+            rows=rows,
+            confirmed={name: each for name, each in self.confirmed.items() if name in keys},
+            in_flight={name: each for name, each in self.in_flight.items() if name in keys},
+            agreed=self.agreed & keys,
+            ignored={name: why for name, why in self.ignored.items() if name in keys},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ class Recheck:
         """
         reconciliation = self.reconciliation
         wanted = list(keys_of(candidates, reconciliation.key))
-        reading = self._read(typed(reconciliation, candidates[list(columns_known(candidates, reconciliation))]))
+        reading = self._read(typed(reconciliation, candidates[list(_columns_known(candidates, reconciliation))]))
         rows, unread = reading.rows, _by_key(reading, candidates, wanted, reconciliation)
         here = keys_of(rows, reconciliation.key)
         rows = rows[here.isin(wanted) & ~here.isin(list(unread))].reset_index(drop=True)
@@ -127,7 +139,7 @@ class Recheck:
         """The rows, with what `describe` completed."""
         reconciliation = self.reconciliation
         others = rows[~keys_of(rows, reconciliation.key).isin(list(keys_of(described, reconciliation.key)))]
-        completed = typed(reconciliation, described[list(columns_known(described, reconciliation))])
+        completed = typed(reconciliation, described[list(_columns_known(described, reconciliation))])
         return concatenated(reconciliation, [others, completed])
 
     def _pending_messages(self) -> PendingMessages:
@@ -148,7 +160,8 @@ class Recheck:
     def _why_in_flight(self, key: str, difference: Difference) -> str | None:
         queue = DOMAINS[self.reconciliation.domain].queue
         if difference.pending is not None:
-            return None if self._stuck(key, difference, difference.pending) else waiting_text(queue, difference.pending)
+            stuck = self._stuck(key, difference, difference.pending)
+            return None if stuck else _waiting_text(queue, difference.pending)
         nouns, now = self.reconciliation.nouns, self.clock()
         remarks: Mapping[SideName, str] = {"DPS": "", "NOMIS": ", and may not have reached DPS yet"}
         for side, remark in remarks.items():
@@ -159,7 +172,7 @@ class Recheck:
 
     def _is_recent(self, moment: datetime, now: datetime) -> bool:
         """Whether a moment is in the last minutes, or ahead by no more than clocks may differ."""
-        return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
+        return now - self.in_flight < moment <= now + min(_CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
         """Whether the message explains nothing, as it is given up or was already pending in an earlier run."""
@@ -183,14 +196,14 @@ def age_text(age: timedelta) -> str:
     return "1 minute" if minutes == 1 else f"{minutes} minutes"
 
 
-def waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
+def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
     """Why a difference is in flight whose message is on the main queue, or on the dead letter queue, as a clause."""
     if where == "queue":
         return f"its message waits on the {queue} queue"
     return f"its message waits on the dead letter queue: {command('dlq', 'retry', queue)}"
 
 
-def columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
+def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
     """The columns of a frame that its reconciliation declares, without those that a comparison added."""
     from reports.engine.frame import columns_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from reports.engine.checkpoints import ReadUnits
     from reports.engine.contract import Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
-    from reports.engine.history import Baseline, Earlier
+    from reports.engine.history import Baseline
     from reports.engine.result import ReconciliationResult, RunStatus, TrendPoint
     from reports.engine.runs import RunRecord
     from reports.engine.units import Population, UnlistedPart
     from sync.settings.declaration import Settings
 
 #: Mismatches that are explained at most; if there are more, they have a common cause.
-MOST_EXPLAINED = 2_000
+_MOST_EXPLAINED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +164,7 @@ class ResultBuilder:
         self._progress("rechecking", len(first), len(first))
         if not self._scope.prisons:
             return found
-        here = self._at_prisons(found.rows, unknown_too=False)
-        keys = frozenset(keys_of(here, self._reconciliation.key))
-        return Rechecked(
-            here,
-            {key: each for key, each in found.confirmed.items() if key in keys},
-            {key: each for key, each in found.in_flight.items() if key in keys},
-            found.agreed & keys,
-            {key: why for key, why in found.ignored.items() if key in keys},
-            found.gone,
-            found.unread,
-        )
+        return found.only(self._at_prisons(found.rows, unknown_too=False), self._reconciliation.key)
 
     def _final(self, frame: pd.DataFrame, first: pd.DataFrame, rechecked: Rechecked) -> pd.DataFrame:
         """Everything compared: what agreed in the first reading, and what could be read again."""
@@ -241,7 +231,7 @@ class ResultBuilder:
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
         """Why each record differs; if that cannot be found out, its difference is reported all the same."""
-        explained = differences[:MOST_EXPLAINED]
+        explained = differences[:_MOST_EXPLAINED]
         if not explained:
             return []
         self._progress("finding causes", 0, len(explained))
@@ -252,7 +242,7 @@ class ResultBuilder:
                 structlog.get_logger().exception("differences-not-explained")
             found = [failed_read(error)] * len(explained)
         self._progress("finding causes", len(explained), len(explained))
-        beyond = FailedRead(f"more than {MOST_EXPLAINED} mismatches: look for one common cause first", network=False)
+        beyond = FailedRead(f"more than {_MOST_EXPLAINED} mismatches: look for one common cause first", network=False)
         return [*found, *[beyond] * (len(differences) - len(explained))]
 
     def _excluded(self, difference: Difference) -> Exclusion | None:
@@ -320,19 +310,11 @@ class ResultBuilder:
                 or key in rechecked.ignored
                 or (whole and not partial and key not in read and key not in unread_keys)
             ),
-            examined=lambda earlier: self._in_window(earlier) and (not partial or earlier.key in read),
+            examined=lambda earlier: self._scope.covers(earlier.values["key"]) and (not partial or earlier.key in read),
         )
         for earlier, how in resolved:
             shown = reconciliation.gone if how == "gone" else how
             yield self._parts.part(results.Resolved, {**earlier.values, "since": earlier.since, "how": shown})
-
-    def _in_window(self, earlier: Earlier) -> bool:
-        """Whether the run covers the day of a record; without a day in its key it always does."""
-        day = earlier.values["key"].get("date")
-        first, last = self._scope.from_date, self._scope.to_date
-        if day is None or first is None or last is None:
-            return True
-        return first <= date.fromisoformat(day) <= last
 
     def _trend(
         self,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reports.engine.result import Part
     from reports.engine.units import UnreadRecord
 
-APart = TypeVar("APart", bound="Part")
+_APart = TypeVar("_APart", bound="Part")
 
 
 class ResultParts:
@@ -25,9 +25,9 @@ class ResultParts:
     def __init__(self, reconciliation: Reconciliation) -> None:
         self.reconciliation = reconciliation
 
-    def part(self, kind: type[APart], values: Mapping[str, Any]) -> APart:
+    def part(self, kind: type[_APart], values: Mapping[str, Any]) -> _APart:
         """A part of a result with these values; `kind` is the general class, which the reconciliation may extend."""
-        return cast("APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
+        return cast("_APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
 
     def record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
         """The values of a `Record` from a row of the frame, None for NA.

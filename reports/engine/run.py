@@ -20,7 +20,6 @@ from reports.engine.exclusions import exclusions_of
 from reports.engine.parallel_reader import OUTAGE_SECONDS
 from reports.engine.plausibility import why_emptied
 from reports.engine.run_registry import (
-    LAST,
     AcquiredRun,
     ReconciliationBusy,
     ReconciliationParameters,
@@ -53,15 +52,6 @@ if TYPE_CHECKING:
     from sync.store.telemetry import Telemetry
     from sync.upstream.services import Services
 
-__all__ = [
-    "LAST",
-    "ReconciliationBusy",
-    "ReconciliationOutcome",
-    "ReconciliationParameters",
-    "ReconciliationRunner",
-    "UnknownRun",
-]
-
 _WAIT_STEP_SECONDS = 1.0
 #: How long a run that gave up waits in its recheck for a service that is down.
 _OUTAGE_AFTER_FAILURE_SECONDS = 5.0
@@ -80,17 +70,14 @@ class ReconciliationOutcome:
     run_id: str
 
 
-def send_nothing(_connection: Connection, _result: ReconciliationResult) -> None:
-    """Does not send a result; the default of `ReconciliationRunner.notify`."""
-
-
 @dataclass(frozen=True, slots=True)
 class ReconciliationRunner:
     """Runs reconciliations with the services and stores of the program.
 
     find_pending: finds the pending messages of a domain. progress: called with a stage, how much of it is done, and how
     much there is; may raise to stop the run. clock: the current time, aware. notify: enqueues the report of a result in
-    the transaction that records it. sleep: waits for seconds. outage_seconds: how long a service may be down in total.
+    the transaction that records it; None: nothing is sent. sleep: waits for seconds. outage_seconds: how long a service
+    may be down in total.
     """
 
     settings: Settings
@@ -100,7 +87,7 @@ class ReconciliationRunner:
     find_pending: FindPendingMessages
     progress: Callable[[str, int, int], None]
     clock: Callable[[], datetime]
-    notify: Callable[[Connection, ReconciliationResult], object] = send_nothing
+    notify: Callable[[Connection, ReconciliationResult], object] | None = None
     sleep: Callable[[float], None] = time.sleep
     outage_seconds: float = OUTAGE_SECONDS
 
@@ -271,7 +258,7 @@ class _Run:
                 most = settings.reconciliation_most_alerts if events.limited else None
                 track = partial(self._telemetry.track_with, connection)
                 track_result(track, events, result, built.gaps, context.population.units, most, previous)
-                if self._notify:
+                if self._notify and runner.notify is not None:
                     runner.notify(connection, result)
         self._log.info("reconciliation-finished", status=result.status, **result.counts())
         return result

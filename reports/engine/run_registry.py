@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sync.store.leases import Leases
 
 #: Invocations with the same parameters within this time belong to one run: its shards, and those that resume it.
-STARTED_WITHIN = timedelta(hours=12)
+_STARTED_WITHIN = timedelta(hours=12)
 #: Instead of a run id: the newest run with the same parameters if it is not complete, otherwise a new run.
 LAST = "last"
 _POLL_SECONDS = 0.2
@@ -196,7 +196,7 @@ def _find_resumable(
             return _check_resumable(runs.find_run(connection, parameters.resume), name, parameters)
         if parameters.shards == 1 and parameters.resume is None:
             return None
-        newest = runs.newest_run(connection, name, recorded, now() - STARTED_WITHIN)
+        newest = runs.newest_run(connection, name, recorded, now() - _STARTED_WITHIN)
     if newest is not None and newest.status == "complete" and parameters.shards == 1:
         return None
     return newest

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from datetime import date
-
     import pandas as pd
 
 SideName = Literal["NOMIS", "DPS", "mapping"]
@@ -28,6 +27,13 @@ class Scope:
     from_date: date | None = None
     to_date: date | None = None
     days_chosen: bool = False
+
+    def covers(self, key: Mapping[str, Any]) -> bool:
+        """Whether a record with these key columns is of a day in the scope; true for a key without a `date`."""
+        day = key.get("date")
+        if day is None or self.from_date is None or self.to_date is None:
+            return True
+        return self.from_date <= date.fromisoformat(day) <= self.to_date
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str
 
     Differences that were seen and not confirmed come last, without a row number and with the standing `unconfirmed`.
     """
-    return "".join(csv_lines(result, masking))
+    return "".join(_csv_lines(result, masking))
 
 
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
@@ -34,11 +34,11 @@ def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
 
     The digits are one word, in which the masking of a page finds no number.
     """
-    lines = json.dumps(csv_lines(result, masking), ensure_ascii=False)
+    lines = json.dumps(_csv_lines(result, masking), ensure_ascii=False)
     return gzip.compress(lines.encode(), mtime=0).hex()
 
 
-def csv_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
+def _csv_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
     """The lines of the CSV with their line ends; the first one is the heading."""
     view = view_of(result)
     columns = view.csv_columns()

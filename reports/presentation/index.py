@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports.engine.history import TREND_RUNS
 from reports.engine.result import TrendPoint
 from reports.presentation import summary, text
 from reports.presentation.chart import Trend, draw_sparkline
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
-
-#: The most runs in the trend of a card.
-_TREND_RUNS = 26
 
 
 def run_folder(reconciliation: str, run_id: str) -> str:
@@ -48,7 +46,7 @@ def render_index(
     """
     values = {
         "cards": cards(titles, runs, newest, made_at),
-        "runs": listed_runs(runs),
+        "runs": _listed_runs(runs),
         "environment": environment_name,
         "made_at": made_at,
     }
@@ -104,7 +102,7 @@ def cards(
     ]
 
 
-def listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
+def _listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
     """The runs as the index lists them, in the same order."""
     names = text.distinct_moments([run.started_at for run in runs])
     return [
@@ -116,7 +114,7 @@ def listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
 def _card(title: str, runs: Sequence[EndedRun], results: Mapping[str, ReconciliationResult], made_at: datetime) -> Card:
     newest = runs[0] if runs else None
     complete_at = next((run.finished_at for run in runs if run.status == "complete"), None)
-    in_trend = [run for run in runs if run.status != "failed" and not run.gaps][:_TREND_RUNS]
+    in_trend = [run for run in runs if run.status != "failed" and not run.gaps][:TREND_RUNS]
     points = [
         TrendPoint(
             run_id=run.run_id,

@@ -22,7 +22,7 @@ MASKED = (
     "Prisoner numbers and bookings are masked here. The report in the archive shows them in full, in the same rows."
 )
 #: With it Excel reads a CSV as UTF-8, and not in the code page of the computer.
-BYTE_ORDER_MARK = "\ufeff"
+_BYTE_ORDER_MARK = "\ufeff"
 #: The most characters of a file that is sent; mail servers accept at least 10 MB, and encoding adds a third.
 LONGEST_FILE = 6_000_000
 
@@ -120,5 +120,5 @@ def report_files(result: ReconciliationResult, masking: Masking, *, page: bool) 
         of_page = f"{name.removesuffix('.csv').replace('mismatches', 'report')}.html"
         files.append(ReportFile(of_page, "html", render_report(result, masking, attached=True)))
     if result.mismatches or result.unconfirmed:
-        files.append(ReportFile(name, "csv", BYTE_ORDER_MARK + render_csv(result, masking)))
+        files.append(ReportFile(name, "csv", _BYTE_ORDER_MARK + render_csv(result, masking)))
     return tuple(each for each in files if len(each.content) <= LONGEST_FILE)

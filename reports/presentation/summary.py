@@ -60,7 +60,7 @@ def _headline_of_failure(result: ReconciliationResult) -> str:
     different, compared, noun = len(result.mismatches), result.compared, view_of(result).noun
     if not compared:
         return f"the reconciliation failed before any {noun} was compared"
-    listed = of_listed(result)
+    listed = _of_listed(result)
     who = f"{thousands(compared)} {listed} {result.counted}" if listed else count(compared, noun)
     if different:
         return f"the reconciliation failed; before that it found {count(different, 'difference')} among {who}"
@@ -76,7 +76,7 @@ def _besides(result: ReconciliationResult) -> str:
     return " and ".join(parts)
 
 
-def of_listed(result: ReconciliationResult) -> str:
+def _of_listed(result: ReconciliationResult) -> str:
     """`of 87,012`, the records that the run set out to compare; empty if unknown, or if it compared them all."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
@@ -276,7 +276,7 @@ def figures(result: ReconciliationResult) -> list[Figure]:
     complete, different = result.status == "complete", len(result.mismatches)
     found = []
     if result.status == "failed" and result.compared:
-        listed = of_listed(result)
+        listed = _of_listed(result)
         found.append(Figure("Compared", result.compared, f"{listed}{' ' if listed else ''}before the run failed"))
         found.append(Figure("Different", different, "among them", ""))
     elif result.compared:

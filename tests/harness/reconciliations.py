@@ -16,8 +16,9 @@ from reports.delivery.channels import enqueue_channel
 from reports.delivery.sender import OutboxSender
 from reports.engine import checkpoints, runs
 from reports.engine.contract import Reconciliation
-from reports.engine.pending_messages import PendingMessages, no_pending_messages
-from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
+from reports.engine.pending_messages import PendingMessages
+from reports.engine.run import ReconciliationOutcome
+from reports.engine.run_registry import ReconciliationParameters
 from reports.engine.units import Scope
 from reports.reconciliations.incentives.reconciliation import Incentives
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
@@ -49,7 +50,7 @@ class ReportsApp(Parts):
         parameters: ReconciliationParameters | None = None,
         *,
         run_id: str | None = None,
-        find_pending: FindPendingMessages = no_pending_messages,
+        find_pending: FindPendingMessages = lambda _domain: PendingMessages(),
         kind: type[Reconciliation] = Incentives,
         progress: Callable[[str, int, int], None] | None = None,
         outage_seconds: float = 5.0,

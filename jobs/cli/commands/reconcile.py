@@ -18,7 +18,7 @@ from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
     from reports.engine.result import Mismatch, ReconciliationResult
-    from reports.engine.run import ReconciliationParameters
+    from reports.engine.run_registry import ReconciliationParameters
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
 
@@ -116,7 +116,7 @@ def reconcile(
     as_json: _AsJson = False,
 ) -> None:
     """Runs the reconciliation that the command is named after."""
-    from reports.engine.run import ReconciliationParameters
+    from reports.engine.run_registry import ReconciliationParameters
 
     entry = RECONCILIATIONS[str(context.command.name)]
     if prisoner and not entry.by_prisoner:
@@ -148,7 +148,7 @@ def _reconcile(entry: Entry, parameters: "ReconciliationParameters", shard: int 
     from jobs.cli.output import live_progress
     from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
-    from reports.engine.run import LAST
+    from reports.engine.run_registry import LAST
 
     shards, resume = parameters.shards, parameters.resume
     if parameters.is_partial and resume not in (None, LAST):

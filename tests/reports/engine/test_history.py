@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.engine.run import (
-    ReconciliationParameters,
-)
+from reports.engine.run_registry import ReconciliationParameters
 from sandbox import Sandbox
 from tests.harness.reconciliations import (
     CURRENT,

@@ -9,9 +9,7 @@ from datetime import date, timedelta
 import pytest
 
 from reports.engine.pending_messages import PendingMessages
-from reports.engine.run import (
-    ReconciliationParameters,
-)
+from reports.engine.run_registry import ReconciliationParameters
 from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.domains.declaration import Domain

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from reports.engine.run import (
-    ReconciliationParameters,
-)
+from reports.engine.run_registry import ReconciliationParameters
 from sandbox import Sandbox
 from tests.harness.reconciliations import (
     OpenApp,
