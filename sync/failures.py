@@ -100,12 +100,12 @@ class UpstreamError(SyncError):
 
     @property
     def credentials_refused(self) -> bool:
-        """Whether the credentials are wrong, or lack a role: nothing succeeds until a person corrects that."""
+        """Whether the credentials are wrong or lack a role: all calls fail until a person corrects that."""
         return self.status in _CREDENTIAL_STATUSES
 
     @property
     def unavailable(self) -> bool:
-        """Whether the service takes no calls or is unreachable, or something else responds: no record is to blame."""
+        """Whether the service is unreachable or takes no calls, or another server responds; no record is at fault."""
         if self.status is None or self.status in _UNAVAILABLE_STATUSES or self.credentials_refused:
             return True
         return not self.from_service
@@ -128,7 +128,7 @@ class UpstreamError(SyncError):
 class NotUnderstood(UpstreamError):
     """A response that reports success, but is empty, of another shape, or about another record.
 
-    It proves neither that the record exists nor that it does not; the next attempt calls again.
+    It proves neither that the record exists nor that it does not, so the next attempt calls again.
     """
 
     @property
@@ -171,7 +171,7 @@ class BreakerOpen(SyncError):
 
 
 class LeaseBusy(SyncError):
-    """Another process holds the lease of the entity; the message waits: `free_in` seconds, if known."""
+    """Another process holds the lease of the entity, so the message waits: for `free_in` seconds, if known."""
 
     recoverable = True
 
@@ -182,7 +182,7 @@ class LeaseBusy(SyncError):
 
 
 class RuleError(SyncError):
-    """The data break a rule of the domain: an unknown code, a missing field. Trying again does not help."""
+    """The data break a rule of the domain, such as by an unknown code or a missing field; a retry does not help."""
 
 
 class MalformedMessage(SyncError):
@@ -191,7 +191,7 @@ class MalformedMessage(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Where and why an attempt failed, as it is recorded: without personal data."""
+    """Where and why an attempt failed, without personal data."""
 
     step: str | None
     service: str | None

@@ -102,7 +102,7 @@ class DeadLetterQueue:
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetter]:
         """Reads its messages, oldest first; all of them are visible again on return.
 
-        Reads up to `most` messages, and for up to `seconds`; None is no limit. Raises `QueueUnavailable`.
+        Reads up to `most` messages, and for up to `seconds`; None sets no limit. Raises `QueueUnavailable`.
         """
         with browsing(self._dlq) as browse:
             for _ in browse.receive(most, seconds):

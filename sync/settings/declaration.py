@@ -278,12 +278,12 @@ class Settings(BaseModel):
 
     @property
     def longest_call_seconds(self) -> float:
-        """The longest time one call can take: opening a connection, then the call."""
+        """The longest time in seconds that one call can take, its connection included."""
         return min(CONNECT_SECONDS, self.api_timeout_seconds) + self.api_timeout_seconds
 
     @property
     def longest_request_seconds(self) -> float:
-        """How long a request whose outcome is unknown may be under way: the longest call, and the grace period."""
+        """The longest time in seconds that a request of unknown outcome can be under way: a call and the grace time."""
         return self.longest_call_seconds + self.creation_settling_seconds
 
     @property
@@ -332,7 +332,7 @@ class Settings(BaseModel):
 
     @property
     def event_switches(self) -> dict[str, bool]:
-        """The event switches that are set, by variable; not every one belongs to an event that exists."""
+        """The event switches that are set, by variable; some may belong to no event (`registry.unknown_switches`)."""
         switches = sorted((name, text) for name, text in self._environment.items() if is_event_switch(name))
         return {name: parse_flag(text) for name, text in switches if text.strip()}
 
@@ -342,7 +342,7 @@ class Settings(BaseModel):
         return self._flag(DELETE_ALL_VARIABLE, default=False)
 
     def with_environment(self, environment: Mapping[str, str]) -> Self:
-        """These settings with the validated variables of upstream services, queues and event switches."""
+        """These settings with `environment`, from which upstream services, queues and event switches are read."""
         self._environment = environment
         return self
 

@@ -269,7 +269,7 @@ def parse_database_address(text: str) -> URL:
 
 
 def shown_address(address: URL) -> str:
-    """Driver, host and name: what may be shown."""
+    """Driver, host and name of a database address, without user, password and options."""
     hosts = address.host or ",".join(_as_tuple(address.query.get("host", "")))
     if address.port is not None and hosts:
         hosts = f"{hosts}:{address.port}"

@@ -18,7 +18,7 @@ class UpstreamName(StrEnum):
     """
 
     def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
-        """A member with its attributes."""
+        """A member with its address, its meaning and the prefix of its credentials."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.default_url = default_url

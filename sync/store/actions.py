@@ -51,7 +51,7 @@ class Action:
 
     @property
     def may_have_been_done(self) -> bool:
-        """Whether it may have changed an external system."""
+        """Whether the action may have changed an external system."""
         return self.state in (ActionState.STARTED, ActionState.DONE, ActionState.UNKNOWN)
 
 
@@ -95,7 +95,7 @@ def actions_on(connection: Connection, action: str, target: str, limit: int = 20
 
 
 def was_done(connection: Connection, action: str, target: str) -> bool:
-    """Whether an action was ever done."""
+    """Whether an action of this kind on this target was ever done."""
     same = (actions.c.action == action, actions.c.target == target, actions.c.state == ActionState.DONE)
     return connection.execute(select(actions.c.id).where(*same).limit(1)).first() is not None
 

@@ -49,7 +49,7 @@ class CreationState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether no message has anything left to do for it."""
+        """Whether all messages about the record have done their work."""
         return self in _FINAL_STATES
 
 
@@ -106,7 +106,7 @@ def get(connection: Connection, creation_id: int) -> CreationRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """How many creations in one of the open states there are, and since when the oldest of them."""
+    """How many creations are in one of the open states, and since when the oldest of them."""
 
     state: CreationState
     number: int
@@ -139,7 +139,7 @@ def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
 
 
 def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The DPS ids of `domain` whose creation reached a final state since `since` (aware)."""
+    """The DPS ids of `domain` whose creation reached a final state at or after `since` (aware)."""
     columns = creations.c
     query = select(columns.dps_id).where(
         columns.domain == domain, columns.state.in_(_FINAL_STATES), columns.updated_at >= since
@@ -177,18 +177,21 @@ def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
 def resolve_as_mapped(
     connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
 ) -> bool:
-    """A person found the NOMIS record, and its mapping was saved. False if the creation is not open."""
+    """Records that a person found the NOMIS record and its mapping is saved. False if the creation is not open."""
     values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
     return _decide(connection, creation_id, OPEN_STATES, values)
 
 
 def abandon(connection: Connection, creation_id: int, note: str) -> bool:
-    """A person found that NOMIS has no such record: the next delivery creates. False if the creation is not open."""
+    """Records that a person found no such record in NOMIS, so that the next delivery creates it.
+
+    Returns False if the creation is not open.
+    """
     return _decide(connection, creation_id, OPEN_STATES, {"state": CreationState.ABANDONED, "note": note})
 
 
 def reopen(connection: Connection, creation_id: int, note: str) -> bool:
-    """A person took back that the creation is mapped: it is ambiguous again. False if it is not mapped."""
+    """Makes a mapped creation ambiguous again, on behalf of a person. False if it is not mapped."""
     values = {"state": CreationState.AMBIGUOUS, "nomis_ids": None, "mapping": None, "note": note}
     return _decide(connection, creation_id, {CreationState.MAPPED}, values)
 

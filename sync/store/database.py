@@ -70,7 +70,7 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """Whether there is something to open: `upgrade` creates a SQLite file; a server is assumed to exist."""
+        """Whether there is a database to open. A server is assumed to exist; `upgrade` creates a SQLite file."""
         return self._file is None or _exists(self._file)
 
     def check_can_be_created(self) -> None:
@@ -122,7 +122,7 @@ class Database:
         return self.revision() == newest_revision()
 
     def newer_schema(self) -> str | None:
-        """What to do where the schema is of a newer version, which this one can neither use nor change; else None."""
+        """What to do if the schema is of a newer version, which this one can neither use nor change; None otherwise."""
         found, newest = self.revision(), newest_revision()
         if found is None or found <= newest:
             return None

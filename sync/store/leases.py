@@ -138,7 +138,7 @@ class Leases:
         return taken
 
     def release(self, key: str) -> None:
-        """Gives the lease of `key` back; if the database is unavailable, as soon as it is back."""
+        """Returns the lease of `key`; while the database is unavailable, as soon as it is back."""
         with self._lock:
             held = self._held.pop(key, None)
             if held is None:

@@ -43,7 +43,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str, Any]) -> bool:
-    """Puts a delivery into the outbox; False if one with this key is, or was, there."""
+    """Puts a delivery into the outbox. False if one with this key is in it, or was."""
     moment = now()
     values = {
         "key": key,
@@ -124,7 +124,7 @@ def pending(connection: Connection, channels: Collection[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """How many deliveries to a channel are pending, or were given up, the oldest of them, and why the last one failed.
+    """The pending or abandoned deliveries to a channel: how many, since when, and why the last one failed.
 
     `key` is that of the oldest.
     """

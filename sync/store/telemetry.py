@@ -47,7 +47,7 @@ class Telemetry:
         self._writing = threading.Lock()
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event at the present moment; does not fail when the database is unavailable."""
+        """Tracks one event with the current time; does not fail while the database is unavailable."""
         row = self._row(name, properties)
         with self._buffering:
             self._buffer.append(row)
@@ -59,7 +59,7 @@ class Telemetry:
                 self._logger.debug("telemetry-kept", reason=str(error))
 
     def track_with(self, connection: Connection, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event in the transaction of `connection`: it is stored exactly when its cause is."""
+        """Tracks one event in the transaction of `connection`, so that it is stored if and only if its cause is."""
         connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
