@@ -24,7 +24,7 @@ from sandbox.process import serve
 PROGRAM = "python -m sandbox"
 #: The highest port at which the control API leaves room for the services behind it.
 HIGHEST_BASE = 65_535 - len(NAMES)
-MOCKS = """answer any visit and any adjustment with a canned one; the visit's prison and visitors are those of
+MOCKS = """respond to any visit and any adjustment with a canned one; the visit's prison and visitors are those of
 MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, an adjustment is of a sentence when its id ends in S"""
 
 
@@ -32,12 +32,12 @@ class Parser(argparse.ArgumentParser):
     """Refuses what it cannot read with one line."""
 
     def error(self, message: str) -> NoReturn:
-        """End with 2."""
+        """Prints what is wrong in one line and ends the process with 2."""
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
 
 
 def parser() -> Parser:
-    """Return the parser of the options."""
+    """Returns the parser of the command line of `python -m sandbox`."""
     made = Parser(PROGRAM, description="Serves the sandbox in the foreground, for working by hand.")
     add = made.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -122,7 +122,7 @@ ENVIRONMENT_NAME = "Sandbox"
 
 
 def main() -> None:
-    """Serve until interrupted, after telling the settings as `export NAME=value` lines."""
+    """Serves until interrupted, after telling the settings as `export NAME=value` lines."""
     parsing = parser()
     chosen = parsing.parse_args()
     kept = shielded_environment(os.environ)
@@ -185,7 +185,7 @@ def _tell(engine: Engine, file: Path | None) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Put the file in its place whole, so that nobody reads the half of it.
+    """Puts the file in its place whole, so that nobody reads the half of it.
 
     Raises:
         SandboxError: it cannot be written.

@@ -28,23 +28,23 @@ class ApplicationInsights:
     """
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Starts empty."""
         self.events: list[dict[str, Any]] = []
         self.refusals: dict[str, int] = {}
         self._refused: set[tuple[str, str]] = set()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forgets the events that were accepted, and the refusals."""
         self.events.clear()
         self.refusals.clear()
         self._refused.clear()
 
     def routes(self) -> list[Route]:
-        """Return the one endpoint."""
+        """Returns the one endpoint, which takes batches of events."""
         return [Route("POST", "/v2.1/track", self.track)]
 
     def track(self, request: Request) -> Reply:
-        """Take a batch: 200 when all was accepted, 206 when a part was, 400 when nothing is well formed."""
+        """Takes a batch: 200 when all was accepted, 206 when a part was, 400 when nothing is well formed."""
         try:
             items = orjson.loads(request.body)
         except orjson.JSONDecodeError:
@@ -75,7 +75,7 @@ class ApplicationInsights:
 
 
 def event_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Return what queries see of an item: the columns of `customEvents`."""
+    """Returns what queries see of an item: the columns of `customEvents`."""
     data, tags = item["data"]["baseData"], item["tags"]
     return {
         "name": data["name"],
@@ -87,7 +87,7 @@ def event_of(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(item: Any) -> str | None:
-    """Return what is wrong with an item, None if it is a custom event of the program in every detail."""
+    """Returns what is wrong with an item, None if it is a custom event of the program in every detail."""
     if not isinstance(item, dict) or len(orjson.dumps(item)) > LARGEST_ITEM:
         return "not an item of at most 64 kB"
     data, tags = item.get("data"), item.get("tags")

@@ -20,11 +20,11 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 class SandboxError(RuntimeError):
-    """The sandbox did not start, or refused what it was told to do."""
+    """The sandbox did not start, or refused a command."""
 
 
 def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a module of the sandbox as a process that reports its address on its standard output."""
+    """Starts a module of the sandbox as a process that reports its address on its standard output."""
     path = os.pathsep.join(part for part in (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH")) if part)
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -36,7 +36,7 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
-    """Return what a process reported; `what` names it in errors.
+    """Returns what a process reported; `what` names it in errors.
 
     Raises:
         SandboxError: it ended before.
@@ -49,7 +49,7 @@ def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
 
 
 def end(*processes: subprocess.Popen[bytes] | None) -> None:
-    """End processes and wait for them; None and what has ended are passed over."""
+    """Ends processes and waits for them; passes over None and what has ended."""
     for process in processes:
         if process is not None and process.stdin is not None and not process.stdin.closed:
             process.stdin.close()
@@ -66,7 +66,7 @@ def end(*processes: subprocess.Popen[bytes] | None) -> None:
 
 
 def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], int]:
-    """Start an emulator of AWS and return it with its port, once it answers.
+    """Starts an emulator of AWS and returns it with its port, once it responds.
 
     Raises:
         SandboxError: it did not come up.
@@ -76,7 +76,7 @@ def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], 
 
 
 def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without proxies and settings of AWS, of which a profile that is not there breaks boto3."""
+    """Returns the environment without proxies and settings of AWS: a profile that is not there breaks boto3."""
     kept = {
         name: value
         for name, value in environment.items()

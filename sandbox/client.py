@@ -26,7 +26,7 @@ class Sandbox:
     def __init__(
         self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]
     ) -> None:
-        """Take processes that answer already; `start` makes them."""
+        """Takes processes that respond already; `start` makes them."""
         self._server = server
         self._emulator = emulator
         self._ports = ports
@@ -42,7 +42,7 @@ class Sandbox:
         patched: bool = True,
         **options: object,
     ) -> Sandbox:
-        """Start the processes and return once they answer.
+        """Starts the processes and returns once they respond.
 
         Args:
             prisoners: active prisoners of the world.
@@ -72,21 +72,21 @@ class Sandbox:
         return sandbox
 
     def __enter__(self) -> Sandbox:
-        """Return the sandbox itself."""
+        """Returns the sandbox, which ends with the block."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the processes."""
+        """Stops the processes."""
         self.stop()
 
     def stop(self) -> None:
-        """Stop the processes; nothing happens when they are stopped already."""
+        """Stops the processes; nothing happens when they are stopped already."""
         end(self._server, self._emulator)
 
     def url(self, service: str) -> str:
-        """Return the base address of a service, or of `control`."""
+        """Returns the base address of a service, or of `control`."""
         return f"http://127.0.0.1:{self._ports[service]}"
 
     @property
@@ -101,11 +101,11 @@ class Sandbox:
         return self._emulator_url
 
     def environment(self) -> dict[str, str]:
-        """Return every setting with which the program runs against this sandbox."""
+        """Returns every setting with which the program runs against this sandbox."""
         return dict(self.control("GET", "/environment"))
 
     def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        """Replace the present world by a new one; queues, faults, latency, logs and Slack messages are gone."""
+        """Replaces the current world by a new one; queues, faults, latency, logs and Slack messages are gone."""
         if self._emulator_url is not None:
             _call(self._emulator_url, "POST", "/moto-api/reset", None)
         self.control("POST", "/reset", _world_options(prisoners, seed, options))
@@ -113,11 +113,11 @@ class Sandbox:
             self.latency(latency_ms)
 
     def queues(self) -> dict[str, Any]:
-        """Describe the queues and subscriptions that are there, without messages, for `make_queues`."""
+        """Describes the queues and subscriptions that are there, without messages, for `make_queues`."""
         return dict(_call(self.emulator_url, "GET", "/moto-api/queues", None))
 
     def make_queues(self, described: dict[str, Any]) -> None:
-        """Make the queues and subscriptions that `queues` described, where they are not there."""
+        """Makes the queues and subscriptions that `queues` described, where they are not there."""
         _call(self.emulator_url, "POST", "/moto-api/queues", described)
 
     def fault(
@@ -131,7 +131,7 @@ class Sandbox:
         seed: int | None = None,
         **parameters: object,
     ) -> int:
-        """Switch a fault on and return its id; kinds and parameters are those of `sandbox.http.faults.Fault`."""
+        """Switches a fault on and returns its id; kinds and parameters are those of `sandbox.http.faults.Fault`."""
         told = {
             "service": service,
             "method": method,
@@ -144,11 +144,11 @@ class Sandbox:
         return int(self.control("POST", "/faults", {**told, **parameters})["id"])
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the faults that are on, each with its `hits`."""
+        """Returns the faults that are on, each with its `hits`."""
         return list(self.control("GET", "/faults"))
 
     def release_fault(self, fault_id: int) -> None:
-        """Release the requests that a fault with `until_released` keeps waiting.
+        """Releases the requests that a fault with `until_released` keeps waiting.
 
         Raises:
             SandboxError: the fault is not on.
@@ -156,19 +156,19 @@ class Sandbox:
         self.control("POST", f"/faults/{fault_id}/release")
 
     def clear_faults(self) -> None:
-        """Switch every fault off; the requests that they keep waiting continue."""
+        """Switches every fault off; the requests that they keep waiting continue."""
         self.control("DELETE", "/faults")
 
     def latency(self, ms: float, service: str | None = None) -> None:
-        """Let every call of a service, or of all, take at least `ms` milliseconds."""
+        """Lets every call of a service, or of all, take at least `ms` milliseconds."""
         self.control("PUT", "/latency", {"ms": ms, "service": service})
 
     def requests(self, service: str | None = None) -> list[dict[str, Any]]:
-        """Return the requests seen since the reset, oldest first."""
+        """Returns the requests seen since the reset, oldest first."""
         return list(self.control("GET", _asking("/requests", service)))
 
     def journal(self, service: str | None = None) -> list[dict[str, Any]]:
-        """Return the writes accepted since the reset, oldest first."""
+        """Returns the writes accepted since the reset, oldest first."""
         return list(self.control("GET", _asking("/journal", service)))
 
     def clear_records(self) -> None:
@@ -176,53 +176,53 @@ class Sandbox:
         self.control("DELETE", "/records")
 
     def load(self) -> dict[str, int]:
-        """Return how many calls each service had in flight at most since the reset."""
+        """Returns how many calls each service had in flight at most since the reset."""
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
-        """Return what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`.
+        """Returns what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`.
 
         `reconciliations` holds the other ones by name, each a list of `key`, `kind`, `cause` and `outcome`.
         """
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Put the planted messages that wait on a queue that is there; returns how many.
+        """Puts the planted messages that wait on a queue that is there; returns how many.
 
         `of`: the id of the queue to which their events belong; for incentives they are of reviews (row 1).
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
     def switch_agencies(self, service: str, *agencies: str) -> None:
-        """Let NOMIS switch a service on for these agencies alone; `*ALL*` is every one."""
+        """Lets NOMIS switch a service on for these agencies alone; `*ALL*` is every one."""
         self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
-        """Return the active prisoners: `offenderNo`, `bookingId`, `prisonId`."""
+        """Returns the active prisoners: `offenderNo`, `bookingId`, `prisonId`."""
         return list(self.control("GET", "/prisoners"))
 
     def connection_string(self) -> str:
-        """Return the connection string of the fake Application Insights."""
+        """Returns the connection string of the fake Application Insights."""
         return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={self.url('application-insights')}/"
 
     def custom_events(self) -> list[dict[str, Any]]:
-        """Return what Application Insights accepted: `name`, `timestamp`, `operation_Id` and `properties` of each."""
+        """Returns what Application Insights accepted: `name`, `timestamp`, `operation_Id` and `properties` of each."""
         return list(self.control("GET", "/custom-events"))
 
     def refuse_events(self, name: str, status: int) -> None:
-        """Refuse the events of a name with a status: with 400 always, with another each once."""
+        """Refuses the events of a name with a status: with 400 always, with another each once."""
         self.control("POST", "/custom-events/refusals", {"name": name, "status": status})
 
     def slack(self) -> dict[str, Any]:
-        """Return what was posted to Slack: `messages` and `files`."""
+        """Returns what was posted to Slack: `messages` and `files`."""
         return dict(self.control("GET", "/slack"))
 
     def expire_tokens(self) -> None:
-        """Make every token issued so far an expired one."""
+        """Makes every token issued so far an expired one."""
         self.control("POST", "/tokens/expire")
 
     def grant(self, service: str, roles: Sequence[str]) -> None:
-        """Give the client of a service other roles than its own until the next reset; its tokens expire."""
+        """Gives the client of a service other roles than its own until the next reset; its tokens expire."""
         self.control("PUT", "/roles", {"service": service, "roles": list(roles)})
 
     def publish(
@@ -233,7 +233,7 @@ class Sandbox:
         occurred_at: datetime | None = None,
         copies: int = 1,
     ) -> dict[str, Any]:
-        """Publish an event `copies` times and return it as published; it is on the queues when this returns."""
+        """Publishes an event `copies` times and returns it as published; it is on the queues when this returns."""
         told = {
             "eventType": event_type,
             "additionalInformation": additional_information,
@@ -246,7 +246,7 @@ class Sandbox:
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
     ) -> dict[str, Any]:
-        """Let the publishing services change, and return what was planned once all of its events are published.
+        """Lets the publishing services change, and returns what was planned once all of its events are published.
 
         Args:
             events: how many events.
@@ -266,11 +266,11 @@ class Sandbox:
         return {**planned, "sent": progress["sent"]}
 
     def verify(self) -> dict[str, Any]:
-        """Compare NOMIS and the mappings with everything published: `entities`, `by_domain`, `problems`, `surplus`."""
+        """Compares NOMIS and the mappings with everything published: `entities`, `by_domain`, `problems`, `surplus`."""
         return dict(self.control("GET", "/verify"))
 
     def put(self, kind: str, **fields: object) -> dict[str, Any]:
-        """Make a record of a publishing service, or change the given fields of one; dates and times as ISO text.
+        """Makes a record of a publishing service, or changes the given fields of one; dates and times as ISO text.
 
         `kind` is `visit` (known by `reference`), `activity`, `schedule`, `instance`, `allocation`, `attendance`,
         `appointment` or `adjustment` (known by `id`); the fields are those of the state modules.
@@ -281,23 +281,23 @@ class Sandbox:
         return dict(self.control("POST", f"/entities/{kind}", fields))
 
     def entities(self, kind: str) -> list[dict[str, Any]]:
-        """Return the records of one kind of a publishing service."""
+        """Returns the records of one kind of a publishing service."""
         return list(self.control("GET", f"/entities/{kind}"))
 
     def drop(self, kind: str, dps_id: int | str) -> None:
-        """Remove a record of a publishing service: from now on it answers 404."""
+        """Removes a record of a publishing service: from now on the response is 404."""
         self.control("DELETE", f"/entities/{kind}/{quote(str(dps_id))}")
 
     def nomis(self, kind: str) -> list[dict[str, Any]]:
-        """Return what NOMIS holds of a kind: `visit`, `incentive`, `course`, `allocation`, `attendance` and others."""
+        """Returns what NOMIS holds of a kind: `visit`, `incentive`, `course`, `allocation`, `attendance` and others."""
         return list(self.control("GET", f"/nomis/{kind}"))
 
     def mappings(self, domain: str) -> list[dict[str, Any]]:
-        """Return the mappings of `visits`, `incentives`, `activities`, `appointments` or `adjustments`."""
+        """Returns the mappings of `visits`, `incentives`, `activities`, `appointments` or `adjustments`."""
         return list(self.control("GET", f"/mappings/{domain}"))
 
     def add_review(self, offender_no: str, iep_code: str, publish: bool = True, **more: object) -> int:
-        """Make a review in DPS (`at`, `prisonId`, `comments`, `reason`), publish its event, and return its id."""
+        """Makes a review in DPS (`at`, `prisonId`, `comments`, `reason`), publishes its event, and returns its id."""
         return int(
             self.control(
                 "POST", "/reviews", {"offenderNo": offender_no, "iepCode": iep_code, "publish": publish, **more}
@@ -305,19 +305,19 @@ class Sandbox:
         )
 
     def delete_nomis_incentive(self, booking_id: int, sequence: int) -> bool:
-        """Delete an IEP record as only the support team of NOMIS can; returns whether it was there."""
+        """Deletes an IEP record as only the support team of NOMIS can; returns whether it was there."""
         return bool(self.control("DELETE", f"/nomis/incentives/{booking_id}/{sequence}")["deleted"])
 
     def release(self, offender_no: str) -> None:
-        """Release a prisoner: the booking leaves the listing."""
+        """Releases a prisoner: the booking leaves the listing."""
         self.control("POST", f"/prisoners/{quote(offender_no)}/release")
 
     def receive(self, prison_id: str | None = None) -> dict[str, Any]:
-        """Receive a new prisoner and return who it is."""
+        """Receives a new prisoner and returns who it is."""
         return dict(self.control("POST", "/prisoners", {"prisonId": prison_id}))
 
     def transfer(self, offender_no: str, prison_id: str, publish: bool = True) -> dict[str, Any]:
-        """Move a prisoner to another prison; without `publish` DPS misses it."""
+        """Moves a prisoner to another prison; without `publish` DPS misses it."""
         return dict(
             self.control(
                 "POST", f"/prisoners/{quote(offender_no)}/transfer", {"prisonId": prison_id, "publish": publish}
@@ -325,7 +325,7 @@ class Sandbox:
         )
 
     def control(self, method: str, path: str, body: object | None = None) -> Any:
-        """Call the control API.
+        """Calls the control API.
 
         Raises:
             SandboxError: it refused; the text says why.

@@ -10,10 +10,10 @@ LONDON: Final = ZoneInfo("Europe/London")
 
 
 def london_now() -> datetime:
-    """The present local date and time in London, without an offset and without microseconds lost."""
+    """Returns the current local time in London, to the microsecond and without an offset."""
     return datetime.now(LONDON).replace(tzinfo=None)
 
 
 def london_today() -> date:
-    """The present calendar day in London."""
+    """Returns the current calendar day in London."""
     return london_now().date()

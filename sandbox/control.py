@@ -26,7 +26,7 @@ Body: TypeAlias = dict[str, Any]
 class Command:
     """One control endpoint: `handler(engine, body, **path_params)` returns what is JSON-able, or awaits it.
 
-    A GET's query is its body. A ValueError, KeyError or TypeError is answered with 400 and its text.
+    A GET's query is its body. A ValueError, KeyError or TypeError gets a 400 with its text.
     """
 
     method: str
@@ -38,14 +38,14 @@ class Control:
     """Answers the control port of an engine."""
 
     def __init__(self, engine: Engine, further: tuple[Command, ...] = ()) -> None:
-        """Take the engine and the commands of other modules."""
+        """Takes the engine and the commands of other modules."""
         self.engine = engine
         self.router: Router[Command] = Router()
         for command in (*COMMANDS, *further):
             self.router.add(command.method, command.template, command)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """Answer one control request."""
+        """Responds to one control request; 404 for an unknown command, 400 for parameters that do not fit."""
         found = self.router.find(http.path)
         if found is None or http.method not in found[0]:
             return _answer(404, {"error": f"no control {http.method} {http.path}"})
@@ -74,51 +74,51 @@ def _answer(status: int, body: object) -> web.Response:
 
 
 def where(engine: Engine, body: Body) -> object:
-    """Tell the ports of every service."""
+    """Lists the port of every service."""
     return {"ports": engine.ports, "prisoners": len(engine.world.prisoners), "seed": engine.world.seed}
 
 
 def environment(engine: Engine, body: Body) -> object:
-    """Tell the settings with which the program runs against this sandbox."""
+    """Returns the settings with which the program runs against this sandbox."""
     return engine.environment()
 
 
 def emulator(engine: Engine, body: Body) -> object:
-    """Take the address of the SNS and SQS emulator."""
+    """Takes the address of the SNS and SQS emulator."""
     engine.use_emulator(str(body["url"]))
     return {}
 
 
 def reset(engine: Engine, body: Body) -> object:
-    """Make a new world from the options in the body."""
+    """Makes a new world from the options in the body."""
     engine.reset(Options.read(body))
     return where(engine, {})
 
 
 def add_fault(engine: Engine, body: Body) -> object:
-    """Switch a fault on."""
+    """Switches a fault on, by the parameters of `sandbox.http.faults.Fault`."""
     return engine.faults.add(**body).view()
 
 
 def list_faults(engine: Engine, body: Body) -> object:
-    """List the faults that are on, with their hits."""
+    """Lists the faults that are on, with their hits."""
     return engine.faults.views()
 
 
 def release_fault(engine: Engine, body: Body, fault_id: str) -> object:
-    """Release the requests that a fault keeps waiting."""
+    """Releases the requests that a fault keeps waiting."""
     engine.faults.release(int(fault_id))
     return {}
 
 
 def clear_faults(engine: Engine, body: Body) -> object:
-    """Switch every fault off."""
+    """Switches every fault off and lets the requests that they keep waiting continue."""
     engine.faults.clear()
     return {}
 
 
 def latency(engine: Engine, body: Body) -> object:
-    """Set the latency in ms of one service, or of all without `service`."""
+    """Sets the latency in ms of one service, or of all without `service`."""
     names = [str(body["service"])] if body.get("service") else list(engine.services)
     for name in names:
         engine.services[name].latency.seconds = float(body["ms"]) / 1000
@@ -126,13 +126,13 @@ def latency(engine: Engine, body: Body) -> object:
 
 
 def requests(engine: Engine, body: Body) -> object:
-    """List the requests seen, oldest first, of one `service` or of all."""
+    """Lists the requests seen, oldest first, of one `service` or of all."""
     wanted = body.get("service")
     return [seen.view() for seen in engine.records.requests if wanted in (None, "", seen.service)]
 
 
 def journal(engine: Engine, body: Body) -> object:
-    """List the writes accepted, oldest first, of one `service` or of all."""
+    """Lists the writes accepted, oldest first, of one `service` or of all."""
     wanted = body.get("service")
     return [accepted.view() for accepted in engine.records.journal if wanted in (None, "", accepted.service)]
 
@@ -144,32 +144,32 @@ def clear_records(engine: Engine, body: Body) -> object:
 
 
 def load(engine: Engine, body: Body) -> object:
-    """Return the most calls that each service had in flight since the reset."""
+    """Returns the most calls that each service had in flight since the reset."""
     return {name: service.load.most for name, service in engine.services.items()}
 
 
 def planted(engine: Engine, body: Body) -> object:
-    """List what was planted in the world, and its movements."""
+    """Lists what was planted in the world, and its movements."""
     world = engine.world
     differences = {name: [each.view() for each in found] for name, found in world.differences.items()}
     return {**world.plan.view(), "movements": world.moved, "reconciliations": differences}
 
 
 def switch(engine: Engine, body: Body, code: str) -> object:
-    """Replace the agencies of a service switch of NOMIS by those in the body."""
+    """Replaces the agencies of a service switch of NOMIS by those in the body."""
     engine.world.rollout.switches[code] = [str(each) for each in body["agencies"]]
     return {}
 
 
 async def waiting(engine: Engine, body: Body) -> object:
-    """Put the messages that wait on the queue named in the body: `of` a queue id, by default the reviews of row 1."""
+    """Puts the messages that wait on the queue named in the body: `of` a queue id, by default the reviews of row 1."""
     events = engine.world.events_that_wait(str(body.get("of", "incentive")))
     sent = engine.topic.send_waiting(events, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}
 
 
 def prisoners(engine: Engine, body: Body) -> object:
-    """List the active prisoners."""
+    """Lists the active prisoners with number, booking and prison."""
     return [
         {"offenderNo": each.offender_no, "bookingId": each.booking_id, "prisonId": each.prison_id}
         for each in engine.world.prisoners
@@ -178,36 +178,36 @@ def prisoners(engine: Engine, body: Body) -> object:
 
 
 def custom_events(engine: Engine, body: Body) -> object:
-    """List what Application Insights accepted."""
+    """Lists the events that Application Insights accepted, as its queries show them."""
     return engine.insights.events
 
 
 def refuse_events(engine: Engine, body: Body) -> object:
-    """Refuse each event of a name once, with a status."""
+    """Refuses each event of a name once, with a status."""
     engine.insights.refusals[str(body["name"])] = int(body["status"])
     return {}
 
 
 def posted(engine: Engine, body: Body) -> object:
-    """List what was posted to Slack."""
+    """Lists the messages and files that were posted to Slack."""
     return engine.slack.view()
 
 
 def expire_tokens(engine: Engine, body: Body) -> object:
-    """Make every token issued so far an expired one."""
+    """Makes every token issued so far an expired one."""
     engine.auth.expire_all()
     return {}
 
 
 def grant(engine: Engine, body: Body) -> object:
-    """Give the client of a service other roles, in the tokens issued from now on."""
+    """Gives the client of a service other roles, in the tokens issued from now on."""
     engine.auth.roles[str(body["service"])] = tuple(body["roles"])
     engine.auth.expire_all()
     return {}
 
 
 async def publish(engine: Engine, body: Body) -> object:
-    """Publish an event, `copies` times."""
+    """Publishes an event `copies` times, through the topic."""
     occurred_at = datetime.fromisoformat(body["occurredAt"]) if body.get("occurredAt") else None
     event = domain_event(body["eventType"], body.get("additionalInformation"), body.get("prisonerId"), occurred_at)
     taken = await _out(engine, [event] * int(body.get("copies", 1)))
@@ -215,13 +215,13 @@ async def publish(engine: Engine, body: Body) -> object:
 
 
 async def _out(engine: Engine, events: list[dict[str, object]]) -> int:
-    """Publish events and wait until they are out."""
+    """Publishes events and waits until they are out."""
     future = engine.world.publish(events)
     return 0 if future is None else await asyncio.wrap_future(future)
 
 
 async def add_review(engine: Engine, body: Body) -> object:
-    """Make a review in DPS for a prisoner, and publish its event unless `publish` is false."""
+    """Makes a review in DPS for a prisoner, and publishes its event unless `publish` is false."""
     world = engine.world
     prisoner = world.by_offender[str(body["offenderNo"])]
     at = datetime.fromisoformat(body["at"]) if body.get("at") else None
@@ -235,24 +235,24 @@ async def add_review(engine: Engine, body: Body) -> object:
 
 
 def delete_record(engine: Engine, body: Body, booking: str, sequence: str) -> object:
-    """Delete an IEP record as the support team of NOMIS does."""
+    """Deletes an IEP record as the support team of NOMIS does."""
     return {"deleted": engine.world.nomis_incentives.delete(int(booking), int(sequence))}
 
 
 def release(engine: Engine, body: Body, offender_no: str) -> object:
-    """Release a prisoner."""
+    """Ends the booking of a prisoner, who is then no longer listed as active."""
     Movements(engine.world).release(engine.world.by_offender[offender_no])
     return {}
 
 
 def receive(engine: Engine, body: Body) -> object:
-    """Receive a new prisoner, at `prisonId` if given."""
+    """Receives a new prisoner, at `prisonId` if given."""
     prisoner = Movements(engine.world).receive(body.get("prisonId"))
     return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "prisonId": prisoner.prison_id}
 
 
 def transfer(engine: Engine, body: Body, offender_no: str) -> object:
-    """Move a prisoner to `prisonId`; the received event is published unless `publish` is false (it is missed)."""
+    """Moves a prisoner to `prisonId`; the received event is published unless `publish` is false (it is missed)."""
     return Movements(engine.world).transfer(
         engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True))
     )

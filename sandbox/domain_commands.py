@@ -43,7 +43,7 @@ def _records(kind: str) -> RecordKind:
 
 
 def put(world: World, kind: str, values: dict[str, object]) -> object:
-    """Make a record, or change one that is there with only the given fields; returns it as JSON.
+    """Makes a record, or changes one that is there with only the given fields; returns it as JSON.
 
     A schedule is given with its `activity` (an object); its instances become readable with it.
 
@@ -71,7 +71,7 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
 
 
 def drop(world: World, kind: str, text: str) -> None:
-    """Remove a record from its publishing service, which responds with 404 from then on.
+    """Removes a record from its publishing service, which responds with 404 from then on.
 
     Raises:
         ValueError: no such kind.
@@ -106,61 +106,61 @@ def _fields(record: Any) -> dict[str, object]:
 
 
 def start_traffic(engine: Engine, body: Body) -> object:
-    """Plan traffic and begin to publish it."""
+    """Plans traffic and begins to publish it."""
     return traffic.start(engine.world, body)
 
 
 async def traffic_progress(engine: Engine, body: Body) -> object:
-    """Show the progress of the last traffic; with `wait` once all of it is published."""
+    """Shows the progress of the last traffic; with `wait` once all of it is published."""
     if body.get("wait") and engine.world.publications:
         await asyncio.to_thread(engine.world.publications[-1].finished.wait)
     return traffic.progress(engine.world)
 
 
 def verify(engine: Engine, body: Body) -> object:
-    """Compare NOMIS and the mappings with everything that was published."""
+    """Compares NOMIS and the mappings with everything that was published."""
     return verify_world(engine.world)
 
 
 def put_entity(engine: Engine, body: Body, kind: str) -> object:
-    """Make or change a record of a publishing service."""
+    """Makes or changes a record of a publishing service."""
     return put(engine.world, kind, body)
 
 
 def list_entities(engine: Engine, body: Body, kind: str) -> object:
-    """List the records of one kind of a publishing service."""
+    """Lists the records of one kind of a publishing service."""
     return [view(each) for each in held(engine.world, kind).values()]
 
 
 def drop_entity(engine: Engine, body: Body, kind: str, dps_id: str) -> object:
-    """Remove a record of a publishing service."""
+    """Removes a record of a publishing service."""
     drop(engine.world, kind, dps_id)
     return {}
 
 
 def list_nomis(engine: Engine, body: Body, kind: str) -> object:
-    """List the records of one kind in NOMIS."""
+    """Lists the records of one kind in NOMIS."""
     return nomis(engine.world, kind)
 
 
 def list_mappings(engine: Engine, body: Body, domain: str) -> object:
-    """List the mappings of a domain."""
+    """Lists every pair that the mapping service holds of a domain."""
     table = engine.world.mapping.tables[domain]
     return [table.object_of(row) for row in table.by_dps.values()]
 
 
 def duplicate_allocation(engine: Engine, body: Body, number: str) -> object:
-    """Let NOMIS hold an allocation twice."""
+    """Lets NOMIS hold a second row of an allocation, which makes every change of the pair fail."""
     return {"id": nomis_allocations.plant_duplicate(engine.world, int(number)).id}
 
 
 def duplicate_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Let NOMIS hold an attendance twice."""
+    """Lets NOMIS hold a second row of an attendance, which makes every change of the pair fail."""
     return {"id": nomis_attendances.plant_duplicate(engine.world, int(number)).event_id}
 
 
 def change_visit(engine: Engine, body: Body, number: str) -> object:
-    """Change fields of a visit in NOMIS, as its screens can."""
+    """Changes fields of a visit in NOMIS, as its screens can."""
     visit = engine.world.nomis_visits.visits[int(number)]
     changed = TypeAdapter(Visit).validate_python({**_fields(visit), **body})
     for name in body:
@@ -169,20 +169,20 @@ def change_visit(engine: Engine, body: Body, number: str) -> object:
 
 
 def drop_visit(engine: Engine, body: Body, number: str) -> object:
-    """Delete a visit in NOMIS, as its support team can."""
+    """Deletes a visit in NOMIS, as its support team can."""
     del engine.world.nomis_visits.visits[int(number)]
     return {}
 
 
 def pay_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Let payroll pay an attendance, which nobody can change after that."""
+    """Lets payroll pay an attendance, which nobody can change after that."""
     attendance = engine.world.nomis_courses.attendances[int(number)]
     attendance.transaction = attendance.event_id
     return {}
 
 
 def put_appointment_in_nomis(engine: Engine, body: Body) -> object:
-    """Let NOMIS hold an appointment of the given fields, mapped to `dpsId` where that is given."""
+    """Lets NOMIS hold an appointment of the given fields, mapped to `dpsId` where that is given."""
     dps_id = body.pop("dpsId", None)
     try:
         record = TypeAdapter(NomisAppointment).validate_python(body)
@@ -195,7 +195,7 @@ def put_appointment_in_nomis(engine: Engine, body: Body) -> object:
 
 
 def locations(engine: Engine, body: Body, prison_id: str) -> object:
-    """List the rooms of a prison."""
+    """Lists the rooms of a prison: NOMIS id, code and description."""
     found: list[dict[str, Any]] = [
         {"id": each.id, "code": each.code, "description": each.description}
         for each in engine.world.places.in_prison(prison_id)

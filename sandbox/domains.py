@@ -98,7 +98,7 @@ class Domain:
 
 
 def _hold_schedule(world: World, schedule: Schedule) -> None:
-    """Make a schedule readable with its activity and instances."""
+    """Makes a schedule readable with its activity and instances."""
     held = world.activities
     held.schedules[schedule.id] = schedule
     held.activities[schedule.activity.id] = schedule.activity
@@ -106,7 +106,7 @@ def _hold_schedule(world: World, schedule: Schedule) -> None:
 
 
 def _hold_instance(world: World, instance: Instance) -> None:
-    """Put an instance into its schedule."""
+    """Puts an instance into its schedule."""
     held = world.activities
     schedule = held.schedules[instance.schedule_id]
     if instance.id not in held.instances:
@@ -115,7 +115,7 @@ def _hold_instance(world: World, instance: Instance) -> None:
 
 
 def _hold_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Put an allocation into its schedule."""
+    """Puts an allocation into its schedule."""
     if allocation.id not in world.activities.allocations:
         world.activities.add_allocation(allocation)
 
@@ -262,7 +262,7 @@ CLIENTS: Final = (
 
 
 def verify(world: World) -> dict[str, object]:
-    """Compare NOMIS and the mappings with everything that was published and is not to be ignored.
+    """Compares NOMIS and the mappings with everything that was published and is not to be ignored.
 
     Returns:
         `entities` (how many were checked), `by_domain`, `problems` (each with domain, dps_id, problem and details),

@@ -42,7 +42,7 @@ class CannotListenError(RuntimeError):
     """A port cannot be listened on. `taken`: because something else does."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
-        """Say which port, and why."""
+        """Says which port, and why."""
         reason = (error.strerror or str(error)).partition(" (")[0]
         super().__init__(f"cannot listen on port {port} of {host}: {reason}")
         self.taken = error.errno == errno.EADDRINUSE
@@ -57,7 +57,7 @@ class Engine:
     """
 
     def __init__(self, options: Options, emulator_url: str | None = None) -> None:
-        """Make the world and its services."""
+        """Makes the world and its services."""
         self.records = Records()
         self.faults = Faults()
         self.auth = Auth(CLIENTS)
@@ -75,7 +75,7 @@ class Engine:
         self._settle_memory()
 
     def reset(self, options: Options) -> None:
-        """Replace the present world by a new one; faults go off, latency to none, logs are emptied."""
+        """Replaces the current world by a new one; faults go off, latency to none, logs are emptied."""
         self._adopt(options)
         routes = self._routes()
         for name, service in self.services.items():
@@ -90,12 +90,12 @@ class Engine:
         self._settle_memory()
 
     def use_emulator(self, url: str) -> None:
-        """Publish to another emulator from now on."""
+        """Publishes to another emulator from now on."""
         self.topic.endpoint_url = url
         self.topic.forget()
 
     async def start(self, host: str, port_base: int, control: Handler) -> None:
-        """Listen: with `port_base` 0 on free ports, else on that one (control) and the next ones.
+        """Listens: with `port_base` 0 on free ports, else on that one (control) and the next ones.
 
         Raises:
             CannotListenError: another process has one of them, or there is no such host here.
@@ -114,17 +114,17 @@ class Engine:
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
     async def stop(self) -> None:
-        """Stop listening and publishing."""
+        """Closes the ports of all services and ends the thread that publishes."""
         for runner in self._runners:
             await runner.cleanup()
         self.topic.close()
 
     def url(self, name: str) -> str:
-        """Return the base address of a service."""
+        """Returns the base address of a service."""
         return f"http://{self.host}:{self.ports[name]}"
 
     def environment(self) -> dict[str, str]:
-        """Return the settings with which the program runs against this sandbox."""
+        """Returns the settings with which the program runs against this sandbox."""
         settings = {
             "API_BASE_URL_OAUTH": f"{self.url('auth')}/auth",
             **{client.address_variable: self.url(client.service) for client in CLIENTS},
@@ -147,7 +147,7 @@ class Engine:
         return settings
 
     def _adopt(self, options: Options) -> None:
-        """Make a new world without the collector looking at each of its many objects on the way."""
+        """Makes a new world without the collector looking at each of its many objects on the way."""
         gc.unfreeze()
         gc.disable()
         try:
@@ -156,13 +156,13 @@ class Engine:
             gc.enable()
 
     def _settle_memory(self) -> None:
-        """Let go of the world before and, where the new one is large, keep the collector off it for good."""
+        """Frees the previous world and, if the new one is large, excludes it from garbage collection."""
         if self.world.options.prisoners >= LARGE_WORLD:
             gc.collect()
             gc.freeze()
 
     def _behave(self) -> None:
-        """Pass the options on the behaviour of services to those services."""
+        """Passes the options on the behaviour of services to those services."""
         self.auth.roles.clear()
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry
@@ -198,7 +198,7 @@ def _request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """Make a request whose body may be as large as an upload."""
+    """Makes a request whose body may be as large as an upload."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
 
@@ -220,7 +220,7 @@ NAMES = (
 
 
 def routes_of(world: World) -> dict[str, list[Route]]:
-    """Return the endpoints of every service; NOMIS is one service made of several modules."""
+    """Returns the endpoints of every service; NOMIS is one service made of several modules."""
     month = world.options.month
     return {name: [each for each in routes if each.is_there(month)] for name, routes in _all_routes(world).items()}
 

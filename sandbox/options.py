@@ -27,7 +27,7 @@ def _mock_visitors() -> tuple[int, ...]:
 
 
 def read_visitors(given: object) -> tuple[int, ...]:
-    """Return the numbers of persons.
+    """Returns the numbers of persons.
 
     Raises:
         ValueError: they are not a list of numbers.
@@ -44,7 +44,7 @@ class Options:
     Attributes:
         prisoners: active prisoners.
         seed: everything random comes from it; the same seed on the same `today` gives the same world.
-        today: the day that histories end at; the present day in London when None.
+        today: the day that histories end at; today in London when None.
         mismatch_rate: share of the prisoners whose levels differ by a planted cause.
         every_cause: plant at least one of each cause.
         mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate.
@@ -53,7 +53,7 @@ class Options:
         excluded: how many of the mismatches are on the list of excluded bookings.
         bulk: `on`, or the status (`404`, `405`) with which the incentives API answers its withdrawn bulk call.
         moving: how many movements (releases and receptions in turn) each page of ids brings about.
-        nomis_pool: calls that NOMIS can work on at once before it answers 500; None for any number.
+        nomis_pool: calls that NOMIS can work on at once before it responds with 500; None for any number.
         token_seconds: how long a token lasts.
         tell_expiry: whether the response of auth says how long (`expires_in`).
         mapping_race_ms: how long after a mapping is stored a second post of it loses the race with 500 (once); 0 never.
@@ -100,7 +100,7 @@ class Options:
 
     @classmethod
     def read(cls, given: dict[str, object]) -> Options:
-        """Return the options of a control request.
+        """Returns the options of a control request.
 
         Raises:
             ValueError: an option of another name, visitors that are not numbers, or no such generation.

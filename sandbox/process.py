@@ -15,7 +15,7 @@ from sandbox.options import Options
 
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
-    """Serve an engine until `over` is set; `ready` is called once everything listens."""
+    """Serves an engine until `over` is set; `ready` is called once everything listens."""
     try:
         await engine.start(host, port_base, Control(engine, domain_commands.COMMANDS).handle)
         ready()
@@ -25,7 +25,7 @@ async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], N
 
 
 def main() -> None:
-    """Serve a world on free ports, print them as one line of JSON, and run until the standard input closes."""
+    """Serves a world on free ports, prints them as one line of JSON, and runs until the standard input closes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--options", default="{}", help="the world, as JSON")
     chosen = parser.parse_args()

@@ -47,7 +47,7 @@ class World:
     """
 
     def __init__(self, options: Options, topic: Topic | None = None) -> None:
-        """Make the world, its population included."""
+        """Makes the world, its population included."""
         self.options = options
         self.seed = options.seed
         self.topic = topic
@@ -104,7 +104,7 @@ class World:
         plant_differences(self)
 
     def random(self, name: str) -> random.Random:
-        """Return a separate stream of random numbers for one purpose, so that one purpose never shifts another."""
+        """Returns a separate stream of random numbers for one purpose, so that one purpose never shifts another."""
         return random.Random(f"{self.seed}:{name}")
 
     def events_that_wait(self, queue: str) -> list[dict[str, object]]:
@@ -114,32 +114,32 @@ class World:
         return self.waiting.get(queue, [])
 
     def active_booking(self, offender_no: str) -> Prisoner | None:
-        """Return the person with an active booking, None when there is no such person or it was released."""
+        """Returns the person with an active booking, None when there is no such person or it was released."""
         found = self.by_offender.get(offender_no)
         return found if found is not None and found.active else None
 
     def add_prisoner(self, prisoner: Prisoner) -> None:
-        """Take a person into the population."""
+        """Adds a person with a booking to the population, to be found by booking and by number."""
         self.prisoners.append(prisoner)
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender[prisoner.offender_no] = prisoner
 
     def add_old_booking(self, prisoner: Prisoner) -> None:
-        """Take in a booking that is over, of a person or number that is not in prison now."""
+        """Takes in a booking that is over, of a person or number that is not in prison now."""
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender.setdefault(prisoner.offender_no, prisoner)
 
     def new_booking_id(self) -> int:
-        """Return a booking id above all others."""
+        """Returns a booking id above all others."""
         return max(self.by_booking, default=1_200_000) + 1
 
     def bookings_of(self, offender_no: str) -> list[int]:
-        """Return the bookings of a person, the present one only as the world knows no others of the same number."""
+        """Returns the bookings of a person, of which the world has the current one only."""
         prisoner = self.by_offender.get(offender_no)
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Let a review that was on its way reach NOMIS, once enough time since the first reading has passed."""
+        """Lets a review that was on its way reach NOMIS, once enough time since the first reading has passed."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:
@@ -160,7 +160,7 @@ class World:
         self.mapping.add_incentive(review.id, booking_id, record.sequence, "INCENTIVE_CREATED")
 
     def publish(self, events: Iterable[dict[str, object]]) -> Future[int] | None:
-        """Hand events to the topic, in order, and remember what they are about; None in a world that publishes none."""
+        """Hands events to the topic, in order, and remembers what they are about."""
         events = list(events)
         for event in events:
             self.published.note(event)

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: what an operator types, and what is asked and printed."""

@@ -18,7 +18,7 @@ _MOST = 50
 
 
 def complete_queues(incomplete: str) -> list[str]:
-    """The queues that begin so."""
+    """The queue ids that begin with what was typed."""
     return [queue for queue in QUEUES if queue.startswith(incomplete)]
 
 
@@ -34,7 +34,7 @@ def complete_kinds(incomplete: str) -> list[str]:
 
 
 def complete_runs(incomplete: str) -> list[Proposal]:
-    """The last runs of jobs."""
+    """The ids of the last runs of all jobs, each with its job and status."""
     return _stored(
         lambda application: [(run.id, f"{run.job} {run.status}") for run in application.job_runs.recent(_MOST)],
         incomplete,
@@ -42,7 +42,7 @@ def complete_runs(incomplete: str) -> list[Proposal]:
 
 
 def complete_reconciled(incomplete: str) -> list[Proposal]:
-    """The last runs of reconciliations."""
+    """The ids of the last runs of reconciliations, each with its status."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from reports.reconciliations.registry import RECONCILIATIONS
@@ -67,7 +67,7 @@ def complete_findings(incomplete: str) -> list[Proposal]:
 
 
 def complete_creations(incomplete: str) -> list[Proposal]:
-    """The creations that are not settled."""
+    """The numbers of the creations that are not settled, each with its record and state."""
 
     def read(application: "Application") -> Iterable[Proposal]:
         from jobs.operations.creations import list_open
@@ -87,7 +87,7 @@ def complete_jobs(incomplete: str) -> list[str]:
 
 
 def complete_channels(incomplete: str) -> list[str]:
-    """The channels of reports."""
+    """The channels of reports that begin with what was typed."""
     return [channel for channel in ("archive", "slack", "email") if channel.startswith(incomplete)]
 
 

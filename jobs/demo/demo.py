@@ -49,7 +49,7 @@ _HANDLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "swi
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What a demo was asked for."""
+    """The options of a demo; `latency_ms`: how long each fake service takes to respond, in milliseconds."""
 
     directory: Path
     prisoners: int
@@ -174,7 +174,7 @@ class _Demo:
         return Counter(events.values())
 
     def _stop(self) -> None:
-        """Ends the present stage: nothing more is received, and messages in flight are handed back."""
+        """Ends the current stage: nothing more is received, and messages in flight are returned."""
         say("stopping; again to end at once", err=True)
         with self._lock:
             self._stop_requested.set()

@@ -46,7 +46,7 @@ class Findings:
         return tuple(record.key.get(column) for column in self.result.key_columns)
 
     def text(self) -> str:
-        """How many were planted and found."""
+        """How many differences were planted and found, as the table shows it."""
         expected, found = self.expected, self.found
         right = sum(found.get(key) == kind for key, kind in expected.items())
         planted, in_flight = self.in_flight
@@ -150,7 +150,7 @@ class DemoOutcome:
         return lines
 
     def _against_earlier_weeks(self) -> list[str]:
-        """Where the result does not tell persisting and resolved differences as the weeks before recorded them."""
+        """Where persisting and resolved differences are not those that the weeks before recorded."""
         persisting = {each.booking_id for each in self.result.mismatches if each.standing == "persisting"}
         resolved = {each.booking_id for each in self.result.resolved}
         wrong = {

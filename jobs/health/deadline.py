@@ -1,4 +1,4 @@
-"""Questions that are asked side by side, each in a daemon thread: one that hangs delays no other, nor the end."""
+"""Asks several questions at once, each in a daemon thread: one that hangs delays neither the others nor the end."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def start(name: str, ask: Callable[[], T]) -> "Future[T]":
 
 
 def late_text(deadline_seconds: float) -> str:
-    """The text for a question that was not answered in time."""
+    """The text for a question without a response in time."""
     return f"no answer within {deadline_seconds:g} s"
 
 

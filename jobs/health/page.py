@@ -37,7 +37,7 @@ class HealthResponse:
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
+        """The HTTP status: 200, or 503 when something is down."""
         return 200 if self.ok else 503
 
 
@@ -91,7 +91,7 @@ class HealthPage:
         self._response = HealthResponse(ok=False, body={"status": DOWN})
 
     def overall(self) -> HealthResponse:
-        """Every component; up when all are."""
+        """The state of every component; up when all are. Asked at most every two seconds."""
         with self._lock:
             if self._monotonic() - self._response_at >= CACHE_SECONDS:
                 components = self._ask()

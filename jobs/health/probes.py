@@ -63,7 +63,7 @@ class Probe:
     """One question about one part.
 
     name: its line in `check`. ask: answers it, or raises. component: its part of the health page, which several probes
-    may share; None where only `check` asks, because the answer changes with the settings alone or costs too much.
+    may share; None where only `check` asks, because the result changes with the settings alone or costs too much.
     """
 
     name: str

@@ -63,7 +63,7 @@ class Wording:
     scope: str
 
     def of(self, state: State) -> str:
-        """The state in these words."""
+        """How texts name a state: the first two in these words, others as they are."""
         return {State.READY: self.ready, State.WRITTEN: self.done}.get(state, str(state))
 
 

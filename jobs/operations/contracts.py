@@ -48,7 +48,7 @@ class ContractsResult:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error."""
+        """Whether no difference is an error; warnings and notes do not count."""
         return not self.counts()["errors"]
 
     def as_dict(self) -> dict[str, Any]:

@@ -214,7 +214,7 @@ class Reopening:
 
     @property
     def target(self) -> str:
-        """The NOMIS record that was given."""
+        """The NOMIS record that a person gave, such as `visit 8811001`."""
         return _nomis_text(self.record, self.mapping)
 
 
@@ -274,7 +274,7 @@ def _target(record: CreationRecord) -> str:
 
 
 def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
-    """The present record. Raises `WorkError` if it is no longer open, or another attempt was made since."""
+    """The record as it is now. Raises `WorkError` if it is no longer open, or another attempt was made since."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run it again")

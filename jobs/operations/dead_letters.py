@@ -113,7 +113,7 @@ class DlqState:
 
     @property
     def read(self) -> int:
-        """How many messages were read."""
+        """How many messages could be read within the time."""
         return len(self.reports)
 
     @property

@@ -50,7 +50,7 @@ class DrainParameters:
 
     @classmethod
     def from_dict(cls, recorded: Mapping[str, Any]) -> Self:
-        """The parameters of an earlier run."""
+        """The parameters of an earlier run, as the ledger recorded them."""
         return cls(tuple(recorded["queues"]), recorded["untilEmpty"], recorded["maxBatches"], recorded["waitSeconds"])
 
 

@@ -59,17 +59,17 @@ class Examination:
 
     @property
     def repair(self) -> Repair:
-        """The repair of the domain."""
+        """How duplicates of this domain are removed."""
         return domain_of_record(self.finding.domain).repair
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids show now."""
+        """What the ids of both pairs show now."""
         return self.duplicate.verdict
 
     @property
     def meaning(self) -> str:
-        """The verdict as a sentence."""
+        """The verdict as a sentence for operators."""
         return _MEANINGS[self.verdict]
 
     @property

@@ -234,7 +234,7 @@ class Overview:
     complete_age_seconds: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The reconciliation as JSON shows it."""
         return {
             "name": self.name,
             "title": self.title,

@@ -1,4 +1,4 @@
-"""`resync`: writes the present DPS state of one record to NOMIS, as its event would, and reads it again.
+"""`resync`: writes the current DPS state of one record to NOMIS, as its event would, and reads it again.
 
 A plan is shown, confirmed, and made again under the lease of the record: it is carried out only if nothing changed.
 """
@@ -62,7 +62,7 @@ class PlannedResync:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing will be done."""
+        """Whether nothing will be written: nothing is to do, or there is an objection."""
         return self.plan.effect is Effect.NOTHING or bool(self.objections)
 
     @property
@@ -140,7 +140,7 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
 
 
 def check_plan(planned: PlannedResync) -> None:
-    """Raises `WorkError` for any objection."""
+    """Raises `WorkError` if there is an objection to the plan."""
     if planned.objections:
         raise WorkError(f"{planned.target}: nothing was written: {'; '.join(planned.objections)}")
 

@@ -39,7 +39,7 @@ class ScheduledJob:
     run: Callable[[Application, ActiveRun, threading.Event], None]
 
     def schedule(self, settings: Settings) -> CronSchedule:
-        """When it runs. Raises `SettingsError`."""
+        """The times at which it runs. Raises `SettingsError` for a setting that is not a cron line."""
         return parse_schedule(self.setting, self.cron(settings), settings.zone)
 
 

@@ -99,7 +99,7 @@ class Application:
 
     @_Lazy
     def job_runs(self) -> JobRuns:
-        """The recorded runs of jobs."""
+        """The ledger of job runs."""
         return JobRuns(self.database, self.leases)
 
     @_Lazy
@@ -127,7 +127,7 @@ class Application:
 
     @_Lazy
     def breakers(self) -> "Breakers":
-        """The breakers of the upstream services."""
+        """The breakers that stop the calls to a service while most of them fail."""
         from sync.upstream.breaker import Breakers
 
         return Breakers(self.database, self.telemetry, lambda name: self.transport.reach(name))
@@ -146,14 +146,14 @@ class Application:
 
     @_Lazy
     def services(self) -> "Services":
-        """The upstream services."""
+        """The clients of the upstream services, with the mapping service."""
         from sync.upstream.services import Services
 
         return Services(self.transport)
 
     @_Lazy
     def aws(self) -> "Aws":
-        """Clients of AWS."""
+        """The clients of AWS, made when they are first used."""
         from sync.queues.aws import Aws
 
         return Aws(self.settings)
@@ -180,7 +180,7 @@ class Application:
 
     @_Lazy
     def outbox(self) -> "OutboxSender":
-        """The sender of alerts and reports."""
+        """The sender of the alerts and reports that wait in the outbox."""
         from reports.delivery.sender import OutboxSender
 
         return OutboxSender(self.settings, self.database, lambda: self.aws.client("s3"))
@@ -219,7 +219,7 @@ class Application:
         )
 
     def send_retry(self, queue: str, body: str) -> str:
-        """Puts a mapping retry on the main queue of a queue id, in the present trace; its SQS message id."""
+        """Puts a mapping retry on the main queue of a queue id, in the current trace; its SQS message id."""
         trace = {name: {"DataType": "String", "StringValue": value} for name, value in trace_headers().items()}
         return self.queue_pair(queue).main.send(body, trace)
 

@@ -35,7 +35,7 @@ EVERYONE = "everyone"
 
 
 class Trigger(StrEnum):
-    """Why a run was started."""
+    """Why a run was started: by a command, by the scheduler, or to repeat an earlier run."""
 
     MANUAL = "manual"
     SCHEDULE = "schedule"
@@ -43,7 +43,7 @@ class Trigger(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """The status of a run."""
+    """How far a run has come, or how it ended."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -112,7 +112,7 @@ class AlreadyStarted(Exception):
 
 
 class JobRuns:
-    """Records job runs, and reads them."""
+    """The ledger of job runs: writes and reads its rows."""
 
     def __init__(self, database: Database, held: Leases, now: Callable[[], datetime] = clock.now) -> None:
         self._database = database
@@ -155,7 +155,7 @@ class JobRuns:
             self._leases.release(lease)
 
     def record_heartbeat(self, run_id: str, counts: Mapping[str, Any]) -> None:
-        """Records the present counts of a run that is in progress. Raises `StoreUnavailable`."""
+        """Records the counts so far of a run that is in progress. Raises `StoreUnavailable`."""
         running = (job_runs.c.id == run_id) & (job_runs.c.status == RunStatus.RUNNING)
         with self._database.begin() as connection:
             connection.execute(update(job_runs).where(running).values(counts=dict(counts)))

@@ -36,7 +36,7 @@ def configure_logging(
     """Sends all logs, those of libraries too, to `stream` (stderr where None), prisoners as `masking` shows them.
 
     Without a format the default is `console` on a terminal, else `json`; without a level `WARNING` on a terminal, where
-    a command answers a person, else `INFO`.
+    a command serves a person, else `INFO`.
     """
     out = stream or sys.stderr
     if level is None:

@@ -12,7 +12,7 @@ from sandbox.child_processes import report_to_parent, watch_parent
 
 
 def main() -> None:
-    """Serve on a port, print it as one line of JSON, and run until the standard input closes."""
+    """Serves on a port, prints it as one line of JSON, and runs until the standard input closes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)

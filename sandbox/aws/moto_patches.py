@@ -23,7 +23,7 @@ from moto.core import responses
 from moto.moto_server import werkzeug_app
 from moto.sqs import models
 
-#: Functions of moto that give the same answer each time, and are asked with every call.
+#: Functions of moto that return the same each time, and are asked with every call.
 _SPELLED_ANEW: tuple[tuple[object, str], ...] = (
     (models, "camelcase_to_underscores"),
     (responses, "camelcase_to_underscores"),
@@ -112,7 +112,7 @@ def _shown_again(change: Callable[[models.SQSBackend, str, str, int], None]) -> 
 
 
 def apply_patches() -> None:
-    """Replace moto's functions by these, in this process."""
+    """Replaces moto's functions by these, in this process."""
     replacements: dict[str, object] = {
         "messages": property(_visible),
         "approximate_number_of_messages": property(_visible_count),

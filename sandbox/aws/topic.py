@@ -33,7 +33,7 @@ def domain_event(
     prisoner_id: str | None = None,
     occurred_at: datetime | None = None,
 ) -> dict[str, object]:
-    """Return the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
+    """Returns the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
 
     Activities and appointments write a local time without offset and the version as text `1`; visits and prisoner
     search the number 1, the others the text `1.0`, all with the offset.
@@ -71,7 +71,7 @@ class Topic:
     """
 
     def __init__(self, endpoint_url: str | None) -> None:
-        """Connect at the first event, not before."""
+        """Connects at the first event, not before."""
         self.endpoint_url = endpoint_url
         self.failed = 0
         self._sns: Any = None
@@ -79,33 +79,33 @@ class Topic:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="topic")
 
     def client(self, service: str) -> Any:
-        """Return a client of the emulator for one AWS service (`sns`, `sqs`)."""
+        """Returns a client of the emulator for one AWS service (`sns`, `sqs`)."""
         import boto3
 
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Make the topic anew at the next event (the emulator was reset)."""
+        """Makes the topic anew at the next event (the emulator was reset)."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:
-        """Publish one decoded event soon."""
+        """Publishes one decoded event, in the thread of the topic."""
         return self.publish_all([event])
 
     def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
-        """Publish events in order, ten at a time; the future gives how many were taken."""
+        """Publishes events in order, ten at a time; the future gives how many were taken."""
         return self.work(lambda: self.send(list(events)))
 
     def work(self, task: Callable[[], int]) -> Future[int]:
-        """Do something in the thread of the topic, after what was handed over before."""
+        """Does something in the thread of the topic, after what was handed over before."""
         return self._thread.submit(task)
 
     def close(self) -> None:
-        """End the thread, without what has not begun to go out."""
+        """Ends the thread; what it has not begun to publish is dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def send(self, events: list[dict[str, object]]) -> int:
-        """Publish events in order now, in the thread of the topic (`work`) alone; returns how many were taken."""
+        """Publishes events in order now, in the thread of the topic (`work`) alone; returns how many were taken."""
         if self.endpoint_url is None:
             return 0
         if self._sns is None:
@@ -119,7 +119,7 @@ class Topic:
         return taken
 
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
-        """Send events straight to the queue of a name (main or dead letter) soon; the future gives how many."""
+        """Sends events straight to the queue of a name (main or dead letter) soon; the future gives how many."""
         return self.work(lambda: self._send_waiting(events, queue))
 
     def _send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> int:
@@ -130,7 +130,7 @@ class Topic:
         return len(events)
 
     def _publish(self, entries: list[dict[str, object]]) -> dict[str, Any]:
-        """Publish one batch, to a topic that is made where it is not, or no longer, there."""
+        """Publishes one batch; creates the topic first if it does not exist."""
         known = self._arn
         if not known:
             self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]
@@ -144,13 +144,13 @@ class Topic:
 
 
 def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
-    """Return one entry of a batch: the event as text, its type as the attribute that subscriptions filter on."""
+    """Returns one entry of a batch: the event as text, its type as the attribute that subscriptions filter on."""
     attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
     return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
 
 
 def envelope(event: dict[str, object]) -> dict[str, object]:
-    """Return the envelope in which SNS delivers an event to a queue."""
+    """Returns the envelope in which SNS delivers an event to a queue."""
     return {
         "Type": "Notification",
         "MessageId": str(uuid.uuid4()),

@@ -28,14 +28,14 @@ _ERROR: Final = {"status": "integer", "errorCode": "integer?", "userMessage": "t
 
 @dataclass(frozen=True, slots=True)
 class Maybe:
-    """A value that may be missing."""
+    """A value whose field may be missing; the program must do without it."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """A value that may be null."""
+    """A value that may be null, in a field that is always there."""
 
     value: Value
 
@@ -54,17 +54,17 @@ class Changed:
         self._values = (("", first), *later)
 
     def in_(self, month: str) -> Value:
-        """Return the value in a month."""
+        """Returns the value that was published in a month, such as `2024-02`."""
         return next(value for since, value in reversed(self._values) if since <= month)
 
 
 def since(month: str, value: Value) -> Changed:
-    """Return a value that came in a month."""
+    """Returns a value that came in a month."""
     return Changed(None, (month, value))
 
 
 def until(month: str, value: Value) -> Changed:
-    """Return a value that went in a month."""
+    """Returns a value that went in a month."""
     return Changed(value, (month, None))
 
 
@@ -100,7 +100,7 @@ class Endpoint:
 
 
 def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, version: str) -> dict[str, Any]:
-    """Return the OpenAPI document of a service in a month, which was built on a day."""
+    """Returns the OpenAPI document of a service in a month, which was built on a day."""
     writer = _Writer(month, version)
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
@@ -173,7 +173,7 @@ class _Writer:
         return value
 
     def _schema(self, value: Value) -> tuple[dict[str, Any], bool]:
-        """Return the schema of a value, and whether it is always there."""
+        """Returns the schema of a value, and whether it is always there."""
         value = self._now(value)
         if isinstance(value, Maybe):
             return self._schema(value.value)[0], False
@@ -205,7 +205,7 @@ class _Writer:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def _or_null(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return a schema that also allows null, in the words of the version."""
+        """Returns a schema that also allows null, in the words of the version."""
         if self._newer:
             if "$ref" in schema:
                 return {"oneOf": [schema, {"type": "null"}]}

@@ -47,7 +47,7 @@ class Activity:
 
 @dataclass(slots=True)
 class Instance:
-    """One dated session of a schedule."""
+    """One dated session of a schedule, with its times and whether it is cancelled."""
 
     id: int
     schedule_id: int
@@ -95,7 +95,7 @@ class DpsAllocation:
 
 @dataclass(slots=True)
 class DpsAttendance:
-    """A prisoner at an instance."""
+    """The attendance of a prisoner at an instance: status, reason and pay."""
 
     id: int
     instance_id: int
@@ -112,7 +112,7 @@ class ActivitiesState:
     """Everything the activities API holds about activities; ids are small numbers from separate sequences."""
 
     def __init__(self) -> None:
-        """Start without activities."""
+        """Starts without activities."""
         self.activities: dict[int, Activity] = {}
         self.schedules: dict[int, Schedule] = {}
         self.instances: dict[int, Instance] = {}
@@ -126,14 +126,14 @@ class ActivitiesState:
         self.attendance_ids = itertools.count(220_145)
 
     def add_instance(self, schedule: Schedule, day: date, start: time, end: time) -> Instance:
-        """Give a schedule one more dated session."""
+        """Gives a schedule one more dated session."""
         made = Instance(next(self.instance_ids), schedule.id, day, start, end)
         self.instances[made.id] = made
         schedule.instances.append(made)
         return made
 
     def add_allocation(self, allocation: DpsAllocation) -> None:
-        """Put a prisoner on a schedule."""
+        """Adds an allocation, to be found by its id and by its schedule."""
         self.allocations[allocation.id] = allocation
         self._allocations_of.setdefault((allocation.schedule_id, allocation.prisoner_number), []).append(allocation)
 

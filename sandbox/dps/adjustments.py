@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROLE: Final = "SENTENCE_ADJUSTMENTS_SYNCHRONISATION"
 READER: Final = "ADJUSTMENTS__ADJUSTMENTS_RO"
-#: Since when the list of a person has its present form.
+#: Since when the list of a person has its current form.
 PRESENT_LIST: Final = "2023-11"
 CONTENT_TYPE: Final = "application/vnd.nomis-offence+json"
 MOCK_BOOKING: Final = 1_201_725
@@ -79,14 +79,14 @@ class Adjustments(dict[str, DpsAdjustment]):
         super().__delitem__(key)
 
     def pop(self, key: str, *default: DpsAdjustment | None) -> DpsAdjustment | None:  # type: ignore[override]
-        """Take an adjustment out."""
+        """Removes an adjustment and counts the change; a default is returned if it is not there, as `dict.pop` does."""
         self.changes += 1
         return super().pop(key, *default)
 
 
 @dataclass(slots=True)
 class AdjustmentsState:
-    """The adjustments by id; with `mocks` an unknown id is answered with a canned adjustment.
+    """The adjustments by id; with `mocks` an unknown id gets a canned adjustment.
 
     `unsentenced` are prisoners without an active sentence, `unknown` those of whom the service never heard, as long as
     they have no adjustments. What is `coming` for a prisoner arrives once the list of that prisoner was read.
@@ -131,7 +131,7 @@ class AdjustmentsState:
 def routes(world: World) -> list[Route]:
     """Reads of one adjustment and of those of a person.
 
-    The read of one answers 415 without its own content type, although there is no body.
+    The read of one responds with 415 without its own content type, although there is no body.
     """
 
     def get(request: Request, number: str) -> Reply:

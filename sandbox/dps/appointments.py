@@ -53,16 +53,16 @@ class AppointmentInstance:
 
 
 class AppointmentsState:
-    """The appointment instances by id."""
+    """The appointment instances of the activities API by id; a deleted one stays, marked as such."""
 
     def __init__(self) -> None:
-        """Start without appointments."""
+        """Starts without appointments."""
         self.instances: dict[int, AppointmentInstance] = {}
         self.ids = itertools.count(90_217)
 
 
 def routes(world: World) -> list[Route]:
-    """The reads that are used here."""
+    """Returns the endpoints that read appointment instances, each with its role."""
 
     def get(request: Request, number: str) -> Reply:
         found = world.appointments.instances.get(int(number)) if number.isdigit() else None
@@ -247,7 +247,7 @@ def _attendees(name: str, found: Iterable[AppointmentInstance]) -> list[dict[str
 
 
 def _appointment(world: World, found: list[AppointmentInstance]) -> dict[str, object]:
-    """An appointment as today's search tells it; what is empty is left out."""
+    """An appointment as today's search shows it; what is empty is left out."""
     first = found[0]
     room = _room(world, first)
     if room is not None:
@@ -271,7 +271,7 @@ def _appointment(world: World, found: list[AppointmentInstance]) -> dict[str, ob
 
 
 def _occurrence(world: World, found: list[AppointmentInstance]) -> dict[str, object]:
-    """An occurrence as the search of 2023 tells it."""
+    """An occurrence as the search of 2023 shows it."""
     first = found[0]
     return _searched(first) | {
         "appointmentId": _appointment_id(first),

@@ -43,11 +43,11 @@ class Review:
 class Incentives:
     """The reviews by booking (oldest id first) and by id, and the levels.
 
-    `bulk` is `on`, or the status with which the withdrawn bulk call is answered.
+    `bulk` is `on`, or the status with which the withdrawn bulk call responds.
     """
 
     def __init__(self, world: World, bulk: str = "on") -> None:
-        """Start with the global levels alone."""
+        """Starts with the global levels alone."""
         self.world = world
         self.bulk = bulk
         self.reviews: dict[int, Review] = {}
@@ -57,7 +57,7 @@ class Incentives:
         self._next_id = FIRST_REVIEW_ID
 
     def current(self, booking_id: int) -> Review | None:
-        """Return the review of the latest review time."""
+        """Returns the review of the latest review time."""
         reviews = self.by_booking.get(booking_id)
         return max(reviews, key=lambda each: each.at) if reviews else None
 
@@ -72,7 +72,7 @@ class Incentives:
         user_id: str | None = SYSTEM_USER,
         comments: str | None = None,
     ) -> Review:
-        """Add a review, which takes over the flag of the current one."""
+        """Adds a review, which takes over the flag of the current one."""
         held = self.by_booking.setdefault(booking_id, [])
         for review in held:
             review.current = False
@@ -83,7 +83,7 @@ class Incentives:
         return review
 
     def delete(self, review_id: int) -> None:
-        """Delete a review as staff can; the flag goes back to the latest of the others."""
+        """Deletes a review as staff can; the flag goes back to the latest of the others."""
         review = self.reviews.pop(review_id)
         held = self.by_booking[review.booking_id]
         held.remove(review)
@@ -102,7 +102,7 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Make the review that staff make for a booking of the population; its event is left to the caller."""
+        """Makes the review that staff make for a booking of the population; its event is left to the caller."""
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,
@@ -116,12 +116,12 @@ class Incentives:
         )
 
     def inserted(self, review: Review, reason: str | None = None) -> dict[str, object]:
-        """Return the event of a new review."""
+        """Returns the event of a new review."""
         information: dict[str, object] = {"id": review.id, "nomsNumber": review.offender_no, "reason": reason}
         return domain_event("incentives.iep-review.inserted", information)
 
     def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
-        """Make the review that an arrival brings about, at the prison where the person is; None for other reasons."""
+        """Makes the review that an arrival brings about, at the prison where the person is; None for other reasons."""
         review_type = REVIEW_OF_REASON.get(reason)
         prisoner = self.world.by_offender.get(offender_no)
         if review_type is None or prisoner is None:
@@ -136,7 +136,7 @@ class Incentives:
         )
 
     def default_of(self, prison_id: str) -> str:
-        """Return the level on admission: the one flagged so, else Standard, else the first active one."""
+        """Returns the level on admission: the one flagged so, else Standard, else the first active one."""
         active = self._active_levels(prison_id)
         for level in active:
             if level.default_on_admission:
@@ -145,7 +145,7 @@ class Incentives:
         return "STD" if "STD" in codes or not codes else codes[0]
 
     def transferred_level(self, offender_no: str, prison_id: str) -> str:
-        """Return the level kept on a transfer: that of the last review elsewhere, or the nearest there is."""
+        """Returns the level kept on a transfer: that of the last review elsewhere, or the nearest there is."""
         elsewhere = [
             review
             for review in self.reviews_of(offender_no)
@@ -163,7 +163,7 @@ class Incentives:
         return higher[0] if higher else lower[-1] if lower else self.default_of(prison_id)
 
     def reviews_of(self, offender_no: str) -> list[Review]:
-        """Return the reviews of a person, over all bookings, newest first."""
+        """Returns the reviews of a person, over all bookings, newest first."""
         found = [
             review
             for booking_id in self.world.bookings_of(offender_no)
@@ -172,12 +172,12 @@ class Incentives:
         return sorted(found, key=lambda each: each.at, reverse=True)
 
     def name_of(self, code: str) -> str:
-        """Return the name of a level, `Unmapped` for a code without one."""
+        """Returns the name of a level, `Unmapped` for a code without one."""
         level = self.levels.get(code)
         return UNMAPPED if level is None else level.name
 
     def ordered_levels(self) -> list[levels.Level]:
-        """Return the levels in the global order."""
+        """Returns the levels in the global order."""
         return sorted(self.levels.values(), key=lambda each: each.order)
 
     def _active_levels(self, prison_id: str) -> list[levels.PrisonLevel]:
@@ -186,7 +186,7 @@ class Incentives:
 
 
 def routes(world: World) -> list[Route]:
-    """Return the endpoints of reviews and levels; any valid token will do."""
+    """Returns the endpoints of reviews and levels; any valid token will do."""
     return [*_review_routes(world), *_level_routes(world)]
 
 
@@ -272,7 +272,7 @@ def _number(text: str) -> int:
 
 
 def _detail_view(state: Incentives, review: Review) -> dict[str, object]:
-    """Return one review in full; null fields are left out."""
+    """Returns one review in full; null fields are left out."""
     body: dict[str, object] = {
         "id": review.id,
         "iepCode": review.code,
@@ -293,7 +293,7 @@ def _detail_view(state: Incentives, review: Review) -> dict[str, object]:
 
 
 def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) -> dict[str, object]:
-    """Return the summary of a person or booking, from its reviews (at least one)."""
+    """Returns the summary of a person or booking, from its reviews (at least one)."""
     newest = sorted(reviews, key=lambda each: each.at, reverse=True)
     current = newest[0]
     return {
@@ -311,12 +311,12 @@ def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) 
 
 
 def _next_review(review: Review) -> date:
-    """Return when the next review is due: a week on Basic, else a year."""
+    """Returns when the next review is due: a week on Basic, else a year."""
     return review.at.date() + timedelta(days=7 if review.code == "BAS" else 365)
 
 
 def _missing(what: str) -> Refused:
-    """Return what the service answers when something does not exist: status 404 and the reason."""
+    """Returns the response of the service when something does not exist: status 404 and the reason."""
     return Refused(404, f"Not Found: {what}")
 
 

@@ -25,7 +25,7 @@ WITHOUT_ACTIVITIES, WITHOUT_APPOINTMENTS = 13, 8
 ADMINISTRATOR: Final = "ACTIVITY_ADMIN"
 ROLES_SINCE: Final = "2024-01"
 MOST_DAYS_TO_EXPIRY: Final = 21
-#: A field that came with a later version of a service; every answer has one that nobody asked for.
+#: A field that came with a later version of a service; every response has one that no client asked for.
 NEW_FIELD: Final = {"addedLater": True}
 
 
@@ -44,7 +44,7 @@ class Rollout:
 
 
 def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
-    """Roll out to nearly all open prisons, or to most of a few.
+    """Rolls out to nearly all open prisons, or to most of a few.
 
     NOMIS has the same list for activities, and all of them for visit allocations.
     """

@@ -17,7 +17,7 @@ Moment = TypeVar("Moment", date, datetime)
 
 ROLE: Final = "VISIT_SCHEDULER"
 MOCK_PRISONER: Final = "A7948DY"
-#: When the search got its present parameters, visits their sub-status, and the list of prisons its user types.
+#: When the search got its current parameters, visits their sub-status, and the list of prisons its user types.
 DATES_SINCE: Final = "2024-02"
 SUB_STATUS_SINCE: Final = "2025-01"
 USER_TYPES_SINCE: Final = "2025-01"
@@ -52,7 +52,7 @@ class BookedVisit:
 class VisitScheduler:
     """The visits of visit-scheduler by reference.
 
-    With `mock_prison_id` set every unknown reference is answered with a canned visit there by `mock_person_ids`.
+    With `mock_prison_id` set every unknown reference gets a canned visit there by `mock_person_ids`.
     """
 
     visits: dict[str, BookedVisit] = field(default_factory=dict)

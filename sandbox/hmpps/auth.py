@@ -32,7 +32,7 @@ class Client:
 
     @property
     def client_id(self) -> str:
-        """The public name of the client."""
+        """The name under which the client asks for tokens, as settings have it."""
         return f"prisoner-to-nomis-{self.service}"
 
     @property
@@ -42,7 +42,7 @@ class Client:
 
     @property
     def secret(self) -> str:
-        """The secret of this made-up client."""
+        """The secret with which this made-up client asks for tokens."""
         return f"{self.service}-secret"
 
 
@@ -56,7 +56,7 @@ class Token(NamedTuple):
 
 
 class Auth:
-    """Issues tokens and tells who holds one. Tokens outlive a reset of the world, as they would a deployment.
+    """Issues tokens and finds who holds one. Tokens outlive a reset of the world, as they would a deployment.
 
     Args:
         clients: the clients that may ask for tokens.
@@ -68,7 +68,7 @@ class Auth:
     """
 
     def __init__(self, clients: Iterable[Client]) -> None:
-        """Start with a new signing key."""
+        """Starts with a new signing key."""
         self.token_seconds: float = 3600
         self.tell_expiry = True
         self.roles: dict[str, tuple[str, ...]] = {}
@@ -78,15 +78,15 @@ class Auth:
         self._revoked_at = 0.0
 
     def routes(self) -> list[Route]:
-        """Return the endpoints."""
+        """Returns the endpoint that gives tokens."""
         return [Route("POST", "/auth/oauth/token", self.issue)]
 
     def expire_all(self) -> None:
-        """Make every token issued so far an expired one."""
+        """Makes every token issued so far an expired one."""
         self._revoked_at = time.time()
 
     def issue(self, request: Request) -> Reply:
-        """Issue a token for client credentials given by the Basic header: 401 for bad ones, 400 for another grant."""
+        """Issues a token for client credentials given by the Basic header: 401 for bad ones, 400 for another grant."""
         client = self._client(request.headers.get("Authorization", ""))
         form = parse_qs(request.body.decode("utf-8", "replace"))
         grant = form.get("grant_type", request.query.get("grant_type", [""]))[0]
@@ -123,7 +123,7 @@ class Auth:
         return Reply(body=body)
 
     def holder_of(self, service: str, authorization: str) -> Holder:
-        """Return who holds the token of a bearer header.
+        """Returns who holds the token of a bearer header.
 
         Raises:
             Refused: 401 when there is none, it is unknown, has expired, or belongs to the client of another service.

@@ -51,12 +51,12 @@ class Table:
     by_nomis: dict[Key, Row] = field(default_factory=dict)
 
     def insert(self, row: Row) -> None:
-        """Store a pair; the caller has looked both keys up."""
+        """Stores a pair; the caller has looked both keys up."""
         self.by_dps[row.dps_id] = row
         self.by_nomis[row.nomis_id] = row
 
     def delete(self, dps_id: Id) -> None:
-        """Forget the pair of this id; an unknown id is nothing to do."""
+        """Forgets the pair of this id; an unknown id is nothing to do."""
         row = self.by_dps.pop(dps_id, None)
         if row is not None:
             del self.by_nomis[row.nomis_id]
@@ -83,16 +83,16 @@ class MappingState:
     """
 
     def __init__(self, race_ms: float = 0) -> None:
-        """Start with empty tables."""
+        """Starts with empty tables."""
         self.race_ms = race_ms
         self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
 
     def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
-        """Store a pair directly, as history of the world."""
+        """Stores a pair directly, as history of the world."""
         self.tables[domain].insert(Row(dps_id, nomis_id, mapping_type, None, created))
 
     def add_incentive(self, incentive_id: int, booking_id: int, sequence: int, mapping_type: str) -> None:
-        """Store the mapping of an incentive review that the world begins with."""
+        """Stores the mapping of an incentive review that the world begins with."""
         self.tables["incentives"].insert(Row(incentive_id, (booking_id, sequence), mapping_type, None, None))
 
     def incentive_sequence(self, incentive_id: int) -> int | None:
@@ -106,12 +106,12 @@ class MappingState:
         return None if row is None else row.nomis_id
 
     def rows(self, domain: str) -> Iterator[Row]:
-        """Every stored pair of a domain."""
+        """Returns every stored pair of a domain, in the order in which they were posted."""
         return iter(self.tables[domain].by_dps.values())
 
 
 def routes(world: World) -> list[Route]:
-    """Every endpoint of the mapping service."""
+    """Returns the endpoints of the mapping service for all domains, each with its role."""
     made: list[Route] = []
     for domain in DOMAINS:
         made.extend(_routes_of(world, domain.mapping))
@@ -226,7 +226,7 @@ def _value(column: Column, body: dict[str, object]) -> Id:
 
 
 def _number(name: str, given: object) -> int:
-    """Read a number; the service also takes it as text of digits."""
+    """Reads a number; the service also takes it as text of digits."""
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     if isinstance(given, str) and given.lstrip("-").isdigit():

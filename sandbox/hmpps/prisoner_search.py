@@ -23,7 +23,7 @@ REASONS = {
 
 
 def routes(world: World) -> list[Route]:
-    """Return the one endpoint that is used here."""
+    """Returns the one endpoint that is used here."""
 
     def received(request: Request, offender_no: str) -> Reply:
         if PRISONER_NUMBER.fullmatch(offender_no) is None:
@@ -43,7 +43,7 @@ def routes(world: World) -> list[Route]:
 
 
 def publish_received(world: World, offender_no: str, reason: str, prison_id: str, occurred_at: datetime) -> None:
-    """Publish the received event; the incentives API reacts with a review and its event."""
+    """Publishes the received event; the incentives API reacts with a review and its event."""
     information: dict[str, object] = {"nomsNumber": offender_no, "reason": reason, "prisonId": prison_id}
     event = domain_event("prisoner-offender-search.prisoner.received", information, occurred_at=occurred_at)
     event["description"] = f"A prisoner has been received into a prison with reason: {REASONS[reason]}"

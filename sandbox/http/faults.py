@@ -90,14 +90,14 @@ class Fault:
         return self.ms / 1000 if self.kind == "delay" else self.hold
 
     async def keep_waiting(self) -> None:
-        """Keep a request waiting for as long as the fault says."""
+        """Keeps a request waiting for as long as the fault says."""
         if self.until_released:
             await self._released.wait()
         else:
             await asyncio.sleep(self.seconds)
 
     def release(self) -> None:
-        """Release the requests that wait now; later ones do not wait."""
+        """Releases the requests that wait now; later ones do not wait."""
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
@@ -119,7 +119,7 @@ class Fault:
         return True
 
     def view(self) -> dict[str, object]:
-        """Return the fault as the control API shows it."""
+        """Returns the fault as the control API shows it."""
         return {
             "id": self.id,
             "service": self.service,
@@ -141,13 +141,13 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether any fault is switched on."""
+        """Whether any fault is switched on, so that requests have to be matched."""
         return bool(self._faults)
 
     def add(
         self, service: str = "*", method: str = "*", path: str | None = None, kind: str = "status", **parameters: object
     ) -> Fault:
-        """Switch a fault on.
+        """Switches a fault on.
 
         Raises:
             ValueError: unknown kind or a path that is not a regular expression.
@@ -159,14 +159,14 @@ class Faults:
         return fault
 
     def hit(self, service: str, method: str, path: str, body: bytes, query: str = "") -> Fault | None:
-        """Return the fault that strikes a request, if any."""
+        """Returns the fault that strikes a request, if any."""
         for fault in self._faults:
             if fault.meets(service, method, path, body, query):
                 return fault
         return None
 
     def release(self, fault_id: int) -> None:
-        """Release the requests that a fault keeps waiting.
+        """Releases the requests that a fault keeps waiting.
 
         Raises:
             ValueError: there is no such fault.
@@ -178,18 +178,18 @@ class Faults:
         raise ValueError(f"there is no fault {fault_id}")
 
     def clear(self) -> None:
-        """Switch every fault off; the requests that they keep waiting continue."""
+        """Switches every fault off; the requests that they keep waiting continue."""
         for fault in self._faults:
             fault.release()
         self._faults.clear()
 
     def views(self) -> list[dict[str, object]]:
-        """Return every fault that is on, with its hits."""
+        """Returns every fault that is on, with its hits."""
         return [fault.view() for fault in self._faults]
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """Return the pattern of a path template (`/visits/{id}`, the whole path) or of a regular expression (anywhere).
+    """Returns the pattern of a path template (`/visits/{id}`, the whole path) or of a regular expression (anywhere).
 
     Raises:
         ValueError: it is neither.
@@ -207,7 +207,7 @@ DRIPS = 20
 
 
 def drop(http: web.BaseRequest) -> web.StreamResponse:
-    """Reset the connection without an answer; the returned response only carries status 0 into the log of requests."""
+    """Resets the connection without a response; what is returned only carries status 0 into the log of requests."""
     transport = http.transport
     if transport is not None:
         raw = transport.get_extra_info("socket")
@@ -218,16 +218,16 @@ def drop(http: web.BaseRequest) -> web.StreamResponse:
 
 
 class Dropped(web.Response):
-    """Stands for an answer that never goes out."""
+    """Stands for a response that is never sent."""
 
     @property
     def status(self) -> int:
-        """Return 0: there was no status."""
+        """0, by which the log of requests shows that no response was sent."""
         return 0
 
 
 async def answer_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
-    """Send a good response in the way that the fault spoils it."""
+    """Sends a good response in the way that the fault spoils it."""
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     headers = {"Content-Type": response.content_type}
     if fault.kind == "empty":

@@ -19,7 +19,7 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def at(self, when: float) -> None:
-        """Return when it is `when`, on the clock of the loop, and then the caller's turn."""
+        """Returns when it is `when`, on the clock of the loop, and then the caller's turn."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         timer = loop.call_at(when, self._due, turn, loop)
@@ -58,11 +58,11 @@ class Latency:
         self._early = 0.0
 
     async def keep(self, passed: float) -> None:
-        """Return when the response to a call that arrived `passed` seconds ago is due."""
+        """Returns when the response to a call that arrived `passed` seconds ago is due."""
         left = self.seconds - self._early - passed
         await self._turns.at(asyncio.get_running_loop().time() + left)
 
     def answered(self, took: float) -> None:
-        """Learn how long a call took in all, in seconds."""
+        """Learns how long a call took in all, in seconds."""
         step = self._STEP_SECONDS if took > self.seconds else -self._STEP_SECONDS
         self._early = min(max(self._early + step, 0.0), self._MOST_EARLY * self.seconds)

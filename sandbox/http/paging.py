@@ -1,4 +1,4 @@
-"""Pages in the form of Spring Data, as NOMIS and the mapping service answer them."""
+"""Pages in the form of Spring Data, as NOMIS and the mapping service return them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGEST_SIZE = 20_000
 
 
 def number(request: Request, name: str, default: int) -> int:
-    """Return a whole number of the query; Spring falls back to the default for anything that is not one."""
+    """Returns a whole number of the query; Spring falls back to the default for anything that is not one."""
     text = request.first(name)
     if text is None or not text.lstrip("-").isdigit():
         return default
@@ -25,7 +25,7 @@ def page(
     *,
     largest: int | None = LARGEST_SIZE,
 ) -> Reply:
-    """Return one page of a listing.
+    """Returns one page of a listing.
 
     Args:
         request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most `largest`) are
@@ -67,7 +67,7 @@ def page(
 
 
 def flag(request: Request, name: str, default: bool) -> bool:
-    """Return a boolean of the query.
+    """Returns a boolean of the query.
 
     Raises:
         Refused: 400 when it is neither true nor false.

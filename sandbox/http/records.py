@@ -14,7 +14,7 @@ REQUESTS_KEPT = 300_000
 
 
 class Seen(NamedTuple):
-    """A request that came in; `status` 0 when it was answered by no status (connection dropped)."""
+    """A request that came in; `status` 0 when no response was sent (connection dropped)."""
 
     time: float
     service: str
@@ -27,7 +27,7 @@ class Seen(NamedTuple):
     traceparent: str = ""
 
     def view(self) -> dict[str, object]:
-        """Return the request as the control API shows it."""
+        """Returns the request as the control API shows it."""
         return {
             "time": instant(self.time),
             "service": self.service,
@@ -52,7 +52,7 @@ class Accepted(NamedTuple):
     correlation_id: str
 
     def view(self) -> dict[str, object]:
-        """Return the write as the control API shows it."""
+        """Returns the write as the control API shows it."""
         return {
             "time": instant(self.time),
             "service": self.service,
@@ -71,18 +71,18 @@ class Records:
         self.journal: list[Accepted] = []
 
     def clear(self) -> None:
-        """Forget everything, as after a new start."""
+        """Forgets everything, as after a new start."""
         self.requests.clear()
         self.journal.clear()
 
 
 def instant(seconds: float) -> str:
-    """Return an epoch time as UTC in ISO form."""
+    """Returns an epoch time as UTC in ISO form."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def readable(body: bytes) -> object:
-    """Return a body as decoded JSON where it is JSON, as text where it is not, None where it is empty."""
+    """Returns a body as decoded JSON where it is JSON, as text where it is not, None where it is empty."""
     if not body:
         return None
     try:

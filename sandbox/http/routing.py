@@ -23,11 +23,11 @@ class Router(Generic[Target]):
     """Templates such as `/visits/{visitId}` with one target for each method."""
 
     def __init__(self) -> None:
-        """Start without templates."""
+        """Starts without templates."""
         self._root: _Node[Target] = _Node()
 
     def add(self, method: str, template: str, target: Target) -> None:
-        """Add one endpoint.
+        """Adds one endpoint.
 
         Raises:
             ValueError: the same method and template are there already.
@@ -47,7 +47,7 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Return the targets of a path by method, each with parameter names, and the values; None if unknown."""
+        """Returns the targets of a path by method, each with parameter names, and the values; None if unknown."""
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

@@ -50,7 +50,7 @@ class Refused(Exception):
         self.more_info = more_info
 
     def body(self) -> dict[str, object]:
-        """Return the error body that the services of HMPPS share."""
+        """Returns the error body that the services of HMPPS share."""
         return {
             "status": self.status,
             "errorCode": self.error_code,
@@ -79,7 +79,7 @@ class Request:
     arrived: float = 0.0
 
     def json(self) -> Any:
-        """Return the decoded body.
+        """Returns the decoded body.
 
         Raises:
             Refused: 400 in the words of the service when the body is empty or not JSON.
@@ -91,14 +91,14 @@ class Request:
             raise Refused(400, f"{prefix}JSON parse error: {error}") from error
 
     def first(self, name: str, default: str | None = None) -> str | None:
-        """Return the first value of a query parameter, or the default when it is absent."""
+        """Returns the first value of a query parameter, or the default when it is absent."""
         values = self.query.get(name)
         return values[0] if values else default
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a status, a JSON-able body (bytes go out as they are, None is an empty body) and further headers."""
+    """A response: status, body (bytes as they are, None for an empty one, else JSON) and further headers."""
 
     status: int = 200
     body: object | None = None
@@ -142,13 +142,13 @@ class Load:
     most: int = 0
 
     def begin(self) -> int:
-        """Count a call in; how many there are with it."""
+        """Counts a call in; how many there are with it."""
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         return self.in_flight
 
     def end(self) -> None:
-        """Count a call out."""
+        """Counts a call as ended."""
         self.in_flight -= 1
 
 
@@ -163,7 +163,7 @@ class Service:
         holder_of: finds the holder of a bearer token for this service or raises `Refused` 401; None when the service
             looks at no token.
         ping: the path of its health ping.
-        pool: how many calls it can work on at once before it answers 500, None for any number.
+        pool: how many calls it can work on at once before it responds with 500, None for any number.
         turns: those of the event loop, where it has other services too.
     """
 
@@ -190,7 +190,7 @@ class Service:
         self.install(routes)
 
     def install(self, routes: list[Route]) -> None:
-        """Replace the endpoints (a new world in the same process)."""
+        """Replaces the endpoints (a new world in the same process)."""
         self.load = Load()
         self.router: Router[Route] = Router()
         for route in routes:
@@ -200,13 +200,13 @@ class Service:
         return self.faults.hit(self.name, http.method, http.path, body, http.query_string)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """Answer one HTTP request, with whatever fault is switched on for it."""
+        """Answers one HTTP request, with whatever fault is switched on for it."""
         started = time.perf_counter()
         asked, load = self.router, self.load
         try:
             body = await http.read() if http.body_exists else b""
         except ConnectionResetError:
-            # The caller died in the midst of its request: nobody waits for an answer.
+            # The caller died in the midst of its request: nothing waits for a response.
             return web.Response(status=400)
         fault = self._fault(http, body) if self.faults.any else None
         at_work = load.begin()
@@ -241,7 +241,7 @@ class Service:
                 self.records.requests.append(seen)
 
     def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
-        """Return who called and what the service says to it; nothing leaves this method as an exception."""
+        """Returns who called and what the service says to it; nothing leaves this method as an exception."""
         client_id = ""
         try:
             if http.path == self.ping:
@@ -285,7 +285,7 @@ class Service:
         return route, dict(zip(names, values, strict=True))
 
     async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
-        """Answer by a fault that keeps the request from the service."""
+        """Answers by a fault that keeps the request from the service."""
         if fault.kind == "status":
             return to_http(_chosen_reply(fault))
         if fault.kind == "rate_limited":
@@ -297,7 +297,7 @@ class Service:
         return drop(http)
 
     async def _answer(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
-        """Send the reply, spoilt by a fault that comes after the work."""
+        """Sends the reply, spoilt by a fault that comes after the work."""
         response = to_http(reply)
         if fault is None or fault.kind == "delay":
             return response
@@ -321,7 +321,7 @@ def _chosen_reply(fault: Fault) -> Reply:
 
 
 def to_http(reply: Reply) -> web.Response:
-    """Return the HTTP response of a reply."""
+    """Returns the HTTP response of a reply."""
     body = reply.body
     if body is None:
         return web.Response(status=reply.status, headers=reply.headers or None)

@@ -39,7 +39,7 @@ class UnderWay:
     _first_asked: dict[str, float] = field(default_factory=dict)
 
     def before_list(self, prison_id: str) -> None:
-        """Let the changes through that are due for a prison."""
+        """Lets the changes through that are due for a prison."""
         now = time.monotonic()
         first = self._first_asked.setdefault(prison_id, now)
         if self.late.get(prison_id) and now > first and now - first >= self.seconds:
@@ -47,7 +47,7 @@ class UnderWay:
                 change()
 
     def after_list(self, world: World, prison_id: str) -> None:
-        """Let those leave who do."""
+        """Transfers those who are to leave the prison after it was listed once."""
         for booking_id in [each for each in self.leaving if world.by_booking[each].prison_id == prison_id]:
             world.by_booking[booking_id].prison_id = self.leaving.pop(booking_id)
 
@@ -104,7 +104,7 @@ def _is_current(allocation: Allocation, course: Course, today: date) -> bool:
     """Whether it has the status `ALLOC`, has begun, and neither it nor its course has ended.
 
     NOMIS of today gives an allocation that was ended the status `END`; here the status stays, as in May 2023, and the
-    reason of the end tells.
+    reason of the end says.
     """
     if allocation.status != "ALLOC" or allocation.start > today or (course.end is not None and course.end < today):
         return False

@@ -68,7 +68,7 @@ class NomisSentencing:
     """Both families of adjustments, each with its own sequence of numbers."""
 
     def __init__(self) -> None:
-        """Start without adjustments."""
+        """Starts without adjustments."""
         self.sentence: dict[int, NomisAdjustment] = {}
         self.key_date: dict[int, NomisAdjustment] = {}
         self.sentence_ids = itertools.count(FIRST_ID)
@@ -76,7 +76,7 @@ class NomisSentencing:
         self._by_booking: defaultdict[int, list[NomisAdjustment]] = defaultdict(list)
 
     def add(self, made: NomisAdjustment) -> NomisAdjustment:
-        """Give an adjustment the next number of its family and keep it."""
+        """Gives an adjustment the next number of its family and keeps it."""
         made.id = next(self.key_date_ids if made.sentence is None else self.sentence_ids)
         (self.key_date if made.sentence is None else self.sentence)[made.id] = made
         self._by_booking[made.booking_id].append(made)
@@ -87,11 +87,11 @@ class NomisSentencing:
         return self._by_booking.get(booking_id, ())
 
     def delete_sentence(self, adjustment_id: int) -> None:
-        """Remove a sentence adjustment; an unknown one is nothing to do."""
+        """Removes a sentence adjustment; an unknown one is nothing to do."""
         self._remove(self.sentence.pop(adjustment_id, None))
 
     def delete_key_date(self, adjustment_id: int) -> None:
-        """Remove a key-date adjustment and the hidden ones made by it; an unknown one is nothing to do."""
+        """Removes a key-date adjustment and the hidden ones made by it; an unknown one is nothing to do."""
         self._remove(self.key_date.pop(adjustment_id, None))
         for hidden in [each.id for each in self.sentence.values() if each.made_by == adjustment_id]:
             self._remove(self.sentence.pop(hidden))
@@ -102,7 +102,7 @@ class NomisSentencing:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of NOMIS about adjustments."""
+    """Returns the endpoints of NOMIS that read and write adjustments of both families, each with its role."""
 
     def create_sentence(request: Request, booking_id: str, sequence: str) -> Reply:
         booking, sentence = path_number(booking_id, "bookingId"), path_number(sequence, "sentenceSequence")
@@ -160,7 +160,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fields: Fields) -> NomisAdjustment:
-    """Adjust a sentence: booking and sentence must exist (404), the type be one of sentences (400)."""
+    """Adjusts a sentence: booking and sentence must exist (404), the type be one of sentences (400)."""
     made = _read(fields, booking_id, sequence)
     _check_booking(world, booking_id)
     _check_sentence(world, booking_id, sequence)
@@ -169,7 +169,7 @@ def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fie
 
 
 def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) -> NomisAdjustment:
-    """Adjust a key date; the database adds a hidden adjustment to every sentence of the booking."""
+    """Adjusts a key date; the database adds a hidden adjustment to every sentence of the booking."""
     made = _read(fields, booking_id, None)
     _check_booking(world, booking_id)
     _check_type(world, made)
@@ -177,7 +177,7 @@ def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) ->
 
 
 def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustment:
-    """Keep an adjustment of a key date, with the hidden ones that the database adds."""
+    """Keeps an adjustment of a key date, with the hidden ones that the database adds."""
     world.nomis_sentencing.add(made)
     for sequence in range(1, world.places.sentences(made.booking_id) + 1):
         hidden = NomisAdjustment(
@@ -198,7 +198,7 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 
 
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
-    """Change an adjustment inside its family; one of a sentence may move to another since February 2024.
+    """Changes an adjustment inside its family; one of a sentence may move to another since February 2024.
 
     What an absent `active` means changed: it was refused, and leaves the adjustment as it is since November 2023.
     """

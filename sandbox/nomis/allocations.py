@@ -46,12 +46,12 @@ class Allocation:
 
     @property
     def band(self) -> str:
-        """The pay band held now."""
+        """The pay band that is in force now, of all that the row has had."""
         return self.bands[-1].band
 
 
 def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: float) -> tuple[Allocation, bool]:
-    """Write the allocation of a booking to a course; tell whether it was created.
+    """Writes the allocation of a booking to a course; returns whether it was created.
 
     Two open rows of the pair make NOMIS fail with 500. Where the world lets simultaneous upserts make duplicates, a row
     stored after this request came in is not seen.
@@ -99,7 +99,7 @@ def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: flo
 
 
 def plant_duplicate(world: World, allocation_id: int) -> Allocation:
-    """Add a second row for the pair of an allocation, as two simultaneous creations leave it."""
+    """Adds a second row for the pair of an allocation, as two simultaneous creations leave it."""
     courses = world.nomis_courses
     first = courses.allocations[allocation_id]
     second = Allocation(

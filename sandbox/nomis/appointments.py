@@ -60,13 +60,13 @@ class NomisAppointments:
     """Every appointment of NOMIS; `event_ids` is the sequence shared with attendances."""
 
     def __init__(self, event_ids: Iterator[int]) -> None:
-        """Start without appointments."""
+        """Starts without appointments."""
         self.appointments: dict[int, NomisAppointment] = {}
         self.event_ids = event_ids
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of NOMIS about appointments."""
+    """Returns the endpoints of NOMIS that read and write appointments, each with its role."""
 
     def create(request: Request) -> Reply:
         return Reply(201, {"eventId": create_appointment(world, Fields.of(request)).event_id})
@@ -121,7 +121,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_appointment(world: World, fields: Fields) -> NomisAppointment:
-    """Make an appointment: the booking must exist, the room must lie in the prisoner's prison, the subtype be known."""
+    """Makes an appointment. The booking, its prison's room and the subtype must exist."""
     booking_id = fields.number("bookingId")
     day, start, end, subtype, location_id = _read(fields)
     prisoner = world.by_booking.get(booking_id)
@@ -148,7 +148,7 @@ def create_appointment(world: World, fields: Fields) -> NomisAppointment:
 
 
 def update_appointment(world: World, event_id: int, fields: Fields) -> None:
-    """Change an appointment; the room need only exist, in whatever prison."""
+    """Changes an appointment; the room need only exist, in whatever prison."""
     day, start, end, subtype, location_id = _read(fields)
     found = _appointment(world, str(event_id))
     if location_id is None:

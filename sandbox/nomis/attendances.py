@@ -59,7 +59,7 @@ class Attendance:
 def upsert_attendance(
     world: World, course_id: int, booking_id: int, fields: Fields, arrived: float
 ) -> tuple[Attendance, bool]:
-    """Write the attendance of a booking at a session; tell whether it was created.
+    """Writes the attendance of a booking at a session; returns whether it was created.
 
     Refused with 400: unknown course, session or booking, no allocation, unknown codes, a paid attendance. Two rows of
     the pair make NOMIS fail with 500.
@@ -102,7 +102,7 @@ def attendance_status(world: World, course_id: int, booking_id: int, fields: Fie
 
 
 def plant_duplicate(world: World, event_id: int) -> Attendance:
-    """Add a second row for the pair of an attendance, as two simultaneous creations leave it."""
+    """Adds a second row for the pair of an attendance, as two simultaneous creations leave it."""
     first = world.nomis_courses.attendances[event_id]
     second = Attendance(
         event_id=next(world.nomis_courses.event_ids),

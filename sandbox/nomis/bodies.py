@@ -77,36 +77,36 @@ _MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
 
 
 def bad_request(reason: str) -> Refused:
-    """What NOMIS answers to bad data: status 400 and the reason."""
+    """The response of NOMIS to bad data: status 400 and the reason."""
     return Refused(400, f"Bad request: {reason}")
 
 
 def not_found(reason: str) -> Refused:
-    """What NOMIS answers when something in the path does not exist: status 404 and the reason."""
+    """The response of NOMIS when something in the path does not exist: status 404 and the reason."""
     return Refused(404, f"Not Found: {reason}")
 
 
 def check_column(text: str, column: str, most: int) -> None:
-    """Fail as the database does on text that takes more bytes than its column holds."""
+    """Fails as the database does on text that takes more bytes than its column holds."""
     size = len(text.encode())
     if size > most:
         raise unexpected(f'ORA-12899: value too large for column "{column}" (actual: {size}, maximum: {most})')
 
 
 def unexpected(reason: str) -> Refused:
-    """What NOMIS answers when an exception leaves its code: status 500 and the text of the exception."""
+    """The response of NOMIS when an exception leaves its code: status 500 and the text of the exception."""
     return Refused(500, f"Unexpected error: {reason}")
 
 
 def path_number(text: str, name: str) -> int:
-    """Read a number in a path; anything else is a wrong argument, 400."""
+    """Reads a number in a path; anything else is a wrong argument, 400."""
     if not text.isdigit():
         raise Refused(400, f"Invalid Argument: Method parameter '{name}': failed to convert value '{text}' to Long")
     return int(text)
 
 
 def read_date(text: str, name: str) -> date:
-    """Read `yyyy-MM-dd`; anything else is 400."""
+    """Reads `yyyy-MM-dd`; anything else is 400."""
     if _DATE.fullmatch(text):
         try:
             return date.fromisoformat(text)
@@ -116,7 +116,7 @@ def read_date(text: str, name: str) -> date:
 
 
 def read_time(text: str, name: str) -> time:
-    """Read `HH:mm` or `HH:mm:ss`; anything else is 400."""
+    """Reads `HH:mm` or `HH:mm:ss`; anything else is 400."""
     if _TIME.fullmatch(text):
         try:
             return time.fromisoformat(text)
@@ -126,7 +126,7 @@ def read_time(text: str, name: str) -> time:
 
 
 def read_moment(text: str, name: str) -> datetime:
-    """Read `yyyy-MM-dd'T'HH:mm:ss`, without fraction or offset; anything else is 400."""
+    """Reads `yyyy-MM-dd'T'HH:mm:ss`, without fraction or offset; anything else is 400."""
     if _MOMENT.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
@@ -139,14 +139,14 @@ class Fields:
     """The fields of one JSON object; every reading raises 400 with the reason when the field is wrong or missing."""
 
     def __init__(self, values: object) -> None:
-        """Take the object as it was sent; anything but an object is unreadable, 400."""
+        """Takes the object as it was sent; anything but an object is unreadable, 400."""
         if not isinstance(values, dict):
             raise bad_request("JSON parse error: Cannot deserialize value from what is not an object")
         self._values: dict[str, Any] = values
 
     @classmethod
     def of(cls, request: Request) -> Fields:
-        """The fields of a request's body."""
+        """Reads the body of a request as a JSON object. Refused with 400 when it is not one."""
         return cls(request.json())
 
     def text(self, name: str, *, shortest: int = 0, longest: int | None = None) -> str:
@@ -230,7 +230,7 @@ class Fields:
         return found
 
     def day(self, name: str) -> date:
-        """A date that must be there."""
+        """Returns a required date. Refused with 400 when it is missing or not one."""
         return read_date(self.text(name), name)
 
     def optional_day(self, name: str) -> date | None:

@@ -115,7 +115,7 @@ class Session:
 
     @property
     def slot(self) -> Slot:
-        """What tells the session from the others of its course."""
+        """What distinguishes the session from the others of its course."""
         return self.day, self.start, self.end
 
 
@@ -151,7 +151,7 @@ class NomisCourses:
     """
 
     def __init__(self, event_ids: Iterator[int]) -> None:
-        """Start without courses."""
+        """Starts without courses."""
         self.courses: dict[int, Course] = {}
         self.allocations: dict[int, Allocation] = {}
         self.attendances: dict[int, Attendance] = {}
@@ -163,17 +163,17 @@ class NomisCourses:
         self.allocation_ids = itertools.count(2_204_001)
 
     def allocations_in(self, course_id: int) -> list[Allocation]:
-        """The allocations to a course."""
+        """Returns every allocation to a course, ended ones too."""
         return [each for each in self.allocations.values() if each.course_id == course_id]
 
     def remove_course(self, course_id: int) -> None:
-        """Remove a course with all that hangs on it; an unknown one is nothing to do."""
+        """Removes a course with all that hangs on it; an unknown one is nothing to do."""
         self.courses.pop(course_id, None)
         for allocation in self.allocations_in(course_id):
             self.remove_allocation(allocation.id)
 
     def remove_allocation(self, allocation_id: int) -> None:
-        """Remove an allocation with its attendances; an unknown one is nothing to do."""
+        """Removes an allocation with its attendances; an unknown one is nothing to do."""
         found = self.allocations.pop(allocation_id, None)
         if found is None:
             return
@@ -182,7 +182,7 @@ class NomisCourses:
             self.remove_attendance(attendance.event_id)
 
     def remove_attendance(self, event_id: int) -> None:
-        """Remove an attendance; an unknown one is nothing to do."""
+        """Removes an attendance; an unknown one is nothing to do."""
         found = self.attendances.pop(event_id, None)
         if found is not None:
             self.attendances_of[found.session_id, found.booking_id].remove(found)
@@ -197,7 +197,7 @@ def course_or_404(world: World, course_id: int) -> Course:
 
 
 def create_course(world: World, fields: Fields) -> Course:
-    """Make a course with its pay rates, rules and sessions; every failed check is 400."""
+    """Makes a course with its pay rates, rules and sessions; every failed check is 400."""
     code = fields.text("code", shortest=1, longest=12)
     prison_id = fields.text("prisonId")
     asked = read_course(fields)
@@ -227,7 +227,7 @@ def create_course(world: World, fields: Fields) -> Course:
 
 
 def update_course(world: World, course_id: int, fields: Fields) -> None:
-    """Change a course: versioned pay rates, replaced rules and future sessions, past sessions untouchable."""
+    """Changes a course: versioned pay rates, replaced rules and future sessions, past sessions untouchable."""
     asked = read_course(fields)
     course = course_or_404(world, course_id)
     if asked.end is not None and asked.start > asked.end:
@@ -250,7 +250,7 @@ def update_course(world: World, course_id: int, fields: Fields) -> None:
 
 
 def update_session(world: World, course_id: int, fields: Fields) -> Session:
-    """Cancel or restore the session of exactly that date, start and end; 404 without it."""
+    """Cancels or restores the session of exactly that date, start and end; 404 without it."""
     slot = (fields.day("date"), fields.clock_time("startTime"), fields.clock_time("endTime"))
     cancelled = fields.flag("cancelled")
     course = course_or_404(world, course_id)
@@ -287,7 +287,7 @@ def _check_level(world: World, prison_id: str, level: str, what: str) -> None:
 
 
 def check_location(world: World, location_id: int, prison_id: str) -> None:
-    """Refuse with 400 a room that does not exist or lies in another prison."""
+    """Refuses with 400 a room that does not exist or lies in another prison."""
     location = world.places.location(location_id)
     if location is None:
         raise bad_request(f"Location with id={location_id} does not exist")
@@ -314,7 +314,7 @@ def _check_bands(world: World, course: Course, rates: dict[tuple[str, str], Deci
 
 
 def _version_rates(course: Course, rates: dict[tuple[str, str], Decimal]) -> None:
-    """Keep what is unchanged; end today what changed or is missing; what is new or changed starts tomorrow."""
+    """Keeps what is unchanged; ends today what changed or is missing; what is new or changed starts tomorrow."""
     today = london_today()
     for rate in course.pay_rates:
         if rate.end is None and rates.get((rate.level, rate.band)) != rate.rate:
@@ -351,7 +351,7 @@ def session_or_400(course: Course, fields: Fields) -> Session:
 
 
 def course_or_400(world: World, course_id: int) -> Course:
-    """The course with this id; without it 400, as the attendance endpoints answer."""
+    """The course with this id; without it 400, as the attendance endpoints respond."""
     try:
         return course_or_404(world, course_id)
     except Refused as missing:

@@ -58,7 +58,7 @@ class NomisIncentives:
     """
 
     def __init__(self, race_ms: float = 0) -> None:
-        """Start with the reference codes alone."""
+        """Starts with the reference codes alone."""
         self.race_ms = race_ms
         self.records: dict[int, list[IepRecord]] = {}
         self.codes = levels.nomis_codes()
@@ -67,12 +67,12 @@ class NomisIncentives:
         self._posted: dict[int, float] = {}
 
     def current(self, booking_id: int) -> IepRecord | None:
-        """Return the record of the latest date, of those the one with the highest sequence; the time does not count."""
+        """Returns the record of the latest date, of several the one with the highest sequence; times do not count."""
         records = self.records.get(booking_id)
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
 
     def record(self, booking_id: int, sequence: int) -> IepRecord | None:
-        """Return one record, None where there is none or a gap."""
+        """Returns one record, None where there is none or a gap."""
         return next((each for each in self.records.get(booking_id, ()) if each.sequence == sequence), None)
 
     def add(
@@ -86,7 +86,7 @@ class NomisIncentives:
         comment: str | None = None,
         created: datetime | None = None,
     ) -> IepRecord:
-        """Add a record with the next sequence of the booking (the highest + 1)."""
+        """Adds a record with the next sequence of the booking (the highest + 1)."""
         held = self.records.setdefault(booking_id, [])
         sequence = held[-1].sequence + 1 if held else 1
         record = IepRecord(booking_id, sequence, level, at, prison_id, module, user_id, comment, created or at)
@@ -94,7 +94,7 @@ class NomisIncentives:
         return record
 
     def delete(self, booking_id: int, sequence: int) -> bool:
-        """Delete a record as only the support team of NOMIS can; returns whether it was there."""
+        """Deletes a record as only the support team of NOMIS can; returns whether it was there."""
         record = self.record(booking_id, sequence)
         if record is None:
             return False
@@ -114,7 +114,7 @@ class NomisIncentives:
 
 
 def routes(world: World) -> list[Route]:
-    """Return the endpoints of IEP records, global levels and prison levels."""
+    """Returns the endpoints of IEP records, global levels and prison levels."""
     return [
         Route("POST", "/prisoners/booking-id/{booking}/incentives", partial(_create, world), ROLE, writes=True),
         Route("GET", "/incentives/booking-id/{booking}/current", partial(_current, world), ROLE),
@@ -186,7 +186,7 @@ def _check_booking(world: World, booking_id: int) -> None:
 
 
 def view(world: World, record: IepRecord, is_current: bool) -> dict[str, object]:
-    """Return a record as NOMIS shows it; null fields are left out."""
+    """Returns a record as NOMIS shows it; null fields are left out."""
     code = world.nomis_incentives.codes.get(record.level)
     body: dict[str, object] = {
         "offenderNo": world.by_booking[record.booking_id].offender_no,
@@ -297,7 +297,7 @@ def _check_prison(world: World, prison_id: str) -> None:
 
 
 def _written(world: World, prison_id: str, code: str, fields: Fields) -> NomisPrisonLevel:
-    """Store what a request says of a prison level, made or changed alike."""
+    """Stores what a request says of a prison level, made or changed alike."""
     active, default = fields.flag("active"), fields.flag("defaultOnAdmission")
     held = world.nomis_incentives.prison_levels.get((prison_id, code))
     expired = None if active else (held.expired if held is not None and held.expired else london_today())

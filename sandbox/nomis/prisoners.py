@@ -32,14 +32,14 @@ class Movements:
     """Releases and receives people of one world; the levels of both sides stay in step."""
 
     def __init__(self, world: World) -> None:
-        """Take the world whose people move."""
+        """Takes the world whose people move."""
         self.world = world
         self.chance = world.random("movements")
         self._historian: IncentiveHistory | None = None
         self._turn = 0
 
     def after_page(self, count: int) -> None:
-        """Bring about `count` movements, releases and receptions in turn."""
+        """Brings about `count` movements, releases and receptions in turn."""
         for _ in range(count):
             self._turn += 1
             if self._turn % 2:
@@ -48,12 +48,12 @@ class Movements:
                 self.receive()
 
     def release(self, prisoner: Prisoner) -> None:
-        """Release a person: the booking leaves the listing, its records stay."""
+        """Releases a person: the booking leaves the listing, its records stay."""
         prisoner.active = False
         self._note("release", prisoner)
 
     def receive(self, prison_id: str | None = None) -> Prisoner:
-        """Receive a new person, with the records of the admission on both sides."""
+        """Receives a new person, with the records of the admission on both sides."""
         world = self.world
         if self._historian is None:
             self._historian = IncentiveHistory(world, self.chance)
@@ -66,7 +66,7 @@ class Movements:
         return prisoner
 
     def transfer(self, prisoner: Prisoner, prison_id: str, published: bool) -> dict[str, object]:
-        """Move a person to another prison: NOMIS writes its record; DPS hears of it only if the event is published."""
+        """Moves a person to another prison: NOMIS writes its record; DPS hears of it only if the event is published."""
         world = self.world
         arrived = london_now()
         noted = arrived.replace(microsecond=0)
@@ -88,7 +88,7 @@ class BookingList:
     """The bookings of one world by id, and the mergers that befall bookings once they were listed."""
 
     def __init__(self, world: World) -> None:
-        """Take the world whose bookings to list."""
+        """Takes the world whose bookings to list."""
         self.world = world
         self._ids: list[int] = []
 
@@ -108,7 +108,7 @@ class BookingList:
         return found
 
     def merge(self, listed: list[Prisoner]) -> None:
-        """Give the bookings whose prisoner is merged with another the number that stays."""
+        """Gives the bookings whose prisoner is merged with another the number that stays."""
         merging = self.world.merging
         for prisoner in listed if merging else ():
             kept = merging.pop(prisoner.booking_id, None)

@@ -92,7 +92,7 @@ class NomisVisits:
     """Every visit, order, balance adjustment, room and time slot of NOMIS; `planted` are the ids of planted visits."""
 
     def __init__(self) -> None:
-        """Start without visits."""
+        """Starts without visits."""
         self.visits: dict[int, Visit] = {}
         self.planted: set[int] = set()
         self.adjustments: list[Adjustment] = []
@@ -111,7 +111,7 @@ class NomisVisits:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of NOMIS about visits."""
+    """Returns the endpoints of NOMIS that read and write visits, each with its role."""
 
     def create(request: Request, offender_no: str) -> Reply:
         _check_offender_no(offender_no)
@@ -154,7 +154,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
-    """Make a visit with its order, after the checks of NOMIS in its order: booking, type, prison, persons."""
+    """Makes a visit with its order, after the checks of NOMIS in its order: booking, type, prison, persons."""
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
     prison_id = fields.text("prisonId")
@@ -190,7 +190,7 @@ def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
 
 
 def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
-    """Change times, visitors and room of a visit; its status is not looked at."""
+    """Changes times, visitors and room of a visit; its status is not looked at."""
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
     persons = fields.numbers("visitorPersonIds")
@@ -207,7 +207,7 @@ def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
 
 
 def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
-    """Cancel a scheduled visit and give its order back.
+    """Cancels a scheduled visit and gives its order back.
 
     Checked in this order: the visit exists (404), the outcome is known (400), it is not yet cancelled (409), it is
     still scheduled (409), it is a visit of that offender (400).

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Planter(NamedTuple):
-    """What plants, and for which reconciliations."""
+    """A function that plants differences, and the reconciliations that find them."""
 
     reconciliations: tuple[str, ...]
     plant: Callable[[World, random.Random, frozenset[str]], None]
@@ -32,7 +32,7 @@ PLANTERS: Final = (
 
 
 def plant_differences(world: World) -> None:
-    """Plant what the options of the world ask for.
+    """Plants what the options of the world ask for.
 
     Raises:
         ValueError: no such reconciliation.

@@ -38,7 +38,7 @@ class _Planter(ActivityRecords):
     """Makes what agrees, and what differs."""
 
     def agreeing(self, names: frozenset[str]) -> None:
-        """Give everybody who is left one or two allocations, and an attendance of each, that both sides agree on."""
+        """Gives everybody who is left one or two allocations, and an attendance of each, that both sides agree on."""
         chance = self.chance
         for prisoner in [*self.people, *self.others]:
             count = 2 if chance.random() < SECOND_ALLOCATION else 1
@@ -84,7 +84,7 @@ class _Planter(ActivityRecords):
         return self._key(first, prisoner.booking_id)
 
     def creation_late(self, turn: int) -> Key:
-        """Allocate somebody a moment ago: NOMIS gets it while the prison is being reconciled."""
+        """Allocates somebody a moment ago: NOMIS gets it while the prison is being reconciled."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
@@ -93,7 +93,7 @@ class _Planter(ActivityRecords):
         return self._key(place, prisoner.booking_id)
 
     def event_waits(self, turn: int) -> Key:
-        """Allocate a prisoner whose event has failed so far, and waits on a queue."""
+        """Allocates a prisoner whose event has failed so far, and waits on a queue."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
@@ -119,14 +119,14 @@ class _Planter(ActivityRecords):
         return key
 
     def suspended_elsewhere(self, turn: int) -> Key:
-        """Suspend somebody who is at another prison now, whom NOMIS does not count where the allocation is."""
+        """Suspends somebody who is at another prison now, whom NOMIS does not count where the allocation is."""
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._allocate(prisoner, place, status="AUTO_SUSPENDED")
         return self._key(place, prisoner.booking_id)
 
     def leaves_after_listing(self, turn: int) -> Key:
-        """End a suspended allocation in NOMIS alone; its prisoner moves on just after NOMIS has listed the prison."""
+        """Ends a suspended allocation in NOMIS alone; its prisoner moves on just after NOMIS has listed the prison."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -136,12 +136,12 @@ class _Planter(ActivityRecords):
         return self._key(place, prisoner.booking_id)
 
     def not_in_nomis(self, turn: int) -> Key:
-        """Allocate a booking that NOMIS does not have."""
+        """Allocates a booking that NOMIS does not have."""
         place, allocation = self._stranger()
         return self._key(place, allocation.booking_id)
 
     def attended_not_in_nomis(self, turn: int) -> Key:
-        """Let a booking attend that NOMIS does not have."""
+        """Lets a booking attend that NOMIS does not have."""
         place, allocation = self._stranger()
         self._attend(allocation, place, in_nomis=False)
         self._end_in_dps(allocation)
@@ -161,7 +161,7 @@ class _Planter(ActivityRecords):
         return self._day_key(first, prisoner.booking_id)
 
     def paid_on_discharge(self, turn: int) -> Key:
-        """Release somebody whom NOMIS paid early; DPS took the pay back later."""
+        """Releases somebody whom NOMIS paid early; DPS took the pay back later."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -172,7 +172,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def payroll_ran(self, turn: int) -> Key:
-        """Take the pay back in DPS after payroll has paid it: NOMIS refuses the change."""
+        """Takes the pay back in DPS after payroll has paid it: NOMIS refuses the change."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         attendance = self._attend(self._allocate(prisoner, place), place)
@@ -182,7 +182,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def paid_on_another_booking(self, turn: int) -> Key:
-        """Put somebody back on an old booking: NOMIS paid on that one, and DPS counts the present one."""
+        """Puts somebody back on an old booking: NOMIS paid on that one, and DPS counts the current one."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._attend(self._allocate(prisoner, place), place, in_nomis=False)
@@ -251,7 +251,7 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Make the activities of every prison that has them, with the differences of the reconciliations that are named.
+    """Makes the activities of every prison that has them, with the differences of the reconciliations that are named.
 
     Raises:
         ValueError: fewer people than differences, or nobody in a second prison with activities.

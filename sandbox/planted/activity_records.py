@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
     @property
     def prison_id(self) -> str:
-        """The prison of the activity."""
+        """The prison whose activity it is."""
         return self.schedule.activity.prison_id
 
 
@@ -128,7 +128,7 @@ class ActivityRecords:
         return allocation
 
     def _write(self, prisoner: Prisoner, place: Place, allocation: DpsAllocation, **more: object) -> None:
-        """Write an allocation to NOMIS, from when the prisoner was at its prison."""
+        """Writes an allocation to NOMIS, from when the prisoner was at its prison."""
         now_at, prisoner.prison_id = prisoner.prison_id, place.prison_id
         allocate_in_nomis(self.world, place.course_id, allocation, **more)
         prisoner.prison_id = now_at

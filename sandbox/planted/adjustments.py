@@ -69,7 +69,7 @@ class _Planter:
         )
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Give a booking one to three adjustments that are equal on both sides."""
+        """Gives a booking one to three adjustments that are equal on both sides."""
         for _ in range(self.chance.randint(1, 3)):
             self._pair(self._adjustment(prisoner))
 
@@ -127,7 +127,7 @@ class _Planter:
         return self.world.nomis_sentencing.add(made)
 
     def _mapped(self, adjustment: DpsAdjustment, *, active: bool = True) -> NomisAdjustment:
-        """Make the NOMIS record and its mapping, not the one in DPS."""
+        """Makes the NOMIS record and its mapping, not the one in DPS."""
         made = self._in_nomis(adjustment, active=active)
         category = "KEY-DATE" if made.sentence is None else "SENTENCE"
         self.world.mapping.add("adjustments", adjustment.id, (made.id, category), "SENTENCING_CREATED")
@@ -278,7 +278,7 @@ PASSING: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Give some bookings equal adjustments, and plant the differences.
+    """Gives some bookings equal adjustments, and plants the differences.
 
     Raises:
         ValueError: there are fewer prisoners than bookings that are to differ.

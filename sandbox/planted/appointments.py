@@ -54,7 +54,7 @@ class _Planter:
         self.turns = itertools.count()
 
     def agreeing(self) -> None:
-        """Give everybody appointments that both sides agree on, alone and in groups, with and without an end."""
+        """Gives everybody appointments that both sides agree on, alone and in groups, with and without an end."""
         chance = self.chance
         by_prison: dict[str, list[Prisoner]] = {}
         for each in self.people:
@@ -69,7 +69,7 @@ class _Planter:
                 self._agreeing(together, day, time(chance.choice(HOURS), chance.choice(MINUTES)))
 
     def creation_under_way(self, turn: int) -> Key:
-        """Make an appointment in DPS a moment ago, of which NOMIS has not heard yet."""
+        """Makes an appointment in DPS a moment ago, of which NOMIS has not heard yet."""
         instance = self._somebody(created=london_now().replace(microsecond=0))
         self._hold(instance)
         return (None, instance.id)
@@ -223,14 +223,14 @@ class _Planter:
         self.world.appointments.instances[instance.id] = instance
 
     def _pair(self, instance: AppointmentInstance, **in_nomis: Any) -> NomisAppointment:
-        """Hold an appointment on both sides with its mapping, in NOMIS with other values where they are given."""
+        """Holds an appointment on both sides with its mapping, in NOMIS with other values where they are given."""
         self._hold(instance)
         record = self._in_nomis(instance, **in_nomis)
         self.world.mapping.add("appointments", instance.id, (record.event_id,), "APPOINTMENT_CREATED", record.created)
         return record
 
     def _in_nomis(self, instance: AppointmentInstance, **changed: Any) -> NomisAppointment:
-        """Hold an appointment in NOMIS as it was written there, with other values where they are given."""
+        """Holds an appointment in NOMIS as it was written there, with other values where they are given."""
         appointments = self.world.nomis_appointments
         living_unit = self.world.places.living_unit(instance.booking_id)
         values: dict[str, Any] = {
@@ -275,7 +275,7 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Give everybody in a prison with appointments in DPS some that agree, and plant those that differ.
+    """Gives everybody in a prison with appointments in DPS some that agree, and plants those that differ.
 
     Raises:
         ValueError: nobody is in two such prisons.

@@ -68,7 +68,7 @@ def plant_causes(
     causes: Mapping[str, Cause[APlanter]],
     counts: Mapping[str, int],
 ) -> None:
-    """Make and list as many differences of each cause as `counts` says."""
+    """Makes and lists as many differences of each cause as `counts` says."""
     for name, cause in causes.items():
         for turn in range(counts.get(name, 0)):
             add_difference(world, reconciliation, cause.make(planter, turn), cause.kind, name, cause.outcome)
@@ -77,5 +77,5 @@ def plant_causes(
 def add_difference(
     world: World, reconciliation: str, key: Key, kind: str, cause: str, outcome: Outcome = "reported"
 ) -> None:
-    """List a difference that was made."""
+    """Adds a difference that was made to those that a run must find, or rightly leaves out."""
     world.differences.setdefault(reconciliation, []).append(Difference(key, kind, cause, outcome))

@@ -41,7 +41,7 @@ class Planted:
     began: datetime
 
     def view(self) -> dict[str, object]:
-        """Return the difference as the control API shows it."""
+        """Returns the difference as the control API shows it."""
         return {
             "offenderNo": self.prisoner.offender_no,
             "bookingId": self.prisoner.booking_id,
@@ -60,7 +60,7 @@ class Plan:
 
     Attributes:
         mismatches: the differences.
-        bulk_differs: bookings on which both sides agree, though the bulk call tells another level.
+        bulk_differs: bookings on which both sides agree, though the bulk call returns another level.
         unmapped: bookings on which both sides agree, whose level the bulk call cannot name.
         excluded_matching: bookings on the list of excluded ones on which both sides agree.
         waiting: reviews whose event waits on a queue (row 1).
@@ -73,7 +73,7 @@ class Plan:
     waiting: list[Review] = field(default_factory=list)
 
     def view(self) -> dict[str, object]:
-        """Return the plan as the control API shows it."""
+        """Returns the plan as the control API shows it."""
         excluded = [each.prisoner for each in self.mismatches if each.cause == "excluded"] + self.excluded_matching
         return {
             "mismatches": [each.view() for each in sorted(self.mismatches, key=lambda each: each.prisoner.booking_id)],
@@ -85,7 +85,7 @@ class Plan:
 
 
 def counts_of(world: World) -> dict[int, int]:
-    """Return how many mismatches of each row to plant, from the options of the world."""
+    """Returns how many mismatches of each row to plant, from the options of the world."""
     options = world.options
     counts = dict.fromkeys(ROWS, 0)
     if options.mismatches:
@@ -103,7 +103,7 @@ def counts_of(world: World) -> dict[int, int]:
 
 
 def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> set[int]:
-    """Plant what the options ask for and return the bookings that have their history now.
+    """Plants what the options ask for and returns the bookings that have their history now.
 
     Raises:
         ValueError: more is to be planted than there are prisoners.
@@ -158,12 +158,12 @@ class _Planter:
         }
 
     def mismatch(self, prisoner: Prisoner, row: int, turn: int, cause: int | str) -> None:
-        """Make one row of the decision table true; `turn` alternates between the forms that a row has."""
+        """Makes one row of the decision table true; `turn` alternates between the forms that a row has."""
         self.makers[row](prisoner, turn)
         self._list(prisoner, cause, row)
 
     def in_flight(self, prisoner: Prisoner) -> None:
-        """Leave a review of a moment ago on its way to NOMIS."""
+        """Leaves a review of a moment ago on its way to NOMIS."""
         before = self._settled(prisoner)
         review = self.told.review(
             prisoner, self.told.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
@@ -178,7 +178,7 @@ class _Planter:
         self.world.plan.bulk_differs.append(prisoner)
 
     def unmapped(self, prisoner: Prisoner) -> None:
-        """Use a level from before DPS, for which the bulk call has no name."""
+        """Uses a level from before DPS, for which the bulk call has no name."""
         key = (prisoner.prison_id, BEFORE_DPS)
         self.world.nomis_incentives.prison_levels[key] = NomisPrisonLevel(
             *key, active=False, default_on_admission=False
@@ -194,7 +194,7 @@ class _Planter:
         self.world.plan.mismatches.append(Planted(prisoner, cause, row, *levels, began))
 
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
-        """Give the booking an older review that both sides agree on, and return its level."""
+        """Gives the booking an older review that both sides agree on, and returns its level."""
         level = self.told.level_but(*but)
         self.told.synchronised(
             prisoner, level, self.told.moment(40 + self.told.chance.randrange(200)), prison_id or prisoner.prison_id
@@ -261,7 +261,7 @@ class _Planter:
             review.code = before
 
     def _merged(self, prisoner: Prisoner, turn: int) -> None:
-        """Move the record of a merged booking here in NOMIS, while DPS keeps its review under the old number."""
+        """Moves the record of a merged booking here in NOMIS, while DPS keeps its review under the old number."""
         chance = self.told.chance
         old = Prisoner(
             new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False
@@ -277,7 +277,7 @@ class _Planter:
         self.world.mapping.add_incentive(newer.id, old.booking_id, moved.sequence, "INCENTIVE_CREATED")
 
     def _unexplained(self, prisoner: Prisoner, turn: int) -> None:
-        """Enter on the screen, after the review of the day was written, a record dated earlier on that day."""
+        """Enters on the screen, after the review of the day was written, a record dated earlier on that day."""
         before = self._settled(prisoner)
         at = self.told.moment(self._recently())
         review = self.told.synchronised(prisoner, self.told.level_but(before), at, prisoner.prison_id)

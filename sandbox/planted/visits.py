@@ -59,7 +59,7 @@ class _Planter:
         )
 
     def agreeing(self, turn: int) -> None:
-        """Make a visit on which both sides agree, in one of the forms that takes; most are simply booked."""
+        """Makes a visit on which both sides agree, in one of the forms that takes; most are simply booked."""
         if turn < len(self.agreements):
             self.agreements[turn]()
         elif turn % 8:
@@ -217,7 +217,7 @@ class _Planter:
     # The records.
 
     def _visit(self, day: int | None = None, **changes: Any) -> BookedVisit:
-        """Book a visit, on this day from today on if given, in visit-scheduler alone."""
+        """Books a visit, on this day from today on if given, in visit-scheduler alone."""
         visit = self._unbooked(day, **changes)
         self.world.visits.visits[visit.reference] = visit
         return visit
@@ -242,7 +242,7 @@ class _Planter:
         return BookedVisit(**values)
 
     def _record(self, visit: BookedVisit, *, mapping_type: str | None = "ONLINE", **changes: Any) -> Visit:
-        """Make the visit in NOMIS as the synchronisation does, with changes; without a type there is no mapping."""
+        """Makes the visit in NOMIS as the synchronisation does, with changes; without a type there is no mapping."""
         visits = self.world.nomis_visits
         comments = COMMENTS if self.world.options.month >= NEW_COMMENT_SINCE else COMMENTS[:1]
         values: dict[str, Any] = {
@@ -308,7 +308,7 @@ CAUSES: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Make the visits of both sides, those that agree in all their forms, and the differences."""
+    """Makes the visits of both sides, those that agree in all their forms, and the differences."""
     population = max(FEWEST_VISITS, round(len(world.prisoners) * VISITS_FOR_EACH))
     planter = _Planter(world, chance)
     for turn in range(population):

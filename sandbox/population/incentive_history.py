@@ -1,4 +1,4 @@
-"""Histories of incentives: what the two sides came to hold about a booking, told event by event."""
+"""Histories of incentives: what both sides hold about a booking, event by event."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class IncentiveHistory:
     """Writes what happened into NOMIS, the incentives API and the mapping service, as the real systems do."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Take the world to write to and the stream of chance to draw from."""
+        """Takes the world to write to and the stream of chance to draw from."""
         self.world = world
         self.chance = chance
         self.midnight = datetime.combine(world.today, datetime.min.time())
@@ -40,28 +40,28 @@ class IncentiveHistory:
         self.users = [self._user() for _ in range(40)]
 
     def moment(self, days_back: int) -> datetime:
-        """Return a time of the working day, that many days ago, with a fraction of a second."""
+        """Returns a time of the working day, that many days ago, with a fraction of a second."""
         return self.midnight + timedelta(
             days=-days_back, seconds=28_800 + int(self.chance.random() * 36_000), microseconds=204_000
         )
 
     def user(self) -> str:
-        """Return the user name of somebody who reviews."""
+        """Returns the user name of somebody who reviews."""
         return self.users[int(self.chance.random() * len(self.users))]
 
     def comment(self) -> str | None:
-        """Return what somebody wrote in a review, often nothing."""
+        """Returns what somebody wrote in a review, often nothing."""
         return COMMENTS[int(self.chance.random() * len(COMMENTS))]
 
     def other_prison(self, prison_id: str) -> str:
-        """Return an open prison other than the given one."""
+        """Returns an open prison other than the given one."""
         while True:
             found = self.prisons[int(self.chance.random() * len(self.prisons))]
             if found != prison_id:
                 return found
 
     def review(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str = "REVIEW") -> Review:
-        """Make a review in DPS alone."""
+        """Makes a review in DPS; `write` brings it to NOMIS."""
         if kind == "REVIEW":
             user, comment = self.user(), self.comment()
         else:
@@ -71,7 +71,7 @@ class IncentiveHistory:
         )
 
     def write(self, review: Review) -> IepRecord:
-        """Write a review to NOMIS and map it, as the synchronisation does."""
+        """Writes a review to NOMIS and maps it, as the synchronisation does."""
         record = self.world.nomis_incentives.add(
             review.booking_id,
             review.code,
@@ -85,41 +85,41 @@ class IncentiveHistory:
         return record
 
     def synchronised(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str = "REVIEW") -> Review:
-        """Make a review in DPS that is written to NOMIS."""
+        """Makes a review in DPS that is written to NOMIS."""
         review = self.review(prisoner, code, at, prison_id, kind)
         self.write(review)
         return review
 
     def in_nomis(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, module: str) -> IepRecord:
-        """Make a record in NOMIS alone, by a user on a screen or by NOMIS itself."""
+        """Makes a record in NOMIS alone, by a user on a screen or by NOMIS itself."""
         user = self.user() if module == BY_SCREEN else "OMS_OWNER"
         return self.world.nomis_incentives.add(
             prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user
         )
 
     def on_screen(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str) -> None:
-        """Make a record on the NOMIS screen that the other synchronisation brings to DPS."""
+        """Makes a record on the NOMIS screen that the other synchronisation brings to DPS."""
         record = self.in_nomis(prisoner, code, at, prison_id, BY_SCREEN)
         review = self.review(prisoner, code, record.at, prison_id)
         self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "NOMIS_CREATED")
 
     def arrival(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str) -> None:
-        """Let somebody arrive: NOMIS writes the default level of the prison, and after it the review of DPS."""
+        """Lets somebody arrive: NOMIS writes the default level of the prison, and after it the review of DPS."""
         module = BY_TRANSFER if kind == "TRANSFER" else BY_ADMISSION
         self.in_nomis(prisoner, default_level(prison_id), at, prison_id, module)
         self.synchronised(prisoner, code, at, prison_id, kind)
 
     def usual_level(self) -> str:
-        """Return a level that every prison has, in the proportions of an ordinary day."""
+        """Returns a level that every prison has, in the proportions of an ordinary day."""
         drawn = self.chance.random()
         return "STD" if drawn < 0.46 else "ENH" if drawn < 0.955 else "BAS"
 
     def level_but(self, *others: str) -> str:
-        """Return a level that every prison has, other than the given ones."""
+        """Returns a level that every prison has, other than the given ones."""
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Give a booking a history on whose outcome both sides agree; eight in a thousand have no record at all."""
+        """Gives a booking a history on whose outcome both sides agree; eight in a thousand have no record at all."""
         chance = self.chance.random
         final = self._final_level(prisoner.prison_id)
         if final is None:
@@ -170,7 +170,7 @@ class IncentiveHistory:
         return kinds
 
     def _stays(self, kinds: list[str], now_at: str) -> list[str]:
-        """Return where each event took place, so that the last is where the person is now."""
+        """Returns where each event took place, so that the last is where the person is now."""
         stays: list[str] = []
         prison_id = now_at
         for kind in reversed(kinds):

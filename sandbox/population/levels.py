@@ -85,7 +85,7 @@ PRESENT_SHARE = 0.55
 
 
 def dps_levels() -> dict[str, Level]:
-    """Return the global levels of the incentives API by code."""
+    """Returns the global levels of the incentives API by code."""
     levels = (
         Level("BAS", "Basic", 1, required=True),
         Level("STD", "Standard", 2, required=True),
@@ -98,7 +98,7 @@ def dps_levels() -> dict[str, Level]:
 
 
 def nomis_codes() -> dict[str, ReferenceCode]:
-    """Return the levels that NOMIS knows: not `EN3`, `ENT` still active, and `EN4` from before DPS."""
+    """Returns the levels that NOMIS knows: not `EN3`, `ENT` still active, and `EN4` from before DPS."""
     known = (
         ReferenceCode("BAS", "Basic", 1),
         ReferenceCode("ENT", "Entry", 2),
@@ -111,14 +111,14 @@ def nomis_codes() -> dict[str, ReferenceCode]:
 
 
 def default_level(prison_id: str) -> str:
-    """Return the level that the prison gives on admission."""
+    """Returns the level that the prison gives on admission."""
     if prison_id in DEFAULT_ENHANCED:
         return "ENH"
     return "BAS" if prison_id in DEFAULT_BASIC else "STD"
 
 
 def prison_levels(prison_id: str, chance: random.Random) -> list[PrisonLevel]:
-    """Return the levels of one prison in the incentives API."""
+    """Returns the levels of one prison in the incentives API."""
     amounts = PRESENT if chance.random() < PRESENT_SHARE else OLDER
     default = default_level(prison_id)
 
@@ -147,7 +147,7 @@ def prison_levels(prison_id: str, chance: random.Random) -> list[PrisonLevel]:
 
 
 def nomis_copy(level: PrisonLevel) -> NomisPrisonLevel:
-    """Return what NOMIS holds of a prison level that both sides agree on."""
+    """Returns what NOMIS holds of a prison level that both sides agree on."""
     return NomisPrisonLevel(
         level.prison_id,
         level.code,

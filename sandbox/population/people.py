@@ -73,14 +73,14 @@ class Prisoner:
 
 
 def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
-    """Return every prison by code, that many of them open."""
+    """Returns every prison by code, that many of them open."""
     others = [code for code in PRISON_CODES if code not in ALWAYS_OPEN and code not in CLOSED]
     chosen = {*ALWAYS_OPEN, *chance.sample(others, count - len(ALWAYS_OPEN))}
     return {code: Prison(code, code in chosen) for code in PRISON_CODES}
 
 
 def set_up_levels(world: World, chance: random.Random) -> None:
-    """Set up the levels of every prison in the incentives API, and in NOMIS those that NOMIS knows."""
+    """Sets up the levels of every prison in the incentives API, and in NOMIS those that NOMIS knows."""
     for prison_id in world.prisons:
         for level in prison_levels(prison_id, chance):
             world.incentives.prison_levels[prison_id, level.code] = level
@@ -89,7 +89,7 @@ def set_up_levels(world: World, chance: random.Random) -> None:
 
 
 def make_people(world: World, count: int, chance: random.Random) -> None:
-    """Take that many people with an active booking into the world; a small world uses fewer prisons."""
+    """Takes that many people with an active booking into the world; a small world uses fewer prisons."""
     open_prisons = [prison.code for prison in world.prisons.values() if prison.open]
     wanted = min(len(open_prisons), max(FEWEST_PRISONS, count // PRISONERS_TO_OPEN_ANOTHER_PRISON))
     used = chance.sample(open_prisons, wanted)
@@ -102,7 +102,7 @@ def make_people(world: World, count: int, chance: random.Random) -> None:
 
 
 def new_offender_no(world: World, chance: random.Random) -> str:
-    """Return a number that nobody has yet, such as `A1234BC`."""
+    """Returns a number that nobody has yet, such as `A1234BC`."""
     while True:
         first = "A" if chance.random() < 0.6 else "G"
         drawn = int(chance.random() * 5_760_000)
@@ -140,7 +140,7 @@ ROOMS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A room inside a prison."""
+    """A room inside a prison, by its NOMIS id."""
 
     id: int
     code: str
@@ -160,7 +160,7 @@ class Places:
     """The internal locations of every prison, and which visitors, sentences and balances exist."""
 
     def __init__(self) -> None:
-        """Start with every balance as it was given out."""
+        """Starts with every balance as it was given out."""
         self._balances: dict[int, Balance | None] = {}
 
     def in_prison(self, prison_id: str) -> list[Location]:
@@ -195,15 +195,15 @@ class Places:
         return self.location(int(number, 16)) if known else None
 
     def person_exists(self, person_id: int) -> bool:
-        """Tell whether NOMIS knows this visitor."""
+        """Whether NOMIS knows a visitor by this person id."""
         return FIRST_PERSON <= person_id < FIRST_PERSON + PERSONS
 
     def sentence_exists(self, booking_id: int, sequence: int) -> bool:
-        """Tell whether a booking has this sentence; bookings have one to three."""
+        """Whether a booking has this sentence; bookings have one to three."""
         return 1 <= sequence <= self.sentences(booking_id)
 
     def sentences(self, booking_id: int) -> int:
-        """How many sentences a booking has."""
+        """Returns how many sentences a booking has, of which adjustments name one."""
         return 1 + booking_id % 3
 
     def balance(self, booking_id: int) -> Balance | None:

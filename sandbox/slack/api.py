@@ -27,16 +27,16 @@ class Slack:
     channel = "#sycon-alerts"
 
     def __init__(self) -> None:
-        """Start with nothing posted."""
+        """Starts with nothing posted."""
         self.posted = Posted()
         self._numbers = itertools.count(1)
 
     def clear(self) -> None:
-        """Forget what was posted; later messages still get later time stamps."""
+        """Forgets what was posted; later messages still get later time stamps."""
         self.posted = Posted()
 
     def routes(self) -> list[Route]:
-        """Return the endpoints, the page to look at included."""
+        """Returns the endpoints, the page to look at included."""
         return [
             Route("POST", "/api/auth.test", self._test),
             Route("POST", "/api/chat.postMessage", self._post, writes=True),
@@ -54,7 +54,7 @@ class Slack:
         ]
 
     def view(self) -> dict[str, object]:
-        """Return everything posted as the control API shows it."""
+        """Returns everything posted as the control API shows it."""
         messages = [message.view() for message in self.posted.messages]
         return {"messages": messages, "files": [each.view() for each in self.posted.files.values()]}
 
@@ -109,7 +109,7 @@ class Slack:
         return self._messages(request, thread)
 
     def _messages(self, request: Request, thread: str | None) -> Reply:
-        """Return the messages of a channel, or of a thread and its parent; the channel is named by its id here."""
+        """Returns the messages of a channel, or of a thread and its parent; the channel is named by its id here."""
         if self._stranger(request):
             return _failed("invalid_auth")
         form = arguments(request)
@@ -195,7 +195,7 @@ class Slack:
 
 
 def arguments(request: Request) -> dict[str, object]:
-    """Return the arguments of a call: Slack takes JSON and forms alike."""
+    """Returns the arguments of a call: Slack takes JSON and forms alike."""
     if "json" in request.headers.get("Content-Type", "") and request.body:
         decoded = request.json()
         return decoded if isinstance(decoded, dict) else {}
@@ -204,7 +204,7 @@ def arguments(request: Request) -> dict[str, object]:
 
 
 def uploaded(request: Request) -> bytes:
-    """Return the bytes of an upload: the body as it is, or the one part of a multipart body."""
+    """Returns the bytes of an upload: the body as it is, or the one part of a multipart body."""
     content_type = request.headers.get("Content-Type", "")
     _, found, boundary = content_type.partition("boundary=")
     if not found:
@@ -223,7 +223,7 @@ def _text(form: dict[str, object], name: str) -> str:
 
 
 def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None:
-    """Return an array, given as such or as its JSON text; None when it is neither, empty when it is absent."""
+    """Returns an array, given as such or as its JSON text; None when it is neither, empty when it is absent."""
     found = form.get(name)
     if found is None or found == "":
         return []
@@ -236,7 +236,7 @@ def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None
 
 
 def _object(form: dict[str, object], name: str) -> dict[str, object] | None:
-    """Return an object, given as such or as its JSON text; None when it is absent, empty when it is not an object."""
+    """Returns an object, given as such or as its JSON text; None when it is absent, empty when it is not an object."""
     found = form.get(name)
     if isinstance(found, str) and found:
         try:

@@ -11,7 +11,7 @@ from sandbox.slack.blocks import blocks_html, markup_html
 
 @dataclass(slots=True)
 class Message:
-    """A message that was posted; `thread_ts` is that of the message it answers."""
+    """A message that was posted; `thread_ts` is that of the message to which it replies."""
 
     ts: str
     channel: str
@@ -22,7 +22,7 @@ class Message:
     metadata: dict[str, object] | None = None
 
     def view(self) -> dict[str, object]:
-        """Return the message as the control API shows it."""
+        """Returns the message as the control API shows it."""
         return {
             "ts": self.ts,
             "channel": self.channel,
@@ -49,7 +49,7 @@ class File:
     ts: str | None = None
 
     def view(self) -> dict[str, object]:
-        """Return the upload as the control API shows it, its content as text."""
+        """Returns the upload as the control API shows it, its content as text."""
         return {
             "id": self.id,
             "filename": self.filename,
@@ -81,7 +81,7 @@ _STYLE = (
 
 
 def page_html(posted: Posted) -> str:
-    """Everything that was posted."""
+    """Returns a page of HTML with everything that was posted, each thread below its message."""
     known = {message.ts for message in posted.messages}
     first = [message for message in posted.messages if message.thread_ts not in known]
     threads = "".join(_thread_html(message, posted) for message in first)

@@ -50,7 +50,7 @@ class ActivityScenarios:
     """
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Use the given source of chance alone."""
+        """Uses the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
         self._maker = ScheduleMaker(world, chance)
         self._schedules: list[Schedule] = []
@@ -97,7 +97,7 @@ class ActivityScenarios:
         return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
 
     def _session_scenario(self) -> Scenario:
-        """Cancel a session to come, and perhaps hold it after all."""
+        """Cancels a session to come, and perhaps hold it after all."""
         schedule = self._a_schedule()
         open_sessions = [
             each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled
@@ -143,7 +143,7 @@ class ActivityScenarios:
         return self._chance.choice(self._schedules)
 
     def _fill(self) -> None:
-        """Make another settled schedule with settled allocations when the seats run out."""
+        """Makes another settled schedule with settled allocations when the seats run out."""
         if self._seats:
             return
         prison_id = self._people.prison()
@@ -220,7 +220,7 @@ class ActivityScenarios:
         )
 
     def _marked(self, attendance: DpsAttendance) -> Step:
-        """Mark an attendance as attended or not, or lock one that nobody marked."""
+        """Marks an attendance as attended or not, or lock one that nobody marked."""
         values: dict[str, object] = {"status": "LOCKED"}
         if self._chance.random() < 0.9:
             paid = self._chance.random() < 0.7
@@ -273,13 +273,13 @@ if TYPE_CHECKING:
 
 
 def settle_schedule(world: World, schedule: Schedule) -> None:
-    """Hold a schedule on both sides with its mapping, as one whose event was published long ago."""
+    """Holds a schedule on both sides with its mapping, as one whose event was published long ago."""
     hold_on_both_sides(world, schedule)
     world.published.tell("activity", schedule.id, "created")
 
 
 def hold_on_both_sides(world: World, schedule: Schedule) -> int:
-    """Hold a schedule on both sides with its mapping, and return the id of the course."""
+    """Holds a schedule on both sides with its mapping, and returns the id of the course."""
     hold(world, schedule)
     activity = schedule.activity
     body = {
@@ -314,7 +314,7 @@ def hold_on_both_sides(world: World, schedule: Schedule) -> int:
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Hold an allocation to a settled schedule on both sides, as one whose event was published long ago."""
+    """Holds an allocation to a settled schedule on both sides, as one whose event was published long ago."""
     mapped = world.mapping.nomis_id("activities", allocation.schedule_id)
     if mapped is None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")
@@ -324,7 +324,7 @@ def settle_allocation(world: World, allocation: DpsAllocation) -> None:
 
 
 def allocate_in_nomis(world: World, course_id: int, allocation: DpsAllocation, **more: object) -> None:
-    """Write an allocation to its course in NOMIS, active unless `more` says otherwise."""
+    """Writes an allocation to its course in NOMIS, active unless `more` says otherwise."""
     body: dict[str, object] = {
         "bookingId": allocation.booking_id,
         "payBandCode": str(allocation.band),

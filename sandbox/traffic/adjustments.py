@@ -23,7 +23,7 @@ class AdjustmentScenarios:
     """Scenarios of adjustments; about a fifth are about adjustments that were synchronised long before."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Use the given source of chance alone."""
+        """Uses the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
@@ -98,13 +98,13 @@ class AdjustmentScenarios:
 
 
 def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
-    """Hold an adjustment on both sides with its mapping, as one that was synchronised before."""
+    """Holds an adjustment on both sides with its mapping, as one that was synchronised before."""
     hold_adjustment(world, adjustment)
     world.published.tell("adjustment", adjustment.id, "created")
 
 
 def hold_adjustment(world: World, adjustment: DpsAdjustment) -> None:
-    """Hold an adjustment on both sides with the mapping of the side that it came from."""
+    """Holds an adjustment on both sides with the mapping of the side that it came from."""
     held = replace(adjustment)
     world.adjustments.adjustments[held.id] = held
     body = {

@@ -23,7 +23,7 @@ class AppointmentScenarios:
     """Scenarios of appointments; about a fifth are about appointments that were synchronised long before."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Use the given source of chance alone."""
+        """Uses the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
         self._taken: set[tuple[object, ...]] = set()
 
@@ -114,7 +114,7 @@ class AppointmentScenarios:
 
 
 def settle_appointment(world: World, instance: AppointmentInstance) -> None:
-    """Hold an appointment on both sides with its mapping, as one that was synchronised before."""
+    """Holds an appointment on both sides with its mapping, as one that was synchronised before."""
     held = replace(instance)
     world.appointments.instances[held.id] = held
     body = {

@@ -22,7 +22,7 @@ class IncentiveScenarios:
     """Scenarios of one event each: mostly a review of a person who had none in this traffic."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Use the given source of chance alone."""
+        """Uses the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
         self._passed = timedelta()
 

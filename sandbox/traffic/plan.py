@@ -149,7 +149,7 @@ class Planned:
 
 
 def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
-    """Plan traffic. Records that count as synchronised before are put into the world now, all others when published."""
+    """Plans traffic. Puts records that count as synchronised into the world now, all others when published."""
     chance = random.Random(asked.seed)
     people = People(world, chance)
     makers = {domain.queue: domain.scenarios(world, people, chance) for domain in DOMAINS}
@@ -229,7 +229,7 @@ def _event(step: Step, moment: datetime) -> dict[str, object]:
 
 
 def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
-    """Publish some neighbouring events of one record in the wrong order; both changes are made before the first."""
+    """Publishes some neighbouring events of one record in the wrong order; both changes are made before the first."""
     swapped = Counted()
     last: dict[tuple[str, int | str], int] = {}
     pairs: list[tuple[int, int]] = []
@@ -276,7 +276,7 @@ def _of_kind(items: list[Item], kind: str) -> list[Step]:
 
 
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
-    """Let some events arrive twice: alternately published twice, soon after each other, or delivered twice at once."""
+    """Lets some events arrive twice: alternately published twice, soon after each other, or delivered twice at once."""
     doubled, redelivered = Counted(), Counted()
     able = [
         item

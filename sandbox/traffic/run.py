@@ -20,7 +20,7 @@ class Publication:
     """Traffic that is being published: how many messages were sent, whether that is all, and what went wrong."""
 
     def __init__(self, world: World, planned: Planned) -> None:
-        """Take traffic that was planned in this world."""
+        """Takes traffic that was planned in this world."""
         self._world, self._planned = world, planned
         self._urls: dict[str, str] = {}
         self._sqs: Any = None
@@ -29,7 +29,7 @@ class Publication:
         self.error: str | None = None
 
     def run(self) -> int:
-        """Make the changes and publish the events, in order; returns how many messages went out."""
+        """Makes the changes and publishes the events, in order; returns how many messages went out."""
         topic = self._world.topic
         try:
             for batch in _batches(self._planned.items):
@@ -71,7 +71,7 @@ class Publication:
             entity.refused = True
 
     def _straight(self, topic: Topic, item: Item) -> None:
-        """Put a message on its queue without SNS: a broken one, or the same delivery several times."""
+        """Puts a message on its queue without SNS: a broken one, or the same delivery several times."""
         if self._sqs is None:
             self._sqs = topic.client("sqs")
         url = self._urls.get(item.queue)
@@ -85,7 +85,7 @@ class Publication:
 
 
 def start(world: World, body: dict[str, object]) -> dict[str, object]:
-    """Plan traffic and begin to publish it; returns what was planned. `progress` shows when all of it is published.
+    """Plans traffic and begins to publish it; returns what was planned. `progress` shows when all of it is published.
 
     Raises:
         ValueError: the parameters cannot be used.

@@ -36,7 +36,7 @@ class ScheduleMaker:
     """Makes schedules of a prison and the events about them."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Use the given source of chance alone."""
+        """Uses the given source of chance alone."""
         self._world, self._chance = world, chance
         self._summaries = 0
 
@@ -146,6 +146,6 @@ class ScheduleMaker:
 
 
 def hold(world: World, schedule: Schedule) -> None:
-    """Make a schedule and its activity readable at the activities API."""
+    """Makes a schedule and its activity readable at the activities API."""
     world.activities.activities[schedule.activity.id] = schedule.activity
     world.activities.schedules[schedule.id] = schedule

@@ -26,7 +26,7 @@ class Step:
 
     @property
     def entity(self) -> tuple[str, int | str]:
-        """What tells the record from all others."""
+        """What distinguishes the record from all others."""
         return self.domain, self.dps_id
 
 
@@ -37,7 +37,7 @@ class Scenarios(Protocol):
     """Makes up scenarios of one domain, as many as are asked for."""
 
     def scenario(self) -> Scenario:
-        """Return the next scenario, its steps in the order in which they happen."""
+        """Returns the next scenario, its steps in the order in which they happen."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Counted:
     found: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, step: Step, **details: object) -> None:
-        """List one."""
+        """Adds a step, with what else is to be known of it."""
         self.found.append({"eventType": step.event_type, "domain": step.domain, "dps_id": step.dps_id, **details})
 
 
@@ -57,10 +57,10 @@ if TYPE_CHECKING:
 
 
 class People:
-    """Draws active prisoners."""
+    """Draws active prisoners at random, as events are about them."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Sort the population by prison, without those for whom differences are planted.
+        """Sorts the population by prison, without those for whom differences are planted.
 
         Raises:
             ValueError: a world without prisoners has no traffic.
@@ -77,19 +77,19 @@ class People:
         chance.shuffle(self._undisturbed)
 
     def anyone(self) -> Prisoner:
-        """Anyone of the population."""
+        """Returns an active prisoner, drawn from all prisons."""
         return self._chance.choice(self._all)
 
     def prison(self) -> str:
-        """A prison with many people."""
+        """Returns a prison with many active prisoners."""
         return self._chance.choice(self._largest[: max(3, len(self._largest) // 4)])
 
     def in_prison(self, prison_id: str) -> list[Prisoner]:
-        """Everybody who is in a prison."""
+        """Returns the active prisoners of a prison."""
         return self._by_prison[prison_id]
 
     def undisturbed(self) -> Prisoner | None:
-        """Somebody whose levels were not planted to differ, each one once; None when there is nobody left."""
+        """Somebody whose levels were not planted to differ, each one once; None when no one is left."""
         return self._undisturbed.pop() if self._undisturbed else None
 
 

@@ -26,7 +26,7 @@ class VisitScenarios:
     """Scenarios of visits; about a tenth are about visits that were synchronised long before."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Use the given source of chance alone."""
+        """Uses the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
@@ -109,7 +109,7 @@ class VisitScenarios:
 
 
 def settle_visit(world: World, visit: BookedVisit) -> None:
-    """Hold a visit on both sides with its mapping, as one that was synchronised before."""
+    """Holds a visit on both sides with its mapping, as one that was synchronised before."""
     held = replace(visit)
     world.visits.visits[held.reference] = held
     body = {

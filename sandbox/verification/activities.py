@@ -35,7 +35,7 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Check published schedules (found by the code of the course), allocations and attendances (by their pair)."""
+    """Checks published schedules (found by the code of the course), allocations and attendances (by their pair)."""
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
         by_code.setdefault(course.code, []).append(course)

@@ -17,7 +17,7 @@ Key = tuple[int, str]
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Check every published adjustment through its mapping, and unmapped records made since the start.
+    """Checks every published adjustment through its mapping, and unmapped records made since the start.
 
     An unmapped record belongs to the adjustment with its values.
     """

@@ -16,7 +16,7 @@ Pair = tuple[object, ...]
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Check published appointments through mappings; an unmapped record belongs to the one of its time and place."""
+    """Checks published appointments through mappings; an unmapped record belongs to the one of its time and place."""
     mapped = {row.nomis_id[0] for row in world.mapping.rows("appointments")}
     known: dict[Pair, int] = {}
     for entity in world.published.of("appointment"):

@@ -31,15 +31,15 @@ class Discrepancies:
     looked_at: dict[str, int] = field(default_factory=dict)
 
     def count(self, domain: str) -> None:
-        """Count one more entity of a domain."""
+        """Counts one more entity of a domain."""
         self.looked_at[domain] = self.looked_at.get(domain, 0) + 1
 
     def add(self, domain: str, dps_id: int | str | None, problem: str, **details: object) -> None:
-        """Add one problem with details of ids and codes."""
+        """Adds one problem with details of ids and codes."""
         self.problems.append({"domain": domain, "dps_id": dps_id, "problem": problem, **plain(details)})
 
     def unmapped_record(self, domain: str, dps_id: int | str | None, **details: object) -> None:
-        """List a NOMIS record that no mapping points to; one that belongs to no entity is a separate problem."""
+        """Lists a NOMIS record that no mapping points to; one that belongs to no entity is a separate problem."""
         self.surplus.append({"domain": domain, "dps_id": dps_id, **plain(details)})
         if dps_id is None:
             self.add(domain, None, SURPLUS, **details)
@@ -47,7 +47,7 @@ class Discrepancies:
     def compare(
         self, domain: str, dps_id: int | str, expected: Mapping[str, object], found: Mapping[str, object]
     ) -> None:
-        """Add a problem when a NOMIS record differs from what it must be; a set of values allows any of them."""
+        """Adds a problem when a NOMIS record differs from what it must be; a set of values allows any of them."""
         differences = {
             name: {"expected": plain_value(wanted), "nomis": plain_value(found.get(name))}
             for name, wanted in expected.items()
@@ -59,7 +59,7 @@ class Discrepancies:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """An expectation that several values fulfil."""
+    """An expected value of a field where any of several is right."""
 
     values: tuple[object, ...]
 

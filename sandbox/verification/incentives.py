@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Check published reviews and levels, and IEP records made since the start that no mapping points to."""
+    """Checks published reviews and levels, and IEP records made since the start that no mapping points to."""
     unmapped = _unmapped(world)
     for entity in world.published.of("incentive"):
         found.count("incentive")

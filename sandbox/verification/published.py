@@ -54,7 +54,7 @@ class Published:
     """The entities of all domains by domain and id."""
 
     def __init__(self, event_types: Mapping[str, EventType]) -> None:
-        """Start with nothing published; `event_types` has each type by its name."""
+        """Starts with nothing published; `event_types` has each type by its name."""
         self._event_types = event_types
         self._entities: dict[tuple[str, int | str], Entity] = {}
 
@@ -67,13 +67,13 @@ class Published:
         return iter([each for (name, _), each in self._entities.items() if name == domain])
 
     def tell(self, domain: str, dps_id: int | str, what: str) -> Entity:
-        """Record that an event said `what` of an entity."""
+        """Records that an event said `what` of an entity."""
         entity = self._entities.setdefault((domain, dps_id), Entity(domain, dps_id))
         entity.told.add(what)
         return entity
 
     def note(self, event: dict[str, Any]) -> Entity | None:
-        """Record a decoded event; returns its entity, None for an event that is to be ignored."""
+        """Records a decoded event; returns its entity, None for an event that is to be ignored."""
         information = event.get("additionalInformation") or {}
         if information.get("source") == "NOMIS" or information.get("reason") == "USER_CREATED_NOMIS":
             return None

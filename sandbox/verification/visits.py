@@ -31,7 +31,7 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Check every published visit, found in NOMIS through the reference in its comment."""
+    """Checks every published visit, found in NOMIS through the reference in its comment."""
     by_reference: dict[str, list[Visit]] = {}
     for visit in world.nomis_visits.visits.values():
         by_reference.setdefault(visit.comment.rpartition("eference: ")[2], []).append(visit)

@@ -1,4 +1,4 @@
-"""`resync`: the present DPS state of one record, or of the records of a run, written to NOMIS again."""
+"""`resync`: the current DPS state of one record, or of the records of a run, written to NOMIS again."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
