@@ -70,8 +70,8 @@ class Events(ABC):
         """The events that a run has ended, complete or not; `units` are all units of its population."""
 
     def crashed(self) -> Event | None:
-        """The event that a run ended without a result, because of an unexpected error."""
-        return None
+        """The event that a run ended without a result, because of an unexpected error: that of a summary by default."""
+        return Event(self.report, {"success": False})
 
 
 def track_event(track: Track, event: Event | None) -> None:

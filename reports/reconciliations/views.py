@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.presentation.view import View
-from reports.reconciliations.adjustments.view import AdjustmentView
 from reports.reconciliations.incentives.events import ALERTS
 from reports.reconciliations.incentives.result import NAME as INCENTIVES
 from reports.reconciliations.incentives.view import IncentiveView
 from reports.reconciliations.visits.result import NAME as VISITS
-from reports.reconciliations.visits.view import VisitView
+from reports.reconciliations.visits.result import VisitView
+from sync.alerting import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reports.engine.result import ReconciliationResult
+    from reports.engine.result import Mismatch, ReconciliationResult
+
+
+class AdjustmentView(View):
+    """The view of a result of sentencing adjustments."""
+
+    def severity(self, mismatch: Mismatch) -> Severity:
+        """Serious: release dates are worked out from adjustments."""
+        return Severity.SERIOUS
+
 
 #: The reconciliations with a special view, by name.
 VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView, "adjustments": AdjustmentView}

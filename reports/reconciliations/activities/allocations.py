@@ -10,8 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.engine.causes import Cause
-from reports.reconciliations.activities.counting import NOMIS_ONLY, CountReconciliation, kinds_of, not_synchronised
-from reports.reconciliations.activities.events import AllocationEvents, SuspendedAllocationEvents
+from reports.reconciliations.activities.counting import (
+    NOMIS_ONLY,
+    AllocationEvents,
+    CountReconciliation,
+    SuspendedAllocationEvents,
+    kinds_of,
+    not_synchronised,
+)
 from sync.domains import nomis_sql
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api

@@ -13,11 +13,12 @@ from reports.engine.fields import Field
 from reports.reconciliations.activities.counting import (
     DPS_ONLY,
     NOMIS_ONLY,
+    OTHER_BOOKING,
+    AttendanceEvents,
     CountReconciliation,
     kinds_of,
     not_synchronised,
 )
-from reports.reconciliations.activities.events import OTHER_BOOKING, AttendanceEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
 from sync.settings.upstreams import UpstreamName

@@ -11,6 +11,7 @@ import pandas as pd
 
 from reports.engine.causes import Cause, Explanation
 from reports.engine.contract import Reconciliation
+from reports.engine.events import Event, Events
 from reports.engine.fields import Field
 from reports.engine.frame import concatenated, join_sides, typed
 from reports.engine.parallel_reader import FailedRead
@@ -23,11 +24,13 @@ from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.causes import Difference
     from reports.engine.contract import Reads
-    from reports.engine.result import Diagnosis
+    from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult
+    from reports.engine.units import Population, Unit, UnlistedPart
+
 
 NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
@@ -223,3 +226,113 @@ def records_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The records of DPS behind a row, as far as they were read."""
     found: list[dict[str, Any]] = json.loads(row["dps_records"]) if row.get("dps_records") else []
     return found
+
+
+#: What events say instead of a prisoner number for a booking that NOMIS does not have.
+NO_DETAILS = "Details not found in NOMIS"
+#: The field with the other booking of a prisoner who was paid on two.
+OTHER_BOOKING = "other_booking"
+
+
+class CountEvents(Events):
+    """The events of a run, named and with the properties of the replaced service; `about` are in every one.
+
+    That service has no event of the whole run (`report`); here one says whether anything was left unread.
+    """
+
+    def __init__(self, about: Mapping[str, str]) -> None:
+        self._about = about
+
+    def requested(self, population: Population) -> Event:
+        prisons = ", ".join(sorted(unit.id for unit in population.units))
+        return self.event("requested", {"prisons": f"[{prisons}]"})
+
+    def gap(self, gap: UnlistedPart) -> Event:
+        return self.event("error", {"prison": gap.detail["prison"]})
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        return self._failed(mismatch, mismatch.kind, mismatch.booking_id)
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        failed = {each.unit or each.prison_id or "" for each in result.unread}
+        differ = {each.prison_id for each in (*result.mismatches, *result.in_flight, *result.unconfirmed)}
+        if result.status == "failed" and not units:
+            yield self.event("error")
+        for prison_id in sorted(failed):
+            yield self.event("error", {"prison": prison_id})
+        if result.status != "failed":
+            for unit in units:
+                if unit.id not in failed and unit.id not in differ:
+                    yield self.event("success", {"prison": unit.id})
+        yield Event(
+            self.report,
+            {
+                **self._about,
+                "mismatch-count": len(result.mismatches),
+                "success": result.status == "complete",
+                "incomplete": result.status == "incomplete",
+                "prisons": len(units),
+                "prisons-failed": len(failed),
+                "bookings-checked": result.compared,
+            },
+        )
+
+    def crashed(self) -> Event:
+        return self.event("error")
+
+    def _failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
+        known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
+        return self.event(
+            "failed",
+            {
+                "prison": mismatch.prison_id,
+                "type": kind,
+                "bookingId": booking_id,
+                "offenderNo": mismatch.offender_no or NO_DETAILS,
+                "location": known or mismatch.prison_id,
+            },
+        )
+
+    def event(self, what: str, properties: Mapping[str, object] | None = None) -> Event:
+        """The event `<prefix>-<what>`, with what is in every one."""
+        return super().event(what, {**(properties or {}), **self._about})
+
+
+class AllocationEvents(CountEvents):
+    """The events of the reconciliation of active allocations."""
+
+    prefix = "activity-allocation-reconciliation-report"
+    report = prefix
+    more = f"{prefix}-more"
+
+
+class SuspendedAllocationEvents(CountEvents):
+    """The events of the reconciliation of suspended allocations."""
+
+    prefix = "activity-suspended-allocation-reconciliation-report"
+    report = prefix
+    more = f"{prefix}-more"
+
+
+class AttendanceEvents(CountEvents):
+    """The events of the reconciliation of attendances; each has the `date`."""
+
+    prefix = "activity-attendance-reconciliation-report"
+    report = prefix
+    more = f"{prefix}-more"
+
+    def __init__(self, about: Mapping[str, str]) -> None:
+        super().__init__(about)
+        #: The events of the other bookings of those that had an event.
+        self._others: list[Event] = []
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        other = next((each.nomis for each in mismatch.other_fields if each.field == OTHER_BOOKING), None)
+        if other is not None:
+            self._others.append(self._failed(mismatch, NOMIS_ONLY, other))
+        return super().mismatch(mismatch)
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """A finding about two bookings of one prisoner has the event of the other booking here."""
+        yield from self._others
+        yield from super().summary(result, units)

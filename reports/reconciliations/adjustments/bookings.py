@@ -7,10 +7,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from reports.engine.key_walk import KeyGap, walk_bookings
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import Population, Unit, UnlistedPart, UnreadRecord
-from reports.reconciliations.adjustments.key_set import KeyGap, walk_bookings
-from reports.reconciliations.adjustments.sides import Booking, parse_id
+from reports.reconciliations.adjustments.counting import Booking, parse_id
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.failures import SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from reports.engine.contract import Reads
+    from reports.engine.key_walk import KeyPage
     from reports.engine.units import Scope
-    from reports.reconciliations.adjustments.key_set import KeyPage
     from sync.domains.adjustments.nomis import Category
     from sync.settings.declaration import Settings
     from sync.upstream.prisoners import PrisonerId

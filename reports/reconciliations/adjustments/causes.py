@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 
 from reports.engine.causes import Cause, Explanation
 from reports.engine.result import EvidenceRow
-from reports.reconciliations.adjustments.counting import DPS_COUNTERS, NOMIS_COUNTERS, counters_of, dps_days
-from reports.reconciliations.adjustments.sides import adjustments_of, mapped_to
+from reports.reconciliations.adjustments.counting import (
+    DPS_COUNTERS,
+    NOMIS_COUNTERS,
+    adjustments_of,
+    counters_of,
+    dps_days,
+    mapped_to,
+)
 from sync.alerting import command
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference
     from reports.engine.result import Diagnosis
-    from reports.reconciliations.adjustments.sides import Booking
+    from reports.reconciliations.adjustments.counting import Booking
     from sync.domains.adjustments.dps import Adjustment, PersonAdjustment
     from sync.domains.adjustments.nomis import BookingAdjustment, Category, NomisAdjustment
     from sync.upstream.services import Services

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from reports.engine.contract import Reconciliation
+from reports.engine.events import Event, Events
 from reports.engine.frame import records, typed
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
-from reports.reconciliations.adjustments import causes, sides
+from reports.reconciliations.adjustments import causes, counting
 from reports.reconciliations.adjustments.bookings import BookingList, bookings_of, page_of
 from reports.reconciliations.adjustments.counting import (
     DIFFERENT_COUNTS,
     DIFFERENT_DAYS,
     FIELDS,
+    NAMES,
+    Booking,
+    DpsSide,
+    NomisSide,
     count,
+    differences_text,
     differing_bookings,
 )
-from reports.reconciliations.adjustments.events import AdjustmentEvents
-from reports.reconciliations.adjustments.sides import Booking, DpsSide, NomisSide
 from sync.domains.adjustments.rules import CREATION
 from sync.failures import SyncError
 from sync.settings.upstreams import UpstreamName
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
+    from reports.engine.result import Mismatch, ReconciliationResult, Unread
+    from reports.engine.units import Population, Unit, UnlistedPart
 
 
 class _Reader(UnitReader):
@@ -88,9 +94,9 @@ class AdjustmentReconciliation(Reconciliation):
 
     def _reading(self, bookings: Iterable[Booking], reader: _Reader) -> Reading:
         keys, services = _keys(bookings), self.services
-        nomis = reader.each("NOMIS", lambda _, each: sides.read_nomis(services, each), keys, _offender_no)
+        nomis = reader.each("NOMIS", lambda _, each: counting.read_nomis(services, each), keys, _offender_no)
         readable = {each: keys[each] for each in nomis}
-        dps = reader.each("DPS", lambda _, each: sides.read_dps(services, each, nomis[each]), readable, _offender_no)
+        dps = reader.each("DPS", lambda _, each: counting.read_dps(services, each, nomis[each]), readable, _offender_no)
         rows = self._rows([(each, nomis[each], theirs) for each, theirs in dps.items()])
         rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reader.reads))
         return Reading(rows, reader.unread)
@@ -134,7 +140,7 @@ class AdjustmentReconciliation(Reconciliation):
         rows = rows.copy()
         ids = [_split(each) for each in rows["nomis_ids"]]
         flat = list(dict.fromkeys(each for of_row in ids for each in of_row))
-        mapped = dict(reads.each(UpstreamName.MAPPING, lambda each: sides.mapped_to(self.services, each), flat))
+        mapped = dict(reads.each(UpstreamName.MAPPING, lambda each: counting.mapped_to(self.services, each), flat))
         known = {each: dps_id for each, dps_id in mapped.items() if isinstance(dps_id, str)}
         dps_ids = [
             _joined(dict.fromkeys([*_split(theirs), *(known[each] for each in ours if each in known)]))
@@ -177,3 +183,79 @@ def _joined(ids: Iterable[str]) -> str | None:
 
 def _split(ids: object) -> list[str]:
     return ids.split(",") if isinstance(ids, str) and ids else []
+
+
+#: Bookings that the summary names at most: a larger event is refused.
+_MOST_NAMED = 100
+
+
+class AdjustmentEvents(Events):
+    """The events of a run, as the replaced service has them.
+
+    It did not compare days: differences of days have a separate event and count, so that alerts on the others stay
+    what they were.
+    """
+
+    prefix = "sentencing-reports-reconciliation"
+    report = f"{prefix}-report"
+    more = f"{prefix}-more-mismatches"
+
+    def requested(self, population: Population) -> Event:
+        """A run over everyone begins."""
+        return self.event("requested")
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        """A booking that differs; `differences` are DPS less NOMIS."""
+        nomis, dps = _totals(mismatch)
+        values = {each.field: (_number(each.nomis), _number(each.dps)) for each in mismatch.differences}
+        if mismatch.kind == DIFFERENT_COUNTS:
+            values = {name: value for name, value in values.items() if name in NAMES}
+        return self.event(
+            "mismatch" if mismatch.kind == DIFFERENT_COUNTS else "days-mismatch",
+            {
+                "offenderNo": mismatch.offender_no,
+                "bookingId": mismatch.booking_id,
+                "nomisAdjustmentsCount": nomis,
+                "dpsAdjustmentsCount": dps,
+                "differences": differences_text(values),
+            },
+        )
+
+    def unread(self, unread: Unread) -> Event:
+        """A booking that could not be read on one side."""
+        return self.event("mismatch-error", {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
+
+    def gap(self, gap: UnlistedPart) -> Event:
+        """Bookings that could not be listed; `booking` is the key of their page."""
+        return self.event("mismatch-page-error", {"booking": gap.detail["booking"]})
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """The end of a run, with how many adjustments each side has of each booking that differs in number."""
+        if result.status == "failed":
+            return [Event(self.report, {"success": False})]
+        counted = [each for each in result.mismatches if each.kind == DIFFERENT_COUNTS]
+        properties: dict[str, object] = {"mismatch-count": len(counted), "success": result.status == "complete"}
+        properties["days-mismatch-count"] = len(result.mismatches) - len(counted)
+        if result.status == "incomplete":
+            properties |= {
+                "incomplete": True,
+                "bookings-checked": result.compared,
+                "bookings-failed": len(result.unread),
+                "pages-failed": len(result.gaps),
+            }
+        if len(counted) > _MOST_NAMED:
+            properties["not-listed"] = len(counted) - _MOST_NAMED
+        for each in counted[:_MOST_NAMED]:
+            nomis, dps = _totals(each)
+            properties[str(each.offender_no)] = f"{nomis}:{dps}"
+        return [Event(self.report, properties)]
+
+
+def _totals(mismatch: Mismatch) -> tuple[int, int]:
+    """How many adjustments each side counts."""
+    fields = [each for name, each in mismatch.by_field.items() if name in NAMES]
+    return sum(_number(each.nomis) for each in fields), sum(_number(each.dps) for each in fields)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

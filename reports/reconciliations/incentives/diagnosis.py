@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from reports.engine.result import Confidence
 from reports.reconciliations.incentives import causes
-from reports.reconciliations.incentives.case import Case
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.evidence import (
     BY_ADMISSION,
@@ -19,6 +18,7 @@ from reports.reconciliations.incentives.evidence import (
     BY_SCREEN,
     BY_TRANSFER,
     LEGITIMATE,
+    Case,
     near_each_other,
 )
 from reports.reconciliations.incentives.result import Arrival, IncentiveDiagnosis

@@ -41,6 +41,7 @@ def level_text(level: str | None) -> str:
 class IncentiveEvents(Events):
     """One event for each mismatch, failure and excluded booking, however many there are, and one summary."""
 
+    prefix = _PREFIX
     report = REPORT
     more = f"{MISMATCH}-more"
     limited = False
@@ -95,7 +96,3 @@ class IncentiveEvents(Events):
             "pages-failed": len(result.gaps),
         }
         return (Event(REPORT, {**summary, **levels}),)
-
-    def crashed(self) -> Event:
-        """A run failed unexpectedly."""
-        return Event(REPORT, {"success": False})

@@ -3,22 +3,85 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from reports.reconciliations.incentives.levels import level_code, level_of_record, names_to_codes
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
-from sync.failures import SyncError, UpstreamError
+from sync.failures import RuleError, SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
 
     from reports.engine.contract import Reads
+    from reports.reconciliations.incentives.result import MatrixCell
     from sync.upstream.services import Services
+    from sync.upstream.transport import ServiceClient
+
+
+#: The longest code of a level, and of a prison.
+LONGEST_LEVEL = 12
+LONGEST_PRISON = 6
+
+
+def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
+    """The code of each level name of DPS, inactive levels included; names that two levels share are left out.
+
+    Raises `UpstreamError` when the levels cannot be read.
+    """
+    codes: dict[str, str] = {}
+    shared: set[str] = set()
+    for level in incentives_api.levels(incentives):
+        if level.name in codes:
+            shared.add(level.name)
+        if is_code(level.code, LONGEST_LEVEL):
+            codes[level.name] = level.code
+        else:
+            # A prisoner with this level is read singly, and reported.
+            shared.add(level.name)
+    return {name: code for name, code in codes.items() if name not in shared}
+
+
+@lru_cache(maxsize=4_000)
+def is_code(text: str, longest: int) -> bool:
+    """Whether a text is a code: printable, without blanks, and no longer than the columns that keep it."""
+    return 0 < len(text) <= longest and text.isprintable() and " " not in text
+
+
+def level_code(code: object, response: str) -> str:
+    """A valid level code; raises `RuleError`, which names the `response`, for anything else."""
+    if not isinstance(code, str) or not is_code(code, LONGEST_LEVEL):
+        raise RuleError(f"{response}: the level is not a code of 1 to {LONGEST_LEVEL} characters")
+    return code
+
+
+def prison_code(code: object, response: str) -> str | None:
+    """A valid prison code, or None; raises `RuleError` as `level_code` does."""
+    if code is None:
+        return None
+    if not isinstance(code, str) or not is_code(code, LONGEST_PRISON):
+        raise RuleError(f"{response}: the prison is not a code of 1 to {LONGEST_PRISON} characters")
+    return code
+
+
+def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
+    """Level code and prison of an IEP record as NOMIS gives it.
+
+    Raises `RuleError` for the record of another booking, or an invalid code.
+    """
+    response = f"nomis: GET /incentives/booking-id/{booking_id}/current"
+    if not isinstance(body, dict) or body.get("bookingId") != booking_id:
+        raise RuleError(f"{response}: the response is not a record of this booking")
+    level = body.get("iepLevel")
+    code = level_code(level.get("code") if isinstance(level, dict) else None, response)
+    return code, prison_code(body.get("prisonId"), response)
+
 
 #: What the bulk call says of a level that has no name.
 UNNAMED = "Unmapped"
@@ -88,3 +151,56 @@ class LevelReader:
                 with self._bulk_lock:
                     self._names = None
             return {}
+
+
+#: From this many without a level, their share may exceed that of the last complete run by `MOST_MORE`, or in a first
+#: run be `MOST_AT_FIRST`.
+FEWEST_WITHOUT = 20
+MOST_MORE = 0.05
+MOST_AT_FIRST = 0.10
+#: Between this many and `FEWEST_WITHOUT` larger shares are plausible, but not everyone.
+FEWEST_OF_ALL = 5
+MOST_MORE_OF_FEW = 0.15
+MOST_AT_FIRST_OF_FEW = 0.20
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """How many of those compared had no level in NOMIS and in DPS, in a run."""
+
+    compared: int
+    nomis: int
+    dps: int
+
+    @classmethod
+    def of(cls, cells: Iterable[MatrixCell]) -> Without:
+        """The numbers of a run by its matrix."""
+        compared = nomis = dps = 0
+        for cell in cells:
+            compared += cell.count
+            nomis += cell.count * (cell.nomis_level is None)
+            dps += cell.count * (cell.dps_level is None)
+        return cls(compared, nomis, dps)
+
+
+def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | None:
+    """Why the levels of a run are not plausible: too many have none on one side; `before` is that of the last run."""
+    everyone = len(frame)
+    sides = (
+        ("NOMIS", int(frame["nomis_level"].isna().sum()), before.nomis if before else 0),
+        ("DPS", int(frame["dps_level"].isna().sum()), before.dps if before else 0),
+    )
+    for side, without, earlier in sides:
+        known = before is not None and before.compared > 0
+        few = without < FEWEST_WITHOUT
+        if known and before:
+            believed = earlier / before.compared + (MOST_MORE_OF_FEW if few else MOST_MORE)
+        else:
+            believed = MOST_AT_FIRST_OF_FEW if few else MOST_AT_FIRST
+        many = without >= FEWEST_OF_ALL and without > believed * everyone
+        if many or (without == everyone >= FEWEST_OF_ALL and believed < 1):
+            found = f"{side} has no level for {without:,} of {everyone:,} prisoners"
+            if known and before:
+                return f"{found}, where it had none for {earlier:,} of {before.compared:,} in the last run that counts"
+            return f"{found}, more than the {believed:.0%} that a first run believes"
+    return None

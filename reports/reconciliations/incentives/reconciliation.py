@@ -27,8 +27,7 @@ from reports.reconciliations.incentives.events import IncentiveEvents
 from reports.reconciliations.incentives.evidence import PrisonerLevels, ReviewMessage, entities, read_levels
 from reports.reconciliations.incentives.listing import Listing, list_prisoners, relist
 from reports.reconciliations.incentives.mismatches import explain_pair, sides
-from reports.reconciliations.incentives.plausibility import Without, why_without_levels
-from reports.reconciliations.incentives.reading import LevelReader
+from reports.reconciliations.incentives.reading import LevelReader, Without, why_without_levels
 from sync.clock import LONDON
 from sync.settings.upstreams import UpstreamName
 from sync.tracing import TracedThreads

@@ -1,4 +1,4 @@
-"""How reports show incentive levels: both current records, which is higher, and the matrix of levels."""
+"""How reports show incentive levels: their order and codes, both current records, which is higher, and the matrix."""
 
 from __future__ import annotations
 
@@ -10,17 +10,73 @@ from reports.presentation.text import count, day, exact_moment, thousands
 from reports.presentation.view import View
 from reports.presentation.view_parts import Codes, Row, ShownValue, Table, named_codes
 from reports.reconciliations.incentives.causes import CAUSES
-from reports.reconciliations.incentives.codes import LEVELS, ORIGINS
-from reports.reconciliations.incentives.directions import DIRECTIONS, direction_of
 from reports.reconciliations.incentives.events import ALERTS, REPORT
 from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch, IncentiveResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
     from reports.presentation.view import SideKey
-    from reports.reconciliations.incentives.result import Side
+    from reports.reconciliations.incentives.result import IncentiveMismatch, Side
+
+
+#: The levels from the lowest to the highest, as NOMIS orders them.
+LEVELS: Mapping[str, str] = {
+    "BAS": "Basic",
+    "ENT": "Entry",
+    "STD": "Standard",
+    "ENH": "Enhanced",
+    "EN2": "Enhanced 2",
+    "EN3": "Enhanced 3",
+}
+#: What made a record: the audit module in NOMIS, or the kind of the review in DPS.
+ORIGINS: Mapping[str, str] = {
+    "JDBC Thin Client": "NOMIS record written by this synchronisation or another service",
+    "OIDOIEPS": "NOMIS record made by a user on the incentive screen",
+    "OIDITRAN": "NOMIS record made by NOMIS itself on a transfer",
+    "OIDADMIS": "NOMIS record made by NOMIS itself on an admission",
+    "MERGE": "NOMIS record made by the merge of two prisoners",
+    "OSIOSEAR": "NOMIS record made by another part of NOMIS",
+    "OCUWARNG": "NOMIS record made by another part of NOMIS",
+    "PRISON_API": "NOMIS record made through the prison API",
+    "REVIEW": "DPS review made by staff",
+    "INITIAL": "DPS review made by DPS itself on a new admission",
+    "READMISSION": "DPS review made by DPS itself on a readmission",
+    "TRANSFER": "DPS review made by DPS itself on a transfer",
+    "MIGRATED": "DPS review copied from NOMIS when DPS took over",
+}
+
+
+#: The levels that DPS gives, in its order. It no longer gives Entry, so Standard is the level after Basic.
+_STEPS = {level: step for step, level in enumerate(level for level in LEVELS if level != "ENT")}
+
+
+def direction_of(mismatch: IncentiveMismatch) -> str:
+    """The direction of a difference, one of `DIRECTIONS`: `nomis-1` where NOMIS is one level higher."""
+    if mismatch.nomis_level is None:
+        return "no-nomis-level"
+    if mismatch.dps_level is None:
+        return "no-dps-level"
+    nomis, dps = _STEPS.get(mismatch.nomis_level), _STEPS.get(mismatch.dps_level)
+    if nomis is None or dps is None:
+        return "unknown"
+    return f"nomis-{nomis - dps}" if nomis > dps else f"dps-{dps - nomis}"
+
+
+def _higher(side: str, steps: int) -> tuple[str, str]:
+    return f"{side.lower()}-{steps}", f"{side} is {steps} level{'' if steps == 1 else 's'} higher"
+
+
+#: Every direction and what it is called: from far higher in NOMIS to far higher in DPS, then those without a distance.
+DIRECTIONS: Mapping[str, str] = {
+    **dict(_higher("NOMIS", steps) for steps in range(len(_STEPS) - 1, 0, -1)),
+    **dict(_higher("DPS", steps) for steps in range(1, len(_STEPS))),
+    "no-nomis-level": "No level in NOMIS",
+    "no-dps-level": "No level in DPS",
+    "unknown": "Levels without a known order",
+}
+
 
 #: The columns of the CSV, in their order. Times are local to London, to the second, save `since`, which is UTC.
 COLUMNS = (

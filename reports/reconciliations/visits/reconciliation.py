@@ -7,12 +7,12 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from reports.engine.contract import Reconciliation, ServiceTooOld
+from reports.engine.events import Event, Events
 from reports.engine.frame import typed
 from reports.engine.plausibility import FEWEST_LISTED, SMALLEST_SHARE
-from reports.engine.result import Mismatch, ReconciliationResult
+from reports.engine.result import FieldValues, Mismatch, ReconciliationResult
 from reports.engine.units import Population, Reading, Unit
 from reports.reconciliations.visits import causes, rules
-from reports.reconciliations.visits.events import VisitEvents
 from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader
 from reports.reconciliations.visits.result import NAME, VisitMismatch, VisitResult
 from sync import clock
@@ -22,15 +22,17 @@ from sync.domains.visits.rules import CREATION
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
     from reports.engine.causes import Difference, Explanation
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.units import UnlistedPart
+    from reports.engine.result import Mismatch, ReconciliationResult, Unread
+    from reports.engine.units import Population, Unit, UnlistedPart
     from sync.settings.declaration import Settings
+
 
 #: How far back NOMIS visits are examined when no earlier run has done so.
 _FIRST_LOOK: Final = timedelta(days=60)
@@ -159,3 +161,67 @@ class Visits(Reconciliation):
 
 def _today() -> date:
     return clock.london_now().date()
+
+
+#: The differences that the summary lists.
+_LISTED: Final = 10
+
+
+class VisitEvents(Events):
+    """The events of a run."""
+
+    prefix = "visits-reports-reconciliation"
+    report = f"{prefix}-report"
+    more = f"{prefix}-more"
+
+    def requested(self, population: Population) -> Event:
+        """Which prisons are compared, and for which days."""
+        prisons = ", ".join(unit.id for unit in population.units)
+        days = {name: population.detail[name] for name in ("from", "to")}
+        return self.event("requested", {"prisons": f"[{prisons}]", **days})
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        """A visit that differs."""
+        assert isinstance(mismatch, VisitMismatch)
+        start = mismatch.by_field.get("start", FieldValues(field="start"))
+        properties = {
+            "visitId": mismatch.reference,
+            "nomisVisitId": mismatch.visit_id,
+            "offenderNo": mismatch.offender_no,
+            "prisonId": mismatch.prison_id,
+            "startDateTime": start.dps or start.nomis,
+            "reason": mismatch.kind,
+            "nomis": ", ".join(f"{each.field}={each.nomis}" for each in mismatch.differences),
+            "dps": ", ".join(f"{each.field}={each.dps}" for each in mismatch.differences),
+        }
+        return self.event("mismatch", {name: value for name, value in properties.items() if value is not None})
+
+    def unread(self, unread: Unread) -> Event:
+        """A visit, or all visits of a prison, could not be read."""
+        if unread.key:
+            return self.event("mismatch-error", {"visitId": unread.key["visit"], "error": unread.reason})
+        return self._page_error({"prisonId": unread.unit, "side": unread.side}, unread.reason)
+
+    def gap(self, gap: UnlistedPart) -> Event:
+        """A page of visits could not be read."""
+        return self._page_error(gap.detail, gap.reason)
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """The counts of the run, and the first differences by their visits."""
+        assert isinstance(result, VisitResult)
+        counts = {
+            "visit-count": result.dps_visits,
+            "nomis-visit-count": result.nomis_visits,
+            "pages-count": result.pages,
+            "mismatch-count": len(result.mismatches),
+            "in-flight-count": len(result.in_flight),
+            "unread-count": len(result.unread),
+            "success": result.status == "complete",
+        }
+        listed = {str(each.key["visit"]): each.kind for each in result.mismatches[:_LISTED]}
+        yield Event(self.report, {**listed, **counts})
+
+    def _page_error(self, detail: Mapping[str, Any], error: str) -> Event:
+        properties = {"prisonId": None, "page": None, "side": None, **detail, "error": error}
+        known = {name: value for name, value in properties.items() if value is not None}
+        return self.event("mismatch-page-error", known)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.engine.key_walk import KeyGap, KeyPage, walk_bookings
 from reports.engine.reads import SharedReads
-from reports.reconciliations.adjustments.key_set import KeyGap, KeyPage, walk_bookings
 from sandbox import Sandbox
 from sync.failures import BreakerOpen, SyncError, UpstreamError
 from sync.settings import times

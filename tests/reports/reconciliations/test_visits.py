@@ -12,8 +12,7 @@ from reports.engine.result import FieldName, FieldValues, KindName
 from reports.engine.units import Scope
 from reports.reconciliations.results import parse_result
 from reports.reconciliations.views import view_of
-from reports.reconciliations.visits.events import VisitEvents
-from reports.reconciliations.visits.reconciliation import Visits
+from reports.reconciliations.visits.reconciliation import VisitEvents, Visits
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sync import clock
 from tests.harness.comparisons import Compared

@@ -9,7 +9,7 @@ import pytest
 
 from reports.engine.contract import ServiceTooOld
 from reports.engine.units import Scope
-from reports.reconciliations.visits.events import VisitEvents
+from reports.reconciliations.visits.reconciliation import VisitEvents
 from sync.failures import UpstreamError
 from tests.harness.reads import PlainReads
 from tests.harness.visits import PRISON, TODAY, World
