@@ -4,14 +4,13 @@ Neither library limits the time of a whole response or the size of a body, nor s
 sent; this module adds these three. Nothing here is sent twice, no redirect is followed and no proxy is used.
 """
 
-import math
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,11 +23,10 @@ from urllib3.exceptions import ClosedPoolError, DecodeError, HTTPError, ReadTime
 
 from sync.settings.upstreams import CONNECT_SECONDS
 from sync.upstream.response_head import HeadResponse
+from sync.upstream.sockets import PlainSocket, TlsSocket
 
 #: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.
 MAX_BODY_BYTES = 64 * 1024 * 1024
-#: A timeout of a socket that is longer than the one asked for by a twentieth at most is left as it is.
-_CLOSE_ENOUGH = 1.05
 _PIECE_BYTES = 1024 * 1024
 _USER_AGENT = "prisoner-to-nomis"
 #: Made once: `retries=False` makes one for each call, which is a tenth of its CPU.
@@ -59,147 +57,102 @@ class HttpResponse:
     """A whole response; `headers` ignores case, `data` is the decompressed body."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | HTTPMessage
     data: bytes
 
 
-class _TotalTimeout(socket.socket):
-    """A socket whose timeout limits everything that is sent or received from when it was set, not each piece of it.
-
-    A server that sends or takes some bytes now and then never exceeds a timeout for each piece.
-    """
-
-    _deadline = math.inf
-    _first_piece = True
-    #: The limit of a single piece, in seconds.
-    _limit: float | None = None
-
-    def settimeout(self, value: float | None) -> None:
-        """Sets the limit for all that follows, in seconds."""
-        self._deadline = math.inf if value is None else time.monotonic() + value
-        self._first_piece = True
-        # urllib3 sets what is left of the limit before each send and each response: two system calls for a call.
-        if value is None or self._limit is None or not value <= self._limit <= value * _CLOSE_ENOUGH:
-            self._limit_piece(value)
-
-    def recv_into(self, *args: Any) -> int:
-        """Receives within what is left of the limit; raises `TimeoutError` when it has passed."""
-        self._limit_next_piece()
-        return super().recv_into(*args)
-
-    def send(self, *args: Any) -> int:
-        """Sends within what is left of the limit; raises `TimeoutError` when it has passed."""
-        self._limit_next_piece()
-        return super().send(*args)
-
-    def _limit_next_piece(self) -> None:
-        if self._first_piece:
-            # The limit was set just now, and most requests and responses are one piece.
-            self._first_piece = False
-        elif self._deadline < math.inf:
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("timed out")
-            self._limit_piece(remaining)
-
-    def _limit_piece(self, seconds: float | None) -> None:
-        self._limit = seconds
-        super().settimeout(seconds)
-
-
-class _TotalTimeoutTls(_TotalTimeout, ssl.SSLSocket):
-    """The same over TLS."""
-
-
-class _TotalTimeoutPlain(_TotalTimeout):
-    """The same without TLS, where the kernel can keep the limit.
-
-    Python waits for the socket and then receives, and threads queue for the interpreter after each of the two: with 64
-    messages in flight that costs a drain a twentieth.
-    """
-
-    def recv_into(self, *args: Any) -> int:
-        """Receives within the limit; raises `TimeoutError` when it has passed."""
-        try:
-            return super().recv_into(*args)
-        except BlockingIOError as error:
-            raise TimeoutError("timed out") from error
-
-    def send(self, *args: Any) -> int:
-        """Sends within the limit; raises `TimeoutError` when it has passed."""
-        try:
-            return super().send(*args)
-        except BlockingIOError as error:
-            raise TimeoutError("timed out") from error
-
-    def sendall(self, data: Any, *args: Any) -> None:
-        """Sends everything within the limit; the kernel limits each piece alone, and begins anew with the next."""
-        left = memoryview(data)
-        while left:
-            left = left[self.send(left, *args) :]
-
-    def _limit_piece(self, seconds: float | None) -> None:
-        if self._limit is None:
-            self.setblocking(True)
-        self._limit = seconds
-        # No time at all would be no limit.
-        microseconds = 0 if seconds is None else max(1, int(seconds * 1_000_000))
-        limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-
-
-class _Connection(HTTPConnection):
-    """Sends the head and the body of a request together: one packet and one system call instead of two."""
-
+class _PlainConnection(HTTPConnection):
     response_class = HeadResponse
-    _pieces: list[bytes] | None = None
 
-    def request(self, *args: Any, **options: Any) -> None:
-        """Sends a request."""
-        pieces: list[bytes] = []
-        self._pieces = pieces
-        try:
-            super().request(*args, **options)
-        finally:
-            self._pieces = None
-        self.send(b"".join(pieces))
-
-    def send(self, data: Any) -> None:
-        """Sends, or keeps what belongs to the request that is being put together."""
-        if self._pieces is None:
-            super().send(data)
-        else:
-            self._pieces.append(data)
-
-
-class _PlainConnection(_Connection):
     def connect(self) -> None:
         """Connects; raises `NotSent`."""
         with _connecting(self):
             super().connect()
-            self.sock = _TotalTimeoutPlain(fileno=self.sock.detach())
+            self.sock = PlainSocket(fileno=self.sock.detach())
 
 
-class _TlsConnection(_Connection, HTTPSConnection):
+class _TlsConnection(HTTPSConnection):
+    response_class = HeadResponse
+
     def connect(self) -> None:
         """Connects and verifies the certificate; raises `NotSent`."""
         with _connecting(self):
             super().connect()
 
 
-class _PlainPool(urllib3.HTTPConnectionPool):
+class _Pool(urllib3.HTTPConnectionPool):
+    """Connections of urllib3 over which `send` makes each request in one piece and reads its response at once.
+
+    urllib3 keeps, checks and drops the connections. Its own way to make a request, field by field, with a copy of what
+    was received in objects that `send` does not need, takes twice the CPU.
+    """
+
+    def _make_request(  # type: ignore[override]
+        self,
+        conn: HTTPConnection,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        preload_content: bool = True,
+        **options: Any,
+    ) -> HttpResponse | urllib3.BaseHTTPResponse:
+        if not preload_content:
+            # A request of requests, which reads the response of urllib3 itself.
+            return super()._make_request(conn, method, url, body, headers, preload_content=False, **options)
+        if conn.sock is None:
+            conn.connect()
+        else:
+            conn.sock.settimeout(conn.timeout)
+        # A service may respond, and close the connection, before it has received everything.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            conn.sock.sendall(_request(conn, method, url, headers or {}, body))
+        with closing(HeadResponse(conn.sock, method=method)) as response:
+            response.begin()
+            if response.will_close:
+                # The response keeps the socket open until its end.
+                conn.close()
+            return _whole(response)
+
+
+class _PlainPool(_Pool):
     ConnectionCls = _PlainConnection
 
 
-class _TlsPool(urllib3.HTTPSConnectionPool):
+class _TlsPool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+
+
+def _request(
+    connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+) -> bytes:
+    """The bytes of a request; its characters are allowed ones (see `send`)."""
+    host = f"[{connection.host}]" if ":" in connection.host else connection.host
+    if connection.port != connection.default_port:
+        host = f"{host}:{connection.port}"
+    fields = {"Host": host, "Accept-Encoding": "identity", **headers}
+    if body is not None or method != "GET":
+        fields["Content-Length"] = str(len(body or b""))
+    lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()], "", ""]
+    return "\r\n".join(lines).encode("ascii") + (body or b"")
+
+
+def _whole(response: HeadResponse) -> HttpResponse:
+    """Reads the body of a response; at once if its length is known and it is not compressed, as nearly always."""
+    if response.length is None or response.length > MAX_BODY_BYTES or "content-encoding" in response.headers:
+        headers = urllib3.HTTPHeaderDict(response.headers.items())
+        return _read(
+            urllib3.HTTPResponse(response, headers, response.status, preload_content=False, original_response=response)
+        )
+    _refuse_provisional(response.status)
+    return HttpResponse(response.status, response.headers, response.read())
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
     """How TLS is spoken: certificates are verified against `ca_bundle`, or else those of the system."""
     context = ssl.create_default_context(cafile=ca_bundle)
-    context.sslsocket_class = _TotalTimeoutTls
+    context.sslsocket_class = TlsSocket
     return context
 
 
@@ -210,7 +163,7 @@ def connection_pool(base_url: str, tls: ssl.SSLContext | None, size: int, second
     """
     parts = urlsplit(base_url)
     assert parts.hostname is not None
-    timeout = urllib3.Timeout(total=seconds)
+    timeout = urllib3.Timeout(connect=seconds, read=seconds)
     if parts.scheme == "https":
         return _TlsPool(parts.hostname, parts.port, maxsize=size, timeout=timeout, ssl_context=tls)
     return _PlainPool(parts.hostname, parts.port, maxsize=size, timeout=timeout)
@@ -228,20 +181,21 @@ def send(
     if " " in target or not (texts.isascii() and texts.isprintable()):
         raise NotSent("the request is not valid HTTP: it has a character that is not allowed")
     try:
-        response = pool.urlopen(
+        response: Any = pool.urlopen(
             method,
             target,
             body,
             {"User-Agent": _USER_AGENT, **headers},
             retries=_NO_RETRIES,
+            redirect=False,
             assert_same_host=False,
-            preload_content=False,
         )
-        return _read(response)
     except ClosedPoolError as error:
         raise NotSent("the connections are closed") from error
     except (HTTPError, OSError) as error:
         raise _failure(error) from error
+    assert isinstance(response, HttpResponse)
+    return response
 
 
 def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
@@ -306,14 +260,7 @@ def _why_not_connected(error: BaseException) -> str:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
-    if response.status < 200:
-        # http.client skips 100 alone. The real response to this request may still follow on this connection.
-        response.close()
-        raise ConnectionLost(f"status {response.status}")
-    length = response.length_remaining
-    if length is not None and length <= MAX_BODY_BYTES and "content-encoding" not in response.headers:
-        # Most responses: the size is known, and one read costs a tenth less CPU for each call than reading in pieces.
-        return HttpResponse(response.status, response.headers, response.read())
+    _refuse_provisional(response.status)
     pieces, size = [], 0
     for piece in response.stream(_PIECE_BYTES, decode_content=True):
         size += len(piece)
@@ -322,6 +269,15 @@ def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
             raise TooLarge
         pieces.append(piece)
     return HttpResponse(response.status, response.headers, b"".join(pieces))
+
+
+def _refuse_provisional(status: int) -> None:
+    """Raises `ConnectionLost` for a provisional response: the real one may still follow on this connection.
+
+    http.client skips those with the status 100, and no others.
+    """
+    if status < 200:
+        raise ConnectionLost(f"status {status}")
 
 
 def _failure(error: BaseException) -> Exception:
