@@ -40,7 +40,7 @@ class KnownDifference:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """What was found of a service. version: that of its document. compared: how many operations were compared."""
+    """The result of comparing a service. version: that of its document. compared: the number of operations compared."""
 
     service: UpstreamName
     version: str

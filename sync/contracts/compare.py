@@ -20,7 +20,7 @@ _JSON_NAMES = {"array": "a list", "object": "an object", "string": "text", "bool
 
 
 class DriftLevel(StrEnum):
-    """How bad a difference is."""
+    """How serious a difference is for the program."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -47,8 +47,9 @@ def compare(
 ) -> Iterator[OperationDifference]:
     """The differences of an operation, with each field named once.
 
-    client_roles: the roles that the client of the service has in any case. mapped: the values that rules know.
-    called: the operations that are called anyway, none of which is what became of one that is gone.
+    client_roles: the roles that the client of the service has in any case. mapped: the values that rules map.
+    called: the operations that the program calls, so that none of them is suggested as the replacement of one that is
+    gone.
     """
     if document.month < operation.since or (operation.until and operation.until <= document.month):
         return

@@ -63,7 +63,7 @@ class DeclaredField:
 
 @cache
 def declared(type_: Any) -> Declared:
-    """The declaration that a type is: a model, a `TypedDict`, a list, or a plain type."""
+    """The declaration of a type: a model, a `TypedDict`, a list, or a plain type."""
     return _declared(type_, ())
 
 

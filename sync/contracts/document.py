@@ -101,7 +101,7 @@ class Document:
                 yield method.upper(), path
 
     def schema(self, raw: Mapping[str, Any]) -> Schema:
-        """A value, with what it refers to; `null` as one of several types or forms is said by `nullable`."""
+        """A value, with its references resolved; `nullable` says whether `null` is one of its types or forms."""
         whole = self._whole(raw)
         given = whole.get("type", ())
         types = {given} if isinstance(given, str) else set(given)
@@ -176,7 +176,7 @@ class Document:
 
 
 def anonymous(path: str) -> str:
-    """A path whatever its parameters are called."""
+    """A path without the names of its parameters, so that paths compare equal whatever these are called."""
     return _PARAMETER.sub("{}", path.rstrip("/"))
 
 

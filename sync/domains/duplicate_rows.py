@@ -63,7 +63,7 @@ class RowKind:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRows:
-    """A key of which NOMIS has several rows; `key` has the properties that `RowKind.key` names, as text."""
+    """A key for which NOMIS has several rows; `key` has the properties that `RowKind.key` names, as text."""
 
     kind: RowKind
     key: Mapping[str, str]
@@ -83,7 +83,7 @@ class DuplicateRows:
 
 
 def recognise(kind: RowKind, error: Exception, properties: Mapping[str, object]) -> DuplicateRows | None:
-    """The key on which NOMIS failed, None for any other failure; `properties` are what the handler found out."""
+    """The key on which NOMIS failed, None for any other failure; `properties` are those that the handler bound."""
     if not isinstance(error, UpstreamError) or error.service != UpstreamName.NOMIS or not error.non_unique:
         return None
     known = text_properties(properties)
@@ -107,7 +107,7 @@ def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
 
 
 def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
-    """The key for a new finding; None while one is open. The rows may be repaired and come again."""
+    """The key for a new finding; None while one is open. Rows may be repaired, and duplicated again later."""
     key, times = rows.finding_key, 1
     while (found := find(connection, key)) is not None:
         if found.status == "open":

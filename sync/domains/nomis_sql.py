@@ -14,7 +14,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 def select(table: str, order: str, conditions: Mapping[str, str]) -> str:
-    """The rows of a table for which each column, or expression, equals its literal, in the order of a column."""
+    """The statement for the rows of a table whose columns or expressions equal their literals, ordered by a column."""
     assert _NAME.fullmatch(table)
     where = " AND ".join(f"{column} = {literal}" for column, literal in conditions.items())
     # Only made for people to read and paste; every value was checked.
@@ -42,7 +42,7 @@ def minute(value: object) -> str:
 
 
 def clock(column: str) -> str:
-    """The time of day, to the minute, of a column that has a date and a time."""
+    """An expression for the time of day, to the minute, of a column that has a date and a time."""
     return f"TO_CHAR({column}, 'HH24:MI')"
 
 

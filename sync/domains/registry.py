@@ -61,19 +61,19 @@ def queue_of(event_type: str) -> str | None:
 
 
 def row_kinds() -> Mapping[str, RowKind]:
-    """What NOMIS may hold twice, by what a person calls a row, such as `allocation`."""
+    """The kinds of row that NOMIS may hold twice, by the word for a row, such as `allocation`."""
     updates = (update for domain in DOMAINS.values() for update in domain.updates)
     return {update.rows.what: update.rows for update in updates if update.rows is not None}
 
 
 def duplicate_rows_of(finding: Finding) -> DuplicateRows:
-    """What a finding of kind `non-unique` is about."""
+    """The kind and key of the rows that a finding of kind `non-unique` is about."""
     kind = next(each for each in row_kinds().values() if finding.key.startswith(each.key_prefix))
     return read_duplicate_rows(kind, finding)
 
 
 def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
-    """What an operator can write to NOMIS again, by the word that is typed, with its domain."""
+    """The kinds of DPS record that an operator can write to NOMIS again, by the word to type, with their domain."""
     return {resync.kind: (domain, resync) for domain in DOMAINS.values() for resync in domain.resyncs}
 
 
@@ -87,12 +87,12 @@ def operations(*further: ModuleType) -> tuple[Operation[Any], ...]:
 
 
 def mapped_values() -> tuple[MappedValues, ...]:
-    """The values of fields that the rules know."""
+    """The values of fields that the rules of the domains map."""
     return tuple({id(each): each for each in _variables(MappedValues)}.values())
 
 
 def probes() -> Mapping[UpstreamName, ContractProbe]:
-    """A harmless read of each service that the program reads."""
+    """A harmless read of each service, by service."""
     return {each.operation.service: each for each in _variables(ContractProbe)}
 
 
@@ -108,8 +108,8 @@ def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
 def required_roles(service: UpstreamName) -> frozenset[str]:
     """The roles that the client of a service needs, without `ROLE_`; other calls work with any valid token.
 
-    Those of what only newer services have, which the reconciliations read, are among them: a client that gets them in
-    time can read it as soon as it is there. Those of operations that services have lost are not.
+    They include those of endpoints that only newer services have, so that a reconciliation can read them from the day
+    of the upgrade. Those of endpoints that services have lost are left out.
     """
     lasting = (each for each in operations() if each.service is service and not each.until)
     return frozenset(each.role for each in lasting if each.role is not None)
@@ -118,7 +118,7 @@ def required_roles(service: UpstreamName) -> frozenset[str]:
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
     """Variables that look like the switch of an event but belong to none, with their values.
 
-    They switch nothing: one that says false was to stop an event, and does not.
+    They have no effect: one that is false was meant to stop an event, and does not.
     """
     known = {
         name for domain in DOMAINS.values() for event_type in domain.handlers for name in feature_variables(event_type)

@@ -32,11 +32,12 @@ EventParts = tuple[Mapping[str, Any], str | None, str | None]
 class Repair(ABC):
     """What an operator can do about the NOMIS records of a domain: a `RemovingRepair` or an `AdvisingRepair`.
 
-    noun: what a person calls a NOMIS record. given: what a person types for one, such as `visit id`.
-    owner: the field of a record that says whose it is.
-    readable: whether NOMIS has a read of the record.
-    removal: what is done about a duplicate, to be put before noun and id.
-    harm: what a duplicate costs, as a sentence. dps_property: the telemetry property with the id of the DPS record.
+    noun: the word for a NOMIS record. given: what a person types to name one, such as `visit id`.
+    owner: the field of a record that names its prisoner or booking. readable: whether NOMIS has an endpoint that reads
+    it.
+    removal: how a duplicate is removed, as the words before noun and id.
+    harm: the consequence of a duplicate, as a sentence.
+    dps_property: the telemetry property with the id of the DPS record.
     time_of: the telemetry properties that say when the record takes place: a date-time, or a date and a time.
     """
 
@@ -51,14 +52,14 @@ class Repair(ABC):
 
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The record as NOMIS has it; None if there is no such record, or no read of it."""
+        """The record in NOMIS; None if it is not there, or NOMIS cannot read such records. Raises `UpstreamError`."""
 
     def is_gone(self, record: Record | None) -> bool:
-        """Whether a record that was read does no harm any more."""
+        """Whether a record that was read no longer does harm."""
         return record is None
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Why this record must never be removed, as sentences."""
+        """Sentences that say why this record must never be removed."""
         yield from ()
 
     @abstractmethod
@@ -70,58 +71,58 @@ class Repair(ABC):
         """What to look for in NOMIS, in one line."""
 
     def search_sql(self, request: Mapping[str, Any]) -> str | None:
-        """The SQL that shows the record in the NOMIS database, where no service does. Raises `ValueError`."""
+        """The SQL that finds the record in the NOMIS database, if no endpoint does. Raises `ValueError`."""
         return None
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """Whose the record must be, by the request: the value of `owner`."""
+        """The value of `owner` that a record made from the request has."""
         return None
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """What a record made from the request says, by the fields that `read` returns."""
+        """The fields of a record made from the request, named as `read` names them."""
         return {}
 
     def differences(self, dps_id: str, request: Mapping[str, Any], record: Record) -> Iterator[str]:
-        """In what a record that a person found differs from the request, as sentences."""
+        """Sentences that say how a record that a person found differs from the request."""
         for name, expected in self.expected(request).items():
             if record.get(name) != expected:
                 yield f"its {name} is {record.get(name) or 'none'}, not {expected or 'none'}"
 
     @abstractmethod
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The parts of the event that made the creation."""
+        """The parts of the event that began the creation."""
 
 
 class RemovingRepair(Repair):
-    """This program can remove a duplicate.
+    """A repair that removes duplicates itself.
 
-    proof: the fields besides `owner` in which the double of a record equals it; False if one may be missing in both.
+    proof: the fields besides `owner` in which a duplicate equals its original; False where both may lack the value.
     """
 
     proof: ClassVar[Mapping[str, bool]] = {}
 
     @abstractmethod
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Removes a duplicate from NOMIS; `record` is what `read` returned."""
+        """Removes a duplicate from NOMIS; `record` is the result of `read`. Raises `UpstreamError`."""
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """What about this record keeps it from being proved one of two doubles, as sentences."""
+        """Sentences that say why this record is not proved to be one of two equal ones."""
         yield from ()
 
 
 class AdvisingRepair(Repair):
-    """Nothing here can remove a duplicate: a person learns what to do about it."""
+    """A repair of duplicates that only people can remove: it says what they can do."""
 
     @abstractmethod
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
         """What to do about a duplicate."""
 
     def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
-        """Whether a duplicate may stay; a finding about any other is closed by hand."""
+        """Whether a duplicate may stay; the finding about any other is closed by hand."""
         return False
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
-        """What to write to the support team of NOMIS, if they alone can delete the duplicate."""
+        """The request to the NOMIS support team, if they alone can delete the duplicate; else None."""
         return None
 
 
@@ -140,7 +141,7 @@ class Advice:
 
 
 def refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:
-    """Fits a refusal by `service` with one of the statuses, whose path and reason contain the words."""
+    """A test for refusals by `service` with one of the statuses, whose path and reason contain the given words."""
 
     def fits(_: str, failure: Failure) -> bool:
         return (
@@ -154,7 +155,7 @@ def refused(service: str, *statuses: int, path: str = "", words: str = "") -> Ca
 
 
 def of_event(event_type: str, fits: Callable[[str, Failure], bool]) -> Callable[[str, Failure], bool]:
-    """Fits what `fits` does, for one event type."""
+    """The test `fits`, limited to one event type."""
     return lambda event, failure: event == event_type and fits(event, failure)
 
 
@@ -165,12 +166,12 @@ def known_offender(record: CreationRecord) -> str | None:
 
 
 def text_or_none(value: object) -> str | None:
-    """A value as text, None stays None."""
+    """A value as text; None stays None."""
     return None if value is None else str(value)
 
 
 def iso_or_none(moment: date | datetime | None) -> str | None:
-    """A date or time in ISO form, None stays None."""
+    """A date or time in ISO form; None stays None."""
     return None if moment is None else moment.isoformat()
 
 
@@ -182,7 +183,7 @@ class Effect(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
-    #: NOMIS does what is needed, and has no read that tells beforehand.
+    #: NOMIS decides which; no endpoint shows it beforehand.
     CREATE_OR_UPDATE = "create or update"
     CANCEL = "cancel"
     DELETE = "delete"
@@ -198,7 +199,8 @@ class ResyncPlan:
     creation_id: the DPS id of the record whose mapping is needed; of an allocation, that of its schedule.
     ids: the mapping of that record, None without one. mapping_is_stale: NOMIS has no such record, so that the mapping
         is deleted first.
-    dps: the DPS record, None if DPS does not have it. nomis: the NOMIS record, None if there is none or no read of it.
+    dps: the DPS record, None if DPS does not have it. nomis: the NOMIS record, None if there is none, or NOMIS cannot
+    read it.
     expected: what NOMIS must show, by fields of `nomis`.
     unchecked: what nobody checked before a record is created, as a sentence; None where nothing is left open.
     made_at: when DPS made the record (aware), where NOMIS can be asked for one that another program created.
@@ -221,7 +223,7 @@ class ResyncPlan:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """How the NOMIS record differs from the DPS record, as far as NOMIS can be read; without one, nothing."""
+        """Sentences that say how the NOMIS record differs from the DPS record; empty if NOMIS cannot read it."""
         if self.nomis is None:
             return ()
         return tuple(
@@ -235,7 +237,7 @@ class Resync(ABC):
     """How a kind of DPS record is written to NOMIS again.
 
     kind: what an operator types, such as `visit`. creation: what makes the records that have the mapping.
-    readable: whether NOMIS has a read of the record. agreement: what is known when that read shows what was written.
+    readable: whether NOMIS can read the record. agreement: what is known when it reads what was written.
     numeric: whether DPS ids are numbers.
     tracked: the telemetry event that the replaced service tracked for it, None where it had none.
     """
@@ -259,7 +261,7 @@ class Resync(ABC):
 
 
 def read_if_there(read: Callable[[], Value]) -> Value | None:
-    """The record that `read` returns; None if the service itself says that it does not have it."""
+    """The result of `read`; None if the service itself says that it does not have the record."""
     try:
         return read()
     except UpstreamError as error:

@@ -15,7 +15,7 @@ from sync.upstream.services import Services
 class Comparison:
     """A NOMIS record that a person found, compared with the request.
 
-    found: the record, None if NOMIS cannot read it or does not have it. objections: why it must not be mapped.
+    found: the record, None if NOMIS does not have it, or cannot read it. objections: why it must not be mapped.
     differences: how it differs from the request; a person may know the reason.
     """
 
@@ -25,7 +25,7 @@ class Comparison:
 
 
 def compare(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
-    """Reads the NOMIS record of these ids, if NOMIS has a read of it. Raises `UpstreamError`."""
+    """Compares a creation with the NOMIS record of these ids, which is read where possible. Raises `UpstreamError`."""
     domain = domain_of_record(record.domain)
     mappings, repair = domain.mappings, domain.repair
     ids = mappings.ids({mappings.dps: record.dps_id, **nomis_ids})

@@ -69,8 +69,8 @@ def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> M
 class NomisView:
     """Both NOMIS records as they are now, and the DPS record to which the refused one is mapped.
 
-    `surplus` and `mapped` are None if NOMIS has no such record (or no read of it: `readable`). `surplus_belongs_to` is
-    None if the refused record is not mapped.
+    `surplus` and `mapped` are None if NOMIS does not have the record, or cannot read it (`readable`).
+    `surplus_belongs_to` is None if the refused record is not mapped.
     """
 
     surplus: Record | None

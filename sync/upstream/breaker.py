@@ -50,7 +50,7 @@ class Breakers:
 
     @contextmanager
     def working_on(self, record: str) -> Iterator[None]:
-        """Says that the calls of this thread are about `record`; otherwise a call is about what its path names."""
+        """Attributes the calls of this thread to `record`; without it a call is attributed to what its path names."""
         self._working_on.record = record
         try:
             yield
@@ -108,7 +108,7 @@ class Breakers:
             self._announce(service, after, str(error) if error else None)
 
     def not_called(self, service: UpstreamName) -> None:
-        """Leaves the trial of a call that was not made to another."""
+        """Passes the trial of a call that was not made to the next call."""
         circuit = self._circuits[service]
         with self._lock:
             if circuit.trial_thread == threading.get_ident():
@@ -119,7 +119,7 @@ class Breakers:
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]
 
     def not_up(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
-        """Those of `services` that count as down, or are only being tried."""
+        """The services among `services` that count as down, or that are only being tried."""
         return [name for name in services if self._circuits[name].state is not BreakerState.CLOSED]
 
     def all_up(self, services: Iterable[UpstreamName]) -> bool:
@@ -135,7 +135,7 @@ class Breakers:
         return any(self._is_tried_elsewhere(self._circuits[name]) for name in services)
 
     def probe(self, services: Iterable[UpstreamName]) -> bool:
-        """Pings those of `services` that are down and due; True if none of them is down any more.
+        """Pings the services among `services` that are down and due; True if all of them can be called.
 
         Reads from time to time what other processes found.
         """
@@ -268,6 +268,6 @@ def set_breaker(
 
 
 def note_failed_trial(connection: Connection, service: str) -> None:
-    """Renews the time of an open breaker, so that other processes see that the service was tried and failed again."""
+    """Renews the time of an open breaker, which informs other processes that the service was tried and failed."""
     still_open = (breakers.c.service == service) & (breakers.c.state == "open")
     connection.execute(update(breakers).where(still_open).values(changed_at=now()))

@@ -94,7 +94,7 @@ class Circuit:
         self._count(moment, failed=False)
 
     def failed_otherwise(self, record: str | None, method: str) -> bool:
-        """Whether this record failed recently, with another method than this one."""
+        """Whether this record failed recently with another method."""
         return record in self.failed and self.failed[record][0] != method
 
     def recovered(self, record: str, method: str) -> None:

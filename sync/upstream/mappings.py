@@ -108,7 +108,7 @@ class Mappings:
         return next((each for each in self.list_all(client) if self.ids(each).nomis_ids == wanted), None)
 
     def list_all(self, client: ServiceClient) -> Sequence[MappingBody]:
-        """All mappings; few kinds have this read."""
+        """All mappings of this kind; only a few kinds have this endpoint."""
         body = self.operations["list"].call(client)
         if not isinstance(body, list):
             raise NotUnderstood(client.name, "GET", self.path, status=200, message="the response is not a list")
@@ -128,11 +128,11 @@ class Mappings:
             raise NotUnderstood(client.name, "POST", self.path, status=201, message=message, outcome_unknown=True)
 
     def delete(self, client: ServiceClient, dps_id: int | str) -> None:
-        """Deletes the mapping of a DPS record, if there is one; not every kind has this call."""
+        """Deletes the mapping of a DPS record, if there is one; only some kinds have this endpoint."""
         self.operations["delete"].call(client, dps_id)
 
     def ids(self, mapping: Mapping[str, object]) -> MappingIds:
-        """The ids that a mapping ties together."""
+        """The ids of the two records that a mapping connects."""
         return MappingIds(str(mapping[self.dps]), tuple(str(mapping[name]) for name in self.nomis))
 
     def _read(
@@ -170,7 +170,7 @@ _LOCATION = Operation(
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
     """The NOMIS number of an internal location, which DPS names by its own id; None if it is not mapped.
 
-    Mapping services before 2025 do not have this read.
+    Mapping services before 2025 do not have this endpoint.
     """
     found = _LOCATION.call(mapping, dps_location_id, asked={"dpsLocationId": dps_location_id})
     return None if found is None else found.nomis_location_id

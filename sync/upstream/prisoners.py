@@ -194,7 +194,7 @@ MOST_BOOKINGS = 1000
 
 
 class BookingDetails(Response):
-    """A booking, whose it is and where it is now: a prison, `OUT` or `TRN`."""
+    """A booking with its prisoner, and where that is now: a prison, `OUT` or `TRN`."""
 
     booking_id: RecordNumber
     offender_no: str
@@ -214,7 +214,7 @@ _BOOKINGS = Operation(
 
 
 def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, BookingDetails]:
-    """Those of at most `MOST_BOOKINGS` bookings that NOMIS knows, by id; a route since October 2023.
+    """The bookings among `booking_ids` (at most `MOST_BOOKINGS`) that NOMIS knows, by id; a route since October 2023.
 
     Raises `UpstreamError`, as `NotUnderstood` for a booking that was not asked for.
     """

@@ -23,7 +23,7 @@ PayPerSession = Literal["H", "F"]
 
 
 class CategoryCode(Response):
-    """A reference by its code."""
+    """A category of activities, by its code."""
 
     code: str
 
@@ -43,7 +43,7 @@ class Pay(Response):
 
 
 class ActivityOfSchedule(Response):
-    """What a schedule says of its activity."""
+    """The activity of a schedule, as the schedule names it."""
 
     id: int
     pay_per_session: PayPerSession
@@ -109,7 +109,7 @@ class Schedule(Response):
 
 
 class ScheduleOfInstance(Response):
-    """What a session says of its schedule."""
+    """The schedule of a session, as the session names it."""
 
     id: int
 
@@ -245,7 +245,7 @@ _ATTENDANCES_OF_DAY = Operation(
 
 
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
-    """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
+    """The schedule with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return SCHEDULE.call(activities, schedule_id, asked={"id": schedule_id})
 
 
@@ -285,7 +285,7 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
 
 
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
-    """One attendance, as it is to be synchronised."""
+    """The attendance with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ATTENDANCE.call(activities, attendance_id, asked={"attendanceId": attendance_id})
 
 

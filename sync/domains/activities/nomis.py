@@ -142,7 +142,7 @@ CREATE_ACTIVITY = Operation(
     written(ActivityCreated),
     role=_ROLE,
     body=CreateActivity,
-    # NOMIS has no read of course activities.
+    # NOMIS cannot read course activities.
     no_look_up=True,
 )
 UPDATE_ACTIVITY = Operation(

@@ -1,4 +1,4 @@
-"""Repairs of activities; NOMIS has a read of the status of attendances, and none of courses and allocations."""
+"""Repairs of activities. NOMIS can read the status of attendances, but not course activities and allocations."""
 
 import re
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class ActivityRepair(RemovingRepair):
     dps_property = "dpsActivityScheduleId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """NOMIS has no read of course activities."""
+        """Returns None, since NOMIS cannot read course activities."""
         return None
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:

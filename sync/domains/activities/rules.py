@@ -142,7 +142,7 @@ class ActivityCreation(Creation):
         return {"nomisCourseActivityId": nomis_activities.create_activity(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> None:
-        """NOMIS has no read of course activities."""
+        """Returns None, since NOMIS cannot read course activities."""
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
         """The mapping of a course activity that this program created."""
@@ -154,7 +154,7 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        """The mapping that has either id, since the mapping service refuses a second mapping of activities with 400."""
+        """The mapping that has either id: the mapping service refuses a second mapping of activities with 400."""
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
             existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])

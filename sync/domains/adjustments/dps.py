@@ -82,12 +82,12 @@ PERSON_ADJUSTMENTS = Operation(
 
 
 def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
-    """One adjustment. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The adjustment with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return ADJUSTMENT.call(adjustments, adjustment_id)
 
 
 def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
-    """Whether the adjustment is still there."""
+    """Whether DPS still has the adjustment. Raises `UpstreamError`."""
     return _ADJUSTMENT_EXISTS.call(adjustments, adjustment_id) is not None
 
 
