@@ -169,7 +169,7 @@ class _Lines:
             self._said[stage] = now
             if ended:
                 self._ended.add(stage)
-            share = f"{done:,} of {total:,} ({100 * done // total} %)" if total else f"{done:,}"
+            share = f"{done:,} of {total:,} ({100 * done // total}%)" if total else f"{done:,}"
             self._out.write(f"{stage}: {share}\n")
             self._out.flush()
 

@@ -32,7 +32,7 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
     """
     most = settings.reconciliation_max_unreadable_percent
     if unread >= min(_SHARE_CHECKED_FROM, total) and unread * 100 > most * total:
-        raise RunGaveUp(f"more than {most:g} % of {total} {counted} could not be read")
+        raise RunGaveUp(f"more than {most:g}% of {total} {counted} could not be read")
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
@@ -71,6 +71,6 @@ def why_suspicious(different: int, compared: int, settings: Settings) -> str | N
     if different <= settings.reconciliation_suspicious_count or different * 100 <= percent * compared:
         return None
     return (
-        f"{different:,} of {compared:,} differ, more than {percent:g} %: look for one common cause first, such as a "
+        f"{different:,} of {compared:,} differ, more than {percent:g}%: look for one common cause first, such as a "
         "deployment, a data refresh, a changed contract or wrong credentials"
     )

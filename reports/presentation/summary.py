@@ -228,7 +228,7 @@ def scope(parameters: Mapping[str, object]) -> str:
     if isinstance(offenders, list) and offenders:
         parts.append(count(len(offenders), "prisoner") + " only")
     elif isinstance(prisons, list) and prisons:
-        parts.append("only " + ", ".join(str(each) for each in prisons))
+        parts.append(f"only {_listed([str(each) for each in prisons])}")
     return ", ".join(filter(None, (*parts, days(parameters))))
 
 

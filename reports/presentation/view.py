@@ -237,7 +237,7 @@ class View:
     def codes(self) -> list[Codes]:
         """The codes in the report that are explained at its end, with their meanings."""
         prisons = sorted({each.prison_id for each in self.result.mismatches if each.prison_id})
-        note = "Prisons by their codes in NOMIS. What was read for this report has no names of them."
+        note = "The codes are those of NOMIS. This report has no prison names."
         return [Codes("Prisons", tuple((prison, "") for prison in prisons), note)] if prisons else []
 
     def cause(self, diagnosis: Diagnosis) -> str:

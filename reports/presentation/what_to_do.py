@@ -40,7 +40,7 @@ _JUMP_TIMES: Final = 2
 _JUMP_MORE: Final = 10
 #: Commands that can fix all differences of a cause, with `--from RUN`.
 _IN_BULK: Final = re.compile(r"prisoner-to-nomis (resync|incentives repair|reconcile fix received) ")
-_BY_HAND: Final = "Look at both sides by hand."
+_BY_HAND: Final = "Check both sides by hand."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class Recommendation:
         if self.row is None:
             return ""
         shown = f"The command{' is' if len(self.commands) == 1 else 's are'} for row {self.row}"
-        own = f"; {thousands(self.more)} more {'has its' if self.more == 1 else 'have their'} own" if self.more else ""
+        have = "has its" if self.more == 1 else "have their"
+        own = f"; {count(self.more, 'more row')} {have} own" if self.more else ""
         return f"{shown}{own}."
 
 

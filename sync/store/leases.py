@@ -35,7 +35,7 @@ _LONGEST_NAME = 80
 _UNKNOWN_PLACE = "?"
 
 #: As text, since SQLAlchemy compiles an INSERT … ON CONFLICT anew for each execution: with 64 messages in flight that
-#: took 29 % more CPU for each message of a drain on PostgreSQL, and 16 % more on SQLite.
+#: took 29% more CPU for each message of a drain on PostgreSQL, and 16% more on SQLite.
 _ACQUIRE = (
     "INSERT INTO leases (key, owner, expires_at) VALUES (:the_key, :the_owner, :expiry) "
     "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "

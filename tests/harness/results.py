@@ -297,7 +297,7 @@ def visits_with_everything(number: int = 3) -> ReconciliationResult:
     return visit_result(
         number,
         status="incomplete",
-        suspicious="1,204 of 40,120 differ, more than 2 %: look for one common cause first",
+        suspicious="1,204 of 40,120 differ, more than 2%: look for one common cause first",
         in_flight=(InFlight(**lacking, why="its message is on the queue"),),
         excluded=(
             Excluded(**lacking, reason="agreed with the prison", still_differs=True, since=date(2023, 4, 3)),

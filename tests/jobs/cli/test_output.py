@@ -142,7 +142,7 @@ def test_progress_without_a_terminal_is_a_few_lines() -> None:
         report("levels", 1000, 1000)
         report("listing", 7, 0)
     assert stream.getvalue().splitlines() == [
-        "levels: 0 of 1,000 (0 %)",
-        "levels: 1,000 of 1,000 (100 %)",
+        "levels: 0 of 1,000 (0%)",
+        "levels: 1,000 of 1,000 (100%)",
         "listing: 7",
     ]

@@ -237,7 +237,7 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)
     assert (result.status, len(result.mismatches)) == ("complete", 11)
-    assert "11 of 100 differ, more than 2 %" in str(result.suspicious)
+    assert "11 of 100 differ, more than 2%" in str(result.suspicious)
     assert tracked(app, "made-up-mismatch") == []
     assert [each["mismatch-count"] for each in tracked(app, "made-up-more")] == ["11"]
 

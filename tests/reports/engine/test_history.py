@@ -90,7 +90,7 @@ def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_a
     opened = open_app()
     outcome = opened.reconcile()
     assert outcome.status == "failed"
-    assert "more than 5 % of 300 prisoners could not be read" in str(result_of(outcome).failure)
+    assert "more than 5% of 300 prisoners could not be read" in str(result_of(outcome).failure)
     assert opened.events("report")[-1]["success"] == "false"
     upstream.clear_faults()
     assert result_of(opened.reconcile()).compared_with is None

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.engine.result import FieldValues, ReconciliationResult, TrendPoint
+from reports.engine.result import FieldValues, PrisonCount, ReconciliationResult, TrendPoint
 from reports.presentation.csv import render_csv
 from reports.presentation.email_report import EmailReport, email_report
 from reports.presentation.masking import Masking
@@ -151,6 +151,24 @@ def test_leaves_nothing_unmasked() -> None:
         assert "•••••" in sent
 
 
+@pytest.mark.parametrize(
+    ("places", "others"), [(13, "The other prison with differences"), (14, "The other 2 prisons with differences")]
+)
+def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: str) -> None:
+    """One further prison is in the singular, and so is a list of one prison."""
+    prisons = tuple(PrisonCount(prison_id=f"P{n:02}", compared=9, mismatches=1, new=0) for n in range(places))
+    assert others in text_of(render_report(visit_result(places, prisons=prisons)))
+    alone = (PrisonCount(prison_id="LEI", compared=9, mismatches=0, new=0),)
+    assert "Visits compared in 1 prison" in text_of(render_report(visit_result(0, prisons=alone)))
+
+
+def test_an_email_without_a_known_cause_has_no_table_of_causes() -> None:
+    """A heading with nothing below it is left out."""
+    unknown, known = mail_of(allocation_result()), mail_of(visit_result(1))
+    for mail, shown in ((unknown, False), (known, True)):
+        assert ("BY CAUSE" in mail.text, "By cause" in mail.html) == (shown, shown)
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_pages_are_valid(name: str) -> None:
     """A strict parser finds no fault, ids are unique, and every label refers to an element."""
@@ -199,7 +217,7 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
         "Field Different New End 2 1 Start 2 1 Status 2 1 Visitors 2 1",
         "2 of 3 prisons have differences",
         "This team: Write the present state of the visit to NOMIS. 7 differences, 4 new; the oldest has been open",
-        "22 May 2023 at 04:00, 21 May 2023 to 26 June 2023. It took 4 minutes.",
+        "22 May 2023 at 04:00, covering 21 May 2023 to 26 June 2023. It took 4 minutes.",
         "40,120 visits, 40,120 compared.",
     ):
         assert part in text
@@ -234,7 +252,7 @@ def test_says_first_what_is_suspicious_or_missing() -> None:
         words = " ".join(text.split())
         assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
         assert "prisoner-to-nomis reconcile official-visits --resume visits-of-today" in words
-        assert "suspicious: 1,204 of 40,120 differ, more than 2 %: look for one common cause first." in text_of(words)
+        assert "suspicious: 1,204 of 40,120 differ, more than 2%: look for one common cause first." in text_of(words)
     assert "Severity *serious*: act now." in channel_text(slack_of(result))
     assert "Severity *medium*: act today." in channel_text(slack_of(visit_result(3)))
     assert "Severity *info*: nothing to do." in channel_text(slack_of(visit_result(0)))

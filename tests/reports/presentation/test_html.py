@@ -131,7 +131,7 @@ def test_never_looks_like_success_when_it_was_not_one() -> None:
 def test_says_whom_it_looked_at_and_how_long() -> None:
     """The page gives the ids of the prisons, and the duration in words."""
     part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
-    assert "22 May 2023 at 04:00, only MDI, LEI. It took 1 second." in Tags(render_report(part)).text
+    assert "22 May 2023 at 04:00, covering only MDI and LEI. It took 1 second." in Tags(render_report(part)).text
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
 
 

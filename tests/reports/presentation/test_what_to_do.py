@@ -119,7 +119,7 @@ def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
         visit(3, "Remove it.", "prisoner-to-nomis duplicates remove visit 22 --of 21"),
     )
     assert several.commands == ("prisoner-to-nomis duplicates remove visit 12 --of 11",)
-    assert several.elsewhere == f"The command is for row {several.rows[0]}; 1 more has its own."
+    assert several.elsewhere == f"The command is for row {several.rows[0]}; 1 more row has its own."
     received = "prisoner-to-nomis reconcile fix received"
     (bulk,) = actions(visit(0, "Publish.", f"{received} A1234BC"), visit(3, "Publish.", f"{received} A1234BD"))
     assert bulk.commands == (f"{received} --from visits-of-today --cause 'cause of Publish.'",)
