@@ -40,7 +40,7 @@ def test_what_a_report_proposes_fixes_the_difference(app: App, name: str) -> Non
 
     One that is refused leaves it, and the next run finds nothing new.
     """
-    app.sandbox.reset(prisoners=240, prisons=24, plant=[name], every_cause=True)
+    app.sandbox.reset(prisoners=60, prisons=20, plant=[name], every_cause=True)
     found = {json.dumps(each["key"]): each for each in compare(app, name)}
     refused: set[str] = set()
     resynchronised: set[str] = set()
