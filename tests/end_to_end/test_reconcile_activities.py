@@ -25,7 +25,7 @@ UNMENDED = {
 def reset(app: App, **options: Any) -> Sandbox:
     """Puts a world with planted activities in place."""
     plant = ["allocations", "suspended-allocations", "attendances"]
-    app.sandbox.reset(prisoners=120, prisons=24, plant=plant, every_cause=True, **options)
+    app.sandbox.reset(prisoners=60, prisons=20, plant=plant, every_cause=True, **options)
     app.forget_queues()
     app.make_queues()
     return app.sandbox

@@ -17,7 +17,7 @@ PREFIX = "appointments-reports-reconciliation"
 
 def reset(app: App, plant: Sequence[str] = ("appointments",), **options: Any) -> Sandbox:
     """Puts a world with planted appointments in place."""
-    app.sandbox.reset(prisoners=60, prisons=24, plant=list(plant), every_cause=True, **options)
+    app.sandbox.reset(prisoners=40, prisons=20, plant=list(plant), every_cause=True, **options)
     app.forget_queues()
     app.make_queues()
     return app.sandbox

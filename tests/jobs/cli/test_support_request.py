@@ -49,7 +49,7 @@ def test_a_cause_that_others_fix_is_refused(app: App, run_id: str) -> None:
 
 def test_rows_that_no_service_lists_come_with_their_sql(app: App) -> None:
     """An allocation that NOMIS did not end has no number here, so the statement finds it by the booking."""
-    app.sandbox.reset(prisoners=150, prisons=24, every_cause=True, plant=["allocations"])
+    app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=["allocations"])
     run_id = str(app.read_json("reconcile", "allocations", "--no-notify")["runId"])
     (row,) = app.read_json("report", "request", run_id)
     assert f"WHERE OFFENDER_BOOK_ID = {row['booking_id']} AND OFFENDER_PROGRAM_STATUS = 'ALLOC'" in row["lookup"]

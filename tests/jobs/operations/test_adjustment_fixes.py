@@ -19,7 +19,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
     """Only the differences that DPS cannot fix are left: adjustments made only in NOMIS, moved or merged."""
-    sandbox.reset(prisoners=100, plant=["adjustments"], every_cause=True)
+    sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)
     commands = [
         shlex.split(command)[1:]

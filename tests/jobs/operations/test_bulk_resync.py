@@ -12,7 +12,7 @@ from tests.harness.faults import faulty
 
 def reconciled(app: App, name: str) -> str:
     """A world in which records of a reconciliation differ for every cause, and the run that found them."""
-    app.sandbox.reset(prisoners=150, prisons=24, every_cause=True, plant=[name])
+    app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=[name])
     app.forget_queues()
     app.make_queues()
     return str(app.read_json("reconcile", name, "--no-notify")["runId"])

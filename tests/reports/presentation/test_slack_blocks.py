@@ -25,20 +25,29 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 
 @st.composite
+def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
+    """What a mismatch may have of any length: its diagnosis, its prison, what is missing of its evidence, its age."""
+    action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
+    commands = tuple(draw(st.lists(WORDS, max_size=2)))
+    found = Diagnosis(
+        cause=cause, confidence="low", right_side="DPS", action=action, commands=commands, request=request
+    )
+    return {
+        "diagnosis": draw(st.sampled_from([found, None])),
+        "prison_id": draw(WORDS),
+        "evidence_missing": draw(WORDS),
+        "since": STARTED - timedelta(days=draw(st.integers(0, 99))),
+    }
+
+
+@st.composite
 def results(draw: Any) -> ReconciliationResult:
     """A run of any status with any number of differences, and with any texts from the services."""
-    number = draw(st.integers(0, 60))
-    mismatches = []
-    for each in range(number):
-        action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
-        commands = tuple(draw(st.lists(WORDS, max_size=2)))
-        found = Diagnosis(
-            cause=cause, confidence="low", right_side="DPS", action=action, commands=commands, request=request
-        )
-        changes: dict[str, Any] = {"diagnosis": draw(st.sampled_from([found, None])), "prison_id": draw(WORDS)}
-        changes |= {"evidence_missing": draw(WORDS), "since": STARTED - timedelta(days=draw(st.integers(0, 99)))}
-        mismatches.append(visit_mismatch(each, **changes))
-    prisons = tuple(PrisonCount(prison_id=draw(WORDS), compared=9, mismatches=2, new=1) for _ in range(number))
+    kinds = draw(st.lists(changes_of_a_mismatch(), min_size=1, max_size=8))
+    places = draw(st.lists(st.sampled_from(range(len(kinds))), max_size=60))
+    mismatches = [visit_mismatch(number, **kinds[place]) for number, place in enumerate(places)]
+    names = [draw(WORDS) for _ in kinds]
+    prisons = tuple(PrisonCount(prison_id=names[place], compared=9, mismatches=2, new=1) for place in places)
     made = visits_with_everything(0).model_copy(update={"mismatches": tuple(mismatches), "prisons": prisons})
     changes = {name: draw(WORDS) for name in ("title", "environment", "run_id", "suspicious", "failure")}
     return made.model_copy(update={**changes, "status": draw(st.sampled_from(["complete", "incomplete", "failed"]))})

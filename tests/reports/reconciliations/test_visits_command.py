@@ -34,7 +34,7 @@ def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
 def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:
     """The planted differences by their outcome, for each generation of the services."""
     generation = getattr(request, "param", "today")
-    app.sandbox.reset(prisoners=40, plant=["visits"], every_cause=True, generation=generation)
+    app.sandbox.reset(prisoners=40, prisons=20, plant=["visits"], every_cause=True, generation=generation)
     app.forget_queues()
     app.make_queues()
     sorted_out: dict[str, dict[str, str]] = {}
