@@ -1,4 +1,4 @@
-"""A batch under way: its message groups side by side in a thread pool, until every message is acknowledged.
+"""Handles the message groups of one batch in parallel, until every message is acknowledged or returned.
 
 A group is ready, running or parked. Each turn of a group is a future that returns what ended and what remains
 (`sync.pipeline.groups`); this thread alone decides what happens next.

@@ -2,10 +2,10 @@
 
 | step | module | what it does |
 | --- | --- | --- |
-| receive | `receive` | gathers a micro-batch; the heartbeat keeps its messages hidden from then on |
+| receive | `receive` | receives a micro-batch; the heartbeat keeps its messages hidden from then on |
 | group | `coalesce` | reads each body (`envelope`); one group for each entity, in the order of its events |
-| handle | `batch`, `groups`, `handle` | works the groups side by side, by the rules of the domain |
-| acknowledge | `acknowledge` | deletes what is done, and lets what failed come again after its wait |
+| handle | `batch`, `groups`, `handle` | handles the groups in parallel, by the rules of the domain |
+| acknowledge | `acknowledge` | deletes finished messages, and returns failed ones to the queue after a wait |
 
 What happens while a service or the database is unavailable is explained in `outages`.
 """

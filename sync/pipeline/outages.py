@@ -1,6 +1,6 @@
 """What happens to messages while a service or the database is unavailable.
 
-Suppose that NOMIS answers 503 to every call:
+Suppose that NOMIS responds to every call with 503:
 
 1. **The call fails** with an `UpstreamError`, and the breaker of NOMIS counts it (`sync.upstream.breaker`). When most
    calls fail, the breaker opens, and no call to NOMIS is made any more: `BreakerOpen` is raised instead.
@@ -18,19 +18,19 @@ Suppose that NOMIS answers 503 to every call:
 How long that may last:
 
 - A message waits on the queue for `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The pauses of its copies grow to a minute. After that it fails like any other message: a NOMIS that
-  answers pings and fails calls for two hours leaves the messages that were tried in the first hours on the dead letter
-  queue, each failure recorded. They are redriven when NOMIS works again.
-- A message that was not tried stays in the batch for `LONGEST_HIDDEN_SECONDS`, since SQS hides none for longer than 12
-  hours. Then a copy takes its place, so that no receive is used up.
+  credentials. The pauses of its copies grow to a minute. After that it fails like any other message: if NOMIS
+  responds to pings and fails calls for two hours, the messages that were tried in the first hours end on the dead
+  letter queue, each failure recorded. They are redriven when NOMIS works again.
+- A message that was not tried stays in the batch for `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for up to 12
+  hours. Then a copy replaces it, so that no receive is used up.
 - The scheduler waits without a limit. A `drain` command waits for `hold_seconds`; then its messages are returned to the
   queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same holds for the database.
 - On SIGTERM parked messages are returned at once.
 
-While the database is unavailable nothing is received, for a receive would only bring messages nearer to the dead letter
-queue. Groups in the batch are parked until it is back. Its outage ends when one of them, or a receive, got through it:
-while it hangs, a group that tries it again looks like work under way. Nothing is deleted whose record could not be
-written (`sync.pipeline.acknowledge`).
+While the database is unavailable nothing is received, since a receive would only bring messages nearer to the dead
+letter queue. Groups in the batch are parked until it is back. Its outage ends when one of them, or a receive, succeeds
+with it, and not earlier: while the database hangs, a group that tries it again looks like work in progress. A message
+is deleted only after its record was written (`sync.pipeline.acknowledge`).
 
 All times stand in `sync.settings.times`.
 """

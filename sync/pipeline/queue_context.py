@@ -1,4 +1,4 @@
-"""What the parts of the pipeline of one queue share: services and stores, whether to stop, when it last got on."""
+"""What the parts of the pipeline of one queue share: services and stores, the request to stop, and the progress."""
 
 import threading
 import time

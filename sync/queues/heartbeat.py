@@ -81,7 +81,7 @@ class Heartbeat:
             self._renewing.worked()
 
 
-#: The long poll for stragglers, while fewer messages have come than the queue reports.
+#: The long poll while fewer messages have come than the queue reports.
 _LONG_POLL_SECONDS = 1
 
 

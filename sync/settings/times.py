@@ -36,11 +36,11 @@ LONGEST_HIDDEN_SECONDS = 39_600.0
 UPSTREAM_POLL_SECONDS = 0.25
 #: The pause before a message group is tried again after the database was unavailable.
 DATABASE_POLL_SECONDS = 1.0
-#: The least time between two messages of a queue that try a service which has only just answered a ping.
+#: The least time between two messages of a queue that try a service that has only just responded to a ping.
 TRIAL_SECONDS = 0.5
 #: The longest that a message waits on the queue for an unavailable service; outlasts any realistic outage.
 LONGEST_OUTAGE_SECONDS = 1_800.0
-#: The longest that a message waits on the queue for refused credentials to be put right, which takes a person.
+#: The longest that a message waits on the queue for refused credentials, which a person has to correct.
 LONGEST_REFUSED_SECONDS = 43_200.0
 
 # The breaker of a service.
@@ -60,7 +60,7 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 FAILED_RECORD_SECONDS = 600.0
 #: A trial without a result for this long is given to another call.
 MAX_TRIAL_SECONDS = 120.0
-#: A service that answers pings and that no process calls for this long counts as up. A message that waits for it
+#: A service that responds to pings and that no process calls for this long counts as up. A message that waits for it
 #: tries it at least once a minute.
 UNTRIED_SECONDS = 90.0
 #: How often the state that processes share is read.
@@ -88,9 +88,9 @@ SQS_RETRY_SECONDS = 0.1
 DEAD_LETTER_VISIBILITY_SECONDS = 60
 
 # Dead letters.
-#: While messages are sent back in batches: how often to look what became of a batch, and how often in a row SQS must
-#: say that the queue is empty, since its numbers lag behind.
+#: While messages are sent back in batches: how often to check what is left of a batch, and how often in a row SQS must
+#: report an empty queue, since its numbers lag behind.
 RETRY_POLL_SECONDS = 0.5
 RETRY_EMPTY_POLLS = 3
-#: How long the messages of one dead letter queue are read for a list, unless told otherwise.
+#: How long the messages of one dead letter queue are read for a list, unless the command says otherwise.
 DEAD_LETTER_READ_SECONDS = 30

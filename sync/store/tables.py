@@ -260,7 +260,7 @@ reconciliation_pages = Table(
     Column("rows", LargeBinary, nullable=False),
 )
 
-#: The mismatches of finished runs: the history that tells new from persisting from resolved. key: the identifying
+#: The mismatches of finished runs: the history that separates new, persisting and resolved ones. key: the identifying
 #: columns as JSON. differences: both values of each field that differs. The levels are those of incentives.
 reconciliation_mismatches = Table(
     "reconciliation_mismatches",

@@ -6,6 +6,7 @@ A call goes from an `operation` through the `transport` to `http`.
 - `operation`: what a call sends, and what it relies on in the response
 - `transport`: one call: breaker, token, limit, and what a failure means
 - `http`: one request and its response; `response_head` parses the head of it
+- `sockets`: the time limit of a whole request
 - `tokens`: the tokens of HMPPS Auth
 - `breaker`: stops the calls to a service that is down; `circuit` has its rules
 - `concurrency_limit`: how many calls may be in flight to a service

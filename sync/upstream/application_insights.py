@@ -127,9 +127,9 @@ class Ingestion:
         if response.status in (200, 206):
             return _read(response, events)
         if response.status in _MALFORMED:
-            told = _read(response, events)
-            if told.refused or told.problem == _WRONG_KEY:
-                return told
+            accepted = _read(response, events)
+            if accepted.refused or accepted.problem == _WRONG_KEY:
+                return accepted
             if len(events) == 1:
                 return Accepted(refused={events[0].id: _UNEXPLAINED})
             return self._send_halves(events, seconds, stop_requested)
@@ -201,8 +201,8 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
     """What a response says of each event; those of a response that cannot be read are sent again."""
     try:
         body = orjson.loads(response.data)
-        told = body.get("errors") or ()
-        errors = {int(each["index"]): int(each["statusCode"]) for each in told}
+        listed = body.get("errors") or ()
+        errors = {int(each["index"]): int(each["statusCode"]) for each in listed}
         received, accepted = int(body["itemsReceived"]), int(body["itemsAccepted"])
         if (
             received != len(events)
@@ -210,7 +210,7 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
             or not errors.keys() <= set(range(received))
         ):
             return Accepted(problem="the response counts other events than were sent")
-        if any("instrumentation key" in str(each.get("message")).lower() for each in told):
+        if any("instrumentation key" in str(each.get("message")).lower() for each in listed):
             return Accepted(problem=_WRONG_KEY)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         return Accepted(problem=f"status {response.status}, but not a response of Application Insights")

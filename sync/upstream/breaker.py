@@ -79,7 +79,7 @@ class Breakers:
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, _seconds: float) -> None:
         """Counts how the call ended; opens or closes the breaker."""
-        # Refused credentials count: nothing gets through until they are put right, and messages are better held.
+        # Refused credentials count: every call fails until a person corrects them, and messages are better held.
         failed = error is not None and error.recoverable
         circuit = self._circuits[service]
         record = getattr(self._working_on, "record", None)
@@ -175,7 +175,7 @@ class Breakers:
                 return
             # Other threads see meanwhile that the ping is not due.
             circuit.next_ping = self._monotonic() + circuit.pause
-        # A service without tokens is as good as down.
+        # Without tokens the service cannot be called.
         if self._ping(name) is None and self._ping(UpstreamName.OAUTH) is None:
             with self._lock:
                 if circuit.state is BreakerState.OPEN:

@@ -12,10 +12,10 @@ from enum import StrEnum
 from sync.failures import UpstreamError
 from sync.settings import times
 
-#: The most calls that are looked at, and the number of records that must have failed among them.
+#: The number of recent calls that count, and the number of records that must have failed among them.
 WINDOW_CALLS = 20
 _FAILURES_TO_OPEN = 3
-#: Records that may fail, one after the other, before a service that answers pings is left alone again: those that
+#: Records that may fail, one after the other, before a service that responds to pings is left alone again: those that
 #: opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause always count.
 TRIALS = 5
 

@@ -72,7 +72,7 @@ class ErrorBody:
     """The body of a failed response.
 
     message: its message for a person; the beginning of a text that is not JSON. texts: all its messages.
-    error_code: the number by which the service tells its refusals with one status apart.
+    error_code: the service's number for the reason, where one status has several.
     from_service: the service itself wrote it. no_route: it says that the service does not have the path.
     empty: there is no body, as when Spring refuses a token.
     """

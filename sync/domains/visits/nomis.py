@@ -202,7 +202,7 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
 def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
     """Whether NOMIS has a booking under this prisoner number; after a merge it no longer has one.
 
-    Its read of the visit balance tells (since April 2025): its response is empty where the booking has no balance.
+    The endpoint of the visit balance (since April 2025) shows it: the response is empty if the booking has no balance.
     """
     try:
         return _VISIT_BALANCE.call(nomis, offender_no) is not None
