@@ -132,15 +132,22 @@ def postgres_template(postgres: URL) -> Iterator[str]:
     drop_database(postgres, url.database)
 
 
+@functools.cache
+def empty_sqlite_database() -> bytes:
+    """The content of a SQLite file with the current schema and no rows, made once in a process of the tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "template.db")
+        database = Database(f"sqlite:///{path}")
+        database.upgrade()
+        database.dispose()
+        return path.read_bytes()
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the current schema, for copying."""
+    """A SQLite file with the current schema, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    database = Database(f"sqlite:///{path}")
-    database.upgrade()
-    with database.begin() as connection:
-        connection.exec_driver_sql("SELECT 1")
-    database.dispose()
+    path.write_bytes(empty_sqlite_database())
     return path
 
 

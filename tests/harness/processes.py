@@ -15,7 +15,7 @@ from jobs.cli.app import PROGRAM, main
 from tests.harness.waiting import LONGEST_SECONDS
 
 # What most children need is imported once, so that each starts at once.
-CONTEXT.set_forkserver_preload(["tests.harness.creations", "tests.harness.preloaded"])
+CONTEXT.set_forkserver_preload(["sandbox.__main__", "tests.harness.creations", "tests.harness.preloaded"])
 
 
 @contextmanager

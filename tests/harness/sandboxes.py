@@ -24,6 +24,9 @@ class Caller:
         self.sandbox = sandbox
         self.environment = sandbox.environment()
         self._tokens: dict[str, str] = {}
+        self._session = requests.Session()
+        # Proxies and `.netrc` of this machine, which each call would look up, mean nothing for the sandbox.
+        self._session.trust_env = False
 
     def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
         """Asks auth for a token of the client of a service, with another secret if given."""
@@ -31,7 +34,7 @@ class Caller:
         pair = f"{self.environment[f'{prefix}_CLIENT_ID']}:{secret or self.environment[f'{prefix}_CLIENT_SECRET']}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         where = f"{self.environment['API_BASE_URL_OAUTH']}/oauth/token"
-        return requests.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
+        return self._session.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
 
     def token(self, service: str) -> str:
         """Return a token for a service, the same one each time."""
@@ -45,7 +48,7 @@ class Caller:
         """Calls a service. An empty token sends no token."""
         held = self.token(service) if token is None else token
         headers = {"Authorization": f"Bearer {held}"} if held else {}
-        return requests.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
+        return self._session.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
 
     def get(self, service: str, path: str) -> Any:
         """Returns the decoded response of a GET, or None for 404."""

@@ -10,7 +10,8 @@ from typing import ParamSpec, TypeVar
 
 #: The guard of every wait, below the time limit of a test; a slow machine must not come near it.
 LONGEST_SECONDS = 90
-_POLL_SECONDS = 0.01
+#: The first pause between two polls, and the longest: what is polled costs both processes time.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.1
 
 Found = TypeVar("Found")
 Given = ParamSpec("Given")
@@ -18,13 +19,14 @@ Given = ParamSpec("Given")
 
 def until(poll: Callable[[], Found | None], what: str = "what is waited for") -> Found:
     """Returns the result of `poll` as soon as it is true."""
-    deadline = monotonic() + LONGEST_SECONDS
+    start = monotonic()
     while True:
         found = poll()
         if found:
             return found
-        assert monotonic() < deadline, f"it did not happen: {what}"
-        sleep(_POLL_SECONDS)
+        waited = monotonic() - start
+        assert waited < LONGEST_SECONDS, f"it did not happen: {what}"
+        sleep(min(max(waited / 10, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS))
 
 
 def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Given.kwargs) -> Future[Found]:
