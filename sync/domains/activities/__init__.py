@@ -1,4 +1,13 @@
-"""Activities, allocations and attendances."""
+"""Activities, allocations and attendances.
+
+What is special about them:
+
+- A schedule becomes a course activity. NOMIS cannot read course activities, so a person resolves an unknown outcome. -
+Allocations (`allocations`) and attendances (`attendances`) have no mappings: NOMIS finds the row by its booking. -
+NOMIS does not keep concurrent calls from making two rows where one is allowed. So the calls for a booking and a course
+activity hold a lease, and two rows become a finding. - An attendance waits until its prisoner is allocated. - `counts`
+reads what the reconciliations compare.
+"""
 
 from sync.domains.activities.allocations import ALLOCATION_UPDATES
 from sync.domains.activities.attendances import ATTENDANCE_UPDATES

@@ -1,4 +1,12 @@
-"""Adjustments of sentences and of key dates."""
+"""Adjustments of sentences and of key dates.
+
+What is special about them:
+
+- NOMIS has two families of adjustments, of sentences and of key dates, whose ids overlap: each id goes with its family.
+- Events whose source is NOMIS are ignored, since NOMIS has the adjustment already.
+- Of two equal adjustments both count, so a duplicate makes the release date wrong.
+- An adjustment that DPS has deleted is deleted in NOMIS, with its mapping.
+"""
 
 from sync.domains.adjustments.repair import REPAIR, RESYNCS
 from sync.domains.adjustments.rules import CREATION, UPDATES

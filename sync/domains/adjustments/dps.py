@@ -92,9 +92,9 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
 
 
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
-    """The adjustments of a prisoner: the active ones of this period of custody, from services of 2023 all.
+    """The active adjustments of a prisoner's present period of custody; services of 2023 list all.
 
-    A prisoner whom the service does not know (404) or who serves no sentence (422) has none.
+    Empty for a prisoner whom the service does not know (404) or who serves no sentence (422). Raises `UpstreamError`.
     """
     try:
         return PERSON_ADJUSTMENTS.call(adjustments, query={"person": offender_no})

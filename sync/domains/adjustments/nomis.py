@@ -42,13 +42,13 @@ class ChangedAdjustment(AdjustmentBody):
 
 
 class AdjustmentCreated(Response):
-    """The id of a new adjustment, inside its family."""
+    """The id of a new adjustment, which is unique in its family."""
 
     id: RecordNumber
 
 
 class AdjustmentType(Response):
-    """A type by its code."""
+    """The type of an adjustment, by its code."""
 
     code: str
 
@@ -153,12 +153,12 @@ def create_adjustment(
 
 
 def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: ChangedAdjustment) -> None:
-    """Changes an adjustment inside its family."""
+    """Changes an adjustment of this family. Raises `UpstreamError`."""
     UPDATES[category].call(nomis, adjustment_id, body=body)
 
 
 def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
-    """Deletes an adjustment; an unknown one is ignored."""
+    """Deletes an adjustment of this family; an unknown one is ignored. Raises `UpstreamError`."""
     try:
         DELETES[category].call(nomis, adjustment_id)
     except UpstreamError as error:

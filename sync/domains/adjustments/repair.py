@@ -61,7 +61,7 @@ class AdjustmentRepair(RemovingRepair):
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """NOMIS hides what it made itself."""
+        """An adjustment that NOMIS hides was made by NOMIS itself."""
         if record.get("hidden") == "yes":
             yield f"adjustment {ids.nomis_text} was made by NOMIS itself: investigate"
 

@@ -36,9 +36,9 @@ def category_of(adjustment: Adjustment) -> Category:
 
 
 def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
-    """Why an adjustment must not be written to the NOMIS record of that family that it is mapped to; None if it may.
+    """The reason not to write an adjustment to the NOMIS record of `category` that it is mapped to; None if it may.
 
-    The numbers of the families overlap: writing to the other one could hit another prisoner's adjustment.
+    The ids of the families overlap: writing to the other family could change another prisoner's adjustment.
     """
     if category_of(adjustment) == category:
         return None
@@ -46,9 +46,9 @@ def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
 
 
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
-    """The NOMIS adjustment; `today` is the date in London.
+    """The adjustment as NOMIS is to hold it; `today` is the date in London.
 
-    A missing date is today; NOMIS wants a from-date for a key date, which is then the adjustment's date.
+    A missing date is today. NOMIS requires a from-date for a key date: then it is the date of the adjustment.
     """
     adjustment_date = adjustment.adjustment_date or today
     from_date = adjustment.adjustment_from_date
@@ -134,9 +134,10 @@ class AdjustmentCreation(Creation):
         return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The adjustments of the family made since then that are equal to the request.
+        """The adjustments of the family, made since then, that are equal to the request.
 
-        NOMIS no longer lists new adjustments since December 2025: then those of the booking, whenever they were made.
+        Since December 2025 NOMIS does not list new adjustments: then all those of the booking count, whenever they were
+        made.
         """
         category: Category = request["category"]
         try:

@@ -1,4 +1,11 @@
-"""Appointments."""
+"""Appointments, which the activities API holds at a separate address.
+
+What is special about them:
+
+- NOMIS refuses an appointment without a location, such as one in a cell.
+- After an unknown outcome an appointment is found by booking, location and start; several may look alike.
+- An event about an appointment that is gone from DPS and from the mapping service is ignored.
+"""
 
 from sync.domains.appointments.repair import ADVICE, REPAIR, RESYNCS
 from sync.domains.appointments.rules import CREATION, UPDATES

@@ -23,10 +23,10 @@ class _InstanceId(Response):
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """One prisoner's appointment, as a search and a single read both give it; `id` is that of the appointment instance.
+    """The appointment of one prisoner, in the form of a search and of a single read; `id` is that of the instance.
 
-    cancelled: None after a single read, which does not say. changed_at: when it was made, changed or cancelled last,
-    local to London; None where the service does not say.
+    cancelled: None after a single read, which does not show it. changed_at: when it was last written, local to London;
+    None if the service does not say.
     """
 
     id: int
@@ -62,7 +62,7 @@ class AppointmentInstance(Response):
     updated: LocalDateTime | None = Field(None, validation_alias=AliasChoices("updatedTime", "updated"))
 
     def attendee(self) -> Attendee:
-        """The same as an attendee; only a search says whether it is cancelled."""
+        """The appointment in the form of a search; only a search shows whether it is cancelled."""
         return Attendee(
             self.id,
             self.booking_id,
@@ -169,12 +169,12 @@ def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentIns
 
 
 def find_appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance | None:
-    """One appointment instance, None if it was deleted or never existed."""
+    """The appointment instance with this id, None if it was deleted or never existed. Raises `UpstreamError`."""
     return FIND_APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 
 def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
-    """Whether the appointment instance is still there."""
+    """Whether DPS still has the appointment instance. Raises `UpstreamError`."""
     return _APPOINTMENT_EXISTS.call(appointments, instance_id, asked={"id": instance_id}) is not None
 
 

@@ -140,7 +140,7 @@ def appointments_at(
 
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
-    """An appointment, None if there is none."""
+    """The appointment with this event id, None if NOMIS does not have it. Raises `UpstreamError`."""
     response = APPOINTMENT.call(nomis, event_id)
     if response is None:
         return None

@@ -112,12 +112,15 @@ PRISON_LEVEL = Operation(
 
 
 def review(incentives: ServiceClient, review_id: int | str) -> Review:
-    """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
+    """The review with this id. Raises `UpstreamError`, with status 404 for an unknown id."""
     return REVIEW.call(incentives, review_id, asked={"id": review_id})
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
-    """The current level of a booking by review time, None when it has no review."""
+    """The current level of a booking, by the time of review; None without a review. Raises `UpstreamError`.
+
+    with_details: reads all reviews of the booking too.
+    """
     query = {"with-details": "true" if with_details else "false"}
     return BOOKING_SUMMARY.call(incentives, booking_id, query=query, asked={"bookingId": booking_id})
 
@@ -164,10 +167,10 @@ def levels(incentives: ServiceClient) -> tuple[Level, ...]:
 
 
 def level(incentives: ServiceClient, code: str) -> Level:
-    """One global level, active or not."""
+    """The global level with this code, active or not. Raises `UpstreamError`."""
     return LEVEL.call(incentives, code, asked={"code": code})
 
 
 def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
-    """One level of a prison."""
+    """The level of one prison with this code. Raises `UpstreamError`."""
     return PRISON_LEVEL.call(incentives, prison_id, code, asked={"prisonId": prison_id, "levelCode": code})

@@ -10,7 +10,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class IepLevel(Response):
-    """A level by its code."""
+    """A level of an IEP record, by its code."""
 
     code: str
 
@@ -54,7 +54,7 @@ class CreateIep(Body):
 
 
 class HeldLevel(Response):
-    """What NOMIS has of a global level: its place in the order, counted from 1."""
+    """A global level in NOMIS, with its place in the order, counted from 1."""
 
     code: str
     sequence: int | None = None
