@@ -30,7 +30,7 @@ def start(name: str, ask: Callable[[], T]) -> "Future[T]":
 
 def late_text(deadline_seconds: float) -> str:
     """The text for a question without a response in time."""
-    return f"no answer within {deadline_seconds:g} s"
+    return f"no response within {deadline_seconds:g} s"
 
 
 def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[T]:

@@ -185,7 +185,7 @@ def read_ages(application: Application) -> dict[str, float]:
 
     settings = application.settings
     if settings.hmpps_sqs_provider == "localstack":
-        raise WorkError("a local endpoint has no CloudWatch, which alone knows it")
+        raise WorkError("a local endpoint has no CloudWatch, the only source of it")
     names = [name for queue in map(settings.queue, QUEUES) for name in (queue.queue_name, queue.dlq_name)]
     return oldest_ages(application.aws.client("cloudwatch"), names)
 
@@ -210,7 +210,7 @@ def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) ->
     """
     database = application.database
     if not database.exists:
-        raise WorkError(f"there is no database yet (a scheduler makes it): {database.url_without_password}")
+        raise WorkError(f"there is no database yet (a scheduler creates it): {database.url_without_password}")
     if not database.schema_is_current():
         raise WorkError(
             database.newer_schema() or "the database schema is not current: run `prisoner-to-nomis db upgrade`"

@@ -125,7 +125,7 @@ def _probe_switches(settings: Settings) -> ProbeResult:
     unknown = unknown_switches(settings)
     void = [name for name, on in unknown.items() if not on]
     if void:
-        raise _Down(f"{', '.join(void)}: no event has this switch; doc/events.md names those there are")
+        raise _Down(f"{', '.join(void)}: no event has this switch; doc/events.md lists the switches")
     off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
     text = f"off: {', '.join(off)}" if off else "every event is on"
     return ProbeResult(True, f"{text}; of no event: {', '.join(unknown)}" if unknown else text)
@@ -139,7 +139,7 @@ def _probe_database(application: Application) -> ProbeResult:
             database.ping()
         elif application.settings.database_auto_upgrade:
             database.check_can_be_created()
-            return ProbeResult(True, f"{address}, not there yet: made at the next start", details)
+            return ProbeResult(True, f"{address}, does not exist yet: created at the next start", details)
         current, newer = database.schema_is_current(), database.newer_schema()
     except SyncError as error:
         raise _database_down(error) from error
@@ -167,7 +167,7 @@ def _probe_queue(application: Application, queue: str) -> ProbeResult:
         raise _queue_down(application, queue, error, details) from error
     details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
     if not attached:
-        text = f"{name} has no redrive policy: give it one, or failing messages come again for ever"
+        text = f"{name} has no redrive policy: give it one, or failing messages are received again for ever"
         raise _Down(text, details | {"dlqStatus": "NOT ATTACHED"})
     text = f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
     return ProbeResult(True, text, details | {"dlqStatus": "UP"})

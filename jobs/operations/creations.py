@@ -191,7 +191,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
             if mapping is None:
                 outcome = "not in NOMIS: the event was sent again, its delivery creates the record"
             else:
-                outcome = f"nothing left over in NOMIS: mapped to {_nomis_text(record, mapping)}"
+                outcome = f"no other record in NOMIS: mapped to {_nomis_text(record, mapping)}"
             with application.database.begin() as connection:
                 if mapping is None:
                     creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")

@@ -23,7 +23,7 @@ def check_allowed(settings: Settings) -> None:
             f"delete-all never runs in {settings.environment_name}; ENVIRONMENT_NAME names the environment"
         )
     if not settings.delete_all_enabled:
-        raise UsageError("delete-all is for development alone and switched off: set FEATURE_EVENT_DELETEALL=true")
+        raise UsageError("delete-all is for development only and switched off: set FEATURE_EVENT_DELETEALL=true")
 
 
 def mapped_records(application: Application, domain: str) -> Sequence[Mapping[str, Any]]:

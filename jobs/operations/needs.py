@@ -112,7 +112,7 @@ def queue_line(
         oldest_dead = (clock.now() - letters.oldest).total_seconds()
     needs = []
     if not found.dlq_attached:
-        needs.append(Need("the queue has no redrive policy: failing messages come again for ever", CHECK))
+        needs.append(Need("the queue has no redrive policy: failing messages are received again for ever", CHECK))
     if oldest is not None and oldest > _OLDEST_MESSAGE.total_seconds():
         needs.append(Need(f"the oldest message has waited for {age_text(oldest)}", CHECK))
     if dead is not None and dead.unknown is not None and found.dlq.visible:

@@ -85,11 +85,11 @@ def _outcome_of(error: BaseException) -> tuple[ActionState, str]:
     if isinstance(error, OutcomeUnknown):
         return ActionState.UNKNOWN, f"unknown: {one_line(error)}"
     if isinstance(error, UpstreamError) and error.outcome_unknown:
-        return ActionState.UNKNOWN, f"unknown: no certain answer, so it may have been done: {one_line(error)}"
+        return ActionState.UNKNOWN, f"unknown: no certain response, so it may have been done: {one_line(error)}"
     if isinstance(error, UpstreamError) and error.status is not None and error.method != "GET":
         return ActionState.REFUSED, f"refused: {one_line(error)}"
     if isinstance(error, QueueUnavailable | StoreUnavailable):
-        return ActionState.UNKNOWN, f"unknown: broke off, so part of it may have been done: {one_line(error)}"
+        return ActionState.UNKNOWN, f"unknown: interrupted, so part of it may have been done: {one_line(error)}"
     if isinstance(error, SyncError | WorkError):
         return ActionState.FAILED, f"failed: {one_line(error)}"
     return ActionState.UNKNOWN, f"unknown: {type(error).__name__}"

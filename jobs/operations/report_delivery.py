@@ -208,9 +208,7 @@ def send_report(application: Application, plan: Sending, who: str) -> None:
                 )
     counts = application.outbox.flush(_DELIVERY_SECONDS)
     if counts.given_up or counts.later:
-        raise WorkError(
-            f"{counts.later} deliveries wait for the next sender and {counts.given_up} cannot be made; the log says why"
-        )
+        raise WorkError(f"not sent yet: {counts.later}, given up: {counts.given_up}; the log says why")
 
 
 def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:

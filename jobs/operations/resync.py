@@ -231,7 +231,7 @@ def _outcome_text(planned: PlannedResync, last: Handled) -> str:
     if last.outcome is Outcome.DUPLICATE:
         raise OutcomeUnknown(f"another NOMIS record of {planned.target} is mapped: see `duplicates list`")
     if last.outcome is Outcome.IGNORED:
-        return f"not written: {last.properties.get('reason') or 'NOMIS needs nothing of it'}"
+        return f"not written: {last.properties.get('reason') or 'NOMIS does not need it'}"
     if last.outcome is Outcome.RETRY_QUEUED:
         return f"{_DONE[planned.plan.effect]}; its mapping could not be saved, which a message on the queue does"
     ids = " ".join(f"{name}={last.properties[name]}" for name in _ROW_IDS if name in last.properties)

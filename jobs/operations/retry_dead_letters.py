@@ -123,8 +123,8 @@ def check_batches(batches: Sequence[BatchResult]) -> None:
             f"stopped, the others stay: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}"
         )
     raise WorkError(
-        f"stopped, the others stay: the queue still holds {count(last.on_queue, 'message')}; a service may be away, or "
-        "nothing drains the queue: see `prisoner-to-nomis status`"
+        f"stopped, the others stay: the queue still holds {count(last.on_queue, 'message')}; a service may be "
+        "unavailable, or nothing drains the queue: see `prisoner-to-nomis status`"
     )
 
 
@@ -159,7 +159,7 @@ def _retry(
         ongoing.outcome = f"{len(result.retried)} of {count(result.found, 'message')} sent back"
     seen = {letter.message.message_id for letter in (*result.retried, *(each.dead_letter for each in result.left))}
     if (missing := ids - seen) and not stopped:
-        raise WorkError(f"went from the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
+        raise WorkError(f"these messages left the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
     if failed := [each.reason for each in result.left if each.failed]:
         sent = count(len(result.retried), "message")
         raise WorkError(f"sent back: {sent}; not sent back: {count(len(failed), 'message')}: {failed[0]}")

@@ -52,7 +52,7 @@ def ending_at_once(what: str) -> Iterator[None]:
     try:
         yield
     except StopRequested:
-        raise WorkError(f"{what} was stopped before its end") from None
+        raise WorkError(f"{what} was stopped early") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

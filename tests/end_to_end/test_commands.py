@@ -92,7 +92,7 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
     assert bare.run("db", "current").code == 1
-    assert ": made" in bare.run("db", "upgrade").out
+    assert ": created" in bare.run("db", "upgrade").out
     assert bare.run("db", "current").code == 0
     assert "is current already" in bare.run("db", "upgrade").out
     listed = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
@@ -123,7 +123,7 @@ def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
     path = tmp_path / "typo" / "store.db"
     checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
-    assert line.endswith(f"ok  sqlite:///{path}, not there yet: made at the next start")
+    assert line.endswith(f"ok  sqlite:///{path}, does not exist yet: created at the next start")
     assert not path.parent.exists()
     refused = bare.run("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
     (line,) = [line for line in refused.out.splitlines() if line.startswith("database")]

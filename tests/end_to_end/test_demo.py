@@ -126,7 +126,7 @@ def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) 
     process.send_signal(signal.SIGINT)
     *before, last = process.stderr.read().splitlines()
     process.wait(60)
-    assert (process.returncode, last) == (1, "prisoner-to-nomis: the demo was stopped before its end")
+    assert (process.returncode, last) == (1, "prisoner-to-nomis: the demo was stopped early")
     assert ("stopping; again to end at once" in before) == (stage == "draining")
     until(lambda: not processes_of(str(bare.folder)), "all processes end")
 

@@ -13,14 +13,10 @@ activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS
 appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
 
 
-@activities.callback()
-def of_activities() -> None:
-    """Repairs of activities in NOMIS."""
-
-
 @appointments.callback()
 def of_appointments() -> None:
     """Repairs of appointments in NOMIS."""
+    # Without a callback the only command of the group would take its place.
 
 
 @activities.command("delete-allocation")

@@ -258,10 +258,10 @@ def purge_dlq(
             return
         done = purge(application, queue, letters, write, who)
     if done.removed == 0:
-        raise WorkError("nothing was removed: the messages went from the dead letter queue while you were asked")
+        raise WorkError("nothing was removed: the messages left the dead letter queue while you were asked")
     say(f"{count(done.removed, 'message')} removed; the export is {done.place}")
     if (arrived := done.arrived_since - others) > 0:
-        say(f"{count(arrived, 'message')} arrived since you looked, and stayed there")
+        say(f"{count(arrived, 'message')} arrived since the list was made, and stayed there")
 
 
 def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:

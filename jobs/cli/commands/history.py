@@ -134,7 +134,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
             )
             show_check(checked, as_json=as_json)
         else:
-            raise UsageError(f"a run of {earlier.job} cannot be repeated; start it anew")
+            raise UsageError(f"a run of {earlier.job} cannot be repeated; start a new one")
 
 
 def actions(

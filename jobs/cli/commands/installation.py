@@ -76,7 +76,7 @@ def upgrade() -> None:
             raise WorkError(newer)
         made, current = not database.exists, database.schema_is_current()
         database.upgrade()
-        done = "made" if made else "the schema is current already" if current else "upgraded to the current schema"
+        done = "created" if made else "the schema is current already" if current else "upgraded to the current schema"
         say(f"{database.url_without_password}: {done}")
 
 

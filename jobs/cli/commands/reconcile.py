@@ -205,7 +205,7 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
     if outcome.result is None and as_json:
         print_json({"runId": outcome.run_id, "status": outcome.status})
     elif outcome.result is None:
-        say(f"{outcome.run_id}: this shard is done, others are still at work")
+        say(f"{outcome.run_id}: this shard has finished, others are still running")
     elif as_json:
         print_json_text(outcome.result.to_json())
     else:
