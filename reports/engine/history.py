@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import orjson
 from sqlalchemy import Connection, Row, select
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from reports.engine.result import ReconciliationResult
+    from reports.engine.runs import RunRecord
 
 #: Runs in the trend: half a year of weekly runs.
 TREND_RUNS = 26
+_NOT_FAILED = ("complete", "incomplete")
 _NEXT_DAY = timedelta(days=1)
 _COLUMNS = reconciliation_runs.c
 #: The columns of a stored mismatch that belong to its run; the others are values of the record.
@@ -83,6 +85,37 @@ class Baseline:
 _NO_BASELINE = Baseline(None, {})
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierRuns(Generic[AResult]):
+    """What a run is compared with: the earlier runs of its reconciliation over everyone.
+
+    baseline: what is known of each record. trend: the runs that listed the whole population, oldest first. last: the
+    result of the last run that did not fail. listed: how many records the last run of the trend listed, or the run that
+    this one accepts. listed_before: how many the last run listed that began at least a day before, however it ended.
+    The last three are None without such a run.
+    """
+
+    baseline: Baseline
+    trend: tuple[TrendPoint, ...]
+    last: AResult | None
+    listed: int | None
+    listed_before: int | None
+
+
+def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResult]) -> EarlierRuns[AResult]:
+    """The runs before the run `record`; `of` is the class of the results of its reconciliation."""
+    name, before = record.reconciliation, record.started_at
+    trend = read_trend(connection, name, before)
+    listed_by = record.accepts or (trend[-1].run_id if trend else None)
+    return EarlierRuns(
+        read_baseline(connection, name, before),
+        trend,
+        _read_last(connection, name, before, of),
+        None if listed_by is None else _read_listed(connection, listed_by),
+        _read_listed_before(connection, name, before),
+    )
+
+
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
     """What the runs of a reconciliation over everyone found that began before `before` (aware)."""
     chain = []
@@ -127,33 +160,30 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
     return tuple(reversed(points))
 
 
-def read_last_result(
-    connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
-) -> AResult | None:
-    """The result of the last run over everyone that did not fail, of the class `of`; None if there is none yet."""
-    for row in _earlier_runs(connection, reconciliation, before, 1):
-        return load_result(connection, row.id, of)
-    return None
-
-
 def read_last_complete(
     connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
 ) -> AResult | None:
     """The result of the last complete run over everyone, of the class `of`; None if there is none yet."""
-    for row in _earlier_runs(connection, reconciliation, before, 1, ("complete",)):
+    return _read_last(connection, reconciliation, before, of, ("complete",))
+
+
+def _read_last(
+    connection: Connection,
+    reconciliation: str,
+    before: datetime,
+    of: type[AResult],
+    statuses: Sequence[str] = _NOT_FAILED,
+) -> AResult | None:
+    for row in _earlier_runs(connection, reconciliation, before, 1, statuses):
         return load_result(connection, row.id, of)
     return None
 
 
-def read_listed(connection: Connection, run_id: str | None) -> int | None:
-    """How many records a run listed; None without a run."""
-    if run_id is None:
-        return None
+def _read_listed(connection: Connection, run_id: str) -> int | None:
     return connection.execute(select(_COLUMNS.total_elements).where(_COLUMNS.id == run_id)).scalar_one_or_none()
 
 
-def read_listed_before(connection: Connection, reconciliation: str, before: datetime) -> int | None:
-    """How many records the last run over everyone a day or more before `before` listed; None without such a run."""
+def _read_listed_before(connection: Connection, reconciliation: str, before: datetime) -> int | None:
     query = select(_COLUMNS.total_elements).where(
         _COLUMNS.reconciliation == reconciliation,
         _COLUMNS.scope == Coverage.EVERYONE,
@@ -186,7 +216,7 @@ def _earlier_runs(
     reconciliation: str,
     before: datetime,
     limit: int,
-    statuses: Sequence[str] = ("complete", "incomplete"),
+    statuses: Sequence[str] = _NOT_FAILED,
 ) -> Sequence[Row[Any]]:
     query = select(_COLUMNS.id, _COLUMNS.started_at, _COLUMNS.status).where(
         _COLUMNS.reconciliation == reconciliation,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reports.engine.checkpoints import ReadUnits
     from reports.engine.contract import Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
-    from reports.engine.history import Baseline
+    from reports.engine.history import EarlierRuns
     from reports.engine.result import ReconciliationResult, RunStatus, TrendPoint
     from reports.engine.runs import RunRecord
     from reports.engine.units import Population, UnlistedPart
@@ -43,7 +43,7 @@ class RunContext:
     """What is known of a run apart from what it read.
 
     record: the run as it is recorded. population: what it listed. failure: why it gave up, as a clause; None if it did
-    not. baseline, trend: what the earlier runs found. exclusions: the records that are not reported. implausible: what
+    not. earlier: what it is compared with. exclusions: the records that are not reported. implausible: what
     it read is not believed.
     """
 
@@ -51,8 +51,7 @@ class RunContext:
     settings: Settings
     population: Population
     failure: str | None
-    baseline: Baseline
-    trend: tuple[TrendPoint, ...]
+    earlier: EarlierRuns[ReconciliationResult]
     exclusions: Exclusions
     implausible: bool = False
 
@@ -142,7 +141,7 @@ class ResultBuilder:
             "empty_prisons": empty,
             "prisons": counts,
             "trend": self._trend(status, len(final), mismatches, len(unread), len(resolved), gaps),
-            "compared_with": context.baseline.run_id,
+            "compared_with": context.earlier.baseline.run_id,
         }
         values |= reconciliation.result_values(final, gaps)
         return Built(self._parts.part(results.ReconciliationResult, values), gaps)
@@ -211,7 +210,7 @@ class ResultBuilder:
         explanations = self._explanations(list(confirmed.values()))
         found = []
         for (key, difference), explanation in zip(confirmed.items(), explanations, strict=True):
-            standing, since = self._context.baseline.classify(key, self._context.record.started_at)
+            standing, since = self._context.earlier.baseline.classify(key, self._context.record.started_at)
             values = self._parts.record(difference.row, difference.kind, difference.differs)
             values |= {"standing": standing, "since": since}
             if isinstance(explanation, FailedRead):
@@ -262,7 +261,7 @@ class ResultBuilder:
             unread = rechecked.unread.get(key)
             if unread is None or self._context.exclusions.find(unread.key) is not None:
                 continue
-            standing, since = self._context.baseline.classify(key, self._context.record.started_at)
+            standing, since = self._context.earlier.baseline.classify(key, self._context.record.started_at)
             values = self._parts.record(row, row["kind"], row["differs"])
             values |= {"standing": standing, "since": since, "reason": unread.reason}
             yield self._parts.part(results.Unconfirmed, values)
@@ -294,7 +293,7 @@ class ResultBuilder:
         self, final: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> Iterable[results.Resolved]:
         context, reconciliation = self._context, self._reconciliation
-        baseline = context.baseline
+        baseline = context.earlier.baseline
         if not baseline.mismatches:
             return
         read = set(keys_of(rows_of(final, reconciliation, baseline.mismatches), reconciliation.key))
@@ -329,7 +328,7 @@ class ResultBuilder:
         # A run in which only single records are unread is comparable with others.
         comparable = status == "complete" or (status == "incomplete" and not gaps)
         if not comparable or Coverage.of(context.record.parameters) is not Coverage.EVERYONE:
-            return context.trend
+            return context.earlier.trend
         point = results.TrendPoint(
             run_id=context.record.id,
             started_at=context.record.started_at,
@@ -339,4 +338,4 @@ class ResultBuilder:
             new=sum(each.standing == "new" for each in mismatches),
             resolved=resolved,
         )
-        return (*context.trend, point)
+        return (*context.earlier.trend, point)

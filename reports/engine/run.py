@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    import pandas as pd
     from sqlalchemy import Connection
 
     from reports.engine.contract import Reconciliation
     from reports.engine.exclusions import Exclusions
+    from reports.engine.history import EarlierRuns
     from reports.engine.pending_messages import FindPendingMessages
     from reports.engine.result import ReconciliationResult
     from sync.settings.declaration import Settings
@@ -205,33 +207,25 @@ class _Run:
         from reports.engine.result_builder import ResultBuilder, RunContext
 
         record, runner, reconciliation = self._record, self._runner, self._reconciliation
-        name, started_at, settings = reconciliation.name, record.started_at, runner.settings
+        settings = runner.settings
         with self._database.read() as connection:
             population = checkpoints.load_population(connection, record.id)
             read = checkpoints.load_units(connection, record.id, reconciliation)
             previous = self._load_result(connection)
-            baseline = history.read_baseline(connection, name, started_at)
-            trend = history.read_trend(connection, name, started_at)
-            last = history.read_last_result(connection, name, started_at, reconciliation.result_class())
-            listed = history.read_listed(connection, record.accepts or (trend[-1].run_id if trend else None))
-            listed_before = history.read_listed_before(connection, name, started_at)
+            earlier = history.read_earlier_runs(connection, record, reconciliation.result_class())
         reconciliation.listed = population or Population((), 0)
-        emptied = implausible = None
-        if not record.scope.offender_nos:
-            if population is not None and record.covers_everyone and failure is None:
-                emptied = why_emptied(population, reconciliation.counted, listed, listed_before)
-            if record.accepts is None:
-                implausible = reconciliation.why_implausible(read.frame, last)
+        emptied = self._why_emptied(population, earlier) if failure is None else None
+        implausible = self._why_implausible(read.frame, earlier)
         if implausible is not None:
             # Such values show neither difference nor agreement. A resumed run reads everything again.
             read = replace(read, frame=typed(reconciliation, []), unread=())
         refused = failure is None and bool(emptied or implausible)
         if refused and record.covers_everyone:
-            accept = command("reconcile", name, "--accept", record.id)
+            accept = command("reconcile", reconciliation.name, "--accept", record.id)
             failure = f"{emptied or implausible}. If that is right, accept it once with `{accept}`"
         failure = failure or implausible
         context = RunContext(
-            record, settings, reconciliation.listed, failure, baseline, trend, self._exclusions, implausible=refused
+            record, settings, reconciliation.listed, failure, earlier, self._exclusions, implausible=refused
         )
         outage_seconds = runner.outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS
         reads = SharedReads(runner.services, outage_seconds, self._progress.sleep, self._progress.tick)
@@ -241,7 +235,7 @@ class _Run:
             timedelta(minutes=settings.reconciliation_in_flight_minutes),
             runner.find_pending,
             runner.clock,
-            baseline,
+            earlier.baseline,
         )
         try:
             builder = ResultBuilder(reconciliation, reads, recheck, context, runner.clock, self._progress.report)
@@ -262,6 +256,18 @@ class _Run:
                     runner.notify(connection, result)
         self._log.info("reconciliation-finished", status=result.status, **result.counts())
         return result
+
+    def _why_emptied(self, population: Population | None, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
+        """Why the population is not believed; None if it is, or if the run does not cover everyone."""
+        if population is None or not self._record.covers_everyone:
+            return None
+        return why_emptied(population, self._reconciliation.counted, earlier.listed, earlier.listed_before)
+
+    def _why_implausible(self, frame: pd.DataFrame, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
+        """Why the values that were read are not believed; None if they are, or if somebody has accepted them."""
+        if self._record.scope.offender_nos or self._record.accepts is not None:
+            return None
+        return self._reconciliation.why_implausible(frame, earlier.last)
 
     def _load_result(self, connection: Connection) -> ReconciliationResult | None:
         return runs.load_result(connection, self._record.id, self._reconciliation.result_class())
