@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from reports.engine.result import Diagnosis, EvidenceRow
 from sync.alerting import command
@@ -73,6 +73,13 @@ class Cause:
     confidence: Confidence = "high"
     of_message: bool = False
     who: Who = "this team"
+
+    @classmethod
+    def of_lost_message(
+        cls, name: str, action: str, command: tuple[str, ...], sentence: str = "", **values: Any
+    ) -> Self:
+        """A cause by which NOMIS lacks the present state of DPS, since a message was lost or failed."""
+        return cls(name, "DPS", action, command, sentence, **{"confidence": "medium", **values}, of_message=True)
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
         """The diagnosis of a difference that has this cause.

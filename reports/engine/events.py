@@ -32,12 +32,12 @@ class Events(ABC):
     """
 
     #: What the names of the events begin with.
-    prefix: ClassVar[str]
+    prefix: str
     #: The name of the event with the summary, by which alerts know the report.
-    report: ClassVar[str]
+    report: str
     #: The name of the event that stands for the mismatches without a separate event: how many there are
     #: (`mismatch-count`, `not-listed`), and why there are more than is plausible (`reason`).
-    more: ClassVar[str]
+    more: str
     #: Whether the number of mismatch events is limited; if not, each mismatch has one.
     limited: ClassVar[bool] = True
 

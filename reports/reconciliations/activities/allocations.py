@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from reports.engine.causes import Cause
 from reports.reconciliations.activities.counting import (
     NOMIS_ONLY,
-    AllocationEvents,
     CountReconciliation,
-    SuspendedAllocationEvents,
     kinds_of,
     not_synchronised,
 )
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.engine.causes import Difference
-    from reports.engine.events import Events
     from reports.engine.result import Diagnosis
 
 
@@ -71,6 +68,7 @@ class Allocations(CountReconciliation):
     kinds = kinds_of("allocated")
     nouns = {"NOMIS": "NOMIS allocations", "DPS": "DPS allocations"}
     record = "allocation"
+    events_begin = "activity-allocation-reconciliation-report"
     elsewhere_ignored = False
     suspended: ClassVar[bool] = False
     #: The statuses in DPS that are counted.
@@ -84,12 +82,15 @@ class Allocations(CountReconciliation):
     )
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
+        """The allocations of each booking in NOMIS."""
         return counts.nomis_allocations(self.services.nomis, prison_id, suspended=self.suspended)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
+        """The allocations of each booking in DPS."""
         return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
+        """Every allocation of the prisoners, ended ones too: `id`, `status`, `schedule`, `start` and `end`."""
         found: dict[int, list[dict[str, Any]]] = {}
         numbers = sorted(set(rows["offender_no"]))
         allocations = activities_api.prisoner_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, numbers)
@@ -99,15 +100,14 @@ class Allocations(CountReconciliation):
             found.setdefault(each.booking_id, []).append(record)
         return found
 
-    def events(self) -> Events:
-        return AllocationEvents({})
-
     def evidence(self, record: Mapping[str, Any]) -> str:
+        """An allocation with its schedule, status and dates."""
         until = f" until {record['end']}" if record["end"] else ""
         dates = f"from {record['start']}{until}"
         return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        """By where the booking is now, which side has more, and the statuses of the allocations in DPS."""
         row = difference.row
         others = [each for each in records if each["status"] not in self.statuses]
         more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)
@@ -138,6 +138,7 @@ class SuspendedAllocations(Allocations):
     title = "Suspended allocations"
     kinds = kinds_of("suspended")
     nouns = {"NOMIS": "suspended NOMIS allocations", "DPS": "suspended DPS allocations"}
+    events_begin = "activity-suspended-allocation-reconciliation-report"
     elsewhere_ignored = True
     suspended = True
     statuses = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY"})
@@ -146,9 +147,6 @@ class SuspendedAllocations(Allocations):
         _END_LOST,
         not_synchronised("the end of the suspension did not reach NOMIS", "allocation"),
     )
-
-    def events(self) -> Events:
-        return SuspendedAllocationEvents({})
 
 
 def _open_allocations(booking_id: object) -> str:

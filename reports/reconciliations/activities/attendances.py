@@ -13,8 +13,7 @@ from reports.engine.fields import Field
 from reports.reconciliations.activities.counting import (
     DPS_ONLY,
     NOMIS_ONLY,
-    OTHER_BOOKING,
-    AttendanceEvents,
+    CountEvents,
     CountReconciliation,
     kinds_of,
     not_synchronised,
@@ -24,12 +23,13 @@ from sync.domains.activities import dps as activities_api
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.causes import Difference
     from reports.engine.contract import Reads
-    from reports.engine.events import Events
-    from reports.engine.result import Diagnosis
+    from reports.engine.events import Event, Events
+    from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult
+    from reports.engine.units import Unit
     from sync.settings.declaration import Settings
 
 #: How NOMIS says in a refusal that payroll has paid the attendance already.
@@ -55,6 +55,10 @@ _PAY_TAKEN_BACK = not_synchronised(
 )
 
 
+#: The field with the other booking of a prisoner who was paid on two.
+OTHER_BOOKING = "other_booking"
+
+
 class Attendances(CountReconciliation):
     """The attendances of yesterday, or of another day that is chosen, as the services have them now."""
 
@@ -68,9 +72,11 @@ class Attendances(CountReconciliation):
     )
     nouns = {"NOMIS": "NOMIS attendances", "DPS": "DPS attendances"}
     record = "attendance"
+    events_begin = "activity-attendance-reconciliation-report"
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
+        """Yesterday, whose pay is settled."""
         return today - timedelta(days=1), today - timedelta(days=1)
 
     @property
@@ -80,15 +86,19 @@ class Attendances(CountReconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
+        """The day."""
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
+        """The attendances with pay of each booking in NOMIS."""
         return counts.nomis_attendances(self.services.nomis, prison_id, self.day)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
+        """The attendances with pay of each booking in DPS."""
         return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
+        """Every attendance of the prisoners on the day, with `id`, `status`, `reason` and `paid`."""
         attendances = activities_api.attendances_of_day(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
         of_prisoner: dict[str, list[dict[str, Any]]] = {}
         for each in attendances:
@@ -113,13 +123,16 @@ class Attendances(CountReconciliation):
         return found
 
     def events(self) -> Events:
-        return AttendanceEvents(self.further_key)
+        """Those of the replaced service; each has the `date`."""
+        return _AttendanceEvents(self.events_begin, self.further_key)
 
     def evidence(self, record: Mapping[str, Any]) -> str:
+        """An attendance with its status, reason and whether it is paid."""
         paid = "with pay" if record["paid"] else "without pay"
         return f"attendance {record['id']}: {record['status']}, {record['reason'] or 'no reason'}, {paid}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        """By the other booking of the prisoner, a refusal of NOMIS, and which side has more."""
         row = difference.row
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
             return _OTHER_BOOKING.diagnosis(difference)
@@ -145,3 +158,21 @@ def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
         side["place"] = side.groupby(["prison_id", "offender_no", "count"]).cumcount()
         sides.append(side.reset_index(names=name))
     return sides[0].merge(sides[1], on=["prison_id", "offender_no", "count", "place"])[["dps", "nomis"]]
+
+
+class _AttendanceEvents(CountEvents):
+    def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
+        super().__init__(prefix, about)
+        #: The events of the other bookings of those that had an event.
+        self._others: list[Event] = []
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        other = next((each.nomis for each in mismatch.other_fields if each.field == OTHER_BOOKING), None)
+        if other is not None:
+            self._others.append(self.failed(mismatch, NOMIS_ONLY, other))
+        return super().mismatch(mismatch)
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """A finding about two bookings of one prisoner has the event of the other booking here."""
+        yield from self._others
+        yield from super().summary(result, units)

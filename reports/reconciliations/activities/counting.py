@@ -77,6 +77,8 @@ class CountReconciliation(Reconciliation):
     elsewhere_ignored: ClassVar[bool] = True
     #: What a record of DPS is called by failures and commands.
     record: ClassVar[str]
+    #: What the names of the events begin with.
+    events_begin: ClassVar[str]
 
     @abstractmethod
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
@@ -121,6 +123,7 @@ class CountReconciliation(Reconciliation):
         return Population(tuple(Unit(prison_id) for prison_id in prisons if prison_id in wanted), None, gaps)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
+        """Both counts of every booking of a prison."""
         nomis = reads.one(UpstreamName.NOMIS, lambda: self.read_nomis(unit.id))
         dps = reads.one(UpstreamName.ACTIVITIES, lambda: self.read_dps(unit.id))
         return Reading(self._frame(unit.id, nomis, dps))
@@ -165,9 +168,15 @@ class CountReconciliation(Reconciliation):
         return self._with_records(rows, reads)
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The records of DPS behind the counts."""
         return tuple(f"{self.record}:{each['id']}" for each in records_of(row))
 
+    def events(self) -> Events:
+        """Those of the replaced service."""
+        return CountEvents(self.events_begin, self.further_key)
+
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation]:
+        """By the records of DPS behind the counts, which are the evidence."""
         return [self._explain(each) for each in differences]
 
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
@@ -230,8 +239,6 @@ def records_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 #: What events say instead of a prisoner number for a booking that NOMIS does not have.
 NO_DETAILS = "Details not found in NOMIS"
-#: The field with the other booking of a prisoner who was paid on two.
-OTHER_BOOKING = "other_booking"
 
 
 class CountEvents(Events):
@@ -240,20 +247,26 @@ class CountEvents(Events):
     That service has no event of the whole run (`report`); here one says whether anything was left unread.
     """
 
-    def __init__(self, about: Mapping[str, str]) -> None:
+    def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
+        self.prefix = self.report = prefix
+        self.more = f"{prefix}-more"
         self._about = about
 
     def requested(self, population: Population) -> Event:
+        """The prisons that will be read, in square brackets."""
         prisons = ", ".join(sorted(unit.id for unit in population.units))
         return self.event("requested", {"prisons": f"[{prisons}]"})
 
     def gap(self, gap: UnlistedPart) -> Event:
+        """A prison that cannot be compared."""
         return self.event("error", {"prison": gap.detail["prison"]})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        return self._failed(mismatch, mismatch.kind, mismatch.booking_id)
+        """A booking with different counts, and where it is now."""
+        return self.failed(mismatch, mismatch.kind, mismatch.booking_id)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """An error for each prison that was not read, a success for each without a difference, and the whole run."""
         failed = {each.unit or each.prison_id or "" for each in result.unread}
         differ = {each.prison_id for each in (*result.mismatches, *result.in_flight, *result.unconfirmed)}
         if result.status == "failed" and not units:
@@ -278,9 +291,11 @@ class CountEvents(Events):
         )
 
     def crashed(self) -> Event:
+        """An error of no prison."""
         return self.event("error")
 
-    def _failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
+    def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
+        """A difference of this kind, of this booking of the prisoner."""
         known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self.event(
             "failed",
@@ -296,43 +311,3 @@ class CountEvents(Events):
     def event(self, what: str, properties: Mapping[str, object] | None = None) -> Event:
         """The event `<prefix>-<what>`, with what is in every one."""
         return super().event(what, {**(properties or {}), **self._about})
-
-
-class AllocationEvents(CountEvents):
-    """The events of the reconciliation of active allocations."""
-
-    prefix = "activity-allocation-reconciliation-report"
-    report = prefix
-    more = f"{prefix}-more"
-
-
-class SuspendedAllocationEvents(CountEvents):
-    """The events of the reconciliation of suspended allocations."""
-
-    prefix = "activity-suspended-allocation-reconciliation-report"
-    report = prefix
-    more = f"{prefix}-more"
-
-
-class AttendanceEvents(CountEvents):
-    """The events of the reconciliation of attendances; each has the `date`."""
-
-    prefix = "activity-attendance-reconciliation-report"
-    report = prefix
-    more = f"{prefix}-more"
-
-    def __init__(self, about: Mapping[str, str]) -> None:
-        super().__init__(about)
-        #: The events of the other bookings of those that had an event.
-        self._others: list[Event] = []
-
-    def mismatch(self, mismatch: Mismatch) -> Event:
-        other = next((each.nomis for each in mismatch.other_fields if each.field == OTHER_BOOKING), None)
-        if other is not None:
-            self._others.append(self._failed(mismatch, NOMIS_ONLY, other))
-        return super().mismatch(mismatch)
-
-    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """A finding about two bookings of one prisoner has the event of the other booking here."""
-        yield from self._others
-        yield from super().summary(result, units)

@@ -25,9 +25,9 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reports.engine.booking_list import ListedBooking
     from reports.engine.causes import Difference
     from reports.engine.result import Diagnosis
-    from reports.reconciliations.adjustments.counting import Booking
     from sync.domains.adjustments.dps import Adjustment, PersonAdjustment
     from sync.domains.adjustments.nomis import BookingAdjustment, Category, NomisAdjustment
     from sync.upstream.services import Services
@@ -104,7 +104,7 @@ class _Record:
         return EvidenceRow(side="NOMIS", text=text + ("" if each.active else ", inactive"), note=note)
 
 
-def explain(services: Services, booking: Booking, difference: Difference) -> Explanation | None:
+def explain(services: Services, booking: ListedBooking, difference: Difference) -> Explanation | None:
     """Why the fields of a booking differ, None if that is not known. Raises `SyncError` if evidence cannot be read."""
     records = [
         _Record(category, each, mapped_to(services, f"{category} {each.id}"))

@@ -1,4 +1,4 @@
-"""How adjustments are counted: by booking, side and type, those of zero days left out."""
+"""Which adjustments count on each side, and how: by booking and type, those of zero days left out."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
+    from reports.engine.booking_list import ListedBooking
     from sync.domains.adjustments.dps import PersonAdjustment
     from sync.domains.adjustments.nomis import BookingAdjustment, Category, NomisAdjustment
     from sync.upstream.services import Services
@@ -143,18 +144,6 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Booking:
-    """A booking to compare.
-
-    created: where only adjustments are compared that NOMIS created in a window, those (`SENTENCE 33012`); else empty.
-    """
-
-    id: int
-    offender_no: str
-    created: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class NomisSide:
     """What NOMIS has of a booking; `mapped`: the DPS ids of the adjustments of a window."""
 
@@ -171,7 +160,7 @@ class DpsSide:
     changed_at: datetime | None
 
 
-def read_nomis(services: Services, booking: Booking) -> NomisSide:
+def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
     """The adjustments that count in NOMIS: one of no days becomes inactive there, while DPS keeps it active."""
     found = adjustments_of(services, booking, active_only=True)
     counted = tuple(
@@ -186,7 +175,7 @@ def read_nomis(services: Services, booking: Booking) -> NomisSide:
     return NomisSide(counted, next((each for each in prisons if each is not None), None))
 
 
-def read_dps(services: Services, booking: Booking, nomis: NomisSide) -> DpsSide:
+def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> DpsSide:
     """The adjustments that count in DPS: of the booking, not of zero days; of a window only those that are mapped."""
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
@@ -201,7 +190,7 @@ def read_dps(services: Services, booking: Booking, nomis: NomisSide) -> DpsSide:
     return DpsSide(counted, max(changed).replace(tzinfo=LONDON).astimezone(UTC) if changed else None)
 
 
-def adjustments_of(services: Services, booking: Booking, *, active_only: bool) -> Sequence[InNomis]:
+def adjustments_of(services: Services, booking: ListedBooking, *, active_only: bool) -> Sequence[InNomis]:
     """The adjustments of a booking that NOMIS does not hide, of a window only those. Raises `SyncError`."""
     if not booking.created:
         found = nomis_adjustments.booking_adjustments(services.nomis, booking.id, active_only=active_only)

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from reports.engine.booking_list import BookingList, ListedBooking, bookings_of, page_of
 from reports.engine.contract import Reconciliation
 from reports.engine.events import Event, Events
 from reports.engine.frame import records, typed
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.adjustments import causes, counting
-from reports.reconciliations.adjustments.bookings import BookingList, bookings_of, page_of
+from reports.reconciliations.adjustments.bookings import CreatedSince
 from reports.reconciliations.adjustments.counting import (
     DIFFERENT_COUNTS,
     DIFFERENT_DAYS,
     FIELDS,
     NAMES,
-    Booking,
     DpsSide,
     NomisSide,
     count,
@@ -75,7 +75,14 @@ class AdjustmentReconciliation(Reconciliation):
 
     @property
     def _list(self) -> BookingList:
-        return BookingList(self.services.nomis, self.settings, self.scope)
+        kind, settings = (BookingList if self.scope.from_date is None else CreatedSince), self.settings
+        return kind(
+            self.services.nomis,
+            self.scope,
+            active_only=not settings.reports_sentencing_reconciliation_all_prisoners,
+            page_size=settings.reports_sentencing_reconciliation_page_size,
+            max_gaps=settings.reconciliation_max_page_errors,
+        )
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The adjustments of every booking of a page, counted."""
@@ -92,7 +99,7 @@ class AdjustmentReconciliation(Reconciliation):
         ids = {each.key["booking_id"] for each in unread}
         return page_of([each for each in bookings_of(unit) if each.id in ids], unit.id)
 
-    def _reading(self, bookings: Iterable[Booking], reader: _Reader) -> Reading:
+    def _reading(self, bookings: Iterable[ListedBooking], reader: _Reader) -> Reading:
         keys, services = _keys(bookings), self.services
         nomis = reader.each("NOMIS", lambda _, each: counting.read_nomis(services, each), keys, _offender_no)
         readable = {each: keys[each] for each in nomis}
@@ -115,7 +122,7 @@ class AdjustmentReconciliation(Reconciliation):
             located = {}
         return rows["booking_id"].map(located).astype("string")
 
-    def _rows(self, both: Sequence[tuple[Booking, NomisSide, DpsSide]]) -> pd.DataFrame:
+    def _rows(self, both: Sequence[tuple[ListedBooking, NomisSide, DpsSide]]) -> pd.DataFrame:
         adjustments = {
             "nomis": {booking.id: ours.adjustments for booking, ours, _ in both},
             "dps": {booking.id: theirs.adjustments for booking, _, theirs in both},
@@ -165,15 +172,15 @@ class AdjustmentReconciliation(Reconciliation):
         return AdjustmentEvents()
 
 
-def _booking(row: Mapping[str, Any]) -> Booking:
-    return Booking(row["booking_id"], row["offender_no"], tuple(_split(row["created"])))
+def _booking(row: Mapping[str, Any]) -> ListedBooking:
+    return ListedBooking(row["booking_id"], row["offender_no"], tuple(_split(row["created"])))
 
 
-def _keys(bookings: Iterable[Booking]) -> dict[Booking, dict[str, int]]:
+def _keys(bookings: Iterable[ListedBooking]) -> dict[ListedBooking, dict[str, int]]:
     return {each: {"booking_id": each.id} for each in bookings}
 
 
-def _offender_no(booking: Booking) -> str:
+def _offender_no(booking: ListedBooking) -> str:
     return booking.offender_no
 
 

@@ -46,13 +46,8 @@ _IN_CELL: Final = Cause(
     "NOMIS before 2024 holds no appointment without a location and refuses it.",
     "medium",
 )
-_CREATION_LOST: Final = Cause(
-    "the event of its creation was lost or failed",
-    "DPS",
-    "Write the appointment to NOMIS again.",
-    _RESYNC,
-    confidence="medium",
-    of_message=True,
+_CREATION_LOST: Final = Cause.of_lost_message(
+    "the event of its creation was lost or failed", "Write the appointment to NOMIS again.", _RESYNC
 )
 _MADE_ON_SCREEN: Final = Cause(
     "it was made on the NOMIS screen",
@@ -82,13 +77,12 @@ _CANCELLED_AND_DELETED: Final = replace(
     command=(),
     who="nobody",
 )
-_DELETION_LOST: Final = Cause(
+_DELETION_LOST: Final = Cause.of_lost_message(
     "the event of its deletion was lost or failed",
-    "DPS",
     "Delete the appointment in NOMIS too, with the mapping.",
     _RESYNC,
     "DPS has no appointment {dps_id}, to which this one is mapped.",
-    of_message=True,
+    confidence="high",
 )
 _OTHER_BOOKING: Final = Cause(
     "the prisoner has another booking",
@@ -106,12 +100,11 @@ _OTHER_PRISON: Final = Cause(
     confidence="medium",
     who="the prison",
 )
-_CANCELLATION_LOST: Final = Cause(
+_CANCELLATION_LOST: Final = Cause.of_lost_message(
     "the event of its cancellation was lost or failed",
-    "DPS",
     "Cancel the appointment in NOMIS too.",
     _RESYNC,
-    of_message=True,
+    confidence="high",
 )
 _CANCELLED_IN_NOMIS: Final = Cause(
     "it is cancelled in NOMIS alone",

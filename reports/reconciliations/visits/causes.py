@@ -28,14 +28,8 @@ class VisitCause(Cause):
 
 
 _CAUSES: Final[Mapping[str, VisitCause]] = {
-    "nomis-visit-missing": VisitCause(
-        "the event that it was booked was lost, or failed",
-        "DPS",
-        "Write the visit to NOMIS.",
-        _RESYNC,
-        confidence="medium",
-        of_message=True,
-        weight="medium",
+    "nomis-visit-missing": VisitCause.of_lost_message(
+        "the event that it was booked was lost, or failed", "Write the visit to NOMIS.", _RESYNC, weight="medium"
     ),
     "nomis-visit-gone": VisitCause(
         "the visit was deleted in NOMIS",
@@ -44,13 +38,8 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         _RESYNC,
         "NOMIS has no visit {visit_id}, to which this one is mapped.",
     ),
-    "not-cancelled-in-nomis": VisitCause(
-        "the event that it was cancelled was lost, or failed",
-        "DPS",
-        "Cancel the visit in NOMIS too.",
-        _RESYNC,
-        confidence="medium",
-        of_message=True,
+    "not-cancelled-in-nomis": VisitCause.of_lost_message(
+        "the event that it was cancelled was lost, or failed", "Cancel the visit in NOMIS too.", _RESYNC
     ),
     "cancelled-in-nomis-only": VisitCause(
         "the visit was cancelled on the NOMIS screen",
@@ -59,14 +48,8 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         confidence="medium",
         who="the prison",
     ),
-    "details-differ": VisitCause(
-        "the event that it was changed was lost, or failed",
-        "DPS",
-        "Write the visit to NOMIS again.",
-        _RESYNC,
-        confidence="medium",
-        of_message=True,
-        weight="medium",
+    "details-differ": VisitCause.of_lost_message(
+        "the event that it was changed was lost, or failed", "Write the visit to NOMIS again.", _RESYNC, weight="medium"
     ),
     "nomis-duplicate": VisitCause(
         "the visit was created twice",

@@ -1,0 +1,148 @@
+"""The population of a reconciliation that compares booking by booking: pages of NOMIS's list of latest bookings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from reports.engine.key_walk import KeyGap, walk_bookings
+from reports.engine.parallel_reader import FailedRead
+from reports.engine.units import Population, Unit, UnlistedPart, UnreadRecord
+from sync.failures import SyncError
+from sync.settings.upstreams import UpstreamName
+from sync.upstream import prisoners as nomis_prisoners
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from reports.engine.contract import Reads
+    from reports.engine.key_walk import KeyPage
+    from reports.engine.units import Scope
+    from sync.upstream.prisoners import PrisonerId
+    from sync.upstream.transport import ServiceClient
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBooking:
+    """A booking to compare.
+
+    created: where only records are compared that NOMIS created in a window, those (`SENTENCE 33012`); else empty.
+    """
+
+    id: int
+    offender_no: str
+    created: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BookingList:
+    """The latest booking of each prisoner, or of each who is in prison, as far as the scope has it.
+
+    active_only: leaves out prisoners who are not in prison. page_size: bookings of a page. max_gaps: parts of the list
+    that may be missing before the run fails.
+    """
+
+    nomis: ServiceClient
+    scope: Scope
+    active_only: bool
+    page_size: int
+    max_gaps: int
+
+    def population(self, reads: Reads) -> Population:
+        """Pages of bookings, with gaps where NOMIS cannot list them.
+
+        Raises `SyncError` if NOMIS does not have the list, or too much of it cannot be read.
+        """
+        return self.population_of(map(_bookings, walk_bookings(reads, self.page, self.page_size)), reads)
+
+    def listed_again(self, population: Population, reads: Reads) -> Population:
+        """The population with the bookings that its gaps hid, and with those of prisoners who had none."""
+        if not (population.gaps or population.unread):
+            return population
+        parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
+        known = {booking.id for unit in population.units for booking in bookings_of(unit)}
+        walks = (walk_bookings(reads, self.page, self.page_size, after, last) for after, last in parts)
+        found = self.population_of((_bookings(page, known) for walk in walks for page in walk), reads)
+        units = (*population.units, *found.units)
+        unread = tuple(each for each in population.unread if each in found.unread)
+        return replace(population, units=units, gaps=found.gaps, unread=unread, total=sum(each.size for each in units))
+
+    def page(self, after: int, size: int) -> tuple[PrisonerId, ...]:
+        """The first bookings with greater ids than `after`; fewer than `size` only at the end."""
+        return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
+
+    def present(self, booking: ListedBooking) -> ListedBooking | None:
+        """A booking with the number that its prisoner has now, None if it is no longer listed."""
+        if booking.created:
+            return booking
+        listed = self.page(booking.id - 1, 1)
+        if not listed or listed[0].booking_id != booking.id:
+            return None
+        return ListedBooking(booking.id, listed[0].offender_no)
+
+    def locations(self, bookings: Sequence[int], reads: Reads) -> Mapping[int, str | None]:
+        """Where bookings are. Raises `SyncError`."""
+        size = nomis_prisoners.MOST_BOOKINGS
+        slices = [bookings[start : start + size] for start in range(0, len(bookings), size)]
+        found: dict[int, str | None] = {}
+        for _, known in reads.each(UpstreamName.NOMIS, lambda ids: nomis_prisoners.bookings(self.nomis, ids), slices):
+            if isinstance(known, FailedRead):
+                raise SyncError(f"where the bookings are is not known: {known.reason}")
+            found |= {number: each.location for number, each in known.items()}
+        return found
+
+    def population_of(self, pages: Iterable[list[ListedBooking] | UnlistedPart], reads: Reads) -> Population:
+        """The bookings of the scope on these pages; chosen prisoners without one are unread.
+
+        Raises `SyncError` where more cannot be listed than the settings allow.
+        """
+        wanted = dict.fromkeys(self.scope.offender_nos)
+        missing = set(wanted)
+        units: list[Unit] = []
+        gaps: list[UnlistedPart] = []
+        listed = 0
+        for page in pages:
+            if isinstance(page, UnlistedPart):
+                gaps.append(page)
+                if len(gaps) > self.max_gaps:
+                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; the last one: {page.reason}")
+                continue
+            chosen = [each for each in page if not wanted or each.offender_no in wanted]
+            missing.difference_update(each.offender_no for each in chosen)
+            if self.scope.prisons:
+                located = self.locations([each.id for each in chosen], reads)
+                chosen = [each for each in chosen if located.get(each.id) in self.scope.prisons]
+            if chosen:
+                units.append(page_of(chosen))
+                reads.begin(units[-1])
+                listed += len(chosen)
+                reads.listed(listed, listed)
+            if wanted and not missing:
+                break
+        unread = [
+            UnreadRecord({}, offender_no, "NOMIS", "NOMIS lists no booking of this prisoner")
+            for offender_no in wanted
+            if offender_no in missing
+        ]
+        return Population(tuple(units), sum(each.size for each in units), tuple(gaps), tuple(unread))
+
+
+def bookings_of(unit: Unit) -> list[ListedBooking]:
+    """The bookings of a page."""
+    return [
+        ListedBooking(number, offender_no, tuple(created)) for number, offender_no, created in unit.content["bookings"]
+    ]
+
+
+def page_of(bookings: Sequence[ListedBooking], name: str | None = None) -> Unit:
+    """A page with these bookings, named by the first and the last of them, or as it is given."""
+    content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
+    # The same bookings can be listed once more with a further adjustment.
+    last = "".join(f", {each}" for each in bookings[-1].created[-1:])
+    return Unit(name or f"bookings {bookings[0].id} to {bookings[-1].id}{last}", content, len(bookings))
+
+
+def _bookings(page: KeyPage | KeyGap, known: Container[int] = ()) -> list[ListedBooking] | UnlistedPart:
+    if isinstance(page, KeyGap):
+        return UnlistedPart(str(page), page.reason, {"booking": page.key, "last": page.last})
+    return [ListedBooking(each.booking_id, each.offender_no) for each in page.bookings if each.booking_id not in known]
