@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from unicodedata import category
 
@@ -413,31 +414,32 @@ def test_no_property_makes_an_alert_too_long_for_slack() -> None:
     assert "\n`prisoner-to-nomis check`\n" in text
 
 
-def every_page() -> dict[str, str]:
-    """Each page in its different states, with everything that it may show."""
-    everything = with_everything()
-    failed = {"status": "failed", "failure": "NOMIS did not answer"}
-    return {
-        "report": render_report(everything),
-        "report without differences": render_report(made_result(0)),
-        "report of a failed run": render_report(everything.model_copy(update=failed)),
-        "index": index_of(ended_run()),
-        "index without runs": index_of(),
-        "email": email_report(everything, "https://reports.example/", "somewhere", Masking()).html,
-    }
+def with_failure() -> IncentiveResult:
+    """A result with everything that a page may show, of a run that failed."""
+    return with_everything().model_copy(update={"status": "failed", "failure": "NOMIS did not answer"})
 
+
+#: Makes each page in its different states, with everything that it may show.
+PAGES: dict[str, Callable[[], str]] = {
+    "report": lambda: render_report(with_everything()),
+    "report without differences": lambda: render_report(made_result(0)),
+    "report of a failed run": lambda: render_report(with_failure()),
+    "index": lambda: index_of(ended_run()),
+    "index without runs": index_of,
+    "email": lambda: email_report(with_everything(), "https://reports.example/", "somewhere", Masking()).html,
+}
 
 #: What elements of these names are already, so that a role as well is wrong or idle.
 TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 
-@pytest.mark.parametrize("name", every_page())
+@pytest.mark.parametrize("name", PAGES)
 def test_pages_are_valid(name: str) -> None:
     """A strict parser finds no fault, table parts have no roles, ids are unique, and every label refers to an element.
 
     The email is for old mail clients, which need `role="presentation"` for layout tables.
     """
-    page = every_page()[name]
+    page = PAGES[name]()
     html5lib.HTMLParser(strict=True).parse(page)
     tags = Tags(page).found
     roles = {(tag, attributes["role"]) for tag, attributes in tags if "role" in attributes and tag in TABLE_PARTS}
