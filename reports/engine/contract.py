@@ -63,10 +63,10 @@ class Reads(Protocol):
         ...
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """A single call; raises the `SyncError` of the last attempt when it fails in the end.
+        """Makes a single call; raises the `SyncError` of the last attempt if all attempts fail.
 
-        A missing route raises its `UpstreamError` (`no_route`) at once, so that another route can be tried. The engine
-        ends the run as too old a service where that is not caught.
+        A missing route raises its `UpstreamError` (`no_route`) at once, so that another route can be tried. If that is
+        not caught, the run fails because the service is too old.
         """
         ...
 
@@ -98,8 +98,8 @@ class Reconciliation(ABC):
     fields: ClassVar[tuple[Field, ...]]
     #: Further columns of the frame, with their dtypes: what `explain` and the evidence need.
     extra: ClassVar[Mapping[str, str]] = {}
-    #: The kinds of difference, and what each says of a record, after "is" or "are". The first three are those of
-    #: `differing` below: a record that only NOMIS has, that only DPS has, and that differs.
+    #: The codes of the kinds of difference, with the words that follow "the record is". The first three are those of
+    #: `differing` below: only NOMIS has the record, only DPS has it, both have it and it differs.
     kinds: ClassVar[Mapping[str, str]] = {
         "nomis-only": "not in DPS",
         "dps-only": "not in NOMIS",
@@ -110,9 +110,9 @@ class Reconciliation(ABC):
     domain: ClassVar[str]
     #: What reports call the record of each side: "NOMIS record", "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
-    #: How a result says that an earlier mismatch is no longer among the records: `gone`, `released`.
+    #: What a result says of an earlier mismatch whose record no longer exists.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
-    #: What a result says of an entry on the list of exclusions that is no longer needed.
+    #: The reason in a result for an entry on the list of exclusions that is no longer needed.
     exclusion_unneeded: ClassVar[str] = "both sides agree now: remove the record from the list of exclusions"
     #: Whether `explain` itself says that a message may be pending (`Difference.doubt`).
     explains_doubt: ClassVar[bool] = False
@@ -153,30 +153,30 @@ class Reconciliation(ABC):
 
     @abstractmethod
     def population(self, reads: Reads) -> Population:
-        """What to read. Raises `SyncError` if that cannot be found out."""
+        """Lists what to read. Raises `SyncError` if that is impossible."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population of a run that is resumed, or that was `moving`: with all units known, and those missed before.
+        """Lists the population of a resumed run, or one that was `moving`, again: the known units and those missed.
 
-        A moving population is listed again while its units are read. By default a list with gaps is made anew.
+        A moving population is listed again while its units are read. By default only a list with gaps is read again.
         """
         return self.population(reads) if population.gaps or population.unread else population
 
     @abstractmethod
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Reads both sides of a unit. A `SyncError` means that the whole unit is unread."""
+        """Reads both sides of a unit. A `SyncError` makes the whole unit unread."""
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit | None:
-        """The part of a unit with the records that were unread, with the same id; None: it is read again as a whole."""
+        """A unit with the same id and only the unread records of `unit`; None to read the whole unit again."""
         return None
 
     def unread_unit(self, unit: Unit, why: FailedRead) -> Sequence[UnreadRecord]:
-        """What counts as unread of a unit that was not read at all: by default the unit, in `detail` by its id."""
+        """What is unread if a unit could not be read at all: by default the unit itself, with its id in `detail`."""
         return (UnreadRecord({}, None, None, why.reason, why.network, {"unit": unit.id}),)
 
     @abstractmethod
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Reads the records of these rows, which differ, again; rows that are gone are left out of the reading."""
+        """Reads the records of these differing rows again; a record that no longer exists has no row in the reading."""
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows that differ, with the columns `kind` (`string`) and `differs` (a tuple of field names) added.
@@ -189,35 +189,39 @@ class Reconciliation(ABC):
         return differing(frame, self.fields, (nomis_only, dps_only, different))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Completes rows that differ with what costs further calls, such as the prisoner number and the location.
+        """Completes differing rows with what takes further calls, such as the prisoner number and the location.
 
-        A column `ignored` (`string`) may give a reason for each row that is not to be reported, NA otherwise.
+        A column `ignored` (`string`) may be added, with the reason for each row that is not reported, NA for the
+        others.
         """
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """How failures, messages and creations of the domain name the record of this row; empty if they cannot.
+        """The names by which failures, messages and creations of the domain know the record; empty without any.
 
-        As the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is `<record>:<DPS id>`, such as
-        `visit:bq-te-ke-ol`.
+        They are as the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is `<record>:<DPS id>`,
+        such as `visit:bq-te-ke-ol`.
         """
         return ()
 
     def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Further values of the records in the result, where `parts` has classes with more fields."""
+        """Further values of a record in the result, for classes in `parts` that have more fields."""
         return {}
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
-        """Further values of the result, where `parts` has a class with more fields; `frame`: everything compared."""
+        """Further values of the result, for a class in `parts` that has more fields; `frame` is everything compared."""
         return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why what was read of everyone cannot be right, so that nothing is concluded; `earlier`: the last run."""
+        """Why the values that were read cannot be right, as a clause, so that the run fails; None if they can.
+
+        earlier: the result of the last run over everyone, None without one.
+        """
         return None
 
     @abstractmethod
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Why each confirmed difference is there and what fixes it, in the same order; None where that is not known.
+        """The cause and the fix of each confirmed difference, in the same order; None if they are not known.
 
         Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """

@@ -25,7 +25,7 @@ _BOOKING = ("booking_id",)
 _HOW = "write {}, such as: 1204417,merged by hand,2023-05-22"
 _OF_BOOKINGS = "bookingId,reason,date for each booking"
 _OF_RECORDS = "key,reason,date for each record"
-#: ASCII digits alone, in the range of the 64-bit integers of the database.
+#: Only ASCII digits, in the range of the 64-bit integers of the database.
 _BOOKING_ID = re.compile(r"[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: A prisoner number, or what a spreadsheet or a script writes where it has nothing.

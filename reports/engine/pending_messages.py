@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sync.settings.declaration import Settings
     from sync.store.database import Database
 
-    #: Finds what is pending in a domain; called at most once in a run, and only when it may explain a difference.
+    #: Finds the pending messages of a domain; called at most once in a run, and only if something differs.
     FindPendingMessages = Callable[[Domain], "PendingMessages"]
 
 #: Dead-letter messages that are read at most; more of them mean an outage, which has its own alerts.
@@ -84,7 +84,7 @@ def find_pending_messages(
     name = domain.creation.name
     with database.read() as connection:
         failed = list(_failed_and_due(connection, domain, settings, moment))
-        # A message comes again after its wait, and may then be handled for as long as it is hidden by that.
+        # A message is delivered again after its wait, and may then be handled until its visibility timeout ends.
         since = moment - _longest_wait(domain, settings)
         begun = [each for each in list_intents(connection, name) if each.updated_at > since]
         first = min((each.time for each in failed), default=None)

@@ -50,7 +50,7 @@ class Rechecked:
     unread: Mapping[str, UnreadRecord]
 
     def only(self, rows: pd.DataFrame, key: Iterable[str]) -> Rechecked:
-        """The same, of what could be read again only these rows; `key`: the key columns."""
+        """The same, with only these of the rows that could be read again; `key` are the key columns."""
         keys = frozenset(keys_of(rows, key))
         return replace(
             self,

@@ -33,9 +33,10 @@ def headline(result: ReconciliationResult) -> str:
         found = f"no {noun} was compared"
     elif result.mismatches:
         found = f"{view.differ()}{_new(result)}"
+    elif complete and (not_counted := _not_counted(result)):
+        found = f"no difference was found among {count(compared, noun)}, apart from {not_counted}"
     elif complete:
-        besides = _besides(result)
-        found = f"no difference was found among {count(compared, noun)}, besides {besides}" if besides else view.agree()
+        found = view.agree()
     elif result.unconfirmed:
         seen = len(result.unconfirmed)
         found = f"{count(seen, 'difference')} {'was' if seen == 1 else 'were'} seen and not confirmed"
@@ -67,7 +68,7 @@ def _headline_of_failure(result: ReconciliationResult) -> str:
     return f"the reconciliation failed after it had compared {who}"
 
 
-def _besides(result: ReconciliationResult) -> str:
+def _not_counted(result: ReconciliationResult) -> str:
     """The differences that do not count, in flight or excluded; empty without any."""
     excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
@@ -152,8 +153,8 @@ def none_found(result: ReconciliationResult) -> str:
     view = view_of(result)
     limits = reach(result)
     if limits is None:
-        besides = _besides(result)
-        return f"Nothing differs besides {besides}." if besides else view.everything_agrees()
+        not_counted = _not_counted(result)
+        return f"Nothing differs apart from {not_counted}." if not_counted else view.everything_agrees()
     who = f"the {count(result.compared, view.noun)} compared"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")

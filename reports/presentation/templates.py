@@ -40,7 +40,7 @@ def environment() -> jinja2.Environment:
 
 
 def render_page(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> str:
-    """A page of HTML that holds its own style sheet and scripts, and whose browser loads and runs nothing else.
+    """A page of HTML with its style sheet and its scripts inside; a browser loads and runs nothing else for it.
 
     template, scripts: files of `templates/`. values: what the template shows.
     """

@@ -160,8 +160,8 @@ def test_differences_that_do_not_count_are_not_agreement() -> None:
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
-    assert "no difference was found among 87,012 prisoners, besides 1 in flight and 1 excluded" in page
-    assert "Nothing differs besides 1 in flight and 1 excluded." in page
+    assert "no difference was found among 87,012 prisoners, apart from 1 in flight and 1 excluded" in page
+    assert "Nothing differs apart from 1 in flight and 1 excluded." in page
     assert "the same" not in page
     assert "3 April 2023" in page
 
