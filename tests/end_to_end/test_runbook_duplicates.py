@@ -1,22 +1,18 @@
 """The runbook on duplicates: planted, alerted, shown and resolved, with NOMIS correct afterwards."""
 
 import re
-from collections.abc import Callable
-
-import pytest
 
 from sandbox import Sandbox
 from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.settings.queues import QUEUES
 from tests.harness.app import App, application
 from tests.harness.commands import Terminal
+from tests.harness.duplicates import resolve
 from tests.harness.faults import faulty
 from tests.harness.publishing import (
     DpsEvent,
     adjustment_inserted,
-    allocated,
     appointment_created,
-    attended,
     review_inserted,
     schedule_created,
     visit_booked,
@@ -47,16 +43,6 @@ def plant(app: App, told: DpsEvent) -> int:
         assert app.drain(told.queue)["duplicate"] == 1
     (finding,) = app.read_json("duplicates", "list")
     return int(finding["id"])
-
-
-def resolve(app: App, finding: int) -> str:
-    """Resolves a finding, after a dry run that changes nothing."""
-    before = len(app.sandbox.journal("nomis"))
-    assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
-    assert len(app.sandbox.journal("nomis")) == before
-    said = app.run_ok("duplicates", "resolve", str(finding), answer="y\n")
-    assert app.read_json("duplicates", "list") == []
-    return said
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
@@ -282,82 +268,6 @@ def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandb
     assert app.read_json("duplicates", "list") == []
 
 
-def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
-    """An allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
-    sandbox = app.sandbox
-    schedule = schedule_created(sandbox)
-    for told in (schedule, allocated(sandbox, schedule)):
-        told.publish()
-        app.drain("activity")
-    told = of_schedule(sandbox, schedule)
-    told.publish()
-    app.drain("activity")
-    number = "id" if kind == "allocation" else "event_id"
-    row = sandbox.nomis(kind)[-1][number]
-    sandbox.control("POST", f"/nomis/duplicates/{kind}/{row}")
-    told.publish()
-    app.drain_out("activity")
-    assert app.messages("activity") == 1
-    return told
-
-
-@pytest.mark.parametrize(
-    ("of_schedule", "kind", "number"),
-    [(allocated, "allocation", "id"), (attended, "attendance", "event_id")],
-    ids=["allocation", "attendance"],
-)
-def test_second_row_is_deleted_by_its_number(
-    app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
-) -> None:
-    """NOMIS refuses changes while it has two rows: there is one alert, and the queue gives advice.
-
-    Once one is deleted, the retry succeeds.
-    """
-    plant_two_rows(app, of_schedule, kind)
-    (alert,) = app.alerts()
-    assert f"NOMIS holds two {kind}s of one booking" in alert
-    assert f"activity-{kind}-non-unique" in alert
-    (message,) = app.read_json("dlq", "show", "activity")
-    assert (message["class"], message["attempts"]) == ("repairable", 3)
-    assert f"activities delete-{kind}" in message["hint"]
-    (finding,) = app.read_json("duplicates", "list")
-    kept, surplus = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
-    shown = app.read_json("duplicates", "show", str(finding["id"]))
-    assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
-    (statement, *_) = shown["sql"]
-    assert f"CRS_ACTY_ID = {finding['properties']['nomisCourseActivityId']} AND" in statement
-    assert f"  {statement}\n" in app.run_ok("duplicates", "show", str(finding["id"]))
-    said = app.run_ok("dlq", "show", "activity")
-    assert f"  finding   prisoner-to-nomis duplicates show {finding['id']}\n  SQL       {statement}\n" in said
-    assert (message["finding"], message["sql"]) == (finding["id"], shown["sql"])
-    unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
-    assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
-    assert "not checked" in app.run_ok("activities", f"delete-{kind}", str(surplus), "--dry-run")
-    assert len(sandbox.nomis(kind)) == 2
-    unsure = app.run("activities", f"delete-{kind}", str(surplus), "--yes")
-    assert (unsure.code, "add --unchecked" in unsure.error, len(sandbox.nomis(kind))) == (2, True, 2)
-    said = app.run_ok("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
-    assert "as it does of a number that it does not have" in said
-    again = app.run("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
-    assert (again.code, "was deleted by" in again.error) == (1, True)
-    app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
-    assert [each[number] for each in sandbox.nomis(kind)] == [kept]
-    app.run_ok("dlq", "retry-all")
-    assert app.drain("activity")["applied"] == 1
-    assert (app.messages("activity"), app.read_json("duplicates", "list")) == (0, [])
-
-
-def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """The command says that it could not check the row, asks twice, and does not claim that the row was there."""
-    once = app.run("activities", "delete-allocation", "99", answer="y\n")
-    assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
-    said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
-    assert "nobody checked that allocation 99 exists" in said
-    assert "succeeds" not in said
-    (action,) = app.read_json("actions")
-    assert "allocation 99" in action["details"]["unchecked"]
-
-
 def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
     """Everything is read again after the confirmation, so there is one deletion and one action."""
     finding = str(plant(app, appointment_created(sandbox)))
@@ -385,46 +295,3 @@ def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: San
     (action,) = app.read_json("actions")
     assert (action["state"], "was sent, and not verified" in action["outcome"]) == ("unknown", True)
     assert "does no harm any more" in app.run_ok("duplicates", "resolve", finding, "--yes")
-
-
-def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """The command notices after the confirmation that another operator has deleted the row."""
-    delete = ("activities", "delete-attendance", "99")
-
-    def another_deletes() -> None:
-        app.run_ok(*delete, "--yes", "--unchecked", "--as", "joe")
-
-    late = app.run(*delete, "--unchecked", "--as", "jane", answer=Terminal("y\n", another_deletes))
-    assert (late.code, "was deleted by joe" in late.error) == (1, True)
-    assert len(sandbox.journal("nomis")) == 1
-
-
-def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox) -> None:
-    """If this program created both rows, the newer one is proposed and deleted, and the older one is kept."""
-    told = plant_two_rows(app, allocated, "allocation")
-    (finding,) = app.read_json("duplicates", "list")
-    first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))
-    properties = {**finding["properties"], "nomisAllocationId": str(second)}
-    remember(app, "activity-allocation-success", properties)
-    assert app.read_json("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
-    resolve(app, finding["id"])
-    assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
-    assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in app.actions()
-    sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
-    told.publish()
-    app.drain("activity")
-    assert len(app.alerts()) == 2, "a pair that was fixed and comes again is alerted again"
-
-
-def remember(app: App, name: str, properties: dict[str, str]) -> None:
-    """Tracks an event, as another process of the program did."""
-    import structlog
-
-    from sync.store.database import Database
-    from sync.store.telemetry import Telemetry
-
-    database = Database(app.settings["DATABASE_URL"])
-    telemetry = Telemetry(database, structlog.get_logger())
-    telemetry.track(name, properties)
-    telemetry.flush()
-    database.dispose()

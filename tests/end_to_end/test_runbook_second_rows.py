@@ -1,0 +1,135 @@
+"""The runbook on allocations and attendances that NOMIS has twice: explained, resolved and verified."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sandbox import Sandbox
+from tests.harness.app import App
+from tests.harness.commands import Terminal
+from tests.harness.duplicates import resolve
+from tests.harness.publishing import (
+    DpsEvent,
+    allocated,
+    attended,
+    schedule_created,
+)
+
+
+def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
+    """An allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
+    sandbox = app.sandbox
+    schedule = schedule_created(sandbox)
+    for told in (schedule, allocated(sandbox, schedule)):
+        told.publish()
+        app.drain("activity")
+    told = of_schedule(sandbox, schedule)
+    told.publish()
+    app.drain("activity")
+    number = "id" if kind == "allocation" else "event_id"
+    row = sandbox.nomis(kind)[-1][number]
+    sandbox.control("POST", f"/nomis/duplicates/{kind}/{row}")
+    told.publish()
+    app.drain_out("activity")
+    assert app.messages("activity") == 1
+    return told
+
+
+@pytest.mark.parametrize(
+    ("of_schedule", "kind", "number"),
+    [(allocated, "allocation", "id"), (attended, "attendance", "event_id")],
+    ids=["allocation", "attendance"],
+)
+def test_second_row_is_deleted_by_its_number(
+    app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
+) -> None:
+    """NOMIS refuses changes while it has two rows: there is one alert, and the queue gives advice.
+
+    Once one is deleted, the retry succeeds.
+    """
+    plant_two_rows(app, of_schedule, kind)
+    (alert,) = app.alerts()
+    assert f"NOMIS holds two {kind}s of one booking" in alert
+    assert f"activity-{kind}-non-unique" in alert
+    (message,) = app.read_json("dlq", "show", "activity")
+    assert (message["class"], message["attempts"]) == ("repairable", 3)
+    assert f"activities delete-{kind}" in message["hint"]
+    (finding,) = app.read_json("duplicates", "list")
+    kept, surplus = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
+    shown = app.read_json("duplicates", "show", str(finding["id"]))
+    assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
+    (statement, *_) = shown["sql"]
+    assert f"CRS_ACTY_ID = {finding['properties']['nomisCourseActivityId']} AND" in statement
+    assert f"  {statement}\n" in app.run_ok("duplicates", "show", str(finding["id"]))
+    said = app.run_ok("dlq", "show", "activity")
+    assert f"  finding   prisoner-to-nomis duplicates show {finding['id']}\n  SQL       {statement}\n" in said
+    assert (message["finding"], message["sql"]) == (finding["id"], shown["sql"])
+    unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
+    assert "not checked" in app.run_ok("activities", f"delete-{kind}", str(surplus), "--dry-run")
+    assert len(sandbox.nomis(kind)) == 2
+    unsure = app.run("activities", f"delete-{kind}", str(surplus), "--yes")
+    assert (unsure.code, "add --unchecked" in unsure.error, len(sandbox.nomis(kind))) == (2, True, 2)
+    said = app.run_ok("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    assert "as it does of a number that it does not have" in said
+    again = app.run("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    assert (again.code, "was deleted by" in again.error) == (1, True)
+    app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
+    assert [each[number] for each in sandbox.nomis(kind)] == [kept]
+    app.run_ok("dlq", "retry-all")
+    assert app.drain("activity")["applied"] == 1
+    assert (app.messages("activity"), app.read_json("duplicates", "list")) == (0, [])
+
+
+def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
+    """The command says that it could not check the row, asks twice, and does not claim that the row was there."""
+    once = app.run("activities", "delete-allocation", "99", answer="y\n")
+    assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
+    said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
+    assert "nobody checked that allocation 99 exists" in said
+    assert "succeeds" not in said
+    (action,) = app.read_json("actions")
+    assert "allocation 99" in action["details"]["unchecked"]
+
+
+def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
+    """The command notices after the confirmation that another operator has deleted the row."""
+    delete = ("activities", "delete-attendance", "99")
+
+    def another_deletes() -> None:
+        app.run_ok(*delete, "--yes", "--unchecked", "--as", "joe")
+
+    late = app.run(*delete, "--unchecked", "--as", "jane", answer=Terminal("y\n", another_deletes))
+    assert (late.code, "was deleted by joe" in late.error) == (1, True)
+    assert len(sandbox.journal("nomis")) == 1
+
+
+def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox) -> None:
+    """If this program created both rows, the newer one is proposed and deleted, and the older one is kept."""
+    told = plant_two_rows(app, allocated, "allocation")
+    (finding,) = app.read_json("duplicates", "list")
+    first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))
+    properties = {**finding["properties"], "nomisAllocationId": str(second)}
+    remember(app, "activity-allocation-success", properties)
+    assert app.read_json("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
+    resolve(app, finding["id"])
+    assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
+    assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in app.actions()
+    sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
+    told.publish()
+    app.drain("activity")
+    assert len(app.alerts()) == 2, "a pair that was fixed and comes again is alerted again"
+
+
+def remember(app: App, name: str, properties: dict[str, str]) -> None:
+    """Tracks an event, as another process of the program did."""
+    import structlog
+
+    from sync.store.database import Database
+    from sync.store.telemetry import Telemetry
+
+    database = Database(app.settings["DATABASE_URL"])
+    telemetry = Telemetry(database, structlog.get_logger())
+    telemetry.track(name, properties)
+    telemetry.flush()
+    database.dispose()

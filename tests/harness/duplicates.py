@@ -1,0 +1,13 @@
+"""Duplicates that an operator resolves."""
+
+from tests.harness.app import App
+
+
+def resolve(app: App, finding: int) -> str:
+    """Resolves a finding, after a dry run that changes nothing."""
+    before = len(app.sandbox.journal("nomis"))
+    assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
+    assert len(app.sandbox.journal("nomis")) == before
+    said = app.run_ok("duplicates", "resolve", str(finding), answer="y\n")
+    assert app.read_json("duplicates", "list") == []
+    return said
