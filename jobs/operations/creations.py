@@ -135,7 +135,7 @@ def mapped_meanwhile(application: Application, record: CreationRecord) -> Mappin
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
-    """Saves the mapping of the record that a person found, and settles the creation; what was done.
+    """Saves the mapping of the record that a person found; settles the creation under the name `who`; what was done.
 
     Where the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding is made for `duplicates`.
     Raises `WorkError` when the creation was settled meanwhile or another DPS record claims the same NOMIS record,
@@ -175,7 +175,7 @@ def check_sending(application: Application, record: CreationRecord) -> None:
 
 
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
-    """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
+    """Notes, under the name `who`, that NOMIS does not have the record, and sends its event again; what was done.
 
     If the DPS record is mapped by now, nothing is left to create and nothing is sent. After a crash in between the
     command can be run again. Raises `WorkError` while the create may still be under way, when nobody can know yet what
@@ -245,7 +245,7 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
 
 
 def reopen(application: Application, plan: Reopening, who: str) -> str:
-    """Deletes the mapping that a person saved by mistake, and opens the creation again; what was done.
+    """Deletes the mapping that a person saved by mistake and reopens the creation, as `who`; what was done.
 
     Raises `WorkError` when it changed meanwhile, `LeaseBusy` when the record is being worked on, and `SyncError`.
     """

@@ -234,7 +234,7 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
 
 
 def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
-    """Removes the duplicate, verifies that it is gone and the mapped one is there, and closes the finding.
+    """Removes the duplicate, verifies it, and closes the finding under the name `who`; the mapped record must be there.
 
     `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` that a person
     saw and overruled. Returns what was done. Raises `WorkError` for an objection or if it did not work, `LeaseBusy`
@@ -255,7 +255,7 @@ def resolve(application: Application, seen: Examination, who: str, accepted: Col
 
 
 def close_by_hand(application: Application, finding: Finding, note: str, who: str) -> str:
-    """Closes a finding that a person dealt with elsewhere; what was recorded."""
+    """Closes a finding that a person dealt with elsewhere, under the name `who` with `note`; what was recorded."""
     with application.leases.held(f"write:finding:{finding.id}"):
         find_open(application, finding.id)
         return close_finding(

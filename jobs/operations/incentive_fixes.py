@@ -94,7 +94,7 @@ def plan_repair(application: Application, offender_no: str) -> Plan:
 def publish_received(
     application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool
 ) -> None:
-    """Publishes the event of the plan, once, and records it.
+    """Publishes the event of the plan, once, and records it under the name `who`.
 
     Raises `LeaseBusy` when another operator is doing the same, `PlanChanged`, and `SyncError`.
     """
@@ -106,7 +106,7 @@ def publish_received(
 
 
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
-    """Writes the record of the plan, once, and records it; the sequence of the new record.
+    """Writes the record of the plan, once, and records it under the name `who`; the sequence of the new record.
 
     Raises `LeaseBusy` when the review is being worked on, `PlanChanged`, `WorkError` when the record was not written,
     and `SyncError`.

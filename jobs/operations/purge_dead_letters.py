@@ -53,7 +53,7 @@ def _mapping_retries(number: int) -> str:
 
 
 def purge(application: Application, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
-    """Removes `letters`, which were listed before, once `export` has them safely stored.
+    """Removes `letters`, which were listed before, once `export` has them safely stored; recorded under the name `who`.
 
     Raises `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
     """

@@ -37,6 +37,8 @@ def recorded_action(
 ) -> Iterator[OngoingAction]:
     """Records the action of the block: as started before it, and how it ended after it.
 
+    who: the name of the operator. action: the command, such as `dlq retry`. target: the record or queue that it is on.
+
     What cannot be recorded is not sent: the block does not begin then (`StoreUnavailable`). A signal interrupts the
     block, which is recorded as an unknown outcome. Raises the error of the block, and `WorkError` when it was
     interrupted or its end could not be recorded.

@@ -1,4 +1,4 @@
-"""The report of a reconciliation on its way to people: delivered, made again, or sent once more."""
+"""The report of a reconciliation on its way to people: delivered, made again, or sent again."""
 
 import hashlib
 import secrets
@@ -192,7 +192,7 @@ def plan_sending(application: Application, run_id: str, channels: tuple[Channel,
 
 
 def send_report(application: Application, plan: Sending, who: str) -> None:
-    """Delivers the report once more. Raises `WorkError` when somebody else just did, or it cannot be delivered now."""
+    """Delivers the report again, under the name `who`. Raises `WorkError` if another operator just did, or it fails."""
     result = plan.result
     again, finished = secrets.token_hex(4), result.finished_at.isoformat()
     with application.leases.held(f"write:report:{result.run_id}"):

@@ -146,7 +146,7 @@ def check_plan(planned: PlannedResync) -> None:
 
 
 def carry_out_resync(application: Application, planned: PlannedResync, who: str) -> ResyncResult:
-    """Writes the record to NOMIS, once, records that, and reads both sides again.
+    """Writes the record to NOMIS, once, records that under the name `who`, and reads both sides again.
 
     Raises `LeaseBusy` while the record is being worked on, `PlanChanged`, `WorkError` when there is an objection or the
     record was not written, and `SyncError`.

@@ -77,7 +77,7 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 
 
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
-    """Sends messages back, however often they were redriven before, and records it.
+    """Sends messages back, however often they were redriven before, and records it under the name `who`.
 
     Raises `UsageError` when a named message is not there, before anything is sent; `WorkError` when it went meanwhile;
     and `QueueUnavailable`.

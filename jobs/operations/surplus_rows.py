@@ -75,7 +75,7 @@ def examine_rows(application: Application, finding: Finding) -> TwoRows:
 
 
 def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
-    """Deletes the duplicate row and closes the finding; what was done.
+    """Deletes the duplicate row and closes the finding, under the name `who`; what was done.
 
     Raises `UsageError` when it is not known, `WorkError` when it has changed, `LeaseBusy` when another operator
     is doing the same, and `SyncError`.
@@ -131,7 +131,10 @@ def check_row(plan: RowPlan) -> None:
 
 
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
-    """Deletes one row of NOMIS and closes the finding that names it; what NOMIS said. Raises as `resolve_rows` does."""
+    """Deletes one row of NOMIS and closes the finding that names it, as `who`; what NOMIS said.
+
+    Raises as `resolve_rows` does.
+    """
     what, row = plan.what, plan.row
     delete = row_kinds()[what].delete
     with application.leases.held(f"write:{what}-row:{row}"):

@@ -131,8 +131,9 @@ class JobRuns:
     ) -> Iterator[ActiveRun]:
         """Records a run of `job`: success unless the block sets another status, failed when it raises.
 
-        With a `run_id` (a scheduled one has it) the run is started only once: `AlreadyStarted` is raised when
-        another process runs it or has finished it. An interrupted one is taken over.
+        trigger: why it was started. rerun_of: the id of the run that it repeats. With a `run_id` (a scheduled one has
+        it) the run is started only once: `AlreadyStarted` is raised when another process runs it or has finished it. An
+        interrupted one is taken over.
         """
         started, began = self._now(), time.monotonic()
         active_run = ActiveRun(run_id or new_run_id(started))

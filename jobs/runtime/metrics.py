@@ -77,7 +77,7 @@ class Metrics:
         """Nothing is counted of a call that was not made."""
 
     def message_ended(self, queue: str, outcome: Outcome, receive_count: int) -> None:
-        """Counts a message that came to an end."""
+        """Counts a message that came to an end, and how often it had been received (`receive_count`)."""
         self._messages.labels(queue, outcome).inc()
         self._attempts.labels(queue, outcome).observe(receive_count)
 

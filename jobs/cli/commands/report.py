@@ -82,7 +82,7 @@ def send(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Delivers the report of a run once more.
+    """Delivers the report of a run again.
 
     Shows what goes where and asks first; that it was sent is recorded.
     """
