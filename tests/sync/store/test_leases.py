@@ -233,6 +233,28 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
                 connection.exec_driver_sql("ALTER TABLE leases DROP CONSTRAINT bad")
 
 
+def test_leases_asked_for_together_are_taken_one_by_one(database: Database) -> None:
+    """Threads that ask at the same moment get the leases that are free; one that is held elsewhere stays there."""
+    mine, other = Leases(database, "me", 60), Leases(database, "other", 60)
+    numbers = range(8)
+    together = threading.Barrier(len(numbers))
+
+    def take(number: int) -> list[bool]:
+        taken = []
+        for turn in range(5):
+            together.wait(LONGEST_SECONDS)
+            taken.append(mine.acquire(f"{turn}-{number}"))
+        return taken
+
+    for turn in range(5):
+        assert all(other.acquire(f"{turn}-{number}") for number in numbers if number % 2)
+    asking = [in_thread(take, number) for number in numbers]
+    assert [result_of(each) for each in asking] == [[number % 2 == 0] * 5 for number in numbers]
+    for number in numbers:
+        (other if number % 2 else mine).release(f"0-{number}")
+    assert all(Leases(database, "third", 60).acquire(f"0-{number}") for number in numbers)
+
+
 def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database: Database, database_url: str) -> None:
     """A thread that releases waits for nobody. The thread that is committing releases the lease too."""
     mine, other, blocker = Leases(database, "mine", 600), Leases(database, "other", 600), Database(database_url)
