@@ -53,7 +53,7 @@ def settings_for(environment: dict[str, str], folder: str) -> Settings:
 
 
 def whole_run(settings: Settings) -> tuple[float, int]:
-    """How long a whole run takes, including its result, and how many mismatches it found."""
+    """Runs the reconciliation of adjustments once. Returns the seconds and the number of mismatches."""
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_registry import ReconciliationParameters
@@ -77,7 +77,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
 
 
 def old_schedule_seconds(settings: Settings) -> float:
-    """How long it takes to read pages of twenty one after another, with the same client."""
+    """Reads pages of twenty bookings one after another, with the same client. Returns the seconds."""
     transport = Transport(settings)
     services = Services(transport)
     started = time.perf_counter()

@@ -40,9 +40,10 @@ LEAST_RATIO = 10
 
 
 def sides(rows: int, *, any_order: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The counters of bookings in NOMIS and in DPS, typed as in a run; one booking in a thousand differs in one.
+    """Returns the counters of `rows` bookings in NOMIS and in DPS; one booking in a thousand differs in one counter.
 
-    Both are by id, or with `any_order` those of DPS are not.
+    Both frames have `booking_id` (Int64) and the `COUNTERS` (Int16), as in a run. They are ordered by `booking_id`;
+    with `any_order` the rows of DPS are shuffled.
     """
     chance = np.random.default_rng(1)
     ids = np.arange(FIRST_BOOKING, FIRST_BOOKING + rows, dtype=np.int64)
@@ -61,7 +62,10 @@ def _typed(ids: Any, counts: Any) -> pd.DataFrame:
 
 
 def ours(rows: int, *, any_order: bool = False) -> Callable[[], int]:
-    """Our comparison of the frame of a run; with `any_order` both sides are joined first."""
+    """Returns a function that compares the frame of a run as this program does, and counts the differences.
+
+    With `any_order` the function also joins the two sides.
+    """
     from reports.engine.compare import differing
     from reports.engine.fields import Field
     from reports.engine.frame import join_sides
@@ -79,7 +83,7 @@ def ours(rows: int, *, any_order: bool = False) -> Callable[[], int]:
 
 
 def datacompy_pandas(rows: int, *, any_order: bool = False) -> Callable[[], int]:
-    """The comparison by datacompy of two pandas frames."""
+    """Returns a function that compares two pandas frames by datacompy, and counts the differences."""
     import datacompy
 
     mine, theirs = sides(rows, any_order=any_order)
@@ -87,7 +91,7 @@ def datacompy_pandas(rows: int, *, any_order: bool = False) -> Callable[[], int]
 
 
 def datacompy_polars(rows: int) -> Callable[[], int]:
-    """The comparison by datacompy of two polars frames."""
+    """Returns a function that compares two polars frames by datacompy, and counts the differences."""
     import datacompy
     import polars
 
@@ -96,7 +100,7 @@ def datacompy_polars(rows: int) -> Callable[[], int]:
 
 
 def duckdb(rows: int) -> Callable[[], int]:
-    """A full outer join in duckdb, over tables of its own."""
+    """Returns a function that compares two tables by a full outer join in duckdb, and counts the differences."""
     import duckdb as engine
 
     connection = engine.connect()
@@ -110,7 +114,7 @@ def duckdb(rows: int) -> Callable[[], int]:
 
 
 def prepared(engine: str, rows: int) -> Callable[[], int]:
-    """The comparison of an engine, its frames made."""
+    """Builds the frames for `engine`, one of `ENGINES`, and returns its comparison, which counts the differences."""
     return {
         "ours": lambda: ours(rows),
         "datacompy pandas": lambda: datacompy_pandas(rows),
@@ -122,7 +126,7 @@ def prepared(engine: str, rows: int) -> Callable[[], int]:
 
 
 def measure(engine: str, rows: int) -> dict[str, Any]:
-    """Seconds, differences found, and MB taken beyond the frames, of one engine in this process."""
+    """Runs one engine in this process. Returns `seconds`, differences `found`, and `megabytes` beyond the frames."""
     run = prepared(engine, rows)
     Path("/proc/self/clear_refs").write_text("5")
     before = _megabytes("VmRSS")
@@ -140,7 +144,7 @@ def _megabytes(name: str) -> float:
 
 
 def main() -> None:
-    """Prints a table; exits 1 when engines find different numbers of differences, or ours is too slow."""
+    """Prints a table. Exits 1 if engines find different numbers of differences, or ours is too slow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)

@@ -68,7 +68,7 @@ def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
 
 
 def queue_context(application: Application) -> QueueContext:
-    """What the pipeline of the queue of visits works with."""
+    """Returns what the pipeline of the visits queue shares, over the services and stores of `application`."""
     return QueueContext(
         domain=VISIT,
         settings=application.settings,
@@ -92,8 +92,8 @@ def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
 def in_batches_of(size: int) -> Way:
     """Receives `size` messages, handles them at once, waits for all, acknowledges them, and repeats this."""
 
-    def drain(program: Application, queue: Queue, number: int) -> None:
-        context, done = queue_context(program), 0
+    def drain(application: Application, queue: Queue, number: int) -> None:
+        context, done = queue_context(application), 0
 
         def work(message: Message) -> None:
             task = read_task(message, VISIT)
@@ -103,7 +103,7 @@ def in_batches_of(size: int) -> Way:
             while done < number:
                 messages = queue.receive(size, 1, 120)
                 list(pool.map(work, messages))
-                program.telemetry.flush()
+                application.telemetry.flush()
                 queue.delete(messages)
                 done += len(messages)
 
@@ -113,7 +113,7 @@ def in_batches_of(size: int) -> Way:
 def measure(
     sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, latency_ms: float, database: str
 ) -> float:
-    """The creates a second of one way. Each create is checked to be in NOMIS once."""
+    """Returns the creates a second of one way, and checks that each record is in NOMIS once."""
     sandbox.reset(prisoners=200)
     bodies = book(sandbox, name, number)
     with empty_database(database) as database_url, stub_queue(bodies) as sqs_url:
@@ -128,17 +128,17 @@ def measure(
                 "EVENT_MINIMUM_AGE_SECONDS": "0",
             }
         )
-        program = Application(settings)
+        application = Application(settings)
         try:
             queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
-            _ = program.creations, program.services
+            _ = application.creations, application.services
             sandbox.latency(latency_ms)
             started = time.perf_counter()
-            way(program, queue, number)
+            way(application, queue, number)
             seconds = time.perf_counter() - started
             sandbox.latency(0)
         finally:
-            program.close()
+            application.close()
     made = [each["comment"].rpartition(": ")[2] for each in sandbox.nomis("visit")]
     assert sum(each.startswith(f"{name}-") for each in made) == number
     return number / seconds

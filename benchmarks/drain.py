@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 import structlog
 
 from benchmarks.databases import KINDS, empty_database
-from benchmarks.stub_http import Answer, Call, serve
+from benchmarks.stub_http import Call, Response, serve
 from benchmarks.stub_sqs import StubSqs
 from sync.creation.protocol import CreationProtocol
 from sync.creation.store import CreationStore
@@ -92,10 +92,10 @@ def bodies(messages: int) -> list[str]:
 def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sqs_seconds: float) -> None:
     """The process of the stubs: SQS with `messages` messages, and services with a delay for each call."""
 
-    def upstream(call: Call) -> Answer:
+    def upstream(call: Call) -> Response:
         if call.path.endswith("/oauth/token"):
-            return Answer(b'{"access_token": "t", "expires_in": 3600}')
-        return Answer(b'{"id": 1, "state": "COMP"}', delay=call_seconds)
+            return Response(b'{"access_token": "t", "expires_in": 3600}')
+        return Response(b'{"id": 1, "state": "COMP"}', delay=call_seconds)
 
     async def run() -> None:
         sqs = StubSqs(seconds=sqs_seconds)
@@ -174,7 +174,11 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
 def measure(
     messages: int, in_flight: int, call_seconds: float, sqs_seconds: float, database: str = "sqlite"
 ) -> tuple[float, float]:
-    """Messages handled a second, from the first receive to the last delete, and milliseconds of CPU a message."""
+    """Drains `messages` messages once.
+
+    Returns the messages handled a second, from the first receive to the last delete, and the milliseconds of CPU that
+    this process spent on each. `call_seconds` and `sqs_seconds` are the time of a call to a service and to SQS.
+    """
     with (
         empty_database(database) as database_url,
         stubs(messages, call_seconds, sqs_seconds) as (pipe, sqs_url, upstream_url),
@@ -192,7 +196,7 @@ def measure(
 
 
 def main() -> None:
-    """Measures and prints one line."""
+    """Measures the drain and prints its rate, the share of the bound, and the CPU of a message."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--in-flight", type=int, default=64)

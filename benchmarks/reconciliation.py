@@ -67,7 +67,10 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
 
 
 def whole_run(settings: Settings) -> tuple[float, float]:
-    """How long a run takes to list everyone and read both levels, and how long including its result."""
+    """Runs the reconciliation of incentives once.
+
+    Returns the seconds until everyone is listed and both levels are read, and the seconds of the whole run.
+    """
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_registry import ReconciliationParameters
@@ -100,7 +103,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
 
 
 def old_schedule_seconds(settings: Settings) -> float:
-    """How long the schedule of the replaced service takes, with the same client."""
+    """Reads both levels by the schedule of the replaced service, with the same client. Returns the seconds."""
     transport = Transport(settings)
     services = Services(transport)
     started = time.perf_counter()
@@ -127,7 +130,7 @@ def _old_summary(services: Services, booking_id: int) -> object:
 
 
 def schedules(repeats: int) -> None:
-    """Prints share of the bound, calls a prisoner, and the ratio to the old schedule."""
+    """Prints the share of the bound, the calls for each prisoner, and the ratio to the old schedule."""
     print(f"{PRISONERS:,} prisoners, medians of {repeats}")
     heads = ["latency", "a call ms", "in flight", "bound s", "read s", "share", "of calls", "whole s", "calls each"]
     print("".join(f"{head:>11}" for head in [*heads, "old s", "ratio"]))
@@ -181,7 +184,7 @@ def inside(folder: str) -> None:
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Measures the schedules and the memory, or one of them, and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=("schedules", "memory"))

@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
 
 
 def token_of(environment: dict[str, str], prefix: str) -> str:
-    """Fetches a token for the client of an environment prefix."""
+    """Fetches a token for the client whose settings begin with `prefix`."""
     pair = f"{environment[f'{prefix}_CLIENT_ID']}:{environment[f'{prefix}_CLIENT_SECRET']}"
     where = urlsplit(environment["API_BASE_URL_OAUTH"])
     connection = http.client.HTTPConnection(where.netloc)
@@ -69,7 +69,7 @@ def token_of(environment: dict[str, str], prefix: str) -> str:
 
 
 def request_of(host: str, path: str, token: str) -> bytes:
-    """Returns the bytes of a GET."""
+    """Returns the bytes of a GET request."""
     lines = (f"GET {path} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {token}", "Accept: application/json")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -97,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.perf_counter()
     with Sandbox.start(prisoners=arguments.prisoners, moto=False) as sandbox:
-        print(f"{arguments.prisoners} prisoners answer after {time.perf_counter() - started:.2f} s")
+        print(f"{arguments.prisoners} prisoners served after {time.perf_counter() - started:.2f} s")
         environment = sandbox.environment()
         bookings = [prisoner["bookingId"] for prisoner in sandbox.prisoners()][:1000]
         without = _without_record(sandbox, environment, bookings)
@@ -133,10 +133,10 @@ def _without_record(sandbox: Sandbox, environment: dict[str, str], bookings: lis
     connection = http.client.HTTPConnection(where.netloc)
     headers = {"Authorization": f"Bearer {token_of(environment, 'INCENTIVES')}", "Content-Type": "application/json"}
     connection.request("POST", "/iep/reviews/bookings", json.dumps(bookings), headers)
-    answered = {each["bookingId"] for each in json.loads(connection.getresponse().read())}
+    recorded = {each["bookingId"] for each in json.loads(connection.getresponse().read())}
     connection.close()
     planted = {each["bookingId"] for each in sandbox.planted()["mismatches"]}
-    return (set(bookings) - answered) | planted
+    return (set(bookings) - recorded) | planted
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response that is sent after `delay` seconds."""
+class Response:
+    """A response that is sent `delay` seconds after its request."""
 
     body: bytes = b"{}"
     status: int = 200
@@ -30,8 +30,8 @@ class Answer:
     content_type: str = "application/json"
 
 
-#: What answers a call: at once, or later through a future of the loop it runs on.
-Handler = Callable[[Call], "Answer | asyncio.Future[Answer]"]
+#: Gives the response to a call: at once, or later through a future of the loop on which the server runs.
+Handler = Callable[[Call], "Response | asyncio.Future[Response]"]
 
 
 class _Connection(asyncio.Protocol):
@@ -58,22 +58,23 @@ class _Connection(asyncio.Protocol):
                 return
             self._buffer = rest[length:]
             method, path, _ = first.split(" ", 2)
-            self._answer(Call(method, path, headers, rest[:length]))
+            self._respond(Call(method, path, headers, rest[:length]))
 
-    def _answer(self, call: Call) -> None:
-        answer = self._handler(call)
-        if isinstance(answer, asyncio.Future):
-            answer.add_done_callback(lambda done: self._send(done.result()))
-        elif answer.delay:
-            self._loop.call_later(answer.delay, self._send, answer)
+    def _respond(self, call: Call) -> None:
+        response = self._handler(call)
+        if isinstance(response, asyncio.Future):
+            response.add_done_callback(lambda done: self._send(done.result()))
+        elif response.delay:
+            self._loop.call_later(response.delay, self._send, response)
         else:
-            self._send(answer)
+            self._send(response)
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, response: Response) -> None:
         head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-        values = (answer.status, _REASONS.get(answer.status, b"-"), answer.content_type.encode(), len(answer.body))
+        reason, content_type = _REASONS.get(response.status, b"-"), response.content_type.encode()
+        values = (response.status, reason, content_type, len(response.body))
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(head % values + answer.body)
+            self._transport.write(head % values + response.body)
 
 
 async def serve(handler: Handler, host: str = "127.0.0.1", port: int = 0) -> asyncio.Server:

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.stub_http import Answer, Call
+from benchmarks.stub_http import Call, Response
 
 _CONTENT_TYPE = "application/x-amz-json-1.0"
 _VISIBILITY_SECONDS = 30
@@ -39,7 +39,7 @@ class _Queue:
     hidden: dict[str, _Message] = field(default_factory=dict)
     deadlines: list[tuple[float, str, _Message]] = field(default_factory=list)
     hidden_until: dict[str, float] = field(default_factory=dict)
-    waiting: deque[tuple[asyncio.Future[Answer], dict[str, Any]]] = field(default_factory=deque)
+    waiting: deque[tuple[asyncio.Future[Response], dict[str, Any]]] = field(default_factory=deque)
 
 
 class StubSqs:
@@ -69,7 +69,7 @@ class StubSqs:
             "GetQueueAttributes": self._attributes,
         }
 
-    def __call__(self, call: Call) -> Answer | asyncio.Future[Answer]:
+    def __call__(self, call: Call) -> Response | asyncio.Future[Response]:
         """Handles one call."""
         action = call.headers["x-amz-target"].partition(".")[2]
         body = orjson.loads(call.body)
@@ -78,8 +78,8 @@ class StubSqs:
             return self._receive_message(body)
         found = self._actions.get(action)
         if found is None:
-            return Answer(orjson.dumps({"__type": "InvalidAction"}), 400, content_type=_CONTENT_TYPE)
-        return self._answer(found(body))
+            return Response(orjson.dumps({"__type": "InvalidAction"}), 400, content_type=_CONTENT_TYPE)
+        return self._respond(found(body))
 
     def fill(self, name: str, bodies: list[str]) -> None:
         """Puts messages on a queue. Call it before the server runs, or on its loop."""
@@ -91,8 +91,8 @@ class StubSqs:
         queue = self._queue(f"/{name}")
         return len(queue.visible) + len(queue.hidden)
 
-    def _answer(self, body: dict[str, Any]) -> Answer:
-        return Answer(orjson.dumps(body), delay=self._seconds, content_type=_CONTENT_TYPE)
+    def _respond(self, body: dict[str, Any]) -> Response:
+        return Response(orjson.dumps(body), delay=self._seconds, content_type=_CONTENT_TYPE)
 
     def _get_queue_url(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"QueueUrl": self._queue(f"http://stub/{body['QueueName']}").url}
@@ -117,20 +117,22 @@ class StubSqs:
         queue.visible.append(self._message(entry["MessageBody"]))
         self._wake(queue)
 
-    def _receive_message(self, body: dict[str, Any]) -> Answer | asyncio.Future[Answer]:
+    def _receive_message(self, body: dict[str, Any]) -> Response | asyncio.Future[Response]:
         queue = self._queue(body["QueueUrl"])
         wait = body.get("WaitTimeSeconds", 0)
         self._reappear(queue)
         if queue.visible or not wait:
             return self._give(queue, body)
         loop = asyncio.get_running_loop()
-        later: asyncio.Future[Answer] = loop.create_future()
+        later: asyncio.Future[Response] = loop.create_future()
         queue.waiting.append((later, body))
         deadline = loop.time() + wait
-        loop.call_later(min(wait, 0.1), self._look_again, queue, later, body, deadline)
+        loop.call_later(min(wait, 0.1), self._poll_again, queue, later, body, deadline)
         return later
 
-    def _look_again(self, queue: _Queue, later: asyncio.Future[Answer], body: dict[str, Any], deadline: float) -> None:
+    def _poll_again(
+        self, queue: _Queue, later: asyncio.Future[Response], body: dict[str, Any], deadline: float
+    ) -> None:
         """Ends a long poll when a hidden message has come back, or when its time is over."""
         if later.done():
             return
@@ -139,7 +141,7 @@ class StubSqs:
         if queue.visible or loop.time() >= deadline:
             later.set_result(self._give(queue, body))
         else:
-            loop.call_later(0.1, self._look_again, queue, later, body, deadline)
+            loop.call_later(0.1, self._poll_again, queue, later, body, deadline)
 
     def _wake(self, queue: _Queue) -> None:
         while queue.waiting and queue.visible:
@@ -147,7 +149,7 @@ class StubSqs:
             if not later.done():
                 later.set_result(self._give(queue, body))
 
-    def _give(self, queue: _Queue, body: dict[str, Any]) -> Answer:
+    def _give(self, queue: _Queue, body: dict[str, Any]) -> Response:
         seconds = body.get("VisibilityTimeout", _VISIBILITY_SECONDS)
         messages: list[dict[str, Any]] = []
         while queue.visible and len(messages) < body.get("MaxNumberOfMessages", 1):
@@ -164,7 +166,7 @@ class StubSqs:
                     "Attributes": attributes,
                 }
             )
-        return self._answer({"Messages": messages} if messages else {})
+        return self._respond({"Messages": messages} if messages else {})
 
     def _hide(self, queue: _Queue, message: _Message, seconds: float) -> None:
         assert message.receipt is not None
