@@ -86,6 +86,7 @@ class InterruptedRun:
     """A run that its process left without a result: it died or was stopped. shards: into how many it is divided."""
 
     run_id: str
+    started_at: datetime
     shards: int
 
 
@@ -249,7 +250,9 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
     return ReconciliationFigures(
         name=name,
         on_schedule=_runs_on_schedule(application, RECONCILIATIONS[name]),
-        interrupted=None if interrupted is None else InterruptedRun(interrupted.id, interrupted.shards),
+        interrupted=None
+        if interrupted is None
+        else InterruptedRun(interrupted.id, interrupted.started_at, interrupted.shards),
         last_run_id=None if last is None else last.run_id,
         last_status=None if last is None else last.status,
         last_unread=None if last is None else last.unread + last.gaps,

@@ -42,6 +42,8 @@ _OLDEST_CREATION = timedelta(hours=12)
 _OLDEST_DELIVERY = timedelta(minutes=30)
 #: The longest time between two runs of a scheduled job that is looked at.
 _LONGEST_INTERVAL = timedelta(days=32)
+#: A run that a person stopped and has not resumed by then is not wanted any more.
+_OLDEST_INTERRUPTED = timedelta(days=7)
 _HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
 #: The kinds of findings that `duplicates list` shows.
 _DUPLICATES = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
@@ -228,7 +230,9 @@ def reconciliation_line(
     job, cut_off = jobs[entry.job], found.interrupted
     needs = []
     if cut_off is not None:
-        if not (entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)):
+        resumed = entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)
+        # Where nothing else runs it, somebody may have stopped it for good.
+        if not resumed and (found.on_schedule or moment - cut_off.started_at < _OLDEST_INTERRUPTED):
             needs.append(Need("the last run was interrupted", _resume(found.name, cut_off)))
     elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
         resume = command("reconcile", found.name, "--resume", found.last_run_id)

@@ -193,6 +193,10 @@ def test_a_run_that_its_process_left_is_shown_until_it_is_resumed(app: App, sand
     (line,) = [line for line in shown.json()["reconciliations"] if line["name"] == "incentives"]
     assert (shown.code, line["lastRun"], line["lastStatus"]) == (1, "20300101-030000-abcd", "interrupted")
     assert [need["reason"] for need in line["needs"]] == ["the last run was interrupted"]
+    with opened(app) as made, made.database.begin() as connection:
+        connection.execute(reconciliation_runs.update().values(started_at=now() - timedelta(days=8)))
+    forgotten = app.run("status", "--json", SCHEDULER_RECONCILIATION="false").json()
+    assert needs(forgotten, "reconciliations", "incentives") == []
     resume = command_of(shown.json(), "reconciliations", "incentives")
     assert resume == "prisoner-to-nomis reconcile incentives --resume 20300101-030000-abcd"
     assert run_here(shlex.split(resume)[1:], app.settings).code == 0
