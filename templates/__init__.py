@@ -1,1 +1,1 @@
-"""What people read: the Jinja2 templates of the report, the email and the Slack messages."""
+"""The Jinja2 templates of the report, the index and the email, with their style sheet and scripts."""

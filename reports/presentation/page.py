@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reports.presentation.what_to_do import Recommendation
 
 #: The scripts of the report, each of which does one thing.
-_SCRIPTS = ("report/filter.js", "report/sort.js", "report/paper.js", "report/csv.js")
+_SCRIPTS = ("report/filter.js", "report/sort.js", "report/print.js", "report/csv.js")
 
 
 def render_report(result: ReconciliationResult, masking: Masking = UNMASKED, *, attached: bool = False) -> str:

@@ -1,5 +1,5 @@
-// Saves the differences of a cause, or those that are shown, as CSV, from the lines that the page carries: a page that
-// came by email has no file next to it. Without this script, or in an old browser, the links lead to the whole file.
+// Saves the differences of a cause, or the rows that are shown, as CSV. The lines are in the page, as a page that came
+// by email has no file next to it. Without this script, or in an old browser, the links lead to the whole file.
 (function () {
   "use strict";
   const packed = document.getElementById("csv");
@@ -14,9 +14,9 @@
 
   async function save(chosen, suffix) {
     const [heading, ...all] = await lines();
-    // The first line of the table is that of row 1, whichever way the rows are sorted now.
+    // The lines are in the order of the row numbers, however the rows are sorted now.
     const numbers = chosen.map((row) => Number(row.rows[0].cells[0].textContent)).sort((one, other) => one - other);
-    // Excel takes a file for UTF-8 by its first character.
+    // With this first character Excel reads the file as UTF-8.
     const file = new Blob(["\ufeff", heading, ...numbers.map((number) => all[number - 1])], { type: "text/csv" });
     const link = document.createElement("a");
     link.href = URL.createObjectURL(file);

@@ -1,5 +1,5 @@
-// Shows the differences that a link, the address or a typed text asks for. The fragment of the address keeps what is
-// shown, so that it can be sent: #prison=LEI&standing=new for a filter, the id of a row for one difference.
+// Filters the differences by a link, the address or a typed text. The filter is kept in the fragment of the address, so
+// that it can be sent: #prison=LEI&standing=new for a filter, the id of a row for one difference.
 (function () {
   "use strict";
   document.documentElement.classList.add("script");
@@ -8,7 +8,7 @@
   const rows = Array.from(table.querySelectorAll("tbody.one"));
   // The id of a row begins with its cause.
   rows.forEach((row) => { row.dataset.cause = row.id.split("--")[0]; });
-  // What is seen of a row, not the evidence: other prisons stand there as well.
+  // The text of a row without its evidence, which may name other prisons.
   const texts = rows.map((row) => Array.from(row.rows[0].cells, (cell) => cell.textContent).join(" ")
     .replace(/\s+/g, " ").toLowerCase());
   const form = document.getElementById("find");
@@ -18,7 +18,7 @@
   const TYPED = "find";
   let wanted = new URLSearchParams();
 
-  // What the tables call each filter: typed as a whole, such a name filters as exactly as its link.
+  // The names of the filters in the tables: a name that is typed in full filters exactly like its link.
   const names = new Map();
   const queries = new Map();
   document.querySelectorAll("a[data-filter]").forEach((link) => {

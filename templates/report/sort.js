@@ -6,7 +6,7 @@
   const rows = Array.from(table.querySelectorAll("tbody.one"));
   const heads = Array.from(table.querySelectorAll("thead th[data-key]"));
 
-  // What a row is sorted by: what is seen in the column, unless the row says otherwise, as for times.
+  // The text by which a row is sorted: that of the column, except for times, which the row carries.
   function key(row, name, column) {
     return (name === "since" && row.dataset.since) || row.rows[0].cells[column].textContent.trim();
   }

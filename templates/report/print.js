@@ -1,4 +1,4 @@
-// Prints the rows that are shown, with their evidence where that is asked for, and no disclosure that is closed.
+// Prints the rows that are shown, with their evidence on request. All other closed parts are opened for printing.
 (function () {
   "use strict";
   let opened = [];
