@@ -86,7 +86,7 @@ class Attendances(CountReconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """The day."""
+        """The day that is compared, as `date` (ISO), since a booking has other counts on another day."""
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:

@@ -94,7 +94,8 @@ def dps_columns(attendees: Mapping[int, Attendee]) -> pd.DataFrame:
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
     """The frame of `pairs` (`nomis_id`, `dps_id`, NA for a side that nothing ties to the other), copies marked.
 
-    Pairs of which neither side has the record are left out.
+    Pairs of which neither side has the record are left out. Returns the ids (`Int64`), the columns of `FIELDS` on both
+    sides, `offender_no` (`string`) and `booking_id` (`Int64`) of either, and `like`.
     """
     frame = pairs.merge(nomis, how="left", on="nomis_id").merge(dps, how="left", on="dps_id")
     frame = frame[is_true(frame["in_nomis"]) | is_true(frame["in_dps"])].reset_index(drop=True)
@@ -106,7 +107,7 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
 
 
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows that differ, with `kind` and `differs`.
+    """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (tuples of field names) added.
 
     NOMIS without an end agrees with DPS without one, or with an end an hour after the start; DPS without an end also
     agrees with NOMIS that ends as it starts, which is how an end is written that NOMIS must have. In a cell NOMIS holds

@@ -83,7 +83,7 @@ def reconcile_again(pair: PrisonerLevels) -> str:
 
 
 def explain(pair: PrisonerLevels) -> str:
-    """Shows both histories."""
+    """The command that shows both histories of the prisoner."""
     return command("reconcile", "explain", pair.offender_no)
 
 

@@ -30,7 +30,7 @@ _LONGEST_HOLD_SECONDS = 60.0
 
 
 def no_progress(_done: int, _total: int) -> None:
-    """Ignores the progress."""
+    """Ignores how much of the list is read: prisoners found, and those that NOMIS counts."""
 
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:

@@ -164,7 +164,8 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
 
     dps, nomis: as `dps_frame` and `nomis_frame`. mappings: `reference` and `visit_id` of the mappings. unmapped: the
     same of NOMIS visits that no mapping names, with the reference in their comment, NA if there is none.
-    A reference without a mapping has the first NOMIS visit that names it, a cancelled one only if all are.
+    A reference without a mapping has the first NOMIS visit that names it, a cancelled one only if all are. Returns the
+    columns of `KEY`, `FIELDS` on both sides and `EXTRA`, and `prison_id`, `offender_no`, `in_nomis`, `in_dps` (`bool`).
     """
     state = nomis.set_index("visit_id")["nomis_state"].reindex(unmapped["visit_id"])
     unmapped = unmapped.assign(cancelled=(state == NOMIS_CANCELLED).to_numpy()).sort_values(["cancelled", "visit_id"])
