@@ -18,8 +18,9 @@ install: $(VENV)/.installed ## the environment and the command .venv/bin/prisone
 demo: $(VENV)/.installed ## the whole system against a sandbox (ARGS="--prisoners 500 …")
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
+# Bytecode is written, whatever the environment says: each worker spends seconds on asserts that it has not kept.
 test: lint ## the static checks, and every test
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated documents
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
