@@ -11,6 +11,7 @@ from reports.engine.frame import records
 from reports.engine.reads import SharedReads
 from reports.engine.units import UnreadRecord
 from sandbox import Sandbox
+from sync.settings import times
 from tests.harness.reconciliations import OpenApp, ReportsApp, incentives
 
 Levels = dict[int, tuple[str | None, str | None]]
@@ -142,8 +143,12 @@ def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> 
     assert len(upstream.requests("nomis")) == seen
 
 
-def test_gets_through_when_nomis_has_too_few_connections(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_gets_through_when_nomis_has_too_few_connections(
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NOMIS responds 500 beyond its pool of connections. The snapshot slows down, and nobody is left out."""
+    # As in production: NOMIS needs the time of some calls, which a slow machine stretches, to work off its pool.
+    monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.1, 0.4, 1.6))
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:
         levels, unread = read(open_app())
