@@ -288,9 +288,10 @@ def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(app: App, sandbox
 def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: Sandbox) -> None:
     """A visit whose comment names another DPS visit is refused."""
     first, second = visit_booked(sandbox), visit_booked(sandbox)
+    queue = app.queues()["visit"].main
     for told in (first, second):
         lose(app, told, applied=True)
-        app.queues()["visit"].main.delete(app.queues()["visit"].main.receive())
+        queue.delete(until(queue.receive, "the message is visible again"))
     listed = {each["dpsId"]: str(each["id"]) for each in app.read_json("creations", "list")}
     of_second = max(each["id"] for each in sandbox.nomis("visit"))
     wrong = app.run("creations", "settle", listed[first.dps_id], "--nomis-id", str(of_second), "--yes")
