@@ -107,7 +107,7 @@ class View:
 
     def not_found(self, number: int) -> str:
         """A clause that some records asked for do not exist."""
-        return f"{count(number, self.noun)} asked for {'is' if number == 1 else 'are'} not there"
+        return f"{count(number, self.noun)} asked for {'was' if number == 1 else 'were'} not found"
 
     def none_at(self, prisons: Sequence[str]) -> str:
         """A clause that no records were found at these prisons."""
