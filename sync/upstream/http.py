@@ -127,7 +127,7 @@ class _TlsPool(_Pool, urllib3.HTTPSConnectionPool):
 def _request(
     connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | None
 ) -> bytes:
-    """The bytes of a request; its characters are allowed ones (see `send`)."""
+    """The bytes of a request, whose characters `send` has checked."""
     host = f"[{connection.host}]" if ":" in connection.host else connection.host
     if connection.port != connection.default_port:
         host = f"{host}:{connection.port}"
@@ -139,7 +139,7 @@ def _request(
 
 
 def _whole(response: HeadResponse) -> HttpResponse:
-    """Reads the body of a response; at once if its length is known and it is not compressed, as nearly always."""
+    """Reads the body of a response: at once if its length is known and it is not compressed, or else in pieces."""
     if response.length is None or response.length > MAX_BODY_BYTES or "content-encoding" in response.headers:
         headers = urllib3.HTTPHeaderDict(response.headers.items())
         return _read(
@@ -176,8 +176,7 @@ def send(
 
     Raises `NotSent`, `TimedOut`, `ConnectionLost` or `TooLarge`.
     """
-    # urllib3 would encode such characters of a target, and lets a header continue on the next line.
-    texts = "".join((target, *headers.values()))
+    texts = "".join((target, *headers, *headers.values()))
     if " " in target or not (texts.isascii() and texts.isprintable()):
         raise NotSent("the request is not valid HTTP: it has a character that is not allowed")
     try:

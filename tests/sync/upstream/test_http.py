@@ -178,6 +178,7 @@ def test_what_was_not_sent_is_distinguished() -> None:
     ("target", "headers"),
     [
         ("/", {"X": "a\r\nY: b"}),
+        ("/", {"X\r\nY": "b"}),
         ("/", {"X": "a\r\n b"}),
         ("/", {"X": "a\0"}),
         ("/", {"X": "a\u2028"}),
