@@ -32,7 +32,8 @@ __all__ = [
     "unpatched_sandbox",
 ]
 
-# A process of the program makes its clients of AWS once, a worker of the tests makes hundreds.
+# A process of the program makes its clients of AWS once, a worker of the tests makes hundreds. Engines cannot likewise
+# share their compiled statements: one with a `SharedDateTime` holds the clock of the database it was compiled for.
 share_botocore_caches()
 
 
