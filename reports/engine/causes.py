@@ -122,13 +122,13 @@ def explained(
     side. values: further values of the mismatch in the result. special: what the diagnosis has of this difference alone
     (`Cause.diagnosis`).
     """
-    evidence = [*_last_changes(difference.row, notes)]
+    evidence = [*__last_changes(difference.row, notes)]
     if mapping is not None:
         evidence.append(EvidenceRow(side="mapping", text=mapping))
     return Explanation(cause.diagnosis(difference, **special), tuple(evidence), values=values or {})
 
 
-def _last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
+def __last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
     """Yields when the record of each side was last changed, if that is known.
 
     notes: a remark on each side, by `NOMIS` and `DPS`.

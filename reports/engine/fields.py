@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 #: Where a record has a value: the name of its attribute, or a function of the record.
-Value = str | Callable[[Any], Any]
+ValueSource = str | Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Field:
     label: str
     dtype: str
     compared: bool = True
-    nomis: Value | None = None
-    dps: Value | None = None
+    nomis: ValueSource | None = None
+    dps: ValueSource | None = None
 
 
 def side_frame(
@@ -44,7 +44,7 @@ def side_frame(
     records: Mapping[Any, Any],
     key: tuple[str, str],
     changed_at: Callable[[Any], datetime | None],
-    further: Mapping[str, tuple[str, Value]] | None = None,
+    further: Mapping[str, tuple[str, ValueSource]] | None = None,
 ) -> pd.DataFrame:
     """What one side has, to be joined with the other: a row for each record, in their order.
 
