@@ -1,5 +1,8 @@
 """How a report or an alert reaches people, each delivery exactly once.
 
-`sender` works through the outbox; `archive`, `slack` and `email` are the channels, and `channels` says which are set
-up.
+- `sender`: works through the outbox
+- `channels`: which channels are set up, and how a delivery can fail
+- `archive`: a folder or a bucket with the report of every run, and the index
+- `slack`: messages, threads and files
+- `email`: one copy for each receiver
 """

@@ -1,4 +1,4 @@
-"""The docstring of each package of `sync` leads to its modules."""
+"""The docstrings of the packages of `sync` and `reports` lead to their modules."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-SYNC = Path(__file__).parents[2] / "sync"
+ROOT = Path(__file__).parents[1]
+SYNC = ROOT / "sync"
+REPORTS = [ROOT / "reports" / name for name in ("delivery", "engine", "presentation")]
 #: The packages of the domains have the modules that `sync/domains/__init__.py` describes.
-PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py"))})
+PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py")), *REPORTS})
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
