@@ -1,4 +1,4 @@
-"""Installations whose commands run in separate processes, as people and Kubernetes run them."""
+"""Installations with their settings, whose commands run in the process of the test or in separate ones."""
 
 from __future__ import annotations
 
