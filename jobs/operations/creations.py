@@ -14,7 +14,7 @@ from sync.creation.store import ambiguous_key
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record
 from sync.failures import SyncError
-from sync.repair.creations import compare, event_again, search_sql, search_text
+from sync.repair.creations import compare_with_request, event_again, search_sql, search_text
 from sync.repair.finding_text import prisoner_in
 from sync.store import creations, findings
 from sync.store.actions import ActionState, actions_on
@@ -116,7 +116,7 @@ def plan_mapping(application: Application, record: CreationRecord, number: int) 
     """Reads the NOMIS record that a person found, with any objection to mapping it. Raises `SyncError`."""
     domain = domain_of_record(record.domain)
     ids = domain.repair.nomis_ids(number, record.request)
-    comparison = compare(application.services, record, ids)
+    comparison = compare_with_request(application.services, record, ids)
     mapping = domain.creation.mapping(record.dps_id, ids)
     return MappingPlan(record, ids, mapping, comparison.found, comparison.objections, comparison.differences)
 

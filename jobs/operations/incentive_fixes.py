@@ -23,7 +23,7 @@ from sync.domains.incentives.rules import CREATION
 from sync.events.context import HandlerContext, Outcome
 from sync.settings.upstreams import UpstreamName
 from sync.store.actions import Action, actions_on
-from sync.store.creations import CreationRecord, find
+from sync.store.creations import CreationRecord, find_record
 from sync.upstream import prisoners
 
 
@@ -164,7 +164,7 @@ def _earlier(application: Application, plan: Plan) -> list[Action]:
 def _creation(application: Application, plan: Plan) -> CreationRecord | None:
     """The creation of the plan's review, None when there was none."""
     with application.database.read() as connection:
-        return find(connection, CREATION.name, str(plan.review_id))
+        return find_record(connection, CREATION.name, str(plan.review_id))
 
 
 def _pending_objection(application: Application, plan: Plan) -> str | None:

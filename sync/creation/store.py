@@ -14,7 +14,7 @@ from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, Json, creation_lease
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
 from sync.store import findings
-from sync.store.creations import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
+from sync.store.creations import OF_DPS_RECORD, CreationRecord, CreationState, find_record, list_intents, mark_mapped
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations
@@ -62,7 +62,7 @@ class CreationStore:
             with self._lock:
                 self._unwritten.pop(key, None)
         with self._database.read() as connection:
-            return find(connection, creation.name, dps_id)
+            return find_record(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
         """The other intents of the record's subject, whose outcomes are unknown too; empty if it has no subject."""
@@ -117,7 +117,7 @@ class CreationStore:
                     raise LeaseBusy(creation_lease(creation.name, dps_id))
         except IntegrityError:
             with self._database.read() as connection:
-                was_faster = previous is None and find(connection, creation.name, dps_id) is not None
+                was_faster = previous is None and find_record(connection, creation.name, dps_id) is not None
             if not was_faster:
                 raise
             raise LeaseBusy(creation_lease(creation.name, dps_id)) from None
@@ -157,7 +157,7 @@ class CreationStore:
         """
         with self._database.begin() as connection:
             _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
-            changed = find(connection, creation.name, record.dps_id)
+            changed = find_record(connection, creation.name, record.dps_id)
         if changed is None or changed.state is not CreationState.REFUSED:
             raise LeaseBusy(creation_lease(creation.name, record.dps_id))
         return changed
@@ -285,7 +285,7 @@ def _replace(connection: Connection, previous: CreationRecord, values: Mapping[s
 
 def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping: Json) -> bool:
     """Whether the record is that of the mapping, or may be: a retry message of another origin leaves it alone."""
-    record = find(connection, creation.name, dps_id)
+    record = find_record(connection, creation.name, dps_id)
     return record is not None and (record.mapping is None or creation.same_records(record.mapping, mapping))
 
 

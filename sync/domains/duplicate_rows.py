@@ -12,7 +12,8 @@ from sqlalchemy import Connection, select
 from sync.alerting import SHOW_DUPLICATE, Severity
 from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
-from sync.store.findings import Finding, FindingKind, find, record_finding
+from sync.store import findings
+from sync.store.findings import Finding, FindingKind, record_finding
 from sync.store.tables import telemetry_events
 from sync.store.telemetry import text_properties
 from sync.store.types import storable
@@ -109,7 +110,7 @@ def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
 def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
     """The key for a new finding; None while one is open. Rows may be repaired, and duplicated again later."""
     key, times = rows.finding_key, 1
-    while (found := find(connection, key)) is not None:
+    while (found := findings.find(connection, key)) is not None:
         if found.status == "open":
             return None
         times += 1

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sync.failures import LeaseBusy, UpstreamError
 from sync.settings import times
-from sync.store.creations import find, mark_deleted
+from sync.store.creations import find_record, mark_deleted
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry
@@ -79,7 +79,7 @@ class HandlerContext:
         NOMIS then has, or may get, a record without a mapping. `name` is that of the `Creation`.
         """
         with self._database.read() as connection:
-            record = find(connection, name, dps_id)
+            record = find_record(connection, name, dps_id)
         return record is not None and record.state.is_open
 
     def forget_creation(self, name: str, dps_id: str) -> None:

@@ -16,7 +16,7 @@ from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings.upstreams import UpstreamName
-from sync.store.creations import CreationState, find
+from sync.store.creations import CreationState, find_record
 
 #: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
 _BEGUN_FACTOR = 6
@@ -49,7 +49,7 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
     if dps_id is None or patience <= 0:
         return False
     with queue_context.database.read() as connection:
-        record = find(connection, queue_context.domain.creation.name, dps_id)
+        record = find_record(connection, queue_context.domain.creation.name, dps_id)
     if record is not None and record.state in _HOPELESS:
         return False
     begun = record is not None and record.state in _BEGUN

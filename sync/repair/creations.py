@@ -24,7 +24,7 @@ class Comparison:
     differences: tuple[str, ...] = ()
 
 
-def compare(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
+def compare_with_request(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
     """Compares a creation with the NOMIS record of these ids, which is read where possible. Raises `UpstreamError`."""
     domain = domain_of_record(record.domain)
     mappings, repair = domain.mappings, domain.repair

@@ -9,7 +9,7 @@ from sync.domains.repair import Effect, Resync, ResyncPlan
 from sync.events.context import Outcome
 from sync.pipeline.handle import handle_event, start_context
 from sync.pipeline.queue_context import QueueContext
-from sync.store.creations import CreationRecord, CreationState, find
+from sync.store.creations import CreationRecord, CreationState, find_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Handled:
 def find_creation(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> CreationRecord | None:
     """The creation of the record whose mapping is needed, None where this program has none."""
     with queue_context.database.read() as connection:
-        return find(connection, resync.creation.name, plan.creation_id)
+        return find_record(connection, resync.creation.name, plan.creation_id)
 
 
 def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: CreationRecord | None) -> Iterator[str]:

@@ -81,7 +81,7 @@ class CreationRecord:
     updated_at: datetime
 
 
-def find(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
+def find_record(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
     """The record of a DPS id; `domain` is the name of its `Creation`. None if there is none."""
     row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
     return None if row is None else _as_record(row)

@@ -127,7 +127,7 @@ class Consumer:
     def record(self, booking: DpsEvent, name: str = VISIT.name) -> CreationRecord:
         """The record of a creation."""
         with self.database.read() as connection:
-            found = creations.find(connection, name, booking.dps_id)
+            found = creations.find_record(connection, name, booking.dps_id)
         assert found is not None
         return found
 

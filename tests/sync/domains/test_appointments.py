@@ -323,7 +323,7 @@ def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
     assert handle(harness, "deleted") == "appointment-delete-ignored"
     assert harness.sandbox.nomis("appointment") == []
     with harness.database.read() as connection:
-        record = creations.find(connection, "appointment", str(INSTANCE))
+        record = creations.find_record(connection, "appointment", str(INSTANCE))
     assert record is not None
     assert search_text(record) == "nothing: it was deleted before it was created"
 

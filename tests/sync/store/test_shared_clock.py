@@ -18,7 +18,7 @@ from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.store import outbox
-from sync.store.creations import find
+from sync.store.creations import find_record
 from sync.store.database import Database, _migrations
 from sync.store.leases import Leases
 from sync.store.tables import leases
@@ -99,7 +99,7 @@ def test_processes_whose_clocks_differ_agree(database: Database, database_url: s
     assert not Leases(database, "other", 60).acquire("a", take_over=False)
     with database.read() as connection:
         assert outbox.due(connection, 10) == []
-        record = find(connection, "visit", "bq")
+        record = find_record(connection, "visit", "bq")
     assert record is not None
     assert abs(now() - record.intended_at) < MINUTE
 
