@@ -1,4 +1,4 @@
-"""What a command can fail with, and the exit code of each: 0 success, 1 the work failed, 2 bad usage or settings."""
+"""The errors of a command, and the exit code of each: 0 success, 1 the work failed, 2 bad usage or settings."""
 
 SUCCESS = 0
 WORK_FAILED = 1
@@ -10,7 +10,7 @@ class WorkError(Exception):
 
 
 class OutcomeUnknown(WorkError):
-    """The work failed, but it may have been done all the same, wholly or in part."""
+    """The work failed, but it may nevertheless have been done, wholly or in part."""
 
 
 class PlanChanged(WorkError):
@@ -18,7 +18,7 @@ class PlanChanged(WorkError):
 
 
 class UsageError(Exception):
-    """The command cannot do what was asked; the text is one line that says what to ask instead."""
+    """The command cannot do what was asked. The text is one line that says how to ask instead."""
 
 
 class StopRequested(BaseException):
@@ -29,7 +29,7 @@ class StopRequested(BaseException):
 
 
 def exit_code_for(error: Exception) -> tuple[int, str]:
-    """The exit code that `error` ends a command with, and its text for stderr: one line, or one per wrong setting."""
+    """The exit code for `error`, and its text for stderr: one line, or one line for each wrong setting."""
     from sync.failures import one_line
     from sync.settings.loading import SettingsError
 

@@ -41,16 +41,16 @@ def parser() -> Parser:
     made = Parser(PROGRAM, description="Serves the sandbox in the foreground, for working by hand.")
     add = made.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--advertise", help="host name to tell in the settings (default: that of --host)")
+    add("--advertise", help="host name to write in the settings (default: that of --host)")
     add(
         "--port-base",
         type=_port_base,
         default=8100,
-        help="port of the control API; the services follow it; 0 takes free ones (default: %(default)s)",
+        help="port of the control API; the services use the next ones; 0 chooses free ports (default: %(default)s)",
     )
     add("--prisoners", type=_count, default=200, help="active prisoners (default: %(default)s)")
     add("--seed", type=int, default=1, help="the same seed gives the same world (default: %(default)s)")
-    add("--latency-ms", type=_milliseconds, default=0, help="how long each call takes at least (default: %(default)s)")
+    add("--latency-ms", type=_milliseconds, default=0, help="minimum time that each call takes (default: %(default)s)")
     add(
         "--mismatch-rate",
         type=_share,
@@ -64,7 +64,9 @@ def parser() -> Parser:
     )
     add("--mock-publishers", action="store_true", help=MOCKS)
     add(
-        "--emulator-url", type=_address, help="SNS and SQS that run elsewhere (default: an emulator is started as well)"
+        "--emulator-url",
+        type=_address,
+        help="address of SNS and SQS that already run (default: an emulator is started too)",
     )
     add(
         "--env-file",
@@ -145,7 +147,7 @@ def main() -> None:
             asyncio.run(_run(engine, chosen, children))
     except CannotListenError as error:
         sys.exit(
-            f"{PROGRAM}: {error}; end what is there, perhaps another sandbox, or give other ports: --port-base"
+            f"{PROGRAM}: {error}; stop what uses it, perhaps another sandbox, or give other ports: --port-base"
             if error.taken
             else f"{PROGRAM}: {error}"
         )

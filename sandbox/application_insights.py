@@ -87,7 +87,7 @@ def event_of(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(item: Any) -> str | None:
-    """Returns what is wrong with an item, None if it is a custom event of the program in every detail."""
+    """Returns what is wrong with an item, or None if it is a custom event of the program in every detail."""
     if not isinstance(item, dict) or len(orjson.dumps(item)) > LARGEST_ITEM:
         return "not an item of at most 64 kB"
     data, tags = item.get("data"), item.get("tags")

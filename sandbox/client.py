@@ -82,7 +82,7 @@ class Sandbox:
         self.stop()
 
     def stop(self) -> None:
-        """Stops the processes; nothing happens when they are stopped already."""
+        """Stops the processes; does nothing if they are already stopped."""
         end(self._server, self._emulator)
 
     def url(self, service: str) -> str:

@@ -51,9 +51,7 @@ class CannotListenError(RuntimeError):
 class Engine:
     """Serves a world. Made inside a running event loop's process; nothing listens before `start`.
 
-    Args:
-        options: the world to begin with.
-        emulator_url: where SNS and SQS are, None for a sandbox without queues.
+    Args: options: the world to begin with. emulator_url: where SNS and SQS are, or None for a sandbox without queues.
     """
 
     def __init__(self, options: Options, emulator_url: str | None = None) -> None:

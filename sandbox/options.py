@@ -41,32 +41,25 @@ def read_visitors(given: object) -> tuple[int, ...]:
 class Options:
     """What a world is made from, and how its services behave.
 
-    Attributes:
-        prisoners: active prisoners.
-        seed: everything random comes from it; the same seed on the same `today` gives the same world.
-        today: the day that histories end at; today in London when None.
-        mismatch_rate: share of the prisoners whose levels differ by a planted cause.
-        every_cause: plant at least one of each cause.
-        mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate.
-        in_flight: how many differences are only in flight (a review made moments ago that reaches NOMIS soon).
-        in_flight_seconds: how long until such a review reaches NOMIS, from the first reading of the level in NOMIS.
-        excluded: how many of the mismatches are on the list of excluded bookings.
-        bulk: `on`, or the status (`404`, `405`) with which the incentives API answers its withdrawn bulk call.
-        moving: how many movements (releases and receptions in turn) each page of ids brings about.
-        nomis_pool: calls that NOMIS can work on at once before it responds with 500; None for any number.
-        token_seconds: how long a token lasts.
-        tell_expiry: whether the response of auth says how long (`expires_in`).
-        mapping_race_ms: how long after a mapping is stored a second post of it loses the race with 500 (once); 0 never.
-        nomis_race_ms: the same for a second IEP record of a booking in NOMIS.
-        mock_publishers: answer visits and adjustments with the canned records of the replaced service; whom they are
-            about is then in prison too.
-        mock_visits_prison_id: prison of the canned visit; by default that of `MOCK_VISITS_PRISON_ID`, else `MDI`.
-        mock_visits_visitors: persons of the canned visit; by default those of `MOCK_VISITS_VISITORS`, else two.
-        nomis_duplicates: whether two simultaneous upserts make two allocations or attendances.
-        generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`. Endpoints that
-            came later, or are gone, are not there.
-        plant: the reconciliations whose records and differences are planted, by name, or `all`.
-        prisons: how many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each.
+    Attributes: prisoners: active prisoners. seed: everything random comes from it; the same seed on the same `today`
+    gives the same world. today: the day that histories end at; today in London when None. mismatch_rate: share of the
+    prisoners whose levels differ by a planted cause. every_cause: plant at least one of each cause. mismatches: exact
+    numbers by cause (`{"4": 3}`), instead of the rate. in_flight: how many differences are only in flight (a review
+    made moments ago that reaches NOMIS soon). in_flight_seconds: how long until such a review reaches NOMIS, from the
+    first reading of the level in NOMIS. excluded: how many of the mismatches are on the list of excluded bookings.
+    bulk: `on`, or the status (`404`, `405`) with which the incentives API answers its withdrawn bulk call. moving: how
+    many movements (releases and receptions in turn) each page of ids brings about. nomis_pool: calls that NOMIS can
+    work on at once before it responds with 500, or None for any number. token_seconds: how long a token lasts.
+    tell_expiry: whether the response of auth says how long (`expires_in`). mapping_race_ms: how long after a mapping is
+    stored a second post of it loses the race with 500 (once); 0 never. nomis_race_ms: the same for a second IEP record
+    of a booking in NOMIS. mock_publishers: answer visits and adjustments with the canned records of the replaced
+    service; whom they are about is then in prison too. mock_visits_prison_id: prison of the canned visit; by default
+    that of `MOCK_VISITS_PRISON_ID`, else `MDI`. mock_visits_visitors: persons of the canned visit; by default those of
+    `MOCK_VISITS_VISITORS`, else two. nomis_duplicates: whether two simultaneous upserts make two allocations or
+    attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`.
+    Endpoints that came later, or are gone, are not there. plant: the reconciliations whose records and differences are
+    planted, by name, or `all`. prisons: how many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by
+    prison reads each.
     """
 
     prisoners: int = 200

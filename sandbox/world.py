@@ -41,9 +41,7 @@ if TYPE_CHECKING:
 class World:
     """Holds the population and one state object for each service.
 
-    Args:
-        options: what to make.
-        topic: where events are published; None in a world that publishes none.
+    Args: options: what to make. topic: where events are published, or None in a world that publishes none.
     """
 
     def __init__(self, options: Options, topic: Topic | None = None) -> None:
@@ -114,7 +112,7 @@ class World:
         return self.waiting.get(queue, [])
 
     def active_booking(self, offender_no: str) -> Prisoner | None:
-        """Returns the person with an active booking, None when there is no such person or it was released."""
+        """Returns the person with an active booking, or None when there is no such person or it was released."""
         found = self.by_offender.get(offender_no)
         return found if found is not None and found.active else None
 

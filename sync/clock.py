@@ -14,12 +14,12 @@ LONDON = ZoneInfo("Europe/London")
 
 
 def now() -> datetime:
-    """The present moment, aware, in UTC."""
+    """The current moment, aware, in UTC."""
     return datetime.now(UTC)
 
 
 def london_now() -> datetime:
-    """The present moment, aware, in London."""
+    """The current moment, aware, in London."""
     return datetime.now(LONDON)
 
 

@@ -176,7 +176,7 @@ class LeaseBusy(SyncError):
     recoverable = True
 
     def __init__(self, key: str, free_in: float | None = None) -> None:
-        super().__init__(f"{key} is being worked on elsewhere")
+        super().__init__(f"{key} is being handled elsewhere")
         self.key = key
         self.free_in = free_in
 

@@ -40,7 +40,7 @@ class OutageLog:
 
     @property
     def reason(self) -> str | None:
-        """Why the work currently fails, None when it does not."""
+        """Why the work currently fails, or None when it does not."""
         with self._lock:
             return self._reason if self._since is not None else None
 

@@ -1,7 +1,7 @@
 """The command line: `prisoner-to-nomis`.
 
-Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings. An error is one line
-on stderr; the full trace comes with it under LOG_LEVEL=DEBUG.
+Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one line
+on stderr. With LOG_LEVEL=DEBUG the full traceback comes with it.
 """
 
 import sys
@@ -62,7 +62,7 @@ def program(
     _verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", callback=_log_more, help="Log what is done, on a terminal too: LOG_LEVEL=INFO."
+            "--verbose", "-v", callback=_log_more, help="Show the log on a terminal too, as LOG_LEVEL=INFO does."
         ),
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how the texts that people type are parsed."""
+"""Options that several commands share, and the parsers for the texts that people type."""
 
 import re
 from collections.abc import Sequence
@@ -14,15 +14,17 @@ from sync import clock
 from sync.settings.queues import QUEUES
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what the command would do, and change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 Unchecked = Annotated[
     bool,
-    typer.Option("--unchecked", help="You looked in NOMIS yourself: continue although nothing here can check it."),
+    typer.Option("--unchecked", help="You checked NOMIS yourself: continue although the program cannot check it."),
 ]
 Operator = Annotated[
     str | None,
-    typer.Option("--as", metavar="NAME", help="Your name, for the record. By default OPERATOR, else your login name."),
+    typer.Option(
+        "--as", metavar="NAME", help="Your name, for the record. By default OPERATOR, or else your login name."
+    ),
 ]
 Queue = Annotated[
     str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.", autocompletion=complete_queues)
@@ -73,7 +75,7 @@ def parse_queue(name: str) -> str:
 
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
-    """The named queues, each once, in their usual order; all if none is named. Raises `UsageError`."""
+    """The named queues, each once, in their usual order, or all queues if none is named. Raises `UsageError`."""
     unknown = [name for name in names if name not in QUEUES]
     if unknown:
         raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")
@@ -81,7 +83,7 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_time(text: str, zone: ZoneInfo) -> datetime:
-    """A date, a date-time (in `zone` where it has no offset) or an age before now (`30m`, `2h`, `7d`), aware.
+    """A date, a date-time (in `zone` if it has no offset) or an age before now (`30m`, `2h`, `7d`), as an aware time.
 
     Raises `UsageError` for anything else.
     """

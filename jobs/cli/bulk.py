@@ -20,7 +20,7 @@ FromRun = Annotated[
     typer.Option(
         "--from",
         metavar="RUN",
-        help="All records of this reconciliation run for which its report proposes this command, one by one.",
+        help="Handle all records of this reconciliation run for which its report proposes this command, one by one.",
         autocompletion=complete_reconciled,
     ),
 ]
@@ -29,13 +29,13 @@ OfCause = Annotated[
     typer.Option(
         "--cause",
         metavar="NAME",
-        help="With --from: only differences of this cause; its text, or a part of it that no other cause has.",
+        help="With --from: only differences of this cause, given by its text or by a part that no other cause has.",
     ),
 ]
 
 
 def check_choice(subject: object, from_run: str | None, cause: str | None, *, named: str) -> None:
-    """Raises `UsageError` unless either a record (`subject`) or a run is given, and a cause with a run only."""
+    """Raises `UsageError` unless either a record (`subject`) or a run is given, and a cause only with a run."""
     if (subject is None) == (from_run is None):
         raise UsageError(f"give either {named} or --from RUN")
     if cause is not None and from_run is None:
@@ -43,9 +43,9 @@ def check_choice(subject: object, from_run: str | None, cause: str | None, *, na
 
 
 def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool) -> None:
-    """Raises `UsageError` for --json where it is not for a run, or where something would be asked."""
+    """Raises `UsageError` for --json without a run, or if the command would have to ask."""
     if as_json and (from_run is None or not (yes or dry_run)):
-        raise UsageError("--json is for --from, and asks nothing: add --yes, or --dry-run to see what would be done")
+        raise UsageError("--json needs --from and cannot ask: add --yes, or --dry-run to see what the command would do")
 
 
 def fix_all(
@@ -58,9 +58,9 @@ def fix_all(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Plans every fix, asks once, and carries them out up to the first that does not end as expected.
+    """Plans every fix, asks once, and carries the fixes out up to the first that does not end as expected.
 
-    Raises `WorkError` when one did not, and when there is an objection to one.
+    Raises `WorkError` if one did not, and if there is an objection to one.
     """
     from jobs.operations.bulk import State, carry_out
 
@@ -106,7 +106,7 @@ def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: in
     say(_counts_text(Counter(item.state for item in items), wording))
     if undecided:
         number = "1 more record is" if undecided == 1 else f"{undecided:,} more records are"
-        say(f"{number} not on the list: nobody knows which side is right. Ask, then fix each by itself")
+        say(f"{number} not on the list: nobody knows which side is right. Ask, then fix each separately")
 
 
 def _shown(item: "BulkItem") -> str:
@@ -132,7 +132,7 @@ def _check(items: "Iterable[BulkItem]", counts: "Counter[State]", wording: "Word
     failed = next((item for item in items if item.state is State.FAILED), None)
     if failed is not None:
         left, done = counts[State.READY], f"{counts[State.WRITTEN]:,} {wording.done}"
-        rest = f"; {left:,} not tried: the same command does the rest" if left else ""
+        rest = f"; {left:,} not tried: the same command continues with them" if left else ""
         raise WorkError(f"stopped at {failed.target}: {failed.text}; {done}{rest}")
     if counts[State.LEFT]:
         number = "1 record is" if counts[State.LEFT] == 1 else f"{counts[State.LEFT]:,} records are"

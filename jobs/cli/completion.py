@@ -1,6 +1,7 @@
 """What the shell proposes for an argument: queues, kinds, and the ids that the database knows.
 
-Asked at each press of the tab key: what is not known within a second, or fails, is not proposed, and nothing is said.
+The shell asks at each press of the tab key. What is not known within a second, or fails, is not proposed, and nothing
+is printed.
 """
 
 from collections.abc import Callable, Iterable
@@ -79,7 +80,7 @@ def complete_creations(incomplete: str) -> list[Proposal]:
 
 
 def complete_jobs(incomplete: str) -> list[str]:
-    """The jobs of which there can be runs."""
+    """The jobs that can have runs."""
     from reports.reconciliations.registry import RECONCILIATIONS
 
     jobs = ("drain", "scheduler", "dlq-housekeeping", *(entry.job for entry in RECONCILIATIONS.values()))
@@ -92,7 +93,7 @@ def complete_channels(incomplete: str) -> list[str]:
 
 
 def _stored(read: "Callable[[Application], Iterable[Proposal]]", incomplete: str) -> list[Proposal]:
-    """What `read` finds in the database, which is neither made nor upgraded."""
+    """What `read` finds in the database, which is neither created nor upgraded."""
 
     def ask() -> Iterable[Proposal]:
         import io

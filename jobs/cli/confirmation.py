@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 #: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
-_NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what would be done"
+_NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what the command would do"
 
 
 def operator_name(settings: "Settings", given: str | None) -> str:
     """The name of the person who runs the command: as `given`, else OPERATOR, else the login name.
 
-    Raises `UsageError` where none of them names a person.
+    Raises `UsageError` if none of them names a person.
     """
     person = find_operator_name(settings, given)
     if person is None:
         account = _account() or "this account"
-        raise UsageError(f"say who you are, which is recorded: --as NAME, or OPERATOR=NAME ({account} names nobody)")
+        raise UsageError(f"give your name, which is recorded: --as NAME, or OPERATOR=NAME ({account} names nobody)")
     return person
 
 
 def find_operator_name(settings: "Settings", given: str | None) -> str | None:
-    """The same name; None where a scheduled job runs the command rather than a person."""
+    """The same name, or None if a scheduled job runs the command rather than a person."""
     for name in (given, settings.operator, _account()):
         person = " ".join((name or "").split())[:_LONGEST_NAME]
         if person and person != SERVICE_ACCOUNT:
@@ -41,9 +41,9 @@ def find_operator_name(settings: "Settings", given: str | None) -> str | None:
 
 
 def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
-    """Whether to proceed: asks unless `yes`; False for a dry run, after saying so. Answering no ends the command.
+    """Asks whether to proceed, unless `yes`. Returns False for a dry run, after saying so. A no ends the command.
 
-    Raises `UsageError` where nobody can answer.
+    Raises `UsageError` if nobody can answer.
     """
     if dry_run:
         say("dry run: nothing was changed")
@@ -64,12 +64,12 @@ def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool
     if not confirm(question, yes=yes, dry_run=dry_run):
         return False
     if not accepted:
-        _ask(f"{unchecked}. Proceed all the same?", err=False)
+        _ask(f"{unchecked}. Proceed anyway?", err=False)
     return True
 
 
 def confirm_on_terminal(question: str, *, yes: bool) -> None:
-    """Asks on a terminal only, unless `yes`: without one the command proceeds. Answering no ends the command."""
+    """Asks only on a terminal, unless `yes`. Without a terminal the command proceeds. A no ends the command."""
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         # Stdout is for the result, which a program may read.
         _ask(question, err=True)

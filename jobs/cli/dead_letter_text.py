@@ -1,4 +1,4 @@
-"""What the `dlq` commands print: queues, messages and reasons, what was sent back, and what became of it."""
+"""What the `dlq` commands print: queues, messages and reasons, what was sent back, and the result."""
 
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
 
 
 def partial_text(state: DlqState) -> str:
-    """That only a part of the messages was read."""
+    """The text that only some of the messages were read."""
     return f"{state.queue}: {state.read} of about {state.counts.visible} read"
 
 
@@ -77,8 +77,8 @@ def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
                 f"{moment.astimezone(zone):%H:%M:%S}" for moment in (state.sent_back.at, state.sent_back.until)
             )
             say(
-                f"{state.queue}: the housekeeping sent {sent} back at {at}. Until {until} they may be on the queue "
-                "again; those that fail come back here."
+                f"{state.queue}: the housekeeping sent {sent} back at {at}. Until {until} they may be on the main "
+                f"queue; those that fail come back here."
             )
 
 
@@ -131,7 +131,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
 
 
 def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
-    """Messages that failed for one reason: one in full, several with their number and the ids of some."""
+    """Prints messages that failed for one reason: one in full, several with their number and the ids of some."""
     if len(reason.reports) == 1:
         show_message(reason.first, zone)
         return

@@ -1,7 +1,7 @@
 """What commands print: results on stdout, as JSON or aligned columns; errors and progress on stderr.
 
 Much of it comes from outside: bodies and ids of messages, reasons, responses of services. None of it may steer the
-terminal, so everything printed passes `plain`. Only this module prints.
+terminal, so everything printed passes through `plain`. Only this module prints.
 """
 
 import json
@@ -27,7 +27,7 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 
 def print_json_text(text: str) -> None:
-    """Prints JSON that is written already: the same value, with what steers a terminal as escapes of JSON."""
+    """Prints existing JSON text: the same value, with anything that steers a terminal as JSON escapes."""
     typer.echo("".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text))
 
 
@@ -79,7 +79,7 @@ def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _inner_text(name: str, held: object) -> object:
-    """Counts on one line, without what only repeats their name; anything else as it is."""
+    """Counts on one line, without what only repeats their name; anything else unchanged."""
     if not isinstance(held, Mapping):
         return held
     return counts_text({key: value for key, value in held.items() if value != name})

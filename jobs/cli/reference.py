@@ -1,7 +1,7 @@
 """The reference pages of settings and commands, and the tables of the runbook, made from the code.
 
 `python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 unless they are as they would be
-written. A table stands in its page between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
+written. A table is in its page between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -30,8 +30,9 @@ _WIDTH = 100
 _SETTINGS_HEAD = """\
 # Settings
 
-Environment variables. An empty one counts as unset. Wrong values end every command with exit code 2 and one line for
-each that says what to change; `prisoner-to-nomis check` tries them out. Made from the code by `make docs`.
+The settings are environment variables. An empty variable counts as unset. Wrong values end every command with exit
+code 2, and one line for each says what to change. `prisoner-to-nomis check` tests the settings. `make docs`
+generates this page from the code.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -47,8 +48,9 @@ _QUEUES_HEAD = """
 _RECONCILIATIONS_HEAD = """
 ## For each reconciliation
 
-The exclusions are a CSV file `key,reason,date` of records whose difference is known, or the same lines separated by
-`;`. A key is the values that identify a record, joined by `/`, or one of them after its name, as `bookingId=1204417`.
+The exclusions are a CSV file `key,reason,date` of records with a known difference, or the same lines separated by
+`;`. A key has the values that identify a record, joined by `/`, or one of them with its name, such as
+`bookingId=1204417`.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -56,8 +58,8 @@ The exclusions are a CSV file `key,reason,date` of records whose difference is k
 _LIBRARIES_HEAD = """
 ## Read by the libraries
 
-These are not settings of the program, but the clients of AWS, Slack and PostgreSQL read them from the environment, and
-they work as their documentation says.
+These are not settings of the program. The clients of AWS, Slack and PostgreSQL read them from the environment, as
+their documentation says.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -66,7 +68,7 @@ _LIBRARY_ROWS = (
     (
         "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
         "",
-        "provider `aws`: the keys of the process, before all others but those of a queue",
+        "provider `aws`: the keys of the process; only those of a queue take precedence",
     ),
     (
         "AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_SESSION_NAME",
@@ -76,15 +78,15 @@ _LIBRARY_ROWS = (
     (
         "AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE",
         "",
-        "provider `aws`: a profile of the AWS configuration; no meaning with `localstack`",
+        "provider `aws`: a profile of the AWS configuration; ignored with `localstack`",
     ),
     (
         "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS",
         "",
-        "provider `aws`: other addresses of AWS, such as VPC endpoints; no meaning with `localstack`",
+        "provider `aws`: other addresses of AWS, such as VPC endpoints; ignored with `localstack`",
     ),
     ("AWS_CA_BUNDLE", "", "certificate authorities for AWS, with either provider"),
-    ("AWS_EC2_METADATA_DISABLED", "`false`", "provider `aws`: `true` asks no instance metadata for keys"),
+    ("AWS_EC2_METADATA_DISABLED", "`false`", "provider `aws`: `true` does not ask the instance metadata for keys"),
     (
         "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
         "",
@@ -93,13 +95,13 @@ _LIBRARY_ROWS = (
     (
         "PGSSLMODE, PGSSLROOTCERT, PGPASSFILE, PGAPPNAME",
         "",
-        "those of libpq, where `DATABASE_URL` is a PostgreSQL and does not say the same",
+        "the variables of libpq, if `DATABASE_URL` is a PostgreSQL address without these parameters",
     ),
 )
 _FEATURES_HEAD = """
 ## For each event type
 
-`false` acknowledges such events without any work: they are lost to NOMIS.
+`false` acknowledges such events without handling them: they are lost to NOMIS.
 
 | variable | default | event type |
 | --- | --- | --- |
@@ -107,17 +109,17 @@ _FEATURES_HEAD = """
 _COMMANDS_HEAD = """\
 # Commands
 
-Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings, and says why in one
-line on stderr. Commands that change an external system ask for confirmation (`dlq retry` and `dlq retry-all` on a
-terminal only), take `--dry-run` and `--yes`, and are recorded with who ran them and when; without a terminal to ask on,
-they do nothing and exit 2.
-Made from the code by `make docs`.
+Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one
+line on stderr. Commands that change an external system ask for confirmation (`dlq retry` and `dlq retry-all` only
+on a terminal), take `--dry-run` and `--yes`, and are recorded with the operator and the time. Without a terminal
+to ask on, they do nothing and exit 2.
+`make docs` generates this page from the code.
 """
 _SCHEDULE_HEAD = """
 ## Scheduled jobs
 
-Each is run by the scheduler where its switch is on, or by a CronJob with its command. A run that was missed is caught
-up within the time given.
+If the switch of a job is on, the scheduler runs it. Otherwise a CronJob runs its command. A missed run is caught
+up within the given time.
 
 | job | command | schedule | switch | caught up within |
 | --- | --- | --- | --- | --- |
@@ -135,7 +137,7 @@ def settings_page() -> str:
         for event_type in domain.handlers
     ]
     own = [each for entry in RECONCILIATIONS.values() if entry.name != "incentives" for each in _settings_of(entry)]
-    delete_all = _row("FEATURE_EVENT_DELETEALL", "`false`", "none: lets `delete-all` run, in development only")
+    delete_all = _row("FEATURE_EVENT_DELETEALL", "`false`", "none: allows `delete-all`, in development only")
     return (
         _SETTINGS_HEAD
         + rows
@@ -151,7 +153,7 @@ def settings_page() -> str:
 
 
 def _settings_of(entry: Entry) -> tuple[str, ...]:
-    """The rows of the settings of one reconciliation; incentives have theirs among the others."""
+    """The rows of the settings of one reconciliation. Those of incentives are among the other settings."""
     title = entry.title.lower()
     return (
         _row(entry.schedule_setting, f"`{entry.cron}`", f"cron of the reconciliation of {title}, in `TZ`"),
@@ -186,10 +188,14 @@ def pages() -> dict[str, str]:
 
 
 def _tables() -> dict[str, str]:
-    """The tables of the runbook, by the names that stand before them."""
+    """The tables of the runbook, by the names in front of them."""
     classes = "".join(f"| `{each}` | {each.meaning} | {each.action} |\n" for each in FailureClass)
     failures = [(each.when, each.text) for each in (ROUTING, *ADVICE)]
-    rows = [("none, and NOMIS may have the record", UNFINISHED_HINT), *failures, ("none was recorded", NO_FAILURE_HINT)]
+    rows = [
+        ("no error, and NOMIS may have the record", UNFINISHED_HINT),
+        *failures,
+        ("none was recorded", NO_FAILURE_HINT),
+    ]
     advice = "".join(f"| {when} | {text} |\n" for when, text in rows)
     return {
         "dead letter classes": f"| class | what it means | do |\n| --- | --- | --- |\n{classes}",
@@ -198,7 +204,7 @@ def _tables() -> dict[str, str]:
 
 
 def _with_tables(page: str) -> str:
-    """The page with its tables as they are made now. Raises `ValueError` where it lacks one."""
+    """The page with its current tables. Raises `ValueError` if it lacks one."""
     for name, table in _tables().items():
         begin = f"<!-- made by make docs: {name} -->\n"
         before, found, rest = page.partition(begin)
@@ -235,11 +241,11 @@ def _help(command: Any, path: tuple[str, ...]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the pages, or checks them; 1 when one is out of date."""
+    """Writes the pages, or checks them. Returns 1 if one is out of date."""
     parser = argparse.ArgumentParser(description="The reference pages of settings and commands.")
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--write", action="store_true", help="write the pages")
-    group.add_argument("--check", action="store_true", help="exit 1 unless the pages are as they would be written")
+    group.add_argument("--check", action="store_true", help="exit 1 unless the pages are up to date")
     chosen = parser.parse_args(arguments)
     stale = []
     for name, text in pages().items():

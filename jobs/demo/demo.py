@@ -62,7 +62,7 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> None:
     """Runs the demo and prints its table. Raises `WorkError` when something is wrong.
 
-    Signals while work is running are handled here; others are the caller's.
+    It handles signals while work is running; others are left to the caller.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
         raise UsageError("the demo needs the sandbox: pip install 'prisoner-to-nomis[sandbox]'")
@@ -110,7 +110,7 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
 
 
 class _Demo:
-    """One demo, over a running sandbox and application."""
+    """One demo, with a running sandbox and application."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class _Demo:
 
     def _stop(self) -> None:
         """Ends the current stage: nothing more is received, and messages in flight are returned."""
-        say("stopping; again to end at once", err=True)
+        say("stopping; press again to end at once", err=True)
         with self._lock:
             self._stop_requested.set()
             drains = list(self._drains)
@@ -183,7 +183,7 @@ class _Demo:
             drain.stop()
 
     def _publish(self) -> dict[str, Any]:
-        """Changes the publishing services, and plants what usually goes wrong on the way."""
+        """Changes the publishing services, and plants the usual faults on the way."""
         events = self._options.events
         self._progress("publishing events", 0, events)
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
@@ -273,7 +273,7 @@ _INDENT = "    "
 
 
 def slack_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The messages in their order, each with its channel; replies are indented below what they reply to."""
+    """The messages in order, each with its channel. Replies are indented below their message."""
     replies: dict[str, list[Mapping[str, Any]]] = {}
     for each in messages:
         if each["thread_ts"]:
@@ -289,7 +289,7 @@ def slack_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _lines(message: Mapping[str, Any]) -> list[str]:
-    """What people read: the blocks, or the plain text of a message without blocks."""
+    """The text that people read: the blocks, or the plain text of a message without blocks."""
     texts = list(_texts(message["blocks"])) or [str(message["text"])]
     return [line for text in texts for line in text.splitlines()]
 

@@ -1,8 +1,8 @@
 """Eight weekly runs of the incentive levels before the demo's own, so that it has something to compare with.
 
-The sandbox has no past that could be reconciled. So the runs are given the planted differences that had begun by
-then, and some that are over by now, and are recorded by the functions that record a run. What is new, persisting and
-resolved in the demo's run is then found by the engine alone.
+The sandbox has no past that could be reconciled. So the runs get the planted differences that had begun by then, and
+some that are over by now, and are recorded by the functions that record a run. The engine itself then finds what is
+new, persisting and resolved in the demo's run.
 """
 
 from collections import Counter

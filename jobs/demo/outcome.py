@@ -1,4 +1,4 @@
-"""The outcome of a demo: its figures, whether they are those that were planted, and the table that shows them."""
+"""The outcome of a demo: its figures, whether they match those planted, and the table that shows them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _WAITS_ON_A_QUEUE = 1
 class Findings:
     """The result of a reconciliation, and every difference that the sandbox planted for it.
 
-    planted: `key`, `kind` and `outcome` of each: `reported`, `in flight`, or one of those that are not to be reported.
+    planted: `key`, `kind` and `outcome` of each: `reported`, `in flight`, or an outcome that must not be reported.
     """
 
     result: ReconciliationResult
@@ -28,17 +28,17 @@ class Findings:
 
     @property
     def expected(self) -> dict[Key, str]:
-        """The kinds of the differences that are to be reported, by key."""
+        """The kinds of the differences that should be reported, by key."""
         return {tuple(each["key"]): each["kind"] for each in self.planted if each["outcome"] == "reported"}
 
     @property
     def found(self) -> dict[Key, str]:
-        """The kinds of those that were reported, by key."""
+        """The kinds of the reported differences, by key."""
         return {self._key(each): each.kind for each in self.result.mismatches}
 
     @property
     def in_flight(self) -> tuple[set[Key], set[Key]]:
-        """The differences that were planted to be in flight, and those that were."""
+        """The differences planted as in flight, and those found in flight."""
         planted = {tuple(each["key"]) for each in self.planted if each["outcome"] == "in flight"}
         return planted, {self._key(each) for each in self.result.in_flight}
 
@@ -57,16 +57,16 @@ class Findings:
         return f"{right:,} of {len(expected):,} planted found{passing}{left_out}; {what}"
 
     def problems(self) -> list[str]:
-        """What is wrong, one line each; empty if exactly what was planted was found."""
+        """What is wrong, one line each, or empty if exactly what was planted was found."""
         expected, found = self.expected, self.found
         planted, in_flight = self.in_flight
         both = expected.keys() & found.keys()
         wrong = {
             "planted and not found": expected.keys() - found.keys(),
             "found and not planted": found.keys() - expected.keys(),
-            "found as of another kind": {key for key in both if expected[key] != found[key]},
-            "planted in flight and not found so": planted - in_flight,
-            "found in flight and not planted so": in_flight - planted,
+            "found as another kind": {key for key in both if expected[key] != found[key]},
+            "planted as in flight and not found so": planted - in_flight,
+            "found as in flight and not planted so": in_flight - planted,
         }
         name = self.result.reconciliation
         lines = [f"{name}: {what}: {_keys_text(keys)}" for what, keys in wrong.items() if keys]
@@ -119,18 +119,18 @@ class DemoOutcome:
 
     @property
     def planted_in_flight(self) -> set[int]:
-        """The bookings whose planted difference the report rightly counts as in flight, not as a mismatch."""
+        """The bookings with a planted difference that the report rightly counts as in flight, not as a mismatch."""
         waiting = {booking for booking, cause in self.planted_bookings.items() if cause == _WAITS_ON_A_QUEUE}
         return waiting & {each.booking_id for each in self.result.in_flight}
 
     @property
     def once(self) -> int:
-        """The published records that are in NOMIS exactly once, mapped rightly and in the right state."""
+        """The published records that are in NOMIS exactly once, correctly mapped and in the right state."""
         wrong = {(problem["domain"], str(problem["dps_id"])) for problem in self.truth["problems"]}
         return int(self.truth["entities"]) - len(wrong)
 
     def problems(self) -> list[str]:
-        """What is wrong, one line each; empty when the demo succeeded."""
+        """What is wrong, one line each, or empty when the demo succeeded."""
         planted, found = self.planted_bookings, self.found_bookings
         missed, invented = planted.keys() - found.keys(), found.keys() - planted.keys()
         lines = []
@@ -144,13 +144,13 @@ class DemoOutcome:
         lines += [problem for findings in self.others for problem in findings.problems()]
         lines += [f"{each['domain']} {each['dps_id']}: {each['problem']}" for each in self.truth["problems"]]
         if self.accepted != self.tracked:
-            lines.append("Application Insights has other events than were tracked")
+            lines.append("Application Insights has other events than those tracked")
         if self.truth["surplus"]:
-            lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to nothing")
+            lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to no DPS record")
         return lines
 
     def _against_earlier_weeks(self) -> list[str]:
-        """Where persisting and resolved differences are not those that the weeks before recorded."""
+        """The persisting and resolved differences that disagree with those that the weeks before recorded."""
         persisting = {each.booking_id for each in self.result.mismatches if each.standing == "persisting"}
         resolved = {each.booking_id for each in self.result.resolved}
         wrong = {
@@ -170,9 +170,9 @@ class DemoOutcome:
         return f"{found:,}{split} the planted cause named for {causes:,}"
 
     def _gone_text(self) -> str:
-        """The differences that were gone when read again, and how many were planted to be."""
+        """The differences that agreed when read again, and how many were planted to do so."""
         gone, in_flight = self.result.settled_on_recheck, sum(each["cause"] == "in_flight" for each in self.planted)
-        planted = f"{in_flight:,} in flight, {self.bulk_differs:,} in the bulk call only"
+        planted = f"{in_flight:,} in flight, {self.bulk_differs:,} only in the bulk call"
         late = len(self.result.in_flight) - len(self.planted_in_flight)
         if gone == in_flight + self.bulk_differs:
             text = f"{gone:,}, as planted: {planted}"
@@ -206,7 +206,7 @@ class DemoOutcome:
                 f"{result.new:,} new, {result.persisting:,} persisting, {len(result.resolved):,} resolved",
             ),
             ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
-            ("differences gone when read again", self._gone_text()),
+            ("differences that agreed when read again", self._gone_text()),
             *((findings.result.title.lower(), findings.text()) for findings in self.others),
             ("events in Application Insights", f"{sum(self.accepted.values()):,} of {sum(self.tracked.values()):,}"),
             ("messages to Slack", f"{self.slack:,}"),

@@ -1,4 +1,4 @@
-"""The probes as `check` shows them: every one, once, as a line."""
+"""The probes as `check` shows them: each one once, as a line."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 15.0
 class CheckResult:
     """Whether a part works, and what was seen of it or what to change.
 
-    shared: what is said instead of several parts that have one cause; None where each has its own.
+    shared: what is said instead of several parts that have one cause, or None if each has its own.
     """
 
     name: str
@@ -37,16 +37,19 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class SharedReason:
-    """Why one or more parts are down, said once. `names` are those of the parts, as `joined_names` joins them."""
+    """The reason why one or more parts are down, shown once.
+
+    `names` are those of the parts, joined by `joined_names`.
+    """
 
     names: str
     text: str
 
 
 def run_checks(application: Application) -> list[CheckResult]:
-    """Asks every part at the same time; the results in the order in which the parts depend on each other.
+    """Probes every part at the same time. The results are in the order in which the parts depend on each other.
 
-    Raises `SettingsError` for a setting that cannot be read, since then most parts cannot even be asked.
+    Raises `SettingsError` for a setting that cannot be read, since most parts could then not even be probed.
     """
     settings = application.settings
     _check_settings(application)
@@ -83,7 +86,7 @@ def joined_names(names: Iterable[str]) -> str:
 
 
 def nothing_is_set_up(settings: Settings) -> bool:
-    """Whether no service has credentials: then what is down has probably never been set up."""
+    """Whether no service has credentials, so that what is down has probably never been set up."""
     return not any(settings.upstream(name).client_id for name in UpstreamName)
 
 

@@ -1,4 +1,4 @@
-"""Asks several questions at once, each in a daemon thread: one that hangs delays neither the others nor the end."""
+"""Reads several things at once, each in a daemon thread: one that hangs delays neither the others nor the end."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class ReadResult(Generic[T_co]):
-    """What a question found out: its value, or why it is `unknown`, on one line."""
+    """The result of a read: its value, or why it is `unknown`, on one line."""
 
     value: T_co | None = None
     unknown: str | None = None
@@ -29,12 +29,12 @@ def start(name: str, ask: Callable[[], T]) -> "Future[T]":
 
 
 def late_text(deadline_seconds: float) -> str:
-    """The text for a question without a response in time."""
+    """The text for a read without a response in time."""
     return f"no response within {deadline_seconds:g} s"
 
 
 def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[T]:
-    """The reading of one question; unknown if it raises, unless one of the errors that are `passed_on`."""
+    """The result of one read. It is unknown if the read raises, except for the errors that are `passed_on`."""
     try:
         return ReadResult(ask())
     except passed_on:

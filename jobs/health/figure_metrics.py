@@ -55,12 +55,12 @@ def _metrics(figures: Figures) -> Iterator[Metric]:
     if figures.creations.value is not None:
         unsettled = {(str(each.state),): each.number for each in figures.creations.value}
         states = ((str(each),) for each in sorted(OPEN_STATES))
-        help_text = "Creations of which NOMIS has, or may get, a record without a mapping."
+        help_text = "Creations whose NOMIS record exists, or may still appear, without a mapping."
         yield _gauge("unsettled_creations", help_text, ("state",), states, unsettled)
     if figures.deliveries.value is not None:
         unsent = {(each.channel, str(each.state)): each.number for each in figures.deliveries.value}
         channels = product(CHANNELS, map(str, _UNSENT))
-        help_text = "Deliveries that wait (pending), or were given up within three weeks (failed)."
+        help_text = "Deliveries that are waiting (pending), or were given up within the last three weeks (failed)."
         yield _gauge("unsent_deliveries", help_text, ("channel", "state"), channels, unsent)
     if figures.due_events.value is not None:
         help_text = "Events that Application Insights has not accepted yet."
@@ -74,7 +74,7 @@ def _of_queues(figures: Figures) -> Iterator[Metric]:
     )
     ages = GaugeMetricFamily(
         f"{PREFIX}_queue_oldest_message_age_seconds",
-        "Since the oldest message of a queue (main) or its DLQ was sent, by CloudWatch.",
+        "Seconds since the oldest message of a queue (main) or its DLQ was sent, from CloudWatch.",
         labels=["queue", "kind"],
     )
     for queue, reading in figures.queues.items():
@@ -96,7 +96,7 @@ def _of_schedulers(drains: ReadResult[DrainFigures]) -> Iterator[Metric]:
         return
     heartbeat = GaugeMetricFamily(
         f"{PREFIX}_scheduler_heartbeat_age_seconds",
-        "Since the scheduler of a host last recorded that it lives.",
+        "Seconds since the scheduler of a host last recorded its heartbeat.",
         labels=["host"],
     )
     latest: dict[str, SchedulerFigures] = {each.host: each for each in drains.value.schedulers}
@@ -109,9 +109,9 @@ def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationF
     def family(name: str, help_text: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"{PREFIX}_reconciliation_{name}", help_text, labels=["reconciliation"])
 
-    age = family("last_complete_age_seconds", "Since the last complete run over everyone ended.")
-    differences = family("differences", "Records that differ, by the last complete run over everyone.")
-    expected = family("expected", "1 where it runs on a schedule, of the scheduler or of a CronJob; else 0.")
+    age = family("last_complete_age_seconds", "Seconds since the last complete run over everyone ended.")
+    differences = family("differences", "Records that differ in the last complete run over everyone.")
+    expected = family("expected", "1 if it runs on a schedule, of the scheduler or of a CronJob, and 0 otherwise.")
     unread = family("unread", "Records and lists that the last run over everyone could not read.")
     for name, reading in reconciliations.items():
         found = reading.value

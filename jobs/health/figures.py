@@ -1,6 +1,6 @@
-"""How things stand: the figures that `status`, the metrics, the health page and `check` show, each read in one place.
+"""The state of the system: the figures that `status`, the metrics, the health page and `check` show, read in one place.
 
-Nothing that is looked at is changed: no message is received, no service is called.
+Reading changes nothing: no message is received, and no service is called.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,9 +60,9 @@ class BreakerFigures:
 class SchedulerFigures:
     """The scheduler of one process.
 
-    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number
-    of messages and the end of its last batch that had any; None without one. failing: the work that currently fails,
-    and why. hanging: the queues whose drain makes no progress.
+    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
+    and the end of its last batch that had any, or None without one. failing: the work that currently fails, and why.
+    hanging: the queues whose drain makes no progress.
     """
 
     host: str
@@ -75,7 +75,7 @@ class SchedulerFigures:
 
 @dataclass(frozen=True, slots=True)
 class DrainFigures:
-    """What drains the queues: the schedulers that live, and the end of the last `drain` command that ended well."""
+    """What drains the queues: the schedulers that are alive, and the end of the last successful `drain` command."""
 
     schedulers: tuple[SchedulerFigures, ...]
     last_drain_at: datetime | None
@@ -83,7 +83,7 @@ class DrainFigures:
 
 @dataclass(frozen=True, slots=True)
 class InterruptedRun:
-    """A run that its process left without a result: it died or was stopped. shards: into how many it is divided."""
+    """A run that its process left without a result: it died or was stopped. shards: the number of its shards."""
 
     run_id: str
     started_at: datetime
@@ -92,7 +92,7 @@ class InterruptedRun:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
-    """A reconciliation: its last run over everyone that ended, and its last complete one; None without such a run.
+    """A reconciliation: its last run over everyone that ended, and its last complete one, or None without such a run.
 
     on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
     and that no process works on. last_run_id, last_status, last_unread: of the last one, with the records and lists
@@ -180,7 +180,7 @@ def read_queue(application: Application, queue: str) -> QueueFigures:
 def read_ages(application: Application) -> dict[str, float]:
     """Seconds since the oldest message was sent, by the SQS name of its queue.
 
-    Raises `WorkError` where there is no CloudWatch, which a local endpoint does not fill, and `AgesUnavailable`.
+    Raises `WorkError` if there is no CloudWatch, as with a local endpoint, and `AgesUnavailable`.
     """
     from sync.queues.queue import oldest_ages
 
@@ -206,8 +206,8 @@ def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
 def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> None:
     """Reads into `found` what the database knows: one figure after the other, since connections are few.
 
-    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` where it has
-    not the current schema.
+    Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if its schema
+    is not current.
     """
     database = application.database
     if not database.exists:

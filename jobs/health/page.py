@@ -43,7 +43,7 @@ class HealthResponse:
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """What the process says of itself.
+    """The state of the process itself.
 
     is_ready: whether work is being done. progress: for each queue, the seconds since the last progress of its drain;
     more than `stall_seconds` means that it hangs.
@@ -54,7 +54,7 @@ class Liveness:
     stall_seconds: float
 
     def alive(self) -> HealthResponse:
-        """Down when a drain hangs, which only a restart can fix; never because something else is unavailable."""
+        """Down if a drain hangs, which only a restart can fix, and never because something else is unavailable."""
         hanging = {queue: round(seconds) for queue, seconds in self.progress().items() if seconds > self.stall_seconds}
         body: dict[str, Any] = {"status": DOWN if hanging else UP}
         if hanging:
@@ -71,7 +71,7 @@ class Liveness:
 
 
 class HealthPage:
-    """Every component, asked at the same time and shared by all who ask. Safe to share between threads.
+    """Every component, probed at the same time for all callers together. Safe to share between threads.
 
     A probe that raises or is late is down. Those without a component are left out.
     """
@@ -91,7 +91,7 @@ class HealthPage:
         self._response = HealthResponse(ok=False, body={"status": DOWN})
 
     def overall(self) -> HealthResponse:
-        """The state of every component; up when all are. Asked at most every two seconds."""
+        """The state of every component; up when all are. Probed at most every two seconds."""
         with self._lock:
             if self._monotonic() - self._response_at >= CACHE_SECONDS:
                 components = self._ask()
@@ -224,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = self._content(path)
         except Exception:  # the client gets a response whatever it is
             structlog.get_logger("jobs.health.page").exception("health-page-broke", page=path)
-            content = _json(500, {"status": 500, "userMessage": "the page broke; see the log"})
+            content = _json(500, {"status": 500, "userMessage": "the page failed; see the log"})
         self._send(*content)
 
     def do_HEAD(self) -> None:
@@ -248,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-        """Requests for health are not worth a line each."""
+        """Does nothing: requests for health are not logged."""
 
 
 def _json(status: int, body: Mapping[str, Any]) -> _Content:

@@ -1,4 +1,4 @@
-"""The one list of health probes: what the program needs, and how each part is asked whether it works.
+"""The one list of health probes: what the program needs, and how each part is checked.
 
 `check` shows every probe as a line; the health page shows those that have a component (`jobs.health.page`).
 """
@@ -37,7 +37,7 @@ class ProbeResult:
     """Whether a part works.
 
     text: one line for `check`: what was seen, or what is wrong and what to change. details: the same as fields of the
-    health page. shared: what is said instead of several parts that have one cause; None where each has its own.
+    health page. shared: what is said instead of several parts that have one cause, or None if each has its own.
     """
 
     ok: bool
@@ -63,7 +63,7 @@ class Probe:
     """One question about one part.
 
     name: its line in `check`. ask: answers it, or raises. component: its part of the health page, which several probes
-    may share; None where only `check` asks, because the result changes with the settings alone or costs too much.
+    may share, or None if only `check` asks, because the result changes with the settings alone or costs too much.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Probe:
     component: str | None = None
 
     def start(self) -> "Future[ProbeResult]":
-        """Asks in a daemon thread, so that a part that never responds does not keep the process alive."""
+        """Starts the check in a daemon thread, so that a part that never responds does not keep the process alive."""
         return start(f"probe {self.name}", self._run)
 
     def _run(self) -> ProbeResult:
@@ -94,7 +94,7 @@ def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeRe
 def list_probes(application: Application, transport: Transport) -> list[Probe]:
     """Every probe, in the order in which the parts depend on each other.
 
-    `transport` is not that of the application, so that a ping waits for nothing that is still to be built.
+    `transport` is not that of the application, so a ping does not wait for anything that has yet to be built.
     """
     settings = application.settings
     probes = [
@@ -153,7 +153,7 @@ def _probe_database(application: Application) -> ProbeResult:
 
 
 def _database_down(error: SyncError) -> _Down:
-    return _Down(f"{one_line(error)}; set DATABASE_URL, or bring the database up")
+    return _Down(f"{one_line(error)}; set DATABASE_URL, or start the database")
 
 
 def _probe_queue(application: Application, queue: str) -> ProbeResult:
@@ -201,7 +201,7 @@ def _probe_upstream(settings: Settings, transport: Transport, name: UpstreamName
 
 
 def _auth_down(settings: Settings) -> str:
-    """What is said of HMPPS Auth and of all that has no token for it."""
+    """The text about HMPPS Auth and about everything that has no token because of it."""
     name = UpstreamName.OAUTH
     address = settings.upstream(name).base_url
     return f"{address} gives no tokens; wait until the service is up, or set {name.address_variable}"
@@ -218,11 +218,11 @@ def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamN
         each = f"status {error.status}: no token; set the …_CLIENT_ID and …_CLIENT_SECRET of each, or see HMPPS Auth"
         raise _Down(one_line(error), shared=each if refused else _auth_down(settings)) from error
     if authorities is None:
-        return ProbeResult(True, "token given, which does not say its roles")
+        return ProbeResult(True, "token issued, but it does not say its roles")
     missing = sorted(role for role in required_roles(name) if f"ROLE_{role}" not in authorities)
     if missing:
         roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
-        raise _Down(f"client {upstream.client_id} lacks {roles}: have HMPPS Auth give it to the client")
+        raise _Down(f"client {upstream.client_id} lacks {roles}: ask HMPPS Auth to give it to the client")
     return ProbeResult(True, "token given")
 
 
@@ -241,7 +241,7 @@ def _probe_breakers(application: Application) -> ProbeResult:
         if each.state is not BreakerState.CLOSED
     ]
     if down:
-        text = f"down: {', '.join(down)}; messages wait, and the first call once the service is up ends that"
+        text = f"down: {', '.join(down)}; messages wait until the service is up"
         raise _Down(text, details)
     return ProbeResult(True, "all closed", details)
 
@@ -275,7 +275,7 @@ def _probe_slack(settings: Settings) -> ProbeResult:
         # Slack refused in its own words; all else says nothing of the token.
         refused = isinstance(error, TryLater) and not error.whole_channel
         remedy = "set SLACK_TOKEN, or" if refused else "wait until Slack is up, or set"
-        raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL where it is another Slack") from error
+        raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL if it is another Slack") from error
     return ProbeResult(True, f"{settings.slack_channel}, token {'known' if known else 'given'}")
 
 

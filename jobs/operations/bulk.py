@@ -42,7 +42,7 @@ class State(StrEnum):
     WRITTEN = "written"
     #: It is no longer as the run saw it.
     SKIPPED = "skipped"
-    #: There is an objection, which a person has to look at.
+    #: There is an objection, which a person has to decide at.
     LEFT = "left"
     #: It did not end as expected: refused, not verified, or not known.
     FAILED = "failed"
@@ -50,7 +50,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """How texts speak of one kind of fix.
+    """The wording for one kind of fix.
 
     ready, done: a record before and after it. records: what is fixed, singular and plural, after the verb. scope: what
     the question says after them.
@@ -63,7 +63,7 @@ class Wording:
     scope: str
 
     def of(self, state: State) -> str:
-        """How texts name a state: the first two in these words, others as they are."""
+        """The name of a state in texts: the first two states have these words, others their own."""
         return {State.READY: self.ready, State.WRITTEN: self.done}.get(state, str(state))
 
 
@@ -77,9 +77,9 @@ PUBLISHING: Final = Wording(
 class BulkItem:
     """One record of a bulk fix.
 
-    row: its number in the report. what: what would be written, such as `level ENH`, the same for all of a kind.
-    text: what would be done and why, why it is not, or how it ended. details: the plan as JSON shows it.
-    write: carries out the plan and verifies it, and returns how it ended; None unless it is to be written.
+    row: its number in the report. what: what would be written, such as `level ENH`, the same for all of a kind. text:
+    what would be done and why, why not, or how it ended. details: the plan as JSON shows it. write: carries out the
+    plan and verifies it, and returns how it ended, or None if nothing is to be written.
     """
 
     row: int
@@ -103,7 +103,7 @@ class BulkItem:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFix:
-    """A difference of a run for which its report proposes a command; arguments: those of that command."""
+    """A difference of a run for which its report proposes a command. arguments: those of that command."""
 
     row: int
     mismatch: Mismatch
@@ -119,7 +119,7 @@ class ProposedFixes:
 
 
 def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[tuple[int, Mismatch], ...]:
-    """The differences of a run with their row numbers; those of one cause where it is given.
+    """The differences of a run with their row numbers, or only those of one cause if it is given.
 
     cause: the text of a cause, or a part of it that no other cause of the run has. Raises `UsageError` for any other.
     """
@@ -140,7 +140,7 @@ def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[t
 def proposed_fixes(result: ReconciliationResult, cause: str | None, *words: str) -> ProposedFixes:
     """The commands beginning with `words` that the report of a run proposes, each once, in the order of its rows.
 
-    Raises `UsageError` where there is none, and for an unknown cause.
+    Raises `UsageError` if there are none, and for an unknown cause.
     """
     fixes: dict[tuple[str, ...], ProposedFix] = {}
     undecided = 0
@@ -162,7 +162,7 @@ def proposed_fixes(result: ReconciliationResult, cause: str | None, *words: str)
 
 
 def carry_out(items: Sequence[BulkItem]) -> Iterator[BulkItem]:
-    """Writes the items that are ready, in their order; each as it ended. Ends with the first that failed."""
+    """Writes the items that are ready, in order, and yields each as it ended. Stops after the first that failed."""
     for item in items:
         if item.write is None:
             continue
@@ -208,7 +208,7 @@ def plan_received_item(
 ) -> BulkItem:
     """The received event that a run found to be missed, planned now for the arrival of the report. Raises `SyncError`.
 
-    wait_seconds: how long both sides may take to agree afterwards; with 0 it is not read, since DPS makes its review
+    wait_seconds: how long both sides may take to agree afterwards. With 0 they are not read, since DPS makes its review
     later and the queue brings it to NOMIS.
     """
     diagnosis = fix.mismatch.diagnosis
@@ -218,7 +218,7 @@ def plan_received_item(
 
     def publish(plan: Plan) -> str:
         publish_received(application, plan, plan_now, who, force=False)
-        done = "published; DPS makes a review of it, which reaches NOMIS through the incentive queue"
+        done = "published; DPS creates a review from it, which reaches NOMIS through the incentive queue"
         return f"{done}; {_verified(application, plan, wait_seconds)}" if wait_seconds else done
 
     planned = _plan_incentive_item(application, result, fix, plan_now, is_done_once=True)
@@ -238,7 +238,7 @@ def _plan_incentive_item(
 ) -> Plan | BulkItem:
     """The plan for one prisoner, or the item that says why nothing is sent.
 
-    is_done_once: what was done since the run has its effect later, and is not done again meanwhile.
+    is_done_once: an action since the run takes effect later, and is not repeated meanwhile.
     """
     mismatch = fix.mismatch
     assert isinstance(mismatch, IncentiveMismatch)
@@ -291,7 +291,7 @@ def plan_resync_item(
 ) -> BulkItem:
     """The resync of one record that differed in a run, planned now. Raises `WorkError` and `SyncError`.
 
-    unchecked: the operator looked in NOMIS where nothing here can check what is to be written.
+    unchecked: the operator checked NOMIS for what the program cannot check.
     """
     kind, dps_id = fix.arguments
     try:
@@ -314,7 +314,7 @@ def plan_resync_item(
         check_result(planned, done)
         if done.left is None:
             raise WorkError(f"{done.outcome}: it was not read again")
-        return f"{done.outcome}; {'read again: as it should be' if planned.is_readable else 'it is mapped'}"
+        return f"{done.outcome}; {'read again: correct' if planned.is_readable else 'it is mapped'}"
 
     effect = planned.plan.effect
     because = planned.proposal.removeprefix(f"{effect}: ")
@@ -322,16 +322,16 @@ def plan_resync_item(
 
 
 def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) -> str | None:
-    """Why the difference is no longer as the run saw it; None if it is, as far as both sides can be read."""
+    """Why the difference is no longer as the run saw it, or None if it is, as far as both sides can be read."""
     plan = planned.plan
     if plan.effect is Effect.NOTHING:
         return plan.because
     if planned.objections:
         return None
     if plan.effect in _NOT_AS_SEEN.get(fix.mismatch.missing_in or "", ()):
-        return f"{fix.mismatch.missing_in} has it by now; the run did not see it there"
+        return f"{fix.mismatch.missing_in} has it now, but did not when the run read it"
     if plan.effect is Effect.UPDATE and plan.nomis is not None and not plan.differences:
-        return "NOMIS shows by now what would be written"
+        return "NOMIS already has what would be written"
     # What NOMIS has no read of looks the same before and after.
     if last is not None and last.state is ActionState.DONE and not planned.is_readable:
         return f"written after the run by {_who_and_when(last)}"
@@ -339,17 +339,17 @@ def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) 
 
 
 def _last_action(application: Application, result: ReconciliationResult, action: str, target: str) -> Action | None:
-    """The last action of this kind on the record since the run ended, None without one."""
+    """The last action of this kind on the record since the run ended, or None without one."""
     with application.database.read() as connection:
         last = next(iter(actions_on(connection, action, target, limit=1)), None)
     return None if last is None or last.time < result.finished_at else last
 
 
 def _refused(last: Action | None) -> str | None:
-    """The objection that the record was refused since the run, which would end the work at the same place again."""
+    """The objection that the record was refused since the run, so the work would end at the same place again."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
-    return f"{last.outcome} ({_who_and_when(last)}): look at it by itself"
+    return f"{last.outcome} ({_who_and_when(last)}): check it separately"
 
 
 def _who_and_when(action: Action) -> str:

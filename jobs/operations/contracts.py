@@ -101,7 +101,7 @@ def check_contracts(
 
 
 def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """The weekly check; differences are its result, and no failure."""
+    """The weekly check. Differences are its result, not a failure."""
     result = check_contracts(application, notify=True, stop_requested=stop_requested.is_set)
     active_run.counts |= result.counts()
 
@@ -114,7 +114,7 @@ def run_contracts_check(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> ContractsResult:
-    """The check that notifies, as a recorded run of the job; it ends well whatever differs."""
+    """The check that notifies, as a recorded run of the job. The run succeeds whatever differs."""
     parameters = {"services": [str(each) for each in services], "probe": probe}
     with application.job_runs.run(JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
         result = check_contracts(application, services, probe=probe, notify=True)
@@ -145,18 +145,19 @@ def _probed(application: Application, transport: Transport, service: UpstreamNam
         response = operation.read_raw(transport.client(service), *_ids(application, probe), query=probe.query)
     except UpstreamError as error:
         if error.absent:
-            return [], "role granted, no record to look at"
+            return [], "role granted, no record to read"
         kind, text = ("role-refused", "refuses") if error.credentials_refused else ("probe-failed", "fails")
         return [ContractFinding(DriftLevel.ERROR, kind, "", f"{text} the probe: {error}", named)], text
     wrong = shape_errors(operation, response)
     found = [
-        ContractFinding(DriftLevel.ERROR, "shape", "", f"response not as declared: {each}", named) for each in wrong
+        ContractFinding(DriftLevel.ERROR, "shape", "", f"response differs from its declaration: {each}", named)
+        for each in wrong
     ]
-    return found, "role granted, another form" if wrong else "role granted, form as declared"
+    return found, "role granted, format differs" if wrong else "role granted, format as declared"
 
 
 def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
-    """The ids that a probe asks for."""
+    """The ids that a probe needs."""
     if probe.record is None:
         return probe.ids
     last = (
@@ -202,7 +203,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
 
 def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
-    """What changed at a service: how much, and the first of it."""
+    """The text on what changed at a service: the number of differences, and the first ones."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
         for level in DriftLevel

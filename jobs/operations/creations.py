@@ -1,4 +1,4 @@
-"""Creations whose outcome is unknown: lists them, settles them as a person found, and reopens them."""
+"""Creations with an unknown outcome: lists them, settles them as a person found, and reopens them."""
 
 import math
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class MappingPlan:
 
     @property
     def unchecked(self) -> str | None:
-        """What nobody checked, as a sentence; None where NOMIS was asked."""
+        """What nobody checked, as a sentence, or None if NOMIS was asked."""
         repair = domain_of_record(self.record.domain).repair
         if repair.readable:
             return None
@@ -88,9 +88,9 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 
 
 def creation_in_full(application: Application, record: CreationRecord) -> dict[str, Any]:
-    """A creation as JSON shows it, with what to look for in NOMIS and what it is mapped to by now.
+    """A creation as JSON shows it, with what to look for in NOMIS and its current mapping.
 
-    `mappedTo` is null where it is not mapped, or the mapping service does not respond.
+    `mappedTo` is null if it is not mapped, or the mapping service does not respond.
     """
     try:
         mapping = mapped_meanwhile(application, record)
@@ -106,7 +106,7 @@ def creation_in_full(application: Application, record: CreationRecord) -> dict[s
 
 
 def whose(record: CreationRecord) -> str | None:
-    """Whom a creation is about: the prisoner, or else the booking, as far as the program knows."""
+    """The person whom a creation is about: the prisoner, or else the booking, as far as the program knows."""
     prisoner = prisoner_in(record.properties)
     booking_id = record.properties.get("bookingId")
     return prisoner or (f"booking {booking_id}" if booking_id else None)
@@ -122,15 +122,15 @@ def plan_mapping(application: Application, record: CreationRecord, number: int) 
 
 
 def check_plan(plan: MappingPlan, *, despite: bool) -> None:
-    """Raises `WorkError` for any objection; with `despite` differences are not one."""
+    """Raises `WorkError` for any objection. With `despite`, differences are not an objection."""
     objections = [*plan.objections, *(() if despite else plan.differences)]
     if objections:
-        remedy = "" if plan.objections else f"; {DESPITE} maps it all the same"
+        remedy = "" if plan.objections else f"; {DESPITE} maps it anyway"
         raise WorkError(f"creation {plan.record.id} is left as it is: {'; '.join(objections)}{remedy}")
 
 
 def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
-    """The mapping that the DPS record has by now, None without one. Raises `SyncError`."""
+    """The mapping that the DPS record has by now, or None without one. Raises `SyncError`."""
     return domain_of_record(record.domain).mappings.find(application.services.mapping, record.dps_id)
 
 
@@ -146,7 +146,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(application, record)
         if plan_mapping(application, record, number) != plan:
-            raise WorkError(f"{plan.target} changed while you were asked: nothing was done; run it again")
+            raise WorkError(f"{plan.target} changed before you confirmed: nothing was done; run the command again")
         details = {"mapping": dict(plan.mapping), "unchecked": plan.unchecked, "differences": list(plan.differences)}
         with recorded_action(application, who, ACTION, _target(record), details) as ongoing:
             conflict = save_mapping(creation, record.dps_id, plan.mapping, application.services)
@@ -168,7 +168,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
 
 def check_sending(application: Application, record: CreationRecord) -> None:
-    """Raises, before anything is asked, what sending the event again would fail with: `WorkError` or `SyncError`."""
+    """Raises, before anything is asked, the error with which a second sending of the event would fail."""
     _check_ended(application, record)
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
@@ -189,7 +189,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
         with recorded_action(application, who, ACTION, _target(record)) as ongoing:
             mapping = mapped_meanwhile(application, record)
             if mapping is None:
-                outcome = "not in NOMIS: the event was sent again, its delivery creates the record"
+                outcome = "not in NOMIS: the event was sent again, and its delivery creates the record"
             else:
                 outcome = f"no other record in NOMIS: mapped to {_nomis_text(record, mapping)}"
             with application.database.begin() as connection:
@@ -219,10 +219,10 @@ class Reopening:
 
 
 def plan_reopening(application: Application, creation_id: int) -> Reopening:
-    """What a person settled, if that can be taken back.
+    """The settlement of a person, if it can be taken back.
 
-    Raises `UsageError` where no person mapped it, or the mapping service cannot delete its mapping, `WorkError` where
-    the mapping is another one by now, and `SyncError`.
+    Raises `UsageError` if no person mapped the record, or the mapping service cannot delete its mapping, `WorkError` if
+    the mapping has changed, and `SyncError`.
     """
     record = find_creation(application, creation_id)
     with application.database.read() as connection:
@@ -252,7 +252,9 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
     record = plan.record
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if plan_reopening(application, record.id) != plan:
-            raise WorkError(f"creation {record.id} changed while you were asked: nothing was done; run it again")
+            raise WorkError(
+                f"creation {record.id} changed before you confirmed: nothing was done; run the command again"
+            )
         with recorded_action(application, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as ongoing:
             domain_of_record(record.domain).mappings.delete(application.services.mapping, record.dps_id)
             outcome = f"the mapping to {plan.target} is deleted, and creation {record.id} is open again"
@@ -265,7 +267,7 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
 
 
 def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
-    """Whether a person may still settle it; the event of one declared not created may be sent again."""
+    """Whether a person may still settle it. The event of one that was declared not created may be sent again."""
     return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
 
 
@@ -274,7 +276,7 @@ def _target(record: CreationRecord) -> str:
 
 
 def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
-    """The record as it is now. Raises `WorkError` if it is no longer open, or another attempt was made since."""
+    """The current record. Raises `WorkError` if it is no longer open, or another attempt was made since."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run it again")
@@ -294,7 +296,7 @@ def _check_ended(application: Application, record: CreationRecord) -> None:
 def _check_unchanged(application: Application, record: CreationRecord) -> None:
     now = find_creation(application, record.id)
     if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
-        raise WorkError(f"creation {record.id} changed while you were asked and is {now.state} now: run it again")
+        raise WorkError(f"creation {record.id} changed before you confirmed and is {now.state} now: run it again")
 
 
 def _check_conflict(plan: MappingPlan, conflict: Conflict) -> None:

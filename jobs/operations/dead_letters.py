@@ -1,4 +1,4 @@
-"""The dead letter queues for operators: one by its queue id or all in turn, and what lies on them and why."""
+"""The dead letter queues for operators: one by its queue id or all in turn, with their messages and the reasons."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -49,7 +49,7 @@ def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], di
 
 
 def check_errors(errors: Mapping[str, str]) -> None:
-    """Raises `WorkError` that names every queue that failed; those with one reason stand together."""
+    """Raises `WorkError` that names every queue that failed, grouped by reason."""
     if errors:
         queues: dict[str, list[str]] = {}
         for queue, reason in errors.items():
@@ -58,7 +58,7 @@ def check_errors(errors: Mapping[str, str]) -> None:
 
 
 def find_ids(queue: str, letters: Sequence[DeadLetter], named: Collection[str]) -> set[str]:
-    """The ids of the named messages, each named by its id or a prefix that no other id has.
+    """The ids of the named messages, each named by its id or by a prefix that no other id has.
 
     Raises `UsageError` for a name that fits none of `letters`, or several.
     """
@@ -118,7 +118,7 @@ class DlqState:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the time was over before all messages were read."""
+        """Whether the time ran out before all messages were read."""
         return self.read < self.counts.visible
 
     @property
@@ -139,7 +139,7 @@ class DlqState:
 
     @property
     def reasons(self) -> list[SameReason]:
-        """The messages grouped by what failed, the largest group first."""
+        """The messages grouped by the reason of their failure, the largest group first."""
         return group_by_reason(self.reports)
 
     def as_dict(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def delete_all(application: Application, domain: str, every: Sequence[Mapping[st
         recorded_action(application, who, "delete-all", record, {"records": len(every), "deleted": 0}) as ongoing,
     ):
         if list(mapped_records(application, domain)) != list(every):
-            raise WorkError("the mappings changed while you were asked: nothing was deleted; run it again")
+            raise WorkError("the mappings changed before you confirmed: nothing was deleted; run the command again")
         for mapping in every:
             if _delete(application, DOMAINS[domain], mapping):
                 ongoing.details["deleted"] += 1

@@ -1,4 +1,4 @@
-"""Sends what waits to leave: alerts and reports in the outbox, and telemetry events to Application Insights."""
+"""Sends what is pending: alerts and reports in the outbox, and telemetry events to Application Insights."""
 
 import math
 from collections.abc import Callable

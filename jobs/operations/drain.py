@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DrainParameters:
-    """What a drain was asked for.
+    """The options of a drain.
 
-    max_batches: the most micro-batches of each queue. wait_seconds: how long a service that is down is waited for
-    before its messages are returned to the queue.
+    max_batches: the most micro-batches of each queue. wait_seconds: how long to wait for a service that is down before
+    its messages are returned to the queue.
     """
 
     queues: tuple[str, ...] = QUEUES
@@ -56,10 +56,10 @@ class DrainParameters:
 
 @dataclass(frozen=True, slots=True)
 class DrainResult:
-    """What the drains of the queues did.
+    """The result of the drains.
 
-    errors: the queues whose drain broke off, with the reason on one line. hints: what may help. reasons: why
-    messages failed, and how many for each reason, the most frequent first.
+    errors: the queues whose drain failed, with the reason on one line. hints: what may help. reasons: why messages
+    failed, and how many for each reason, the most frequent first.
     """
 
     run_id: str
@@ -70,7 +70,7 @@ class DrainResult:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """The counts over all queues; the seconds are those of the slowest."""
+        """The counts over all queues. The seconds are those of the slowest queue."""
         if not self.summaries:
             return {}
         totals = reduce(add, self.summaries.values()).as_dict()
@@ -79,7 +79,7 @@ class DrainResult:
 
     @property
     def problem(self) -> str | None:
-        """Why the work itself failed, on one line; individual failures are left to the queue's retries."""
+        """Why the work itself failed, on one line. Individual failures are left to the queue's retries."""
         reasons = [f"{queue}: {reason}" for queue, reason in self.errors.items()]
         return "; ".join([*reasons, *self.hints]) if reasons else None
 
@@ -100,7 +100,7 @@ def run_drain(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> DrainResult:
-    """Drains the queues, sends the alerts and records the run; at SIGTERM the messages in flight are finished first.
+    """Drains the queues, sends the alerts and records the run. At SIGTERM it first finishes the messages in flight.
 
     Raises `SettingsError` when a setting that every queue needs cannot be used.
     """
@@ -149,7 +149,7 @@ class _Drains:
         )
 
     def stop(self) -> None:
-        """Finishes the messages in flight; nothing more is received."""
+        """Finishes the messages in flight and receives no more."""
         self._stop_requested.set()
         for one in list(self._drains.values()):
             one.stop()

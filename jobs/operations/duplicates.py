@@ -1,4 +1,4 @@
-"""Records that NOMIS holds twice: examines them, and removes, verifies and records the duplicate.
+"""Records that NOMIS has twice: examines them, and removes, verifies and records the duplicate.
 
 A duplicate that the mapping service refused has a finding. A *copy*, which a reconciliation found, gets one here.
 """
@@ -32,10 +32,10 @@ _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
     Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: (
-        "two DPS records claim one NOMIS record: delete nothing, investigate. If the mapping that exists is left from "
-        "before a refresh of the data, have it deleted and the event published again, which saves the refused one"
+        "two DPS records claim one NOMIS record: delete nothing, investigate. If the existing mapping is older "
+        "than a refresh of the data, have it deleted and the event published again, which saves the refused one"
     ),
-    Verdict.SAME: "the record is mapped as it should be: no duplicate any more",
+    Verdict.SAME: "the record is correctly mapped: it is no longer a duplicate",
     Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing, investigate",
     Verdict.NOT_MAPPED: (
         "neither record is mapped now: delete nothing. Have the event published again, which saves the refused mapping"
@@ -47,7 +47,7 @@ _MEANINGS = {
 class Examination:
     """A duplicate as it is now.
 
-    view: what NOMIS has, None where nothing was read. obstacles: why nothing may be removed, whatever a person says.
+    view: what NOMIS has, or None if nothing was read. obstacles: why nothing may be removed, whatever a person says.
     unproved: why the refused record is not proved to be a duplicate of the mapped one; a person may know better.
     """
 
@@ -64,7 +64,7 @@ class Examination:
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids of both pairs show now."""
+        """What the ids of both pairs now show."""
         return self.duplicate.verdict
 
     @property
@@ -74,13 +74,13 @@ class Examination:
 
     @property
     def gone(self) -> bool:
-        """Whether the duplicate is gone or cancelled; unknown where NOMIS has no read of it."""
+        """Whether the duplicate is gone or cancelled; unknown where NOMIS cannot read it."""
         view = self.view
         return view is not None and view.readable and self.repair.is_gone(view.surplus)
 
     @property
     def request(self) -> str | None:
-        """What to write to the support team, where only they can delete it."""
+        """The text to send to the support team, if only they can delete it."""
         existing, repair = self.duplicate.existing, self.repair
         if not isinstance(repair, AdvisingRepair) or self.verdict is not Verdict.SURPLUS or existing is None:
             return None
@@ -94,8 +94,8 @@ class Examination:
             return "nothing: " + "; ".join(self.obstacles)
         if self.unproved:
             return (
-                f"nothing, since {what} is not proved to be the duplicate: {'; '.join(self.unproved)}. Investigate; if "
-                f"it is the duplicate all the same, {DESPITE} does: {self.repair.removal} {what}"
+                f"nothing, since {what} is not proved to be the duplicate: {'; '.join(self.unproved)}. "
+                f"Investigate; if it is the duplicate nevertheless, {DESPITE} does: {self.repair.removal} {what}"
             )
         if self.verdict is Verdict.SAME:
             return f"nothing in NOMIS, the finding is closed: {self.meaning}"
@@ -108,7 +108,7 @@ class Examination:
 
     @property
     def resolvable(self) -> bool:
-        """Whether `duplicates resolve` closes the finding without a word from a person."""
+        """Whether `duplicates resolve` closes the finding without an override by a person."""
         return self.finding.status == "open" and not self.obstacles and not self.unproved
 
     def as_dict(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Examination:
 
 
 def list_duplicates(application: Application, *, resolved_too: bool) -> list[Finding]:
-    """The findings about records that NOMIS holds twice, newest first."""
+    """The findings about records that NOMIS has twice, newest first."""
     with application.database.read() as connection:
         every = findings.list_findings(connection, status=None if resolved_too else "open")
     return [finding for finding in every if finding.kind in _KINDS]
@@ -142,7 +142,7 @@ def list_duplicates(application: Application, *, resolved_too: bool) -> list[Fin
 def find_prisoner(application: Application, finding: Finding) -> str | None:
     """The prisoner whom a finding is about: as its event says, or else as NOMIS has the record.
 
-    None where no single prisoner is concerned, or NOMIS cannot say now.
+    None if no single prisoner is concerned, or NOMIS cannot say now.
     """
     recorded = prisoner_in(finding.properties)
     if recorded is not None or finding.kind != FindingKind.DUPLICATE:
@@ -176,7 +176,7 @@ def find_open(application: Application, finding_id: int) -> Finding:
     """An open finding. Raises `WorkError` when somebody resolved it meanwhile."""
     finding = find_duplicate(application, finding_id)
     if finding.status != "open":
-        raise WorkError(f"finding {finding_id} was resolved while you were asked, by {finding.resolved_by}")
+        raise WorkError(f"finding {finding_id} was resolved before you confirmed, by {finding.resolved_by}")
     return finding
 
 
@@ -199,7 +199,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 
 def examine(application: Application, finding: Finding) -> Examination:
-    """Reads both records and both mappings as they are now. Raises `SyncError` when a service does not respond."""
+    """Reads the current records and mappings. Raises `SyncError` when a service does not respond."""
     recorded = read_duplicate(finding)
     domain = domain_of_record(finding.domain)
     mappings, repair, services = domain.mappings, domain.repair, application.services
@@ -229,7 +229,7 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
     """Raises `WorkError` for any objection to resolving it, other than the `unproved` that are `accepted`."""
     objections = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
     if objections:
-        remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it all the same"
+        remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it anyway"
         raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(objections)}{remedy}")
 
 
@@ -247,7 +247,9 @@ def resolve(application: Application, seen: Examination, who: str, accepted: Col
         found = examine(application, find_open(application, finding.id))
         check_resolvable(found, accepted)
         if found.as_dict() != seen.as_dict():
-            raise WorkError(f"finding {finding.id} changed while you were asked: nothing was done; run it again")
+            raise WorkError(
+                f"finding {finding.id} changed before you confirmed: nothing was done; run the command again"
+            )
         details = {**found.as_dict(), "accepted": list(found.unproved)}
         return close_finding(
             application, finding, ACTION, _target(found), details, who, lambda: _remove(application, found)
@@ -298,14 +300,14 @@ def _remove(application: Application, found: Examination) -> str:
         try:
             now, kept = repair.read(application.services, pair), repair.read(application.services, existing)
         except SyncError as error:
-            raise OutcomeUnknown(f"{repair.removal} {_target(found)} was sent, and not verified: {error}") from error
+            raise OutcomeUnknown(f"{repair.removal} {_target(found)} was sent, but not verified: {error}") from error
         if not repair.is_gone(now):
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
         if kept is None:
             raise WorkError(f"the mapped {repair.noun} {existing.nomis_text} is gone too: see NOMIS")
         although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
         return f"done and verified: {repair.removal} {_target(found)}{although}"
-    return f"done: {repair.removal} {_target(found)}; NOMIS cannot be asked whether it is gone"
+    return f"done: {repair.removal} {_target(found)}; NOMIS cannot show whether it is gone"
 
 
 def copy_kinds() -> tuple[str, ...]:
@@ -325,7 +327,7 @@ def describe_copy(application: Application, kind: str, copy: int, original: int)
     mappings = creation.mappings
     existing = mappings.find_by_nomis_ids(application.services.mapping, original)
     if existing is None:
-        raise UsageError(f"{kind} {original} is not mapped, so nothing shows whose double {kind} {copy} is")
+        raise UsageError(f"{kind} {original} is not mapped, so nothing shows whose duplicate {kind} {copy} is")
     duplicate = {mappings.dps: existing[mappings.dps], mappings.nomis[0]: copy}
     return Finding(
         id=0,

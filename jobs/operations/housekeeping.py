@@ -1,4 +1,4 @@
-"""The `dlq-housekeeping` job: the scheduled redrive of what a retry may heal, with alerts for what it cannot."""
+"""The `dlq-housekeeping` job: the scheduled redrive of messages that may succeed, with alerts for the others."""
 
 import threading
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def run_housekeeping(
 ) -> HousekeepingResult:
     """Redrives all dead letter queues as one recorded run, and sends its alerts at the end.
 
-    `show` receives the result, also where something failed. Raises `WorkError` then.
+    `show` receives the result, even if something failed. Raises `WorkError` then.
     """
     result = HousekeepingResult()
     with (
@@ -100,11 +100,11 @@ def housekeep(
     result: HousekeepingResult,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Sends back what a retry may heal, queue by queue, and records in `result` what was sent and given up.
+    """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
     The counts go into `active_run`. Stops before the next queue once `stop_requested` returns true. A message or queue
-    that fails does not stop the others; `WorkError` is raised at the end if there was one. At the end it removes what
-    was kept for long enough (`jobs.operations.retention`).
+    that fails does not stop the others, and `WorkError` is raised at the end. At the end it removes what was kept for
+    long enough (`jobs.operations.retention`).
     """
 
     def redrive(queue: str) -> None:

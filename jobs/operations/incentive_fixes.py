@@ -46,7 +46,7 @@ def choose_arrival(
     reason: str | None,
     occurred_at: datetime | None,
 ) -> Arrival:
-    """The arrival that a received event is published for; what is not given is taken from the diagnosis.
+    """The arrival that a received event is published for. Parts that are not given come from the diagnosis.
 
     Raises `UsageError` when something is missing that the diagnosis does not propose, and `SyncError`.
     """
@@ -148,21 +148,21 @@ def _write(application: Application, plan: Plan, context: HandlerContext) -> int
 
 
 def _check_unchanged(plan: Plan, again: Plan, *, force: bool) -> None:
-    """Raises `PlanChanged` when the plan that was confirmed is not the plan of now."""
+    """Raises `PlanChanged` when the plan that was confirmed is not the current plan."""
     change = plan.change_to(again, force=force)
     if change is not None:
-        raise PlanChanged(f"nothing was sent, since it changed while you were asked: {change}")
+        raise PlanChanged(f"nothing was sent, since it changed before you confirmed: {change}")
 
 
 def _earlier(application: Application, plan: Plan) -> list[Action]:
-    """The same action on the same prisoner before, as far as it may have been done."""
+    """The same action on the same prisoner before, if it may have been done."""
     with application.database.read() as connection:
         every = actions_on(connection, plan.action, _target(plan))
     return [each for each in every if each.may_have_been_done]
 
 
 def _creation(application: Application, plan: Plan) -> CreationRecord | None:
-    """The creation of the plan's review, None when there was none."""
+    """The creation of the plan's review, or None when there was none."""
     with application.database.read() as connection:
         return find_record(connection, CREATION.name, str(plan.review_id))
 
@@ -182,7 +182,7 @@ def _context(application: Application) -> HandlerContext:
 
 
 def _near(application: Application) -> timedelta:
-    """How near in time two records of one event lie."""
+    """How close in time two records of one event are."""
     return timedelta(hours=application.settings.reconciliation_near_hours)
 
 

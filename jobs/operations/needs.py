@@ -1,4 +1,4 @@
-"""What needs a person: judges the figures of each part of the system, without reading anything."""
+"""What needs a person, judged from the figures of each part of the system without reading anything."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Need:
 class StatusLine:
     """One line of the status: what is known of a part, and what needs a person.
 
-    name: the part. values: what is known, by the names that JSON has; empty if it is unknown.
+    name: the part. values: what is known, by the names that JSON has, or empty if it is unknown.
     """
 
     name: str
@@ -82,7 +82,7 @@ class StatusLine:
 
 
 #: An unknown outcome is a creation and a finding: both lines have the same need, which counts once.
-_UNKNOWN_OUTCOME = Need("nobody can tell whether NOMIS has them", command("creations", "list"))
+_UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS has them", command("creations", "list"))
 
 
 def unknown_line(name: str, reason: str) -> StatusLine:
@@ -99,7 +99,7 @@ def queue_line(
 ) -> StatusLine:
     """The line of a queue and its dead letter queue.
 
-    dead: its dead letters, None where they were not read. ages: seconds since the oldest message was sent, by the SQS
+    dead: its dead letters, or None if they were not read. ages: seconds since the oldest message was sent, by the SQS
     name of the queue. housekeeping: what is needed if nothing sends dead letters back.
     """
     found = reading.value
@@ -140,7 +140,7 @@ def queue_line(
 def _dead_letter_needs(queue: str, letters: DlqState, housekeeping: Need | None) -> list[Need]:
     stuck = sum(each.given_up or each.failure_class in _HOPELESS for each in letters.reports)
     if stuck:
-        return [Need(f"{count(stuck, 'message')} cannot heal without you", command("dlq", "show", queue))]
+        return [Need(f"{count(stuck, 'message')} cannot succeed without you", command("dlq", "show", queue))]
     return [] if housekeeping is None or not letters.reports else [housekeeping]
 
 
@@ -151,7 +151,7 @@ def _given_up(letters: DlqState) -> int:
 def housekeeping_need(
     figures: Figures, jobs: Mapping[str, ScheduledJob], settings: Settings, moment: datetime
 ) -> Need | None:
-    """The need of a housekeeping that has been due for long, so that nothing sends dead letters back; else None."""
+    """The need if the housekeeping is long overdue, so that nothing sends dead letters back, or else None."""
     if figures.housekeeping.unknown is not None:
         return None
     last: JobRun | None = figures.housekeeping.value
@@ -177,7 +177,7 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
         StatusLine(
             str(each.service),
             {"state": str(each.state), "openedAt": _iso(each.opened_at)},
-            (Need("nothing is lost, its messages wait until it is up", CHECK),)
+            (Need("nothing is lost: its messages wait until it is up", CHECK),)
             if each.state is BreakerState.OPEN
             else (),
         )
@@ -186,7 +186,7 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
 
 
 def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
-    """A line for each scheduler that lives; one line `none` without any, which is well while a `drain` runs often."""
+    """A line for each live scheduler, or one line `none`, which is fine if a `drain` runs often."""
     if drains.schedulers:
         return [_scheduler_line(each, moment) for each in drains.schedulers]
     last = drains.last_drain_at
@@ -200,7 +200,7 @@ def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> StatusLine
     needs = []
     silent = (moment - (heartbeat or scheduler.started_at)).total_seconds()
     if silent > _OLDEST_HEARTBEAT.total_seconds():
-        needs.append(Need(f"no sign of life for {age_text(silent)}: see its log, or restart it", CHECK))
+        needs.append(Need(f"no heartbeat for {age_text(silent)}: see its log, or restart it", CHECK))
     if scheduler.hanging:
         needs.append(Need(f"the drain of {', '.join(scheduler.hanging)} hangs: restart it", CHECK))
     needs += [Need(f"{name} fails: {reason}", CHECK) for name, reason in scheduler.failing.items()]
@@ -221,10 +221,10 @@ def reconciliation_line(
     moment: datetime,
     found: ReconciliationFigures,
 ) -> StatusLine:
-    """The line of a reconciliation; jobs: the scheduled jobs by name.
+    """The line of a reconciliation. jobs: the scheduled jobs by name.
 
-    It needs a person when its last run failed, was incomplete or interrupted, and when none completed although one was
-    due. An installation that is younger than the due time missed nothing; nor did one where it runs on no schedule.
+    It needs a person if its last run failed, was incomplete or interrupted, and if none completed although one was due.
+    An installation that is younger than the due time missed nothing, nor did one that runs it on no schedule.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted
@@ -260,19 +260,19 @@ def reconciliation_line(
 def _missed(
     job: ScheduledJob, settings: Settings, found: ReconciliationFigures, since: datetime | None, moment: datetime
 ) -> datetime | None:
-    """When a reconciliation was due that has not completed since; None if it missed nothing since `since`."""
+    """When a reconciliation was due that has not completed since, or None if it missed nothing since `since`."""
     due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
     return due if due is not None and since is not None and due > since else None
 
 
 def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: datetime) -> bool:
-    """Whether the scheduler resumes an interrupted run by itself, as it does with that of the last due time."""
+    """Whether the scheduler resumes an interrupted run itself, as it does with that of the last due time."""
     due = job.schedule(settings).latest(moment, job.catch_up)
     return due is not None and scheduled_run_id(job.name, due) == run_id
 
 
 def _resume(name: str, run: InterruptedRun) -> str:
-    """The command to begin with; the shards of a run are resumed one by one, each where it ran."""
+    """The command to begin with. The shards of a run are resumed one by one, each where it ran."""
     if run.shards > 1:
         return command("runs", "list", "--job", RECONCILIATIONS[name].job)
     return command("reconcile", name, "--resume", run.run_id)
@@ -294,7 +294,7 @@ def finding_lines(found: Sequence[OpenFindings]) -> list[StatusLine]:
 def _finding_need(kind: FindingKind) -> Need:
     if kind is FindingKind.AMBIGUOUS:
         return _UNKNOWN_OUTCOME
-    return Need("a person has to look", command("duplicates" if kind in _DUPLICATES else "dlq", "list"))
+    return Need("a person has to decide", command("duplicates" if kind in _DUPLICATES else "dlq", "list"))
 
 
 def creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusLine]:
@@ -305,7 +305,7 @@ def creation_lines(found: Sequence[Unsettled], moment: datetime) -> list[StatusL
         if each.state is CreationState.AMBIGUOUS:
             needs = (_UNKNOWN_OUTCOME,)
         elif moment - each.oldest > _OLDEST_CREATION:
-            needs = (Need("no message settles them any more", command("creations", "list")),)
+            needs = (Need("no message will settle them", command("creations", "list")),)
         lines.append(StatusLine(each.state.value, {"number": each.number, "oldestAt": _iso(each.oldest)}, needs))
     return lines
 
@@ -333,7 +333,7 @@ def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Status
 
 
 def _again(unsent: Unsent) -> str:
-    """The command that sends a report again; alerts are not sent again: what they are about is in the findings."""
+    """The command that sends a report again. Alerts are not sent again: the findings have their subjects."""
     kind, _, rest = unsent.key.partition(":")
     if kind == "reconciliation":
         return command("report", "send", rest.partition(":")[0], "--to", unsent.channel)

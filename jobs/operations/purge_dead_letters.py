@@ -71,9 +71,9 @@ def purge(application: Application, queue: str, letters: Sequence[DeadLetter], e
 
 
 def check_export(application: Application, file: Path | None) -> None:
-    """Raises, before anything is asked, what a later export would fail with.
+    """Raises, before anything is asked, the error with which a later export would fail.
 
-    `ArchiveUnavailable` where nothing can be written there, `SettingsError` where REPORTS_LOCATION has to change.
+    `ArchiveUnavailable` if nothing can be written there, `SettingsError` if REPORTS_LOCATION has to change.
     """
     if file is None:
         open_archive(application.settings, lambda: application.aws.client("s3")).probe()
@@ -85,7 +85,7 @@ def check_export(application: Application, file: Path | None) -> None:
 
 
 def exporter(application: Application, queue: str, file: Path | None) -> Export:
-    """Writes messages to `file`, or else next to the reports; returns where they are.
+    """Returns a function that writes messages to `file`, or else next to the reports, and returns where they are.
 
     Raises `UsageError` when the file exists: it is not overwritten.
     """

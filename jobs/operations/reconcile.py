@@ -43,7 +43,7 @@ ProgressCallback = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """How a reconciliation ended and what became of its report."""
+    """How a reconciliation ended, and what happened to its report."""
 
     outcome: ReconciliationOutcome
     delivered: Delivered
@@ -108,7 +108,7 @@ def run_reconciliation(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> Reconciled:
-    """Reconciles, records the run, and delivers what is to be delivered.
+    """Reconciles, records the run, and delivers the report and alerts.
 
     Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
@@ -139,7 +139,7 @@ def run_reconciliation(
 def reconcile_on_schedule(
     entry: Entry, application: Application, active_run: ActiveRun, stop_requested: threading.Event
 ) -> None:
-    """The scheduled run; one that an earlier process began is resumed."""
+    """The scheduled run. It resumes one that an earlier process began."""
     with application.database.read() as connection:
         begun = find_run(connection, active_run.id)
         result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
@@ -187,7 +187,7 @@ def reconcile(
 
 
 def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
-    """Puts how a reconciliation ended into the run of its job."""
+    """Records how a reconciliation ended in the run of its job."""
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD
@@ -198,7 +198,7 @@ def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
 
 
 def _scope(application: Application, parameters: ReconciliationParameters) -> str:
-    """Whom the run looks at: everyone, or chosen days, prisons or prisoners; a resumed run keeps its scope."""
+    """Whom the run covers: everyone, or chosen days, prisons or prisoners. A resumed run keeps its scope."""
     begun = None
     if parameters.resume not in (None, LAST):
         with application.database.read() as connection:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class OngoingAction:
     """An action in progress.
 
-    outcome and details are recorded when it succeeds; `also` is written in the same transaction.
+    outcome and details are recorded when it succeeds. `also` is written in the same transaction.
     """
 
     outcome: str = "done"
@@ -77,11 +77,11 @@ def recorded_action(
 def _outcome_of(error: BaseException) -> tuple[ActionState, str]:
     """State and outcome of an action that `error` ended.
 
-    Whatever is not known to have had no effect counts as unknown. Of an unexpected error only the type is recorded,
-    since its text may hold anything.
+    An action that may have had an effect counts as unknown. Of an unexpected error only the type is recorded, since its
+    text may hold anything.
     """
     if not isinstance(error, Exception):
-        return ActionState.UNKNOWN, "unknown: stopped in the middle, so it may have been done"
+        return ActionState.UNKNOWN, "unknown: stopped midway, so it may have been done"
     if isinstance(error, UsageError):
         return ActionState.REFUSED, f"refused: {one_line(error)}"
     if isinstance(error, OutcomeUnknown):

@@ -100,8 +100,8 @@ def _alert(application: Application, entry: Entry, error: Exception) -> None:
 class Delivered:
     """What became of the report of a run.
 
-    place: where it is archived, None when it is not. shortfall: why it is not although it should be. late: a line for
-    each channel of people that it has not reached.
+    place: where it is archived, or None when it is not. shortfall: why it is not although it should be. late: a line
+    for each channel of people that it has not reached.
     """
 
     place: str | None = None
@@ -110,7 +110,7 @@ class Delivered:
 
 
 def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
-    """What became of the report of a run, once every channel was tried; waits for deliveries of other processes."""
+    """What happened to the report of a run, once every channel was tried. Waits for deliveries of other processes."""
     if result is None:
         return Delivered()
     deliveries = _tried_deliveries(application, result)
@@ -146,14 +146,17 @@ def _in_another_process(delivery: Delivery) -> bool:
 
 
 def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
-    what = f"the report of {run_id} has not gone to {channel}: {delivery.last_error or 'not sent yet'}"
+    what = f"the report of {run_id} has not been sent to {channel}: {delivery.last_error or 'not sent yet'}"
     if delivery.state is DeliveryState.PENDING:
         return f"{what}; the next command or the scheduler tries again"
     return f"{what}; it was given up: report send {run_id} --to {channel}"
 
 
 def render_report(application: Application, run_id: str) -> str:
-    """Writes the report of a run, and the index, into the archive again; its place. Raises `ArchiveUnavailable`."""
+    """Writes the report of a run, and the index, into the archive again. Returns its location.
+
+    Raises `ArchiveUnavailable`.
+    """
     result = find_result(application, run_id)
     archive = open_archive(application.settings, lambda: application.aws.client("s3"))
     place = store_report(archive, result)
@@ -198,7 +201,7 @@ def send_report(application: Application, plan: Sending, who: str) -> None:
     with application.leases.held(f"write:report:{result.run_id}"):
         now = _sent_before(application, result.run_id)
         if now and now[0].id not in {each.id for each in plan.before}:
-            raise WorkError(f"{now[0].who} sent it while you were asked: nothing was sent a second time")
+            raise WorkError(f"{now[0].who} sent it before you confirmed: nothing was sent a second time")
         details = {"channels": list(plan.channels)}
         with recorded_action(application, who, SEND, plan.target, details) as ongoing:
             ongoing.outcome = "queued"

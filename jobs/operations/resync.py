@@ -39,10 +39,10 @@ _DONE = {
 class PlannedResync:
     """What a resync of a record would do now.
 
-    objections: why it must not be done. unchecked: what nobody checked, as a sentence.
-    is_created: NOMIS has the record already, and only its mapping is to be saved. is_readable: NOMIS has a read of it.
-    agreement: what is known when that read shows what was written.
-    last_action: the number of the last resync of the record, which shows whether another operator made one meanwhile.
+    objections: why it must not be done. unchecked: what the program cannot check, as a sentence. is_created: NOMIS
+    already has the record, and only its mapping has to be saved. is_readable: NOMIS can read it. agreement: what is
+    known if that read shows what was written. last_action: the number of the last resync of the record, which shows
+    whether another operator made one meanwhile.
     """
 
     kind: str
@@ -62,14 +62,14 @@ class PlannedResync:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing will be written: nothing is to do, or there is an objection."""
+        """Whether nothing will be written: there is nothing to do, or there is an objection."""
         return self.plan.effect is Effect.NOTHING or bool(self.objections)
 
     @property
     def proposal(self) -> str:
         """What it would do and why, in one line."""
         if self.is_created:
-            return f"{self.plan.effect}: NOMIS has it already, and its mapping is saved"
+            return f"{self.plan.effect}: NOMIS already has it, and its mapping is saved"
         return f"{self.plan.effect}: {self.plan.because}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,8 +94,8 @@ class PlannedResync:
 class ResyncResult:
     """What was done.
 
-    nomis_ids: the record of the mapping afterwards. left: what is not as it should be when both sides are read again;
-    None if not all was done, so that they were not.
+    nomis_ids: the record of the mapping afterwards. left: what is not as it should be when both sides are read again,
+    or None if not all was done, so that they were not.
     """
 
     outcome: str
@@ -113,7 +113,7 @@ class ResyncResult:
 
 
 def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResync:
-    """Reads both sides of a record and plans what brings NOMIS in step, with any objection to it.
+    """Reads both sides of a record and plans what brings NOMIS into step, with any objection to it.
 
     Raises `UsageError` for an unknown kind or an impossible id, `WorkError` while a service counts as down, and
     `SyncError`.
@@ -156,7 +156,9 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
         again = plan_resync(application, planned.kind, planned.dps_id)
         check_plan(again)
         if again != planned:
-            raise PlanChanged(f"{planned.target} changed while you were asked: nothing was written; run it again")
+            raise PlanChanged(
+                f"{planned.target} changed before you confirmed: nothing was written; run the command again"
+            )
         plan = again.plan
         details = {key: value for key, value in planned.as_dict().items() if key not in ("kind", "id", "objections")}
         try:
@@ -177,7 +179,7 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
 
 
 def check_result(planned: PlannedResync, result: ResyncResult) -> None:
-    """Raises `WorkError` if the record is not as it should be after it was written."""
+    """Raises `WorkError` if the record is not correct after it was written."""
     if result.left:
         raise WorkError(f"{planned.target}: {result.outcome}, but: {'; '.join(result.left)}")
 
@@ -191,7 +193,7 @@ def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:
 
 
 def _canonical_id(resync: Resync, dps_id: str) -> str:
-    """The id as DPS writes it: DPS may take it otherwise too, and mappings and creations have it so alone."""
+    """The id as DPS writes it. DPS may accept other spellings, but mappings and creations have only this one."""
     if not (_NUMBER if resync.numeric else _TEXT_ID).fullmatch(dps_id):
         expected = "a number" if resync.numeric else "letters, digits and hyphens"
         raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: it is {expected}")
@@ -206,7 +208,10 @@ def _check_services(queue_context: QueueContext) -> None:
 
 
 def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Handled:
-    """Handles the events of a plan; the last that was handled. Raises `OutcomeUnknown` if only some were."""
+    """Handles the events of a plan, and returns the last that was handled.
+
+    Raises `OutcomeUnknown` if only some were.
+    """
     handled: list[Handled] = []
     try:
         handled.extend(carry_out(queue_context, resync, plan))
@@ -218,22 +223,22 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
 
 
 def _advice_on(queue_context: QueueContext, plan: ResyncPlan, error: UpstreamError) -> str | None:
-    """What the domain says about a refusal that stays; None if it says nothing."""
+    """What the domain says about a refusal that stays, or None if it says nothing."""
     failure, event_type = describe_failure(error), plan.events[0].event_type
     advice = (each for each in queue_context.domain.advice if not each.heals and each.fits(event_type, failure))
     return next((each.text for each in advice), None)
 
 
 def _outcome_text(planned: PlannedResync, last: Handled) -> str:
-    """What was done, in one line. Raises `OutcomeUnknown` where a person must look at what NOMIS has now."""
+    """What was done, in one line. Raises `OutcomeUnknown` if a person must check what NOMIS has now."""
     if last.outcome is Outcome.AMBIGUOUS:
-        raise OutcomeUnknown(f"nobody can tell whether NOMIS has {planned.target}: see `creations list`")
+        raise OutcomeUnknown(f"nobody knows whether NOMIS has {planned.target}: see `creations list`")
     if last.outcome is Outcome.DUPLICATE:
         raise OutcomeUnknown(f"another NOMIS record of {planned.target} is mapped: see `duplicates list`")
     if last.outcome is Outcome.IGNORED:
         return f"not written: {last.properties.get('reason') or 'NOMIS does not need it'}"
     if last.outcome is Outcome.RETRY_QUEUED:
-        return f"{_DONE[planned.plan.effect]}; its mapping could not be saved, which a message on the queue does"
+        return f"{_DONE[planned.plan.effect]}; its mapping could not be saved, and a message on the queue will save it"
     ids = " ".join(f"{name}={last.properties[name]}" for name in _ROW_IDS if name in last.properties)
     return _DONE[planned.plan.effect] + (f" ({ids})" if ids else "")
 

@@ -1,8 +1,8 @@
 """Removes what was kept for long enough: telemetry, the record of runs, reports. Without a setting all is kept.
 
-What is still needed stays: events that Application Insights has not accepted, failed attempts at messages that may be
-dead letters, the last run and the last success of each job, the last complete run of each reconciliation, creations,
-findings and the record of what people did.
+What is still needed stays: events that Application Insights has not accepted, failed attempts to handle messages that
+may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,
+creations, findings and the record of what people did.
 """
 
 import shutil
@@ -47,7 +47,7 @@ class Removed:
 
 
 def remove_expired(application: Application, stop_requested: Callable[[], bool] = lambda: False) -> Removed:
-    """Removes what is older than its setting says; what could not be removed is tried again at the next call.
+    """Removes data that is older than its setting allows. What could not be removed is tried again at the next call.
 
     Stops after the current transaction or report once `stop_requested` returns true. Raises `StoreUnavailable`.
     """
@@ -95,7 +95,7 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 
 
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
-    """Removes runs that ended before, with their files where those are in a folder; a bucket has its own rules.
+    """Removes runs that ended before, with their files if those are in a folder; a bucket has its own rules.
 
     Returns how many were removed, and how many stay because their files could not be.
     """
@@ -129,7 +129,7 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
 
 
 def _remove_files(location: str, name: str) -> bool:
-    """Removes the folder of a run; False if that failed."""
+    """Removes the folder of a run. Returns False if that failed."""
     if location.startswith("s3://"):
         return True
     try:

@@ -23,7 +23,7 @@ from sync.store.failures import attempts_at, last_number
 
 
 class BatchState(StrEnum):
-    """What became of a batch that was sent back."""
+    """What happened to a batch that was sent back."""
 
     #: The queue is empty, and no attempt failed.
     HANDLED = "handled"
@@ -35,7 +35,7 @@ class BatchState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """A batch that was sent back, and what became of it.
+    """A batch that was sent back, and what happened to it.
 
     failed: the messages that failed again, by their new SQS ids, with the reason. on_queue: the messages of the main
     queue when the wait ended.
@@ -60,7 +60,7 @@ class BatchResult:
 class Choice:
     """Which messages of a dead letter queue to send back: all, or some.
 
-    named: those with these ids. recoverable_only: those that a retry may heal. limit: the most messages to send.
+    named: those with these ids. recoverable_only: those that may succeed on a retry. limit: the most messages to send.
     """
 
     named: Collection[str] = ()
@@ -94,10 +94,10 @@ def retry_in_batches(
     seconds: float,
     show: Callable[[BatchResult], None],
 ) -> tuple[RetryResult, list[BatchResult]]:
-    """Sends messages back `size` at a time; the next batch goes when the last was handled.
+    """Sends messages back `size` at a time, the next batch once the last was handled.
 
-    A batch is waited for up to `seconds`, and shown when its wait is over. Stops at the first that fails again or is
-    not handled in that time. Raises as `retry_messages` does.
+    It waits for a batch for up to `seconds`, and then shows it. It stops at the first that fails again or is not
+    handled in that time. Raises as `retry_messages` does.
     """
     done: list[BatchResult] = []
     with application.database.read() as connection:
@@ -169,9 +169,9 @@ def _retry(
 def _wait(
     application: Application, queue: str, sent: Mapping[str, DeadLetter], since: int, seconds: float
 ) -> BatchResult:
-    """What becomes of messages within `seconds`; `since` is the number of the last failed attempt before them.
+    """What happens to messages within `seconds`. `since` is the number of the last failed attempt before them.
 
-    That a queue is empty counts once SQS said so several times in a row, since its numbers lag behind.
+    An empty queue counts only once SQS said so several times in a row, since its numbers lag behind.
     """
     by_queue: dict[str, dict[str, DeadLetter]] = {}
     for message_id, letter in sent.items():

@@ -63,7 +63,7 @@ def make_scheduler(
     record_heartbeat: Callable[[Mapping[str, Any]], None],
     stop_requested: threading.Event,
 ) -> Scheduler:
-    """The scheduler of an application whose database is ready; its exports end early when `stop_requested` is set."""
+    """The scheduler of an application whose database is ready. Its exports end early when `stop_requested` is set."""
     workload = Workload(
         queues=QUEUES,
         open_drain=application.open_drain,
@@ -77,14 +77,14 @@ def make_scheduler(
 
 
 def _record_heartbeat(application: Application, run_id: str, counts: Mapping[str, Any]) -> None:
-    """Records that the scheduler lives, and the queues whose drain hangs all the same."""
+    """Records that the scheduler lives, and the queues whose drain hangs anyway."""
     longest = application.settings.health_stall_seconds
     hanging = [queue for queue, seconds in application.seconds_since_progress().items() if seconds > longest]
     application.job_runs.record_heartbeat(run_id, {**counts, "hanging": hanging})
 
 
 def due_jobs(application: Application, stop_requested: threading.Event) -> list[DueJob]:
-    """The scheduled jobs that the settings switch on; they end early when `stop_requested` is set."""
+    """The scheduled jobs that the settings switch on. They end early when `stop_requested` is set."""
     settings = application.settings
     return [
         DueJob(
@@ -105,9 +105,9 @@ def _run_job(
 
 
 def _wait_for_database(application: Application, stop_requested: threading.Event) -> bool:
-    """Waits until the database has the current schema; False when asked to stop before that.
+    """Waits until the database has the current schema. Returns False when asked to stop before that.
 
-    Where `DATABASE_AUTO_UPGRADE` is off, the schema is upgraded by another job, which may still be running.
+    If `DATABASE_AUTO_UPGRADE` is off, another job upgrades the schema, and may still be running.
     """
     failures = failure_log("database")
     while not stop_requested.is_set():

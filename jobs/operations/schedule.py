@@ -1,4 +1,4 @@
-"""The scheduled jobs: one table of what runs when, which everything that speaks of schedules reads.
+"""The scheduled jobs: one timetable, which everything that mentions schedules reads.
 
 The scheduler runs it, `doc/settings.md` lists it, the metrics show its runs, and the manifests of the CronJobs are
 tested against it.

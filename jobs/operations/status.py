@@ -1,7 +1,7 @@
-"""The whole system at a glance: how each part stands, and what needs a person.
+"""The whole system at a glance: the state of each part, and what needs a person.
 
-The figures are those of `jobs.health.figures`, which the metrics and `check` show too; here they are judged. What
-cannot be read is unknown, needs a person, and hides nothing else.
+The figures are those of `jobs.health.figures`, which the metrics and `check` show too; here they are judged. A part
+that cannot be read is unknown, needs a person, and hides nothing else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ _MOST_DEAD_LETTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """How everything stood at a moment (aware), part by part. `ages_unknown`: why no age of messages is known."""
+    """The state of everything at a moment (aware), part by part. `ages_unknown`: why no age of messages is known."""
 
     at: datetime
     environment: str
@@ -87,7 +87,7 @@ def read_status(application: Application) -> StatusReport:
 
 
 def _read_dead_letters(application: Application, figures: Figures) -> dict[str, ReadResult[DlqState]]:
-    """The dead letters of each queue, looked at after they were counted, since looking hides them."""
+    """The dead letters of each queue, read after they were counted, since reading hides them."""
     known = [queue for queue, reading in figures.queues.items() if reading.value is not None]
     seconds = DEADLINE_SECONDS / 2
     questions = {queue: partial(read_dlq, application, queue, _MOST_DEAD_LETTERS, seconds) for queue in known}
@@ -100,5 +100,5 @@ def _lines(part: str, reading: ReadResult[Any], judge: Callable[[Any], Sequence[
 
 
 def _one_line(name: str, reading: ReadResult[Any], judge: Callable[[Any], StatusLine]) -> StatusLine:
-    """The line of a part that is read by itself."""
+    """The line of a part that is read separately."""
     return needs.unknown_line(name, reading.unknown) if reading.unknown is not None else judge(reading.value)

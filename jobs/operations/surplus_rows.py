@@ -1,4 +1,4 @@
-"""Allocations and attendances of which NOMIS has two rows: deletes the duplicate row, and records it."""
+"""Allocations and attendances with two rows in NOMIS: deletes the duplicate row, and records it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ _ACCEPTED = "NOMIS accepted the deletion"
 
 @dataclass(frozen=True, slots=True)
 class TwoRows:
-    """A pair of which NOMIS has two rows. `rows` are the numbers that are known and not deleted, the oldest first."""
+    """A pair with two rows in NOMIS. `rows` are the numbers that are known and not deleted, the oldest first."""
 
     finding: Finding
     duplicate_rows: DuplicateRows
@@ -25,7 +25,7 @@ class TwoRows:
 
     @property
     def surplus(self) -> int | None:
-        """The row to delete: the newer of the two; None when not both are known."""
+        """The row to delete: the newer of the two, or None when not both are known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
     @property
@@ -41,7 +41,8 @@ class TwoRows:
             return f"delete {what} {self.surplus} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
-            f"nothing, since the two rows are not both known (known: {known}): look them up in the NOMIS database, or "
+            f"nothing, since only one of the two rows is known, or neither (known: {known}): look them up in the "
+            f"NOMIS database, or "
             f"have the support team do it, with this SQL; ID is {self.duplicate_rows.kind.column}. Then {self.command}"
         )
 
@@ -64,7 +65,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The rows of the pair that are known now, by the finding and by our telemetry since."""
+    """The rows of the pair that are known now, from the finding and from our telemetry since."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
@@ -85,7 +86,9 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
     plan = plan_row(application, seen.duplicate_rows.kind.what, seen.surplus)
     check_row(plan)
     if plan.pair is None or plan.pair.as_dict() != seen.as_dict():
-        raise WorkError(f"finding {seen.finding.id} changed while you were asked: nothing was sent; run it again")
+        raise WorkError(
+            f"finding {seen.finding.id} changed before you confirmed: nothing was sent; run the command again"
+        )
     return delete_row(application, plan, who)
 
 
@@ -93,7 +96,7 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
 class RowPlan:
     """What deleting a row by its number would do.
 
-    pair: the open finding whose rows it is one of, None where nothing here knows the row. deleted: that it was deleted
+    pair: the open finding whose rows it is one of, or None if nothing here knows the row. deleted: that it was deleted
     before, and by whom, as a sentence.
     """
 
@@ -104,7 +107,7 @@ class RowPlan:
 
     @property
     def unchecked(self) -> str | None:
-        """What nobody checked, as a sentence; None where both rows of the pair are known."""
+        """What nobody checked, as a sentence, or None if both rows of the pair are known."""
         if self.pair is not None and len(self.pair.rows) == 2:
             return None
         return (
@@ -142,7 +145,7 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
         check_row(again)
         if again != plan:
             raise WorkError(
-                f"what is known of {what} {row} changed while you were asked: nothing was sent; run it again"
+                f"what is known of {what} {row} changed before you confirmed: nothing was sent; run the command again"
             )
         finding = None if plan.pair is None else plan.pair.finding
 
@@ -154,8 +157,8 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
         close_finding(application, finding, action, target, details, who, act)
     return (
-        f"NOMIS accepted the deletion of {what} {row}, as it does of a number that it does not have: the retry of the "
-        "message shows whether it helped, so leave the message"
+        f"NOMIS accepted the deletion of {what} {row}, but it accepts unknown numbers too: the retry of the "
+        f"message shows whether it helped, so leave the message"
     )
 
 

@@ -45,7 +45,7 @@ Part = TypeVar("Part")
 
 
 class _Lazy(Generic[Part]):
-    """A part of the application that is built when it is first asked for, once, whichever thread asks."""
+    """A part of the application that is built on first use, once, whichever thread needs it."""
 
     def __init__(self, build: "Callable[[Application], Part]") -> None:
         self._build = build
@@ -62,7 +62,7 @@ class Application:
     """The parts of the program, for one process and one set of settings. Safe to share between threads."""
 
     def __init__(self, settings: Settings, *, prepare_database: bool = True, metrics: "Metrics | None" = None) -> None:
-        """Nothing is built yet.
+        """Builds nothing yet.
 
         `prepare_database` upgrades the schema, or checks that it is current, when the database is first used. `metrics`
         count every call and every message.
@@ -104,7 +104,7 @@ class Application:
 
     @_Lazy
     def telemetry(self) -> "Telemetry":
-        """Where custom events are tracked; what is buffered is written at the end at the latest."""
+        """Where custom events are tracked. Buffered events are written at the end at the latest."""
         import structlog
 
         from sync.store.telemetry import Telemetry
@@ -116,7 +116,7 @@ class Application:
 
     @_Lazy
     def telemetry_export(self) -> "TelemetryExport | None":
-        """The sender of events to Application Insights; None where that is not set up."""
+        """The sender of events to Application Insights, or None if that is not set up."""
         connection = self.settings.applicationinsights_connection_string
         if connection is None:
             return None
@@ -153,7 +153,7 @@ class Application:
 
     @_Lazy
     def aws(self) -> "Aws":
-        """The clients of AWS, made when they are first used."""
+        """The clients of AWS, created on first use."""
         from sync.queues.aws import Aws
 
         return Aws(self.settings)
@@ -193,14 +193,14 @@ class Application:
         return QueueOpener(self.settings, self.aws, event_types)
 
     def queue_pair(self, queue: str) -> "QueuePair":
-        """The queue and the dead letter queue of a queue id; made first where the provider is `localstack`.
+        """The queue and the dead letter queue of a queue id, created first with the provider `localstack`.
 
         Raises `QueueUnavailable`.
         """
         return self.build_once(f"queue {queue}", lambda: self._queue_opener.open(queue))
 
     def queue_context(self, queue: str) -> "QueueContext":
-        """What the drain of a queue works with."""
+        """What the drain of a queue needs."""
         from sync.domains.registry import domain_of_queue
         from sync.pipeline.queue_context import QueueContext
 
@@ -219,7 +219,7 @@ class Application:
         )
 
     def send_retry(self, queue: str, body: str) -> str:
-        """Puts a mapping retry on the main queue of a queue id, in the current trace; its SQS message id."""
+        """Puts a mapping retry on the main queue of a queue id, in the current trace. Returns its SQS message id."""
         trace = {name: {"DataType": "String", "StringValue": value} for name, value in trace_headers().items()}
         return self.queue_pair(queue).main.send(body, trace)
 
@@ -262,7 +262,7 @@ class Application:
         return find_pending_messages(domain, pair, dead_letters, self.database, self.settings, clock.now())
 
     def bring_up_to_date(self, database: Database) -> None:
-        """Upgrades the schema where `DATABASE_AUTO_UPGRADE` allows it; raises `WorkError` when it is not current."""
+        """Upgrades the schema if `DATABASE_AUTO_UPGRADE` allows it. Raises `WorkError` when it is not current."""
         if database.schema_is_current():
             return
         if (newer := database.newer_schema()) is not None:
@@ -289,7 +289,7 @@ class Application:
         return drain
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
-        """The part of this name, built by the first who asks; others wait for it, and for no other part."""
+        """The part of this name, built by the first caller. Other callers wait for it, and for no other part."""
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
         with lock:
@@ -324,10 +324,10 @@ def open_application(
     log_to: TextIO | None = None,
     shows_log: bool = False,
 ) -> Iterator[Application]:
-    """The program with the settings of the environment (or of `environment` alone), closed at the end of the block.
+    """The program with the settings of the environment (or only of `environment`), closed at the end of the block.
 
-    Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given. `shows_log`: the
-    log is all that the command shows; otherwise a terminal gets warnings only, unless LOG_LEVEL is set.
+    Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, or else to stderr. `shows_log`: the log
+    is all that the command shows; otherwise a terminal gets only warnings, unless LOG_LEVEL is set.
     """
     settings = load_settings(environment, _further_errors)
     level_is_set = shows_log or "log_level" in settings.model_fields_set

@@ -42,12 +42,12 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         ]
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first time after `previous_fire_time`, or from `now` on where that is None; None when none comes."""
+        """The first time after `previous_fire_time`, or from `now` on where that is None, or None when none comes."""
         moments = [self._next(trigger, previous_fire_time, now) for trigger in self._triggers]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def latest(self, now: datetime, within: timedelta) -> datetime | None:
-        """The last time not after `now`, None when there was none since `now - within`."""
+        """The last time not after `now`, or None when there was none since `now - within`."""
         # In spans that double, so that a line for every minute is not followed through a whole week.
         # From UTC, in which no time is skipped or repeated.
         span, now = min(_FIRST_SPAN, within), now.astimezone(UTC)
@@ -86,7 +86,7 @@ def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
     except ValueError as error:
         raise SettingsError(f"{setting}: {line!r}: {error}") from error
     if schedule.get_next_fire_time(None, datetime.now(zone)) is None:
-        raise SettingsError(f"{setting}: {line!r}: no such day ever comes; {_EXAMPLE}")
+        raise SettingsError(f"{setting}: {line!r}: there is no such day; {_EXAMPLE}")
     return schedule
 
 

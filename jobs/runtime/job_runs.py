@@ -169,13 +169,13 @@ class JobRuns:
         return [run for run in found if run.status == RunStatus.RUNNING]
 
     def first_started(self) -> datetime | None:
-        """When the first recorded run was started, None without one."""
+        """When the first recorded run was started, or None without one."""
         with self._database.read() as connection:
             moment: datetime | None = connection.execute(select(func.min(job_runs.c.started_at))).scalar_one()
         return moment
 
     def status_of(self, run_id: str) -> RunStatus | None:
-        """The status of the run with this id; None when there is none."""
+        """The status of the run with this id, or None when there is none."""
         with self._database.read() as connection:
             row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
         return None if row is None else RunStatus(_job_run(row).status)
@@ -198,11 +198,14 @@ class JobRuns:
             return [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at.desc()))]
 
     def last_whole(self, job: str) -> JobRun | None:
-        """The last run of `job`, None when there is none. One over some prisoners, prisons or shards does not count."""
+        """The last run of `job`, or None when there is none.
+
+        One over some prisoners, prisons or shards does not count.
+        """
         return self._newest(job_runs.c.job == job, _over_everyone())
 
     def last_success(self, job: str) -> JobRun | None:
-        """The last run of `job` over everyone that succeeded, None when none did."""
+        """The last run of `job` over everyone that succeeded, or None when none did."""
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def last_of_each(self) -> frozenset[str]:
@@ -242,7 +245,10 @@ class JobRuns:
         rerun_of: str | None,
         started: datetime,
     ) -> bool:
-        """Writes the row of a new run; False when an interrupted one is taken over. Its lease is held already."""
+        """Writes the row of a new run. Returns False when an interrupted one is taken over.
+
+        Its lease is already held.
+        """
         row = {
             "id": run_id,
             "job": job,
@@ -293,7 +299,7 @@ def _lease_key(run_id: str) -> str:
 
 
 def new_run_id(moment: datetime) -> str:
-    """An id for a run that starts at `moment`; ids sort by time, and can be read aloud."""
+    """An id for a run that starts at `moment`. Ids sort by time, and are readable."""
     return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 

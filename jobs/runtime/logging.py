@@ -33,10 +33,10 @@ def configure_logging(
     stream: TextIO | None = None,
     masking: Masking = UNMASKED,
 ) -> None:
-    """Sends all logs, those of libraries too, to `stream` (stderr where None), prisoners as `masking` shows them.
+    """Sends all logs, those of libraries too, to `stream` (stderr if None), with prisoners as `masking` shows them.
 
-    Without a format the default is `console` on a terminal, else `json`; without a level `WARNING` on a terminal, where
-    a command serves a person, else `INFO`.
+    Without a format the default is `console` on a terminal, else `json`. Without a level it is `WARNING` on a terminal,
+    where a command serves a person, else `INFO`.
     """
     out = stream or sys.stderr
     if level is None:
@@ -97,7 +97,7 @@ def _masked(masking: Masking, name: str, value: object) -> object:
 
 
 def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Removes from every value what would steer the terminal; traces keep their lines."""
+    """Removes from every value what would steer the terminal. Tracebacks keep their lines."""
     return {name: _plain_value(name, value) for name, value in event.items()}
 
 
@@ -109,7 +109,7 @@ def _plain_value(name: str, value: object) -> object:
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
-    """Writes to the present `sys.stderr`, so that log lines do not break progress bars that replace it."""
+    """Writes to the current `sys.stderr`, so that log lines do not break progress bars that replace it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -117,7 +117,7 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 
 def trace_of(error: BaseException | None) -> str:
-    """The traces of an error and of those that led to it, without the texts of errors that are not our own."""
+    """The tracebacks of an error and of its causes, without the texts of errors that are not our own."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -132,7 +132,7 @@ def trace_of(error: BaseException | None) -> str:
 
 
 def traces_wanted() -> bool:
-    """Whether errors are logged with their traces (`LOG_LEVEL=DEBUG`)."""
+    """Whether errors are logged with their tracebacks (`LOG_LEVEL=DEBUG`)."""
     return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
@@ -156,5 +156,5 @@ def failure_log(work: str) -> OutageLog:
 
 
 def log_failure(log: OutageLog, error: Exception) -> None:
-    """Notes that repeated work failed, to be tried again."""
+    """Logs that repeated work failed and will be tried again."""
     log.failed(one_line(error), error=type(error).__name__, exc_info=traces_wanted())

@@ -40,13 +40,13 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._messages = Counter(
             f"{PREFIX}_messages",
-            "Messages by queue and by what became of them.",
+            "Messages by queue and outcome.",
             ("queue", "outcome"),
             registry=self._registry,
         )
         self._attempts = Histogram(
             f"{PREFIX}_message_receives",
-            "How often a message had been received when it came to an end.",
+            "How often a message had been received when it ended.",
             ("queue", "outcome"),
             buckets=_ATTEMPTS,
             registry=self._registry,
@@ -61,11 +61,11 @@ class Metrics:
 
     def name_build(self, version: str, environment: str) -> None:
         """Says which version runs in which environment."""
-        info = Info(f"{PREFIX}_build", "The version that runs, and its environment.", registry=self._registry)
+        info = Info(f"{PREFIX}_build", "The running version, and its environment.", registry=self._registry)
         info.info({"version": version, "environment": environment})
 
     def before_call(self, _service: UpstreamName) -> bool:
-        """Nothing is counted before a call has ended."""
+        """Counts nothing: the call has not ended."""
         return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
@@ -74,7 +74,7 @@ class Metrics:
         self._calls.labels(service, method, result).observe(seconds)
 
     def not_called(self, service: UpstreamName) -> None:
-        """Nothing is counted of a call that was not made."""
+        """Counts nothing: the call was not made."""
 
     def message_ended(self, queue: str, outcome: Outcome, receive_count: int) -> None:
         """Counts a message that came to an end, and how often it had been received (`receive_count`)."""
@@ -82,7 +82,7 @@ class Metrics:
         self._attempts.labels(queue, outcome).observe(receive_count)
 
     def add(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Adds metrics that are read whenever the page is asked for."""
+        """Adds metrics that are read whenever the page is requested."""
         self._registry.register(_Collected(collect))
 
     def render(self) -> bytes:
@@ -91,13 +91,13 @@ class Metrics:
 
 
 class _Collected(Collector):
-    """Metrics that are read when they are asked for."""
+    """Metrics that are read on request."""
 
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
         self._collect = collect
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics now."""
+        """The current metrics."""
         return self._collect()
 
 
@@ -122,11 +122,13 @@ def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
         f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]
     )
     age = GaugeMetricFamily(
-        f"{PREFIX}_last_success_age_seconds", "Since the last run of a job that succeeded ended.", labels=["job", SCOPE]
+        f"{PREFIX}_last_success_age_seconds",
+        "Seconds since the last successful run of a job ended.",
+        labels=["job", SCOPE],
     )
     mismatches = GaugeMetricFamily(
         f"{PREFIX}_mismatches",
-        "Records that differ, by the last complete run.",
+        "Records that differ in the last complete run.",
         labels=["job", SCOPE],
     )
     try:

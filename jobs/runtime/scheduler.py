@@ -66,8 +66,8 @@ class DueJob:
 class Workload:
     """What a scheduler runs: a drain of each queue, jobs by their schedules, and the deliveries of the outbox.
 
-    export_telemetry: sends what is due to Application Insights. record_heartbeat: is given every `heartbeat_seconds`
-    what `Scheduler.heartbeat` returns.
+    export_telemetry: sends due events to Application Insights. record_heartbeat: gets the result of
+    `Scheduler.heartbeat` every `heartbeat_seconds`.
     """
 
     queues: tuple[str, ...]
@@ -101,7 +101,7 @@ class Scheduler:
         self._failures |= {name: failure_log(name) for name in ("outbox", "telemetry")}
 
     def run(self) -> dict[str, int]:
-        """Works until `stop` is called and what was started has finished; the drained messages by outcome."""
+        """Works until `stop` is called and running work has finished. Returns the drained messages by outcome."""
         timer = BackgroundScheduler(timezone=UTC, executors=self._executors(), job_defaults=_JOB_DEFAULTS)
         self._add_work(timer)
         timer.start()
@@ -123,7 +123,7 @@ class Scheduler:
         return self.totals()
 
     def stop(self) -> None:
-        """Starts nothing more and lets running work finish; `run` returns then. May be called from any thread."""
+        """Starts nothing more and lets running work finish, and then `run` returns. May be called from any thread."""
         self._log.info("scheduler-stopping")
         self._stopping.set()
         with self._lock:
@@ -141,7 +141,7 @@ class Scheduler:
         return {name: log.reason for name, log in self._failures.items() if log.reason is not None}
 
     def heartbeat(self) -> dict[str, Any]:
-        """What is recorded of a scheduler that lives: when, its totals, its last batch with messages, what fails."""
+        """What is recorded about a live scheduler: the time, its totals, its last batch with messages, and failures."""
         with self._lock:
             return {
                 **self._totals,

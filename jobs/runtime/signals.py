@@ -40,9 +40,9 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def ending_at_once(what: str) -> Iterator[None]:
-    """Interrupts the block at a signal, whatever it waits for; `WorkError` then says that `what` was stopped.
+    """Interrupts the block at a signal, whatever it waits for. `WorkError` then says that `what` was stopped.
 
-    For work that leaves nothing unfinished; within it, `stopping` takes the signals where something is running.
+    It is for work that leaves nothing unfinished. Within it, `stopping` handles the signals while something is running.
     """
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -87,9 +87,9 @@ class BreakingOff:
 
 @contextmanager
 def breaking_off() -> Iterator[BreakingOff]:
-    """Takes the signals for the block, so that an interruption can still be recorded.
+    """Handles the signals for the block, so that an interruption can still be recorded.
 
-    Outside the main thread, which alone receives signals, it changes nothing.
+    Outside the main thread, which is the only one that receives signals, it changes nothing.
     """
     signals = BreakingOff()
     if threading.current_thread() is not threading.main_thread():
@@ -116,4 +116,4 @@ def _listen(receiver: socket.socket, stop: Callable[[], None]) -> None:
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Keeps the signal from ending the process; the listener acts on it."""
+    """Keeps the signal from ending the process, since the listener acts on it."""

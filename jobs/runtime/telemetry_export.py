@@ -1,7 +1,7 @@
 """Sends the telemetry events to Application Insights, with their table as the outbox.
 
-An event is in the table before anything else happens to it, and stays due until Application Insights has accepted it.
-A process that dies in between loses nothing: what it had sent but not noted is sent again, with the same `eventId`.
+An event is in the table first, and stays due until Application Insights has accepted it. A process that dies in between
+loses nothing: what it had sent but not recorded is sent again, with the same `eventId`.
 """
 
 import math
@@ -25,7 +25,7 @@ _LONGEST_TOLD_WAIT_SECONDS = 3_600.0
 
 
 class TelemetryExport:
-    """Sends what is due, in one process at a time.
+    """Sends due events, in one process at a time.
 
     `monotonic` is the clock of the waits after a failure, in seconds.
     """
@@ -49,10 +49,10 @@ class TelemetryExport:
         )
 
     def send_due(self, seconds: float = math.inf, stop_requested: Callable[[], bool] = lambda: False) -> int:
-        """Sends what is due, and returns how many events were accepted.
+        """Sends due events, and returns how many were accepted.
 
-        Begins no request once `stop_requested` returns true or `seconds` have passed, which is also the most that a
-        request takes. Sends nothing while the wait after a failure lasts, or while another process sends. Raises
+        Begins no request once `stop_requested` returns true or `seconds` have passed, which is also the longest time of
+        a request. Sends nothing while the wait after a failure lasts, or while another process sends. Raises
         `StoreUnavailable`.
         """
         started, sent = self._monotonic(), 0
@@ -73,7 +73,7 @@ class TelemetryExport:
         return sent
 
     def _send_batch(self, seconds: float, is_over: Callable[[], bool]) -> Accepted | None:
-        """Sends one batch and records what became of it; None if nothing is due."""
+        """Sends one batch and records what became of it. Returns None if nothing is due."""
         events = self._due(BATCH)
         if not events:
             return None

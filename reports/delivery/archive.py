@@ -89,7 +89,7 @@ class Archive(Protocol):
         ...
 
     def probe(self) -> str | None:
-        """Writes and removes a test file. Returns what went wrong although reports can be kept, None if nothing did.
+        """Writes and removes a test file. Returns what went wrong although reports can be kept, or None if nothing did.
 
         Raises `SettingsError` if another setting is needed, and `ArchiveUnavailable` if the error may pass.
         """
@@ -139,7 +139,7 @@ def store_index(
 
 
 def report_link(settings: Settings, result: ReconciliationResult, make_s3: Callable[[], Any]) -> str | None:
-    """The address at which people open the report of a run; None if they are sent the page itself.
+    """The address at which people open the report of a run, or None if they are sent the page itself.
 
     It is below `REPORTS_URL` if that is set, or else a presigned address in the bucket if `REPORTS_LINK_HOURS` is set.
     Anyone with a presigned address can read the page, which is not masked, so there is none if messages are masked.

@@ -28,8 +28,8 @@ NEEDED_SETTINGS: Mapping[str, str] = {"slack": "SLACK_TOKEN", "email": "SMTP_URL
 class TryLater(SyncError):
     """The delivery failed for now, or is not complete.
 
-    seconds: until the next attempt, None for the usual wait. whole_channel: the channel is unavailable, so that other
-    deliveries to it need not be tried now.
+    seconds: until the next attempt, or None for the usual wait. whole_channel: the channel is unavailable, so that
+    other deliveries to it need not be tried now.
     """
 
     recoverable = True

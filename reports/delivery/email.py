@@ -58,7 +58,7 @@ class Mail:
 
         key: of the delivery. written: the date of the message, aware. progress: what an earlier attempt recorded with
         `note`. Each receiver has a separate connection and outcome. All copies have the same message id, so that mail
-        clients show a copy that was sent twice after a crash once. Raises `TryLater`, also if every receiver was
+        clients show a copy that was sent twice after a crash once. Raises `TryLater`, even if every receiver was
         refused: that is a fault of the server, so all of them are tried again.
         """
         message = self._message(key, report, written)
@@ -85,7 +85,9 @@ class Mail:
             raise TryLater(f"mail: deferred: {_listed(postponed)}", _REFUSED_SECONDS, whole_channel=False)
         if refused and not sent:
             note({"sent": [], "refused": {}})
-            raise TryLater(f"mail: all receivers refused: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False)
+            raise TryLater(
+                f"mail: all receivers were refused: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False
+            )
         return refused
 
     def check_connection(self) -> str:
@@ -160,7 +162,7 @@ def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
-    """Sends one copy; None if the server accepted it. An error that concerns only this copy is a refusal."""
+    """Sends one copy. Returns None if the server accepted it. An error that concerns only this copy is a refusal."""
     try:
         server.send_message(message, from_addr=sender, to_addrs=[address])
     except smtplib.SMTPRecipientsRefused as error:

@@ -191,7 +191,7 @@ class OutboxSender:
             self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
 
     def _link(self, result: ReconciliationResult) -> str | None:
-        """The address at which people open the report; None if they get the page itself."""
+        """The address at which people open the report, or None if they get the page itself."""
         return report_link(self._settings, result, self._make_s3)
 
     def _log_refused(self, delivery: Delivery, refused: Mapping[str, str]) -> None:

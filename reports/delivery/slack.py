@@ -141,7 +141,10 @@ class _Steps:
         self._channel = self._channel_id or channel
 
     def post(self, step: str, message: SlackMessage, thread: str | None) -> str | None:
-        """Posts a message unless it is posted already. Returns its time stamp, None if Slack refuses it as text too."""
+        """Posts a message unless it is posted already.
+
+        Returns its time stamp, or None if Slack refuses it as text too.
+        """
         if step in self.refused:
             return None
         try:
@@ -233,7 +236,7 @@ class _Steps:
         self._save()
 
     def _find_posted(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
-        """The time stamp of our message; None if it is not found, or if Slack does not let us search."""
+        """The time stamp of our message, or None if it is not found, or if Slack does not let us search."""
         channel = self._resolve_channel()
         if channel is None:
             return None
@@ -246,7 +249,7 @@ class _Steps:
         return next((str(message["ts"]) for message in messages if is_ours(message)), None)
 
     def _resolve_channel(self) -> str | None:
-        """The id of the channel, which is needed to read its messages; None if Slack does not say it."""
+        """The id of the channel, which is needed to read its messages, or None if Slack does not say it."""
         if not self._channel.startswith("#"):
             return self._channel
         name = self._channel.removeprefix("#")
@@ -288,7 +291,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """When to try again, and whether the call may have been applied; None for an error that is not Slack's."""
+    """When to try again, and whether the call may have been applied, or None for an error that is not Slack's."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)

@@ -72,7 +72,7 @@ class BookingList:
         return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
 
     def present(self, booking: ListedBooking) -> ListedBooking | None:
-        """A booking with the number that its prisoner has now, None if it is no longer listed."""
+        """A booking with the number that its prisoner has now, or None if it is no longer listed."""
         if booking.created:
             return booking
         listed = self.page(booking.id - 1, 1)
@@ -87,7 +87,7 @@ class BookingList:
         found: dict[int, str | None] = {}
         for _, known in reads.each(UpstreamName.NOMIS, lambda ids: nomis_prisoners.bookings(self.nomis, ids), slices):
             if isinstance(known, FailedRead):
-                raise SyncError(f"where the bookings are is not known: {known.reason}")
+                raise SyncError(f"the prisons of the bookings are not known: {known.reason}")
             found |= {number: each.location for number, each in known.items()}
         return found
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Difference:
     """A confirmed difference, which the reconciliation explains.
 
-    row: all columns of the frame by name, None for NA. kind: a code of `Reconciliation.kinds`. differs: the names of
-    the fields that differ. pending: the queue that holds a message about the record, None if no message is known.
-    given_up: why nothing sends that message back from the dead letter queue, as a clause; None if something still does.
-    doubt: why a message may be pending although none is known, as a clause; None if that is impossible.
+    row: all columns of the frame by name, or None for NA. kind: a code of `Reconciliation.kinds`. differs: the names of
+    the fields that differ. pending: the queue that holds a message about the record, or None if no message is known.
+    given_up: why nothing sends that message back from the dead letter queue, as a clause, or None if something still
+    does. doubt: why a message may be pending although none is known, as a clause, or None if that is impossible.
     """
 
     row: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def given_up_text(self) -> str:
-        """A sentence that the message stays on the dead letter queue, and why; empty if it does not."""
+        """A sentence that the message stays on the dead letter queue, and why, or empty if it does not."""
         return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
 
 
@@ -44,7 +44,7 @@ class Explanation:
     """Why a difference exists, what fixes it, and the evidence.
 
     diagnosis: None if the cause is not known. evidence: what was read about it, in the order of the report.
-    evidence_missing: why the evidence could not be read, None if it could. values: further values of the mismatch in
+    evidence_missing: why the evidence could not be read, or None if it could. values: further values of the mismatch in
     the result, as for `Reconciliation.record_values`.
     """
 
@@ -59,10 +59,10 @@ class Cause:
     """A cause of differences: which side is right, and what fixes it.
 
     name: a clause, the same for every difference of the cause. right_side: the side that has the correct values.
-    action: what a person does about it, as a sentence. command: the words of the command that fixes it, empty without
-    one. sentence: what shows the cause. `command` and `sentence` name columns of the row in braces, as `{reference}`.
-    confidence: how certain the cause is. of_message: a message was lost or failed, which is certain if the message is
-    given up. who: who fixes it.
+    action: what a person does about it, as a sentence. command: the words of the command that fixes it, or empty
+    without one. sentence: what shows the cause. `command` and `sentence` name columns of the row in braces, as
+    `{reference}`. confidence: how certain the cause is. of_message: a message was lost or failed, which is certain if
+    the message is given up. who: who fixes it.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Cause:
     def of_lost_message(
         cls, name: str, action: str, command: tuple[str, ...], sentence: str = "", **values: Any
     ) -> Self:
-        """A cause by which NOMIS lacks the present state of DPS, since a message was lost or failed."""
+        """A cause by which NOMIS lacks the current state of DPS, since a message was lost or failed."""
         return cls(name, "DPS", action, command, sentence, **{"confidence": "medium", **values}, of_message=True)
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:

@@ -98,7 +98,7 @@ def next_number(connection: Connection, run_id: str, shard: int) -> int:
 
 
 def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
-    """The units that were read, by id, with their unread records; None if the whole unit must be read again."""
+    """The units that were read, by id, with their unread records, or None if the whole unit must be read again."""
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):
         unread = tuple(UnreadRecord(**each) for each in content["unread"])
@@ -107,7 +107,7 @@ def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRec
 
 
 def single_records(unread: tuple[UnreadRecord, ...], gaps: Sequence[object]) -> tuple[UnreadRecord, ...] | None:
-    """The unread records of a unit; None if something other than known records is unread."""
+    """The unread records of a unit, or None if something other than known records is unread."""
     return None if gaps or not all(each.key for each in unread) else unread
 
 
@@ -165,7 +165,7 @@ def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _plain(column: pd.Series[Any]) -> list[Any]:
-    """A column as plain JSON: moments in ISO 8601, None for NA."""
+    """A column as plain JSON: moments in ISO 8601, or None for NA."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column):

@@ -113,7 +113,7 @@ class Reconciliation(ABC):
     #: What a result says of an earlier mismatch whose record no longer exists.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
     #: The reason in a result for an entry on the list of exclusions that is no longer needed.
-    exclusion_unneeded: ClassVar[str] = "both sides agree now: remove the record from the list of exclusions"
+    exclusion_unneeded: ClassVar[str] = "both sides now agree: remove the record from the list of exclusions"
     #: Whether `explain` itself says that a message may be pending (`Difference.doubt`).
     explains_doubt: ClassVar[bool] = False
     #: Own subclasses of the parts of a result (`reports.engine.result`), by the general class.
@@ -137,7 +137,7 @@ class Reconciliation(ABC):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date] | None:
-        """The first and the last day that a run begun `today` covers by default; None where it covers no window."""
+        """The first and the last day that a run begun `today` covers by default, or None if it covers no window."""
         return None
 
     @property
@@ -197,7 +197,7 @@ class Reconciliation(ABC):
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names by which failures, messages and creations of the domain know the record; empty without any.
+        """The names by which failures, messages and creations of the domain know the record, or empty without any.
 
         They are as the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is `<record>:<DPS id>`,
         such as `visit:bq-te-ke-ol`.
@@ -213,15 +213,15 @@ class Reconciliation(ABC):
         return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the values that were read cannot be right, as a clause, so that the run fails; None if they can.
+        """Why the values that were read cannot be right, as a clause, so that the run fails, or None if they can.
 
-        earlier: the result of the last run over everyone, None without one.
+        earlier: the result of the last run over everyone, or None without one.
         """
         return None
 
     @abstractmethod
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The cause and the fix of each confirmed difference, in the same order; None if they are not known.
+        """The cause and the fix of each confirmed difference, in the same order, or None if they are not known.
 
         Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """

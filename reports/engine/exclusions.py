@@ -72,7 +72,7 @@ class Exclusions:
         return iter(self._entries.values())
 
     def find(self, key: Mapping[str, Any]) -> Exclusion | None:
-        """The exclusion of the record with these key columns; None if it is not listed, or its key is not known."""
+        """The exclusion of the record with these key columns, or None if it is not listed, or its key is not known."""
         if not self._entries or not key:
             return None
         whole = "/".join(str(key.get(column)) for column in self._columns)
@@ -126,7 +126,9 @@ def read_exclusions(
                     continue
                 exclusion = _exclusion(cells, bookings=bookings)
                 if found.get(exclusion.key, exclusion) != exclusion:
-                    raise _InvalidEntry(f"{_noun(bookings)} {exclusion.key} is on the list twice, and differently")
+                    raise _InvalidEntry(
+                        f"{_noun(bookings)} {exclusion.key} is on the list twice, with different entries"
+                    )
             except _InvalidEntry as fault:
                 raise _InvalidEntry(f"{where}: {fault}; {how}") from None
             finally:
@@ -161,7 +163,7 @@ def _split_entries(line: str) -> list[str]:
 
 
 def _file_content(text: str) -> str | None:
-    """The content of the file of this name; None if the text is not a file name but the entries themselves."""
+    """The content of the file of this name, or None if the text is not a file name but the entries themselves."""
     if "\n" in text:
         return None
     try:

@@ -26,7 +26,7 @@ class Field:
 
     label: what reports call it. dtype: the pandas dtype of both columns, one that knows NA (`Int64`, `string`,
     `category`, `datetime64[s]`). compared: false for what is only shown with a difference. nomis, dps: where
-    `side_frame` finds the value in the record of a side; None for a side that has none, or where the reconciliation
+    `side_frame` finds the value in the record of a side, or None for a side that has none, or where the reconciliation
     makes its frame in another way.
     """
 
@@ -51,7 +51,7 @@ def side_frame(
     records: by id. key: the name and the dtype of the column with that id. changed_at: when a record was last changed,
     local to London. further: columns besides the fields, with dtype and value. Returns the column of the key,
     `in_<side>` (`boolean`, true), `<side>_<name>` for each field that the side has, with the dtype of the field,
-    `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns, also where there are no records.
+    `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns, even if there are no records.
     """
     columns = {f"{side}_{each.name}": (each.dtype, value) for each in fields if (value := getattr(each, side))}
     columns |= further or {}

@@ -181,7 +181,7 @@ def rows_of(
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as mappings of plain values, None for NA; times are aware `datetime`s."""
+    """The rows of a frame as mappings of plain values, or None for NA; times are aware `datetime`s."""
     columns = {str(name): _plain(frame[name]) for name in frame.columns}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 

@@ -48,8 +48,8 @@ class Earlier:
 class Baseline:
     """What is known of each record from the earlier runs over everyone, by the text of its key (`key_text`).
 
-    run_id, started_at: the last of those runs, None if there is none yet. mismatches: the records that differed after
-    it. in_flight: the records whose difference was in flight then.
+    run_id, started_at: the last of those runs, or None if there is none yet. mismatches: the records that differed
+    after it. in_flight: the records whose difference was in flight then.
     """
 
     run_id: str | None
@@ -163,7 +163,7 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
 def read_last_complete(
     connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
 ) -> AResult | None:
-    """The result of the last complete run over everyone, of the class `of`; None if there is none yet."""
+    """The result of the last complete run over everyone, of the class `of`, or None if there is none yet."""
     return _read_last(connection, reconciliation, before, of, ("complete",))
 
 

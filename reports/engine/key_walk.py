@@ -39,7 +39,7 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class KeyGap:
-    """Booking ids that could not be listed, both inclusive; `last` is None where nothing beyond could be read."""
+    """Booking ids that could not be listed, both inclusive; `last` is None if nothing beyond could be read."""
 
     first: int
     last: int | None

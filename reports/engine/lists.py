@@ -33,7 +33,7 @@ class WholeList(Generic[Id, Item]):
     """What was read of a list.
 
     items: every one that was on a page; one that has gone meanwhile is not found when it is read. failed: why pages
-    could not be read, by their numbers from 0; None for a list that changed each time.
+    could not be read, by their numbers from 0, or None for a list that changed each time.
     """
 
     items: dict[Id, Item]

@@ -182,7 +182,7 @@ class ParallelReader(Generic[Item, Value]):
 
     @property
     def waits_for(self) -> str | None:
-        """What the reader waits for, as a text for the progress report; None in normal operation."""
+        """What the reader waits for, as a text for the progress report, or None in normal operation."""
         if self._down_since is not None:
             return f"waiting for {self._down}, which is down"
         if self._later and not self._pending:
@@ -264,7 +264,7 @@ class ParallelReader(Generic[Item, Value]):
 
 
 def seconds_to_retry(error: Exception, attempt: int, pauses: Sequence[float] | None = None) -> float | None:
-    """The seconds from the failed `attempt` (counted from 0) to the next one; None if retrying is pointless.
+    """The seconds from the failed `attempt` (counted from 0) to the next one, or None if retrying is pointless.
 
     pauses: the seconds before the 2nd, 3rd and later attempts, before jitter; `READ_RETRY_SECONDS` by default.
     """
@@ -317,13 +317,13 @@ class Waiting(Protocol):
 
     @property
     def waits_for(self) -> str | None:
-        """What it waits for, as a text for the progress report; None in normal operation."""
+        """What it waits for, as a text for the progress report, or None in normal operation."""
 
 
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """The next result, waiting for it if necessary.
 
-    tick: called periodically meanwhile with what the `readers` wait for, None for nothing; may raise to abort.
+    tick: called periodically meanwhile with what the `readers` wait for, or None for nothing; may raise to abort.
     """
     while True:
         try:

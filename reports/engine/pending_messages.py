@@ -47,7 +47,7 @@ class PendingMessages:
     on_dlq: a message is on the dead letter queue. given_up: those of them whose message nothing sends back any more,
     and why, as a clause about the message. begun: the creation has begun, and its outcome is not known yet. failed: an
     attempt failed, and another one is to come. finished: the creation ended after such a failure. doubt: why a message
-    may be pending although none is known, as a clause; None if that is impossible.
+    may be pending although none is known, as a clause, or None if that is impossible.
     """
 
     on_dlq: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class PendingMessages:
     doubt: str | None = None
 
     def where(self, entities: Collection[str]) -> Literal["queue", "dlq"] | None:
-        """The queue that holds a message about one of the entities; None if no message is known."""
+        """The queue that holds a message about one of the entities, or None if no message is known."""
         if not self.on_dlq.isdisjoint(entities):
             return "dlq"
         if not self.finished.isdisjoint(entities):
@@ -66,7 +66,7 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why nothing sends their message back from the dead letter queue; None if it may still be sent back."""
+        """Why nothing sends their message back from the dead letter queue, or None if it may still be sent back."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 
@@ -136,7 +136,7 @@ def _given_up(
             reasons[entity] = f'it was refused at "{refusal.step}" ({why}), and a retry alone does not help'
         elif report.given_up or report.redrives > settings.housekeeping_max_returns:
             times = "once" if report.redrives == 1 else f"{report.redrives} times"
-            reasons[entity] = f"it came back {times}, and housekeeping does not send it back any more"
+            reasons[entity] = f"it came back {times}, and the housekeeping no longer sends it back"
     return reasons
 
 
@@ -156,7 +156,7 @@ def _messages(number: int) -> str:
 
 
 def _entity(domain: Domain, letter: DeadLetter) -> str | None:
-    """The entity that a dead-letter message is about; None if it is not about an entity of the domain."""
+    """The entity that a dead-letter message is about, or None if it is not about an entity of the domain."""
     if letter.is_mapping_retry:
         return _created(domain.creation, letter.ids.get(domain.creation.mappings.dps))
     handler = domain.handlers.get(letter.type)

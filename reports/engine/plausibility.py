@@ -39,7 +39,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     """Why a population is not believed: it is empty, or less than half of what it was. None if it is plausible.
 
     Believing it would resolve every difference of the records that are missing. counted: what is counted, in the
-    plural. earlier: how many records the last complete run listed, None without one. listed_before: how many a run
+    plural. earlier: how many records the last complete run listed, or None without one. listed_before: how many a run
     listed at least a day before, complete or not; if it listed as few, the population is plausible. If no service says
     how many records there are, units are counted; there must be one unless `earlier` is 0.
     """
@@ -50,20 +50,20 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     listed = sum(unit.size for unit in population.units) + len(population.unread)
     total = listed if population.total is None else population.total
     if not total and listed:
-        return f"no {counted} are listed, where this run had found {listed} before"
+        return f"no {counted} are listed, but this run had found {listed} before"
     if not total and earlier:
-        return f"no {counted} are listed, where the last complete run listed {earlier:,}"
+        return f"no {counted} are listed, but the last complete run listed {earlier:,}"
     if not listed and population.total is None and earlier != 0:
         # A prison may have no records, but there must be a prison.
         return f"no {counted} are listed"
     least = SMALLEST_SHARE * (earlier or 0)
     if (earlier or 0) >= FEWEST_LISTED and listed < least and (listed_before is None or listed_before >= least):
-        return f"{listed:,} {counted} are listed, where the last complete run listed {earlier:,}"
+        return f"{listed:,} {counted} are listed, but the last complete run listed {earlier:,}"
     return None
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
-    """Why a run has more differences than is plausible, as a clause; None if it has not.
+    """Why a run has more differences than is plausible, as a clause, or None if it has not.
 
     different: confirmed differences. compared: records of which both sides are known.
     """

@@ -129,7 +129,7 @@ class SharedReads:
 
     @property
     def waits_for(self) -> str | None:
-        """What a service makes the run wait for, as a text for the progress report; None in normal operation."""
+        """What a service makes the run wait for, as a text for the progress report, or None in normal operation."""
         with self._lock:
             readers = list(self._readers.values())
         return next((each.waits_for for each in readers if each.waits_for), None)

@@ -59,7 +59,7 @@ class KindName(Part):
 
 
 class FieldValues(Part):
-    """The values of a field on both sides; None for no value, or for a side without the record."""
+    """The values of a field on both sides, or None for no value, or for a side without the record."""
 
     field: str
     nomis: Value = None
@@ -69,9 +69,9 @@ class FieldValues(Part):
 class Record(Part):
     """A record that differs, or did: what identifies it, whose it is, and how the sides differ.
 
-    key: its key columns. prison_id: its prison, None if unknown. kind: a code of the reconciliation, empty if nothing
-    differs. missing_in: the side without the record, None if both have it. differences: the fields that differ.
-    other_fields: the fields that are equal, or shown but not compared.
+    key: its key columns. prison_id: its prison, or None if unknown. kind: a code of the reconciliation, or empty if
+    nothing differs. missing_in: the side without the record, or None if both have it. differences: the fields that
+    differ. other_fields: the fields that are equal, or shown but not compared.
     """
 
     key: Key = {}
@@ -92,8 +92,8 @@ class Record(Part):
 class EvidenceRow(Part):
     """A piece of evidence about a difference, as the report shows it.
 
-    side: where it was found: NOMIS, DPS, the mapping service, a queue. at: when it happened, local to London and naive;
-    None if unknown. text: what was found. note: a remark on it.
+    side: where it was found: NOMIS, DPS, the mapping service, a queue. at: when it happened, local to London and naive,
+    or None if unknown. text: what was found. note: a remark on it.
     """
 
     side: str
@@ -106,10 +106,10 @@ class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
     cause: a clause, the same for every difference of the cause. right_side: the side that has the correct values. who:
-    who fixes it, None in results of versions that did not say. explanation: what shows the cause, as sentences. action:
-    what to do, as a sentence. commands: what to run, in this order. request: the text of a request to the NOMIS support
-    team, if only they can fix it. nomis_ids: the NOMIS records that the request is about. lookup: the SQL that finds
-    those records in NOMIS, if their ids are not known here.
+    who fixes it, or None in results of versions that did not say. explanation: what shows the cause, as sentences.
+    action: what to do, as a sentence. commands: what to run, in this order. request: the text of a request to the NOMIS
+    support team, if only they can fix it. nomis_ids: the NOMIS records that the request is about. lookup: the SQL that
+    finds those records in NOMIS, if their ids are not known here.
     """
 
     cause: str
@@ -159,7 +159,7 @@ class Excluded(Record):
     """A record on the list of exclusions: still different, or equal, so that its entry is no longer needed.
 
     reason: why it is on the list, or that its entry is not needed. since: the date of the entry. unread: why the record
-    could not be read, None if it could; if it could not, its entry stays and its differences are those of the first
+    could not be read, or None if it could; if it could not, its entry stays and its differences are those of the first
     reading, if any.
     """
 
@@ -188,8 +188,8 @@ class Resolved(Record):
 class Unread(Part):
     """A record that could not be read on one side at least.
 
-    side: the side, None if unknown or both. unit: what could not be read as a whole, such as a prison; `key` is empty
-    then. reason: a clause. network: no response was received.
+    side: the side, or None if unknown or both. unit: what could not be read as a whole, such as a prison; `key` is
+    empty then. reason: a clause. network: no response was received.
     """
 
     key: Key = {}
@@ -251,7 +251,7 @@ class TrendPoint(Part):
 
     @property
     def persisting(self) -> int | None:
-        """Mismatches that the run before had already; None if new ones were not counted."""
+        """Mismatches that the run before had already, or None if new ones were not counted."""
         return None if self.new is None else self.mismatches - self.new
 
 
@@ -260,14 +260,14 @@ class ReconciliationResult(Part):
 
     reconciliation: its name. counted: what is counted as compared, in the plural. key_columns: what identifies a
     record. fields: what is compared. kinds: how records can differ. started_at, finished_at: aware. failure: why the
-    run failed, as a clause; None if it did not. implausible: it failed because what it read is not believed, unless
-    somebody accepts it. suspicious: why there are more differences than is plausible, None if there are not.
+    run failed, as a clause, or None if it did not. implausible: it failed because what it read is not believed, unless
+    somebody accepts it. suspicious: why there are more differences than is plausible, or None if there are not.
 
-    total: how many records the services say there are, None if none says. listed: records found. compared: records of
-    which both sides are known. in_nomis, in_dps: how many of those each side has. settled_on_recheck: differences that
-    were equal when they were read again. released: records that differed and no longer existed when they were read
+    total: how many records the services say there are, or None if none says. listed: records found. compared: records
+    of which both sides are known. in_nomis, in_dps: how many of those each side has. settled_on_recheck: differences
+    that were equal when they were read again. released: records that differed and no longer existed when they were read
     again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons without records.
-    compared_with: the last run before this one, against which mismatches are new; None without one.
+    compared_with: the last run before this one, against which mismatches are new, or None without one.
     """
 
     reconciliation: str

@@ -42,9 +42,9 @@ _MOST_EXPLAINED = 2_000
 class RunContext:
     """What is known of a run apart from what it read.
 
-    record: the run as it is recorded. population: what it listed. failure: why it gave up, as a clause; None if it did
-    not. earlier: what it is compared with. exclusions: the records that are not reported. implausible: what
-    it read is not believed.
+    record: the run as it is recorded. population: what it listed. failure: why it gave up, as a clause, or None if it
+    did not. earlier: what it is compared with. exclusions: the records that are not reported. implausible: what it read
+    is not believed.
     """
 
     record: RunRecord
@@ -185,7 +185,7 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """The requested prisons without records; empty if anything was unread, as it may be at one of them."""
+        """The requested prisons without records, or empty if anything was unread, as it may be at one of them."""
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
@@ -229,7 +229,7 @@ class ResultBuilder:
         return found
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
-        """Why each record differs; if that cannot be found out, its difference is reported all the same."""
+        """Why each record differs; if that cannot be found out, its difference is reported anyway."""
         explained = differences[:_MOST_EXPLAINED]
         if not explained:
             return []

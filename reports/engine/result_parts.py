@@ -30,9 +30,9 @@ class ResultParts:
         return cast("_APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
 
     def record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
-        """The values of a `Record` from a row of the frame, None for NA.
+        """The values of a `Record` from a row of the frame, or None for NA.
 
-        kind: a code of the reconciliation, empty if nothing differs. differs: the names of the fields that differ.
+        kind: a code of the reconciliation, or empty if nothing differs. differs: the names of the fields that differ.
         """
         reconciliation = self.reconciliation
         fields = [

@@ -125,7 +125,7 @@ class ReconciliationRunner:
         except LeaseBusy as error:
             raise ReconciliationBusy(
                 f"this process was suspended for too long and lost its place in the reconciliation of {kind.name}; "
-                "the process that took it over continues after the last finished page"
+                f"the process that took over continues after the last finished page"
             ) from error
         finally:
             leases.stop()
@@ -258,13 +258,13 @@ class _Run:
         return result
 
     def _why_emptied(self, population: Population | None, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the population is not believed; None if it is, or if the run does not cover everyone."""
+        """Why the population is not believed, or None if it is, or if the run does not cover everyone."""
         if population is None or not self._record.covers_everyone:
             return None
         return why_emptied(population, self._reconciliation.counted, earlier.listed, earlier.listed_before)
 
     def _why_implausible(self, frame: pd.DataFrame, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the values that were read are not believed; None if they are, or if somebody has accepted them."""
+        """Why the values that were read are not believed, or None if they are, or if somebody has accepted them."""
         if self._record.scope.offender_nos or self._record.accepts is not None:
             return None
         return self._reconciliation.why_implausible(frame, earlier.last)

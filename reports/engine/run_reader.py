@@ -186,7 +186,7 @@ class RunReader:
             check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
-        """What is still to be read of a unit, and whether that is only a part of it; None if all of it was read."""
+        """What is still to be read of a unit, and whether that is only a part of it, or None if all of it was read."""
         if unit.id not in read_before:
             return unit, False
         unread = read_before[unit.id]
@@ -265,5 +265,5 @@ class RunReader:
 
 
 def too_old(error: UpstreamError) -> ServiceTooOld | None:
-    """The error of a run whose service lacks the route; None if `error` has another cause."""
+    """The error of a run whose service lacks the route, or None if `error` has another cause."""
     return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None

@@ -72,7 +72,7 @@ class ReconciliationParameters:
     def recorded(self, window: tuple[date, date] | None = None) -> dict[str, Any]:
         """The parameters that the invocations of one run share, as plain JSON.
 
-        window: the days that are covered if none are chosen, None for a reconciliation without days.
+        window: the days that are covered if none are chosen, or None for a reconciliation without days.
         """
         recorded: dict[str, Any] = {
             "prisons": list(self.prisons),
@@ -118,7 +118,7 @@ def _check_acceptable(database: Database, name: str, run_id: str) -> None:
         refused = runs.result_content(connection, run_id).get("implausible", False)
         _, complete = runs.last_runs(connection, name)
     if not refused:
-        raise UnknownRun(f"what reconciliation {run_id} read was believed: there is nothing to accept")
+        raise UnknownRun(f"what reconciliation {run_id} read was plausible: there is nothing to accept")
     if complete is not None and complete.started_at > record.started_at:
         raise UnknownRun(f"{complete.run_id} began after {run_id} and is complete: there is nothing left to accept")
 
@@ -190,7 +190,7 @@ def find_interrupted(database: Database, name: str) -> RunRecord | None:
 def _find_resumable(
     database: Database, name: str, parameters: ReconciliationParameters, recorded: Mapping[str, Any]
 ) -> RunRecord | None:
-    """The run to join or to resume; None for a new run."""
+    """The run to join or to resume, or None for a new run."""
     with database.read() as connection:
         if parameters.resume not in (None, LAST):
             return _check_resumable(runs.find_run(connection, parameters.resume), name, parameters)
@@ -209,11 +209,9 @@ def _check_resumable(record: RunRecord | None, name: str, parameters: Reconcilia
         resume = command("reconcile", record.reconciliation, "--resume", record.id)
         raise UnknownRun(f"{record.id} is a run of {record.reconciliation}; resume it with: {resume}")
     if parameters.prisons or parameters.offender_nos:
-        raise UnknownRun(
-            f"reconciliation {record.id} covers whom it began with: resume it without --prison and --prisoner"
-        )
+        raise UnknownRun(f"reconciliation {record.id} keeps its prisoners: resume it without --prison and --prisoner")
     if (parameters.from_date, parameters.to_date) != (None, None):
-        raise UnknownRun(f"reconciliation {record.id} covers the days it began with: resume it without dates")
+        raise UnknownRun(f"reconciliation {record.id} keeps its days: resume it without dates")
     if record.status == "complete":
         raise UnknownRun(f"reconciliation {record.id} is complete; there is nothing to resume")
     if record.shards != parameters.shards:

@@ -95,7 +95,7 @@ class RunRecord(_Covering):
 
     @property
     def accepts(self) -> str | None:
-        """The id of the failed run whose population this run accepts; None without one."""
+        """The id of the failed run whose population this run accepts, or None without one."""
         return self.parameters.get("accept")
 
     @property
@@ -187,7 +187,7 @@ def get_run(connection: Connection, run_id: str) -> RunRecord:
 
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
-    """The run of this id; None if it is unknown."""
+    """The run of this id, or None if it is unknown."""
     row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one_or_none()
     return None if row is None else _record(row)
 
@@ -205,7 +205,7 @@ def newest_run(
 
 
 def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
-    """The run of a reconciliation over everyone that began last, whether it ended or not; None without one."""
+    """The run of a reconciliation over everyone that began last, whether it ended or not, or None without one."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
@@ -280,13 +280,13 @@ def key_text(key: Mapping[str, Any]) -> str:
 
 
 def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:
-    """The result of a run, of the class `of` of its reconciliation; None if it has none yet or is unknown."""
+    """The result of a run, of the class `of` of its reconciliation, or None if it has none yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else of.model_validate_json(text)
 
 
 def result_text(connection: Connection, run_id: str) -> bytes | None:
-    """The JSON of the result of a run; None if it has none yet or is unknown."""
+    """The JSON of the result of a run, or None if it has none yet or is unknown."""
     packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
     return None if packed is None else zlib.decompress(packed)
 
@@ -306,7 +306,7 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
 
 
 def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
-    """The last run of a reconciliation over everyone that ended, and the last complete one; None without one."""
+    """The last run of a reconciliation over everyone that ended, and the last complete one, or None without one."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     found = (_ended(connection, which, 1) for which in (everyone, everyone & (_RUNS.status == "complete")))
     last, complete = (next(map(_ended_run, rows), None) for rows in found)

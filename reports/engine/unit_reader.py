@@ -68,7 +68,7 @@ class UnitReader:
     def mapped(
         self, mappings: Mappings, side: Literal["NOMIS", "DPS"], items: Mapping[Id, Mapping[str, Any]]
     ) -> dict[Id, MappingIds | None]:
-        """The ids that the mappings of these records of a side tie together, None for a record without one."""
+        """The ids that the mappings of these records of a side tie together, or None for a record without one."""
         find = mappings.find if side == "DPS" else mappings.find_by_nomis_ids
         found = self.each("mapping", find, items)
         return {item: None if mapping is None else mappings.ids(mapping) for item, mapping in found.items()}

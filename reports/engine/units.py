@@ -65,9 +65,9 @@ class UnlistedPart:
 class UnreadRecord:
     """A record, or a whole unit (`key` is empty), that could not be read on one side: neither equal nor different.
 
-    key: the key columns as far as they are known. offender_no: the prisoner, None if unknown. side: the side, None if
-    unknown or both. reason: a clause. network: no response was received. detail: further fields of the part of the
-    result, as plain JSON.
+    key: the key columns as far as they are known. offender_no: the prisoner, or None if unknown. side: the side, or
+    None if unknown or both. reason: a clause. network: no response was received. detail: further fields of the part of
+    the result, as plain JSON.
     """
 
     key: Mapping[str, Any]
@@ -82,9 +82,9 @@ class UnreadRecord:
 class Population:
     """What a run reads.
 
-    total: how many records (`Reconciliation.counted`) the services say there are, None if none says. gaps: what could
-    not be listed. unread: what cannot be read, such as an invalid row. moving: units may be missing because the list
-    changed while it was read, so that `listed_again` is called.
+    total: how many records (`Reconciliation.counted`) the services say there are, or None if none says. gaps: what
+    could not be listed. unread: what cannot be read, such as an invalid row. moving: units may be missing because the
+    list changed while it was read, so that `listed_again` is called.
     """
 
     units: tuple[Unit, ...]

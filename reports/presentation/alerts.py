@@ -71,7 +71,7 @@ def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> It
 
 
 def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
-    """What happened to whom and what it costs, in Slack's markup; empty if the title says everything."""
+    """What happened to whom and what it costs, in Slack's markup, or empty if the title says everything."""
     event, properties = str(payload["event"]), dict(payload.get("properties") or {})
     if event == "contract-drift":
         return (

@@ -41,8 +41,8 @@ class BarPart:
 class Bar:
     """The bar of a run. x, width, top: in drawing units.
 
-    parts: persisting, new and resolved. value: the number of differences. label: the day of the run, empty if there are
-    too many bars. time: its time, if another run was on the same day. minor: narrow screens leave the label out.
+    parts: persisting, new and resolved. value: the number of differences. label: the day of the run, or empty if there
+    are too many bars. time: its time, if another run was on the same day. minor: narrow screens leave the label out.
     """
 
     x: float
@@ -97,7 +97,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """The values as blocks in proportion to the largest, `▁▂▅█`, for places without pictures; empty without values.
+    """The values as blocks in proportion to the largest, `▁▂▅█`, for places without pictures, or empty without values.
 
     Arial, Segoe UI and all terminal fonts have these blocks, so Outlook and Gmail show them too.
     """

@@ -128,8 +128,8 @@ def _right_side(rows: Sequence[PageRow]) -> str:
 class PrisonRow:
     """A prison: how many records were compared, how many of them differ, and how many of those are new.
 
-    name: its code, or `unknown`. rate: differences per 1,000 records, None if none was compared. query: the filter that
-    shows the differences.
+    name: its code, or `unknown`. rate: differences per 1,000 records, or None if none was compared. query: the filter
+    that shows the differences.
     """
 
     name: str

@@ -82,6 +82,6 @@ def _masked_value(name: str, value: Any, masking: Masking) -> Any:
 
 
 def safe_cell(cell: object) -> str:
-    """A value as the text of a cell that no spreadsheet treats as a formula; empty for None."""
+    """A value as the text of a cell that no spreadsheet treats as a formula, or empty for None."""
     text = "" if cell is None else without_control_characters(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

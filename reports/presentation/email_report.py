@@ -47,7 +47,7 @@ class _Trend:
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, with HTML and plain text that say the same.
 
-    link: the address of the report, None if the page itself is attached. path: where the report is kept, for people.
+    link: the address of the report, or None if the page itself is attached. path: where the report is kept, for people.
     """
     files = report_files(result, masking, page=link is None)
     todo, view, affected = what_to_do(result), view_of(result), _affected(result)

@@ -57,10 +57,10 @@ def render_index(
 class Card:
     """The card of a reconciliation, from its last run over everyone.
 
-    folder: of that run, None without one. state: in a few words. tone: the look of the state, `good`, `plain` or `new`.
-    figure: how many records differ, None if none was compared. note: what the figure is of. complete_at: the end of the
-    last complete run, aware. age: how long before the page was made that was. to_do: what to do first, on a line; empty
-    for nothing.
+    folder: of that run, or None without one. state: in a few words. tone: the look of the state, `good`, `plain` or
+    `new`. figure: how many records differ, or None if none was compared. note: what the figure is of. complete_at: the
+    end of the last complete run, aware. age: how long before the page was made that was. to_do: what to do first, on a
+    line, or empty for nothing.
     """
 
     title: str
@@ -177,7 +177,7 @@ def _note(run: EndedRun) -> str:
 
 
 def _unread(run: EndedRun) -> str:
-    """Records and parts of the list that could not be read; empty if unknown."""
+    """Records and parts of the list that could not be read. Empty if unknown."""
     parts = []
     if run.unread or (run.status == "complete" and not run.gaps):
         parts.append(text.thousands(run.unread))

@@ -31,7 +31,7 @@ class Masking:
         return _HIDDEN + offender_no[-2:] if self.on else offender_no
 
     def booking(self, booking_id: int | None) -> str:
-        """A booking id as text, masked if masking is on; empty for None."""
+        """A booking id as text, masked if masking is on, or empty for None."""
         if booking_id is None:
             return ""
         return _HIDDEN + str(booking_id)[-2:] if self.on else str(booking_id)

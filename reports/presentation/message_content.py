@@ -32,9 +32,9 @@ class Line:
     """A difference in an email or a Slack message; all texts are masked if masking is on.
 
     row: its number in the report. name: what identifies the record. details: whose it is. prison: its code. kind: how
-    it differs, empty if the values say so. nomis, dps: the values. since: `new`, or when it was first seen. cause: why,
-    which side is right, and what to do. request: the text for NOMIS support, empty without one. commands: what to type,
-    in this order.
+    it differs, or empty if the values say so. nomis, dps: the values. since: `new`, or when it was first seen. cause:
+    why, which side is right, and what to do. request: the text for NOMIS support, or empty without one. commands: what
+    to type, in this order.
     """
 
     row: int

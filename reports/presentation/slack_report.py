@@ -39,7 +39,7 @@ class SlackReport:
 def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run.
 
-    link: the address of the report, None if the page itself is uploaded. path: where the report is kept, for people.
+    link: the address of the report, or None if the page itself is uploaded. path: where the report is kept, for people.
     """
     files = report_files(result, masking, page=link is None)
     if link:

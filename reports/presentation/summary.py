@@ -46,7 +46,7 @@ def headline(result: ReconciliationResult) -> str:
 
 
 def _new(result: ReconciliationResult) -> str:
-    """How many of the differences were new; empty without an earlier run."""
+    """How many of the differences were new, or empty without an earlier run."""
     different, new = len(result.mismatches), result.new
     if result.compared_with is None:
         return ""
@@ -69,7 +69,7 @@ def _headline_of_failure(result: ReconciliationResult) -> str:
 
 
 def _not_counted(result: ReconciliationResult) -> str:
-    """The differences that do not count, in flight or excluded; empty without any."""
+    """The differences that do not count, in flight or excluded, or empty without any."""
     excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
     if excluded:
@@ -78,7 +78,7 @@ def _not_counted(result: ReconciliationResult) -> str:
 
 
 def _of_listed(result: ReconciliationResult) -> str:
-    """`of 87,012`, the records that the run set out to compare; empty if unknown, or if it compared them all."""
+    """`of 87,012`, the records that the run set out to compare, or empty if unknown, or if it compared them all."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
@@ -124,7 +124,7 @@ def _kinds_text(result: ReconciliationResult) -> str:
 
 
 def warning(result: ReconciliationResult) -> str | None:
-    """What is wrong with the run itself, as sentences; None if it is complete and plausible."""
+    """What is wrong with the run itself, as sentences, or None if it is complete and plausible."""
     if result.status == "failed":
         return f"The run failed: {result.failure}."
     suspicious = f"The differences are suspicious: {result.suspicious}." if result.suspicious else None
@@ -134,15 +134,15 @@ def warning(result: ReconciliationResult) -> str | None:
 
 
 def reach(result: ReconciliationResult) -> str | None:
-    """A sentence on the records about which the run says nothing; None if it covers everything."""
+    """A sentence on the records about which the run says nothing, or None if it covers everything."""
     if not result.compared:
         return f"No {view_of(result).noun} was compared, so nothing is known about differences."
     if result.status == "failed":
-        return "What was found before the run failed is not the whole picture."
+        return "The run failed, so there may be more differences."
     if result.unread or result.gaps:
         if len(result.unconfirmed) == len(result.unread) and not result.gaps:
             return "The differences that could not be read again are not confirmed."
-        return "Nothing is known about what was not read."
+        return "Nothing is known about records that were not read."
     if result.empty_prisons:
         return f"Nothing is known about {' and '.join(result.empty_prisons)}."
     return None
@@ -182,7 +182,7 @@ class Step:
 
 
 def next_step(result: ReconciliationResult) -> Step | None:
-    """The command that reads what a run could not read; None if no command can."""
+    """The command that reads what a run could not read, or None if no command can."""
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
         return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", rerun)
@@ -223,7 +223,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def scope(parameters: Mapping[str, object]) -> str:
-    """How the run was restricted, by its parameters: `only LEI, 22 May 2023`; empty for everyone."""
+    """How the run was restricted, by its parameters: `only LEI, 22 May 2023`, or empty for everyone."""
     prisons, offenders = parameters.get("prisons"), parameters.get("offender_nos")
     parts = []
     if isinstance(offenders, list) and offenders:
@@ -234,7 +234,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days that a run covers, by its parameters: `22 May 2023 to 24 May 2023`; empty without days."""
+    """The days that a run covers, by its parameters: `22 May 2023 to 24 May 2023`, or empty without days."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""
@@ -261,8 +261,8 @@ class Figure:
     """A figure at the top of the report.
 
     label: what it counts. value: how many. note: of what, or since when. query: the filter that shows these differences
-    on the page, empty for all, None if they are not in the list of differences. part: the id of the part of the page
-    that lists them then.
+    on the page, or empty for all, or None if they are not in the list of differences. part: the id of the part of the
+    page that lists them then.
     """
 
     label: str

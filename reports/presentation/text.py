@@ -73,7 +73,7 @@ def exact_moment(moment: datetime) -> str:
 
 
 def distinct_times(moments: Sequence[datetime]) -> list[str]:
-    """The time of each moment, only as exact as it takes to distinguish it; empty if its day is unique."""
+    """The time of each moment, only as exact as it takes to distinguish it, or empty if its day is unique."""
     days = Counter(day(each) for each in moments)
     minutes = Counter(short_moment(each) for each in moments)
 

@@ -38,7 +38,7 @@ _MOST_OF_ONE_SIDE = 3
 
 
 class View:
-    """The view of a result, as every reconciliation has it unless it overrides something."""
+    """The general view of a result, which a reconciliation may override in part."""
 
     #: The template of the part of the page that stands next to the prisons.
     part: ClassVar[str] = "report/kinds.html.j2"
@@ -47,7 +47,7 @@ class View:
     #: What can be typed into the filter of the differences.
     filter_hint: ClassVar[str] = "number, prison, difference, value, cause or “new”"
     #: Which prison a difference is counted for.
-    prison_caption: ClassVar[str] = "By the prison of the record; “unknown” has none"
+    prison_caption: ClassVar[str] = "By the prison of the record; “unknown” has no prison"
 
     def __init__(self, result: ReconciliationResult) -> None:
         self.result = result
@@ -156,7 +156,7 @@ class View:
         return f"booking {masking.booking(record.booking_id)}" if record.booking_id is not None else "unknown"
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """Whose record it is and of which day; empty if the name says it."""
+        """Whose record it is and of which day, or empty if the name says it."""
         parts = [masking.offender(record.offender_no)] if record.offender_no is not None and self._own_key else []
         named_by_booking = not self._own_key and record.offender_no is None
         if record.booking_id is not None and not named_by_booking:
@@ -174,7 +174,7 @@ class View:
         return self._kinds.get(record.kind, column_words(record.kind))
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The values of one side in the fields that differ; empty if that side lacks the record.
+        """The values of one side in the fields that differ, or empty if that side lacks the record.
 
         Of a record that only this side has, the first few fields that its name and details do not show.
         """
@@ -204,7 +204,7 @@ class View:
         return Table("Field by field", ("Field", "NOMIS", "DPS"), tuple(rows))
 
     def evidence_table(self, mismatch: Mismatch) -> Table | None:
-        """A table of the evidence of a difference; None without any."""
+        """A table of the evidence of a difference, or None without any."""
         rows = tuple(
             Row((exact_moment(each.at) if each.at else "–", each.side, each.text, each.note))
             for each in mismatch.evidence

@@ -20,7 +20,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """A value of one side. label: its field, empty if obvious. remark: a note on the value, empty without one."""
+    """A value of one side. label: its field, or empty if obvious. remark: a note on the value, or empty without one."""
 
     label: str
     value: str
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The codes of one kind in a report. rows: each code with its meaning, empty if unknown. note: a remark."""
+    """The codes of one kind in a report. rows: each code with its meaning, or empty if unknown. note: a remark."""
 
     title: str
     rows: tuple[tuple[str, str], ...]

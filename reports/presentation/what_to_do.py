@@ -50,8 +50,8 @@ class Recommendation:
     who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count: the number of
     differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: how many whole
     days that was before the end of the run. commands: what to type, in this order. row: the row that the commands are
-    for, None if they fix the whole group. more: how many other rows have commands. request: the text for NOMIS support,
-    if there is only one difference. rows: the numbers of the rows.
+    for, or None if they fix the whole group. more: how many other rows have commands. request: the text for NOMIS
+    support, if there is only one difference. rows: the numbers of the rows.
     """
 
     who: str
@@ -100,8 +100,8 @@ class WhatToDo:
     """What a reader finds first about a run.
 
     headline: a clause that stays true when it is read later. change: a sentence that compares the number with the last
-    complete run; empty without one, and if this run is not complete. jump: a sentence that there are many more
-    differences than last week; empty if there are not. severity: how serious the run is. actions: by who acts.
+    complete run, or empty without one, and if this run is not complete. jump: a sentence that there are many more
+    differences than last week, or empty if there are not. severity: how serious the run is. actions: by who acts.
     """
 
     headline: str
@@ -145,8 +145,8 @@ def _frame(result: ReconciliationResult) -> pd.DataFrame:
     """The differences as a frame, a row for each.
 
     Columns: `row` (int64), `who`, `what`, `cause` (string), `new` (bool), `since` (datetime64[us, UTC]), `seriousness`
-    (int64, 0 for the most serious), `dps_is_right` (bool), `commands` (a tuple of strings) and `request` (string, empty
-    for none).
+    (int64, 0 for the most serious), `dps_is_right` (bool), `commands` (a tuple of strings) and `request` (string, or
+    empty for none).
     """
     import pandas as pd
 
@@ -223,7 +223,7 @@ def _who(diagnosis: Diagnosis | None) -> str:
 
 
 def _change(result: ReconciliationResult) -> str:
-    """A sentence that compares the number of differences with the last complete run; empty if that is impossible."""
+    """A sentence that compares the number of differences with the last complete run, or empty if that is impossible."""
     last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
     if last is None or not result.compared or result.status != "complete":
         return ""
@@ -237,7 +237,7 @@ def _change(result: ReconciliationResult) -> str:
 
 
 def _jump(result: ReconciliationResult) -> str:
-    """A sentence that there are many more differences than a week ago; empty if there are not."""
+    """A sentence that there are many more differences than a week ago, or empty if there are not."""
     until = result.started_at - _WEEK
     last = next((each for each in reversed(_earlier(result)) if each.started_at <= until), None)
     found = len(result.mismatches)

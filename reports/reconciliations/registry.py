@@ -69,7 +69,7 @@ class Entry:
         return settings.reconciliation_variable(self.schedule_setting) or self.cron
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs it: by its own switch, or else by that of all."""
+        """Whether the scheduler runs it, by its own switch or else by the common one."""
         from sync.settings.parsing import parse_flag
 
         switch = settings.reconciliation_variable(self.switch_setting)
@@ -124,5 +124,5 @@ RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
 
 
 def entry_of_job(job: str) -> Entry | None:
-    """The reconciliation whose runs have this job; None for other jobs."""
+    """The reconciliation whose runs have this job, or None for other jobs."""
     return next((each for each in _LISTED if each.job == job), None)

@@ -35,7 +35,7 @@ def parse_result(text: str | bytes) -> ReconciliationResult:
 
 
 def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
-    """The result of a run of any reconciliation; None if it has none yet or is unknown."""
+    """The result of a run of any reconciliation, or None if it has none yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else parse_result(text)
 

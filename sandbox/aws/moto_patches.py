@@ -1,9 +1,9 @@
 """Makes moto's SQS quick enough for deep queues and many calls, and safe between threads.
 
-moto asks a slow clock about each message of a queue, several times for each message that is sent or received: work
-that grows with the square of the depth. And with every call it lists all its modules and spells the same names anew.
-Here both happen once; the responses stay the same. Measured in CPU time of one call by `boto3`, its server included,
-without and with this: 7.7 and 3.6 ms on an empty queue, 29 and 4.6 ms at a depth of 100, 210 and 5.1 ms at 1,000.
+moto asks a slow clock about each message of a queue, several times for each message that is sent or received: work that
+grows with the square of the depth. And with every call it lists all its modules and spells the same names again. Here
+both happen once; the responses stay the same. Measured in CPU time of one call by `boto3`, its server included, without
+and with this: 7.7 and 3.6 ms on an empty queue, 29 and 4.6 ms at a depth of 100, 210 and 5.1 ms at 1,000.
 
 moto also loses a message that is sent while another thread deletes one, and answers 500 when two threads receive from
 one queue at once: here whatever changes a queue waits for its turn.
@@ -123,7 +123,8 @@ def apply_patches() -> None:
     for name, replacement in replacements.items():
         if not hasattr(models.Queue, name):
             raise RuntimeError(
-                f"moto's queue has no {name}: its way of counting changed, so sandbox/aws/moto_patches.py must too"
+                f"moto's queue has no {name}: it counts in another way now, so sandbox/aws/moto_patches.py must "
+                f"change too"
             )
         setattr(models.Queue, name, replacement)
     for holder, name in _SPELLED_ANEW:

@@ -85,7 +85,7 @@ class Topic:
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Makes the topic anew at the next event (the emulator was reset)."""
+        """Makes the topic again at the next event (the emulator was reset)."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:

@@ -28,7 +28,7 @@ _TODAY: Final = "9999"
 
 
 def document_of(service: str, month: str, today: date) -> dict[str, Any] | None:
-    """Returns the document of a service as it was in a month; None for a service without one."""
+    """Returns the document of a service as it was in a month, or None for a service without one."""
     if service not in ENDPOINTS:
         return None
     built = today.isoformat() if month.startswith(_TODAY) else f"{month}-15"

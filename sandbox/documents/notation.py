@@ -72,18 +72,11 @@ def until(month: str, value: Value) -> Changed:
 class Endpoint:
     """One endpoint.
 
-    Attributes:
-        method: of the request.
-        path: with its parameters in braces.
-        gives: the response of success, None where it is empty.
-        takes: the request body, None without one.
-        query: the parameters; those that end with `!` are required.
-        roles: those of which a caller needs one; none where any token will do.
-        status: that of success.
-        refusals: statuses besides 400, 401, 403 and 404, each with its body.
-        since: the month in which the service got it.
-        until: the month in which the service lost it.
-        deprecated: what the document says against its use, None for nothing.
+    Attributes: method: of the request. path: with its parameters in braces. gives: the response of success, or None if
+    it is empty. takes: the request body, or None without one. query: the parameters; those that end with `!` are
+    required. roles: those of which a caller needs one; none where any token will do. status: that of success. refusals:
+    statuses besides 400, 401, 403 and 404, each with its body. since: the month in which the service got it. until: the
+    month in which the service lost it. deprecated: what the document says against its use, or None for nothing.
     """
 
     method: str

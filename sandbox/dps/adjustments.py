@@ -44,9 +44,9 @@ STATUSES: Final = frozenset({"ACTIVE", "INACTIVE", "DELETED", "INACTIVE_WHEN_DEL
 
 @dataclass(slots=True)
 class DpsAdjustment:
-    """One adjustment; `sentence` is the sequence of the sentence, None for one of a key date.
+    """One adjustment; `sentence` is the sequence of the sentence, or None for one of a key date.
 
-    `effective_days` are the days that count in the end, None where the service has not worked them out; `changed` is
+    `effective_days` are the days that count in the end, or None if the service has not worked them out; `changed` is
     when it was last updated, the start of the world when None.
     """
 

@@ -121,7 +121,10 @@ class Incentives:
         return domain_event("incentives.iep-review.inserted", information)
 
     def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
-        """Makes the review that an arrival brings about, at the prison where the person is; None for other reasons."""
+        """Makes the review that an arrival brings about, at the prison where the person is.
+
+        Returns None for other reasons.
+        """
         review_type = REVIEW_OF_REASON.get(reason)
         prisoner = self.world.by_offender.get(offender_no)
         if review_type is None or prisoner is None:
@@ -219,7 +222,7 @@ def _review_routes(world: World) -> list[Route]:
         asked = request.json()
         if not isinstance(asked, list) or not all(isinstance(each, int) for each in asked):
             raise Refused(
-                400, "Validation failure: Couldn't read request body: JSON parse error: an array of numbers is wanted"
+                400, "Validation failure: Couldn't read request body: JSON parse error: an array of numbers is required"
             )
         if not asked:
             raise Refused(400, "Validation failure: getCurrentIEPLevelForPrisoner.bookingIds: must not be empty")

@@ -96,12 +96,12 @@ class MappingState:
         self.tables["incentives"].insert(Row(incentive_id, (booking_id, sequence), mapping_type, None, None))
 
     def incentive_sequence(self, incentive_id: int) -> int | None:
-        """The NOMIS sequence that a review is mapped to, None when it is not mapped."""
+        """The NOMIS sequence that a review is mapped to, or None when it is not mapped."""
         row = self.tables["incentives"].by_dps.get(incentive_id)
         return None if row is None else int(row.nomis_id[1])
 
     def nomis_id(self, domain: str, dps_id: Id) -> Key | None:
-        """What a DPS id is mapped to, None when it is not mapped."""
+        """What a DPS id is mapped to, or None when it is not mapped."""
         row = self.tables[domain].by_dps.get(dps_id)
         return None if row is None else row.nomis_id
 

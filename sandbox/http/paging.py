@@ -27,12 +27,9 @@ def page(
 ) -> Reply:
     """Returns one page of a listing.
 
-    Args:
-        request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most `largest`) are
-            read.
-        items: the whole listing, or how long it is.
-        view: gives the content from a start index up to, not including, an end index.
-        largest: the largest page; None for a service without a limit.
+    Args: request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most `largest`) are
+    read. items: the whole listing, or how long it is. view: gives the content from a start index up to, not including,
+    an end index. largest: the largest page, or None for a service without a limit.
     """
     total = items if isinstance(items, int) else len(items)
     wanted = max(0, number(request, "page", 0))

@@ -82,7 +82,7 @@ def instant(seconds: float) -> str:
 
 
 def readable(body: bytes) -> object:
-    """Returns a body as decoded JSON where it is JSON, as text where it is not, None where it is empty."""
+    """Returns a body as decoded JSON where it is JSON, as text where it is not, or None if it is empty."""
     if not body:
         return None
     try:

@@ -64,7 +64,7 @@ class Refused(Exception):
 class Request:
     """What a handler sees of a request.
 
-    `headers` finds names in any case; `client_id` is that of the token, empty where none is needed; `arrived` is when
+    `headers` finds names in any case; `client_id` is that of the token, or empty if none is needed; `arrived` is when
     the request came in, before any latency, on the clock of `time.perf_counter`: what was stored after that moment a
     real transaction would not see.
     """
@@ -98,7 +98,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response: status, body (bytes as they are, None for an empty one, else JSON) and further headers."""
+    """A response: status, body (bytes as they are, or None for an empty one, else JSON) and further headers."""
 
     status: int = 200
     body: object | None = None
@@ -110,7 +110,7 @@ class Route:
     """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)`, a role.
 
     `writes` tells that an accepted request belongs into the journal. `since` and `until` are the months (`2025-06`) in
-    which the service got the endpoint and in which it lost it again, empty for one that was always there and stays.
+    which the service got the endpoint and in which it lost it again, or empty for one that was always there and stays.
     """
 
     method: str
@@ -155,16 +155,11 @@ class Load:
 class Service:
     """One fake service behind one port.
 
-    Args:
-        name: the name used for faults, logs and the journal.
-        routes: its endpoints.
-        records: where requests and accepted writes are kept.
-        faults: the faults that are switched on, of all services.
-        holder_of: finds the holder of a bearer token for this service or raises `Refused` 401; None when the service
-            looks at no token.
-        ping: the path of its health ping.
-        pool: how many calls it can work on at once before it responds with 500, None for any number.
-        turns: those of the event loop, where it has other services too.
+    Args: name: the name used for faults, logs and the journal. routes: its endpoints. records: where requests and
+    accepted writes are kept. faults: the faults that are switched on, of all services. holder_of: finds the holder of a
+    bearer token for this service or raises `Refused` 401, or None when the service looks at no token. ping: the path of
+    its health ping. pool: how many calls it can work on at once before it responds with 500, or None for any number.
+    turns: those of the event loop, where it has other services too.
     """
 
     def __init__(

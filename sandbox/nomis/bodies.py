@@ -159,7 +159,7 @@ class Fields:
         return found
 
     def optional_text(self, name: str, *, longest: int | None = None) -> str | None:
-        """Text, or None where it is null or absent."""
+        """Text, or None if it is null or absent."""
         found = self._values.get(name)
         if found is None:
             return None
@@ -198,7 +198,7 @@ class Fields:
         return found
 
     def optional_number(self, name: str) -> int | None:
-        """A whole number, also as text of digits, or None where it is null or absent."""
+        """A whole number, also as text of digits, or None if it is null or absent."""
         found = self._values.get(name)
         return None if found is None else _whole(found, name)
 
@@ -207,7 +207,7 @@ class Fields:
         return [_whole(item, name) for item in self._list(name, required=True)]
 
     def money(self, name: str) -> Decimal | None:
-        """A decimal number, or None where it is null or absent."""
+        """A decimal number, or None if it is null or absent."""
         found = self._values.get(name)
         if found is None:
             return None
@@ -234,7 +234,7 @@ class Fields:
         return read_date(self.text(name), name)
 
     def optional_day(self, name: str) -> date | None:
-        """A date, or None where it is null or absent."""
+        """A date, or None if it is null or absent."""
         found = self.optional_text(name)
         return None if found is None else read_date(found, name)
 

@@ -72,7 +72,7 @@ class NomisIncentives:
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
 
     def record(self, booking_id: int, sequence: int) -> IepRecord | None:
-        """Returns one record, None where there is none or a gap."""
+        """Returns one record, or None if there is none or a gap."""
         return next((each for each in self.records.get(booking_id, ()) if each.sequence == sequence), None)
 
     def add(

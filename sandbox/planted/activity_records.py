@@ -67,7 +67,7 @@ class ActivityRecords:
         }
 
     def _make_place(self, maker: ScheduleMaker, prison_id: str) -> Place:
-        """A schedule on both sides; one that has no sessions at weekends gets one yesterday all the same."""
+        """A schedule on both sides; one that has no sessions at weekends gets one yesterday anyway."""
         schedule = maker.schedule(prison_id)
         session = next((each for each in schedule.instances if each.day == self.yesterday), None)
         if session is None:
@@ -87,15 +87,13 @@ class ActivityRecords:
     def _somebody(self) -> Prisoner:
         """Somebody who has nothing yet, each one once."""
         if not self.people:
-            raise ValueError(
-                "more differences of activities are to be planted than there are people: raise `prisoners`"
-            )
+            raise ValueError("there are fewer people than differences of activities to plant: raise `prisoners`")
         found = self.people.pop()
         self.world.reserved.add(found.booking_id)
         return found
 
     def _newcomer(self) -> Prisoner:
-        """Somebody whom the other domains know nothing of, so that a release or a move disturbs none of them."""
+        """A person unknown to the other domains, so that a release or a move does not affect them."""
         prison_id = self.chance.choice(sorted(self.places))
         made = Prisoner(new_offender_no(self.world, self.chance), self.world.new_booking_id(), prison_id)
         self.world.add_old_booking(made)

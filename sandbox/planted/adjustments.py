@@ -34,7 +34,7 @@ RELEASED: Final = 0.1
 #: Differences in the number of adjustments for each booking, and how they come about.
 DIFFERENT_COUNTS: Final = 0.0003
 NOT_IN_DPS: Final = "made on the NOMIS screen"
-DELETED_IN_DPS: Final = "deleted in DPS alone"
+DELETED_IN_DPS: Final = "deleted only in DPS"
 ON_OLD_BOOKING: Final = "on an older booking in DPS"
 UNDER_OLD_NUMBER: Final = "under a merged number in DPS"
 NOT_IN_NOMIS: Final = "never created in NOMIS"
@@ -42,10 +42,10 @@ INACTIVE: Final = "made inactive in NOMIS"
 DELETED_IN_NOMIS: Final = "deleted on the NOMIS screen"
 OTHER_TYPE: Final = "of another type in DPS"
 DIFFERENT_DAYS: Final = 0.0005
-OTHER_DAYS: Final = "days changed in DPS alone"
+OTHER_DAYS: Final = "days changed only in DPS"
 #: What passes by itself, for each booking.
 PASSING_SHARE: Final = 0.00005
-STILL_COMING: Final = "on its way to DPS"
+STILL_COMING: Final = "under way to DPS"
 JUST_MADE: Final = "just made in DPS"
 MERGED_MEANWHILE: Final = "merged after the booking was listed"
 

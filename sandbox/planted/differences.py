@@ -38,7 +38,7 @@ class Cause(NamedTuple, Generic[APlanter]):
 class Difference:
     """One planted difference.
 
-    `key` has the values of the columns by which the reconciliation knows a row, None where it has none, and `kind` is
+    `key` has the values of the columns by which the reconciliation knows a row, or None if it has none, and `kind` is
     its word for what differs. `cause` says what was done to bring it about.
     """
 

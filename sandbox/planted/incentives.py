@@ -29,8 +29,8 @@ BEFORE_DPS = "EN4"
 class Planted:
     """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
 
-    `row` is the row that is true of an excluded booking as well; None for what is only in flight. `began` is the time
-    of the last record of either side, since which they differ, local to London.
+    `row` is the row that is true of an excluded booking as well, or None for what is only in flight. `began` is the
+    time of the last record of either side, since which they differ, local to London.
     """
 
     prisoner: Prisoner

@@ -288,11 +288,11 @@ class _Planter:
 
 CAUSES: Final[Mapping[str, Cause[_Planter]]] = {
     "created in DPS, never in NOMIS": Cause("nomis-visit-missing", 0.30, _Planter.missing),
-    "cancelled in DPS alone": Cause("not-cancelled-in-nomis", 0.20, _Planter.not_cancelled),
+    "cancelled only in DPS": Cause("not-cancelled-in-nomis", 0.20, _Planter.not_cancelled),
     "cancelled on the NOMIS screen": Cause("cancelled-in-nomis-only", 0.15, _Planter.cancelled_in_nomis),
-    "moved in DPS alone": Cause("details-differ", 0.08, _Planter.moved),
-    "visitors changed in DPS alone": Cause("details-differ", 0.06, _Planter.other_visitors),
-    "restricted in DPS alone": Cause("details-differ", 0.03, _Planter.restricted),
+    "moved only in DPS": Cause("details-differ", 0.08, _Planter.moved),
+    "visitors changed only in DPS": Cause("details-differ", 0.06, _Planter.other_visitors),
+    "restricted only in DPS": Cause("details-differ", 0.03, _Planter.restricted),
     "prolonged on the NOMIS screen": Cause("details-differ", 0.03, _Planter.prolonged),
     "created twice in NOMIS": Cause("nomis-duplicate", 0.10, _Planter.created_twice),
     "created in NOMIS, never mapped": Cause("mapping-missing", 0.05, _Planter.unmapped),

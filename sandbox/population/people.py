@@ -172,7 +172,7 @@ class Places:
         ]
 
     def location(self, location_id: int) -> Location | None:
-        """The room with this id, None when there is none."""
+        """The room with this id, or None when there is none."""
         place, offset = divmod(location_id - FIRST_LOCATION, LOCATIONS_OF_A_PRISON)
         if not 0 <= place < len(CODE_LETTERS) ** 3 or offset >= len(ROOMS):
             return None
@@ -189,7 +189,7 @@ class Places:
         return f"{location_id:08x}{DPS_ID}"
 
     def location_of_dps(self, dps_location_id: str) -> Location | None:
-        """The room that DPS knows by this id, None when there is none."""
+        """The room that DPS knows by this id, or None when there is none."""
         number, rest = dps_location_id[:8], dps_location_id[8:]
         known = rest == DPS_ID and all(each in string.hexdigits for each in number)
         return self.location(int(number, 16)) if known else None
@@ -207,7 +207,7 @@ class Places:
         return 1 + booking_id % 3
 
     def balance(self, booking_id: int) -> Balance | None:
-        """The visit balance of a booking, None for one on remand (about a fifth)."""
+        """The visit balance of a booking, or None for one on remand (about a fifth)."""
         if booking_id not in self._balances:
             remand = booking_id % 5 == 0
             self._balances[booking_id] = None if remand else Balance(booking_id % 7, booking_id % 3)

@@ -223,7 +223,7 @@ def _text(form: dict[str, object], name: str) -> str:
 
 
 def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None:
-    """Returns an array, given as such or as its JSON text; None when it is neither, empty when it is absent."""
+    """Returns an array, given as such or as its JSON text, or None when it is neither, or empty when it is absent."""
     found = form.get(name)
     if found is None or found == "":
         return []

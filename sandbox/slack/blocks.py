@@ -28,7 +28,7 @@ _BOLD = re.compile(r"\*([^*\n]+)\*")
 
 
 def refusal(blocks: list[Any]) -> str | None:
-    """Why Slack refuses the blocks of a message, None when it takes them."""
+    """Why Slack refuses the blocks of a message, or None when it takes them."""
     if any(not isinstance(block, dict) for block in blocks):
         return "invalid_blocks_format"
     if len(blocks) > MOST_BLOCKS or not all(_is_valid(block) for block in blocks):

@@ -79,7 +79,7 @@ class Asked:
             raise ValueError(f"no such queue: {', '.join(strange) or 'none given'}; there are {', '.join(QUEUES)}")
         numbers = (asked.events, asked.duplicates, asked.out_of_order, asked.chains, asked.malformed, asked.refused)
         if min(*numbers, asked.vanished, asked.unknown) < 0:
-            raise ValueError("numbers of traffic cannot be negative")
+            raise ValueError("the numbers of traffic cannot be negative")
         return asked
 
     def queue_name(self, queue: str) -> str:

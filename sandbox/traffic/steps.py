@@ -89,7 +89,7 @@ class People:
         return self._by_prison[prison_id]
 
     def undisturbed(self) -> Prisoner | None:
-        """Somebody whose levels were not planted to differ, each one once; None when no one is left."""
+        """Somebody whose levels were not planted to differ, each one once, or None when no one is left."""
         return self._undisturbed.pop() if self._undisturbed else None
 
 

@@ -220,7 +220,7 @@ def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict
 
 
 def outcome_of(reason: str | None, *, paid: bool) -> str | None:
-    """The NOMIS outcome of a reason for an attendance, None without a reason."""
+    """The NOMIS outcome of a reason for an attendance, or None without a reason."""
     if reason is None:
         return None
     return OUTCOMES.get(reason) or (PAID_OUTCOMES if paid else UNPAID_OUTCOMES)[reason]

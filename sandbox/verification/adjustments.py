@@ -82,7 +82,7 @@ def _verify_one(world: World, found: Discrepancies, entity: Entity, loose: list[
 
 
 def records_of(world: World, mapped: tuple[int | str, ...]) -> NomisAdjustment | None:
-    """The record that a mapping points to, None when it is not there."""
+    """The record that a mapping points to, or None when it is not there."""
     number, category = int(mapped[0]), mapped[1]
     held = world.nomis_sentencing
     return (held.sentence if category == "SENTENCE" else held.key_date).get(number)

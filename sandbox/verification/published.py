@@ -22,7 +22,7 @@ class EventType:
     is_text: bool = False
 
     def dps_id(self, information: Mapping[str, Any]) -> int | str | None:
-        """The id of the record, None where a field of the key is missing."""
+        """The id of the record, or None if a field of the key is missing."""
         values = [information.get(name) for name in self.key]
         if None in values:
             return None
@@ -73,7 +73,7 @@ class Published:
         return entity
 
     def note(self, event: dict[str, Any]) -> Entity | None:
-        """Records a decoded event; returns its entity, None for an event that is to be ignored."""
+        """Records a decoded event; returns its entity. Returns None for an event that is to be ignored."""
         information = event.get("additionalInformation") or {}
         if information.get("source") == "NOMIS" or information.get("reason") == "USER_CREATED_NOMIS":
             return None

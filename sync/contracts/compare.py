@@ -88,17 +88,17 @@ class _Comparison:
                 yield DriftLevel.NOTE, "query-renamed", old, f"parameter {old} is called {new} now; both are sent"
         renamed = {name for pair in operation.renamed_query.items() if set(pair) & query.keys() for name in pair}
         for name in sorted((always | at_times) - query.keys() - renamed):
-            yield DriftLevel.ERROR, "query-unknown", name, f"parameter {name} is unknown, so that it is ignored"
+            yield DriftLevel.ERROR, "query-unknown", name, f"parameter {name} is unknown, so the service ignores it"
         for name, parameter in query.items():
             if parameter.required and name not in always:
-                sent = "sent at times only" if name in at_times else "not sent"
+                sent = "only sometimes sent" if name in at_times else "not sent"
                 yield DriftLevel.ERROR, "query-required", name, f"parameter {name} is required, and is {sent}"
             if name in ("size", "pageSize") and name in always and (parameter.default or parameter.maximum):
                 sizes = f"default {parameter.default or 'not given'}, at most {parameter.maximum or 'not given'}"
                 yield DriftLevel.NOTE, "page-size", name, f"page size: {sizes}"
         if operation.body is not None:
             if self.published.body is None:
-                yield DriftLevel.ERROR, "body-unknown", "", "takes no body, and one is sent"
+                yield DriftLevel.ERROR, "body-unknown", "", "takes no body, but one is sent"
             else:
                 yield from self._sent(declared(operation.body), self.published.body, "")
 
@@ -108,18 +108,18 @@ class _Comparison:
         if spec.form == "empty":
             return
         if schema is None:
-            yield DriftLevel.ERROR, "response-empty", "", "has no response body, and one is read"
+            yield DriftLevel.ERROR, "response-empty", "", "has no response body, but one is read"
             return
         shape = declared(spec.shape)
         if spec.form == "page":
             if "content" not in schema.names:
-                yield DriftLevel.ERROR, "response-form", "", "responds with no page, and a page is read"
+                yield DriftLevel.ERROR, "response-form", "", "does not respond with a page, but a page is read"
                 return
             schema = schema.field("content").items
         elif spec.form == "list":
             shape = Declared("array", items=shape)
         elif spec.or_list and "array" in schema.types:
-            yield DriftLevel.NOTE, "response-form", "", "responds with a list now, which is read as well"
+            yield DriftLevel.NOTE, "response-form", "", "now responds with a list, which can be read too"
             schema = schema.items
         yield from self._read(shape, schema, "")
 
@@ -157,13 +157,13 @@ class _Comparison:
         for name in sorted(schema.required):
             where = _at(at, name)
             if name not in names:
-                yield DriftLevel.ERROR, "body-required", where, f"body field {where} is required, and is not sent"
+                yield DriftLevel.ERROR, "body-required", where, f"body field {where} is required, but not sent"
             elif names[name].nullable:
                 yield (
                     DriftLevel.WARNING,
                     "body-required",
                     where,
-                    f"body field {where} is required, and is sent at times only",
+                    f"body field {where} is required, and is only sometimes sent",
                 )
 
     def _read(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
@@ -189,7 +189,7 @@ class _Comparison:
         value = schema.field(name)
         may_lack = name not in schema.required or value.nullable
         if may_lack and not field.nullable and (field.required or value.nullable):
-            yield DriftLevel.ERROR, "field-nullable", where, f"field {where} may be missing, and is always read"
+            yield DriftLevel.ERROR, "field-nullable", where, f"field {where} may be missing, but is always read"
         yield from self._read(field.value, value, where)
 
     def _types(self, shape: Declared, schema: Schema, at: str, *, reads: bool) -> Iterator[_Found]:

@@ -36,7 +36,7 @@ _JSON: Mapping[Any, str] = {
 class Declared:
     """A value: its JSON type (`any` for whatever comes), and what is inside.
 
-    values: the only values that it may have, None for any. also: another form that is read as well.
+    values: the only values that it may have, or None for any. also: another form that is read as well.
     """
 
     type: str
@@ -51,7 +51,8 @@ class Declared:
 class DeclaredField:
     """A field: its names in JSON, the older one last, and its value.
 
-    required: it must be there. nullable: it may be null. since: the month in which services got it, empty for always.
+    required: it must be there. nullable: it may be null. since: the month in which services got it, or empty for
+    always.
     """
 
     names: tuple[str, ...]

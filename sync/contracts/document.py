@@ -30,7 +30,7 @@ class Parameter:
 class Schema:
     """A value of the document.
 
-    types: its JSON types without null, empty where it does not say. nullable: it says that null may come.
+    types: its JSON types without null, or empty if it does not say. nullable: it says that null may come.
     """
 
     types: frozenset[str]
@@ -61,7 +61,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An operation of the document. response: that of success, None if it has no body."""
+    """An operation of the document. response: that of success, or None if it has no body."""
 
     deprecated: bool
     description: str
@@ -90,7 +90,7 @@ class Document:
         }
 
     def find(self, method: str, path: str) -> Published | None:
-        """An operation, whatever the parameters of its path are called; None if there is none."""
+        """An operation, whatever the parameters of its path are called, or None if there is none."""
         raw = self._operations.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 

@@ -10,9 +10,9 @@ from sync.settings.upstreams import UpstreamName
 class KnownFault:
     """A difference that is not reported.
 
-    operations: those it is about, as `POST /appointments`. kinds: the kinds of difference. field: the field, empty for
-    all. reason: why it does not count as drift. until: the month from which a document has to be right, empty if it
-    never matters.
+    operations: those it is about, as `POST /appointments`. kinds: the kinds of difference. field: the field, or empty
+    for all. reason: why it does not count as drift. until: the month from which a document has to be right, or empty if
+    it never matters.
     """
 
     service: UpstreamName
@@ -44,14 +44,14 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("DELETE /activities/{courseActivityId}", "DELETE /allocations/{referenceId}", "DELETE /attendances/{eventId}"),
         ("operation-gone",),
-        "the deletes for repairs were there in May 2023 and not in the document",
+        "the deletes for repairs existed in May 2023, but not in the document",
         until=_JUNE,
     ),
     KnownFault(
         _NOMIS,
         ("POST /incentives/reference-codes", "PUT /incentives/reference-codes/{code}"),
         ("body-unknown", "body-required"),
-        "the document of May 2023 showed the body of an IEP record, which has the same name in the code of NOMIS",
+        "the document of May 2023 showed the body of an IEP record, whose class has the same name in NOMIS",
         until=_JUNE,
     ),
     KnownFault(
@@ -65,7 +65,7 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("PUT /appointments/{nomisEventId}",),
         ("body-required",),
-        "the document of May 2023 asked for the booking, which NOMIS never read in an update",
+        "the document of May 2023 required the booking, which NOMIS never read in an update",
         field="bookingId",
         until=_JUNE,
     ),
@@ -80,14 +80,14 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("GET /key-date-adjustments/{adjustmentId}",),
         ("field-gone",),
-        "NOMIS hides adjustments of sentences alone",
+        "NOMIS hides only adjustments of sentences",
         field="hiddenFromUsers",
     ),
     KnownFault(
         _NOMIS,
         ("POST /prisoners/booking-id/{bookingId}/incentives",),
         _SENT_AT_TIMES,
-        "the key is always sent, and null where DPS names nobody",
+        "the key is always sent, with null if DPS names nobody",
         field="userId",
     ),
     KnownFault(
@@ -101,14 +101,14 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /activities", "PUT /activities/{courseActivityId}"),
         _SENT_AT_TIMES,
-        "DPS has a lowest incentive level for every activity, until December 2023, when NOMIS no longer asks for one",
+        "until December 2023, when NOMIS stops requiring one, every DPS activity has a lowest incentive level",
         field="minimumIncentiveLevelCode",
     ),
     KnownFault(
         _NOMIS,
         ("PUT /activities/{courseActivityId}/allocation",),
         _SENT_AT_TIMES,
-        "DPS has a pay band for every allocation, until November 2023, when NOMIS no longer asks for one",
+        "until November 2023, when NOMIS stops requiring one, every DPS allocation has a pay band",
         field="payBandCode",
     ),
     KnownFault(
@@ -129,5 +129,5 @@ KNOWN_FAULTS = (
 
 
 def known_reason(service: UpstreamName, month: str, difference: OperationDifference) -> str | None:
-    """Why a difference does not count as drift; None if it does."""
+    """Why a difference does not count as drift, or None if it does."""
     return next((each.reason for each in KNOWN_FAULTS if each.explains(service, month, difference)), None)

@@ -52,7 +52,7 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
 def _conflict(
     creation: Creation, dps_id: str, mapping: Json, error: UpstreamError, services: Services
 ) -> Conflict | None:
-    """The conflict that a refusal means; None if it means none, or if that cannot be found out now."""
+    """The conflict that a refusal means, or None if it means none, or if that cannot be found out now."""
     posted = {name: value for name, value in mapping.items() if value is not None}
     pair = error.more_info if isinstance(error.more_info, Mapping) else {}
     try:

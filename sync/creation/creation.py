@@ -87,7 +87,7 @@ class Creation(ABC):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
         """The NOMIS ids of each record that the request may have created, after an unknown outcome.
 
-        `since` is when the intent was recorded. None where no endpoint can tell. The protocol leaves out records that
+        `since` is when the intent was recorded. None if no endpoint can tell. The protocol leaves out records that
         belong to another DPS record.
         """
 

@@ -87,8 +87,8 @@ class CreationProtocol:
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
         """Handles an event that creates a record; `context` has the properties of `creation.start` already.
 
-        Raises `LeaseBusy` when the record is being worked on elsewhere, and every error of the attempt. After any
-        error, and after a crash at any point, the message may be delivered again.
+        Raises `LeaseBusy` when the record is being handled elsewhere, and every error of the attempt. After any error,
+        and after a crash at any point, the message may be delivered again.
         """
         dps_id = creation.dps_id(event)
         if creation.is_ignored(event):
@@ -268,7 +268,7 @@ class CreationProtocol:
         """
         began_at = clock.now()
         self._check_others_not_under_way(creation, record, began_at)
-        context.step("look for the record in NOMIS")
+        context.step("search NOMIS for the record")
         with _tracking_failure(creation, context):
             candidates = creation.locate(record.request, record.intended_at, context.services)
             if candidates is None:
@@ -310,7 +310,7 @@ class CreationProtocol:
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
 ) -> Prepared | None:
-    """The request; None if DPS no longer has the record, which was created or deleted before."""
+    """The request, or None if DPS no longer has the record, which was created or deleted before."""
     try:
         return creation.prepare(event, context)
     except UpstreamError as error:
@@ -331,7 +331,7 @@ def _ignored(creation: Creation, context: HandlerContext) -> Outcome:
 
 @contextmanager
 def _tracking_failure(creation: Creation, context: HandlerContext) -> Iterator[None]:
-    """Tracks a failed creation, unless nothing was tried for want of a lease, an upstream or the database."""
+    """Tracks a failed creation, unless nothing was tried for lack of a lease, an upstream or the database."""
     try:
         yield
     except (LeaseBusy, BreakerOpen, StoreUnavailable):

@@ -52,7 +52,7 @@ class CreationStore:
         self._lock = threading.Lock()
 
     def read(self, creation: Creation, dps_id: str) -> CreationRecord | None:
-        """The current record of a creation, None without one."""
+        """The current record of a creation, or None without one."""
         key = (creation.name, dps_id)
         with self._lock:
             write = self._unwritten.get(key)
@@ -65,7 +65,7 @@ class CreationStore:
             return find_record(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the record's subject, whose outcomes are unknown too; empty if it has no subject."""
+        """The other intents of the record's subject, whose outcomes are unknown too, or empty if it has no subject."""
         subject = creation.subject(record.request)
         if subject is None:
             return []

@@ -131,7 +131,7 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
 
 
 def _absence(read: Callable[[], object]) -> str | None:
-    """What the service that lacks the record responded; None if it has it. Raises any other error."""
+    """What the service that lacks the record responded, or None if it has it. Raises any other error."""
     try:
         read()
     except UpstreamError as error:

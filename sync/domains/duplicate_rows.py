@@ -84,7 +84,7 @@ class DuplicateRows:
 
 
 def recognise(kind: RowKind, error: Exception, properties: Mapping[str, object]) -> DuplicateRows | None:
-    """The key on which NOMIS failed, None for any other failure; `properties` are those that the handler bound."""
+    """The key on which NOMIS failed, or None for any other failure; `properties` are those that the handler bound."""
     if not isinstance(error, UpstreamError) or error.service != UpstreamName.NOMIS or not error.non_unique:
         return None
     known = text_properties(properties)

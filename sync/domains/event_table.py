@@ -1,6 +1,6 @@
 """Every event type as a table: its queue, what handles it, what it tracks, and its switch.
 
-`python -m sync.domains.event_table` prints the table; with `--check FILE` it checks that FILE has the present table.
+`python -m sync.domains.event_table` prints the table; with `--check FILE` it checks that FILE has the current table.
 """
 
 import argparse
@@ -16,28 +16,29 @@ from sync.settings.variables import feature_variable
 _HEADER = """\
 # Events
 
-What arrives on which queue, what handles it, which telemetry events that tracks, and the variable that switches it off
-(`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, does so too). `…-failed` has its `reason`.
-Made from the code by `make docs`.
+This page lists each event type with its queue, its handler, the telemetry events that the handler tracks, and the
+variable that switches the event off. (`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, works
+too.) An event whose name ends in `-failed` has the property `reason`.
+`make docs` generates this page from the code.
 
 | event type | queue | handler | telemetry events | feature switch |
 | --- | --- | --- | --- | --- |
 """
 
 _FOOTER = """
-## Of every queue
+## Events of every queue
 
 | telemetry event | what happened |
 | --- | --- |
-| `message-failed` | an attempt at a message failed: where, why, and whether a retry may help |
-| `message-unhandled` | a message of an unknown type (`eventType`, cut where it is long) was acknowledged |
+| `message-failed` | an attempt to handle a message failed: where, why, and whether a retry may help |
+| `message-unhandled` | a message of an unknown type (`eventType`, shortened if it is long) was acknowledged |
 | `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
 | `dead-letter-given-up` | the housekeeping no longer sends a message back; `advice` says what a person must do |
 | `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
 
-## Of a resync
+## Events of a resync
 
-As well as those of the events that it handles (`prisoner-to-nomis resync`):
+`prisoner-to-nomis resync` tracks these events as well as those of the events that it handles:
 
 | kind | telemetry event |
 | --- | --- |
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The table of all events.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")
-    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE holds the table as it is now")
+    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE has the current table")
     chosen = parser.parse_args(arguments)
     table = event_table()
     if chosen.write is not None:

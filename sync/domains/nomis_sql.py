@@ -49,5 +49,5 @@ def clock(column: str) -> str:
 def _checked(pattern: re.Pattern[str], value: object) -> str:
     text = str(value)
     if pattern.fullmatch(text) is None:
-        raise ValueError(f"{text!r} does not belong into a statement")
+        raise ValueError(f"{text!r} is not allowed in a statement")
     return text

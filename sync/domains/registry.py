@@ -56,7 +56,7 @@ def event_types(queue: str) -> tuple[str, ...]:
 
 
 def queue_of(event_type: str) -> str | None:
-    """The id of the queue on which events of this type belong; None for a type that is not synchronised."""
+    """The id of the queue on which events of this type belong, or None for a type that is not synchronised."""
     return next((domain.queue for domain in DOMAINS.values() if event_type.lower() in domain.handlers), None)
 
 
@@ -132,5 +132,5 @@ def warn_of_unknown_switches(settings: Settings) -> None:
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(
-            "unknown-feature-switch", variables=void, reason="no event has it; doc/events.md names those there are"
+            "unknown-feature-switch", variables=void, reason="it matches no event; doc/events.md lists the events"
         )

@@ -1,7 +1,7 @@
 """What a domain declares for operators: how a NOMIS record is repaired, and how a DPS record is written again.
 
 A `Repair` says which duplicate may be removed and how a creation of unknown outcome is resolved, an `Advice` what a
-failed message needs. A `Resync` decides which events bring NOMIS in step with the present DPS record, and in which
+failed message needs. A `Resync` decides which events bring NOMIS in step with the current DPS record, and in which
 order; their handlers alone say what they do.
 
 Of all records only codes, ids and times are shown, never comments or names.
@@ -46,13 +46,16 @@ class Repair(ABC):
     owner: ClassVar[str] = "bookingId"
     readable: ClassVar[bool] = True
     removal: ClassVar[str] = "delete"
-    harm: ClassVar[str] = "It is there twice in NOMIS."
+    harm: ClassVar[str] = "NOMIS has it twice."
     dps_property: ClassVar[str] = ""
     time_of: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The record in NOMIS; None if it is not there, or NOMIS cannot read such records. Raises `UpstreamError`."""
+        """The record in NOMIS, or None if it is not there, or NOMIS cannot read such records.
+
+        Raises `UpstreamError`.
+        """
 
     def is_gone(self, record: Record | None) -> bool:
         """Whether a record that was read no longer does harm."""
@@ -160,7 +163,7 @@ def of_event(event_type: str, fits: Callable[[str, Failure], bool]) -> Callable[
 
 
 def known_offender(record: CreationRecord) -> str | None:
-    """The prisoner that a creation's telemetry names, None if it names none."""
+    """The prisoner that a creation's telemetry names, or None if it names none."""
     offender_no = record.properties.get("offenderNo")
     return None if offender_no in (None, "unknown") else offender_no
 
@@ -194,17 +197,15 @@ class Effect(StrEnum):
 class ResyncPlan:
     """What brings NOMIS in step with a DPS record, by what both sides have now.
 
-    effect: what happens in NOMIS. because: why, or what it means, as a sentence.
-    events: the events that are handled, in this order. objection: why nothing must be written although the two differ.
-    creation_id: the DPS id of the record whose mapping is needed; of an allocation, that of its schedule.
-    ids: the mapping of that record, None without one. mapping_is_stale: NOMIS has no such record, so that the mapping
-        is deleted first.
-    dps: the DPS record, None if DPS does not have it. nomis: the NOMIS record, None if there is none, or NOMIS cannot
-    read it.
-    expected: what NOMIS must show, by fields of `nomis`.
-    unchecked: what nobody checked before a record is created, as a sentence; None where nothing is left open.
-    made_at: when DPS made the record (aware), where NOMIS can be asked for one that another program created.
-    properties: the telemetry properties that name the record, for the event of the replaced service.
+    effect: what happens in NOMIS. because: why, or what it means, as a sentence. events: the events that are handled,
+    in this order. objection: why nothing must be written although the two differ. creation_id: the DPS id of the record
+    whose mapping is needed; of an allocation, that of its schedule. ids: the mapping of that record, or None without
+    one. mapping_is_stale: NOMIS has no such record, so that the mapping is deleted first. dps: the DPS record, or None
+    if DPS does not have it. nomis: the NOMIS record, or None if there is none, or NOMIS cannot read it. expected: what
+    NOMIS must show, by fields of `nomis`. unchecked: what nobody checked before a record is created, as a sentence, or
+    None if nothing is left open. made_at: when DPS made the record (aware), where NOMIS can be asked for one that
+    another program created. properties: the telemetry properties that name the record, for the event of the replaced
+    service.
     """
 
     effect: Effect
@@ -223,7 +224,7 @@ class ResyncPlan:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """Sentences that say how the NOMIS record differs from the DPS record; empty if NOMIS cannot read it."""
+        """Sentences that say how the NOMIS record differs from the DPS record, or empty if NOMIS cannot read it."""
         if self.nomis is None:
             return ()
         return tuple(
@@ -236,10 +237,9 @@ class ResyncPlan:
 class Resync(ABC):
     """How a kind of DPS record is written to NOMIS again.
 
-    kind: what an operator types, such as `visit`. creation: what makes the records that have the mapping.
-    readable: whether NOMIS can read the record. agreement: what is known when it reads what was written.
-    numeric: whether DPS ids are numbers.
-    tracked: the telemetry event that the replaced service tracked for it, None where it had none.
+    kind: what an operator types, such as `visit`. creation: what makes the records that have the mapping. readable:
+    whether NOMIS can read the record. agreement: what is known when it reads what was written. numeric: whether DPS ids
+    are numbers. tracked: the telemetry event that the replaced service tracked for it, or None if it had none.
     """
 
     kind: ClassVar[str]
@@ -254,14 +254,14 @@ class Resync(ABC):
         """Reads the DPS record, its mapping and the NOMIS record, and decides. Raises `SyncError`."""
 
     def find_ids(self, dps_id: str | int, services: Services) -> MappingIds | None:
-        """The mapping of a DPS record, None without one."""
+        """The mapping of a DPS record, or None without one."""
         mappings = self.creation.mappings
         mapping = mappings.find(services.mapping, dps_id)
         return None if mapping is None else mappings.ids(mapping)
 
 
 def read_if_there(read: Callable[[], Value]) -> Value | None:
-    """The result of `read`; None if the service itself says that it does not have the record."""
+    """The result of `read`, or None if the service itself says that it does not have the record."""
     try:
         return read()
     except UpstreamError as error:

@@ -43,7 +43,7 @@ class DomainEvent:
         return _text(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def optional_text(self, name: str) -> str | None:
-        """`additionalInformation.<name>` as text, None if it is missing."""
+        """`additionalInformation.<name>` as text, or None if it is missing."""
         value = self.additional_information.get(name)
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 

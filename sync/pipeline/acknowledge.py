@@ -63,7 +63,7 @@ _NOT_COPIED = Failure(
     method=None,
     path=None,
     status=None,
-    reason="returned untried, and no copy could be sent to keep its receives",
+    reason="returned untried, but no copy could be sent to keep its receives",
     recoverable=True,
 )
 
@@ -136,7 +136,7 @@ class Acknowledger:
         return replace(end, outcome=Outcome.FAILED, failure=end.failure_at_last_receive)
 
     def _copy_of(self, end: TaskEnd, message: Message, *, recorded: bool) -> _Copy | None:
-        """The copy that replaces a message; None for a message that is deleted or comes again itself.
+        """The copy that replaces a message, or None for a message that is deleted or comes again itself.
 
         `recorded`: its effect or its failure is in the database, or will be.
         """

@@ -40,7 +40,7 @@ class Task:
 
     @property
     def event_type(self) -> str | None:
-        """The event type, or the type of a message that is not an event; None when malformed."""
+        """The event type, or the type of a message that is not an event, or None when malformed."""
         return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
 
     @property
@@ -58,7 +58,7 @@ class Task:
 class MessageGroup:
     """The tasks of one entity, to be handled one after the other, as in a message group of SQS FIFO.
 
-    `key` names the lease under which they are handled, None if they need none. `busy_since`: since when, on the
+    `key` names the lease under which they are handled, or None if they need none. `busy_since`: since when, on the
     monotonic clock, they wait for a lease that is held elsewhere.
     """
 

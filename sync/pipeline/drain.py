@@ -76,10 +76,9 @@ class UpstreamsUnavailable(SyncError):
 class Drain:
     """Drains the main queue of one domain. Use as a context manager; `stop` may be called from any thread.
 
-    `summary` counts what became of the messages since the last call of `run_batch` or `run_until_empty`, also if that
-    raised.
-    `hold_seconds`: how long messages are held while a required service or the database is unavailable before they are
-    returned to the queue; None holds them until it is back.
+    `summary` counts what became of the messages since the last call of `run_batch` or `run_until_empty`, even if that
+    raised. `hold_seconds`: how long messages are held while a required service or the database is unavailable before
+    they are returned to the queue; None holds them until it is back.
     """
 
     def __init__(self, queue_context: QueueContext, main: Queue, hold_seconds: float | None = None) -> None:

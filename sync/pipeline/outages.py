@@ -3,24 +3,24 @@
 Suppose that NOMIS responds to every call with 503:
 
 1. **The call fails** with an `UpstreamError`, and the breaker of NOMIS counts it (`sync.upstream.breaker`). When most
-   calls fail, the breaker opens, and no call to NOMIS is made any more: `BreakerOpen` is raised instead.
+calls fail, the breaker opens, and no call to NOMIS is made any more: `BreakerOpen` is raised instead.
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
-   A copy of the message is sent that comes after a pause, and the original is deleted (`sync.queues.requeue`). A copy
-   has not been received yet, so however long the outage lasts, none of the receives before the dead letter queue is
-   used up. The messages behind it in its group go back with it. Each failure is recorded all the same.
+A copy of the message is sent that comes after a pause, and the original is deleted (`sync.queues.requeue`). A copy has
+not been received yet, so however long the outage lasts, none of the receives before the dead letter queue is used up.
+The messages behind it in its group go back with it. Each failure is recorded anyway.
 3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
-5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and
-   fail all else. One message is received and one group is handled, with a pause between two groups
-   (`most_to_receive` and `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain
-   continues; when more fail, it opens again.
+5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and fail
+all else. One message is received and one group is handled, with a pause between two groups (`most_to_receive` and
+`groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain continues; when more fail,
+it opens again.
 
 How long that may last:
 
 - A message waits on the queue for `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The pauses of its copies grow to a minute. After that it fails like any other message: if NOMIS
-  responds to pings and fails calls for two hours, the messages that were tried in the first hours end on the dead
-  letter queue, each failure recorded. They are redriven when NOMIS works again.
+  credentials. The pauses of its copies grow to a minute. After that it fails like any other message: if NOMIS responds
+  to pings and fails calls for two hours, the messages that were tried in the first hours end on the dead letter queue,
+  each failure recorded. They are redriven when NOMIS works again.
 - A message that was not tried stays in the batch for `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for up to 12
   hours. Then a copy replaces it, so that no receive is used up.
 - The scheduler waits without a limit. A `drain` command waits for `hold_seconds`; then its messages are returned to the
@@ -78,7 +78,7 @@ class OutageWatch:
         return self._hold_seconds is not None
 
     def services_usable(self) -> bool:
-        """Pings the services whose breaker is open; whether all of them can be called now, if only to try them."""
+        """Pings the services whose breaker is open; returns whether all can be called now, if only as a trial."""
         return self._breakers.probe(self._upstreams)
 
     def all_up(self) -> bool:
@@ -121,7 +121,7 @@ class OutageWatch:
         return time.monotonic() - self._since > self._hold_seconds
 
     def restart(self) -> None:
-        """Measures the outage anew, so that the next drain waits for as long again."""
+        """Measures the outage again, so that the next drain waits for as long again."""
         self._since = None
 
     def unavailable(self) -> list[str]:

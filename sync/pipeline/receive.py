@@ -60,7 +60,7 @@ class Receiver:
         return False
 
     def receive_ahead(self) -> Future[list[Message]]:
-        """Receives the next batch while the present one is handled."""
+        """Receives the next batch while the current one is handled."""
         return self._threads.submit(self.receive_batch)
 
     def receive_batch(self) -> list[Message]:

@@ -57,7 +57,7 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:
-    """The DPS id that has no mapping, the last part of the path; None when the error says something else."""
+    """The DPS id that has no mapping, the last part of the path, or None when the error says something else."""
     if error.service != UpstreamName.MAPPING or error.method != "GET" or not error.absent:
         return None
     return unquote(error.path.rsplit("/", 1)[-1])

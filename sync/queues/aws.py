@@ -131,7 +131,7 @@ class Aws:
             except ProfileNotFound as error:
                 name = error.kwargs["profile"]
                 raise SettingsError(
-                    f"AWS_PROFILE: {name!r} is not in the AWS configuration; name another, or unset it"
+                    f"AWS_PROFILE: {name!r} is not in the AWS configuration; give another profile, or unset it"
                 ) from error
             except BotoCoreError as error:
                 raise SettingsError(f"AWS_CONFIG_FILE: the AWS configuration cannot be used: {error}") from error
@@ -146,7 +146,7 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
         place = _place(settings)
         return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or make the queue"
     if settings.hmpps_sqs_provider == "localstack":
-        return f"{_place(settings)} does not serve it; set HMPPS_SQS_LOCALSTACK_URL, or bring that endpoint up"
+        return f"{_place(settings)} does not serve it; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
     if code in _KEY_ERRORS:
         keys = ", ".join(
             f"{prefix}{part}_{key}" for part in ("QUEUE", "DLQ") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")

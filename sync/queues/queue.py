@@ -142,7 +142,7 @@ class Queue:
         return QueueCounts(*(int(response.get(name, 0)) for name in wanted))
 
     def max_receives(self) -> int | None:
-        """After how many receives a message goes to a dead letter queue; None without one.
+        """After how many receives a message goes to a dead letter queue, or None without one.
 
         Raises `QueueUnavailable`.
         """

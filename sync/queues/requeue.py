@@ -3,7 +3,7 @@
 SQS counts every receive, and after a few of them a message becomes a dead letter. A message that cannot be handled yet,
 for a reason outside it, is therefore replaced by a copy. The copy says since when the message waits, and for what.
 
-When a message waits for something else than before, that wait is measured anew. So that a message cannot wait for ever
+When a message waits for something else than before, that wait is measured again. So that a message cannot wait for ever
 by turns, its copies also say since when it has waited at all: after `LONGEST_WAIT_SECONDS`, or after the limit of what
 it waits for if that is longer, it fails like any other message.
 """
@@ -26,7 +26,7 @@ class WaitsFor(StrEnum):
 
     #: Its record has no mapping yet.
     CREATION = "waitsForCreationSince"
-    #: Its record is being worked on elsewhere, or a write whose outcome is unknown may be under way.
+    #: Its record is being handled elsewhere, or a write whose outcome is unknown may be under way.
     LEASE = "waitsForLeaseSince"
     #: A service is unavailable.
     SERVICE = "waitsForServiceSince"

@@ -15,7 +15,7 @@ from sync.upstream.services import Services
 class Comparison:
     """A NOMIS record that a person found, compared with the request.
 
-    found: the record, None if NOMIS does not have it, or cannot read it. objections: why it must not be mapped.
+    found: the record, or None if NOMIS does not have it, or cannot read it. objections: why it must not be mapped.
     differences: how it differs from the request; a person may know the reason.
     """
 
@@ -55,7 +55,7 @@ def search_text(record: CreationRecord) -> str:
 
 
 def search_sql(record: CreationRecord) -> str | None:
-    """The SQL that shows the record in the NOMIS database; None where a service shows it, or a value is not an id."""
+    """The SQL that shows the record in the NOMIS database, or None if a service shows it, or a value is not an id."""
     if not record.request:
         return None
     try:

@@ -187,7 +187,7 @@ class DeadLetterQueue:
                 keys = [each.key for each in removed]
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
-        left += [KeptMessage(each, "it came after you looked") for each in dead_letters if _id(each) not in only]
+        left += [KeptMessage(each, "it arrived after you looked") for each in dead_letters if _id(each) not in only]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
             self._telemetry.flush()
@@ -267,7 +267,7 @@ class DeadLetterQueue:
         except Exception as error:  # of one of them, and perhaps of all
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
-                return [KeptMessage(dead_letters[0], f"it could not be noted: {type(error).__name__}", failed=True)]
+                return [KeptMessage(dead_letters[0], f"it could not be recorded: {type(error).__name__}", failed=True)]
             return [each for dead_letter in dead_letters for each in self._record([dead_letter], who)]
         return []
 

@@ -18,7 +18,10 @@ from sync.store.database import Database
 from sync.store.failures import Attempts, FailedAttempt, attempts_at, redrives_of
 from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
 
-UNFINISHED_HINT = "its last attempt may have created the record in NOMIS: send it back, and it looks for it there"
+UNFINISHED_HINT = (
+    "its last attempt may have created the record in NOMIS: send the message back, and its next delivery looks "
+    "for the record"
+)
 NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
 #: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
 #: the housekeeping; each pause is twice the one before, up to the longest.
@@ -53,8 +56,8 @@ class FailureClass(StrEnum):
 _TEXTS = {
     FailureClass.RECOVERABLE: (
         (
-            "a service was unavailable or overloaded, or refused our credentials; or the record is not created yet; or "
-            "the last attempt has no outcome, so that NOMIS may have the record"
+            "a service was unavailable or overloaded, or refused our credentials; or the record is not created "
+            "yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
         ),
         (
             "nothing: the housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
@@ -63,10 +66,13 @@ _TEXTS = {
     ),
     FailureClass.REPAIRABLE: (
         "NOMIS has two rows where it should have one",
-        "delete one of the two rows, see `duplicates list`. Leave the message: it goes back once the finding is closed",
+        (
+            "delete one of the two rows, see `duplicates list`. Leave the message: it is sent back once the finding "
+            "is closed"
+        ),
     ),
     FailureClass.UNRECOVERABLE: (
-        "the request was refused, and will be again",
+        "the request was refused, and would be refused again",
         (
             "the housekeeping gives it up. Read the advice in `dlq show QUEUE`: correct the data and "
             "`dlq retry QUEUE`, or `dlq purge QUEUE`"
@@ -149,7 +155,7 @@ class DeadLetterReport:
 
     @property
     def next_redrive(self) -> datetime | None:
-        """When the housekeeping sends it back again at the earliest; None if it never has, or no longer does."""
+        """When the housekeeping sends it back again at the earliest, or None if it never has, or no longer does."""
         if self.redriven_at is None or self.given_up or not self.may_heal:
             return None
         return self.redriven_at + pause_after(self.redrives)

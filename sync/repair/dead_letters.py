@@ -25,9 +25,9 @@ _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 class DeadLetter:
     """One dead-letter message, and what it is about.
 
-    type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`.
-    ids: what the event is about: its `additionalInformation` and `prisonerId`, or the mapping to be saved.
-    problem: why it is malformed, None if it is not.
+    type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`. ids: what the event
+    is about: its `additionalInformation` and `prisonerId`, or the mapping to be saved. problem: why it is malformed, or
+    None if it is not.
     """
 
     message: Message
@@ -51,13 +51,13 @@ class DeadLetter:
 
     @property
     def offender_no(self) -> str | None:
-        """The number of the prisoner whom its event names; None if it names none."""
+        """The number of the prisoner whom its event names, or None if it names none."""
         named = (self.ids.get(name) for name in ("prisonerId", "offenderNo", "nomsNumber"))
         return next((each for each in named if isinstance(each, str) and _OFFENDER_NO.fullmatch(each)), None)
 
     @property
     def domain(self) -> Domain | None:
-        """The domain of its event, whichever queue it is on; None for anything but an event of a domain."""
+        """The domain of its event, whichever queue it is on, or None for anything but an event of a domain."""
         queue = queue_of(self.type)
         return None if queue is None else domain_of_queue(queue)
 

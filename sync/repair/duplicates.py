@@ -37,7 +37,7 @@ class Duplicate:
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids of the two pairs say, whatever NOMIS has now."""
+        """What the ids of the two pairs show, regardless of what NOMIS has now."""
         if self.existing is None:
             return Verdict.NOT_MAPPED
         same_dps = self.duplicate.dps_id == self.existing.dps_id
@@ -57,7 +57,7 @@ def read_duplicate(finding: Finding) -> Duplicate:
 
 
 def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> MappingIds | None:
-    """The pair that a finding names behind `prefix`, which is `existing` or `duplicate`; None if it names none."""
+    """The pair that a finding names behind `prefix`, which is `existing` or `duplicate`, or None if it names none."""
     names = (mappings.dps, *mappings.nomis)
     values = {name: properties.get(prefix + name[:1].upper() + name[1:]) for name in names}
     if any(value in (None, "null") for value in values.values()):
@@ -87,7 +87,7 @@ def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view:
         return found
     advice = repair.advice(view.surplus, view.mapped)
     what = f"this program cannot remove {repair.noun} {duplicate.nomis_text}"
-    return [f"{what}: {advice}. Close the finding with --by-hand when nothing more is to be done"]
+    return [f"{what}: {advice}. Close the finding with --by-hand when there is nothing more to do"]
 
 
 def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:

@@ -18,13 +18,13 @@ Properties = Mapping[str, str]
 
 
 def finding_text(event: str, properties: Properties) -> str | None:
-    """The sentences of a finding by its event; None for an event that is not one of a finding."""
+    """The sentences of a finding by its event, or None for an event that is not one of a finding."""
     text = _TEXTS.get(event)
     return None if text is None else text(properties)
 
 
 def prisoner_in(properties: Properties) -> str | None:
-    """The prisoner number that a finding's event names, None if it names none."""
+    """The prisoner number that a finding's event names, or None if it names none."""
     offender_no = properties.get("offenderNo")
     return None if offender_no in (None, "", "null", "unknown") else offender_no
 
@@ -39,8 +39,8 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
     verdict = Duplicate(duplicate, existing).verdict
     if existing is None or verdict is Verdict.NOT_MAPPED:
         return (
-            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and does not "
-            f"say for which other one. {repair.harm}"
+            f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and does "
+            f"not name the other mapping. {repair.harm}"
         )
     if verdict is Verdict.SURPLUS:
         return (
@@ -50,11 +50,11 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
     if verdict is Verdict.TWO_CLAIMS:
         return (
             f"Two DPS records claim {new}{who}: {existing.dps_id} has it, {duplicate.dps_id} was refused. Until this "
-            f"is resolved, changes of {duplicate.dps_id} do not reach NOMIS. Delete nothing before you have looked."
+            f"is resolved, changes of {duplicate.dps_id} do not reach NOMIS. Check both before you delete anything."
         )
     return (
         f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, because it has "
-        f"{existing.dps_id} with {repair.noun} {existing.nomis_text}. Delete nothing before it is investigated."
+        f"{existing.dps_id} with {repair.noun} {existing.nomis_text}. Investigate before you delete anything."
     )
 
 
@@ -63,7 +63,7 @@ def _ambiguous(domain: Domain, properties: Properties) -> str:
     record = f"{domain.noun} {dps_id}" if dps_id else f"a new {domain.noun}"
     return (
         f"NOMIS did not respond when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
-        f"created there, and no look-up can tell whether it was. Until a person looks in NOMIS, the "
+        f"created there, and no look-up shows whether it was. Until a person checks NOMIS, the "
         f"{domain.repair.noun} may be missing there, and later changes of it fail."
     )
 

@@ -6,8 +6,10 @@ from sync.events.envelope import MAPPING_RETRY
 from sync.failures import Failure
 from sync.pipeline.handle import ROUTING_STEP
 
-RECOVERABLE = "another service was unavailable or overloaded: leave the message, the redrive handles it"
-UNRECOVERABLE = "the request was refused and will be again: correct the data and `dlq retry`, or purge the message"
+RECOVERABLE = "another service was unavailable or overloaded: leave the message, since the housekeeping sends it back"
+UNRECOVERABLE = (
+    "the request was refused, and would be refused again: correct the data and `dlq retry`, or purge the message"
+)
 UNREADABLE = "the message cannot be understood: tell the team of its publisher, then purge it"
 
 
@@ -53,7 +55,7 @@ ROUTING = Advice(
     lambda _, failure: failure.step == ROUTING_STEP,
     "the event belongs on another queue",
     "the event belongs on another queue: correct the filter of this queue's subscription, then `dlq retry`, which "
-    "sends it there",
+    "sends it to the right queue",
 )
 #: The first that fits is given, so advice to wait comes before all advice to purge. The runbook has the same
 #: table, which `make docs` writes.
@@ -66,14 +68,14 @@ ADVICE = (
     Advice(
         lambda event_type, _: event_type == MAPPING_RETRY,
         "anything, on a `RETRY_CREATE_MAPPING`",
-        "NOMIS has the record and only its mapping is missing: never purge it, or the record is made a second time; "
-        "correct the mapping service or what it refuses, then `dlq retry`",
+        "NOMIS has the record and only its mapping is missing: never purge it, or the record is created a second "
+        "time; correct the mapping service or the data that it refuses, then `dlq retry`",
     ),
     Advice(
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
-        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); "
-        "heals when that succeeds",
+        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); this "
+        "message succeeds after it",
     ),
     *_of_domains(heals=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
@@ -81,7 +83,8 @@ ADVICE = (
     Advice(
         _missing_in_dps,
         "a DPS service 404",
-        "DPS has no such record (its change was rolled back, or it is deleted): purge the message if it stays so",
+        "DPS has no such record (its change was rolled back, or it was deleted): purge the message if this does "
+        "not change",
     ),
     Advice(
         lambda event_type, failure: failure.step == "read event" and _rule(event_type, failure),
@@ -90,8 +93,8 @@ ADVICE = (
     ),
     Advice(
         _rule,
-        "a rule cannot be met",
-        "a rule cannot be met by the data: read the reason and correct the record in DPS, or extend the rule",
+        "a rule is broken",
+        "the data breaks a rule: read the reason and correct the record in DPS, or extend the rule",
     ),
     Advice(lambda _, __: True, "anything else", UNRECOVERABLE),
 )

@@ -1,4 +1,4 @@
-"""Writes the present state of one DPS record to NOMIS, whatever its domain, by the handlers of its events."""
+"""Writes the current state of one DPS record to NOMIS, whatever its domain, by the handlers of its events."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Handled:
 
 
 def find_creation(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> CreationRecord | None:
-    """The creation of the record whose mapping is needed, None where this program has none."""
+    """The creation of the record whose mapping is needed, or None if this program has none."""
     with queue_context.database.read() as connection:
         return find_record(connection, resync.creation.name, plan.creation_id)
 
@@ -38,7 +38,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
         return
     what = f"{creation.domain} {creation.dps_id}"
     if creation.state is CreationState.AMBIGUOUS:
-        yield f"nobody can tell whether NOMIS has {what}: `creations settle {creation.id}` first"
+        yield f"nobody knows whether NOMIS has {what}: `creations settle {creation.id}` first"
         return
     seconds = queue_context.creations.seconds_under_way(creation)
     if seconds > 0:

@@ -64,11 +64,11 @@ class Settings(BaseModel):
     hmpps_sqs_localstack_url: Address = Field("http://localhost:4566", description="address of the local endpoint")
     hmpps_sqs_region: Region = Field("eu-west-2", description="the AWS region")
     aws_access_key_id: str | None = Field(
-        None, description="keys for the local endpoint, invented where unset; see below for AWS itself"
+        None, description="keys for the local endpoint, invented if unset; see below for AWS itself"
     )
     aws_secret_access_key: SecretStr | None = Field(None, description="keys for the local endpoint")
     aws_session_token: SecretStr | None = Field(
-        None, description="keys for the local endpoint, where they have a token"
+        None, description="token of the keys for the local endpoint, if they have one"
     )
     aws_endpoint_url_s3: Address | None = Field(
         None, description="another S3 server for `REPORTS_LOCATION`, with either provider; unset: that of the queues"
@@ -80,7 +80,7 @@ class Settings(BaseModel):
         3, ge=1, le=1000, description="receives before the DLQ, for queues created at start (provider `localstack`)"
     )
     hmpps_sqs_visibility_timeout_seconds: int = Field(
-        120, ge=1, le=MOST_VISIBILITY_SECONDS, description="visibility timeout the heartbeat renews"
+        120, ge=1, le=MOST_VISIBILITY_SECONDS, description="visibility timeout that the heartbeat renews"
     )
 
     database_url: DatabaseUrl = Field(
@@ -89,17 +89,20 @@ class Settings(BaseModel):
     database_auto_upgrade: bool = Field(True, description="bring the database to the current schema on start")
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
-    drain_concurrency: int = Field(10, ge=1, le=200, description="messages handled at once, for each queue")
-    drain_batch_size: int = Field(1000, ge=10, le=100_000, description="most messages in one micro-batch")
+    drain_concurrency: int = Field(10, ge=1, le=200, description="messages of one queue that are handled at once")
+    drain_batch_size: int = Field(1000, ge=10, le=100_000, description="maximum number of messages in one micro-batch")
     drain_grace_seconds: Seconds = Field(
         30, description="after SIGTERM, how long messages in flight may take before they are returned to the queue"
     )
     event_minimum_age_seconds: float = Field(
-        2, ge=0, le=60, description="least age of an event before its record is read: publishers commit late"
+        2,
+        ge=0,
+        le=60,
+        description="minimum age of an event before its record is read, since publishers may commit late",
     )
     creation_settling_seconds: Seconds = Field(
         10,
-        description="after a write without a response: how long beyond the longest call it may still be under way",
+        description="how long, beyond the longest call, a write without a response may still be under way",
     )
     creation_wait_seconds: float = Field(
         300,
@@ -113,14 +116,17 @@ class Settings(BaseModel):
     tz: TimeZone = Field("Europe/London", description="time zone of the schedules")
     reconciliation_schedule: str = Field("0 4 * * 1", description="cron of the weekly reconciliation, in `TZ`")
     reconciliation_concurrency: int = Field(
-        40, ge=1, le=200, description="most calls in flight to one upstream; NOMIS responds with 500 far above that"
+        40,
+        ge=1,
+        le=200,
+        description="maximum number of calls in flight to one upstream; NOMIS responds with 500 far above that",
     )
     reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
     reports_sentencing_reconciliation_page_size: int = Field(
         500, ge=1, le=20_000, description="bookings in a page of the adjustments reconciliation"
     )
     reports_sentencing_reconciliation_all_prisoners: bool = Field(
-        False, description="adjustments of the latest booking of every prisoner, not only of active ones"
+        False, description="compares the adjustments of every prisoner's latest booking, not only of active prisoners"
     )
     reconciliation_recheck_seconds: float = Field(
         15, ge=0, le=86_400, description="wait before the differences are read again"
@@ -129,27 +135,27 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=YEAR_SECONDS / 60,
-        description="a difference whose DPS review or NOMIS record is younger is in flight, not a mismatch",
+        description="a difference with a DPS review or NOMIS record younger than this is in flight, not a mismatch",
     )
     reconciliation_near_hours: float = Field(
         24,
         gt=0,
         le=YEAR_SECONDS / 3600,
-        description="how close in time two records of the same event are, for the diagnosis",
+        description="how close in time two records must be for the diagnosis to count them as the same event",
     )
     reconciliation_exclusions: str | None = Field(
         None, description="a CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`"
     )
     reconciliation_max_page_errors: int = Field(
-        30, ge=0, le=1_000_000, description="page errors after which a run fails"
+        30, ge=0, le=1_000_000, description="number of page errors after which a run fails"
     )
     reconciliation_max_unreadable_percent: float = Field(
-        5, ge=0, le=100, description="share of prisoners that could not be read after which a run fails"
+        5, ge=0, le=100, description="share of unread prisoners after which a run fails"
     )
     activity_prisons: Codes = Field(
         (),
-        description="the prisons whose allocations and attendances are reconciled, separated by commas; unset: those "
-        "that NOMIS has switched on for activities, else those of the rollout in DPS",
+        description="the prisons whose allocations and attendances are reconciled, separated by commas; unset: "
+        "those that NOMIS has switched on for activities, or else those of the rollout in DPS",
     )
     appointment_prisons: Codes = Field(
         (),
@@ -168,48 +174,60 @@ class Settings(BaseModel):
         "visit-scheduler lets staff or the public book",
     )
     visit_reconciliation_days_ahead: int = Field(
-        35, ge=0, le=366, description="days ahead for which visits are reconciled, from yesterday on"
+        35, ge=0, le=366, description="how many days ahead visits are reconciled, starting with yesterday"
     )
     reconciliation_suspicious_percent: float = Field(
-        2, ge=0, le=100, description="share of different records above which a run is suspicious: one alert, not many"
+        2,
+        ge=0,
+        le=100,
+        description="share of differing records above which a run is suspicious and sends one alert instead of many",
     )
     reconciliation_suspicious_count: int = Field(
-        50, ge=0, le=1_000_000, description="up to this many differences a run is not suspicious, whatever their share"
+        50,
+        ge=0,
+        le=1_000_000,
+        description="number of differences up to which a run is not suspicious, whatever their share",
     )
     reconciliation_most_alerts: int = Field(
         50,
         ge=0,
         le=1_000_000,
-        description="most events of differences in a run, except of incentives; one more says how many more there are",
+        description=(
+            "maximum number of difference events in a run, except for incentives; one further event says how "
+            "many more differences there are"
+        ),
     )
     job_completion_index: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="set by Kubernetes in an Indexed Job: which of the `--shards` a pod is; `--shard` overrides it",
+        description="set by Kubernetes in an Indexed Job: the number of a pod's shard; `--shard` overrides it",
     )
     reports_location: Location = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
     reports_url: Link | None = Field(
         None,
-        description="address of the reports folder for people, for links in Slack and email; "
-        "unset: these bring the page itself",
+        description="address at which people reach the reports folder, for links in Slack and email; unset: these "
+        "contain the page itself",
     )
     reports_link_hours: int = Field(
         0,
         ge=0,
         le=168,
-        description="with reports in a bucket: Slack and email have a presigned address that lasts so long, instead of "
-        "the page; 0: the page, as also where `ALERTS_MASK_PRISONERS` is set",
+        description="with reports in a bucket: Slack and email have a presigned address that is valid for this "
+        "long, instead of the page; 0, or with `ALERTS_MASK_PRISONERS`: the page",
     )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")
     housekeeping_max_returns: int = Field(
-        10, ge=0, le=1_000_000, description="returns to the DLQ after which housekeeping leaves a message there"
+        10,
+        ge=0,
+        le=1_000_000,
+        description="number of returns to the DLQ after which the housekeeping leaves a message there",
     )
     scheduler_reconciliation: bool = Field(
         True,
-        description="the scheduler runs the reconciliations that have no separate switch (false: CronJobs do), "
-        "and that of incentives",
+        description="the scheduler runs the reconciliation of incentives, and those without a separate switch "
+        "(false: CronJobs do)",
     )
     scheduler_housekeeping: bool = Field(
         True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)"
@@ -223,24 +241,29 @@ class Settings(BaseModel):
     health_port: int = Field(
         8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 picks a free one"
     )
-    health_host: str = Field("0.0.0.0", description="address the health pages are bound to")  # noqa: S104 - a pod's probes come from outside
+    health_host: str = Field("0.0.0.0", description="address that the health pages are bound to")  # noqa: S104 - a pod's probes come from outside
     health_stall_seconds: Seconds = Field(
         600,
-        description="time without progress after which a drain is hung: liveness fails, Kubernetes restarts the pod",
+        description=(
+            "time without progress after which a drain counts as hung: liveness fails, and Kubernetes restarts the pod"
+        ),
     )
 
     telemetry_keep_days: int | None = Field(
-        None, ge=7, le=36_500, description="removes telemetry and failed attempts that are older; unset: all is kept"
+        None,
+        ge=7,
+        le=36_500,
+        description="age after which telemetry and failed attempts are removed; unset: all are kept",
     )
     runs_keep_days: int | None = Field(
-        None, ge=7, le=36_500, description="removes the record of job runs and of sent messages; unset: all is kept"
+        None, ge=7, le=36_500, description="age after which job runs and sent messages are removed; unset: all are kept"
     )
     reports_keep_days: int | None = Field(
         None,
         ge=7,
         le=36_500,
-        description="removes reconciliation runs that ended earlier, but for the last complete one of each, from the "
-        "database and from a folder; unset: all is kept",
+        description="age after which reconciliation runs are removed from the database and from a folder, except "
+        "the last complete run of each reconciliation; unset: all are kept",
     )
 
     slack_token: SecretStr | None = Field(None, description="unset: Slack is off, and the log says so once")
@@ -252,7 +275,9 @@ class Settings(BaseModel):
     reports_email_to: MailAddresses = Field((), description="recipients of the weekly report, separated by commas")
     reports_email_from: MailAddress | None = Field(None, description="sender of the weekly report")
     alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
-    logs_mask_prisoners: bool = Field(False, description="masks prisoner numbers and booking ids in the log, as there")
+    logs_mask_prisoners: bool = Field(
+        False, description="masks prisoner numbers and booking ids in the log in the same way"
+    )
     environment_name: str = Field("Production", description="name of the environment in the alert texts")
 
     applicationinsights_connection_string: ConnectionString | None = Field(
@@ -260,7 +285,7 @@ class Settings(BaseModel):
     )
 
     operator: str | None = Field(
-        None, description="operator named in the record of actions, unless `--as` is given; unset: the login name"
+        None, description="operator in the record of actions, unless `--as` is given; unset: the login name"
     )
 
     mock_visits_prison_id: str = Field(
@@ -271,7 +296,7 @@ class Settings(BaseModel):
         None, description="`json`, or `console`, the default on a terminal"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="lowest severity that is logged; unset on a terminal: `WARNING`, except for `scheduler`"
+        "INFO", description="lowest level that is logged; unset on a terminal: `WARNING`, except for `scheduler`"
     )
 
     _environment: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -320,7 +345,7 @@ class Settings(BaseModel):
         return parse_waits(waits) if waits else self.queue(queue).error_visibility_timeouts
 
     def reconciliation_variable(self, variable: str) -> str | None:
-        """The value of a variable of one reconciliation, such as `RECONCILIATION_VISITS_SCHEDULE`; None where unset."""
+        """The value of a variable of one reconciliation, such as `RECONCILIATION_VISITS_SCHEDULE`, or None if unset."""
         return self._environment.get(variable, "").strip() or None
 
     def event_enabled(self, event_type: str) -> bool:

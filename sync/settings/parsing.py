@@ -88,7 +88,7 @@ def _parse_link(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("give an address such as https://host.example")
     if "@" in parts.netloc:
-        raise ValueError("remove user and password; give an address such as https://host.example")
+        raise ValueError("remove the user and password; give an address such as https://host.example")
     if parts.query or parts.fragment:
         raise ValueError("remove what follows ? or #; give an address such as https://host.example")
     if not _HOST.fullmatch(parts.hostname):

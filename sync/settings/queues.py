@@ -35,7 +35,7 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One environment variable: its default as it would be set (empty where there is none), and its meaning."""
+    """One environment variable: its default as it would be set (empty if there is none), and its meaning."""
 
     name: str
     default: str
@@ -51,12 +51,12 @@ QUEUE_VARIABLES = (
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_ACCESS_KEY_ID, …_QUEUE_SECRET_ACCESS_KEY",
         "",
-        "keys for the queue alone; unset: the usual AWS chain (web identity)",
+        "keys for this queue only; unset: the usual AWS chain (web identity)",
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_DLQ_ACCESS_KEY_ID, …_DLQ_SECRET_ACCESS_KEY",
         "",
-        "keys for the dead letter queue alone; unset: the usual AWS chain (web identity)",
+        "keys for this dead letter queue only; unset: the usual AWS chain (web identity)",
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT",
@@ -66,6 +66,6 @@ QUEUE_VARIABLES = (
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",
         "that of the queue",
-        "the same for one event type, in upper case with `.` and `-` as `_`",
+        "the same for one event type, in upper case and with `_` for `.` and `-`",
     ),
 )

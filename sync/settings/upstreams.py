@@ -51,7 +51,7 @@ class UpstreamName(StrEnum):
 
     @property
     def credential_variables(self) -> tuple[str, ...]:
-        """The variables of client id and client secret; empty for HMPPS Auth, which gives the tokens."""
+        """The variables of client id and client secret, or empty for HMPPS Auth, which gives the tokens."""
         prefix = self.name if self._credentials is None else self._credentials
         return (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET") if prefix else ()
 

@@ -5,7 +5,7 @@
 - `leases`: one holder at a time for an entity; `shared_clock` is the clock that they are measured by
 - `creations`: what is, or is being, created in NOMIS
 - `failures`: failed attempts at messages
-- `findings`: what a person has to look at
+- `findings`: what a person has to decide at
 - `outbox`: deliveries to people
 - `actions`: what operators did
 - `telemetry`: custom events

@@ -99,7 +99,7 @@ def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> di
 
 
 def get(connection: Connection, creation_id: int) -> CreationRecord | None:
-    """The record with this number, None if there is none."""
+    """The record with this number, or None if there is none."""
     row = connection.execute(select(creations).where(creations.c.id == creation_id)).one_or_none()
     return None if row is None else _as_record(row)
 

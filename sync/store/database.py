@@ -132,7 +132,7 @@ class Database:
         )
 
     def revision(self) -> str | None:
-        """The revision of the schema; None for a database that is missing, empty or half upgraded."""
+        """The revision of the schema, or None for a database that is missing, empty or half upgraded."""
         if not self.exists:
             return None
         # Without Alembic, whose import would cost every command a fifth of a second.

@@ -1,4 +1,4 @@
-"""Findings: what a person has to look at. Each is recorded once and alerted once.
+"""Findings: what a person has to decide at. Each is recorded once and alerted once.
 
 A message that housekeeping has given up on a dead letter queue is a finding too, until a person redrives or removes it.
 """
@@ -145,13 +145,13 @@ def count_open(connection: Connection) -> list[OpenFindings]:
 
 
 def get(connection: Connection, finding_id: int) -> Finding | None:
-    """The finding with this number, None when there is none."""
+    """The finding with this number, or None when there is none."""
     row = connection.execute(select(findings).where(findings.c.id == finding_id)).one_or_none()
     return None if row is None else _finding(row)
 
 
 def find(connection: Connection, key: str) -> Finding | None:
-    """The finding with this key, None when there is none."""
+    """The finding with this key, or None when there is none."""
     row = connection.execute(select(findings).where(findings.c.key == key)).one_or_none()
     return None if row is None else _finding(row)
 

@@ -349,7 +349,7 @@ def _place() -> str:
 
 
 def _start_of(number: int) -> str | None:
-    """When a process was started, in ticks since boot; None if there is none, or only a zombie."""
+    """When a process was started, in ticks since boot, or None if there is none, or only a zombie."""
     try:
         status = Path(f"/proc/{number}/stat").read_text()
     except OSError:

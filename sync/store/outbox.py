@@ -87,7 +87,7 @@ def find(connection: Connection, key: str) -> Delivery | None:
 
 
 def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delivery | None:
-    """Reserves a delivery listed by `due` for this sender until `until`; None if another sender was faster."""
+    """Reserves a delivery listed by `due` for this sender until `until`, or None if another sender was faster."""
     statement = _update_of(delivery).values(attempts=delivery.attempts + 1, next_attempt_at=until)
     if connection.execute(statement).rowcount != 1:
         return None

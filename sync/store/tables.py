@@ -59,10 +59,10 @@ clocks = Table(
 )
 
 #: The creation protocol: one row for each DPS record that is, or is being, created in NOMIS. state: intended (a create
-#: may be under way, or its response was lost) → created (NOMIS ids known) → mapped; or refused
-#: (known not to have been applied), ambiguous (a person has to look), duplicate (the mapping was refused), abandoned
-#: (resolved by hand as not created), deleted (with its mapping, on purpose). `attempts` counts the creates that were
-#: intended: a writer names its attempt, so one that was superseded changes nothing.
+#: may be under way, or its response was lost) → created (NOMIS ids known) → mapped; or refused (known not to have been
+#: applied), ambiguous (a person has to decide), duplicate (the mapping was refused), abandoned (resolved by hand as not
+#: created), deleted (with its mapping, on purpose). `attempts` counts the creates that were intended: a writer names
+#: its attempt, so one that was superseded changes nothing.
 creations = Table(
     "creations",
     metadata,
@@ -123,7 +123,7 @@ failures = Table(
     Index(None, "time"),
 )
 
-#: What a person has to look at: duplicates, ambiguous creations, non-unique rows. `key` makes each finding once.
+#: What a person has to decide at: duplicates, ambiguous creations, non-unique rows. `key` makes each finding once.
 findings = Table(
     "findings",
     metadata,

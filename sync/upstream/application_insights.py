@@ -104,7 +104,7 @@ class Ingestion:
         return self._configured
 
     def ping(self, seconds: float) -> str | None:
-        """Why the endpoint does not respond within `seconds`, on one line; None if it does.
+        """Why the endpoint does not respond within `seconds`, on one line, or None if it does.
 
         It sends no event, which alone shows whether the instrumentation key is known.
         """
@@ -209,7 +209,7 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
             or accepted != len(events) - len(errors)
             or not errors.keys() <= set(range(received))
         ):
-            return Accepted(problem="the response counts other events than were sent")
+            return Accepted(problem="the response counts other events than those sent")
         if any("instrumentation key" in str(each.get("message")).lower() for each in listed):
             return Accepted(problem=_WRONG_KEY)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):

@@ -139,7 +139,7 @@ def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> 
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """The wait of a `Retry-After` header in seconds, from a number or a date (RFC 9110); None if it is neither."""
+    """The wait of a `Retry-After` header in seconds, from a number or a date (RFC 9110), or None if it is neither."""
     if value is None:
         return None
     text = value.strip()
@@ -223,7 +223,7 @@ def _unescaped_one(found: re.Match[str]) -> str:
 
 
 def _number(code: object) -> int | None:
-    """A number or its digits; None if it is neither."""
+    """A number or its digits, or None if it is neither."""
     if isinstance(code, str) and code.isascii() and code.isdecimal():
         return int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) else None

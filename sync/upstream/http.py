@@ -302,7 +302,7 @@ class Health:
 
     @property
     def problem_unless_not_offered(self) -> str | None:
-        """None also if the ping is not offered: the calls themselves then show whether the service is up."""
+        """None even if the ping is not offered: the calls themselves then show whether the service is up."""
         return None if self.status in _NOT_OFFERED else self.problem
 
 

@@ -42,12 +42,11 @@ class Mappings:
     """The mappings of one kind of record.
 
     path: where the service keeps them. role: the role for its calls. model: what a mapping must say to be believed.
-    dps, nomis: the fields that name the DPS record and the NOMIS record.
-    by_dps, by_nomis: the paths of the look-ups, below `path`, with these fields in braces; `by_nomis` is None where the
-        service has no such look-up, and all mappings are listed instead.
-    numbers: the fields that are posted as numbers although our mappings have them as text.
+    dps, nomis: the fields that name the DPS record and the NOMIS record. by_dps, by_nomis: the paths of the look-ups,
+    below `path`, with these fields in braces; `by_nomis` is None if the service has no such look-up, and all mappings
+    are listed instead. numbers: the fields that are posted as numbers although our mappings have them as text.
     has_type: a mapping says how it came about. is_listed: the program lists all mappings. is_deleted: the service can
-        delete a single mapping.
+    delete a single mapping.
     """
 
     path: str
@@ -95,11 +94,11 @@ class Mappings:
         return found
 
     def find(self, client: ServiceClient, dps_id: int | str) -> MappingBody | None:
-        """The mapping of a DPS record, None if there is no mapping."""
+        """The mapping of a DPS record, or None if there is no mapping."""
         return self._read(client, "find", dps_id, asked={self.dps: dps_id})
 
     def find_by_nomis_ids(self, client: ServiceClient, *nomis_ids: int | str) -> MappingBody | None:
-        """The mapping of a NOMIS record, its ids in the order of `nomis`; None if there is no mapping."""
+        """The mapping of a NOMIS record, its ids in the order of `nomis`, or None if there is no mapping."""
         ids = dict(zip(self.nomis, nomis_ids, strict=True))
         if self.by_nomis is not None:
             in_path = self.operations["find_by_nomis_ids"].parameters
@@ -168,7 +167,7 @@ _LOCATION = Operation(
 
 
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
-    """The NOMIS number of an internal location, which DPS names by its own id; None if it is not mapped.
+    """The NOMIS number of an internal location, which DPS names by its own id, or None if it is not mapped.
 
     Mapping services before 2025 do not have this endpoint.
     """

@@ -49,7 +49,7 @@ def one(model: type[Model]) -> ResponseSpec[Model]:
 
 
 def optional(model: type[Model]) -> ResponseSpec[Model | None]:
-    """One record, None if the service says that it has none."""
+    """One record, or None if the service says that it has none."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model | None:
         return None if response is None else parse_response(model, response, client, method, path, asked=asked)
@@ -91,7 +91,7 @@ EMPTY: ResponseSpec[None] = ResponseSpec(None, "empty", lambda *_: None)
 class Operation(Generic[T]):
     """One operation: its method and path template, and everything that the program relies on.
 
-    response: what is read of the response. role: the role that the client needs for it, without `ROLE_`; None where any
+    response: what is read of the response. role: the role that the client needs for it, without `ROLE_`, or None if any
     token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
     always sent, besides `page` and `size` for a page; `optional_query` those that are sent at times. renamed_query: the
     new names of parameters by the old ones; both are sent. statuses: those that the program distinguishes, besides 404
@@ -148,7 +148,7 @@ class Operation(Generic[T]):
         return self.response.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
 
     def read_raw(self, client: ServiceClient, *ids: object, query: Mapping[str, object] | None = None) -> Any:
-        """The decoded JSON of a read, whatever it is; None where absence is not a failure. Raises `UpstreamError`."""
+        """The decoded JSON of a read, whatever it is, or None if absence is not a failure. Raises `UpstreamError`."""
         return self._send(client, self.path_of(*ids), query, None, None)
 
     def parse(self, client: ServiceClient, element: object) -> T:

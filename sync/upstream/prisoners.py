@@ -29,7 +29,7 @@ class PrisonerId:
 
 
 class _Row(TypedDict, total=False):
-    """A booking in a list of NOMIS; a row that lacks a field is unusable, and the others are read all the same."""
+    """A booking in a list of NOMIS; a row that lacks a field is unusable, and the others are read anyway."""
 
     bookingId: int
     offenderNo: str

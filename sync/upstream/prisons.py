@@ -79,5 +79,5 @@ def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:
 
 
 def rollout_plan(activities: ServiceClient, prison_id: str) -> RolloutPlan | None:
-    """The plan of one prison, None for an unknown prison."""
+    """The plan of one prison, or None for an unknown prison."""
     return _ROLLOUT_PLAN.call(activities, prison_id, asked={"prisonCode": prison_id})

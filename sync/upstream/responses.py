@@ -112,7 +112,7 @@ def parse_response(
 
     Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
     It is `NotUnderstood` if the response has none of the fields, and so is not such a record at all, or if it is
-    another record than the one asked for. If the call `writes`, it is always `NotUnderstood` with an unknown outcome:
+    another record than the requested one. If the call `writes`, it is always `NotUnderstood` with an unknown outcome:
     something was created or changed, but not which record.
     """
     status = 201 if method == "POST" and writes else 200
@@ -129,7 +129,7 @@ def parse_response(
         has = found.model_dump(by_alias=True, include={to_snake(name) for name in asked})
         others = [name for name, value in asked.items() if str(has[name]) != str(value)]
         if others:
-            message = f"the response is about another record: {', '.join(others)} is not the one asked for"
+            message = f"the response is about another record: {', '.join(others)} is not the requested one"
             raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=writes)
     return found
 

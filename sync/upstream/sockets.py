@@ -78,7 +78,7 @@ class PlainSocket(_TotalTimeout):
             raise TimeoutError("timed out") from error
 
     def sendall(self, data: Any, *args: Any) -> None:
-        """Sends everything within the limit; the kernel limits each piece alone, and begins anew with the next."""
+        """Sends everything within the limit; the kernel limits each piece alone, and begins again with the next."""
         left = memoryview(data)
         while left:
             left = left[self.send(left, *args) :]

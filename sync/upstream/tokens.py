@@ -91,7 +91,7 @@ class TokenSource:
 
 
 def authorities(token: str) -> frozenset[str] | None:
-    """What a token says its client may do (`ROLE_…`), unverified; None if it is not a JWT."""
+    """What a token says its client may do (`ROLE_…`), unverified, or None if it is not a JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -119,7 +119,7 @@ def _json_object(data: bytes) -> Mapping[str, Any]:
 
 
 def _lifetime(expires_in: object) -> float | None:
-    """The lifetime of a token in seconds; None if the response states something else."""
+    """The lifetime of a token in seconds, or None if the response states something else."""
     if expires_in is None:
         return DEFAULT_LIFETIME_SECONDS
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):

@@ -102,7 +102,7 @@ class ServiceClient:
         no_look_up: bool = False,
         may_lack_route: bool = False,
     ) -> Any:
-        """Makes one call; the decoded JSON of the response, None for the empty body of a write.
+        """Makes one call; the decoded JSON of the response. Returns None for the empty body of a write.
 
         `path` begins with `/` and is quoted already (see `segment`). With `none_on_404` the result is None for a 404
         from the service itself (see `UpstreamError.absent`), and for nothing else: a read whose response is empty or
@@ -149,7 +149,7 @@ class ServiceClient:
         self._tokens.token()
 
     def authorities(self) -> frozenset[str] | None:
-        """What this client may do (`ROLE_…`), by its token; None if the token does not say. Raises `NoToken`."""
+        """What this client may do (`ROLE_…`), by its token, or None if the token does not say. Raises `NoToken`."""
         return authorities(self._tokens.token())
 
     def _send(
@@ -294,7 +294,7 @@ class Transport:
         return self._clients[name]
 
     def ping(self, name: UpstreamName, timeout_seconds: float = _PING_SECONDS) -> str | None:
-        """Sends a health ping; None if the service says that it is up, else why it counts as down."""
+        """Sends a health ping. Returns None if the service says that it is up, else why it counts as down."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
 
@@ -312,7 +312,7 @@ class Transport:
         return response.data
 
     def reach(self, name: UpstreamName) -> str | None:
-        """Whether calls are worth trying: as `ping`, but None also if the service does not offer the ping to us."""
+        """Whether calls are worth trying: as `ping`, but None even if the service does not offer the ping to us."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered
 

@@ -146,7 +146,7 @@ def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
     credentials, slack, *others, last = installed.run("check").out.splitlines()
     assert credentials.startswith(f"credentials ({services})  DOWN  status 401: no token; set the …_CLIENT_ID and ")
     assert slack.split(maxsplit=2)[2] == (
-        "slack: status 503; wait until Slack is up, or set SLACK_API_URL where it is another Slack"
+        "slack: status 503; wait until Slack is up, or set SLACK_API_URL if it is another Slack"
     )
     assert all("  ok" in line for line in others)
     assert last == f"9 of {9 + len(others)} DOWN: credentials ({services}), slack"

@@ -94,7 +94,7 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     assert bare.run("db", "current").code == 1
     assert ": created" in bare.run("db", "upgrade").out
     assert bare.run("db", "current").code == 0
-    assert "is current already" in bare.run("db", "upgrade").out
+    assert "is already current" in bare.run("db", "upgrade").out
     listed = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (listed.code, listed.json()) == (0, [])
 

@@ -61,7 +61,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert table["prisoners compared"] == "80 of 80"
     assert table["mismatches planted"] == "10"
     assert table["mismatches found"] == "10: 9 in the report, 1 in flight; the planted cause named for 10"
-    assert table["differences gone when read again"] == "3, as planted: 2 in flight, 1 in the bulk call only"
+    assert table["differences that agreed when read again"] == "3, as planted: 2 in flight, 1 only in the bulk call"
     once, _, entities = table["records in NOMIS exactly once"].partition(" of ")
     assert once == entities
     assert Path(table["report"]).is_file()
@@ -127,7 +127,7 @@ def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) 
     *before, last = process.stderr.read().splitlines()
     process.wait(60)
     assert (process.returncode, last) == (1, "prisoner-to-nomis: the demo was stopped early")
-    assert ("stopping; again to end at once" in before) == (stage == "draining")
+    assert ("stopping; press again to end at once" in before) == (stage == "draining")
     until(lambda: not processes_of(str(bare.folder)), "all processes end")
 
 

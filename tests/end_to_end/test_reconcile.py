@@ -140,7 +140,7 @@ def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.Mon
     result_of(getting)
     complaint = ended.errors[-1].removeprefix("prisoner-to-nomis: ")
     assert ended.code == 1
-    assert f"has not gone to archive: {archive}" in complaint
+    assert f"has not been sent to archive: {archive}" in complaint
     assert complaint.endswith("cannot be written: Not a directory; the next command or the scheduler tries again")
     assert "report: " not in ended.out
     (kept,) = app.read_json("runs", "list")
@@ -153,7 +153,9 @@ def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App
     assert run.code == 0, run.err
     said, _, place = run.out.splitlines()[-1].partition(": ")
     assert (said, Path(place).is_file()) == ("report", True)
-    (late,) = [line for line in run.err.splitlines() if "has not gone to slack: slack refused: invalid_auth" in line]
+    (late,) = [
+        line for line in run.err.splitlines() if "has not been sent to slack: slack refused: invalid_auth" in line
+    ]
     assert late.endswith("the next command or the scheduler tries again")
 
 
@@ -186,7 +188,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
         refused = installed.run("reconcile", "fix", "received", missed, *slip, "--yes")
         assert (refused.code, said in refused.error) == (2, True)
     elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
-    assert (elsewhere.code, ", not at XXX; --force sends it all the same" in elsewhere.error) == (1, True)
+    assert (elsewhere.code, ", not at XXX; --force sends it anyway" in elsewhere.error) == (1, True)
     assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
     # The review that DPS made of the event is on the queue; it is not that of the next prisoner, which is mapped.
     repaired = installed.run("incentives", "repair", edited, "--yes")
@@ -266,7 +268,7 @@ def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
     """A resumed run refuses a filter, so nobody believes that it read only one prison."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
-        assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
+        assert (run.code, "leave out --prison, --prisoner and days" in run.err) == (2, True)
 
 
 def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:

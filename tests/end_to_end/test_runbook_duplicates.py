@@ -177,7 +177,7 @@ def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
     finding = plant(app, told)
     shown = app.read_json("duplicates", "show", str(finding))
     assert shown["severity"] == "low"
-    assert "nothing is wrong" in shown["proposal"]
+    assert "they do no harm" in shown["proposal"]
     booking, sequence = shown["surplusNomisId"].split()
     assert f"delete IEP record sequence {sequence} of prisoner" in shown["supportRequest"]
     assert f"booking {booking}" in shown["supportRequest"]
@@ -277,7 +277,7 @@ def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sa
         app.run_ok("duplicates", "resolve", finding, "--yes", "--as", "joe")
 
     late = app.run("duplicates", "resolve", finding, "--as", "jane", answer=Terminal("y\n", another_resolves))
-    assert (late.code, "was resolved while you were asked, by joe" in late.error) == (1, True)
+    assert (late.code, "was resolved before you confirmed, by joe" in late.error) == (1, True)
     assert len(sandbox.journal("nomis")) == before + 1
     assert [each["who"] for each in app.read_json("actions")] == ["joe"]
 
@@ -293,5 +293,5 @@ def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: San
         done = app.run("duplicates", "resolve", finding, "--yes")
     assert (done.code, len(sandbox.nomis("appointment"))) == (1, before - 1)
     (action,) = app.read_json("actions")
-    assert (action["state"], "was sent, and not verified" in action["outcome"]) == ("unknown", True)
+    assert (action["state"], "was sent, but not verified" in action["outcome"]) == ("unknown", True)
     assert "does no harm any more" in app.run_ok("duplicates", "resolve", finding, "--yes")

@@ -86,9 +86,9 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     said = app.run_ok("resync", kind, told.dps_id, "--yes", "--as", "jane")
     assert "create: it is " in said
     readable = resync_kinds()[kind][1].readable
-    checked = "as it should be" if readable else "it is mapped; only its reconciliation shows whether NOMIS agrees"
+    checked = "as it should be" if readable else "it is mapped; only the reconciliation shows whether NOMIS agrees"
     assert said.endswith(f"read again: {checked}\n")
-    assert ("cannot be read in NOMIS by itself" in said) != readable
+    assert ("cannot be read singly in NOMIS" in said) != readable
     ((made,), (mapping,)) = sandbox.nomis(noun), sandbox.mappings(domain)
     assert f"in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in said
     assert made.get("event_id", made.get("id")) in mapping.values()
@@ -166,7 +166,7 @@ def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
     """What NOMIS refuses for good is a failure. It quotes NOMIS, and says that nothing is left to do."""
     told = row(app, "attendance")
     said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
-    assert "read again: its status is as it should be; NOMIS shows neither its outcome nor its pay" in said
+    assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in said
     (made,) = sandbox.nomis("attendance")
     sandbox.control("POST", f"/nomis/paid/{made['event_id']}")
     change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "REFUSED"})

@@ -42,7 +42,7 @@ class PlainReads:
         return found
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Makes a single call. Raises its `SyncError`, also when the route is missing."""
+        """Makes a single call. Raises its `SyncError`, even when the route is missing."""
         self.calls.append(service)
         return read()
 

@@ -232,7 +232,7 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
             confidence="medium",
             right_side="DPS",
             explanation=f"The visit of {offender_no} was last changed in DPS, and no message of it is known.",
-            action="Write the present state of the visit to NOMIS.",
+            action="Write the current state of the visit to NOMIS.",
             commands=(f"prisoner-to-nomis resync visit {reference}",),
         ),
         evidence=(

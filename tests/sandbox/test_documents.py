@@ -18,7 +18,7 @@ UNDOCUMENTED = {("DELETE", "/activities/{}"), ("DELETE", "/allocations/{}"), ("D
 
 
 def anonymous(path: str) -> str:
-    """A path whatever its parameters are called."""
+    """A path, regardless of the names of its parameters."""
     return re.sub(r"\{[^}]*\}", "{}", path)
 
 

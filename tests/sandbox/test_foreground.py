@@ -81,8 +81,8 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line == (
-        f"python -m sandbox: cannot listen on port {port} of 127.0.0.1: Address already in use; "
-        "end what is there, perhaps another sandbox, or give other ports: --port-base"
+        f"python -m sandbox: cannot listen on port {port} of 127.0.0.1: Address already in use; stop what uses it, "
+        f"perhaps another sandbox, or give other ports: --port-base"
     )
     assert file.read_text(encoding="utf-8") == "export KEPT=1\n"
 

@@ -1,1 +1,4 @@
-"""The commands, one module for each group. What a command needs is imported inside it, so that `--help` stays quick."""
+"""The commands, one module for each group.
+
+Each command imports what it needs inside its function, so that `--help` stays quick.
+"""

@@ -29,9 +29,9 @@ def delete_allocation(
 ) -> None:
     """Deletes an allocation that NOMIS has twice.
 
-    Two of the same booking and activity make every change of the pair fail. Keep the older one, unless only the
-    newer one has attendances. The retry of the failed message shows whether it helped. NOMIS accepts any number: a
-    row that nothing here knows is asked about twice, and --yes needs --unchecked.
+    Two of the same booking and activity make every change of the pair fail. Keep the older one, unless only the newer
+    one has attendances. The retry of the failed message shows whether it helped. NOMIS accepts any number, so the
+    command asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -46,9 +46,9 @@ def delete_attendance(
 ) -> None:
     """Deletes an attendance that NOMIS has twice.
 
-    Two of the same booking and session make every change of the pair fail. Keep the older one, unless only the
-    newer one is paid. The retry of the failed message shows whether it helped. NOMIS accepts any number: a row that
-    nothing here knows is asked about twice, and --yes needs --unchecked.
+    Two of the same booking and session make every change of the pair fail. Keep the older one, unless only the newer
+    one is paid. The retry of the failed message shows whether it helped. NOMIS accepts any number, so the command asks
+    twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -57,8 +57,8 @@ def delete_attendance(
 def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped activity.
 
-    In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
-    and always in production.
+    It deletes each activity in NOMIS with its mapping, for use after a reset of the DPS environment. It refuses unless
+    FEATURE_EVENT_DELETEALL=true, and always in production.
     """
     _delete_all("activities", "activity record", dry_run=dry_run, yes=yes, operator=operator)
 
@@ -67,8 +67,8 @@ def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: O
 def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped appointment.
 
-    In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
-    and always in production.
+    It deletes each appointment in NOMIS with its mapping, for use after a reset of the DPS environment. It refuses
+    unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
     _delete_all("appointments", "appointment record", dry_run=dry_run, yes=yes, operator=operator)
 

@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from jobs.operations.contracts import ContractsResult
     from sync.contracts.check import ContractFinding
 
-app = typer.Typer(
-    name="contracts", help="What the program relies on, and what the services offer.", no_args_is_help=True
-)
+app = typer.Typer(name="contracts", help="Check that the services offer what the program needs.", no_args_is_help=True)
 
 
 @app.callback()
 def contracts() -> None:
-    """What the program relies on, and what the services offer."""
+    """Check that the services offer what the program needs."""
 
 
 @app.command("check")
@@ -28,7 +26,7 @@ def check(
         list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service, as `check` names it.")
     ] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Also make one harmless read of each service, for its role and form.")
+        bool, typer.Option("--probe", help="Also make one harmless read of each service, to check roles and formats.")
     ] = False,
     notify: Annotated[
         bool, typer.Option("--notify", help="Record the result, and post to Slack if it differs from the last.")
@@ -37,9 +35,9 @@ def check(
 ) -> None:
     """Compares what the program relies on with the services' documents.
 
-    Every operation that is called: its path, what is sent, what is read, statuses and roles. An error means that calls
-    fail or are misread, a warning that some may, a note that nothing has to be done. Faults of a document that are
-    known are counted and not shown; --json has them with their reasons. Exits 1 if there is an error.
+    For every operation that the program calls it checks the path, the request, the response, statuses and roles. An
+    error means that calls fail or are misread, a warning that some may, and a note that nothing needs doing. Known
+    faults of a document are counted but not shown; --json has them with their reasons. Exits 1 if there is an error.
     """
     from jobs.operations.contracts import SERVICES, check_contracts, run_contracts_check
     from jobs.runtime.application import open_application

@@ -32,10 +32,10 @@ CreationId = Annotated[
 
 @app.command("list")
 def list_creations(
-    every: Annotated[bool, typer.Option("--all", help="Also those that are settled: the last thousand.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include settled creations: the last thousand.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Creations that were begun and are not settled.
+    """Lists creations that were begun and are not settled.
 
     Those that need a person (ambiguous) come first.
     """
@@ -69,9 +69,9 @@ def list_creations(
 
 @app.command("show")
 def show_creation(creation_id: CreationId, as_json: AsJson = False) -> None:
-    """What to look for in NOMIS, and what to type then.
+    """Shows what to look for in NOMIS, and what to type then.
 
-    With the SQL that finds the record in the NOMIS database where no service shows it.
+    If no service shows the record, it prints the SQL that finds the record in the NOMIS database.
     """
     from jobs.operations.creations import creation_in_full, find_creation
     from jobs.runtime.application import open_application
@@ -92,7 +92,7 @@ def settle_creation(
         typer.Option(
             "--nomis-id",
             metavar="NUMBER",
-            help="NOMIS has the record, under this id (of an IEP record: its sequence). Its mapping is saved.",
+            help="NOMIS has the record under this id (for an IEP record, its sequence). Its mapping is saved.",
         ),
     ] = None,
     not_created: Annotated[
@@ -101,7 +101,8 @@ def settle_creation(
     although_different: Annotated[
         bool,
         typer.Option(
-            "--although-different", help="You looked into it: it is the record although it differs from the request."
+            "--although-different",
+            help="You have checked it: it is the right record although it differs from the request.",
         ),
     ] = False,
     unchecked: Unchecked = False,
@@ -112,7 +113,7 @@ def settle_creation(
     """Settles a creation by what a person found in NOMIS.
 
     Without --nomis-id or --not-created it says what to look for, as `show` does. The record is read and compared with
-    what was asked for. If NOMIS has no read of it, it is asked about twice, and --yes needs --unchecked. `creations
+    what was asked for. If NOMIS cannot read it, it is asked about twice, and --yes needs --unchecked. `creations
     reopen` takes a wrong mapping back.
     """
     from jobs.operations.creations import (
@@ -139,7 +140,7 @@ def settle_creation(
         if not_created:
             check_sending(application, record)
             sent = f"This sends the event of {record.domain} {record.dps_id} again"
-            question = f"{sent}, so that NOMIS gets the record unless it is mapped by then. Continue?"
+            question = f"{sent}, so NOMIS gets the record unless it is mapped by then. Continue?"
             if confirm(question, yes=yes, dry_run=dry_run):
                 say(settle_not_created(application, record, who))
             return
@@ -165,8 +166,8 @@ def reopen_creation(
 ) -> None:
     """Takes back a settlement that named the wrong record.
 
-    Deletes the mapping that `creations settle` saved and opens the creation again. What was written to the wrong NOMIS
-    record meanwhile stays there.
+    Deletes the mapping that `creations settle` saved and opens the creation again. Changes that were written to the
+    wrong NOMIS record meanwhile stay there.
     """
     from jobs.operations.creations import plan_reopening, reopen
     from jobs.runtime.application import open_application
@@ -213,7 +214,7 @@ def _show(application: "Application", record: "CreationRecord") -> None:
 
 
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:
-    """What the DPS record is mapped to by now; NOMIS may have another record as well."""
+    """The current mapping of the DPS record. NOMIS may have another record as well."""
     from jobs.operations.creations import mapped_meanwhile
     from sync.failures import SyncError, one_line
 

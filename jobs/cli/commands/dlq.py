@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
-YesOnTerminal = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal nobody is asked.")]
+YesOnTerminal = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal the command never asks.")]
 Messages = Annotated[
     list[str] | None,
     typer.Option(
-        "--message", metavar="ID", help="Only this message, by its id or the beginning of it; may be repeated."
+        "--message", metavar="ID", help="Only this message, by its id or the beginning of the id; repeatable."
     ),
 ]
 
@@ -33,17 +33,17 @@ ReadSeconds = Annotated[
         "--seconds",
         min=0,
         metavar="N",
-        help="How long the messages of a queue are read; what was not read is reported.",
+        help="How long to read the messages of a queue; the output says how many were not read.",
     ),
 ]
 
 
 @app.command("list")
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
-    """Each dead letter queue, its messages, and why they failed.
+    """Lists each dead letter queue, its messages, and why they failed.
 
-    All messages are read, and counted by class and reason; they are hidden from others only meanwhile. Also shows how
-    old the oldest of them is, and what the housekeeping has just sent back.
+    It reads all messages, and counts them by class and reason. It hides them from others only meanwhile. Also shows the
+    age of the oldest message, and what the housekeeping has just sent back.
     """
     from jobs.cli.dead_letter_text import print_states
     from jobs.operations.dead_letters import check_errors, list_dlqs
@@ -62,14 +62,14 @@ def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: 
 def show_dlq(
     queue: Queue,
     message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins with this.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Each message by itself, not grouped by what failed.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show each message separately, not grouped by reason.")] = False,
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="How many messages to show one by one, or as JSON.")
+        int, typer.Option(min=1, max=10_000, help="How many messages to show separately, or as JSON.")
     ] = 100,
     seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """The messages of a dead letter queue, and why they failed.
+    """Shows the messages of a dead letter queue, and why they failed.
 
     Messages that failed for one reason are shown together, with the ids of some; --all and --message show each: its
     event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others only
@@ -105,7 +105,7 @@ def retry_dlq(
     queue: Queue,
     message: Messages = None,
     recoverable: Annotated[
-        bool, typer.Option("--recoverable", help="Only messages whose last failure may heal by itself.")
+        bool, typer.Option("--recoverable", help="Only messages that may succeed on a retry.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N messages; the others stay.")] = None,
     batch: Annotated[
@@ -113,11 +113,11 @@ def retry_dlq(
         typer.Option(
             min=1,
             metavar="N",
-            help="N messages at a time: the next ones are sent when these are handled. Stops when one fails again.",
+            help="N messages at a time: the next ones are sent once these are handled. Stops when one fails again.",
         ),
     ] = None,
     wait: Annotated[
-        int, typer.Option(min=0, metavar="SECONDS", help="With --batch: how long a batch is waited for.")
+        int, typer.Option(min=0, metavar="SECONDS", help="With --batch: how long to wait for a batch.")
     ] = 60,
     dry_run: DryRun = False,
     yes: YesOnTerminal = False,
@@ -126,9 +126,9 @@ def retry_dlq(
 ) -> None:
     """Sends messages of a dead letter queue back to their queue.
 
-    However often they were redriven before. A redrive does no harm; it asks only on a terminal. After an outage or a
-    correction, --batch 10 shows early whether it helped: it exits 1 when a batch fails again, or is not handled in
-    time, and what was not sent stays.
+    It does so however often they were redriven before. A redrive does no harm, so it asks only on a terminal. After an
+    outage or a correction, --batch 10 shows early whether it helped: the command exits 1 if a batch fails again, or is
+    not handled in time, and the other messages stay.
     """
     from jobs.cli.dead_letter_text import say_batch, say_dry_run, say_retried
     from jobs.operations.retry_dead_letters import (
@@ -171,10 +171,11 @@ def retry_all_dlqs(
 ) -> None:
     """Sends the messages of all dead letter queues back.
 
-    Those that a retry may heal, with pauses that grow for what comes back: what the housekeeping does every ten
-    minutes. What a retry cannot heal, or came back more than HOUSEKEEPING_MAX_RETURNS times, is given up, with an alert
-    that says what to do; `dlq retry` still sends it. A redrive does no harm; it asks only on a terminal. It is
-    recorded as a run (`runs list`), and as an action of the person who runs it.
+    It sends back those that may succeed on a retry, with growing pauses for those that come back, as the housekeeping
+    does every ten minutes. It gives up a message that a retry cannot help, or that came back more than
+    HOUSEKEEPING_MAX_RETURNS times, with an alert that says what to do; `dlq retry` still sends it. A redrive does no
+    harm, so it asks only on a terminal. It is recorded as a run (`runs list`), and as an action of the person who runs
+    it.
     """
     from jobs.cli.dead_letter_text import say_dry_run, say_retried
     from jobs.operations.dead_letters import check_errors
@@ -200,7 +201,7 @@ def retry_all_dlqs(
             check_errors(errors)
             return
         confirm_on_terminal(
-            "This sends back the messages of all dead letter queues that a retry may heal. Continue?", yes=yes
+            "This sends back the messages of all dead letter queues that may succeed on a retry. Continue?", yes=yes
         )
         who = find_operator_name(application.settings, operator)
         if who is None:
@@ -221,7 +222,7 @@ def purge_dlq(
     include_retries: Annotated[
         bool,
         typer.Option(
-            "--include-retries", help="Also remove mapping retries, whose NOMIS records then stay without a mapping."
+            "--include-retries", help="Also remove mapping retries. Their NOMIS records then stay without a mapping."
         ),
     ] = False,
     export: Annotated[
@@ -237,8 +238,8 @@ def purge_dlq(
 ) -> None:
     """Removes messages of a dead letter queue for good.
 
-    Takes all of them, or those that are named, and writes them to a file first. Refuses mapping retries, since a
-    record that loses its mapping is created a second time.
+    It removes all of them, or those that are named, and writes them to a file first. It refuses mapping retries, since
+    a record without its mapping is created a second time.
     """
     from jobs.cli.dead_letter_text import say_dry_run
     from jobs.operations.purge_dead_letters import check_export, exporter, plan_purge, purge
@@ -268,7 +269,7 @@ def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:
     if choice.named:
         which = f"the {len(choice.named)} messages that were named" if len(choice.named) > 1 else "the named message"
     else:
-        which = "the messages that may heal" if choice.recoverable_only else "all messages"
+        which = "the messages that may succeed" if choice.recoverable_only else "all messages"
         which = which if choice.limit is None else f"up to {choice.limit} of {which}"
     at_a_time = "" if batch is None else f", {batch} at a time"
     return f"This sends {which} of the dead letter queue of {queue} back{at_a_time}. Continue?"

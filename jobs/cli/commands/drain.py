@@ -78,9 +78,9 @@ def _print_totals(result: "DrainResult") -> None:
 def scheduler() -> None:
     """Runs continuously: drains, reconciles, redrives the DLQs.
 
-    A micro-batch of every queue each DRAIN_INTERVAL_SECONDS; the reconciliation by RECONCILIATION_SCHEDULE and the
-    housekeeping of the dead letter queues by HOUSEKEEPING_SCHEDULE, in TZ. When the database, a queue or a service is
-    unavailable it says so once, continues and recovers by itself. Health and metrics are on HEALTH_PORT. SIGTERM
+    It drains a micro-batch of every queue each DRAIN_INTERVAL_SECONDS, reconciles by RECONCILIATION_SCHEDULE, and
+    redrives the dead letter queues by HOUSEKEEPING_SCHEDULE, in TZ. If the database, a queue or a service is
+    unavailable it says so once, continues, and recovers without help. Health and metrics are on HEALTH_PORT. SIGTERM
     finishes the work in progress and exits 0; a second one ends at once.
     """
     from jobs.operations.run_scheduler import run_scheduler

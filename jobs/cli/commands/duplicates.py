@@ -1,4 +1,4 @@
-"""`duplicates`: records that NOMIS holds twice."""
+"""`duplicates`: records that NOMIS has twice."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jobs.runtime.application import Application
     from sync.store.findings import Finding
 
-app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
+app = typer.Typer(name="duplicates", help="Records that NOMIS has twice.", no_args_is_help=True)
 
 FindingId = Annotated[
     int,
@@ -28,17 +28,17 @@ AlthoughDifferent = Annotated[
     bool,
     typer.Option(
         "--although-different",
-        help="You looked into it: the refused record is a duplicate although the two differ.",
+        help="You have checked it: the refused record is a duplicate although the two differ.",
     ),
 ]
 
 
 @app.command("list")
 def list_findings(
-    every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include resolved findings.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The records that NOMIS holds twice, newest first.
+    """Lists the records that NOMIS has twice, newest first.
 
     Also shows whom each is about, and how serious it is.
     """
@@ -72,9 +72,9 @@ def list_findings(
 
 @app.command("show")
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
-    """Both NOMIS records of a finding, and which is the duplicate.
+    """Shows both NOMIS records of a finding, and the duplicate.
 
-    Both are read afresh. Also shows what resolving would do.
+    It reads both again. Also shows what `resolve` would do.
     """
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
@@ -104,10 +104,10 @@ def resolve_finding(
 ) -> None:
     """Removes the duplicate record and closes the finding.
 
-    The record is deleted, or cancelled where NOMIS does not delete; it stays where only the support team of NOMIS can
-    delete it. What will be done is shown first. Never touches a record that is mapped. One that is not proved to be a
-    duplicate (the same start, place, type, days, dates, as far as it has them) stays too, unless --although-different
-    is given, which is recorded.
+    It deletes the record, or cancels it if NOMIS does not delete; a record that only the support team of NOMIS can
+    delete stays. It first shows what it will do. It never touches a mapped record. A record that is not proved to be a
+    duplicate (the same start, place, type, days and dates, as far as it has them) stays too, unless
+    --although-different is given, which is recorded.
     """
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
     from jobs.operations.surplus_rows import TwoRows, resolve_rows
@@ -144,7 +144,7 @@ def remove_copy(
         str,
         typer.Argument(
             metavar="KIND",
-            help="What it is: visit or appointment.",
+            help="The kind of record: visit or appointment.",
             autocompletion=lambda incomplete: [
                 each for each in ("visit", "appointment") if each.startswith(incomplete)
             ],
@@ -161,7 +161,7 @@ def remove_copy(
 ) -> None:
     """Removes a duplicate that a reconciliation found.
 
-    As `resolve` does, for a record that has no finding yet; a finding is recorded and closed.
+    It does what `resolve` does, for a record without a finding, and records and closes a finding.
     """
     from jobs.operations.duplicates import check_resolvable, describe_copy, examine, record_copy, resolve
     from jobs.runtime.application import open_application

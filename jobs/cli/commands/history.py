@@ -18,7 +18,7 @@ RunId = Annotated[
     str,
     typer.Argument(
         metavar="RUN_ID",
-        help="The id of a run, or enough of its beginning to be the only one.",
+        help="The id of a run, or an unambiguous beginning of it.",
         autocompletion=complete_runs,
     ),
 ]
@@ -33,7 +33,7 @@ def list_runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The last runs, newest first.
+    """Lists the last runs, newest first.
 
     A run whose process died shows as interrupted.
     """
@@ -65,7 +65,7 @@ def list_runs(
 
 @runs.command("show")
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """One run in full: parameters, counts, times, error."""
+    """Shows one run in full: parameters, counts, times, error."""
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -141,10 +141,10 @@ def actions(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many actions to show.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """The last actions of people, and how they ended.
+    """Lists the last actions of people, and how they ended.
 
-    Who did what, when, and to what. The state is started, done, failed, refused or unknown; an action that stays
-    started was stopped in the middle: look in NOMIS, or at the queue, whether it was done.
+    It shows who did what, when, and to which record. The state is started, done, failed, refused or unknown. An action
+    that stays started was stopped midway: check NOMIS, or the queue, to see whether it was done.
     """
     from jobs.runtime.application import open_application
     from sync.store.actions import list_actions
@@ -183,15 +183,18 @@ def telemetry(
         str | None,
         typer.Option(
             metavar="WHEN",
-            help="Only events since then: a date or date-time (TZ where it has no offset), or an age: 30m, 2h, 7d.",
+            help=(
+                "Only events since this moment: a date or date-time (in TZ if it has no offset), or an age: "
+                "30m, 2h, 7d."
+            ),
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N of them.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N events.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: name, time (UTC), properties.")
     ] = False,
 ) -> None:
-    """The custom events that were tracked, oldest first."""
+    """Lists the custom events that were tracked, oldest first."""
     from datetime import datetime
 
     from jobs.runtime.application import open_application

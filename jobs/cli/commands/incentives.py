@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from reports.reconciliations.incentives.mismatches import ExplainedPrisoner
 
 app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS.", no_args_is_help=True)
-fix = typer.Typer(name="fix", help="Fix what caused a difference.", no_args_is_help=True)
+fix = typer.Typer(name="fix", help="Fix the cause of a difference.", no_args_is_help=True)
 
 OptionalOffenderNo = Annotated[
     str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner, such as A1234BC.")
@@ -29,7 +29,7 @@ def explain(
     offender_no: OffenderNo,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Says why one prisoner differs, and what fixes it.
+    """Says why one prisoner differs, and how to fix it.
 
     Also shows which side is right, and both histories, newest first, with the origin of each record.
     """
@@ -66,13 +66,14 @@ def received(
 ) -> None:
     """Publishes the received event of an arrival that DPS missed.
 
-    One event for one prisoner. What is not given is taken from the diagnosis. Shows what would be published and asks
-    first; what was done is recorded. Other services act on the event too. --json is for --from, and needs --yes or
-    --dry-run.
+    It publishes one event for one prisoner. Options that are not given come from the diagnosis. It shows what it would
+    publish and asks first; what was done is recorded. Other services act on the event too. --json is for --from, and
+    needs --yes or --dry-run.
 
     With --from it does so for the prisoners of a reconciliation run, each with the arrival of the report, one by one
     after one question. A prisoner whose levels have changed since the run, or whose event was published since, is
-    skipped. The command stops with 1 at the first that does not end as expected; the same command then does the rest.
+    skipped. The command stops with exit code 1 at the first that does not end as expected; the same command then
+    continues.
     """
     from jobs.runtime.application import open_application
 
@@ -100,7 +101,7 @@ def received(
         question = f"This publishes a received event of {plan.offender_no}, on which all its consumers act. Continue?"
         if confirm(question, yes=yes, dry_run=dry_run):
             publish_received(application, plan, plan_now, who, force=force)
-            say("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
+            say("published; DPS creates a review from it, which reaches NOMIS through the incentive queue")
             _verify(application, plan, wait)
 
 
@@ -138,12 +139,12 @@ def repair(
 ) -> None:
     """Writes the DPS level of a prisoner to NOMIS again.
 
-    It is for differences of which DPS is the right side. Shows what would be written and asks first; what was done is
-    recorded, and both sides are read again. --json is for --from, and needs --yes or --dry-run.
+    It is for differences where DPS is right. It shows what it would write and asks first; what was done is recorded,
+    and both sides are read again. --json is for --from, and needs --yes or --dry-run.
 
     With --from it does so for the prisoners of a reconciliation run, one by one after one question. A prisoner whose
-    levels have changed since the run is skipped. The command stops with 1 at the first that does not end
-    as expected; the same command then does the rest.
+    levels have changed since the run is skipped. The command stops with exit code 1 at the first that does not end as
+    expected; the same command then continues.
     """
     from jobs.runtime.application import open_application
 
@@ -197,7 +198,7 @@ def _repair_one(
 
 
 def parse_arrival(text: str) -> datetime:
-    """The real time of an arrival, in London time where it has no offset. Raises `UsageError`."""
+    """The real time of an arrival, in London time if it has no offset. Raises `UsageError`."""
     from sync import clock
 
     try:
@@ -236,7 +237,7 @@ def _show_plan(plan: "Plan", *, force: bool) -> None:
     if plan.objection:
         say(f"objection: {plan.objection}")
         if not force:
-            raise WorkError(f"nothing was sent: {plan.objection}; --force sends it all the same")
+            raise WorkError(f"nothing was sent: {plan.objection}; --force sends it anyway")
 
 
 def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> None:

@@ -26,11 +26,11 @@ def check(
 ) -> None:
     """Checks whether everything that the program needs is available.
 
-    Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers, the lists
-    of exclusions, the location of the reports, Slack, email and Application Insights. First come the parts that are
-    `DOWN`, with what to change, each cause once; then a line for each part that is `ok`; at the end how many are down,
-    and which. A part that is switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be
-    read.
+    It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
+    breakers, the lists of exclusions, the location of the reports, Slack, email and Application Insights. The output
+    begins with the parts that are `DOWN`, with what to change, each cause once. A line for each part that is `ok`
+    follows. The last line says how many parts are down, and which. A part that is switched off is `ok` and says `off`.
+    Exits 1 if anything is down, and 2 if a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
     from jobs.runtime.application import open_application
@@ -66,7 +66,8 @@ def _show(results: "Sequence[CheckResult]") -> None:
 def upgrade() -> None:
     """Brings the database to the current schema.
 
-    Safe when several processes start at once. Also done on start, unless DATABASE_AUTO_UPGRADE=false.
+    It is safe if several processes start it at once. It also runs at the start of other commands, unless
+    DATABASE_AUTO_UPGRADE=false.
     """
     from jobs.runtime.application import open_application
 
@@ -76,7 +77,7 @@ def upgrade() -> None:
             raise WorkError(newer)
         made, current = not database.exists, database.schema_is_current()
         database.upgrade()
-        done = "created" if made else "the schema is current already" if current else "upgraded to the current schema"
+        done = "created" if made else "the schema is already current" if current else "upgraded to the current schema"
         say(f"{database.url_without_password}: {done}")
 
 
@@ -84,7 +85,7 @@ def upgrade() -> None:
 def current() -> None:
     """Shows the schema of the database.
 
-    Also shows which one this version needs. Exits 1 if they differ.
+    It also shows the schema that this version needs. Exits 1 if they differ.
     """
     from jobs.runtime.application import open_application
     from sync.store.database import newest_revision
@@ -101,7 +102,8 @@ def current() -> None:
 
 def demo(
     directory: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", help="Where everything is written; created if missing.")
+        Path,
+        typer.Option("--dir", metavar="DIR", help="The folder for everything that is written; created if missing."),
     ] = Path("demo-out"),
     prisoners: Annotated[int, typer.Option(min=50, max=200_000, help="Prisoners in the sandbox.")] = 1000,
     events: Annotated[int, typer.Option(min=0, max=100_000, help="Domain events to publish.")] = 500,
@@ -113,11 +115,11 @@ def demo(
 ) -> None:
     """Shows the whole system at work in a sandbox.
 
-    It needs no setting, no server and no network. Fake HMPPS services over real HTTP, an SQS/SNS emulator and SQLite
-    are started; events are published and drained, the reconciliations are run, and their reports are written under DIR.
-    The weekly run of incentive levels has eight earlier weeks behind it. At the end a table says what happened, and
-    where to look next. Exits 1 if a planted mismatch was not found, if anything is in NOMIS
-    twice, not at all or wrongly, or if it was stopped by Ctrl+C or SIGTERM.
+    It needs no setting, no server and no network. It starts fake HMPPS services over real HTTP, an SQS/SNS emulator and
+    SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. The weekly run of
+    incentive levels has eight earlier weeks to compare with. At the end a table says what happened, and where to look
+    next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicate, missing or wrong, or if it was
+    stopped by Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import ending_at_once
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult
     from reports.engine.run_registry import ReconciliationParameters
 
-app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
+app = typer.Typer(
+    name="reconcile", help="Find, explain and fix differences between NOMIS and DPS.", no_args_is_help=True
+)
 
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
@@ -34,28 +36,28 @@ _Prison = Annotated[list[str] | None, typer.Option("--prison", metavar="ID", hel
 _Prisoner = Annotated[
     list[str] | None, typer.Option("--prisoner", metavar="OFFENDER_NO", help="Only this prisoner; repeatable.")
 ]
-_Shards = Annotated[int, typer.Option(min=1, max=100, help="The number of parts that the work is divided into.")]
+_Shards = Annotated[int, typer.Option(min=1, max=100, help="The number of parts that the run is divided into.")]
 _Shard = Annotated[
     int | None,
-    typer.Option(min=0, help="Which of the parts this is, counted from 0; in an Indexed Job that of the pod."),
+    typer.Option(min=0, help="The number of this part, counted from 0; in an Indexed Job the index of the pod."),
 ]
 _Resume = Annotated[
     str | None,
     typer.Option(
         metavar="RUN_ID",
         autocompletion=complete_reconciled,
-        help="Resume a run that died or was incomplete; `last`: the last one of the past 12 hours with the same "
-        "scope, or begin one.",
+        help="Resume a run that died or was incomplete. `last` resumes the last one of the past 12 hours with the "
+        "same scope, or begins one.",
     ),
 ]
 _Accept = Annotated[
     str | None,
     typer.Option(
         metavar="RUN_ID",
-        help="Believe once what this failed run did not: that records, or their levels, are really gone.",
+        help="Accept once what made this run fail: records, or their levels, are really gone.",
     ),
 ]
-_NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")]
+_NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send no report or alert.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")]
 _DATE = ["%Y-%m-%d"]
 _DAY = "YYYY-MM-DD"
@@ -86,13 +88,13 @@ _HELP = """Compares {title} in NOMIS and DPS.
 
 Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
 --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, even while it waits for a service; what
-is finished is kept, and the run can be resumed from there.
+number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, even while it waits for a service.
+Finished parts are kept, and the run can be resumed from there.
 """
 
 
 class _ReconcileCommand(TyperCommand):
-    """`reconcile NAME`: of the options for days it has those that the reconciliation has."""
+    """`reconcile NAME`: it has only the options for days that the reconciliation has."""
 
     def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:
         left_out = _ALL_DAY_OPTIONS - _DAY_OPTIONS[RECONCILIATIONS[name].days]
@@ -152,14 +154,14 @@ def _reconcile(entry: Entry, parameters: "ReconciliationParameters", shard: int 
 
     shards, resume = parameters.shards, parameters.resume
     if parameters.is_partial and resume not in (None, LAST):
-        raise UsageError("--resume keeps what the resumed run covers: leave out --prison and --prisoner, and days")
+        raise UsageError("a resumed run keeps its scope: leave out --prison, --prisoner and days")
     if parameters.accept is not None and (parameters.is_partial or resume is not None):
         raise UsageError("--accept is for a new run over everyone: leave out --prison, --prisoner, days and --resume")
     with open_application() as application:
         if shard is None:
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
         if not 0 <= shard < shards:
-            raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards less one")
+            raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards minus one")
         with live_progress() as progress:
             done = run_reconciliation(application, entry, replace(parameters, shard=shard), progress)
         show_reconciliation(done, as_json=as_json)
@@ -171,7 +173,7 @@ def list_reconciliations(
 ) -> None:
     """Lists the reconciliations.
 
-    When each runs, how its last run over everyone ended, and how long ago the last complete one was.
+    It shows when each runs, how its last run over everyone ended, and how long ago the last complete one was.
     """
     from jobs.operations.reconcile import overview
     from jobs.runtime.application import open_application

@@ -1,4 +1,4 @@
-"""`report`: the report of a reconciliation made or delivered again, and the request to NOMIS support."""
+"""`report`: makes or delivers the report of a reconciliation again, and writes the request to NOMIS support."""
 
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -20,7 +20,7 @@ app = typer.Typer(name="report", help="Make or deliver the report of a reconcili
 def render(run_id: ReconciliationId) -> None:
     """Makes the report of a run again, in REPORTS_LOCATION.
 
-    Prints where it is.
+    It prints where the report is.
     """
     from jobs.operations.report_delivery import render_report
     from jobs.runtime.application import open_application
@@ -36,7 +36,7 @@ def request(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Only differences of this cause; its text, or a part of it that no other cause has.",
+            help="Only differences of this cause, given by its text or by a part that no other cause has.",
         ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to attach, instead of a text to paste.")] = False,
@@ -44,8 +44,8 @@ def request(
 ) -> None:
     """Writes one request to NOMIS support for all records of a run.
 
-    For differences that only they can fix. Names the prisoner, the booking, the NOMIS records and what to change; where
-    the records have to be looked up in NOMIS, the SQL comes with it. Sends nothing.
+    It is for differences that only they can fix. It names the prisoner, the booking, the NOMIS records and what to
+    change, with the SQL for records that have to be looked up in NOMIS. It sends nothing.
     """
     from jobs.operations.bulk import records_of_cause
     from jobs.operations.report_delivery import find_result
@@ -74,7 +74,7 @@ def send(
         list[str] | None,
         typer.Option(
             metavar="CHANNEL",
-            help="slack, email or archive; may be repeated. All that are set up by default.",
+            help="slack, email or archive; repeatable. By default all that are set up.",
             autocompletion=complete_channels,
         ),
     ] = None,

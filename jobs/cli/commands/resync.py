@@ -32,8 +32,8 @@ def resync(
         str | None,
         typer.Argument(
             metavar="ID",
-            help="Its DPS id: the reference of a visit; the id of an activity's schedule, of an allocation, of an "
-            "attendance, of an appointment's attendee, of an adjustment.",
+            help="The DPS id: the reference of a visit, or the id of an activity's schedule, an allocation, an "
+            "attendance, an appointment's attendee or an adjustment.",
         ),
     ] = None,
     from_run: FromRun = None,
@@ -46,13 +46,13 @@ def resync(
 ) -> None:
     """Writes the current DPS state of one record to NOMIS.
 
-    It does what the record's event would do: creates a record that is not mapped, once; cancels or deletes in NOMIS a
-    record that is cancelled or deleted in DPS. It shows both sides and what would be done, and asks first. What was
-    done is recorded, and both sides are read again. Exits 1 if they still differ. --json needs --yes or --dry-run.
+    It does what the record's event would do: it creates a record without a mapping, once, and cancels or deletes in
+    NOMIS a record that is cancelled or deleted in DPS. It shows both sides and what it would do, and asks first. What
+    was done is recorded, and both sides are read again. Exits 1 if they still differ. --json needs --yes or --dry-run.
 
     With --from it does so for the records of a reconciliation run, one by one after one question. A record that has
-    changed since the run is skipped. The command stops with 1 at the first that does not end as expected; the same
-    command then does the rest.
+    changed since the run is skipped. The command stops with exit code 1 at the first that does not end as expected; the
+    same command then continues.
     """
     from jobs.runtime.application import open_application
 
@@ -60,7 +60,7 @@ def resync(
     if (kind is None) != (record_id is None):
         raise UsageError("give both KIND and ID")
     if as_json and not (yes or dry_run):
-        raise UsageError("--json asks nothing: add --yes, or --dry-run to see what would be done")
+        raise UsageError("--json cannot ask: add --yes, or --dry-run to see what the command would do")
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
@@ -123,7 +123,7 @@ def _resync_one(
         say(result.outcome)
     check_result(planned, result)
     if not as_json and result.left is not None:
-        unread = "it is mapped; only its reconciliation shows whether NOMIS agrees"
+        unread = "it is mapped; only the reconciliation shows whether NOMIS agrees"
         say(f"read again: {planned.agreement if planned.is_readable else unread}")
 
 
@@ -148,7 +148,7 @@ def _show(planned: "PlannedResync") -> None:
             "record": planned.target,
             "DPS": _text(plan.dps),
             "mapped to": None if plan.ids is None else plan.ids.nomis_text,
-            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read in NOMIS by itself",
+            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read singly in NOMIS",
             "differs": "; ".join(plan.differences),
             "effect": planned.proposal,
             "by": [event.event_type for event in plan.events],

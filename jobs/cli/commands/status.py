@@ -28,12 +28,12 @@ _CLOSED = "closed"
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the screen.")] = False,
 ) -> None:
-    """Shows how everything stands, on one screen.
+    """Shows the state of everything, on one screen.
 
-    Queues and dead letters, breakers, schedulers, the last complete run of each reconciliation, open findings,
-    creations that are not settled, and what could not be sent. A line that needs a person begins with `!`, and the
-    command to type follows it. What cannot be read is shown as unknown, and needs a person too. Exits 1 when a
-    person is needed, 0 otherwise. It only reads, and changes nothing.
+    It shows queues and dead letters, breakers, schedulers, the last complete run of each reconciliation, open findings,
+    creations that are not settled, and deliveries that could not be sent. A line that needs a person begins with `!`,
+    and the command to type follows it. A part that cannot be read is shown as unknown, and needs a person too. Exits 1
+    when a person is needed, and 0 otherwise. It only reads, and changes nothing.
     """
     from jobs.operations.status import read_status
     from jobs.runtime.application import open_application
@@ -96,7 +96,7 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
 
 def _why_no_ages(status: "StatusReport") -> Iterable[str]:
     if status.ages_unknown is not None and any(each.values.get("waiting") for each in status.parts["queues"]):
-        yield from _wrapped(f"The age of waiting messages is not known: {status.ages_unknown}", "  ")
+        yield from _wrapped(f"The age of waiting messages is unknown: {status.ages_unknown}", "  ")
 
 
 def _queue(line: "StatusLine") -> tuple[str, ...]:
@@ -139,8 +139,8 @@ def _table(
 ) -> Iterable[str]:
     """A part as aligned columns, each row with its mark, and below a row what a person has to do.
 
-    What is in `shown` already is not said again: of several lines with one cause the first says it. A part of which
-    nothing is known, for one reason, is one line; without a line it is `nothing`.
+    What is already in `shown` is not repeated: of several lines with one cause only the first says it. A part that is
+    unknown for one reason is one line, and a part without lines is `nothing`.
     """
     unknown = {line.unknown for line in lines}
     if not lines:

@@ -36,7 +36,7 @@ _SUSPENSION_LOST = not_synchronised("the suspension of the allocation did not re
 _IN_NOMIS_ALONE = Cause(
     "NOMIS has an allocation that DPS does not have",
     "unknown",
-    "Look in NOMIS who made it, and ask the prison whether it is right.",
+    "Check in NOMIS who made it, and ask the prison whether it is right.",
     sentence="DPS has no allocation of the booking at this prison, not even an ended one.",
     confidence="medium",
 )
@@ -44,7 +44,7 @@ _IN_NOMIS_ALONE = Cause(
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
-    "Look again tomorrow, as DPS ends it in the night; ask the DPS team if it stays.",
+    "Check again tomorrow, since DPS ends it at night; ask the DPS team if it stays.",
     sentence="The booking is at {nomis_location}, not at {prison_id}.",
 )
 _LEFT_IN_NOMIS = replace(
@@ -56,7 +56,7 @@ _LEFT_IN_NOMIS = replace(
 #: The request to NOMIS support.
 _END_ALLOCATION = (
     f"To {SUPPORT_CHANNEL}: please end the allocation of prisoner {{offender_no}}, booking {{booking_id}}, at "
-    "{prison_id}. The booking is at {nomis_location} now, and the allocation has ended in DPS."
+    "{prison_id}. The booking is now at {nomis_location}, and the allocation has ended in DPS."
 )
 
 

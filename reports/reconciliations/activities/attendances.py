@@ -40,18 +40,18 @@ _OTHER_BOOKING = Cause(
     "the prisoner was put back on another booking, and NOMIS paid on the first",
     "unknown",
     "Nothing is left to do: it was paid once.",
-    sentence="NOMIS paid on booking {nomis_other_booking}, DPS counts as many on booking {booking_id}.",
+    sentence="NOMIS paid on booking {nomis_other_booking}, and DPS counts the same number on booking {booking_id}.",
     who="nobody",
 )
 _PAID_BEFORE = Cause(
     "payroll had paid in NOMIS before DPS changed the pay",
     "DPS",
-    "Nothing is left to do in NOMIS, which never takes the change. Tell the DPS team, and purge the message.",
+    "Nothing is left to do in NOMIS, which never accepts the change. Tell the DPS team, and purge the message.",
     who="the DPS team",
 )
 _PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "attendance")
 _PAY_TAKEN_BACK = not_synchronised(
-    "DPS took the pay back, and NOMIS did not get the change or had paid already", "attendance"
+    "DPS withdrew the pay, and NOMIS did not get the change or had already paid", "attendance"
 )
 
 

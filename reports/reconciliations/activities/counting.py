@@ -49,14 +49,14 @@ _UNKNOWN_BOOKING = Cause(
     "NOMIS does not have the booking",
     "unknown",
     "Tell the DPS team that NOMIS does not have the booking.",
-    sentence="DPS counts for a booking that NOMIS does not know, as after a refresh of its data.",
+    sentence="DPS counts a booking that NOMIS does not know, which happens after a refresh of its data.",
     who="the DPS team",
 )
 
 
 def not_synchronised(name: str, record: str) -> Cause:
-    """A cause by which NOMIS lacks the present state of a record (`allocation`) of DPS."""
-    action = f"Look for a failed message (dlq show activity), else write the {record} to NOMIS again."
+    """A cause by which NOMIS lacks the current state of a record (`allocation`) of DPS."""
+    action = f"Look for a failed message (dlq show activity), or else write the {record} to NOMIS again."
     return Cause(name, "DPS", action)
 
 
@@ -182,7 +182,7 @@ class CountReconciliation(Reconciliation):
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         """DPS is right, and these of its records, as far as they are known, are to be synchronised again."""
         row = difference.row
-        which = " Only NOMIS shows which of them it is; writing all of them again is safe." if len(records) > 1 else ""
+        which = " Only NOMIS shows which one it is; it is safe to write all of them again." if len(records) > 1 else ""
         return cause.diagnosis(
             difference,
             confidence="high" if len(records) == 1 else "medium",

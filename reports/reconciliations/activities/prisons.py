@@ -34,7 +34,7 @@ def prisons_with_activities(
 
 
 def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
-    """The agencies that NOMIS names; None where it is too old to name any."""
+    """The agencies that NOMIS names, or None if it is too old to name any."""
     for read in (prisons.switched_on, prisons.service_prisons):
         try:
             return reads.one(UpstreamName.NOMIS, partial(read, services.nomis, prisons.ACTIVITY))

@@ -1,4 +1,4 @@
-"""Why the adjustments of a booking differ: by the mappings, which NOMIS adjustment belongs to which of DPS."""
+"""Why the adjustments of a booking differ. The mappings show which NOMIS adjustment belongs to which one in DPS."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 _RESYNC = ("resync", "adjustment", "{dps_id}")
 _FROM_NOMIS = "Ask the team of prisoner-from-nomis to resynchronise the prisoner."
-_LOOK = "Look at both sides; if DPS is right, write its adjustment to NOMIS."
-_WRITE = "Look at both sides, then write the adjustment of DPS to NOMIS."
-NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
+_LOOK = "Check both sides; if DPS is right, write its adjustment to NOMIS."
+_WRITE = "Check both sides, then write the DPS adjustment to NOMIS."
+NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not sent to DPS", "NOMIS", _FROM_NOMIS, who="the DPS team")
 DELETED_IN_DPS = Cause(
     "the adjustment was deleted in DPS, and NOMIS still has it",
     "DPS",
-    "Look for a failed message (dlq show sentencing), else delete the adjustment in NOMIS (resync adjustment).",
+    "Look for a failed message (dlq show sentencing), or else delete the adjustment in NOMIS (resync adjustment).",
     _RESYNC,
 )
 NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _WRITE, _RESYNC)
@@ -58,7 +58,7 @@ UNDER_OTHER_NUMBER = Cause(
 NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",
     "DPS",
-    "Look for a failed message (dlq show sentencing), else create the adjustment in NOMIS (resync adjustment).",
+    "Look for a failed message (dlq show sentencing), or else create the adjustment in NOMIS (resync adjustment).",
     _RESYNC,
 )
 INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _WRITE, _RESYNC)
@@ -85,7 +85,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An adjustment in NOMIS, and the id of the DPS adjustment it is mapped to, None for an unmapped one."""
+    """An adjustment in NOMIS, and the id of the DPS adjustment it is mapped to, or None for an unmapped one."""
 
     category: Category
     adjustment: BookingAdjustment | NomisAdjustment
@@ -105,7 +105,10 @@ class _Record:
 
 
 def explain(services: Services, booking: ListedBooking, difference: Difference) -> Explanation | None:
-    """Why the fields of a booking differ, None if that is not known. Raises `SyncError` if evidence cannot be read."""
+    """Why the fields of a booking differ, or None if that is not known.
+
+    Raises `SyncError` if evidence cannot be read.
+    """
     records = [
         _Record(category, each, mapped_to(services, f"{category} {each.id}"))
         for category, each in adjustments_of(services, booking, active_only=False)
@@ -132,7 +135,7 @@ class _Causes:
     counters: frozenset[str]
 
     def of_nomis(self, record: _Record) -> Found | None:
-        """Why an adjustment of NOMIS does not agree with DPS; None if it does, or is of no type that differs."""
+        """Why an adjustment of NOMIS does not agree with DPS, or None if it does, or is of no type that differs."""
         each, theirs = record.adjustment, self.person.get(record.dps_id or "")
         counter = NOMIS_COUNTERS.get(each.adjustment_type.code)
         dps_counter = None if theirs is None else DPS_COUNTERS.get(theirs.adjustment_type)
@@ -170,7 +173,7 @@ class _Causes:
         return UNDER_OTHER_NUMBER if adjustment.active else NO_LONGER_IN_DPS
 
     def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
-        """Why NOMIS has no adjustment of this booking for one of DPS; None if it is of no type that differs."""
+        """Why NOMIS has no adjustment of this booking for one of DPS, or None if it is of no type that differs."""
         if DPS_COUNTERS.get(adjustment.adjustment_type) not in self.counters:
             return None
         mapping = MAPPINGS.find(self.services.mapping, adjustment.id)

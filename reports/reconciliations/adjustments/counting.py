@@ -73,7 +73,7 @@ DIFFERENT_COUNTS, DIFFERENT_DAYS = "different-counts", "different-days"
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An adjustment that counts: its type by the name of its counter, and its days, None where they are not known."""
+    """An adjustment that counts: its type by the name of its counter, and its days, or None if they are not known."""
 
     id: str
     counter: str
@@ -195,7 +195,7 @@ def adjustments_of(services: Services, booking: ListedBooking, *, active_only: b
     if not booking.created:
         found = nomis_adjustments.booking_adjustments(services.nomis, booking.id, active_only=active_only)
         if found is None:
-            raise RuleError("NOMIS lists the booking, and does not know it when asked for its adjustments")
+            raise RuleError("NOMIS lists the booking, but does not find it when its adjustments are read")
         return list(found.by_category())
     created: list[InNomis] = []
     for each in booking.created:

@@ -89,7 +89,7 @@ class AdjustmentReconciliation(Reconciliation):
         return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """The same by the present number of each prisoner: a merge changes it."""
+        """The same by the current number of each prisoner: a merge changes it."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
         listed = reader.each("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
         return self._reading([each for each in listed.values() if each is not None], reader)

@@ -28,7 +28,7 @@ _RESYNC: Final = ("resync", "appointment", "{dps_id}")
 _MAPPING_LOST_IN_NOMIS: Final = Cause(
     "the mapping is missing",
     "DPS",
-    "Write the appointment to NOMIS again, which finds the one that is there and maps it.",
+    "Write the appointment to NOMIS again, which finds the existing one and maps it.",
     _RESYNC,
     "Appointment {like} in NOMIS has the same booking, location, start and category, and no mapping.",
     "medium",
@@ -41,9 +41,9 @@ _MAPPING_LOST_IN_DPS: Final = replace(
 _IN_CELL: Final = Cause(
     "it takes place in a cell",
     "DPS",
-    "Tell the prison if NOMIS is that old; otherwise write it to NOMIS again.",
+    "If NOMIS is that old, tell the prison; otherwise write it to NOMIS again.",
     _RESYNC,
-    "NOMIS before 2024 holds no appointment without a location and refuses it.",
+    "NOMIS before 2024 refuses an appointment without a location.",
     "medium",
 )
 _CREATION_LOST: Final = Cause.of_lost_message(
@@ -52,8 +52,8 @@ _CREATION_LOST: Final = Cause.of_lost_message(
 _MADE_ON_SCREEN: Final = Cause(
     "it was made on the NOMIS screen",
     "unknown",
-    "Tell the prison, which has to make the appointment in DPS or delete it in NOMIS. Until then, exclude it.",
-    sentence="A prison whose appointments are in DPS must not make any in NOMIS, but can.",
+    "Ask the prison to make the appointment in DPS or to delete it in NOMIS. Until then, exclude it.",
+    sentence="A prison whose appointments are in DPS can make some in NOMIS, but must not.",
     confidence="medium",
     who="the prison",
 )
@@ -87,15 +87,15 @@ _DELETION_LOST: Final = Cause.of_lost_message(
 _OTHER_BOOKING: Final = Cause(
     "the prisoner has another booking",
     "unknown",
-    "Nothing has to be done. To keep the appointment out of reports, exclude it until it is past.",
-    sentence="A record stays with the booking it was made for, also when the prisoner gets another one.",
+    "There is nothing to do. To keep the appointment out of reports, exclude it until it is past.",
+    sentence="A record stays with its booking, even when the prisoner gets another booking.",
     confidence="medium",
     who="nobody",
 )
 _OTHER_PRISON: Final = Cause(
     "it is at another prison in NOMIS",
     "DPS",
-    "Have the appointment cancelled in DPS, and made anew at the right prison.",
+    "Ask the prison to cancel the appointment in DPS, and to create it again at the right prison.",
     sentence="NOMIS gives an appointment the prison of its creation, and an update does not change it.",
     confidence="medium",
     who="the prison",
@@ -107,20 +107,20 @@ _CANCELLATION_LOST: Final = Cause.of_lost_message(
     confidence="high",
 )
 _CANCELLED_IN_NOMIS: Final = Cause(
-    "it is cancelled in NOMIS alone",
+    "it is cancelled only in NOMIS",
     "unknown",
-    "Ask the prison whether the appointment takes place. Have it cancelled in DPS, and made anew if it does: nothing "
-    "schedules it again in NOMIS.",
-    sentence="It was cancelled on the NOMIS screen, or the cancellation was taken back in DPS.",
+    "Ask the prison whether the appointment takes place, and to cancel it in DPS. If it does take place, it must "
+    "be created again: nothing schedules it again in NOMIS.",
+    sentence="It was cancelled on the NOMIS screen, or the cancellation was reversed in DPS.",
     confidence="medium",
     who="the prison",
 )
 _CHANGED_IN_NOMIS: Final = Cause(
     "it was changed in NOMIS",
     "DPS",
-    "Write the appointment to NOMIS again, after the prison has made the change in DPS if it is needed.",
+    "If the change is needed, ask the prison to make it in DPS. Then write the appointment to NOMIS again.",
     _RESYNC,
-    "NOMIS was changed last, and long after DPS.",
+    "NOMIS was changed long after DPS.",
     "low",
 )
 _CHANGE_LOST: Final = replace(_CREATION_LOST, name="the event of a change was lost or failed")

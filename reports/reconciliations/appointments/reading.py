@@ -116,7 +116,7 @@ class AppointmentReader(UnitReader):
     ) -> pd.DataFrame:
         """The joined rows of NOMIS records and DPS appointments, and of the records that these are mapped to.
 
-        is_read_elsewhere: whether a record that is not among `event_ids`, None if NOMIS does not have it, belongs to
+        is_read_elsewhere: whether a record that is not among `event_ids`, or None if NOMIS does not have it, belongs to
         another reading.
         """
         records = self._nomis(event_ids)
@@ -172,11 +172,11 @@ class AppointmentReader(UnitReader):
         return complete
 
     def _nomis(self, event_ids: Collection[int]) -> dict[int, NomisAppointment | None]:
-        """NOMIS records, None for one that is not there."""
+        """NOMIS records, or None for one that is not there."""
         return self.each("NOMIS", nomis_appointments.find_appointment, {each: {"nomis_id": each} for each in event_ids})
 
     def _dps(self, instance_ids: Mapping[int, int | None]) -> dict[int, Attendee | None]:
-        """DPS appointments by single reads, None for one that is not there; given with what they are mapped to."""
+        """DPS appointments by single reads, or None for one that is not there; given with what they are mapped to."""
 
         def read(client: ServiceClient, number: int) -> Attendee | None:
             found = appointments_api.find_appointment(client, number)

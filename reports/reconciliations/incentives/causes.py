@@ -27,7 +27,7 @@ CAUSES: Mapping[int, Cause] = {
     2: Cause(
         "the event of the review was lost, or failed",
         "DPS",
-        "Look on the dead letter queue; else write the DPS level to NOMIS.",
+        "Check the dead letter queue, or else write the DPS level to NOMIS.",
     ),
     3: Cause(
         "DPS missed the admission",
@@ -59,17 +59,17 @@ CAUSES: Mapping[int, Cause] = {
     8: Cause(
         "a review was edited or deleted in DPS",
         "DPS",
-        "Write the DPS level to NOMIS again, or ask NOMIS support to delete what is left over.",
+        "Write the DPS level to NOMIS again, or ask NOMIS support to delete the leftover record.",
     ),
     9: Cause(
         "the histories belong to different bookings: a prisoner merge",
         "unknown",
-        "Look at both histories by hand.",
+        "Check both histories by hand.",
     ),
     10: Cause(
         "unknown",
         "unknown",
-        "Look at both histories by hand.",
+        "Check both histories by hand.",
     ),
 }
 

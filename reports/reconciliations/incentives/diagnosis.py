@@ -54,7 +54,7 @@ def _message_pending(case: Case) -> IncentiveDiagnosis | None:
             1,
             confidence="high",
             explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
-            action="Read why it failed, put that right, then send the message back.",
+            action="Read why it failed, correct that, then send the message back.",
             commands=(causes.SHOW_DLQ, causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)),
         )
     place = "dead letter queue" if pending_on == "dlq" else "incentive queue"
@@ -103,7 +103,7 @@ def _reception_missed(case: Case) -> IncentiveDiagnosis | None:
     review = case.review
     last = f"; its newest review is of {_day(review.iep_time)} at {review.agency_id}" if review else ""
     explanation = (
-        f"NOMIS made its current record by itself ({nomis.audit_module or 'module unknown'}) on "
+        f"NOMIS made its current record itself ({nomis.audit_module or 'module unknown'}) on "
         f"{_day(nomis.iep_date_time)} at {nomis.prison_id}, and DPS has no review of that arrival{last}."
     )
     reason = {BY_TRANSFER: "TRANSFERRED", BY_ADMISSION: case.admission_reason(nomis)}.get(nomis.audit_module or "")
@@ -112,7 +112,7 @@ def _reception_missed(case: Case) -> IncentiveDiagnosis | None:
             4,
             confidence="low",
             explanation=explanation,
-            action="Look at the prisoner's movements by hand: no transfer or admission screen made the record.",
+            action="Check the prisoner's movements by hand: no transfer or admission screen made the record.",
             request=causes.support_request(case.evidence.pair, [nomis]),
             nomis_ids=(nomis.incentive_sequence,),
         )
@@ -171,8 +171,8 @@ def _wrong_order(case: Case) -> IncentiveDiagnosis | None:
         confidence="high",
         explanation=(
             f"Both reviews are of {review.iep_time.day} {review.iep_time:%B %Y}, {behind.iep_time:%H:%M:%S} and "
-            f"{review.iep_time:%H:%M:%S}; the older one was written last, as sequence {nomis.incentive_sequence}, and "
-            "NOMIS goes by the day alone."
+            f"{review.iep_time:%H:%M:%S}; the older one was written last, as sequence {nomis.incentive_sequence}, "
+            f"and NOMIS goes only by the day."
         ),
         action="Write the current DPS level to NOMIS again.",
         commands=causes.repair(case.evidence.pair),
@@ -190,7 +190,7 @@ def _changed_on_screen(case: Case) -> IncentiveDiagnosis | None:
             f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS "
             f"review of {_day(review.iep_time)}."
         ),
-        action="Hand over to the incentives team; nothing is to be done here.",
+        action="Hand over to the incentives team; there is nothing to do here.",
     )
 
 
@@ -233,7 +233,7 @@ def _merged(case: Case) -> IncentiveDiagnosis | None:
         9,
         confidence="medium",
         explanation=f"Records of this prisoner are also under {named}.",
-        action="Look at both histories by hand.",
+        action="Check both histories by hand.",
     )
 
 
@@ -252,7 +252,7 @@ def _unexplained(case: Case) -> IncentiveDiagnosis:
         10,
         confidence="low",
         explanation="None of the known causes fits; both histories are shown.",
-        action="Look at both histories by hand.",
+        action="Check both histories by hand.",
         commands=(causes.explain(case.evidence.pair),),
     )
 
@@ -306,20 +306,20 @@ def _not_written(case: Case, explanation: str, confidence: Confidence) -> Incent
             2,
             confidence="low",
             explanation=f"{explanation} Its message may be pending: {doubt}.",
-            action="Look again in some minutes, before anything is written to NOMIS.",
+            action="Check again in some minutes, before anything is written to NOMIS.",
             commands=(causes.reconcile_again(case.evidence.pair),),
         )
     return _found(
         2,
         confidence=confidence,
         explanation=explanation,
-        action="Look for the event on the dead letter queue; where it is not, write the DPS level to NOMIS.",
+        action="Look for the event on the dead letter queue; if it is not there, write the DPS level to NOMIS.",
         commands=(causes.SHOW_DLQ, *causes.repair(case.evidence.pair)),
     )
 
 
 def _would_be_current(nomis: IepRecord, review: Review) -> bool:
-    """Whether a new record of this review would become current: its day must not be before that of the present one."""
+    """Whether a new record of this review would become current: its day must not be before that of the current one."""
     return review.iep_time.date() >= nomis.iep_date_time.date()
 
 
@@ -327,8 +327,8 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
     if _would_be_current(nomis, review):
         return "Write the current DPS level to NOMIS again."
     return (
-        f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS review, "
-        "so writing that again would not make it current."
+        f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS "
+        f"review, so the review would not become current if it were written again."
     )
 
 

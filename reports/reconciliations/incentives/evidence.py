@@ -40,7 +40,7 @@ DEEPEST_HISTORY = 10
 
 @dataclass(frozen=True, slots=True)
 class PrisonerLevels:
-    """The current records of both sides, read by the single calls; None where a side has none."""
+    """The current records of both sides, read by the single calls, or None if a side has none."""
 
     offender_no: str
     booking_id: int
@@ -85,7 +85,7 @@ class PrisonerLevels:
 class ReviewMessage:
     """The message of DPS's current review that is still to be handled.
 
-    pending_on: the queue that holds it, None where no message is known. given_up: why nothing sends it back from the
+    pending_on: the queue that holds it, or None if no message is known. given_up: why nothing sends it back from the
     DLQ. doubt: why it may be pending although nothing is known of it.
     """
 
@@ -109,7 +109,7 @@ def message_of(pending: PendingMessages, review_id: int | None, offender_no: str
 
 @dataclass(frozen=True, slots=True)
 class ReviewMapping:
-    """Where the mapping service says a review stands in NOMIS."""
+    """Where the mapping service says a review is in NOMIS."""
 
     booking_id: int
     sequence: int
@@ -119,9 +119,9 @@ class ReviewMapping:
 class Evidence:
     """Everything that the diagnosis of one difference uses.
 
-    history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the
-    mapping of DPS's current review, None without one. reviews_of: which review a NOMIS record was made from,
-    by sequence; a sequence that maps to None was looked up and has no mapping. message: that of DPS's current review.
+    history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the mapping of
+    DPS's current review, or None without one. reviews_of: which review a NOMIS record was made from, by sequence; a
+    sequence that maps to None was looked up and has no mapping. message: that of DPS's current review.
     """
 
     pair: PrisonerLevels

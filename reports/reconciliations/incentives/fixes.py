@@ -45,8 +45,8 @@ REASONS = prisoners.REVIEWED_REASONS
 class Plan:
     """What a fix would send, as the dry run shows it.
 
-    review_id: the current review of DPS. review_is_mapped: it was written to NOMIS before.
-    objection: why it should not be sent, None if there is no objection.
+    review_id: the current review of DPS. review_is_mapped: it was written to NOMIS before. objection: why it should not
+    be sent, or None if there is no objection.
     """
 
     action: str
@@ -73,7 +73,7 @@ class Plan:
         return self.objection is not None and self.objection.startswith(_PENDING)
 
     def change_to(self, again: Plan, *, force: bool) -> str | None:
-        """Why this plan, which was confirmed, must not be carried out now that it would be `again`; None if it may.
+        """Why this plan, which was confirmed, must not be carried out now that it would be `again`, or None if it may.
 
         With `force` the objection that was confirmed is accepted, but no other one.
         """
@@ -125,7 +125,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
 def propose_received(
     services: Services, find_pending: Callable[[], PendingMessages], offender_no: str, near: timedelta
 ) -> Arrival | None:
-    """The arrival that DPS missed, as the diagnosis proposes it; None where it is not the cause. Raises `SyncError`."""
+    """The arrival that DPS missed, as the diagnosis proposes it, or None if it is not the cause. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     if pair.equal:
@@ -181,7 +181,7 @@ def _is_mapped(services: Services, review_id: int) -> bool:
 
 
 def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
-    """Why the message of the review may still be handled, which would do the same again; None where it cannot."""
+    """Why the message of the review may still be handled, which would do the same again, or None if it cannot."""
     if plan.review_id is None:
         return None
     where = pending.where(entities(plan.review_id, plan.offender_no))
@@ -209,8 +209,8 @@ def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, n
     for action in earlier:
         if action.state is not ActionState.DONE and action.time > now - longest:
             return (
-                f"the repair that {action.who} began at {action.time:%H:%M:%S} UTC is not known to have ended, so "
-                f"NOMIS may still be working on it: wait {longest.total_seconds():.0f} s"
+                f"the repair that {action.who} began at {action.time:%H:%M:%S} UTC may not have ended, so NOMIS "
+                f"may still be working on it: wait {longest.total_seconds():.0f} s"
             )
     return None
 
@@ -219,7 +219,7 @@ def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) ->
     """The objection that nobody knows whether NOMIS has the review already."""
     if creation is None or creation.state is not CreationState.AMBIGUOUS:
         return None
-    return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {creation.id}` first"
+    return f"nobody knows whether NOMIS has review {plan.review_id}: `creations settle {creation.id}` first"
 
 
 def verify(services: Services, offender_no: str, booking_id: int, within_seconds: float = 0.0) -> Verification:
@@ -238,12 +238,12 @@ def _objection_to_receiving(pair: PrisonerLevels, prison_id: str, occurred_at: d
     moment = occurred_at.replace(tzinfo=None)
     if pair.nomis is not None and moment.date() < pair.nomis.iep_date_time.date():
         return (
-            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the arrival given, so the new "
-            "record would not become current"
+            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the given arrival, so the "
+            f"new record would not become current"
         )
     if pair.nomis is not None and pair.nomis.prison_id != prison_id:
         return f"the current NOMIS record was made at {pair.nomis.prison_id}, not at {prison_id}"
     again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
     if again:
-        return f"DPS has a review of that moment already ({again[0].id})"
+        return f"DPS already has a review of that moment ({again[0].id})"
     return None

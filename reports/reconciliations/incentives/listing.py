@@ -199,7 +199,7 @@ class _Sweep:
                 if isinstance(page, PageFailure):
                     break
                 if self._more_follow and self.count == before:
-                    why = "NOMIS says that more pages follow this one, which holds only bookings of the others"
+                    why = "NOMIS says that more pages follow this one, which has only bookings of other pages"
                     self.failures.append(PageFailure(number, why))
                     break
             number += 1
@@ -227,7 +227,7 @@ class _Sweep:
             reason = f"{lacking} of the {self.total} active prisoners that NOMIS counts are on none of its pages"
             return (PageFailure(self._pages(), reason),)
         if lacking < 0 and steady:
-            reason = f"NOMIS counts {self.total} active prisoners, but its pages hold {self.count}"
+            reason = f"NOMIS counts {self.total} active prisoners, but its pages have {self.count}"
             return (PageFailure(self._pages(), reason),)
         return ()
 

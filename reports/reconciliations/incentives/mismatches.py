@@ -155,7 +155,7 @@ def _dps_side(pair: PrisonerLevels, review: Review | None) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedPrisoner:
-    """Both levels and histories of a prisoner. `mismatch.diagnosis` is None where both sides agree."""
+    """Both levels and histories of a prisoner. `mismatch.diagnosis` is None if both sides agree."""
 
     mismatch: IncentiveMismatch
     equal: bool

@@ -106,7 +106,7 @@ class LevelReader:
         return (None, None) if body is None else level_of_record(body, booking_id)
 
     def dps_level(self, booking_id: int) -> str | None:
-        """The level of a booking in DPS by the single call; None without one."""
+        """The level of a booking in DPS by the single call, or None without one."""
         client = self._services[UpstreamName.INCENTIVES]
         summary = incentives_api.booking_summary(client, booking_id, with_details=False)
         if summary is None:
@@ -142,7 +142,7 @@ class LevelReader:
             return self._names
 
     def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
-        """One bulk call; empty when the levels have to be read singly."""
+        """One bulk call, or empty when the levels have to be read singly."""
         client = self._services[UpstreamName.INCENTIVES]
         try:
             return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
@@ -201,6 +201,6 @@ def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | Non
         if many or (without == everyone >= FEWEST_OF_ALL and believed < 1):
             found = f"{side} has no level for {without:,} of {everyone:,} prisoners"
             if known and before:
-                return f"{found}, where it had none for {earlier:,} of {before.compared:,} in the last run that counts"
-            return f"{found}, more than the {believed:.0%} that a first run believes"
+                return f"{found}, but had none for {earlier:,} of {before.compared:,} in the last run that counts"
+            return f"{found}, more than the {believed:.0%} that a first run accepts"
     return None

@@ -56,7 +56,7 @@ class Incentives(Reconciliation):
     domain = "incentives"
     nouns: ClassVar = {"NOMIS": "NOMIS record", "DPS": "DPS review"}
     gone = "released"
-    exclusion_unneeded = "the levels agree now: remove the booking from the list of exclusions"
+    exclusion_unneeded = "the levels now agree: remove the booking from the list of exclusions"
     explains_doubt = True
     parts: ClassVar = {
         results.ReconciliationResult: own.IncentiveResult,
@@ -326,5 +326,5 @@ def _lost(pair: PrisonerLevels, first: tuple[str | None, str | None]) -> str | N
     sides = (("NOMIS", first[0], pair.nomis_level), ("DPS", first[1], pair.dps_level))
     for side, before, after in sides:
         if before is not None and after is None:
-            return f"{side} had the level {before} when first read and none in the recheck, which is not believed"
+            return f"{side} had the level {before} when first read and none in the recheck, which is not plausible"
     return None

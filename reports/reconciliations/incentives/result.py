@@ -96,12 +96,12 @@ class IncentiveMismatch(Mismatch):
 
     @property
     def nomis_level(self) -> str | None:
-        """The level in NOMIS, None for none."""
+        """The level in NOMIS, or None for none."""
         return self.nomis.level if self.nomis else None
 
     @property
     def dps_level(self) -> str | None:
-        """The level in DPS, None for none."""
+        """The level in DPS, or None for none."""
         return self.dps.level if self.dps else None
 
     @model_validator(mode="before")
@@ -111,7 +111,7 @@ class IncentiveMismatch(Mismatch):
 
 
 class _Levels(Part):
-    """The levels of both sides; None for no level."""
+    """The levels of both sides, or None for no level."""
 
     offender_no: str
     booking_id: int
@@ -171,7 +171,7 @@ class UnreadPage(Part):
 
 
 class MatrixCell(Part):
-    """How many prisoners have this pair of levels; None for no level."""
+    """How many prisoners have this pair of levels, or None for no level."""
 
     nomis_level: str | None
     dps_level: str | None

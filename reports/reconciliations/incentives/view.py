@@ -177,7 +177,7 @@ class IncentiveView(View):
     def none_at(self, prisons: Sequence[str]) -> str:
         """Only active prisoners are compared."""
         chosen = self.result.parameters.get("offender_nos")
-        nobody = "none of the prisoners asked for" if chosen else "no active prisoner"
+        nobody = "none of the chosen prisoners" if chosen else "no active prisoner"
         return f"{nobody} was found at {', '.join(prisons)}"
 
     def population(self) -> str:

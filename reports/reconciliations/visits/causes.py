@@ -22,14 +22,14 @@ _RESYNC: Final = ("resync", "visit", "{reference}")
 
 @dataclass(frozen=True, slots=True)
 class VisitCause(Cause):
-    """A cause, and how urgent a visit is that has it."""
+    """A cause, and the urgency of a visit with it."""
 
     weight: Weight = "high"
 
 
 _CAUSES: Final[Mapping[str, VisitCause]] = {
     "nomis-visit-missing": VisitCause.of_lost_message(
-        "the event that it was booked was lost, or failed", "Write the visit to NOMIS.", _RESYNC, weight="medium"
+        "the event of its booking was lost, or failed", "Write the visit to NOMIS.", _RESYNC, weight="medium"
     ),
     "nomis-visit-gone": VisitCause(
         "the visit was deleted in NOMIS",
@@ -39,17 +39,17 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "NOMIS has no visit {visit_id}, to which this one is mapped.",
     ),
     "not-cancelled-in-nomis": VisitCause.of_lost_message(
-        "the event that it was cancelled was lost, or failed", "Cancel the visit in NOMIS too.", _RESYNC
+        "the event of its cancellation was lost, or failed", "Cancel the visit in NOMIS too.", _RESYNC
     ),
     "cancelled-in-nomis-only": VisitCause(
         "the visit was cancelled on the NOMIS screen",
         "NOMIS",
-        "Tell the prison, which has to cancel the visit in DPS, or to book it again.",
+        "Ask the prison to cancel the visit in DPS, or to book it again.",
         confidence="medium",
         who="the prison",
     ),
     "details-differ": VisitCause.of_lost_message(
-        "the event that it was changed was lost, or failed", "Write the visit to NOMIS again.", _RESYNC, weight="medium"
+        "the event of its change was lost, or failed", "Write the visit to NOMIS again.", _RESYNC, weight="medium"
     ),
     "nomis-duplicate": VisitCause(
         "the visit was created twice",
@@ -70,7 +70,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "unknown",
         "There is nothing to do.",
         (),
-        "Visits are cancelled in DPS, not deleted: its data were corrected, or refreshed.",
+        "Visits are cancelled in DPS, not deleted, so its data was corrected or refreshed.",
         weight="low",
         who="nobody",
     ),
@@ -102,21 +102,21 @@ _CANCELLED_AND_GONE: Final = replace(
 _CANCELLED_AND_UNMAPPED: Final = replace(
     _CAUSES["mapping-missing"],
     name="the visit was cancelled before its mapping was saved",
-    action="Ask the prison to cancel the visit in NOMIS: without a mapping nothing here does.",
+    action="Ask the prison to cancel the visit in NOMIS: without a mapping this program cannot.",
     command=(),
     who="the prison",
 )
 _MERGED: Final = VisitCause(
     "the prisoner was merged in NOMIS",
     "NOMIS",
-    "Have the prisoner number of the visit corrected in DPS.",
+    "Ask for the prisoner number of the visit to be corrected in DPS.",
     (),
     "NOMIS no longer knows {dps_prisoner}.",
     weight="medium",
     who="the DPS team",
 )
 _OTHER_PRISONER: Final = VisitCause(
-    "the visit is one of another prisoner in NOMIS",
+    "the visit belongs to another prisoner in NOMIS",
     "unknown",
     "Compare both visits by hand, and tell the prison.",
     confidence="medium",
@@ -127,14 +127,14 @@ _ENDED: Final = VisitCause(
     "NOMIS",
     "Tell the prison if the record in NOMIS is wrong.",
     (),
-    "A visit that is no longer scheduled cannot be cancelled there.",
+    "A visit that is no longer scheduled cannot be cancelled in NOMIS.",
     weight="medium",
     who="the prison",
 )
 _CHANGED_ON_SCREEN: Final = VisitCause(
     "the visit was changed on the NOMIS screen",
     "unknown",
-    "Ask the prison what is right. If it is DPS, write the visit to NOMIS again.",
+    "Ask the prison which is right. If DPS is, write the visit to NOMIS again.",
     _RESYNC,
     weight="medium",
 )

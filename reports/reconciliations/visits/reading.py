@@ -155,7 +155,7 @@ class VisitReader(UnitReader):
         return {reference: int(ids.nomis_ids[0]) for reference, ids in found.items() if ids is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
-        """The references that NOMIS visits are mapped to, empty if to none."""
+        """The references that NOMIS visits are mapped to, or empty if to none."""
         found = self.mapped(MAPPINGS, "NOMIS", _keys((each, f"{name} {each}") for each, name in named.items()))
         return {visit_id: "" if ids is None else ids.dps_id for visit_id, ids in found.items()}
 
@@ -186,6 +186,6 @@ def _reference_of(element: object) -> str | None:
 
 
 def _pairs(records: pd.DataFrame, name: str) -> dict[int, str]:
-    """A text of each NOMIS visit, empty for NA."""
+    """A text of each NOMIS visit, or empty for NA."""
     texts = records[name].fillna("").astype(str)
     return {int(visit_id): text for visit_id, text in zip(records["visit_id"], texts, strict=True)}

@@ -122,10 +122,10 @@ class Visits(Reconciliation):
         gone = bool(before) and not found
         if not (few or gone) or clock.now() - earlier.started_at > _BELIEVED_AFTER:
             return None
-        return f"DPS lists {found:,} visits, where it listed {before:,} in the last run that counts"
+        return f"DPS lists {found:,} visits, but it listed {before:,} in the last run that counts"
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Causes and fixes; NOMIS is asked whether it still knows the prisoner where the prisoners differ."""
+        """Causes and fixes. If the prisoners differ, NOMIS is asked whether it still knows the prisoner."""
         numbers = {each.row["dps_prisoner"] for each in differences if "prisoner" in each.differs}
         try:
             found = reads.each(UpstreamName.NOMIS, lambda each: knows_prisoner(self.services.nomis, each), numbers)

@@ -46,7 +46,7 @@ class VisitView(View):
     """The view of a result of visits."""
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """Also when the visit starts, and how urgent it is that it differs."""
+        """Even when the visit starts, and how urgent it is that it differs."""
         parts = [super().details(record, masking)]
         fields = (*getattr(record, "differences", ()), *getattr(record, "other_fields", ()))
         parts += [value_text(each.dps or each.nomis) for each in fields if each.field == "start"]

@@ -48,7 +48,7 @@ def _dps_restriction(visit: BookedVisit) -> str | None:
 
 
 def _named_reference(visit: VisitDetails) -> str | None:
-    """What the comment names, None if it names nothing."""
+    """What the comment names, or None if it names nothing."""
     found = re.search(_REFERENCE, visit.comment_text or "")
     return None if found is None else found[1]
 
@@ -225,7 +225,7 @@ def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
 
 
 def _same(frame: pd.DataFrame, today: date) -> dict[str, pd.Series[Any]]:
-    """Where the values of fields count as the same; a visit may have ended in NOMIS that DPS still has as booked."""
+    """Where values count as the same. A visit that DPS still has as booked may have ended in NOMIS."""
     state = frame["nomis_state"]
     begun = frame["dps_start"] < pd.Timestamp(today) + pd.Timedelta(days=1)
     as_booked = frame["dps_state"].eq(BOOKED) & (state.eq(NOMIS_SCHEDULED) | (state.isin(NOMIS_ENDED) & begun))

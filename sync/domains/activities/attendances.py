@@ -74,7 +74,7 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 
 
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
-    """The NOMIS status to set; `nomis_status` is the present one, None without an attendance.
+    """The NOMIS status to set; `nomis_status` is the current one, or None without an attendance.
 
     `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
     attendance keeps its status, and expires if it was not recorded. Raises `RuleError` for an unknown status.
@@ -189,7 +189,7 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
         raise error
     which = f"the session of {session.schedule_date.isoformat()} at {session.start_time}"
     if error.error_code == _MOVED_ON:
-        return f"the prisoner moved on and the allocation ended before {which}"
+        return f"the prisoner moved and the allocation had already ended {which}"
     reason = f"the attendance at {which} has already been paid"
     if session.schedule_date == today:
         return reason

@@ -267,7 +267,7 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
     """The allocations of the same booking to the same schedule that were made after this one.
 
-    Other rows are not read any further, so none that is odd stands in the way. None for an unknown schedule.
+    Other rows are not read any further, so none that is odd is in the way. None for an unknown schedule.
     """
     path = _ALLOCATIONS_OF_SCHEDULE.path_of(allocation.schedule_id)
     response = _ALLOCATIONS_OF_SCHEDULE.call(activities, allocation.schedule_id, query={"activeOnly": "false"})

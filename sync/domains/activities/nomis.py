@@ -186,7 +186,10 @@ DELETE_ATTENDANCE = Operation(UpstreamName.NOMIS, "DELETE", "/attendances/{event
 
 
 def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
-    """Creates a course activity and returns its id; repeating creates another. `body` is a `CreateActivity` as JSON."""
+    """Creates a course activity and returns its id. A repeated call creates another one.
+
+    `body` is a `CreateActivity` as JSON.
+    """
     return CREATE_ACTIVITY.call(nomis, body=body).course_activity_id
 
 
@@ -218,7 +221,7 @@ def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
 def attendance_status(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, session: AttendanceSession
 ) -> str | None:
-    """The status of a booking's attendance of a session, None if NOMIS has none."""
+    """The status of a booking's attendance of a session, or None if NOMIS has none."""
     found = ATTENDANCE_STATUS.call(nomis, course_activity_id, booking_id, body=session)
     return None if found is None else found.event_status
 

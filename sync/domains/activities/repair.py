@@ -44,7 +44,7 @@ class ActivityRepair(RemovingRepair):
     owner = ""
     removal = "delete, with its allocations and attendances,"
     readable = False
-    harm = "It confuses users and harms nothing else: all changes go to the one that is mapped."
+    harm = "It confuses users, but does no other harm: all changes go to the mapped one."
     dps_property = "dpsActivityScheduleId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
@@ -151,7 +151,7 @@ class AttendanceResync(Resync):
 
     kind = "attendance"
     creation = CREATION
-    agreement = "its status is as it should be; NOMIS shows neither its outcome nor its pay"
+    agreement = "its status is correct; NOMIS shows neither its outcome nor its pay"
     tracked = "activity-attendance-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
@@ -191,7 +191,7 @@ def _plan_gone(noun: str, properties: Mapping[str, object]) -> ResyncPlan:
         dps=None,
         effect=Effect.NOTHING,
         because="the activities API does not have it",
-        objection=f"the activities API has no {noun} {dps_id}; what NOMIS has of it stays, since no event deletes it",
+        objection=f"the activities API has no {noun} {dps_id}; the NOMIS record stays, since no event deletes it",
         properties=properties,
     )
 
@@ -272,7 +272,7 @@ ADVICE = (
     Advice(
         lambda _, failure: is_missing_allocation(failure),
         "NOMIS 400 on an attendance, no allocation",
-        "the allocation is not in NOMIS yet: look for its event (failed, on the DLQ?); heals when that succeeds",
+        "the allocation is not in NOMIS yet: look for its event (failed, on the DLQ?); this message succeeds after it",
         heals=True,
     ),
     Advice(
@@ -288,22 +288,23 @@ ADVICE = (
     Advice(
         _ended,
         "NOMIS 400 on an allocation, expired or ended",
-        "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team",
+        "the activity has ended (its last allocations end that night, but were tried after midnight): inform the "
+        "prison or the DPS team",
     ),
     Advice(
         refused("mapping", 400, path="/mapping/activities"),
         "mapping 400 on an activity",
-        "the schedule or the course is mapped otherwise, so the new course is a duplicate: see `duplicates list`",
+        "the schedule or the course has another mapping, so the new course is a duplicate: see `duplicates list`",
     ),
     Advice(
         of_event("activities.scheduled-instance.amended", refused("nomis", 404)),
         "NOMIS 404 on a `scheduled-instance.amended`",
-        "nearly always a second delivery, or a session that an amend has removed: a retry does nothing more, "
-        "purge the message",
+        "nearly always a second delivery, or a session that an amend has removed: a retry does not help, purge the "
+        "message",
     ),
     Advice(
         of_event("activities.activity-schedule.amended", refused("nomis", 400)),
         "NOMIS 400 on an `activity-schedule.amended`",
-        "DPS allowed what NOMIS refuses: read the reason, then inform the DPS team",
+        "DPS allowed a change that NOMIS refuses: read the reason, then inform the DPS team",
     ),
 )

@@ -32,7 +32,7 @@ class Adjustment(Response):
 class PersonAdjustment(Response):
     """An adjustment in the list of a prisoner, its type by the name that the service uses for people.
 
-    effective_days: the days that count in the end, None where the service does not say. Services of 2023 put all but
+    effective_days: the days that count in the end, or None if the service does not say. Services of 2023 put all but
     the id one level deeper.
     """
 
@@ -47,7 +47,7 @@ class PersonAdjustment(Response):
 
     @property
     def changed_at(self) -> datetime | None:
-        """When it was last changed, local to London; None where the service does not say."""
+        """When it was last changed, local to London, or None if the service does not say."""
         return self.last_updated_date or self.created_date
 
     @model_validator(mode="before")

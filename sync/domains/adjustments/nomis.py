@@ -167,12 +167,12 @@ def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: i
 
 
 def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> NomisAdjustment | None:
-    """The adjustment with this id in its family, None if NOMIS does not have it. Raises `UpstreamError`."""
+    """The adjustment with this id in its family, or None if NOMIS does not have it. Raises `UpstreamError`."""
     return ADJUSTMENTS[category].call(nomis, adjustment_id, asked={"id": adjustment_id})
 
 
 def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: bool) -> BookingAdjustments | None:
-    """The adjustments of a booking, None for an unknown booking; an endpoint since November 2023."""
+    """The adjustments of a booking, or None for an unknown booking; an endpoint since November 2023."""
     found = BOOKING_ADJUSTMENTS.call(nomis, booking_id, query={"active-only": str(active_only).lower()})
     if found is None:
         return None

@@ -103,7 +103,7 @@ REPAIR = AdjustmentRepair()
 
 
 class AdjustmentResync(Resync):
-    """Makes, changes or deletes an adjustment in NOMIS, as it stands in the adjustments API."""
+    """Makes, changes or deletes an adjustment in NOMIS, as it is in the adjustments API."""
 
     kind = "adjustment"
     creation = CREATION
@@ -139,27 +139,33 @@ class AdjustmentResync(Resync):
 
 
 def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
-    """That NOMIS may have the adjustment without a mapping, from its own screen or another program; None if not."""
+    """That NOMIS may have the adjustment without a mapping, from its own screen or another program, or None if not."""
     booking_id = adjustment.booking_id
     try:
         listed = nomis_adjustments.booking_adjustments(services.nomis, booking_id, active_only=False)
     except UpstreamError as error:
         if not error.no_route:
             raise
-        return f"NOMIS does not list adjustments: nobody checked that booking {booking_id} does not have this one"
+        return (
+            f"NOMIS does not list adjustments: the program could not check that booking {booking_id} does not "
+            "have this one"
+        )
     for category, each in () if listed is None else listed.by_category():
         same = (category_of(adjustment), adjustment.adjustment_type, adjustment.adjustment_days)
         if (category, each.adjustment_type.code, each.adjustment_days) != same:
             continue
         if MAPPINGS.find_by_nomis_ids(services.mapping, each.id, category) is None:
             equal = f"{category} {each.id}"
-            return f"NOMIS has an equal adjustment without a mapping, {equal}: nobody checked that it is another one"
+            return (
+                f"NOMIS has an equal adjustment without a mapping, {equal}: the program could not check that it "
+                "is another one"
+            )
     return None
 
 
 def _plan_gone(plan: "partial[ResyncPlan]", ids: MappingIds | None, deleted: DomainEvent) -> ResyncPlan:
     if ids is None:
-        objection = "the adjustments API has no such adjustment, and none is mapped: is the id right?"
+        objection = "the adjustments API has no such adjustment, and it has no mapping: check the id"
         return plan(effect=Effect.NOTHING, because="the adjustments API does not have it", objection=objection)
     because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping; a release date may change"
     return plan(effect=Effect.DELETE, because=because, events=(deleted,))

@@ -36,7 +36,7 @@ def category_of(adjustment: Adjustment) -> Category:
 
 
 def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
-    """The reason not to write an adjustment to the NOMIS record of `category` that it is mapped to; None if it may.
+    """The reason not to write an adjustment to the NOMIS record of `category` that it is mapped to, or None if it may.
 
     The ids of the families overlap: writing to the other family could change another prisoner's adjustment.
     """

@@ -25,8 +25,8 @@ class _InstanceId(Response):
 class Attendee:
     """The appointment of one prisoner, in the form of a search and of a single read; `id` is that of the instance.
 
-    cancelled: None after a single read, which does not show it. changed_at: when it was last written, local to London;
-    None if the service does not say.
+    cancelled: None after a single read, which does not show it. changed_at: when it was last written, local to London,
+    or None if the service does not say.
     """
 
     id: int
@@ -169,7 +169,7 @@ def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentIns
 
 
 def find_appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance | None:
-    """The appointment instance with this id, None if it was deleted or never existed. Raises `UpstreamError`."""
+    """The appointment instance with this id, or None if it was deleted or never existed. Raises `UpstreamError`."""
     return FIND_APPOINTMENT.call(appointments, instance_id, asked={"id": instance_id})
 
 

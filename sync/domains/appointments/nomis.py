@@ -96,7 +96,10 @@ EVENT_IDS = Operation(
 
 
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
-    """Creates an appointment and returns its id; repeating creates another. `body` is a `CreateAppointment` as JSON."""
+    """Creates an appointment and returns its id. A repeated call creates another one.
+
+    `body` is a `CreateAppointment` as JSON.
+    """
     refusal = _refusal(body.get("internalLocationId"))
     operation = CREATE_APPOINTMENT if refusal is None else _CREATE_IN_CELL
     return operation.call(nomis, body=body, refusal=refusal).event_id
@@ -140,7 +143,7 @@ def appointments_at(
 
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
-    """The appointment with this event id, None if NOMIS does not have it. Raises `UpstreamError`."""
+    """The appointment with this event id, or None if NOMIS does not have it. Raises `UpstreamError`."""
     response = APPOINTMENT.call(nomis, event_id)
     if response is None:
         return None

@@ -38,7 +38,7 @@ class AppointmentRepair(RemovingRepair):
     noun = "appointment"
     given = "event id"
     proof: ClassVar = {"start": True, "location": False, "type": True}
-    harm = "The appointment stands twice in the lists of the prison until one is deleted."
+    harm = "The appointment is in the lists of the prison twice until one is deleted."
     dps_property = "appointmentInstanceId"
     time_of = ("date", "start")
 
@@ -110,7 +110,7 @@ _CANCELLED = "CANC"
 
 
 class AppointmentResync(Resync):
-    """Makes, changes, cancels or deletes an appointment in NOMIS, as it stands in the activities API."""
+    """Makes, changes, cancels or deletes an appointment in NOMIS, as it is in the activities API."""
 
     kind = "appointment"
     creation = CREATION
@@ -135,7 +135,7 @@ class AppointmentResync(Resync):
             plan = partial(plan, made_at=appointment.created.replace(tzinfo=LONDON))
         created, cancel = _event("created", dps_id), _event("cancelled", dps_id)
         if ids is None and cancelled:
-            because = "it is not mapped to a NOMIS appointment, and it is cancelled: NOMIS has it as a cancelled one"
+            because = "it is cancelled and not mapped to a NOMIS appointment: NOMIS gets it as a cancelled one"
             return plan(effect=Effect.CREATE, because=because, events=(created, cancel))
         if ids is None:
             because = "it is not mapped to a NOMIS appointment"
@@ -148,8 +148,8 @@ class AppointmentResync(Resync):
         objection = None
         if nomis["status"] == _CANCELLED:
             objection = (
-                f"appointment {ids.nomis_text} is cancelled in NOMIS, where nothing schedules it again: cancel it in "
-                "DPS, and make it anew"
+                f"appointment {ids.nomis_text} is cancelled in NOMIS, where nothing schedules it again: cancel it "
+                f"in DPS, and create it again"
             )
         events = (_event("updated", dps_id),)
         return plan(effect=Effect.UPDATE, because="it takes place", events=events, objection=objection)
@@ -158,7 +158,9 @@ class AppointmentResync(Resync):
 def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None) -> ResyncPlan:
     plan = partial(plan, dps=None)
     if ids is None:
-        objection = "the activities API has no such appointment, and none is mapped: is it the id of an attendee?"
+        objection = (
+            "the activities API has no such appointment, and it has no mapping: check that it is the id of an attendee"
+        )
         return plan(effect=Effect.NOTHING, because="the activities API does not have it", objection=objection)
     because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping"
     return plan(effect=Effect.DELETE, because=because, events=(_event("deleted", dps_id),))
@@ -175,7 +177,7 @@ def _plan_cancelled(plan: "partial[ResyncPlan]", cancel: DomainEvent, nomis: Rec
 def _is_cancelled(appointment: AppointmentInstance, appointments: ServiceClient) -> bool:
     """Whether it is cancelled, which only a search says. Raises `RuleError` if it does not name its prison."""
     if appointment.prison_code is None:
-        raise RuleError(f"appointment {appointment.id} names no prison, so nobody can tell whether it is cancelled")
+        raise RuleError(f"appointment {appointment.id} has no prison, so it is not known whether it is cancelled")
     day, number = appointment.appointment_date, appointment.prisoner_number
     numbers = [] if number is None else [number]
     attendees = appointments_api.search_attendees(appointments, appointment.prison_code, day, day, numbers)
@@ -201,7 +203,7 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """What NOMIS shows of it: the prison where it says one; in a cell NOMIS puts its own location."""
+    """What NOMIS shows of it: the prison if it has one, and in a cell NOMIS's own location."""
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)

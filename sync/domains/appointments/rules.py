@@ -31,7 +31,7 @@ MAPPING_MISSING, NOMIS_MISSING = (
 
 
 def location_of(appointment: AppointmentInstance) -> int | None:
-    """The location of an appointment; None for one in a cell, whatever else it says."""
+    """The location of an appointment, or None for one in a cell, whatever else it says."""
     return None if appointment.in_cell else appointment.internal_location_id
 
 

@@ -117,7 +117,7 @@ def review(incentives: ServiceClient, review_id: int | str) -> Review:
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
-    """The current level of a booking, by the time of review; None without a review. Raises `UpstreamError`.
+    """The current level of a booking, by the time of review, or None without a review. Raises `UpstreamError`.
 
     with_details: reads all reviews of the booking too.
     """
@@ -126,7 +126,7 @@ def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details:
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
-    """The current level and all reviews of a prisoner over every booking, None when there are none."""
+    """The current level and all reviews of a prisoner over every booking, or None when there are none."""
     summary = PRISONER_SUMMARY.call(incentives, offender_no)
     if summary is not None and summary.prisoner_number not in (None, offender_no):
         path = PRISONER_SUMMARY.path_of(offender_no)

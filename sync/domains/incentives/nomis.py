@@ -131,29 +131,29 @@ UPDATE_PRISON_LEVEL = Operation(UpstreamName.NOMIS, "PUT", _PRISON_LEVEL, EMPTY,
 
 
 def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any] | None:
-    """The current record of a booking as raw JSON, None if there is none; for bulk reading."""
+    """The current record of a booking as raw JSON, or None if there is none; for bulk reading."""
     body: Mapping[str, Any] | None = CURRENT_IEP_BODY.call(nomis, booking_id)
     return body
 
 
 def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
-    """The current record of a booking (latest date, then highest sequence), None if there is none."""
+    """The current record of a booking (latest date, then highest sequence), or None if there is none."""
     return CURRENT_IEP.call(nomis, booking_id, asked={"bookingId": booking_id})
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
-    """One record of a booking, None if the sequence is a gap."""
+    """One record of a booking, or None if the sequence is a gap."""
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
     return IEP_RECORD.call(nomis, booking_id, sequence, asked=asked)
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
-    """Creates a record; repeating creates another. `body` is a `CreateIep` as JSON."""
+    """Creates a record. A repeated call creates another one. `body` is a `CreateIep` as JSON."""
     return CREATE_IEP.call(nomis, booking_id, body=body, asked={"bookingId": booking_id})
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
-    """The level, active or not, None if NOMIS does not know it."""
+    """The level, active or not, or None if NOMIS does not know it."""
     return GLOBAL_LEVEL.call(nomis, code, asked={"code": code})
 
 

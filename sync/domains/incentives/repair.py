@@ -20,7 +20,7 @@ class IncentiveRepair(AdvisingRepair):
 
     noun = "IEP record"
     given = "sequence"
-    harm = "Nothing is wrong while both have the same level; only the prisoner's history shows it twice."
+    harm = "This does no harm while both have the same level: the prisoner's history only shows it twice."
     dps_property = "id"
     time_of = ("iepDate", "iepTime")
     removal = f"ask {SUPPORT_CHANNEL} to delete"
@@ -43,7 +43,7 @@ class IncentiveRepair(AdvisingRepair):
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
         """Whether both records have the same level, which does no harm."""
         same = self.is_harmless(duplicate, mapped)
-        level = "both records have the same level, so nothing is wrong" if same else "the records differ in level"
+        level = "both records have the same level, so they do no harm" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"
 
     def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
@@ -55,8 +55,8 @@ class IncentiveRepair(AdvisingRepair):
         booking_id, sequence = duplicate.nomis_ids
         return (
             f"To {SUPPORT_CHANNEL}: please delete IEP record sequence {sequence} of prisoner "
-            f"{offender_no or 'unknown'}, booking {booking_id}. It repeats sequence {mapped.nomis_ids[1]}; both were "
-            f"made of DPS review {duplicate.dps_id}."
+            f"{offender_no or 'unknown'}, booking {booking_id}. It repeats sequence {mapped.nomis_ids[1]}; both "
+            f"come from DPS review {duplicate.dps_id}."
         )
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -80,7 +80,7 @@ def visit(visits: ServiceClient, reference: str) -> Visit:
 
 
 def find_visit(visits: ServiceClient, reference: str) -> BookedVisit | None:
-    """A visit, None if there is none."""
+    """A visit, or None if there is none."""
     return BOOKED_VISIT.call(visits, reference, asked={"reference": reference})
 
 

@@ -104,7 +104,7 @@ class VisitDetails(NomisVisit):
 
     @property
     def restriction(self) -> str | None:
-        """`OPEN` or `CLOSED`, by its room; None where that does not say."""
+        """`OPEN` or `CLOSED`, by its room, or None if that does not say."""
         room = "" if self.agency_internal_location is None else self.agency_internal_location.code
         found = re.search(_RESTRICTED_ROOM, room)
         return None if found is None else ROOM_RESTRICTIONS[found[1]]
@@ -157,12 +157,12 @@ _VISIT_BALANCE = Operation(
 
 
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
-    """Creates a visit and returns its id; repeating creates another. `body` is a `CreateVisit` as JSON."""
+    """Creates a visit and returns its id. A repeated call creates another one. `body` is a `CreateVisit` as JSON."""
     return CREATE_VISIT.call(nomis, offender_no, body=body).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
-    """The visit because of which NOMIS refused an equal one with 409, as newer versions do; None if not named."""
+    """The visit because of which NOMIS refused an equal one with 409, as newer versions do, or None if not named."""
     if error.status != 409 or not error.from_service:
         return None
     visit_id = str(error.more_info)
@@ -180,12 +180,12 @@ def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: Ca
 
 
 def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
-    """A visit, None if there is none."""
+    """A visit, or None if there is none."""
     return VISIT.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
-    """A visit with everything that is compared, None if there is none."""
+    """A visit with everything that is compared, or None if there is none."""
     return VISIT_DETAILS.call(nomis, visit_id, asked={"visitId": visit_id})
 
 

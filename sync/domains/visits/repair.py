@@ -109,7 +109,7 @@ REPAIR = VisitRepair()
 
 
 class VisitResync(Resync):
-    """Books, changes or cancels a visit in NOMIS, as it stands in visit-scheduler."""
+    """Books, changes or cancels a visit in NOMIS, as it is in visit-scheduler."""
 
     kind = "visit"
     creation = CREATION
@@ -162,8 +162,8 @@ def _plan_booked(
         )
     elif nomis["status"] == _CANCELLED:
         objection = (
-            f"visit {ids.nomis_text} was cancelled in NOMIS, where nothing schedules it again: tell the prison, which "
-            "cancels it in DPS or books it anew"
+            f"visit {ids.nomis_text} was cancelled in NOMIS, where nothing schedules it again: ask the prison to "
+            f"cancel it in DPS or to book it again"
         )
     events = (_event("prison-visit.changed", visit),)
     return plan(effect=Effect.UPDATE, because="it is booked", events=events, objection=objection)
@@ -193,10 +193,10 @@ def _event(event_type: str, visit: BookedVisit) -> DomainEvent:
 
 def _gone(ids: MappingIds | None) -> str:
     if ids is None:
-        return "visit-scheduler has no such visit, and none is mapped: is the reference right?"
+        return "visit-scheduler has no such visit, and it has no mapping: check the reference"
     return (
-        f"visit-scheduler does not have it any more, which no event says: visit {ids.nomis_text} stays in NOMIS; where "
-        "it must not take place, cancel it there"
+        f"visit-scheduler no longer has it, and no event says so: visit {ids.nomis_text} stays in NOMIS; if it "
+        f"must not take place, cancel it there"
     )
 
 

@@ -9,7 +9,7 @@ from sync.events.envelope import write_domain_event
 from tests.harness.app import App, make_app
 from tests.harness.commands import Terminal
 
-NOBODY = "prisoner-to-nomis: no answer to the question: add --yes, or --dry-run to see what would be done"
+NOBODY = "prisoner-to-nomis: no answer to the question: add --yes, or --dry-run to see what the command would do"
 
 
 @pytest.fixture

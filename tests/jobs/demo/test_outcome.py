@@ -90,7 +90,7 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
         ("Slack", "/somewhere/slack.txt"),
     ]
     assert table["mismatches found"] == "2, the planted cause named for 1"
-    assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
+    assert table["differences that agreed when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
     assert table["differences excluded"] == "0"
 
 
@@ -99,7 +99,7 @@ def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) ->
     waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
-    assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
+    assert table["differences that agreed when read again"] == "2, as planted: 1 in flight, 1 only in the bulk call"
     assert table["mismatches planted"] == "3"
     assert table["mismatches found"] == "3: 2 in the report, 1 in flight; the planted cause named for 2"
 
@@ -109,8 +109,8 @@ def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> 
     late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
-    assert table["differences gone when read again"] == (
-        "1 (planted: 1 in flight, 1 in the bulk call only); 1 still in flight"
+    assert table["differences that agreed when read again"] == (
+        "1 (planted: 1 in flight, 1 only in the bulk call); 1 still in flight"
     )
 
 
@@ -133,7 +133,7 @@ def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
     """A record that is missing, duplicate or wrong in NOMIS is named, and does not count as existing once."""
     truth = TRUTH | {"problems": [{"domain": "visit", "dps_id": "v1", "problem": "missing"}], "surplus": [{}]}
     wrong = replace(good, truth=truth)
-    assert wrong.problems() == ["visit v1: missing", "NOMIS holds 1 records that belong to nothing"]
+    assert wrong.problems() == ["visit v1: missing", "NOMIS holds 1 records that belong to no DPS record"]
     assert wrong.once == 6
 
 

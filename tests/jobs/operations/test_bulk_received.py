@@ -91,7 +91,7 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
         stopped = compared.publish("--cause", NEVER_GOT, "--yes")
     assert (stopped.code, len(compared.published())) == (1, 1)
     assert stopped.errors[-1].startswith(f"prisoner-to-nomis: stopped at {second['target']}: ")
-    assert stopped.errors[-1].endswith("1 published; 1 not tried: the same command does the rest")
+    assert stopped.errors[-1].endswith("1 published; 1 not tried: the same command continues with them")
     rest = compared.publish("--cause", NEVER_GOT, "--yes")
     assert (rest.code, len(compared.published())) == (1, 2)
     assert rest.out.splitlines()[-1] == "1 skipped, 1 left, 1 published"

@@ -107,7 +107,7 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
         stopped = compared.repair("--yes")
     assert (stopped.code, compared.written()) == (1, 1)
     assert f"stopped at {second['target']}: nomis: POST {path}: status 400" in stopped.errors[-1]
-    assert stopped.errors[-1].endswith("1 written; 3 not tried: the same command does the rest")
+    assert stopped.errors[-1].endswith("1 written; 3 not tried: the same command continues with them")
     assert [each["state"] for each in compared.app.read_json("actions")] == ["refused", "done"]
     rest = compared.repair("--yes")
     assert (rest.code, compared.written()) == (1, 4)
@@ -127,7 +127,7 @@ def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compare
     done = compared.repair("--cause", "wrong order", answer=Terminal("y\n", another_repairs))
     assert (done.code, compared.written()) == (0, 1)
     assert "now; the run saw NOMIS" in done.out
-    assert "it changed while you were asked" in done.out
+    assert "it changed before you confirmed" in done.out
     assert [each["who"] for each in compared.app.read_json("actions")] == ["joe"]
 
 
@@ -144,7 +144,7 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
         (["A1234BC", "--from", "x"], "give either OFFENDER_NO or --from RUN"),
         (["A1234BC", "--cause", "lost"], "add --from RUN"),
         (["--from", "x", "--force"], "--force is for one prisoner"),
-        (["--from", "x", "--json"], "asks nothing"),
+        (["--from", "x", "--json"], "cannot ask"),
         (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
     It is in NOMIS without its mapping, and nothing else is tried.
     """
     run_id = reconciled(app, "visits")
-    resync = ["resync", "--from", run_id, "--cause", "booked was lost", "--yes", "--json", "--as", "jane"]
+    resync = ["resync", "--from", run_id, "--cause", "booking was lost", "--yes", "--json", "--as", "jane"]
     with faulty(app.sandbox, "mapping", "POST", kind="status", status=503):
         stopped = app.run(*resync)
     assert stopped.code == 1

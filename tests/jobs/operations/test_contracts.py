@@ -53,8 +53,8 @@ def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) ->
     assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
     assert all(each["reason"] for each in of_service(checked, "nomis")["known"])
     probed = {each["service"]: each["probe"] for each in checked["services"]}
-    assert probed["nomis"] == probed["incentives"] == "role granted, form as declared"
-    assert probed["visits"] == probed["mapping"] == "role granted, no record to look at"
+    assert probed["nomis"] == probed["incentives"] == "role granted, format as declared"
+    assert probed["visits"] == probed["mapping"] == "role granted, no record to read"
     assert probed["prisoner-search"] == "nothing to read"
 
 
@@ -71,9 +71,9 @@ def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbo
     assert "status 403" in refused["text"]
     texts = {each["text"] for each in of_service(checked.json(), "incentives")["findings"]}
     assert texts == {
-        "response not as declared: [].name is not string",
-        "response not as declared: [].name is missing",
-        "response not as declared: [].active is missing",
+        "response differs from its declaration: [].name is not string",
+        "response differs from its declaration: [].name is missing",
+        "response differs from its declaration: [].active is missing",
     }
 
 
@@ -84,7 +84,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
     visit_booked(sandbox).publish()
     app.drain("visit")
     checked = app.read_json("contracts", "check", "--probe", "--service", "visits", "--service", "mapping", "--json")
-    assert {each["probe"] for each in checked["services"]} == {"role granted, form as declared"}
+    assert {each["probe"] for each in checked["services"]} == {"role granted, format as declared"}
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:

@@ -58,7 +58,7 @@ def test_removes_the_double_and_records_it(records: App) -> None:
     [
         (("9003", "--of", "9001"), "the two differ in start"),
         (("9002", "--of", "9003"), "appointment 9003 is not mapped"),
-        (("9001", "--of", "9001"), "no duplicate any more"),
+        (("9001", "--of", "9001"), "no longer a duplicate"),
     ],
 )
 def test_keeps_what_is_not_proved_to_be_a_double(records: App, arguments: tuple[str, ...], reason: str) -> None:

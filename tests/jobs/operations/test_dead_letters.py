@@ -213,7 +213,7 @@ def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: Ap
     assert refused["class"] == "unrecoverable"
     intend(app, "visits", "visit-1")
     (unfinished,) = app.read_json("dlq", "show", "visit")
-    assert (unfinished["class"], "looks for it" in unfinished["hint"]) == ("recoverable", True)
+    assert (unfinished["class"], "looks for the record" in unfinished["hint"]) == ("recoverable", True)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
 
 
@@ -234,7 +234,7 @@ def test_the_message_of_an_unfinished_creation_is_known_however_it_comes(
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
     (message,) = app.read_json("dlq", "show", lies_on)
-    assert (message["class"], "looks for it" in message["hint"]) == ("recoverable", True)
+    assert (message["class"], "looks for the record" in message["hint"]) == ("recoverable", True)
     app.run_ok("dlq", "retry-all")
     assert app.messages(lies_on) == 0
     (sent,) = app.queues()[DOMAINS[domain].queue].main.receive(10)
@@ -272,7 +272,7 @@ def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> 
     app.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
     done = app.run("dlq", "retry-all")
     assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
-    assert "incentive: 1 message failed: it could not be noted: IntegrityError" in done.error
+    assert "incentive: 1 message failed: it could not be recorded: IntegrityError" in done.error
 
 
 class Failing(Queue):

@@ -69,7 +69,7 @@ def test_a_repair_while_one_thinks_is_not_repeated(app: App, more: list[str]) ->
 
     typed = Terminal("y\n", before=another_repairs)
     done = app.run("incentives", "repair", offender_no, "--as", "jane", *more, answer=typed)
-    assert (done.code, "changed while you were asked" in done.error) == (1, True)
+    assert (done.code, "changed before you confirmed" in done.error) == (1, True)
     assert writes(app.sandbox) == 1
 
 
@@ -126,7 +126,7 @@ def test_a_received_event_is_published_once(app: App) -> None:
         app.run_ok(*fix, "joe", "--yes")
 
     done = app.run(*fix, "jane", answer=Terminal("y\n", before=another_publishes))
-    assert (done.code, "changed while you were asked" in done.error) == (1, True)
+    assert (done.code, "changed before you confirmed" in done.error) == (1, True)
     again = app.run(*fix, "jane", "--yes", *arrival)
     assert again.code == 1
     assert writes(app.sandbox, "prisoner-search") == 1

@@ -125,7 +125,7 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
         command.send_signal(number)
         assert command.wait() == 1
     ((state, outcome),) = states(app)
-    assert (state, outcome) == ("unknown", "unknown: stopped in the middle, so it may have been done")
+    assert (state, outcome) == ("unknown", "unknown: stopped midway, so it may have been done")
     assert "see `prisoner-to-nomis actions`" in (app.folder / "log").read_text()
 
 

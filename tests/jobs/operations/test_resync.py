@@ -48,7 +48,7 @@ def test_what_another_does_while_one_thinks_is_not_done_again(app: App, sandbox:
         app.run_ok(*resync("visit", told, "joe"))
 
     late = app.run("resync", "visit", told.dps_id, "--as", "jane", answer=Terminal("y\n", another))
-    assert (late.code, "changed while you were asked" in late.error) == (1, True)
+    assert (late.code, "changed before you confirmed" in late.error) == (1, True)
     assert made(sandbox) == (1, 1)
     assert len(sandbox.journal("nomis")) == (2 if mapped else 1)
     assert [action["who"] for action in app.read_json("actions")] == ["joe"]
@@ -76,7 +76,7 @@ def test_crash_between_create_and_mapping_is_made_good(app: App, sandbox: Sandbo
         hold.wait_for_request()
         crashed.kill()
     assert made(sandbox) == (1, 0)
-    assert "create: NOMIS has it already, and its mapping is saved" in app.run_ok(*resync("visit", told))
+    assert "create: NOMIS already has it, and its mapping is saved" in app.run_ok(*resync("visit", told))
     assert made(sandbox) == (1, 1)
 
 

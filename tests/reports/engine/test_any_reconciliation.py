@@ -184,7 +184,7 @@ def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, le
     assert str(failed.failure).endswith(
         f". If that is right, accept it once with `prisoner-to-nomis reconcile made-up --accept {failed.run_id}`"
     )
-    assert "read was believed" in refused(app, first.run_id)
+    assert "read was plausible" in refused(app, first.run_id)
     assert "not a run of made-up" in refused(app, "another")
     accepted = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
     assert (accepted.status, accepted.compared) == ("complete", left)
@@ -203,7 +203,7 @@ def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
     MadeUp.units = {}
     again = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
     assert again.status == "failed"
-    assert "where the last complete run listed 44" in str(again.failure)
+    assert "but the last complete run listed 44" in str(again.failure)
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
@@ -232,7 +232,7 @@ def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None
 
 
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
-    """The differences are kept, and one event replaces all of theirs."""
+    """The differences are kept, and one event replaces their separate events."""
     app = open_app(reconciliation_suspicious_count="10")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)

@@ -60,7 +60,7 @@ def test_nobody_is_believed_to_have_a_level(
     assert claims_nothing(result)
     side = "NOMIS" if "NOMIS" in sides else "DPS"
     most = "10%" if prisoners >= 20 else "20%"
-    against = f"more than the {most} that a first run believes" if first else "where it had none for"
+    against = f"more than the {most} that a first run accepts" if first else "but had none for"
     assert f"{side} has no level for {prisoners} of {prisoners} prisoners" in str(result.failure)
     assert against in str(result.failure)
 
@@ -101,7 +101,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
     listed_to_few(upstream)
     result = reconciled(opened)
     assert (result.status, result.resolved) == ("failed", ())
-    assert "12 prisoners are listed, where the last complete run listed 120" in str(result.failure)
+    assert "12 prisoners are listed, but the last complete run listed 120" in str(result.failure)
     upstream.clear_faults()
     after = reconciled(opened)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)

@@ -43,7 +43,7 @@ def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_a
     upstream.reset(prisoners=0)
     emptied = result_of(opened.reconcile())
     assert (emptied.status, emptied.resolved) == ("failed", ())
-    why = "no prisoners are listed, where the last complete run listed 20"
+    why = "no prisoners are listed, but the last complete run listed 20"
     accept = f"prisoner-to-nomis reconcile incentives --accept {emptied.run_id}"
     assert emptied.failure == f"{why}. If that is right, accept it once with `{accept}`"
 
@@ -70,7 +70,7 @@ def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, o
     empty()
     resumed = result_of(opened.reconcile(ReconciliationParameters(resume="begun")))
     assert (resumed.status, resumed.resolved) == ("failed", ())
-    assert str(resumed.failure).startswith("no prisoners are listed, where this run had found 40 before. ")
+    assert str(resumed.failure).startswith("no prisoners are listed, but this run had found 40 before. ")
 
 
 def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:

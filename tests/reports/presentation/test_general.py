@@ -216,7 +216,7 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
         "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
         "Field Different New End 2 1 Start 2 1 Status 2 1 Visitors 2 1",
         "2 of 3 prisons have differences",
-        "This team: Write the present state of the visit to NOMIS. 7 differences, 4 new; the oldest has been open",
+        "This team: Write the current state of the visit to NOMIS. 7 differences, 4 new; the oldest has been open",
         "22 May 2023 at 04:00, covering 21 May 2023 to 26 June 2023. It took 4 minutes.",
         "40,120 visits, 40,120 compared.",
     ):

@@ -98,7 +98,7 @@ def test_a_card_says_what_to_do_first() -> None:
     idle = visit_mismatch(1, diagnosis=nothing)
     partly = visit_result(0, mismatches=(visit_mismatch(0), idle))
     [card] = cards_of(render_index({}, [ended_run(partly.run_id)], {partly.run_id: partly}, "Production", STARTED))
-    assert "Write the present state of the visit to NOMIS. 1 new difference." in card
+    assert "Write the current state of the visit to NOMIS. 1 new difference." in card
     assert "more thing" not in card
     agrees = made_result(0)
     [card] = cards_of(render_index({}, [ended_run(mismatches=0)], {agrees.run_id: agrees}, "Production", STARTED))

@@ -115,7 +115,7 @@ def test_found_is_planted(upstream: Sandbox, seed: int, prisons: int) -> None:
 CAUSES = {
     "attendance failed": "the attendance with pay did not reach NOMIS",
     "one of two attendances failed": "the attendance with pay did not reach NOMIS",
-    "payroll ran": "DPS took the pay back, and NOMIS did not get the change or had paid already",
+    "payroll ran": "DPS withdrew the pay, and NOMIS did not get the change or had already paid",
     "paid on another booking": ANOTHER,
     "booking not in NOMIS": "NOMIS does not have the booking",
 }

@@ -91,7 +91,7 @@ def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: Op
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
     upstream.reset(prisoners=0)
-    with pytest.raises(ListingFailed, match="NOMIS lists no active prisoner, where it listed 30 before"):
+    with pytest.raises(ListingFailed, match="NOMIS lists no active prisoners, but it listed 30 before"):
         ActiveBookingLookup(nomis, 10, listing)(listing.prisoners[3].booking_id)
     assert not ActiveBookingLookup(nomis, 10)(listing.prisoners[3].booking_id)
 

@@ -71,19 +71,19 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
     diagnoses = {each["cause"]: explained[each["key"][0]].diagnosis for each in planted}
     causes = {cause: diagnosis.cause for cause, diagnosis in diagnoses.items() if diagnosis is not None}
     assert causes == {
-        "created in DPS, never in NOMIS": "the event that it was booked was lost, or failed",
-        "created a moment ago": "the event that it was booked was lost, or failed",
-        "cancelled in DPS alone": "the event that it was cancelled was lost, or failed",
-        "cancelled, the event waits": "the event that it was cancelled was lost, or failed",
+        "created in DPS, never in NOMIS": "the event of its booking was lost, or failed",
+        "created a moment ago": "the event of its booking was lost, or failed",
+        "cancelled only in DPS": "the event of its cancellation was lost, or failed",
+        "cancelled, the event waits": "the event of its cancellation was lost, or failed",
         "cancelled on the NOMIS screen": "the visit was cancelled on the NOMIS screen",
-        "moved in DPS alone": "the event that it was changed was lost, or failed",
-        "visitors changed in DPS alone": "the event that it was changed was lost, or failed",
-        "restricted in DPS alone": "the event that it was changed was lost, or failed",
+        "moved only in DPS": "the event of its change was lost, or failed",
+        "visitors changed only in DPS": "the event of its change was lost, or failed",
+        "restricted only in DPS": "the event of its change was lost, or failed",
         "prolonged on the NOMIS screen": "the visit was changed on the NOMIS screen",
         "of another type in NOMIS": "the visit was changed on the NOMIS screen",
         "prisoner merged in NOMIS": "the prisoner was merged in NOMIS"
         if generation == "today"
-        else "the visit is one of another prisoner in NOMIS",
+        else "the visit belongs to another prisoner in NOMIS",
         "created twice in NOMIS": "the visit was created twice",
         "created in NOMIS, never mapped": "the mapping was never saved",
         "deleted in NOMIS": "the visit was deleted in NOMIS",

@@ -1,4 +1,4 @@
-"""After an unknown outcome: when NOMIS's answer counts, and whose record a look-up found."""
+"""After an unknown outcome: when a look-up in NOMIS counts, and whose record it found."""
 
 from __future__ import annotations
 

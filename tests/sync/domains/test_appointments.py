@@ -123,7 +123,7 @@ def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prison
 
 
 def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a location NOMIS cannot be searched, so after a lost response a person has to look."""
+    """Without a location NOMIS cannot be searched, so after a lost response a person has to decide."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):

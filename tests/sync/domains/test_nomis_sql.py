@@ -77,5 +77,5 @@ def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> 
 def test_what_would_change_a_statement_is_refused(value: str) -> None:
     """Numbers and codes must be nothing else."""
     assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
-    with pytest.raises(ValueError, match="does not belong into a statement"):
+    with pytest.raises(ValueError, match="is not allowed in a statement"):
         domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

@@ -43,24 +43,25 @@ SESSION = {
             {**VISIT, "existingVsipId": "ot-he-ro-ne", "existingNomisId": "8811002"},
             (
                 "Two DPS records claim visit 8811002 of prisoner A1234BC: ot-he-ro-ne has it, bq-te-ke-ol was refused. "
-                "Until this is resolved, changes of bq-te-ke-ol do not reach NOMIS. Delete nothing before you have "
-                "looked."
+                "Until this is resolved, changes of bq-te-ke-ol do not reach NOMIS. Check both before you delete "
+                "anything."
             ),
         ),
         (
             "activity-create-ambiguous",
             {"dpsActivityScheduleId": "318"},
             (
-                "NOMIS did not respond when activity 318 was created there, and no look-up can tell whether it was. "
-                "Until a person looks in NOMIS, the course activity may be missing there, and later changes of it fail."
+                "NOMIS did not respond when activity 318 was created there, and no look-up shows whether it was. "
+                "Until a person checks NOMIS, the course activity may be missing there, and later changes of it fail."
             ),
         ),
         (
             "appointment-create-ambiguous",
             {"appointmentInstanceId": "90217", "bookingId": "1204417", "date": "2023-06-02", "start": "09:00"},
             (
-                "NOMIS did not respond when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was created "
-                "there, and no look-up can tell whether it was. Until a person looks in NOMIS, the appointment may be "
+                "NOMIS did not respond when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was "
+                "created there, and no look-up shows whether it was. Until a person checks NOMIS, the appointment "
+                "may be "
                 "missing there, and later changes of it fail."
             ),
         ),
@@ -88,12 +89,12 @@ SESSION = {
                 "eventType": "prison-visit.booked",
                 "messages": "3",
                 "reason": "Not found.",
-                "advice": "purge the message if it stays so",
+                "advice": "purge the message if this does not change",
             },
             (
                 "3 prison-visit.booked messages on the visit queue cannot be applied to NOMIS (for example Not found). "
                 "The housekeeping no longer sends them back, so NOMIS lacks these changes. What to do: purge the "
-                "message if it stays so."
+                "message if this does not change."
             ),
         ),
         (

@@ -94,7 +94,7 @@ def test_an_attendance_heals_with_its_allocation() -> None:
     letter = read_dead_letter(Message("one", "", write_domain_event(ATTENDED, {"attendanceId": 1}), 3))
     attempt = FailedAttempt(now(), "activity", "one", None, ATTENDED, None, 3, refused)
     assert DeadLetterReport(letter, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
-    assert "heals" in hint(ATTENDED, refused)
+    assert "succeeds" in hint(ATTENDED, refused)
 
 
 def test_refusals_do_not_heal() -> None:

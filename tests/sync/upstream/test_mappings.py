@@ -93,7 +93,7 @@ def test_only_the_mapping_asked_for_is_believed(
     for name in asked:
         other = "SENTENCE" if name == "nomisAdjustmentCategory" else "99"
         answered(sandbox, {**found, name: other})
-        assert refused(mapping, look_up) == (f"the response is about another record: {name} is not the one asked for")
+        assert refused(mapping, look_up) == (f"the response is about another record: {name} is not the requested one")
     answered(sandbox, {**found, "whenCreated": "2023-05-22T10:14:33.912", "added": {"later": 1}})
     assert found.items() <= look_up(mapping).items()
 
