@@ -34,6 +34,11 @@ HABITS = {
     r"speaks? against": "'an objection', 'despite objections'",
     r"is said too": "'also shows …'",
     r"is no news": "'is expected'",
+    r"anew": "again",
+    r"also where": "even if",
+    r"(?-i:None) where": "None if",
+    r"for want of": "for lack of, without",
+    r"all the same(?! to)": "anyway, still",
 }
 _HABITS = {
     re.compile(rf"\b(?:{habit})\b".replace(" ", r"\s+"), re.IGNORECASE): better for habit, better in HABITS.items()

@@ -333,7 +333,7 @@ def _delivery_line(each: Unsent, settings: Settings, moment: datetime) -> Status
 
 
 def _again(unsent: Unsent) -> str:
-    """The command that sends a report again. Alerts are not sent again: the findings have their subjects."""
+    """The command that sends a report again. Alerts are not sent again, since the findings show the same."""
     kind, _, rest = unsent.key.partition(":")
     if kind == "reconciliation":
         return command("report", "send", rest.partition(":")[0], "--to", unsent.channel)

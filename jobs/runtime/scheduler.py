@@ -178,7 +178,7 @@ class Scheduler:
         with bound(queue=queue):
             try:
                 summary = self._open_drain(queue).run_batch()
-            except Exception as error:  # the next batch is tried all the same
+            except Exception as error:  # the next batch is tried anyway
                 log_failure(self._failures[queue], error)
             else:
                 self._failures[queue].worked()
@@ -247,7 +247,7 @@ class Scheduler:
         try:
             self._workload.record_heartbeat(self.heartbeat())
         except StoreUnavailable:
-            # The drains say so; the next heartbeat is tried all the same.
+            # The drains say so; the next heartbeat is tried anyway.
             return
 
     def _export(self) -> None:

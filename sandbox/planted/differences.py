@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: `reported`; `ignored`, as it is not to be reported; `settles`, as it is gone when it is looked at again; `in flight`,
 #: as something is still to come that removes it.
 Outcome = Literal["reported", "ignored", "settles", "in flight"]
-#: The values of the columns by which a reconciliation knows a row, None where it has none.
+#: The values of the columns by which a reconciliation knows a row, None if it has none.
 Key = tuple[str | int | None, ...]
 APlanter = TypeVar("APlanter")
 

@@ -56,7 +56,7 @@ def event_types(queue: str) -> tuple[str, ...]:
 
 
 def queue_of(event_type: str) -> str | None:
-    """The id of the queue on which events of this type belong, or None for a type that is not synchronised."""
+    """The id of the queue that events of this type belong on, or None for a type that is not synchronised."""
     return next((domain.queue for domain in DOMAINS.values() if event_type.lower() in domain.handlers), None)
 
 

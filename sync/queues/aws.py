@@ -90,7 +90,7 @@ class Aws:
         if access_key_id is not None:
             options |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         config = Config(
-            # The one that boto3 puts together anew for each call costs a twentieth of a drain.
+            # The one that boto3 puts together again for each call costs a twentieth of a drain.
             user_agent="prisoner-to-nomis",
             max_pool_connections=_CONNECTIONS,
             connect_timeout=_CONNECT_SECONDS,

@@ -194,7 +194,7 @@ class DeadLetterQueue:
         return len(removed), left
 
     def _stay(self, dead_letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[KeptMessage]:
-        """The messages that stay, and why: chosen to, or back already, or because `why_left` fails on them."""
+        """The messages that stay, and why: they were chosen to, came back already, or `why_left` fails on them."""
         # A message that fails at once is here again while the queue is still being read.
         again = [KeptMessage(each, "it failed again just now") for each in dead_letters if _id(each) in sent_ids]
         dead_letters = _without(dead_letters, again)

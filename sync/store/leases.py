@@ -34,7 +34,7 @@ _RENEWALS_IN_A_LEASE = 3
 _LONGEST_NAME = 80
 _UNKNOWN_PLACE = "?"
 
-#: As text, since SQLAlchemy compiles an INSERT … ON CONFLICT anew for each execution: with 64 messages in flight that
+#: As text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution: with 64 messages in flight that
 #: took 29% more CPU for each message of a drain on PostgreSQL, and 16% more on SQLite.
 _ACQUIRE = (
     "INSERT INTO leases (key, owner, expires_at) VALUES (:the_key, :the_owner, :expiry) "
@@ -128,7 +128,7 @@ class Leases:
             self._commit_waiting(wait=True)
             taken = request.taken.result()
         except StoreUnavailable:
-            # It may be taken all the same: the connection may have been lost during the commit.
+            # It may still be taken: the connection may have been lost during the commit.
             with self._lock:
                 self._unreleased.add((key, owner))
             raise

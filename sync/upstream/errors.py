@@ -30,7 +30,7 @@ _NO_ROUTE = re.compile(
 )
 #: Refused before any work, if the service itself says so or the body is empty.
 _REFUSED_BEFORE_WORK = frozenset({401, 403, 429})
-#: The server stopped waiting, or wants the request again: it may be running all the same.
+#: The server stopped waiting, or wants the request again: it may still be running.
 _GAVE_UP = frozenset({408, 425, 499})
 #: The transaction was rolled back: another one was quicker, or NOMIS found two rows where there may be one.
 _ROLLED_BACK = re.compile(

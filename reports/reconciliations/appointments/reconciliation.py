@@ -199,7 +199,7 @@ _VERDICTS: Final = {
 
 
 class AppointmentEvents(Events):
-    """Names and properties of the replaced service; a duplicate has a separate event, since nothing is deleted."""
+    """The events of the replaced service. A duplicate has a separate event, since nothing is deleted."""
 
     prefix = "appointments-reports-reconciliation"
     report = f"{prefix}-success"

@@ -96,7 +96,7 @@ class LevelReader:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._bulk_lock = threading.Lock()
-        #: The codes of the levels by name, once they are read; None where the bulk call cannot be used.
+        #: The codes of the levels by name, once they are read; None if the bulk call cannot be used.
         self._names: Mapping[str, str] | None = None
         self._names_read = False
 
