@@ -3,8 +3,10 @@
 import csv
 import json
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -204,17 +206,18 @@ def test_stopped_reconciliation_is_gone_on_with(
     """SIGTERM stops a run after a finished page, and the run says how to resume. The resumed run reads nobody twice."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
-    sandbox.latency(300, "nomis")
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
-    with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None, skip=25) as second_page:
+    with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None, skip=70) as fourth_page:
         process = running("reconcile", "incentives", "--no-notify", **settings)
-        second_page.wait_for_request()
+        fourth_page.wait_for_request()
+        until(lambda: kept_pages(installed) == 3, "three pages are kept")
+        sandbox.latency(300, "nomis")
         process.send_signal(signal.SIGTERM)
     run_id = interrupted(installed, process)
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
-    assert reads(sandbox) <= 120 + 20 + 4  # a page in work, and the calls under way
+    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages in work, one of them in incentives, and the calls under way
 
 
 @pytest.mark.parametrize("service", ["incentives", "nomis"])
@@ -349,6 +352,12 @@ def test_process_that_lost_its_run_leaves_it_alone(
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
     assert complaint.startswith("prisoner-to-nomis: this process was suspended for too long")
     assert "Traceback" not in (installed.folder / "log").read_text(encoding="utf-8")
+
+
+def kept_pages(installed: App) -> int:
+    """How many finished pages of runs are in the database."""
+    with closing(sqlite3.connect(installed.database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM reconciliation_pages").fetchone()[0])
 
 
 def reads(sandbox: Sandbox) -> int:
