@@ -233,7 +233,7 @@ def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: M
     path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
     upstream.fault("nomis", path=path, status=404, body=body)
     [unread] = compare(make()).unread
-    assert "does not know it" in unread.reason
+    assert "does not find it" in unread.reason
 
 
 def test_a_released_booking_is_gone_when_read_again(upstream: Sandbox, make: Make) -> None:
