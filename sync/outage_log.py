@@ -1,6 +1,7 @@
 """Logs when repeated work starts to fail and when it succeeds again, however often it fails in between."""
 
 import logging
+import math
 import threading
 import time
 from typing import Any
@@ -60,12 +61,15 @@ class OutageLog:
         if is_new and event is not None:
             self._log.log(self._level, event, reason=reason, **self._fields, **details)
 
-    def worked(self) -> None:
-        """Notes a success; the first after an outage is logged, with the outage's length and number of failures."""
+    def worked(self, began_at: float = math.inf) -> None:
+        """Notes a success; the first after an outage is logged, with the outage's length and number of failures.
+
+        began_at: when the work began, on the monotonic clock. Work that began before the outage does not end it.
+        """
         if self._since is None:
             return
         with self._lock:
-            if self._since is None:
+            if self._since is None or began_at < self._since:
                 return
             seconds, self._since = time.monotonic() - self._since, None
             failures = self._failures

@@ -3,6 +3,7 @@
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -162,6 +163,7 @@ class Database:
     def _transaction(
         self, engine: Engine, turn: AbstractContextManager[None], outage_log: OutageLog
     ) -> Iterator[Connection]:
+        began_at = time.monotonic()
         try:
             with turn, engine.begin() as connection:
                 yield connection
@@ -176,7 +178,7 @@ class Database:
             unavailable = StoreUnavailable(f"database {self.url_without_password}: {reason}")
             outage_log.failed(str(unavailable))
             raise unavailable from error
-        outage_log.worked()
+        outage_log.worked(began_at)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
