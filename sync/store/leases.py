@@ -43,6 +43,8 @@ _ACQUIRE = (
 )
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
 _RELEASE = delete(leases).where(_MINE)
+#: The acquisitions of this process, whatever they are for.
+_numbers = itertools.count(1)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
 
 
@@ -94,7 +96,6 @@ class Leases:
             .where(leases.c.key == bindparam("the_key"), leases.c.owner == bindparam("the_holder"))
             .values(owner=bindparam("the_owner"), expires_at=expiry)
         )
-        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._unreleased: set[tuple[str, str]] = set()
@@ -111,8 +112,9 @@ class Leases:
         `least_seconds` after its last renewal.
         """
         length = max(self._length, timedelta(seconds=least_seconds))
-        # Unique for each acquisition, so that a holder that lost its lease cannot release that of the next one.
-        owner = f"{self._owner}|{next(self._numbers)}"
+        # Unique for each acquisition: the owner in the database shows which one has the lease, and a holder that lost
+        # its lease cannot release that of the next one.
+        owner = f"{self._owner}|{next(_numbers)}"
         until = self._monotonic() + length.total_seconds()
         with self._lock:
             if key in self._held:

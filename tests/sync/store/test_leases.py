@@ -49,6 +49,15 @@ def test_one_holder_at_a_time(database: Database) -> None:
     assert other.acquire("a")
 
 
+def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
+    """Two parts of one process that have the same name do not take each other's lease for their own."""
+    one, other = (Leases(database, "scheduler", 60) for _ in range(2))
+    assert one.acquire("a")
+    assert not other.acquire("a")
+    other.release("a")
+    assert not Leases(database, "third", 60).acquire("a")
+
+
 def test_a_with_block_holds_and_releases(database: Database) -> None:
     """`held` refuses others with `LeaseBusy`, and also releases when the block raises."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
