@@ -17,7 +17,7 @@ from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
 from sync.settings.queues import QUEUES
 from sync.store.creations import OPEN_STATES, CreationRecord, CreationState, list_creations
-from sync.store.failures import FailedAttempt, last_failure
+from sync.store.failed_attempts import FailedAttempt, last_failure
 from sync.store.findings import list_findings
 from sync.store.tables import outbox
 

@@ -18,7 +18,7 @@ from sync import clock
 from sync.repair.dead_letter_queue import RetryResult
 from sync.repair.dead_letters import DeadLetter
 from sync.repair.scheduled_redrive import ScheduledRedrive
-from sync.store.failures import forget_redrives
+from sync.store.failed_attempts import forget_redrives
 from sync.store.findings import resolve_expired
 
 #: SQS keeps a message for fourteen days at most.

@@ -19,7 +19,7 @@ from sync.repair.dead_letter_queue import RetriedBatch, RetryResult
 from sync.repair.dead_letter_report import not_chosen
 from sync.repair.dead_letters import DeadLetter
 from sync.settings import times
-from sync.store.failures import attempts_at, last_number
+from sync.store.failed_attempts import attempts_at, last_number
 
 
 class BatchState(StrEnum):

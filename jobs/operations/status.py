@@ -15,10 +15,10 @@ from jobs.health.figures import (
     Figures,
     read_figures,
 )
-from jobs.operations import needs
+from jobs.operations import status_lines as needs
 from jobs.operations.dead_letters import DlqState, read_dlq
-from jobs.operations.needs import Need, StatusLine
 from jobs.operations.schedule import SCHEDULE
+from jobs.operations.status_lines import Need, StatusLine
 from jobs.runtime.application import Application
 from sync import clock
 

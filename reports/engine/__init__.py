@@ -14,5 +14,5 @@ A run passes these modules from top to bottom:
 - `plausibility`: decides whether a run is believed
 - `exclusions`: the known differences that are not reported; `excluded_records` is what the run found of them
 - `result_builder`: makes the `result` of its `result_parts`; everything that people see is a view of it
-- `events`: the telemetry of a run, from which alerts follow
+- `telemetry`: the telemetry events of a run, from which alerts follow
 """

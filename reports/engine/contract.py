@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.events import Events
     from reports.engine.fields import Field
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Part, ReconciliationResult
+    from reports.engine.telemetry import Events
     from reports.engine.units import Reading, Scope, SideName, Unit, UnlistedPart
     from sync.settings.declaration import Settings
     from sync.settings.upstreams import UpstreamName

@@ -17,7 +17,7 @@ from sync.events.envelope import DomainEvent, read_envelope
 from sync.failures import MalformedMessage
 from sync.repair.dead_letter_report import WORTH_A_RETRY, report_on
 from sync.store.creations import finished_since, list_intents
-from sync.store.failures import FailedAttempt, failed_since
+from sync.store.failed_attempts import FailedAttempt, failed_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from reports.engine import checkpoints, history, runs
-from reports.engine.events import track_event, track_result
 from reports.engine.exclusions import exclusions_of
 from reports.engine.parallel_reader import OUTAGE_SECONDS
 from reports.engine.plausibility import why_emptied
@@ -29,6 +28,7 @@ from reports.engine.run_registry import (
     wait_for_lease,
     write_as_holder,
 )
+from reports.engine.telemetry import track_event, track_result
 from reports.engine.units import Population
 from sync.alerting import command
 from sync.clock import LONDON

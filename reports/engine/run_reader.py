@@ -12,12 +12,12 @@ import structlog
 
 from reports.engine import checkpoints
 from reports.engine.contract import ServiceTooOld
-from reports.engine.events import track_event
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.plausibility import check_unread_share
 from reports.engine.reads import ReadingStopped, SharedReads
 from reports.engine.run_registry import wait_for_lease, write_as_holder
+from reports.engine.telemetry import track_event
 from reports.engine.units import Reading
 from sync.failures import SyncError, UpstreamError
 from sync.tracing import TracedThreads

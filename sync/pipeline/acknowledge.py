@@ -21,7 +21,7 @@ from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.requeue import WaitsFor, attributes_of_copy, has_waited, pause_seconds
 from sync.store.database import StoreUnavailable
-from sync.store.failures import FailedAttempt, record_failures
+from sync.store.failed_attempts import FailedAttempt, record_failures
 from sync.tracing import traced
 
 

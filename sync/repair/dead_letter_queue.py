@@ -17,7 +17,7 @@ from sync.queues.requeue import attributes_anew
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import DeadLetter, read_dead_letter
 from sync.store.database import Database, StoreUnavailable
-from sync.store.failures import count_redrives
+from sync.store.failed_attempts import count_redrives
 from sync.store.findings import resolve_given_up
 from sync.store.telemetry import Telemetry
 

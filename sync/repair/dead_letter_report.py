@@ -15,7 +15,7 @@ from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
 from sync.repair.hints import hint, is_awaited_elsewhere, is_missing_mapping
 from sync.store.creations import CreationState, states_of
 from sync.store.database import Database
-from sync.store.failures import Attempts, FailedAttempt, attempts_at, redrives_of
+from sync.store.failed_attempts import Attempts, FailedAttempt, attempts_at, redrives_of
 from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
 
 UNFINISHED_HINT = (

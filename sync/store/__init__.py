@@ -4,7 +4,7 @@
 - `tables`: all tables; `types` has the types of their columns, `migrations` brings a database there
 - `leases`: one holder at a time for an entity; `shared_clock` is the clock that they are measured by
 - `creations`: what is, or is being, created in NOMIS
-- `failures`: failed attempts at messages
+- `failed_attempts`: failed attempts at messages
 - `findings`: what a person has to decide at
 - `outbox`: deliveries to people
 - `actions`: what operators did

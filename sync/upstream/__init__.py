@@ -10,7 +10,7 @@ A call goes from an `operation` through the `transport` to `http`.
 - `tokens`: the tokens of HMPPS Auth
 - `breaker`: stops the calls to a service that is down; `circuit` has its rules
 - `concurrency_limit`: how many calls may be in flight to a service
-- `errors`: what a failed response says
+- `error_bodies`: what a failed response says
 - `responses`: the models of bodies, responses and pages
 - `mappings`: the mapping service
 - `prisoners`: NOMIS's lists of bookings, and the events of prisoners received

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 import orjson
 
 from sync.settings.parsing import ingestion_parts
-from sync.upstream.errors import parse_retry_after
+from sync.upstream.error_bodies import parse_retry_after
 from sync.upstream.http import ConnectionLost, HttpResponse, NotSent, TimedOut, TooLarge, fetch, tls_context
 
 #: The role name by which the queries of operators find the events, as of the replaced service.

@@ -17,7 +17,13 @@ from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.concurrency_limit import ConcurrencyLimit
-from sync.upstream.errors import is_error_body, may_have_been_applied, own_words, parse_error_body, parse_retry_after
+from sync.upstream.error_bodies import (
+    is_error_body,
+    may_have_been_applied,
+    own_words,
+    parse_error_body,
+    parse_retry_after,
+)
 from sync.upstream.http import (
     ConnectionLost,
     HttpResponse,

@@ -13,7 +13,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import BatchSummary, Drain
 from sync.queues.queue import Queue
-from sync.store.failures import FailedAttempt, last_failure
+from sync.store.failed_attempts import FailedAttempt, last_failure
 from sync.store.telemetry import read_events
 from tests.harness.waiting import in_thread, result_of, until
 

@@ -14,8 +14,8 @@ from jobs.errors import WORK_FAILED
 from reports.presentation.text import count
 
 if TYPE_CHECKING:
-    from jobs.operations.needs import Need, StatusLine
     from jobs.operations.status import StatusReport
+    from jobs.operations.status_lines import Need, StatusLine
 
 _WIDTH = 80
 #: What marks a line that needs a person.
@@ -100,7 +100,7 @@ def _why_no_ages(status: "StatusReport") -> Iterable[str]:
 
 
 def _queue(line: "StatusLine") -> tuple[str, ...]:
-    from jobs.operations.needs import age_text
+    from jobs.operations.status_lines import age_text
 
     values = line.values
     ages = [values["oldestSeconds"], values["oldestDeadSeconds"]]
@@ -205,6 +205,6 @@ def _ago(status: "StatusReport", moment: str | None) -> str:
 
 
 def _age(status: "StatusReport", moment: str) -> str:
-    from jobs.operations.needs import age_text
+    from jobs.operations.status_lines import age_text
 
     return age_text((status.at - datetime.fromisoformat(moment)).total_seconds())

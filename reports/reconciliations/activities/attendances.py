@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference
     from reports.engine.contract import Reads
-    from reports.engine.events import Event, Events
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult
+    from reports.engine.telemetry import Event, Events
     from reports.engine.units import Unit
     from sync.settings.declaration import Settings
 

@@ -11,11 +11,11 @@ import pandas as pd
 
 from reports.engine.causes import Cause, Explanation
 from reports.engine.contract import Reconciliation
-from reports.engine.events import Event, Events
 from reports.engine.fields import Field
 from reports.engine.frame import concatenated, join_sides, typed
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import EvidenceRow
+from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sync.alerting import command

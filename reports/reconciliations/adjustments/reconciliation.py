@@ -8,8 +8,8 @@ import pandas as pd
 
 from reports.engine.booking_list import BookingList, ListedBooking, bookings_of, page_of
 from reports.engine.contract import Reconciliation
-from reports.engine.events import Event, Events
 from reports.engine.frame import records, typed
+from reports.engine.telemetry import Event, Events
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.adjustments import causes, counting

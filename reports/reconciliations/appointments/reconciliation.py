@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from reports.engine.contract import Reconciliation
-from reports.engine.events import Event, Events
 from reports.engine.frame import typed
+from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.appointments.causes import explain
 from reports.reconciliations.appointments.compare import (

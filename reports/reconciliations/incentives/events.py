@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.engine.events import Event, Events
+from reports.engine.telemetry import Event, Events
 from reports.reconciliations.incentives.result import IncentiveExcluded, IncentiveMismatch
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import structlog
 from reports.engine import result as results
 from reports.engine.causes import Explanation
 from reports.engine.contract import Reconciliation
-from reports.engine.events import Events
 from reports.engine.fields import Field
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.telemetry import Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.incentives import result as own
 from reports.reconciliations.incentives.bookings import ActiveBookingLookup, find_bookings

@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from reports.engine.contract import Reconciliation, ServiceTooOld
-from reports.engine.events import Event, Events
 from reports.engine.frame import typed
 from reports.engine.plausibility import FEWEST_LISTED, SMALLEST_SHARE
 from reports.engine.result import FieldValues, Mismatch, ReconciliationResult
+from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit
 from reports.reconciliations.visits import causes, rules
 from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader

@@ -19,7 +19,7 @@ from sync.events.envelope import write_mapping_retry
 from sync.failures import Failure
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letter_queue import DeadLetterQueue
-from sync.store.failures import FailedAttempt, count_redrives, record_failures
+from sync.store.failed_attempts import FailedAttempt, count_redrives, record_failures
 from sync.store.telemetry import read_events
 from tests.harness.app import application
 

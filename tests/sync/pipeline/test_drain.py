@@ -9,7 +9,7 @@ import pytest
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import UpstreamsUnavailable
-from sync.store.failures import last_failure
+from sync.store.failed_attempts import last_failure
 from tests.harness.app import application
 from tests.harness.faults import held
 from tests.harness.pipeline import settle, tracked

@@ -9,7 +9,7 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.settings import times
 from sync.store.database import StoreUnavailable
-from sync.store.failures import attempts_at, last_failure
+from sync.store.failed_attempts import attempts_at, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from tests.harness.app import application

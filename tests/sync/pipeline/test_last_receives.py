@@ -19,7 +19,7 @@ from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Queue
 from sync.queues.requeue import WaitsFor
 from sync.settings import times
-from sync.store.failures import last_failure
+from sync.store.failed_attempts import last_failure
 from tests.harness.app import application
 from tests.harness.faults import hits
 from tests.harness.pipeline import BOOKED, draining, send, tracked

@@ -21,7 +21,7 @@ from sync.pipeline.drain import UpstreamsUnavailable
 from sync.queues.queue import Message, Queue
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
-from sync.store.failures import last_failure
+from sync.store.failed_attempts import last_failure
 from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send, settle

@@ -12,7 +12,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.events.context import Outcome
 from sync.failures import UpstreamError
-from sync.store.failures import FailedAttempt, last_failure
+from sync.store.failed_attempts import FailedAttempt, last_failure
 from tests.harness import activities
 from tests.harness.app import application
 from tests.harness.handlers import Harness, Prisoner

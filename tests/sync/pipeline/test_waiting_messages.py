@@ -20,7 +20,7 @@ from sync.pipeline.groups import GroupRunner, Missing
 from sync.queues.queue import Queue
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
-from sync.store import failures
+from sync.store import failed_attempts as failures
 from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost

@@ -16,7 +16,7 @@ from sync.queues.queue import Message
 from sync.repair.dead_letter_report import WORTH_A_RETRY, DeadLetterReport, FailureClass
 from sync.repair.dead_letters import read_dead_letter
 from sync.repair.hints import RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
-from sync.store.failures import FailedAttempt
+from sync.store.failed_attempts import FailedAttempt
 
 ALLOCATED = "activities.prisoner.allocated"
 ATTENDED = "activities.prisoner.attendance-amended"

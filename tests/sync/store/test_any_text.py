@@ -18,10 +18,11 @@ from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import Failure, UpstreamError
-from sync.store import actions, failures, findings, outbox, tables
+from sync.store import actions, findings, outbox, tables
+from sync.store import failed_attempts as failures
 from sync.store.creations import CreationState
 from sync.store.database import Database
-from sync.store.failures import FailedAttempt
+from sync.store.failed_attempts import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events

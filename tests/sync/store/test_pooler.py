@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from sync.clock import now
 from sync.failures import Failure
 from sync.store.database import Database
-from sync.store.failures import FailedAttempt, attempts_at, record_failures
+from sync.store.failed_attempts import FailedAttempt, attempts_at, record_failures
 from sync.store.leases import Leases
 from tests.harness.databases import Pooler, drop_database, make_database
 from tests.harness.waiting import in_thread, result_of, until

@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 from sync.alerting import Severity
 from sync.clock import now
 from sync.failures import Failure
-from sync.store import actions, failures, findings, outbox, tables
+from sync.store import actions, findings, outbox, tables
+from sync.store import failed_attempts as failures
 from sync.store.actions import ActionState
 from sync.store.database import Database
-from sync.store.failures import FailedAttempt
+from sync.store.failed_attempts import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.outbox import Delivery, DeliveryState
 from sync.upstream import breaker as breakers
