@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import BigInteger, Connection, Update, bindparam, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -32,6 +33,10 @@ _OF_ATTEMPT = OF_DPS_RECORD & (creations.c.attempts == bindparam("the_attempt"))
 _CHANGE_INTENT = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
 # The mapping of a mapped record may have vanished.
 _ASKED_ABOUT = (CreationState.INTENDED, CreationState.MAPPED)
+#: An intent by its note: if it was not committed, another process may have begun an attempt of the same number.
+_REFUSE_UNSENT = update(creations).where(
+    OF_DPS_RECORD, creations.c.note == bindparam("the_note"), creations.c.state == CreationState.INTENDED
+)
 _MARK_AMBIGUOUS = update(creations).where(_OF_ATTEMPT, creations.c.state.in_(_ASKED_ABOUT))
 _MARK_DUPLICATE = update(creations).where(OF_DPS_RECORD).values(state=CreationState.DUPLICATE)
 
@@ -97,6 +102,8 @@ class CreationStore:
         Raises `LeaseBusy` if another process was faster although this one holds the lease.
         """
         attempt, moment = 1 if previous is None else previous.attempts + 1, since or now()
+        # Says of an unknown outcome why, and of an intent whose it is.
+        note = f"no response was recorded (attempt {uuid4().hex[:8]})" if since is None else None
         values: dict[str, Any] = {
             "state": CreationState.INTENDED,
             "request": dict(request),
@@ -104,7 +111,7 @@ class CreationStore:
             "mapping": None,
             "properties": text_properties(properties),
             "attempts": attempt,
-            "note": None,
+            "note": note,
             "intended_at": moment,
             "updated_at": moment,
         }
@@ -122,8 +129,9 @@ class CreationStore:
                 raise
             raise LeaseBusy(creation_lease(creation.name, dps_id)) from None
         except StoreUnavailable:
-            # The connection may have been lost in the very commit: whatever the record says, nothing was sent.
-            self._keep(creation, dps_id, lambda connection: _refuse(connection, creation, dps_id, attempt, "not sent"))
+            if note is not None:
+                # The connection may have been lost in the very commit, and nothing was sent.
+                self._keep(creation, dps_id, lambda connection: _refuse_unsent(connection, creation, dps_id, note))
             raise
         return attempt
 
@@ -274,6 +282,14 @@ def _change(
 
 def _refuse(connection: Connection, creation: Creation, dps_id: str, attempt: int, note: str) -> None:
     _change(connection, creation, dps_id, attempt, {"state": CreationState.REFUSED, "note": note})
+
+
+def _refuse_unsent(connection: Connection, creation: Creation, dps_id: str, its_note: str) -> None:
+    """Marks the intent with this note as refused, if it was committed."""
+    given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_note": its_note}
+    connection.execute(
+        _REFUSE_UNSENT, {"state": CreationState.REFUSED, "note": "not sent", "updated_at": now()} | given
+    )
 
 
 def _replace(connection: Connection, previous: CreationRecord, values: Mapping[str, Any]) -> bool:

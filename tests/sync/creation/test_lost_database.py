@@ -74,6 +74,28 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
         assert consumer.names() == ["visit-create-success"]
 
 
+def test_an_intent_that_was_lost_says_nothing_of_the_next_one(
+    upstream: Sandbox, server: PostgresServer, lost_url: str
+) -> None:
+    """Another process may begin an attempt of the same number, whose outcome stays unknown until NOMIS was searched."""
+    booking = visit_booked(upstream)
+    with consuming(upstream, lost_url) as consumer:
+        with held(upstream, "visits", "GET", "/visits/{reference}") as reading:
+            delivery = in_thread(consumer.deliver, booking)
+            reading.wait_for_request()
+            server.stop()
+            reading.release()
+            assert isinstance(failure_of(delivery), StoreUnavailable)
+        server.start()
+        consumer.leases.renew()
+        with consuming(upstream, lost_url) as other:
+            upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
+            with pytest.raises(UpstreamError):
+                other.deliver_when_free(booking)
+        assert consumer.deliver_when_free(booking) is Outcome.APPLIED
+        assert visits_of(upstream, booking) == [mapped_to(upstream, booking)]
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
