@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection, select, update
@@ -46,6 +47,9 @@ class Breakers:
         self._log = structlog.get_logger("sync.upstream.breaker")
         self._working_on = threading.local()
         self._next_reading = 0.0
+        #: What could not be written while the database was unavailable, and the lock under which states are written.
+        self._unwritten: dict[UpstreamName, Callable[[Connection], bool]] = {}
+        self._writing = threading.Lock()
         self._read_shared_state()
 
     @contextmanager
@@ -193,15 +197,27 @@ class Breakers:
         opened = state is BreakerState.OPEN
         log = self._log.error if opened else self._log.info
         log("upstream-down" if opened else "upstream-up", service=service, reason=reason)
-        try:
-            with self._database.begin() as connection:
-                changed = set_breaker(connection, service, state, opened_at=now() if opened else None, reason=reason)
-        except StoreUnavailable as error:
-            self._log.debug("breaker-state-not-kept", service=service, reason=str(error))
-            changed = True
+        write = partial(set_breaker, service=service, state=state, opened_at=now() if opened else None, reason=reason)
+        with self._writing:
+            try:
+                with self._database.begin() as connection:
+                    changed = write(connection)
+                self._unwritten.pop(service, None)
+            except StoreUnavailable as error:
+                self._log.debug("breaker-state-not-kept", service=service, reason=str(error))
+                self._unwritten[service] = write
+                changed = True
         if changed:
             # Of several processes in one outage, the first sends the event.
             self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
+
+    def _write_late(self) -> None:
+        """Writes the states that were set while the database was unavailable. Raises `StoreUnavailable`."""
+        if self._unwritten:
+            with self._database.begin() as connection:
+                for write in self._unwritten.values():
+                    write(connection)
+            self._unwritten.clear()
 
     def _share_failed_trial(self, service: UpstreamName) -> None:
         """Keeps processes that make no calls from closing the breaker because nobody tries the service."""
@@ -214,6 +230,8 @@ class Breakers:
     def _read_shared_state(self) -> None:
         self._next_reading = self._monotonic() + times.BREAKER_POLL_SECONDS
         try:
+            with self._writing:
+                self._write_late()
             with self._database.read() as connection:
                 rows = read_breakers(connection)
         except StoreUnavailable as error:

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from sandbox import Sandbox
+from sandbox.postgres import PostgresServer
 from sync.failures import LeaseBusy, UpstreamError
 from sync.settings import times
 from sync.settings.loading import load_settings
@@ -169,3 +170,28 @@ def test_it_works_without_the_database() -> None:
     process.later(1)
     process.call()
     assert process.state is BreakerState.CLOSED
+
+
+def test_a_state_set_without_the_database_is_written_later() -> None:
+    """An outage that ends while the database is unavailable does not stay in it, and the next one has its event."""
+    server = PostgresServer()
+    try:
+        server.start()
+        database = Database(server.url.render_as_string())
+        database.upgrade()
+        process = Process(database)
+        open_in(process)
+        server.stop()
+        process.later(1)
+        process.call()
+        assert process.state is BreakerState.CLOSED
+        server.start()
+        process.later(times.BREAKER_POLL_SECONDS)
+        with database.read() as connection:
+            assert read_breakers(connection)["nomis"].state == "closed"
+        assert Process(database).state is BreakerState.CLOSED
+        open_in(process)
+        assert tracked(database, process)["upstream-breaker-opened"] == 2
+        database.dispose()
+    finally:
+        server.close()
