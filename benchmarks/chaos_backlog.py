@@ -28,7 +28,7 @@ from sync.settings.loading import load_settings
 from sync.settings.queues import QUEUES
 from sync.store.tables import failures
 
-#: The defaults of the program, except a shorter pause and without the jobs that do not drain.
+#: The defaults of the program, but with a shorter pause, and without the jobs that do not drain.
 SETTINGS = {
     "DRAIN_INTERVAL_SECONDS": "0.5",
     "SCHEDULER_RECONCILIATION": "false",

@@ -2,9 +2,9 @@
 
 Two real processes of the program, a `scheduler` and a repeated `drain --until-empty`, work on one database and on the
 queues of a sandbox. They are killed with `kill -9` every few seconds and restarted, while responses are lost after
-the write, NOMIS is slow with some, mapping posts hang for longer than the visibility timeout, NOMIS has bursts of 503,
-Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the queues are drained,
-and the records of both sides are compared.
+the write, NOMIS is slow with some writes, mapping posts hang for longer than the visibility timeout, NOMIS has bursts
+of 503, Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the queues are
+drained, and the records of both sides are compared.
 
 SQS and SNS are moto's, made quick by `sandbox.aws.moto_patches`, fed in waves: it redelivers what a dead process had in
 flight as SQS does. Each death costs all messages in flight a receive, so with a death every few seconds some reach the

@@ -91,7 +91,7 @@ class _Doubtful:
         return (entity[0], str(entity[1])) in self.ids
 
     def names(self, attempt: FailedAttempt) -> bool:
-        """Whether a failed attempt concerned one of them."""
+        """Whether a failed attempt concerned one of these records."""
         entity = (attempt.entity or "").rpartition(":")[2]
         return entity in self.instances or any(entity == dps_id for _, dps_id in self.ids)
 

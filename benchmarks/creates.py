@@ -113,7 +113,7 @@ def in_batches_of(size: int) -> Way:
 def measure(
     sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, latency_ms: float, database: str
 ) -> float:
-    """Returns the creates a second of one way, and checks that each record is in NOMIS once."""
+    """Returns the creates per second of one way, and checks that each record is in NOMIS once."""
     sandbox.reset(prisoners=200)
     bodies = book(sandbox, name, number)
     with empty_database(database) as database_url, stub_queue(bodies) as sqs_url:

@@ -20,7 +20,7 @@ from typing import TypeAlias
 from sandbox.child_processes import end_with_parent
 
 CONTEXT = multiprocessing.get_context("forkserver")
-#: The longest time to wait for a command to end, unless told otherwise.
+#: The longest time to wait for a command to end, unless the caller gives another.
 LONGEST_SECONDS = 90.0
 _SHOWN_CHARACTERS = 20_000
 
@@ -54,11 +54,11 @@ class ForkedCommand:
         self._process.start()
 
     def poll(self) -> int | None:
-        """The exit code, the negative signal that ended the process, or None while it runs."""
+        """The exit code, the negative number of the signal that ended the process, or None while it runs."""
         return self._process.exitcode
 
     def wait(self, seconds: float = LONGEST_SECONDS) -> int:
-        """Waits for the end and gives the exit code.
+        """Waits for the end and returns the exit code.
 
         Raises `TimeoutError` after `seconds`, with the end of the errors and what each thread of the command was doing.
         """

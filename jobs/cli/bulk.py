@@ -60,7 +60,7 @@ def fix_all(
 ) -> None:
     """Plans every fix, asks once, and carries the fixes out up to the first that does not end as expected.
 
-    Raises `WorkError` if one did not, and if there is an objection to one.
+    Raises `WorkError` if a fix did not end as expected, or if there is an objection to one.
     """
     from jobs.operations.bulk import State, carry_out
 

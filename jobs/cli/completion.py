@@ -12,7 +12,7 @@ from sync.settings.queues import QUEUES
 if TYPE_CHECKING:
     from jobs.runtime.application import Application
 
-#: A proposal and what the shell says of it.
+#: A proposal and the description that the shell shows for it.
 Proposal = tuple[str, str]
 _SECONDS = 1.0
 _MOST = 50

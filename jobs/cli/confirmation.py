@@ -41,7 +41,7 @@ def find_operator_name(settings: "Settings", given: str | None) -> str | None:
 
 
 def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
-    """Asks whether to proceed, unless `yes`. Returns False for a dry run, after saying so. A no ends the command.
+    """Asks whether to proceed, unless `yes`. Returns False for a dry run, after saying so. Declining ends the command.
 
     Raises `UsageError` if nobody can answer.
     """
@@ -69,7 +69,7 @@ def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool
 
 
 def confirm_on_terminal(question: str, *, yes: bool) -> None:
-    """Asks only on a terminal, unless `yes`. Without a terminal the command proceeds. A no ends the command."""
+    """Asks only on a terminal, unless `yes`. Without a terminal the command proceeds. Declining ends the command."""
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         # Stdout is for the result, which a program may read.
         _ask(question, err=True)

@@ -23,7 +23,7 @@ _SAMPLES = 3
 
 
 def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints each queue on a line, and below them what failed how often, and what the classes mean."""
+    """Prints each queue on a line, and below them how often each thing failed, and what the classes mean."""
     print_table(
         ("QUEUE", "MESSAGES", "IN FLIGHT", "OLDEST", "CLASSES", "TYPES", "DLQ"),
         [

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: The longest wait for alerts and reports to be delivered.
 _DELIVERY_SECONDS = 30.0
-#: Messages that are not handled by then will not be.
+#: Messages that are not handled within this time never will be.
 _DRAIN_SECONDS = 600
 #: Shares of the events that are planted to arrive twice and in the wrong order.
 _TWICE, _OUT_OF_ORDER = 0.06, 0.03

@@ -8,7 +8,7 @@ from jobs.demo.earlier_weeks import EarlierWeeks
 from reports.engine.result import ReconciliationResult, Record
 from reports.reconciliations.incentives.result import IncentiveResult
 
-#: Identifies a record: the values of the key columns, None for one that it does not have.
+#: Identifies a record: the values of the key columns, None for a column that it lacks.
 Key = tuple[str | int | None, ...]
 #: How many keys and how many bookings a problem names.
 _MOST_KEYS, _MOST_BOOKINGS = 5, 10
@@ -80,7 +80,7 @@ class DemoOutcome:
     """The figures of a demo.
 
     traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
-    the sandbox. bulk_differs: on how many bookings both sides agree although the bulk call differs. truth: the
+    the sandbox. bulk_differs: for how many bookings both sides agree although the bulk call differs. truth: the
     sandbox's own verification of NOMIS after the drains. result: that of the incentives. earlier: what it must find in
     comparison with the weeks before. others: the other reconciliations with what was planted for each. tracked: the
     telemetry events by name; accepted: those that Application Insights has. slack: messages posted, which are in

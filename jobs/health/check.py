@@ -14,7 +14,7 @@ from sync.settings.loading import SettingsError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.transport import Transport
 
-#: A part that has not responded by then counts as down.
+#: A part that has not responded within this time counts as down.
 DEADLINE_SECONDS = 15.0
 
 

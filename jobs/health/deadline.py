@@ -39,7 +39,7 @@ def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[
         return ReadResult(ask())
     except passed_on:
         raise
-    except Exception as error:  # a part that breaks hides no other
+    except Exception as error:  # a failing part does not hide any other
         return ReadResult(unknown=one_line(error))
 
 

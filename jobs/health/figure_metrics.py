@@ -19,13 +19,13 @@ from sync.store.creations import OPEN_STATES
 from sync.store.findings import FindingKind
 from sync.store.outbox import DeliveryState
 
-#: How long figures are shared by those who ask: CloudWatch charges for each question.
+#: How long callers share the same figures: CloudWatch charges for each request.
 CACHE_SECONDS = 30.0
 _UNSENT = (DeliveryState.PENDING, DeliveryState.FAILED)
 
 
 class FigureMetrics:
-    """The figures as metrics, read at most every half a minute. Safe to share between threads."""
+    """The figures as metrics, read at most once every half minute. Safe to share between threads."""
 
     def __init__(self, read: Callable[[], Figures], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._read = read

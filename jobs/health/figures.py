@@ -61,7 +61,8 @@ class SchedulerFigures:
     """The scheduler of one process.
 
     heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
-    and the end of its last batch that had any, or None without one. failing: the work that currently fails, and why.
+    and the end of its last batch that had any, or None if there was none. failing: the work that currently fails, and
+    why.
     hanging: the queues whose drain makes no progress.
     """
 
@@ -92,11 +93,11 @@ class InterruptedRun:
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFigures:
-    """A reconciliation: its last run over everyone that ended, and its last complete one, or None without such a run.
+    """A reconciliation: its last run over everyone that ended, and its last complete one, or None if there is none.
 
     on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
-    and that no process works on. last_run_id, last_status, last_unread: of the last one, with the records and lists
-    that could not be read. run_id, completed_at, differences, new: of the last complete one.
+    and that no process works on. last_run_id, last_status: of the last one. last_unread: the records and lists that it
+    could not read. run_id, completed_at, differences, new: of the last complete one.
     """
 
     name: str

@@ -23,14 +23,14 @@ from sync.upstream.transport import Transport
 
 NAME = "prisoner-to-nomis"
 UP, DOWN = "UP", "DOWN"
-#: How long results are shared by those who ask, and how long a part may take to respond.
+#: How long callers share the same results, and how long a part may take to respond.
 CACHE_SECONDS = 2.0
 DEADLINE_SECONDS = CALL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class HealthResponse:
-    """The response to a question about health: 200 when all is well, 503 when not."""
+    """The response to a request about health: 200 when all is well, 503 when not."""
 
     ok: bool
     body: Mapping[str, Any]
@@ -73,7 +73,7 @@ class Liveness:
 class HealthPage:
     """Every component, probed at the same time for all callers together. Safe to share between threads.
 
-    A probe that raises or is late is down. Those without a component are left out.
+    A probe that raises or is late is down. Probes without a component are left out.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class HealthPage:
 
     def _ask(self) -> dict[str, dict[str, Any]]:
         for probe in self._probes:
-            # A part that still owes the last response is not asked again.
+            # A part that has not yet given its last response is not asked again.
             if probe.name not in self._asked or self._asked[probe.name].done():
                 self._asked[probe.name] = probe.start()
         wait(self._asked.values(), self._deadline_seconds)
@@ -120,7 +120,8 @@ class HealthPage:
 def serve_health(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
     """Serves the health pages during the block; `jobs` are those whose runs the metrics show.
 
-    Without its port the work continues, and the log says so: a second scheduler on one machine is not a reason to stop.
+    If the port cannot be used, the work continues, and the log says so: a second scheduler on one machine is not a
+    reason to stop.
     """
     settings, metrics = application.settings, application.metrics
     liveness = Liveness(is_ready, application.seconds_since_progress, settings.health_stall_seconds)

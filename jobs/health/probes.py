@@ -49,7 +49,7 @@ class ProbeResult:
 class _Down(Exception):
     """The part does not work; the text says what is wrong and what to change, `details` what the page shows of it.
 
-    `shared`: as in the result.
+    `shared`: as in `ProbeResult`.
     """
 
     def __init__(self, text: str, details: Mapping[str, Any] | None = None, shared: str | None = None) -> None:
@@ -272,7 +272,7 @@ def _probe_slack(settings: Settings) -> ProbeResult:
     try:
         known = slack.knows_token()
     except SyncError as error:
-        # Slack refused in its own words; all else says nothing of the token.
+        # Slack refused in its own words; any other failure says nothing about the token.
         refused = isinstance(error, TryLater) and not error.whole_channel
         remedy = "set SLACK_TOKEN, or" if refused else "wait until Slack is up, or set"
         raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL if it is another Slack") from error

@@ -40,9 +40,9 @@ class State(StrEnum):
 
     READY = "to write"
     WRITTEN = "written"
-    #: It is no longer as the run saw it.
+    #: The record is no longer as the run saw it.
     SKIPPED = "skipped"
-    #: There is an objection, which a person has to decide at.
+    #: There is an objection, about which a person has to decide.
     LEFT = "left"
     #: It did not end as expected: refused, not verified, or not known.
     FAILED = "failed"
@@ -112,7 +112,7 @@ class ProposedFix:
 
 @dataclass(frozen=True, slots=True)
 class ProposedFixes:
-    """The fixes by one command that a report proposes; undecided: how many more there are if DPS were right."""
+    """The fixes by one command that a report proposes; undecided: how many more there would be if DPS were right."""
 
     fixes: tuple[ProposedFix, ...]
     undecided: int
@@ -177,7 +177,7 @@ def carry_out(items: Sequence[BulkItem]) -> Iterator[BulkItem]:
             return
 
 
-#: What a resync does to a record that one side has again, or has no longer.
+#: What a resync does to a record that one side has again, or no longer has.
 _NOT_AS_SEEN: Final = {
     "NOMIS": frozenset({Effect.UPDATE, Effect.CANCEL, Effect.DELETE}),
     "DPS": frozenset({Effect.CREATE}),
@@ -332,14 +332,14 @@ def _why_skipped(fix: ProposedFix, planned: PlannedResync, last: Action | None) 
         return f"{fix.mismatch.missing_in} has it now, but did not when the run read it"
     if plan.effect is Effect.UPDATE and plan.nomis is not None and not plan.differences:
         return "NOMIS already has what would be written"
-    # What NOMIS has no read of looks the same before and after.
+    # A record that NOMIS cannot read looks the same before and after.
     if last is not None and last.state is ActionState.DONE and not planned.is_readable:
         return f"written after the run by {_who_and_when(last)}"
     return None
 
 
 def _last_action(application: Application, result: ReconciliationResult, action: str, target: str) -> Action | None:
-    """The last action of this kind on the record since the run ended, or None without one."""
+    """The last action of this kind on the record since the run ended, or None if there was none."""
     with application.database.read() as connection:
         last = next(iter(actions_on(connection, action, target, limit=1)), None)
     return None if last is None or last.time < result.finished_at else last

@@ -85,7 +85,7 @@ def check_contracts(
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
-    # No breaker stops these calls, and what becomes of them opens none.
+    # No breaker stops these calls, and their outcomes do not open one.
     with closing(Transport(application.settings)) as transport:
         for service in services:
             if stop_requested():
@@ -135,7 +135,7 @@ def _compared(transport: Transport, service: UpstreamName, called: Sequence[Oper
 
 
 def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """What a probe found, and what it showed, in a word."""
+    """What a probe found, and, in one word, what it showed."""
     probe = probes().get(service)
     if probe is None:
         return [], "nothing to read"
@@ -172,7 +172,7 @@ def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:
 
 
 def _record(application: Application, results: Sequence[ServiceResult]) -> None:
-    """Keeps the results instead of the last ones; a message if they differ from these.
+    """Replaces the last results with these; adds a message to the outbox if they differ.
 
     A service whose document could not be read keeps its last result: an outage does not change its contract.
     """

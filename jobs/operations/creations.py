@@ -23,7 +23,7 @@ from sync.store.telemetry import text_properties
 
 ACTION = "creations settle"
 REOPEN = "creations reopen"
-#: The option by which a person says that it is the record although it differs from the request.
+#: The option by which a person says that a record is the right one although it differs from the request.
 DESPITE = "--although-different"
 
 
@@ -31,7 +31,7 @@ DESPITE = "--although-different"
 class MappingPlan:
     """What mapping an open creation to a NOMIS record would do.
 
-    found: the record, if NOMIS has a read of it. objections: why it must not be mapped. differences: how it differs
+    found: the record, if NOMIS can read it. objections: why it must not be mapped. differences: how it differs
     from the request.
     """
 
@@ -130,15 +130,15 @@ def check_plan(plan: MappingPlan, *, despite: bool) -> None:
 
 
 def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
-    """The mapping that the DPS record has by now, or None without one. Raises `SyncError`."""
+    """The mapping that the DPS record has by now, or None if it has none. Raises `SyncError`."""
     return domain_of_record(record.domain).mappings.find(application.services.mapping, record.dps_id)
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
-    """Saves the mapping of the record that a person found; settles the creation under the name `who`; what was done.
+    """Saves the mapping of the record that a person found and settles the creation as `who`. Returns what was done.
 
     Where the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding is made for `duplicates`.
-    Raises `WorkError` when the creation was settled meanwhile or another DPS record claims the same NOMIS record,
+    Raises `WorkError` when the creation was settled in the meantime or another DPS record claims the same NOMIS record,
     `LeaseBusy` when it is being worked on, and `SyncError`.
     """
     record, creation = plan.record, domain_of_record(plan.record.domain).creation
@@ -175,7 +175,7 @@ def check_sending(application: Application, record: CreationRecord) -> None:
 
 
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
-    """Notes, under the name `who`, that NOMIS does not have the record, and sends its event again; what was done.
+    """Notes, as `who`, that NOMIS does not have the record, and sends its event again. Returns what was done.
 
     If the DPS record is mapped by now, nothing is left to create and nothing is sent. After a crash in between the
     command can be run again. Raises `WorkError` while the create may still be under way, when nobody can know yet what
@@ -245,9 +245,10 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
 
 
 def reopen(application: Application, plan: Reopening, who: str) -> str:
-    """Deletes the mapping that a person saved by mistake and reopens the creation, as `who`; what was done.
+    """Deletes a mapping saved by mistake and reopens the creation, as `who`. Returns what was done.
 
-    Raises `WorkError` when it changed meanwhile, `LeaseBusy` when the record is being worked on, and `SyncError`.
+    Raises `WorkError` when it has changed in the meantime, `LeaseBusy` when the record is being worked on, and
+    `SyncError`.
     """
     record = plan.record
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
@@ -267,7 +268,7 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
 
 
 def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
-    """Whether a person may still settle it. The event of one that was declared not created may be sent again."""
+    """Whether a person may still settle the creation. If it was declared not created, its event may be sent again."""
     return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
 
 

@@ -74,7 +74,7 @@ def _find_id(queue: str, ids: Sequence[str], name: str) -> str:
     return fitting[0]
 
 
-#: How many of the last runs of the housekeeping are looked at.
+#: How many of the last runs of the housekeeping are examined.
 _RUNS_SEEN = 3
 
 
@@ -102,7 +102,8 @@ class SentBack:
 class DlqState:
     """A dead letter queue with the messages that could be read, oldest first.
 
-    counts: what SQS says, before they were read. sent_back: what the housekeeping sent back, which may come again.
+    counts: the figures from SQS, before the messages were read. sent_back: what the housekeeping sent back, which may
+    come again.
     """
 
     queue: str

@@ -32,7 +32,7 @@ def mapped_records(application: Application, domain: str) -> Sequence[Mapping[st
 
 
 def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
-    """Deletes each mapped record and its mapping, under the name `who`; continues after errors; how many were deleted.
+    """Deletes each mapped record and its mapping, as `who`; continues after errors. Returns how many were deleted.
 
     Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
     """

@@ -173,7 +173,7 @@ def find_duplicate(application: Application, finding_id: int) -> Finding:
 
 
 def find_open(application: Application, finding_id: int) -> Finding:
-    """An open finding. Raises `WorkError` when somebody resolved it meanwhile."""
+    """An open finding. Raises `WorkError` when somebody has resolved it in the meantime."""
     finding = find_duplicate(application, finding_id)
     if finding.status != "open":
         raise WorkError(f"finding {finding_id} was resolved before you confirmed, by {finding.resolved_by}")
@@ -257,7 +257,7 @@ def resolve(application: Application, seen: Examination, who: str, accepted: Col
 
 
 def close_by_hand(application: Application, finding: Finding, note: str, who: str) -> str:
-    """Closes a finding that a person dealt with elsewhere, under the name `who` with `note`; what was recorded."""
+    """Closes a finding that a person dealt with elsewhere, as `who`, with `note`. Returns what was recorded."""
     with application.leases.held(f"write:finding:{finding.id}"):
         find_open(application, finding.id)
         return close_finding(
@@ -316,7 +316,7 @@ def copy_kinds() -> tuple[str, ...]:
 
 
 def describe_copy(application: Application, kind: str, copy: int, original: int) -> Finding:
-    """A finding about the NOMIS record `copy` as the double of `original`; it is not recorded and has no number.
+    """A finding about the NOMIS record `copy` as a duplicate of `original`; it is not recorded and has no number.
 
     Raises `UsageError` for a kind that is not one of `copy_kinds()` and for an original without a mapping, and
     `SyncError`.

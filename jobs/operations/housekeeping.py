@@ -103,7 +103,7 @@ def housekeep(
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
     The counts go into `active_run`. Stops before the next queue once `stop_requested` returns true. A message or queue
-    that fails does not stop the others, and `WorkError` is raised at the end. At the end it removes what was kept for
+    that fails does not stop the others, and `WorkError` is raised at the end. At the end it removes what has been kept
     long enough (`jobs.operations.retention`).
     """
 

@@ -1,7 +1,7 @@
 """The two fixes of an incentive level: a received event published again, and the DPS level written to NOMIS again.
 
 A plan is shown, confirmed, and made again under the lease of the record: it is carried out only if nothing changed.
-What a plan is, and what objections there are, is said in `reports.reconciliations.incentives.fixes`.
+Plans and the possible objections are defined in `reports.reconciliations.incentives.fixes`.
 """
 
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def publish_received(
 
 
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
-    """Writes the record of the plan, once, and records it under the name `who`; the sequence of the new record.
+    """Writes the record of the plan, once, and records it as `who`. Returns the sequence of the new record.
 
     Raises `LeaseBusy` when the review is being worked on, `PlanChanged`, `WorkError` when the record was not written,
     and `SyncError`.

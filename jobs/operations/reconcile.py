@@ -221,7 +221,7 @@ class Overview:
     """One reconciliation as `reconcile list` shows it.
 
     schedule: its cron line with the zone. scheduled: the scheduler runs it. last_run, status, differences: of the last
-    run over everyone. complete_age_seconds: since the end of the last complete one. None without such a run.
+    run over everyone. complete_age_seconds: since the end of the last complete one. None if there is no such run.
     """
 
     name: str

@@ -34,7 +34,7 @@ SEND = "report send"
 #: How long to wait for a delivery that another process is making, and how often to poll it.
 _ELSEWHERE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-#: How long a report that is sent again may take.
+#: How long it may take to send a report again.
 _DELIVERY_SECONDS = 60.0
 #: Characters of the reason in an alert.
 _MOST_REASON = 1_000
@@ -221,7 +221,7 @@ def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:
 
 
 def find_result(application: Application, run_id: str) -> ReconciliationResult:
-    """The result of a reconciliation, by its id or the id of its job run. Raises `UsageError` without one."""
+    """The result of a reconciliation, by its id or the id of its job run. Raises `UsageError` if there is none."""
     with application.database.read() as connection:
         result = load_result(connection, run_id)
     if result is None:

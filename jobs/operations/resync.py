@@ -130,7 +130,7 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
         dps_id,
         plan,
         tuple(find_objections(queue_context, plan, creation)),
-        # What this program began is the business of the creation protocol.
+        # The creation protocol deals with what this program began.
         plan.unchecked if creation is None else None,
         creation is not None and creation.state is CreationState.CREATED and plan.effect is Effect.CREATE,
         resync.readable,

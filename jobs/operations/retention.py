@@ -1,4 +1,4 @@
-"""Removes what was kept for long enough: telemetry, the record of runs, reports. Without a setting all is kept.
+"""Removes what has been kept long enough: telemetry, the record of runs, reports. Without a setting everything is kept.
 
 What is still needed stays: events that Application Insights has not accepted, failed attempts to handle messages that
 may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,

@@ -79,8 +79,8 @@ def preview_retry(application: Application, queue: str, choice: Choice) -> list[
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
     """Sends messages back, however often they were redriven before, and records it under the name `who`.
 
-    Raises `UsageError` when a named message is not there, before anything is sent; `WorkError` when it went meanwhile;
-    and `QueueUnavailable`.
+    Raises `UsageError` when a named message is not there, before anything is sent; `WorkError` when it has gone in the
+    meantime; and `QueueUnavailable`.
     """
     return _retry(application, queue, choice, who, BATCH, lambda _: True)
 
@@ -171,7 +171,7 @@ def _wait(
 ) -> BatchResult:
     """What happens to messages within `seconds`. `since` is the number of the last failed attempt before them.
 
-    An empty queue counts only once SQS said so several times in a row, since its numbers lag behind.
+    An empty queue counts only once SQS has reported it several times in a row, since its numbers lag behind.
     """
     by_queue: dict[str, dict[str, DeadLetter]] = {}
     for message_id, letter in sent.items():

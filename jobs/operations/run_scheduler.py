@@ -77,7 +77,7 @@ def make_scheduler(
 
 
 def _record_heartbeat(application: Application, run_id: str, counts: Mapping[str, Any]) -> None:
-    """Records that the scheduler lives, and the queues whose drain hangs anyway."""
+    """Records that the scheduler is alive, and which queues' drains hang nevertheless."""
     longest = application.settings.health_stall_seconds
     hanging = [queue for queue, seconds in application.seconds_since_progress().items() if seconds > longest]
     application.job_runs.record_heartbeat(run_id, {**counts, "hanging": hanging})

@@ -22,9 +22,9 @@ from jobs.operations.status_lines import Need, StatusLine
 from jobs.runtime.application import Application
 from sync import clock
 
-#: What could not be read by then is unknown.
+#: What could not be read within this time is unknown.
 DEADLINE_SECONDS = 10.0
-#: Dead-letter messages of a queue that are looked at.
+#: How many dead-letter messages of a queue are examined.
 _MOST_DEAD_LETTERS = 500
 
 

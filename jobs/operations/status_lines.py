@@ -32,15 +32,15 @@ from sync.upstream.circuit import BreakerState
 
 #: A failed message waits for up to ten minutes before it is tried again, so a queue may be a little behind.
 _OLDEST_MESSAGE = timedelta(minutes=30)
-#: A scheduler records every fifteen seconds that it lives.
+#: A scheduler records every fifteen seconds that it is alive.
 _OLDEST_HEARTBEAT = timedelta(minutes=2)
 #: Where the queues are drained by a CronJob, it runs every minute.
 _OLDEST_DRAIN = timedelta(minutes=15)
 #: A message waits on its queue for up to twelve hours; what it creates is unsettled for no longer.
 _OLDEST_CREATION = timedelta(hours=12)
-#: What is to be sent is tried again at least every ten minutes.
+#: Whatever has to be sent is tried again at least every ten minutes.
 _OLDEST_DELIVERY = timedelta(minutes=30)
-#: The longest time between two runs of a scheduled job that is looked at.
+#: The longest time between two runs of a scheduled job that is taken into account.
 _LONGEST_INTERVAL = timedelta(days=32)
 #: A run that a person stopped and has not resumed by then is not wanted any more.
 _OLDEST_INTERRUPTED = timedelta(days=7)
@@ -166,7 +166,7 @@ def housekeeping_need(
 def _overdue(
     job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
 ) -> datetime | None:
-    """When a job was due that has not ended well since, although it was to be caught up by now; None if all is well."""
+    """When a job was due that has not ended well since and should be caught up by now; None if there is none."""
     due = job.schedule(settings).latest(moment - job.catch_up, within)
     return None if due is None or (ended is not None and ended >= due) else due
 
@@ -224,7 +224,7 @@ def reconciliation_line(
     """The line of a reconciliation. jobs: the scheduled jobs by name.
 
     It needs a person if its last run failed, was incomplete or interrupted, and if none completed although one was due.
-    An installation that is younger than the due time missed nothing, nor did one that runs it on no schedule.
+    An installation younger than the due time has missed nothing, nor has one that does not run it on a schedule.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted
@@ -266,7 +266,7 @@ def _missed(
 
 
 def _is_resumed(job: ScheduledJob, settings: Settings, run_id: str, moment: datetime) -> bool:
-    """Whether the scheduler resumes an interrupted run itself, as it does with that of the last due time."""
+    """Whether the scheduler resumes an interrupted run itself, as it does with the run of the last due time."""
     due = job.schedule(settings).latest(moment, job.catch_up)
     return due is not None and scheduled_run_id(job.name, due) == run_id
 

@@ -76,7 +76,7 @@ def examine_rows(application: Application, finding: Finding) -> TwoRows:
 
 
 def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
-    """Deletes the duplicate row and closes the finding, under the name `who`; what was done.
+    """Deletes the duplicate row and closes the finding, as `who`. Returns what was done.
 
     Raises `UsageError` when it is not known, `WorkError` when it has changed, `LeaseBusy` when another operator
     is doing the same, and `SyncError`.
@@ -96,7 +96,7 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
 class RowPlan:
     """What deleting a row by its number would do.
 
-    pair: the open finding whose rows it is one of, or None if nothing here knows the row. deleted: that it was deleted
+    pair: the open finding that has the row, or None if the program does not know the row. deleted: that it was deleted
     before, and by whom, as a sentence.
     """
 
@@ -134,7 +134,7 @@ def check_row(plan: RowPlan) -> None:
 
 
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
-    """Deletes one row of NOMIS and closes the finding that names it, as `who`; what NOMIS said.
+    """Deletes one row of NOMIS and closes the finding that names it, as `who`. Returns what NOMIS said.
 
     Raises as `resolve_rows` does.
     """

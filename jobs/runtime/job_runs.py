@@ -162,14 +162,14 @@ class JobRuns:
             connection.execute(update(job_runs).where(running).values(counts=dict(counts)))
 
     def in_progress(self, job: str) -> list[JobRun]:
-        """The runs of `job` that are in progress, oldest first; those whose process died are not."""
+        """The runs of `job` that are in progress, oldest first; those whose process died are left out."""
         query = self._query().where(job_runs.c.job == job, job_runs.c.status == RunStatus.RUNNING)
         with self._database.read() as connection:
             found = [_job_run(row) for row in connection.execute(query.order_by(job_runs.c.started_at))]
         return [run for run in found if run.status == RunStatus.RUNNING]
 
     def first_started(self) -> datetime | None:
-        """When the first recorded run was started, or None without one."""
+        """When the first recorded run was started, or None if there is none."""
         with self._database.read() as connection:
             moment: datetime | None = connection.execute(select(func.min(job_runs.c.started_at))).scalar_one()
         return moment
@@ -222,7 +222,7 @@ class JobRuns:
         return None if row is None else _job_run(row)
 
     def find(self, run_id: str) -> JobRun:
-        """One run by its id, or by the beginning of it that fits no other. Raises `UsageError` when there is none."""
+        """One run by its id, or by a prefix that no other id has. Raises `UsageError` when there is none."""
         query = self._query().where(job_runs.c.id.startswith(run_id, autoescape=True)).limit(2)
         with self._database.read() as connection:
             rows = connection.execute(query).all()

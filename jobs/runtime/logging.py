@@ -144,7 +144,7 @@ def bound(**values: str) -> Iterator[None]:
 
 
 def failure_log(work: str) -> OutageLog:
-    """The log of a piece of repeated work, named in it as `drain of visit` is."""
+    """The log for a piece of repeated work, such as `drain of visit`, which each line names."""
     return OutageLog(
         "jobs.runtime.logging",
         "work-failing",

@@ -34,7 +34,7 @@ class Metrics:
     """What was counted since the process began. An observer of calls; safe to share between threads."""
 
     def __init__(self) -> None:
-        # When a counter was made says nothing that the start of the process does not.
+        # The time at which a counter was made adds nothing to the start time of the process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)

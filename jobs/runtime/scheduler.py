@@ -25,14 +25,14 @@ from sync import clock
 from sync.pipeline.drain import BatchSummary
 from sync.store.database import StoreUnavailable
 
-#: How often it is logged that the scheduler lives, and how often that is recorded.
+#: How often it is logged that the scheduler is alive, and how often that is recorded.
 LOG_SECONDS = 60
 HEARTBEAT_SECONDS = 15.0
 OUTBOX_SECONDS = 3.0
 #: How often to check whether a job is due, and how soon to check again after it failed or ran in another process.
 _DUE_SECONDS = 1
 _RECHECK_SECONDS = 20
-#: A batch or a job may take longer than its interval: the next one starts late, and never twice at once.
+#: A batch or a job may take longer than its interval: the next one then starts late; two never run at the same time.
 _JOB_DEFAULTS = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
 
 

@@ -27,7 +27,7 @@ _LONGEST_TOLD_WAIT_SECONDS = 3_600.0
 class TelemetryExport:
     """Sends due events, in one process at a time.
 
-    `monotonic` is the clock of the waits after a failure, in seconds.
+    `monotonic` is the clock for the waits after a failure, in seconds.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What is special about each domain: a package for each, alike in their modules.
+"""What is special about each domain. Each domain is one package, and all packages have the same modules.
 
-`rules` says what each event does, `dps` and `nomis` hold the clients of both services, `repair` says what an operator
-can do. What all packages share:
+`rules` says what each event does, `dps` and `nomis` hold the clients of the two services, and `repair` says what an
+operator can do. All packages share these modules:
 
 - `registry`: lists the domains, and derives from them queues, roles and switches; begin here
 - `declaration`: what a domain declares: `Domain`, `Update`

@@ -23,7 +23,7 @@ class Coalesce(Enum):
     """Whether several events of one entity in a batch may become one task."""
 
     NEVER = "never"
-    #: The handler fetches the current state, so one run serves all pending events that it is equal to.
+    #: The handler fetches the current state, so one run serves all equal events that are pending.
     LATEST = "latest"
 
 
@@ -34,7 +34,7 @@ class Update:
     `apply` raises on failure. Success tracks `success`, failure tracks `failed` (if there is one), both with the
     properties that `apply` bound. `apply` may return another event name to track instead of `success`, such as that of
     an ignored event; `others` lists these. `rows`: the rows that NOMIS may hold twice, after which it refuses every
-    change of them.
+    change to them.
     """
 
     event_type: str
@@ -54,10 +54,10 @@ class Domain:
 
     name: that of its package. noun: what people call a record.
     publisher: the DPS service whose events these are.
-    creation, updates: its events. repair: what operators can do. resyncs: the kinds of DPS records that they can write
-        again.
-    advice: for its failed messages. is_awaited: whether a failure says that something is missing that another event of
-        the domain brings, so that the message waits for it.
+    creation, updates: its events. repair: what operators can do. resyncs: the kinds of DPS records that operators can
+    write again.
+    advice: for its failed messages. is_awaited: whether a failure says that something is missing which another event of
+    the domain will bring, so that the message waits for that event.
     """
 
     name: str

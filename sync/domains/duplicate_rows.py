@@ -29,13 +29,13 @@ class RowKind:
     """A kind of row of which NOMIS should hold one for each key, but does not enforce it.
 
     domain: the word for the domain in findings. what: what a person calls a row.
-    key: the telemetry properties that name the one row there may be. number, dps: the properties that have the number
-        of a row and the id of the DPS record.
+    key: the telemetry properties that identify the one row that is allowed. number, dps: the properties that have the
+    number of a row and the id of the DPS record.
     pair: what the key names, in words, with the names of the properties in braces.
-    tracked_by: the telemetry events that name a row. path: that of the calls which two rows make fail.
+    tracked_by: the telemetry events that name a row. path: the path of the calls that fail if there are two rows.
     delete: deletes a row by its number. column: the column of that number. statements: the SQL that shows the rows,
         which no service lists, made from the values of `key`; raises `ValueError` for values that are not ids.
-    alert: the text that operators know the alert by.
+    alert: the text by which operators recognise the alert.
     """
 
     domain: str

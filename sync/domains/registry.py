@@ -97,7 +97,7 @@ def probes() -> Mapping[UpstreamName, ContractProbe]:
 
 
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
-    """What the modules of these packages hold of a type in their variables, also in a table or tuple of it."""
+    """The values of a type that the modules of these packages hold in variables, directly or in a dict or tuple."""
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(import_module(module.name)).values():
@@ -118,7 +118,7 @@ def required_roles(service: UpstreamName) -> frozenset[str]:
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
     """Variables that look like the switch of an event but belong to none, with their values.
 
-    They have no effect: one that is false was meant to stop an event, and does not.
+    They have no effect: a false one was meant to stop an event, but does not.
     """
     known = {
         name for domain in DOMAINS.values() for event_type in domain.handlers for name in feature_variables(event_type)

@@ -4,7 +4,7 @@ A `Repair` says which duplicate may be removed and how a creation of unknown out
 failed message needs. A `Resync` decides which events bring NOMIS in step with the current DPS record, and in which
 order; their handlers alone say what they do.
 
-Of all records only codes, ids and times are shown, never comments or names.
+Only the codes, ids and times of records are shown, never comments or names.
 """
 
 from abc import ABC, abstractmethod
@@ -133,7 +133,7 @@ class AdvisingRepair(Repair):
 class Advice:
     """One line of advice for the failed messages that it fits.
 
-    fits: whether a failure of an event type is such a one. when: the same in words, for the runbook.
+    fits: whether the advice applies to a failure of an event type. when: the same in words, for the runbook.
     heals: the message may succeed later, so it must not be purged.
     """
 
@@ -198,9 +198,9 @@ class ResyncPlan:
     """What brings NOMIS in step with a DPS record, by what both sides have now.
 
     effect: what happens in NOMIS. because: why, or what it means, as a sentence. events: the events that are handled,
-    in this order. objection: why nothing must be written although the two differ. creation_id: the DPS id of the record
-    whose mapping is needed; of an allocation, that of its schedule. ids: the mapping of that record, or None without
-    one. mapping_is_stale: NOMIS has no such record, so that the mapping is deleted first. dps: the DPS record, or None
+    in this order. objection: why nothing may be written although the two differ. creation_id: the DPS id of the record
+    whose mapping is needed; of an allocation, that of its schedule. ids: the mapping of that record, or None if it has
+    none. mapping_is_stale: NOMIS has no such record, so that the mapping is deleted first. dps: the DPS record, or None
     if DPS does not have it. nomis: the NOMIS record, or None if there is none, or NOMIS cannot read it. expected: what
     NOMIS must show, by fields of `nomis`. unchecked: what nobody checked before a record is created, as a sentence, or
     None if nothing is left open. made_at: when DPS made the record (aware), where NOMIS can be asked for one that
@@ -238,8 +238,8 @@ class Resync(ABC):
     """How a kind of DPS record is written to NOMIS again.
 
     kind: what an operator types, such as `visit`. creation: what makes the records that have the mapping. readable:
-    whether NOMIS can read the record. agreement: what is known when it reads what was written. numeric: whether DPS ids
-    are numbers. tracked: the telemetry event that the replaced service tracked for it, or None if it had none.
+    whether NOMIS can read the record. agreement: what is known when NOMIS returns what was written. numeric: whether
+    DPS ids are numbers. tracked: the telemetry event that the replaced service tracked for it, or None if it had none.
     """
 
     kind: ClassVar[str]
@@ -254,7 +254,7 @@ class Resync(ABC):
         """Reads the DPS record, its mapping and the NOMIS record, and decides. Raises `SyncError`."""
 
     def find_ids(self, dps_id: str | int, services: Services) -> MappingIds | None:
-        """The mapping of a DPS record, or None without one."""
+        """The mapping of a DPS record, or None if there is none."""
         mappings = self.creation.mappings
         mapping = mappings.find(services.mapping, dps_id)
         return None if mapping is None else mappings.ids(mapping)

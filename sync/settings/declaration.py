@@ -64,9 +64,11 @@ class Settings(BaseModel):
     hmpps_sqs_localstack_url: Address = Field("http://localhost:4566", description="address of the local endpoint")
     hmpps_sqs_region: Region = Field("eu-west-2", description="the AWS region")
     aws_access_key_id: str | None = Field(
-        None, description="keys for the local endpoint, invented if unset; see below for AWS itself"
+        None, description="access key id for the local endpoint, a placeholder if unset; see below for AWS itself"
     )
-    aws_secret_access_key: SecretStr | None = Field(None, description="keys for the local endpoint")
+    aws_secret_access_key: SecretStr | None = Field(
+        None, description="secret access key for the local endpoint; set both keys or neither"
+    )
     aws_session_token: SecretStr | None = Field(
         None, description="token of the keys for the local endpoint, if they have one"
     )

@@ -20,7 +20,7 @@ from sync.settings.parsing import ingestion_parts
 from sync.upstream.error_bodies import parse_retry_after
 from sync.upstream.http import ConnectionLost, HttpResponse, NotSent, TimedOut, TooLarge, fetch, tls_context
 
-#: The role name by which the queries of operators find the events, as of the replaced service.
+#: The role name by which operators' queries find the events; the replaced service had the same.
 ROLE = "hmpps-prisoner-to-nomis-update"
 #: The most events in one request.
 BATCH = 500
@@ -35,7 +35,7 @@ _LARGEST_ENVELOPE = 64_000
 _LONGEST_VALUES = (8_192, 1_000, 100)
 #: Statuses of one event, or of a request, after which it may be accepted later: overload, outage, daily quota.
 _LATER = frozenset({402, 408, 429, 439, 500, 502, 503, 504})
-#: A request of which at least one event is refused for what it is.
+#: The status of a request in which at least one event is refused because of its content.
 _MALFORMED = frozenset({400, 413})
 _UNEXPLAINED = "refused without a reason"
 _WRONG_KEY = "the instrumentation key is not known"
@@ -54,10 +54,10 @@ class CustomEvent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch, by the ids of the events; what is in neither is to be sent again.
+    """What became of a batch, by the ids of the events; events in neither group are to be sent again.
 
-    refused: those that can never be accepted, with the reason. problem: why something is left, if so. retry_after: how
-    many seconds the service asks to wait.
+    refused: those that can never be accepted, with the reason. problem: why some events are left, if any are.
+    retry_after: how many seconds the service asks to wait.
     """
 
     sent: frozenset[int] = frozenset()
@@ -90,8 +90,8 @@ class Ingestion:
     ) -> Accepted:
         """Sends at most `BATCH` events; never raises. One request takes `seconds` at most.
 
-        A batch that is refused without a reason is sent again in halves, so that one bad event does not keep the others
-        back, until `stop_requested` returns true. If all are refused so, none of them is to blame.
+        A batch that is refused without a reason is sent again in halves, so that one bad event does not hold back the
+        others, until `stop_requested` returns true. If all are refused in this way, none of them is to blame.
         """
         accepted = self._send(events, seconds, stop_requested)
         if len(accepted.refused) == len(events) and set(accepted.refused.values()) == {_UNEXPLAINED}:
@@ -106,7 +106,7 @@ class Ingestion:
     def ping(self, seconds: float) -> str | None:
         """Why the endpoint does not respond within `seconds`, on one line, or None if it does.
 
-        It sends no event, which alone shows whether the instrumentation key is known.
+        It sends no event, although only an event would show whether the instrumentation key is known.
         """
         tls = self._tls if self._configured.startswith("https:") else None
         try:
@@ -121,7 +121,7 @@ class Ingestion:
         try:
             response = self._post(packed, headers, seconds)
         except (NotSent, TimedOut, ConnectionLost, TooLarge, ValueError) as error:
-            # A region that is gone is not asked again for ever.
+            # A region that no longer exists is not called again for ever.
             self._endpoint = self._configured
             return Accepted(problem=f"no response: {error}")
         if response.status in (200, 206):
@@ -148,7 +148,7 @@ class Ingestion:
     def _post(self, content: bytes, headers: Mapping[str, str], seconds: float) -> HttpResponse:
         response = self._post_to(self._endpoint, content, headers, seconds)
         if response.status in (307, 308):
-            # A global endpoint names the one of its region, which is asked directly from now on.
+            # A global endpoint names that of its region, which is called directly from now on.
             target = urljoin(self._endpoint + _PATH, response.headers.get("location", ""))
             if target.endswith(_PATH) and target.partition(":")[0] == self._endpoint.partition(":")[0]:
                 self._endpoint = target.removesuffix(_PATH)
@@ -168,7 +168,8 @@ def envelope(event: CustomEvent, instrumentation_key: str) -> dict[str, Any]:
     """An event as Application Insights takes it, within its limits.
 
     Properties with too long a name are left out, values are cut. `service.version` is added, which queries read, and
-    `eventId`: an event that is sent twice, since a process died before it had noted the response, has the same.
+    `eventId`: an event that is sent twice, because a process died before it had recorded the response, has the same id
+    both times.
     """
     properties = {**event.properties, "service.version": _version(), "eventId": str(event.id)}
     for longest_value in _LONGEST_VALUES:
@@ -198,7 +199,7 @@ def _envelope(
 
 
 def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
-    """What a response says of each event; those of a response that cannot be read are sent again."""
+    """What a response says about each event; those of a response that cannot be read are sent again."""
     try:
         body = orjson.loads(response.data)
         listed = body.get("errors") or ()

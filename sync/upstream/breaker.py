@@ -28,7 +28,7 @@ from sync.upstream.circuit import BreakerState, Circuit
 
 
 class Breakers:
-    """The breakers of all upstreams, observers of every call. Safe to share between threads."""
+    """The breakers of all upstreams, which observe every call. Safe to share between threads."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Breakers:
             self._announce(service, after, str(error) if error else None)
 
     def not_called(self, service: UpstreamName) -> None:
-        """Passes the trial of a call that was not made to the next call."""
+        """Passes the trial on to the next call, since this call was not made."""
         circuit = self._circuits[service]
         with self._lock:
             if circuit.trial_thread == threading.get_ident():
@@ -208,7 +208,7 @@ class Breakers:
                 self._unwritten[service] = write
                 changed = True
         if changed:
-            # Of several processes in one outage, the first sends the event.
+            # If several processes notice one outage, the first sends the event.
             self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
 
     def _write_late(self) -> None:
@@ -220,7 +220,7 @@ class Breakers:
             self._unwritten.clear()
 
     def _share_failed_trial(self, service: UpstreamName) -> None:
-        """Keeps processes that make no calls from closing the breaker because nobody tries the service."""
+        """Prevents processes that make no calls from closing the breaker because nobody tries the service."""
         try:
             with self._database.begin() as connection:
                 note_failed_trial(connection, service)

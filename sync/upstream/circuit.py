@@ -15,8 +15,9 @@ from sync.settings import times
 #: The number of recent calls that count, and the number of records that must have failed among them.
 WINDOW_CALLS = 20
 _FAILURES_TO_OPEN = 3
-#: Records that may fail, one after the other, before a service that responds to pings is left alone again: those that
-#: opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause always count.
+#: How many records may fail, one after another, before the calls to a service that responds to pings stop again: the
+#: records that opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause
+#: always count.
 TRIALS = 5
 
 
@@ -48,7 +49,7 @@ class Circuit:
     trial_since: float = 0.0
     #: The state in the database and when it was set, as last read.
     shared: tuple[str, datetime] | None = None
-    #: The records that failed, with which method, and when they last did.
+    #: The records that failed, the methods, and when each last failed.
     failed: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def open(self, moment: float, retry_after: float | None) -> None:
@@ -83,7 +84,7 @@ class Circuit:
                 self.open(moment, error.retry_after)
 
     def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
-        """Records a failed call; of one that was in flight when the breaker opened, only its record."""
+        """Records a failed call; if it was in flight when the breaker opened, only its record is noted."""
         if self._is_first_failure(moment, record, method) and self.state is BreakerState.CLOSED:
             self._count(moment, failed=True)
             if self._is_failing(moment):

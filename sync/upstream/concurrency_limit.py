@@ -14,16 +14,17 @@ from types import TracebackType
 
 import structlog
 
-#: Throttled calls within `BURST_SECONDS` that make the limit give way; a single one may be an accident.
+#: Throttled calls within `BURST_SECONDS` that lower the limit; a single one may be an accident.
 BURST = 3
 BURST_SECONDS = 1.0
-#: A throttled call among this number of successes is about its own record, and no sign of overload.
+#: A throttled call among this number of successes is about its own record, and is not a sign of overload.
 _RARE = 20
 #: A service is slow when its responses take this many times as long as usual, and this many seconds longer, for
 #: `SETTLE_SECONDS`: a moment without CPU makes all calls in flight look slow.
 _SLOW_FACTOR = 4.0
 _SLOW_SECONDS = 0.25
-#: The wait after each change of the limit, in which the service settles, and before one because it is slow.
+#: The wait after each change of the limit, in which the service settles, and before a change because the service is
+#: slow.
 SETTLE_SECONDS = 1.0
 #: The number of steps in which the limit returns from 0 to its maximum.
 STEPS_BACK = 8
@@ -40,8 +41,9 @@ _POLL_SECONDS = 0.5
 class ConcurrencyLimit:
     """A fair semaphore whose size adapts to `service`, from `maximum` down to 1. Safe to share between threads.
 
-    A call is made inside a `with` of it. A released slot goes to the longest waiter: with a semaphore of `threading`, a
-    thread that makes one call after another takes its own slot again before a waiting thread has woken up.
+    A call is made inside a `with` block of the limit. A released slot goes to the longest waiter: with a semaphore of
+    `threading`, a thread that makes one call after another takes its own slot again before a waiting thread has woken
+    up.
 
     A reader with many threads does not queue all of them here, since a single call of another would then wait for all
     of theirs: its threads are numbered from 0 and ask `wait_until_allowed` before they begin.
@@ -137,7 +139,7 @@ class ConcurrencyLimit:
             self._halve(now)
 
     def restart(self) -> None:
-        """Begins again with a few calls at once: the service is only just back."""
+        """Begins again with a few concurrent calls: the service is only just back."""
         with self._lock:
             self._starting = self.maximum > FIRST_IN_FLIGHT
             self._set(min(FIRST_IN_FLIGHT, self.maximum), self._monotonic())

@@ -1,7 +1,7 @@
 """What a failed response says: whose words it holds, and whether the write may have been applied.
 
 An error body is the service's own if it is a JSON object with `status` and one of the fields that the HMPPS services
-share, such as `userMessage`. Gateways, proxies and other servers at the address respond otherwise.
+share, such as `userMessage`. Gateways, proxies and other servers at the address respond differently.
 
 Services quote what they refuse (`rejected value [the comment]`). Such quotes must not reach logs, telemetry and the
 database, so `own_words` removes them. Codes, numbers and times stay: they are not personal, and they say what is wrong.
@@ -117,10 +117,11 @@ def parse_error_body(data: bytes) -> ErrorBody:
 def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> bool:
     """Whether a write that ended with this status, outside 200 to 299, may have been applied.
 
-    Certainly not after 401, 403 and 429 from the service itself or without a body: those are decided before the work,
-    and 429 means that the request was not processed. 503 does not: a gateway also sends it when the service stops in
-    the middle of its work. Another 4xx from the service itself is a refusal; so is a 500 with a text that is known to
-    mean a rollback. After any other 5xx, and any response that is not the service's own, the outcome is unknown.
+    It was certainly not applied after 401, 403 and 429 from the service itself or without a body: those are decided
+    before the work, and 429 means that the request was not processed. 503 does not: a gateway also sends it when the
+    service stops in the middle of its work. Another 4xx from the service itself is a refusal; so is a 500 with a text
+    that is known to mean a rollback. After any other 5xx, and any response that is not the service's own, the outcome
+    is unknown.
 
     With `no_look_up` the service cannot be asked afterwards either. A 500 from the service itself then counts as rolled
     back, as it nearly always is, unless its text is about the commit or a connection; and 401, 403 and 429 count as

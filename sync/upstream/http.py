@@ -29,7 +29,7 @@ from sync.upstream.sockets import PlainSocket, TlsSocket
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _USER_AGENT = "prisoner-to-nomis"
-#: Made once: `retries=False` makes one for each call, which is a tenth of its CPU.
+#: Made once: `retries=False` would make one for each call, which takes a tenth of its CPU time.
 _NO_RETRIES = urllib3.Retry(False)
 
 
@@ -83,8 +83,8 @@ class _TlsConnection(HTTPSConnection):
 class _Pool(urllib3.HTTPConnectionPool):
     """Connections of urllib3 over which `send` makes each request in one piece and reads its response at once.
 
-    urllib3 keeps, checks and drops the connections. Its own way to make a request, field by field, with a copy of what
-    was received in objects that `send` does not need, takes twice the CPU.
+    urllib3 keeps, checks and drops the connections. Its own way of making a request writes field by field and copies
+    the response into objects that `send` does not need, which takes twice the CPU time.
     """
 
     def _make_request(  # type: ignore[override]
@@ -99,7 +99,7 @@ class _Pool(urllib3.HTTPConnectionPool):
         **options: Any,
     ) -> HttpResponse | urllib3.BaseHTTPResponse:
         if not preload_content:
-            # A request of requests, which reads the response of urllib3 itself.
+            # A request made by the library requests, which reads urllib3's response itself.
             return super()._make_request(conn, method, url, body, headers, preload_content=False, **options)
         if conn.sock is None:
             conn.connect()
@@ -200,7 +200,7 @@ def send(
 def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
     """One request over a separate connection, for tokens and pings; `options` are those of `requests`.
 
-    `seconds` limits the response, and so does `CONNECT_SECONDS` the connection before it. Raises as `send`.
+    `seconds` limits the response, and so does `CONNECT_SECONDS` the connection before it. Raises as `send` does.
     """
     with requests.Session() as session:
         session.trust_env = False
@@ -217,7 +217,7 @@ def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **o
 
 
 class _Adapter(HTTPAdapter):
-    """Gives requests the connections of this module."""
+    """Makes the library requests use the connections of this module."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls

@@ -2,8 +2,8 @@
 
 A POST of the same pair again is accepted; another pair with either id is refused with 409 (with 400 for activities).
 A look-up returns the mapping as the service wrote it, since findings and telemetry name its fields. Only a mapping that
-names both records, and the very record that was asked for, is believed. Anything else is `NotUnderstood`: on the word
-of a mapping nothing is created, and other records are changed and deleted.
+names both records, and the very record that was asked for, is believed. Anything else is `NotUnderstood`: a mapping
+prevents a creation, and decides which record is changed or deleted.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """An operation of an upstream service, declared once: what the program sends, and what it relies on in the response.
 
-Clients call through the declaration, so the two cannot part; `prisoner-to-nomis contracts check` compares it with the
-document that the service publishes.
+Clients call through the declaration, so the two cannot diverge; `prisoner-to-nomis contracts check` compares it with
+the document that the service publishes.
 """
 
 import re
@@ -93,10 +93,11 @@ class Operation(Generic[T]):
 
     response: what is read of the response. role: the role that the client needs for it, without `ROLE_`, or None if any
     token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
-    always sent, besides `page` and `size` for a page; `optional_query` those that are sent at times. renamed_query: the
-    new names of parameters by the old ones; both are sent. statuses: those that the program distinguishes, besides 404
-    where absence is not a failure. since, until: the months (`2023-10`) in which the service got and lost the
-    operation, where the program can do without it. headers, no_look_up, may_lack_route: see `ServiceClient.call`.
+    always sent, besides `page` and `size` for a page; `optional_query` those that are sent only sometimes.
+    renamed_query: the new names of parameters by the old ones; both are sent. statuses: those that the program
+    distinguishes, besides 404 where absence is not a failure. since, until: the months (`2023-10`) in which the service
+    got and lost the operation, where the program can do without it. headers, no_look_up, may_lack_route: see
+    `ServiceClient.call`.
     """
 
     service: UpstreamName
@@ -142,7 +143,7 @@ class Operation(Generic[T]):
         """Makes the call and reads the response.
 
         body: a `Body`, or its JSON. asked: the fields of the response, by their JSON names, whose values the request
-        named. Raises `UpstreamError` as `ServiceClient.call` and `parse_response`.
+        named. Raises `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
         """
         path = self.path_of(*ids)
         return self.response.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
@@ -232,7 +233,7 @@ class MappedValues:
 class ContractProbe:
     """A harmless read that shows whether a service grants the role, and whether its responses have the declared form.
 
-    ids, query: what it asks for. record: the word of a domain's records; the id is then that of the last one that was
+    ids, query: what it asks for. record: the word for a domain's records; the id is then that of the last one that was
     created in NOMIS, and `ids` are used where there is none.
     """
 

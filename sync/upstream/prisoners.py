@@ -1,6 +1,6 @@
 """Prisoners: NOMIS's lists of their bookings, and prisoner-offender-search's events of prisoners received.
 
-Publishing a received event again is the fix of one that was missed.
+Publishing a received event again is the fix for one that was missed.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class PrisonerPage:
 def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     """Page `page` (from 0) of the active prisoners; NOMIS silently caps `size` at 20,000.
 
-    A page whose rows do not agree with its counts is accepted, as one that is not the last: the prisoners on it are
-    known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`, as `NotUnderstood` if the
-    response is not such a page, is another page, or counts more prisoners than there can be.
+    A page whose rows do not agree with its counts is accepted, and is not taken for the last one: the prisoners on it
+    are known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`, as `NotUnderstood` if
+    the response is not such a page, is another page, or counts more prisoners than there can be.
     """
     query = {"active": "true", "sort": "bookingId,ASC", "page": page, "size": size}
     response = PRISONER_IDS.call(nomis, query=query)
@@ -189,12 +189,12 @@ def _is_offender_no(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_OFFENDER_NO and text.isascii() and text.isalnum()
 
 
-#: How many bookings NOMIS takes in one call: its database takes no longer list of values.
+#: How many bookings NOMIS takes in one call: its database does not accept a longer list of values.
 MOST_BOOKINGS = 1000
 
 
 class BookingDetails(Response):
-    """A booking with its prisoner, and where that is now: a prison, `OUT` or `TRN`."""
+    """A booking with its prisoner, and where the prisoner is now: a prison, `OUT` or `TRN`."""
 
     booking_id: RecordNumber
     offender_no: str
@@ -214,7 +214,7 @@ _BOOKINGS = Operation(
 
 
 def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, BookingDetails]:
-    """The bookings among `booking_ids` (at most `MOST_BOOKINGS`) that NOMIS knows, by id; a route since October 2023.
+    """The bookings among `booking_ids` (at most `MOST_BOOKINGS`) that NOMIS knows, by id (since October 2023).
 
     Raises `UpstreamError`, as `NotUnderstood` for a booking that was not asked for.
     """

@@ -74,7 +74,7 @@ def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
 
 
 def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:
-    """The plans of all prisons that use some part of the activities API; a route since November 2024."""
+    """The plans of all prisons that use some part of the activities API; available since November 2024."""
     return _ROLLOUT_PLANS.call(activities, query={"prisonsLive": "true"})
 
 

@@ -1,4 +1,4 @@
-"""The head of an HTTP response, read line by line instead of by a parser of mail.
+"""The head of an HTTP response, read line by line instead of by a mail parser.
 
 `http.client` gives the header fields of a response to the package `email`, which allows for all that mail does. That
 is a fifth of the CPU of a call, and more with each field.
@@ -12,8 +12,9 @@ from typing import BinaryIO
 #: The limits of `http.client`: bytes in a line and fields in a head.
 _LINE_BYTES = 65_536
 _FIELDS = 100
-#: A field by RFC 9112, section 5: a name without white space, a colon, a value on the same line.
-#: White space around the value is taken off afterwards: an expression that does it takes seconds for a long line of it.
+#: A field according to RFC 9112, section 5: a name without white space, a colon, a value on the same line.
+#: White space around the value is removed afterwards: a regular expression that removes it takes seconds if there is a
+#: lot of it.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 
 

@@ -4,7 +4,7 @@ Outside, a body is camelCase JSON; inside, it is a frozen model that names only 
 
 Spring writes a page in two forms: `number`, `size`, `totalElements`, `totalPages` and `last` are either fields of the
 page itself, or all but `last` are fields of an object `page` in it. A page that contradicts itself is refused: a list
-never counts as complete on its word.
+never counts as complete because such a page says so.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Marks a field that services have since a month (`2023-11`), and that the program can do without."""
+    """Marks a field that services have had since a given month (`2023-11`), and that the program can do without."""
 
     month: str
 
@@ -111,9 +111,9 @@ def parse_response(
     """`response` as `model`; `asked` are the fields, by their JSON names, whose values the request named.
 
     Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
-    It is `NotUnderstood` if the response has none of the fields, and so is not such a record at all, or if it is
-    another record than the requested one. If the call `writes`, it is always `NotUnderstood` with an unknown outcome:
-    something was created or changed, but not which record.
+    It is `NotUnderstood` if the response has none of the fields, and so is not such a record at all, or if it is not
+    the requested record. If the call `writes`, it is always `NotUnderstood` with an unknown outcome: something was
+    created or changed, but not which record.
     """
     status = 201 if method == "POST" and writes else 200
     try:
@@ -147,7 +147,7 @@ def _has_any_field(model: type[Response], response: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list: its elements as they came, and its place among the pages, counted from 0."""
+    """One page of a list: its elements as received, and its place among the pages, counted from 0."""
 
     content: tuple[Any, ...]
     number: int

@@ -7,7 +7,7 @@ import struct
 import time
 from typing import Any
 
-#: The limit of a piece may be longer than what is left of the whole by a twentieth: setting it costs system calls.
+#: The limit of a piece may exceed what is left of the whole by a twentieth, since each change costs system calls.
 _CLOSE_ENOUGH = 1.05
 
 
@@ -57,10 +57,10 @@ class TlsSocket(_TotalTimeout, ssl.SSLSocket):
 
 
 class PlainSocket(_TotalTimeout):
-    """A socket without TLS whose timeout limits the whole of what follows; the kernel keeps the limit.
+    """A socket without TLS whose timeout limits the whole of what follows; the kernel enforces the limit.
 
     Python waits for the socket and then receives, and threads queue for the interpreter after each of the two: with 64
-    messages in flight that costs a drain a twentieth.
+    messages in flight that slows a drain by a twentieth.
     """
 
     def recv_into(self, *args: Any) -> int:

@@ -108,7 +108,7 @@ class ServiceClient:
         no_look_up: bool = False,
         may_lack_route: bool = False,
     ) -> Any:
-        """Makes one call; the decoded JSON of the response. Returns None for the empty body of a write.
+        """Makes one call. Returns the decoded JSON of the response, or None for the empty body of a write.
 
         `path` begins with `/` and is quoted already (see `segment`). With `none_on_404` the result is None for a 404
         from the service itself (see `UpstreamError.absent`), and for nothing else: a read whose response is empty or
@@ -361,7 +361,7 @@ def segment(value: object) -> str:
 
 
 def _decoded(data: bytes) -> Any:
-    """Decodes JSON, also of a text that was cut within a character, as Java cuts: the half character is left out.
+    """Decodes JSON, even if a text in it was cut within a character, as Java does: the half character is left out.
 
     Raises `orjson.JSONDecodeError`.
     """

@@ -16,7 +16,7 @@ appointments = typer.Typer(name="appointments", help="Repairs of appointments in
 @appointments.callback()
 def of_appointments() -> None:
     """Repairs of appointments in NOMIS."""
-    # Without a callback the only command of the group would take its place.
+    # Without a callback, the only command would replace its group.
 
 
 @activities.command("delete-allocation")
@@ -29,8 +29,8 @@ def delete_allocation(
 ) -> None:
     """Deletes an allocation that NOMIS has twice.
 
-    Two of the same booking and activity make every change of the pair fail. Keep the older one, unless only the newer
-    one has attendances. The retry of the failed message shows whether it helped. NOMIS accepts any number, so the
+    If a booking has two for one activity, NOMIS refuses every change to either. Keep the older one, unless only the
+    newer one has attendances. Retrying the failed message shows whether this helped. NOMIS accepts any number, so the
     command asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
@@ -46,9 +46,9 @@ def delete_attendance(
 ) -> None:
     """Deletes an attendance that NOMIS has twice.
 
-    Two of the same booking and session make every change of the pair fail. Keep the older one, unless only the newer
-    one is paid. The retry of the failed message shows whether it helped. NOMIS accepts any number, so the command asks
-    twice about a row that the program does not know, and --yes needs --unchecked.
+    If a booking has two for one session, NOMIS refuses every change to either. Keep the older one, unless only the
+    newer one is paid. Retrying the failed message shows whether this helped. NOMIS accepts any number, so the command
+    asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 

@@ -69,7 +69,7 @@ def list_creations(
 
 @app.command("show")
 def show_creation(creation_id: CreationId, as_json: AsJson = False) -> None:
-    """Shows what to look for in NOMIS, and what to type then.
+    """Shows what to look for in NOMIS, and then what to type.
 
     If no service shows the record, it prints the SQL that finds the record in the NOMIS database.
     """
@@ -110,11 +110,11 @@ def settle_creation(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Settles a creation by what a person found in NOMIS.
+    """Settles a creation according to what a person found in NOMIS.
 
     Without --nomis-id or --not-created it says what to look for, as `show` does. The record is read and compared with
-    what was asked for. If NOMIS cannot read it, it is asked about twice, and --yes needs --unchecked. `creations
-    reopen` takes a wrong mapping back.
+    what was asked for. If NOMIS cannot read it, the command asks twice, and --yes needs --unchecked. `creations reopen`
+    undoes a wrong mapping.
     """
     from jobs.operations.creations import (
         check_plan,

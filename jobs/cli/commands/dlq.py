@@ -42,8 +42,8 @@ ReadSeconds = Annotated[
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
     """Lists each dead letter queue, its messages, and why they failed.
 
-    It reads all messages, and counts them by class and reason. It hides them from others only meanwhile. Also shows the
-    age of the oldest message, and what the housekeeping has just sent back.
+    It reads all messages, and counts them by class and reason. They are hidden from others only while they are read.
+    Also shows the age of the oldest message, and what the housekeeping has just sent back.
     """
     from jobs.cli.dead_letter_text import print_states
     from jobs.operations.dead_letters import check_errors, list_dlqs

@@ -64,7 +64,7 @@ def received(
     operator: Operator = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publishes the received event of an arrival that DPS missed.
+    """Publishes the received event for an arrival that DPS missed.
 
     It publishes one event for one prisoner. Options that are not given come from the diagnosis. It shows what it would
     publish and asks first; what was done is recorded. Other services act on the event too. --json is for --from, and
@@ -72,8 +72,8 @@ def received(
 
     With --from it does so for the prisoners of a reconciliation run, each with the arrival of the report, one by one
     after one question. A prisoner whose levels have changed since the run, or whose event was published since, is
-    skipped. The command stops with exit code 1 at the first that does not end as expected; the same command then
-    continues.
+    skipped. The command stops with exit code 1 at the first that does not end as expected. Run the same command again
+    to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -144,7 +144,7 @@ def repair(
 
     With --from it does so for the prisoners of a reconciliation run, one by one after one question. A prisoner whose
     levels have changed since the run is skipped. The command stops with exit code 1 at the first that does not end as
-    expected; the same command then continues.
+    expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -209,7 +209,7 @@ def parse_arrival(text: str) -> datetime:
         ) from error
     arrival = (moment if moment.tzinfo is None else moment.astimezone(clock.LONDON)).replace(tzinfo=clock.LONDON)
     if arrival > clock.now():
-        # NOMIS goes by the latest date: nothing that happens until then would count.
+        # NOMIS uses the record with the latest date: nothing that happens before that date would count.
         raise UsageError(f"{text} is in the future: give the real time of the arrival")
     return arrival
 

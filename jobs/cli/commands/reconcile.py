@@ -75,7 +75,7 @@ _Since = Annotated[
         help="Compare only what NOMIS has created since this day, for services of 2023.",
     ),
 ]
-#: The parameters of `reconcile` for the days that can be chosen of a reconciliation.
+#: The parameters of `reconcile` for the days that can be chosen for a reconciliation.
 _DAY_OPTIONS: Mapping[Days, frozenset[str]] = {
     "none": frozenset(),
     "one": frozenset({"date_day"}),

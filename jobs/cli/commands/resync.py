@@ -51,8 +51,8 @@ def resync(
     was done is recorded, and both sides are read again. Exits 1 if they still differ. --json needs --yes or --dry-run.
 
     With --from it does so for the records of a reconciliation run, one by one after one question. A record that has
-    changed since the run is skipped. The command stops with exit code 1 at the first that does not end as expected; the
-    same command then continues.
+    changed since the run is skipped. The command stops with exit code 1 at the first that does not end as expected. Run
+    the same command again to continue.
     """
     from jobs.runtime.application import open_application
 

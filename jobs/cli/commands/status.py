@@ -57,7 +57,7 @@ def _screen(status: "StatusReport", at: str) -> list[str]:
     short = False
     for section in _sections(status):
         lines = list(section)
-        # Sections of one line stand together.
+        # No empty line separates sections of one line each.
         if not (short and len(lines) == 1):
             screen.append("")
         screen += lines
@@ -139,8 +139,8 @@ def _table(
 ) -> Iterable[str]:
     """A part as aligned columns, each row with its mark, and below a row what a person has to do.
 
-    What is already in `shown` is not repeated: of several lines with one cause only the first says it. A part that is
-    unknown for one reason is one line, and a part without lines is `nothing`.
+    What is already in `shown` is not repeated: if several lines have the same cause, only the first states it. A part
+    that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
     """
     unknown = {line.unknown for line in lines}
     if not lines:

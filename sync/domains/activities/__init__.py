@@ -2,11 +2,12 @@
 
 What is special about them:
 
-- A schedule becomes a course activity. NOMIS cannot read course activities, so a person resolves an unknown outcome. -
-Allocations (`allocations`) and attendances (`attendances`) have no mappings: NOMIS finds the row by its booking. -
-NOMIS does not keep concurrent calls from making two rows where one is allowed. So the calls for a booking and a course
-activity hold a lease, and two rows become a finding. - An attendance waits until its prisoner is allocated. - `counts`
-reads what the reconciliations compare.
+- A schedule becomes a course activity. NOMIS cannot read course activities, so a person resolves an unknown outcome.
+- Allocations (`allocations`) and attendances (`attendances`) have no mappings: NOMIS finds the row by its booking.
+- NOMIS does not prevent concurrent calls from making two rows where one is allowed. So the calls for a booking and a
+  course activity hold a lease, and two rows become a finding.
+- An attendance waits until its prisoner is allocated.
+- `counts` reads what the reconciliations compare.
 """
 
 from sync.domains.activities.allocations import ALLOCATION_UPDATES

@@ -1,4 +1,4 @@
-"""Allocations of prisoners to activities, upserted in NOMIS, which has one row for a booking and a course activity."""
+"""Allocations of prisoners to activities, upserted in NOMIS, which has one row per booking and course activity."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _END_REASON = "PRG_END"
 _ENDED = "ENDED"
 #: The first word of the comment of a suspension.
 _SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
-#: `PENDING` begins in the future.
+#: A `PENDING` allocation begins in the future.
 _STATUSES = frozenset({"ACTIVE", "PENDING", _ENDED, *_SUSPENDED})
 MAPPED = (MappedValues(activities_api.ALLOCATION, "status", _STATUSES),)
 
@@ -48,7 +48,7 @@ def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
 
 
 def _end_comment(allocation: Allocation) -> str:
-    """Who ended it, when and why; the plan, if the service gives one."""
+    """The NOMIS comment on who ended the allocation, when and why, as planned if the service gives the plan."""
     planned = allocation.planned_deallocation
     if planned is not None:
         return _comment("Deallocated", planned.planned_by, planned.planned_at, planned.planned_reason)
@@ -64,9 +64,9 @@ def _comment(what: str, who: str | None, when: datetime | None, why: str | None)
 
 
 def booking_activity_lease(booking_id: int, course_activity_id: int) -> str:
-    """The key of the lease under which a booking's rows of a course activity are written.
+    """The key of the lease under which a booking's rows for a course activity are written.
 
-    NOMIS does not keep two upserts at the same moment from making two rows, on which every later one fails.
+    NOMIS does not prevent two simultaneous upserts from making two rows, after which every later upsert fails.
     """
     return f"booking-activity:{booking_id}:{course_activity_id}"
 
@@ -107,7 +107,7 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
 def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
     """The allocation that NOMIS must show: an ended one may have been followed by another.
 
-    NOMIS uses the one row of booking and activity for both, so a late event of the ended one would end the newer.
+    NOMIS uses one row per booking and activity for both, so a late event about the ended one would end the newer one.
     """
     if allocation.status != _ENDED:
         return allocation
@@ -117,7 +117,7 @@ def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The allocations of booking and activity, and their attendances, which keep one of them from being deleted."""
+    """The SQL for a booking's allocations to an activity, and for the attendances that prevent their deletion."""
     pair = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),

@@ -33,7 +33,7 @@ class AttendanceOutcome:
     authorised: bool = False
 
 
-#: Codes of NOMIS: payroll has paid the attendance; the prisoner moved on and the allocation ended.
+#: NOMIS error codes: payroll has paid the attendance; the prisoner moved on and the allocation ended.
 _PAID, _MOVED_ON = 1001, 1002
 
 _NO_OUTCOME = AttendanceOutcome(None)
@@ -74,10 +74,11 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 
 
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
-    """The NOMIS status to set; `nomis_status` is the current one, or None without an attendance.
+    """The NOMIS status to set; `nomis_status` is the current one, or None if there is no attendance.
 
     `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
-    attendance keeps its status, and expires if it was not recorded. Raises `RuleError` for an unknown status.
+    attendance keeps its status in NOMIS, but expires if NOMIS has no status for it, or `SCH`. Raises `RuleError` for an
+    unknown status.
     """
     if status not in _STATUSES:
         raise RuleError(f"no NOMIS event status for attendance status {status!r}")
@@ -91,8 +92,8 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
 def bonus_pay(bonus_amount: int | None) -> Decimal | None:
     """The bonus as it is sent to NOMIS: the publisher's number, unchanged, with three decimals.
 
-    The publisher documents pence and NOMIS pounds, but the number has always gone over undivided; the owners of the two
-    have to say which is right before this changes.
+    The publisher documents pence and NOMIS pounds, but the number has always been sent undivided; the owners of both
+    services must decide which is right before this changes.
     """
     return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
@@ -109,7 +110,7 @@ def session_of(attendance: Attendance) -> AttendanceSession:
 def nomis_attendance(
     attendance: Attendance, session: AttendanceSession, nomis_status: str | None, today: date
 ) -> UpsertAttendance:
-    """The NOMIS attendance; `nomis_status` matters for locked ones alone, `today` is London's."""
+    """The NOMIS attendance; `nomis_status` matters only for locked ones; `today` is the date in London."""
     paid = bool(attendance.issue_payment)
     reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
     outcome = attendance_outcome(reason, paid=paid)
@@ -181,9 +182,9 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
 def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
     """Why a refused attendance needs no further work, in words; raises `error` if it does.
 
-    Newer versions of NOMIS say by a code that the attendance has been paid, or that the prisoner moved on and the
-    allocation ended. Paid on the day itself is what pay for the day brings with it; paid on another day is not, and is
-    refused for good: `NeverAccepted`.
+    Newer versions of NOMIS give a code if the attendance has been paid, or if the prisoner moved on and the allocation
+    ended. On the day of the session it is normal that the attendance has been paid. On any other day the refusal is
+    final: it raises `NeverAccepted`.
     """
     if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
         raise error
@@ -205,7 +206,7 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The attendances of the booking at the session."""
+    """The attendances for the booking at the session."""
     session = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),

@@ -1,6 +1,7 @@
 """What NOMIS and the activities API count for comparison: the current allocations and the paid attendances by booking.
 
-Each reading is one call for a prison, without pages, since October 2023; that of suspended allocations since May 2025.
+Each reading is one call per prison, without pages. The calls date from October 2023, the one for suspended allocations
+from May 2025.
 """
 
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ _DPS_ATTENDANCES = Operation(
 def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
     """How many current allocations to activities of a prison each booking has in NOMIS, suspended or not suspended.
 
-    Suspended ones count only while the booking is at that prison. A booking without any is not among them.
+    Suspended ones count only while the booking is at that prison. A booking without any is left out.
     Raises `UpstreamError`, as all functions here do; `NotUnderstood` if a booking is listed twice.
     """
     query = {"suspended": str(suspended).lower()}

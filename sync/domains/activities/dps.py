@@ -168,7 +168,7 @@ class _Row(Response):
     prisoner_number: Any = None
 
     def may_follow(self, allocation: Allocation) -> bool:
-        """Whether it is, or may be, a later allocation of the same booking."""
+        """Whether this row is, or may be, a later allocation of the same booking."""
         if isinstance(self.id, int) and self.id <= allocation.id:
             return False
         if self.booking_id is not None:
@@ -177,7 +177,7 @@ class _Row(Response):
 
 
 class Attendance(Response):
-    """A prisoner's attendance of a session; the bonus is as the service gives it."""
+    """A prisoner's attendance at a session; the bonus is as the service gives it."""
 
     attendance_id: int
     scheduled_instance_id: int
@@ -267,7 +267,7 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
     """The allocations of the same booking to the same schedule that were made after this one.
 
-    Other rows are not read any further, so none that is odd is in the way. None for an unknown schedule.
+    Other rows are not read any further, so a malformed one does no harm. Empty for an unknown schedule.
     """
     path = _ALLOCATIONS_OF_SCHEDULE.path_of(allocation.schedule_id)
     response = _ALLOCATIONS_OF_SCHEDULE.call(activities, allocation.schedule_id, query={"activeOnly": "false"})
@@ -294,7 +294,7 @@ def prisoner_allocations(
 ) -> dict[str, tuple[Allocation, ...]]:
     """The allocations of prisoners to activities of a prison, ended ones too, by prisoner number.
 
-    A prisoner without any is not among them. Raises `UpstreamError`; newer services give them only with a role.
+    A prisoner without any is left out. Raises `UpstreamError`; newer services require a role for this call.
     """
     query = {"activeOnly": "false"}
     found = _PRISONER_ALLOCATIONS.call(activities, prison_id, query=query, body=list(prisoner_numbers))
@@ -302,5 +302,5 @@ def prisoner_allocations(
 
 
 def attendances_of_day(activities: ServiceClient, prison_id: str, day: date) -> tuple[AttendanceOfDay, ...]:
-    """The attendances of the sessions of a prison on a day. Raises `UpstreamError` as `prisoner_allocations`."""
+    """The attendances of the sessions of a prison on a day. Raises `UpstreamError`, as `prisoner_allocations` does."""
     return _ATTENDANCES_OF_DAY.call(activities, prison_id, day.isoformat())

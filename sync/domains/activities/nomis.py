@@ -68,7 +68,7 @@ class CreateActivity(UpdateActivity):
 class UpsertAllocation(Body):
     """A booking's place on a course activity; NOMIS uses the start date only for a new one.
 
-    Without a pay band it is unpaid, which NOMIS does not take everywhere.
+    Without a pay band it is unpaid, which NOMIS does not accept everywhere.
     """
 
     booking_id: int
@@ -90,7 +90,7 @@ class AttendanceSession(Body):
 
 
 class UpsertAttendance(AttendanceSession):
-    """A booking's attendance of a session."""
+    """A booking's attendance at a session."""
 
     event_status_code: str
     event_outcome_code: str | None
@@ -209,7 +209,7 @@ def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseS
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Creates or changes the allocation of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
+    """Creates or changes the allocation for a booking; concurrent calls create two, after which NOMIS fails."""
     return UPSERT_ALLOCATION.call(nomis, course_activity_id, body=body)
 
 
@@ -221,7 +221,7 @@ def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
 def attendance_status(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, session: AttendanceSession
 ) -> str | None:
-    """The status of a booking's attendance of a session, or None if NOMIS has none."""
+    """The status of a booking's attendance at a session, or None if NOMIS has none."""
     found = ATTENDANCE_STATUS.call(nomis, course_activity_id, booking_id, body=session)
     return None if found is None else found.event_status
 
@@ -229,7 +229,7 @@ def attendance_status(
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Creates or changes the attendance of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
+    """Creates or changes the attendance for a booking; concurrent calls create two, after which NOMIS fails."""
     return UPSERT_ATTENDANCE.call(nomis, course_activity_id, booking_id, body=body)
 
 

@@ -83,7 +83,7 @@ class ActivityResync(Resync):
     readable = False
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the schedule and its mapping: it is created if it is not mapped, otherwise amended."""
+        """Reads the schedule and its mapping: the course activity is created if it is not mapped, otherwise amended."""
         api = services[UpstreamName.ACTIVITIES]
         schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
         ids = self.find_ids(dps_id, services)
@@ -127,7 +127,7 @@ class AllocationResync(Resync):
     tracked = "activity-allocation-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the allocation and the mapping of its schedule: NOMIS creates or updates whichever it needs."""
+        """Reads the allocation and the mapping of its schedule: NOMIS itself decides whether to create or update."""
         api = services[UpstreamName.ACTIVITIES]
         allocation = read_if_there(lambda: activities_api.allocation(api, int(dps_id)))
         properties = {"dpsAllocationId": dps_id}
@@ -155,7 +155,7 @@ class AttendanceResync(Resync):
     tracked = "activity-attendance-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the attendance, the mapping of its schedule and the status in NOMIS, which shows whether it has one."""
+        """Reads the attendance, the mapping of its schedule, and the status in NOMIS, if it has one."""
         api = services[UpstreamName.ACTIVITIES]
         attendance = read_if_there(lambda: activities_api.attendance(api, int(dps_id)))
         properties = {"dpsAttendanceId": dps_id}
@@ -258,14 +258,14 @@ ADVICE = (
     Advice(
         refused("nomis", 500, path="/allocation", words=NON_UNIQUE_TEXT),
         "NOMIS 500 on an allocation: `query did not return a unique result`",
-        "NOMIS holds two allocations of this booking and activity: delete one (`activities delete-allocation`), "
+        "NOMIS holds two allocations for this booking and activity: delete one (`activities delete-allocation`), "
         "then leave the message",
         heals=True,
     ),
     Advice(
         refused("nomis", 500, path="/attendance", words=NON_UNIQUE_TEXT),
         "NOMIS 500 on an attendance: `query did not return a unique result`",
-        "NOMIS holds two attendances of this booking and session: delete one (`activities delete-attendance`), "
+        "NOMIS holds two attendances for this booking and session: delete one (`activities delete-attendance`), "
         "then leave the message",
         heals=True,
     ),
@@ -299,7 +299,7 @@ ADVICE = (
     Advice(
         of_event("activities.scheduled-instance.amended", refused("nomis", 404)),
         "NOMIS 404 on a `scheduled-instance.amended`",
-        "nearly always a second delivery, or a session that an amend has removed: a retry does not help, purge the "
+        "nearly always a second delivery, or a session that an amendment has removed: a retry does not help, purge the "
         "message",
     ),
     Advice(

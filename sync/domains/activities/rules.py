@@ -206,8 +206,8 @@ def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
 def _course_lease(schedule_id: int | str) -> str:
     """The key of the lease under which a course is written, sessions included.
 
-    The amend of a schedule writes all of its sessions, so it and that of a single session must not overtake each other
-    between reading and writing.
+    Amending a schedule writes all of its sessions, so it must not overlap with amending a single session between
+    reading and writing.
     """
     return f"write:activity:{schedule_id}"
 

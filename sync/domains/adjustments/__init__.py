@@ -1,10 +1,10 @@
-"""Adjustments of sentences and of key dates.
+"""Adjustments to sentences and to key dates.
 
 What is special about them:
 
-- NOMIS has two families of adjustments, of sentences and of key dates, whose ids overlap: each id goes with its family.
+- NOMIS has two families of adjustments, to sentences and to key dates, whose ids overlap: each id goes with its family.
 - Events whose source is NOMIS are ignored, since NOMIS has the adjustment already.
-- Of two equal adjustments both count, so a duplicate makes the release date wrong.
+- Two equal adjustments both count, so a duplicate makes the release date wrong.
 - An adjustment that DPS has deleted is deleted in NOMIS, with its mapping.
 """
 

@@ -17,7 +17,7 @@ _NO_SENTENCE = 422
 
 
 class Adjustment(Response):
-    """An adjustment; one without a sentence is of a key date."""
+    """An adjustment; one without a sentence is to a key date."""
 
     booking_id: int
     sentence_sequence: int | None = None
@@ -30,9 +30,9 @@ class Adjustment(Response):
 
 
 class PersonAdjustment(Response):
-    """An adjustment in the list of a prisoner, its type by the name that the service uses for people.
+    """An adjustment in the list of a prisoner; its type is the name that the service shows to people.
 
-    effective_days: the days that count in the end, or None if the service does not say. Services of 2023 put all but
+    effective_days: the days that finally count, or None if the service does not say. Services of 2023 put all but
     the id one level deeper.
     """
 

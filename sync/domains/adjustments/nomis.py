@@ -1,4 +1,4 @@
-"""NOMIS: adjustments of sentences and of key dates, two families whose ids overlap."""
+"""NOMIS: adjustments to sentences and to key dates, two families whose ids overlap."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ def category(word: object) -> Category:
 
 
 class AdjustmentBody(Body):
-    """An adjustment of either family; one of a key date must have a from-date."""
+    """An adjustment of either family; one to a key date must have a from-date."""
 
     adjustment_type_code: str
     adjustment_date: date
@@ -36,7 +36,7 @@ class AdjustmentBody(Body):
 
 
 class ChangedAdjustment(AdjustmentBody):
-    """An adjustment that NOMIS has; one of a sentence names it, as newer versions of NOMIS require."""
+    """The new state of an adjustment in NOMIS; newer versions require one to a sentence to name it."""
 
     sentence_sequence: Annotated[int | None, Since("2023-06")]
 
@@ -81,7 +81,7 @@ class BookingAdjustment(Response):
 
 
 class BookingAdjustments(Response):
-    """The adjustments of a booking in both families, without those that NOMIS hides."""
+    """The adjustments for a booking in both families, without those that NOMIS hides."""
 
     key_date_adjustments: tuple[BookingAdjustment, ...]
     sentence_adjustments: tuple[BookingAdjustment, ...]
@@ -115,7 +115,7 @@ _ONE: Mapping[Category, str] = {
 }
 UPDATES: Mapping[Category, Operation[None]] = {
     "SENTENCE": Operation(UpstreamName.NOMIS, "PUT", _ONE["SENTENCE"], EMPTY, role=_ROLE, body=ChangedAdjustment),
-    # One of a key date has no sentence to name.
+    # A key date adjustment has no sentence to name.
     "KEY-DATE": Operation(UpstreamName.NOMIS, "PUT", _ONE["KEY-DATE"], EMPTY, role=_ROLE, body=AdjustmentBody),
 }
 DELETES = {family: Operation(UpstreamName.NOMIS, "DELETE", path, EMPTY, role=_ROLE) for family, path in _ONE.items()}
@@ -146,7 +146,7 @@ CREATED_ADJUSTMENTS = Operation(
 def create_adjustment(
     nomis: ServiceClient, booking_id: int, sentence_sequence: int | None, body: Mapping[str, Any]
 ) -> int:
-    """Creates an adjustment of a sentence, or of a key date without one; returns its id. Repeating creates another."""
+    """Creates an adjustment to a sentence, or to a key date if none is given; returns its id. A repeat adds another."""
     if sentence_sequence is None:
         return CREATE_KEY_DATE_ADJUSTMENT.call(nomis, booking_id, body=body).id
     return CREATE_SENTENCE_ADJUSTMENT.call(nomis, booking_id, sentence_sequence, body=body).id
@@ -172,7 +172,7 @@ def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int
 
 
 def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: bool) -> BookingAdjustments | None:
-    """The adjustments of a booking, or None for an unknown booking; an endpoint since November 2023."""
+    """The adjustments for a booking, or None for an unknown booking. The endpoint dates from November 2023."""
     found = BOOKING_ADJUSTMENTS.call(nomis, booking_id, query={"active-only": str(active_only).lower()})
     if found is None:
         return None

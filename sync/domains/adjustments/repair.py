@@ -82,7 +82,7 @@ class AdjustmentRepair(RemovingRepair):
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """Everything that the request says of the adjustment, except for its comment."""
+        """Everything that the request says about the adjustment, except for its comment."""
         body = request["body"]
         return {
             "sentenceSequence": text_or_none(request.get("sentenceSequence")),
@@ -139,7 +139,7 @@ class AdjustmentResync(Resync):
 
 
 def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
-    """That NOMIS may have the adjustment without a mapping, from its own screen or another program, or None if not."""
+    """Why NOMIS may already have the adjustment, from its own screen or another program, as a sentence; None if not."""
     booking_id = adjustment.booking_id
     try:
         listed = nomis_adjustments.booking_adjustments(services.nomis, booking_id, active_only=False)
@@ -177,7 +177,7 @@ def _event(word: str, dps_id: str, offender_no: str | None) -> DomainEvent:
 
 
 def _expected(adjustment: Adjustment) -> Record:
-    """What NOMIS shows of it once it is written."""
+    """What NOMIS shows of the adjustment once it is written."""
     body = nomis_adjustment(adjustment, london_now().date()).as_json()
     request = {"sentenceSequence": adjustment.sentence_sequence, "body": body}
     return {"bookingId": str(adjustment.booking_id), **REPAIR.expected(request)}

@@ -1,4 +1,4 @@
-"""Adjustments of sentences and key dates, written to NOMIS unless they came from there."""
+"""Adjustments to sentences and key dates, written to NOMIS unless they came from there."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -31,12 +31,12 @@ def _came_from_nomis(event: DomainEvent) -> bool:
 
 
 def category_of(adjustment: Adjustment) -> Category:
-    """The family of an adjustment: of a sentence where it names one, else of a key date."""
+    """The family of an adjustment: to a sentence if it names one, otherwise to a key date."""
     return "KEY-DATE" if adjustment.sentence_sequence is None else "SENTENCE"
 
 
 def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
-    """The reason not to write an adjustment to the NOMIS record of `category` that it is mapped to, or None if it may.
+    """Why an adjustment must not be written to its mapped NOMIS record of `category`, or None if it may be written.
 
     The ids of the families overlap: writing to the other family could change another prisoner's adjustment.
     """
@@ -48,7 +48,8 @@ def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
     """The adjustment as NOMIS is to hold it; `today` is the date in London.
 
-    A missing date is today. NOMIS requires a from-date for a key date: then it is the date of the adjustment.
+    A missing adjustment date becomes today. NOMIS requires a from-date for a key date; a missing one becomes the date
+    of the adjustment.
     """
     adjustment_date = adjustment.adjustment_date or today
     from_date = adjustment.adjustment_from_date
@@ -65,7 +66,7 @@ def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
 
 
 def _changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
-    """The same for an adjustment that NOMIS has, which may have moved to another sentence."""
+    """The body that changes an adjustment that NOMIS has, which may have moved to another sentence."""
     body = dict(nomis_adjustment(adjustment, today))
     return ChangedAdjustment(**body, sentence_sequence=adjustment.sentence_sequence)
 
@@ -88,7 +89,7 @@ MAPPINGS = Mappings(
 
 
 class AdjustmentCreation(Creation):
-    """An adjustment becomes a NOMIS adjustment of a sentence or of a key date."""
+    """An adjustment becomes a NOMIS adjustment to a sentence or to a key date."""
 
     event_type = "release-date-adjustments.adjustment.inserted"
     name = "sentencing-adjustment"
@@ -101,7 +102,7 @@ class AdjustmentCreation(Creation):
 
     def entity(self, event: DomainEvent) -> str:
         """The adjustment; events that came from NOMIS have a separate entity, since they are ignored."""
-        # An event that came from NOMIS is ignored, and must not absorb one of DPS when the two are coalesced.
+        # An event that came from NOMIS is ignored, and must not absorb one from DPS when the two are coalesced.
         return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
 
     def start(self, event: DomainEvent) -> Properties:
@@ -113,7 +114,7 @@ class AdjustmentCreation(Creation):
         return _came_from_nomis(event)
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Transforms the adjustment that DPS has now; missing dates are those of today in London."""
+        """Transforms the adjustment that DPS has now; missing dates become today's date in London."""
         adjustment = _read(event, context)
         context.step("create adjustment")
         return Prepared(
@@ -127,7 +128,7 @@ class AdjustmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates an adjustment of a sentence if the request names one, otherwise of a key date."""
+        """Creates an adjustment to a sentence if the request names one, otherwise to a key date."""
         nomis_id = nomis_adjustments.create_adjustment(
             services.nomis, request["bookingId"], request["sentenceSequence"], request["body"]
         )
@@ -136,7 +137,7 @@ class AdjustmentCreation(Creation):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
         """The adjustments of the family, made since then, that are equal to the request.
 
-        Since December 2025 NOMIS does not list new adjustments: then all those of the booking count, whenever they were
+        Since December 2025 NOMIS no longer lists new adjustments, so all those of the booking count, whenever they were
         made.
         """
         category: Category = request["category"]

@@ -23,7 +23,7 @@ class UpdateAppointment(Body):
 
 
 class CreateAppointment(UpdateAppointment):
-    """The body of a new appointment of a booking."""
+    """The body of a new appointment for a booking."""
 
     booking_id: int
 
@@ -35,7 +35,7 @@ class AppointmentCreated(Response):
 
 
 class NomisAppointment(Response):
-    """An appointment as NOMIS holds it; times are local to London. NOMIS of 2023 does not repeat the `event_id`."""
+    """An appointment as NOMIS holds it; times are local to London. Versions of 2023 do not return the `event_id`."""
 
     event_id: Annotated[RecordNumber | None, Since("2024-01")] = None
     booking_id: int
@@ -52,7 +52,7 @@ class NomisAppointment(Response):
 
 @dataclass(frozen=True, slots=True)
 class EventIdPage:
-    """One page of event ids; `total` counts the ids of all `pages` as of now."""
+    """One page of event ids; `total` is the present number of ids on all `pages`."""
 
     ids: tuple[int, ...]
     total: int
@@ -112,7 +112,7 @@ def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointm
 
 
 def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
-    """Cancels an appointment; repeating does nothing."""
+    """Cancels an appointment; a repeat does nothing."""
     CANCEL_APPOINTMENT.call(nomis, event_id)
 
 
@@ -130,9 +130,10 @@ def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
 def appointments_at(
     nomis: ServiceClient, booking_id: int, location_id: int, start: str
 ) -> tuple[NomisAppointment, ...]:
-    """The appointments of a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
+    """The appointments for a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
 
-    Until January 2026 NOMIS responds with a single appointment: 404 if there is none, and 500 if there are several.
+    Versions of NOMIS before January 2026 respond with a single appointment: 404 if there is none, and 500 if there are
+    several.
     """
     path = APPOINTMENTS_AT.path_of(booking_id, location_id, start)
     response = APPOINTMENTS_AT.call(nomis, booking_id, location_id, start)
@@ -168,7 +169,7 @@ def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date],
 
 
 def _refusal(location_id: int | None) -> Refusal | None:
-    """How NOMIS refuses every appointment without a location; None with one."""
+    """How NOMIS refuses every appointment without a location; None if there is a location."""
     if location_id is not None:
         return None
     return Refusal("given id must not be null", "NOMIS takes no appointment without a location, as in a cell")

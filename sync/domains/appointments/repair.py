@@ -76,7 +76,7 @@ class AppointmentRepair(RemovingRepair):
         )
 
     def search_sql(self, request: Mapping[str, Any]) -> str:
-        """The appointments of the booking at that time."""
+        """The appointments for the booking at that time."""
         body = request["body"]
         conditions = {
             "OFFENDER_BOOK_ID": nomis_sql.number(body["bookingId"]),
@@ -175,7 +175,7 @@ def _plan_cancelled(plan: "partial[ResyncPlan]", cancel: DomainEvent, nomis: Rec
 
 
 def _is_cancelled(appointment: AppointmentInstance, appointments: ServiceClient) -> bool:
-    """Whether it is cancelled, which only a search says. Raises `RuleError` if it does not name its prison."""
+    """Whether the appointment is cancelled, which only a search shows. Raises `RuleError` if it names no prison."""
     if appointment.prison_code is None:
         raise RuleError(f"appointment {appointment.id} has no prison, so it is not known whether it is cancelled")
     day, number = appointment.appointment_date, appointment.prisoner_number
@@ -203,7 +203,7 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """What NOMIS shows of it: the prison if it has one, and in a cell NOMIS's own location."""
+    """What NOMIS shows of the appointment; the prison if both sides name one, and the location unless it is a cell."""
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)

@@ -68,7 +68,7 @@ MAPPINGS = Mappings(
 
 
 class AppointmentCreation(Creation):
-    """An appointment instance becomes a NOMIS appointment of the booking."""
+    """An appointment instance becomes a NOMIS appointment for the booking."""
 
     event_type = "appointments.appointment-instance.created"
     name = "appointment"
@@ -104,13 +104,13 @@ class AppointmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the appointment of the booking."""
+        """Creates the appointment for the booking."""
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The appointment of the booking at the location and start that was made since then.
+        """The appointment for the booking at the location and start, made since then.
 
-        NOMIS says whether there is one, but not its id: that is among those of the day.
+        NOMIS says whether there is one, but not its id, which is among the ids of the day.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"

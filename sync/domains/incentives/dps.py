@@ -29,7 +29,7 @@ class Review(Response):
 
 
 def _readable(reviews: object) -> object:
-    """The newest review, whatever it is, and those of the others that can be read."""
+    """The newest review, readable or not, and those of the others that can be read."""
     if not isinstance(reviews, list):
         return reviews
     return [*reviews[:1], *(each for each in reviews[1:] if _is_review(each))]
@@ -117,7 +117,7 @@ def review(incentives: ServiceClient, review_id: int | str) -> Review:
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
-    """The current level of a booking, by the time of review, or None without a review. Raises `UpstreamError`.
+    """The current level of a booking, by the time of review, or None if there is no review. Raises `UpstreamError`.
 
     with_details: reads all reviews of the booking too.
     """

@@ -1,4 +1,4 @@
-"""Incentive levels, global and of each prison, and their order: reference data, repeated without harm."""
+"""Incentive levels, global and of each prison, and their order: reference data, which can safely be sent again."""
 
 from sync.domains.declaration import Update
 from sync.domains.incentives import dps as incentives_api
@@ -42,11 +42,11 @@ def _write_level(event: DomainEvent, context: HandlerContext) -> str:
 def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> None:
     """Sends NOMIS the order again if the last one sent cannot have included this level.
 
-    The order is the business of `incentives.levels.reordered`; a change of a level has no part in it. But NOMIS skips
-    in an order what it does not know, and puts a new level last, where it would stay when its event comes after that of
-    the order. So a level that was just made is given its place, unless the last one is its place; and so is one that
-    stands behind as many as there are in DPS, as it does when that call was lost. Whatever else the order in NOMIS is,
-    it is left, and no further call made there.
+    The event `incentives.levels.reordered` sets the order; a change to a level normally does not. But NOMIS skips
+    unknown levels when it sets an order, and puts a new level last. The new level would stay there if its event came
+    after that of the order. So the order is sent again for a level that was just made, unless the last place is its
+    own. It is also sent again for a level whose place in NOMIS is beyond the number of levels in DPS, as happens if
+    that call was lost. Otherwise the order in NOMIS is left as it is, without a further call.
     """
     with context.lease(f"write:{ORDER}"):
         context.step("read the order of levels")
@@ -74,7 +74,7 @@ def _write_order(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _order(context: HandlerContext) -> tuple[str, ...]:
-    """The codes in DPS's order, inactive ones included: to be read and sent under the lease of the order only."""
+    """The codes in DPS's order, inactive ones included; to be read and sent only while the order's lease is held."""
     return tuple(level.code for level in incentives_api.levels(context.services[UpstreamName.INCENTIVES]))
 
 

@@ -87,7 +87,7 @@ class IncentiveRepair(AdvisingRepair):
 
 
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
-    """Creates the IEP record of a review that NOMIS never had, as its event would; that event is a duplicate then."""
+    """Creates the IEP record of a review that NOMIS never had, as its event would; the event is then a duplicate."""
     information = {"id": review_id, "nomsNumber": offender_no}
     event = DomainEvent(CREATION.event_type, additional_information=information)
     context.bind(**CREATION.start(event))
@@ -95,9 +95,9 @@ def create_late(creations: CreationProtocol, context: HandlerContext, review_id:
 
 
 def write_again(context: HandlerContext, review_id: int, booking_id: int, body: Mapping[str, object]) -> int:
-    """Writes the level of a review that NOMIS had before; the sequence of the new record.
+    """Writes the level of a review that NOMIS had before; returns the sequence of the new record.
 
-    The mapping of the review stays, so its event is a duplicate already.
+    The mapping of the review stays, so its event already counts as a duplicate.
     """
     with (
         context.lease(creation_lease(CREATION.name, str(review_id))),

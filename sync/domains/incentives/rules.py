@@ -24,7 +24,8 @@ OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 #: A review that a user made on the NOMIS screen is in NOMIS already.
 _MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
-#: Support may have deleted records, so some sequences are missing; more than this many in a row mean the end.
+#: Support may have deleted records, so some sequences are missing; more than this many in a row mark the end of the
+#: records.
 _LONGEST_GAP = 3
 
 
@@ -60,7 +61,8 @@ class IncentiveCreation(Creation):
 
     def entity(self, event: DomainEvent) -> str:
         """The prisoner, or the review if its event names no prisoner."""
-        # NOMIS orders the records of one day as they were written, so reviews of a prisoner are handled one at a time.
+        # NOMIS orders the records of one day by when they were written, so reviews of a prisoner are handled one at a
+        # time.
         offender_no = event.optional_text("nomsNumber")
         return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 
@@ -132,8 +134,8 @@ class IncentiveCreation(Creation):
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
     """The booking's records created since `earliest`.
 
-    Sequences grow with the time of writing. The current record is the one of the latest date, so a record of an earlier
-    date that was written after it lies above it.
+    Sequences grow with the time of writing. The current record is the one with the latest date, so a record with an
+    earlier date that was written later has a higher sequence.
     """
     current = nomis_incentives.current_iep(services.nomis, booking_id)
     if current is None:

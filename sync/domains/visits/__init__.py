@@ -2,8 +2,8 @@
 
 What is special about them:
 
-- The comment of a NOMIS visit names the booking's reference, by which it is found after an unknown outcome.
-- NOMIS refuses a visit if it has an equal one, which may be the one of the same booking: then it counts as created.
+- The comment of a NOMIS visit names the booking's reference, by which the visit is found after an unknown outcome.
+- NOMIS refuses a visit if it has an equal one. If that one belongs to the same booking, the visit counts as created.
 - NOMIS deletes no visit, so a duplicate is cancelled.
 - A visit that is no longer scheduled need not be cancelled: the event succeeds.
 - The mapping service cannot delete the mapping of a visit.

@@ -12,7 +12,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class Visitor(Response):
-    """A visitor by the number that NOMIS knows the person by."""
+    """A visitor, by the person's number in NOMIS."""
 
     nomis_person_id: int
 
@@ -90,8 +90,8 @@ def visits_page(
     """Page `number` (from 0) of the visits on the days from the first to the last, both included, the latest first.
 
     whose: the `prisonId` or the `prisonerId`. The content is as it came, and may hold visits of other days: a service
-    ignores parameters that it does not know, and those of the days have other names since February 2024, so that both
-    are sent.
+    ignores parameters that it does not know. The parameters for the days have had other names since February 2024, so
+    both are sent.
     """
     first, last = days
     query = {
@@ -115,7 +115,7 @@ def supported_prisons(visits: ServiceClient) -> tuple[str, ...]:
     try:
         listed = [_prisons(visits, _PRISONS_OF_USERS, user_type) for user_type in ("STAFF", "PUBLIC")]
     except UpstreamError as error:
-        # The second is all that Spring said of an unknown path in 2023. A gateway says neither.
+        # The second is all that Spring said about an unknown path in 2023. A gateway says neither.
         if not (error.no_route or (error.status == 404 and error.message == "Not Found")):
             raise
         # An older service has one list for everyone.

@@ -56,13 +56,13 @@ class ReferenceCode(Response):
 
 
 #: The end of the description of a room that NOMIS makes for booked visits, which says their restriction: one for each
-#: room of the real world, later one for all. A room that was chosen on the screen says nothing.
+#: real room, later one for all. A room that was chosen on the screen does not show a restriction.
 _RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
 ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
 
 
 class NomisVisit(Response):
-    """A visit as NOMIS holds it; the comment of one made here holds the reference of its DPS visit.
+    """A visit as NOMIS holds it; the comment of one made by this program holds the reference of its DPS visit.
 
     Times are local to London.
     """
@@ -162,7 +162,7 @@ def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]
 
 
 def existing_visit(error: UpstreamError) -> int | None:
-    """The visit because of which NOMIS refused an equal one with 409, as newer versions do, or None if not named."""
+    """The id of the visit that made NOMIS refuse an equal one with 409; None if an older version does not name it."""
     if error.status != 409 or not error.from_service:
         return None
     visit_id = str(error.more_info)

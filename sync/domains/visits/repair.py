@@ -66,7 +66,7 @@ class VisitRepair(RemovingRepair):
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """A double names the DPS visit in its comment, and is still scheduled."""
+        """A duplicate names the DPS visit in its comment, and is still scheduled."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:
@@ -94,13 +94,13 @@ class VisitRepair(RemovingRepair):
         return {"prisonId": body["prisonId"], "start": body["startDateTime"]}
 
     def differences(self, dps_id: str, request: Mapping[str, Any], record: Record) -> Iterator[str]:
-        """Also that its comment does not name the DPS visit."""
+        """Adds a sentence if the comment does not name the DPS visit."""
         yield from super().differences(dps_id, request, record)
         if record.get("namesReference") == "no":
             yield f"its comment does not name {dps_id}"
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """Of the time only the date matters: NOMIS has it as the date of issue of the visit order."""
+        """Only the date of the time matters: NOMIS records it as the date on which the visit order was issued."""
         occurred_at = f"{record.request['body']['issueDate']}T12:00:00Z"
         return {"reference": record.dps_id}, record.request["offenderNo"], occurred_at
 
@@ -186,7 +186,7 @@ def _plan_cancelled(
 
 
 def _event(event_type: str, visit: BookedVisit) -> DomainEvent:
-    """The event as of today: NOMIS dates the visit order of a new visit by its day, so the time does not matter."""
+    """The event, dated today: NOMIS takes the date of a new visit's order from it; the time of day does not matter."""
     noon = london_now().replace(hour=12, minute=0, second=0, microsecond=0)
     return DomainEvent(event_type, noon, visit.prisoner_id, {"reference": visit.reference})
 
@@ -215,9 +215,9 @@ def _shown(visit: BookedVisit) -> Record:
 
 
 def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
-    """What NOMIS shows of it. Only of a cancelled one is that its status: that of others changes on their day.
+    """What NOMIS shows of the visit. Its status is included only if that is cancelled: any other changes on the day.
 
-    Not every room in NOMIS says a restriction, and one that is unknown may be either.
+    Not every room in NOMIS shows a restriction, and an unknown restriction may be either.
     """
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}

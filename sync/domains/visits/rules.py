@@ -106,7 +106,7 @@ class VisitCreation(Creation):
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Transforms the visit that visit-scheduler has now; the order is issued on the date of the event."""
+        """Transforms the visit that visit-scheduler has now; the visit order is issued on the date of the event."""
         issue_date = event.required_occurred_at().date().isoformat()
         visit = _read_visit(event, context)
         start, end = local_seconds(visit.start_timestamp), with_seconds(visit.end_timestamp.time())
@@ -127,11 +127,11 @@ class VisitCreation(Creation):
         return Prepared(request)
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the visit, or finds it where NOMIS refuses it because it already has the one of this booking."""
+        """Creates the visit, or finds it if NOMIS refuses it because it already has the visit of this booking."""
         try:
             return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
         except UpstreamError as error:
-            # NOMIS refuses a visit where it has an equal one, which may be that of the very booking.
+            # NOMIS refuses a visit if it has an equal one, which may belong to this very booking.
             existing = nomis_visits.existing_visit(error)
             if existing is None or not _is_of_booking(existing, request, services):
                 raise

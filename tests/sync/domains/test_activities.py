@@ -82,7 +82,7 @@ def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner) -> None:
-    """An amend gives the course the same name as its creation: prefix and shortened summary."""
+    """An amendment gives the course the same name as its creation: prefix and shortened summary."""
     put_schedule(harness, prisoner)
     create(harness)
     name = one(harness, "course")["description"]
@@ -99,7 +99,7 @@ def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner
 
 
 def test_amend_before_the_creation_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
-    """An amend that overtakes its creation fails without a mapping, and succeeds after the creation."""
+    """An amendment that overtakes its creation fails without a mapping, and succeeds after the creation."""
     put_schedule(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         amend(harness)
@@ -183,7 +183,7 @@ def cancel_session(harness: Harness) -> Outcome | str:
 
 
 def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None:
-    """A session that is cancelled after an amend has read the schedule, and before it writes, stays cancelled."""
+    """A session that is cancelled after an amendment has read the schedule, and before it writes, stays cancelled."""
     running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
     with ThreadPoolExecutor(1) as pool:
         amending = pool.submit(amend, running)
@@ -207,6 +207,6 @@ def test_session_is_written_as_it_is_once_its_course_is_free(running: Harness) -
 
 
 def test_session_waits_for_its_course(running: Harness) -> None:
-    """An amend of the course also holds the lease of its sessions."""
+    """An amendment of the course also holds the lease of its sessions."""
     with running.leases.held(f"write:activity:{SCHEDULE}"), pytest.raises(LeaseBusy):
         cancel_session(running)
