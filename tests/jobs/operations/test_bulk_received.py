@@ -115,7 +115,7 @@ def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
         (["A1234BC", "--cause", "lost"], "add --from RUN"),
         (["--from", "x", "--force"], "are for one prisoner"),
         (["--from", "x", "--prison", "LEI"], "are for one prisoner"),
-        (["A1234BC", "--json", "--yes"], "--json is for --from"),
+        (["A1234BC", "--json", "--yes"], "--json needs --from"),
         (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
     ],
 )
