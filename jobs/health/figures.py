@@ -212,7 +212,9 @@ def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) ->
     """
     database = application.database
     if not database.exists:
-        raise WorkError(f"there is no database yet (a scheduler creates it): {database.url_without_password}")
+        raise WorkError(
+            f"there is no database yet at {database.url_without_password}; `drain` or a scheduler creates it"
+        )
     if not database.schema_is_current():
         raise WorkError(
             database.newer_schema() or "the database schema is not current: run `prisoner-to-nomis db upgrade`"

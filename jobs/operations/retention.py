@@ -111,15 +111,19 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
     for run in runs:
         if stop_requested():
             break
+        still_expired = select(_RUNS.id).where(_RUNS.id == run.id, expired)
+        with application.database.read() as connection:
+            # The list may be old by now: a run that was resumed meanwhile has a new report.
+            if connection.execute(still_expired).one_or_none() is None:
+                continue
         # The files first, and outside the transaction: a slow removal holds no lock, and after a failure, or the death
         # of this process, the run is still known, so that the next removal takes what is left.
         if not _remove_files(application.settings.reports_location, run_folder(run.reconciliation, run.id)):
             kept += 1
             continue
         with application.database.begin() as connection:
-            # One that is resumed meanwhile stays, and writes its report again when it ends.
-            still_expired = select(_RUNS.id).where(_RUNS.id == run.id, expired).with_for_update()
-            if connection.execute(still_expired).one_or_none() is None:
+            # One that is resumed while its files are removed stays; `report render` makes them again.
+            if connection.execute(still_expired.with_for_update()).one_or_none() is None:
                 continue
             connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run.id))
             connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run.id))

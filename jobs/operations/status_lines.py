@@ -82,7 +82,7 @@ class StatusLine:
 
 
 #: An unknown outcome is a creation and a finding: both lines have the same need, which counts once.
-_UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS has them", command("creations", "list"))
+_UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS has what was to be created", command("creations", "list"))
 
 
 def unknown_line(name: str, reason: str) -> StatusLine:

@@ -28,6 +28,8 @@ from sync.upstream.sockets import PlainSocket, TlsSocket
 #: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
+#: Methods whose requests state the length of their body even if they have none.
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _USER_AGENT = "prisoner-to-nomis"
 #: Made once: `retries=False` would make one for each call, which takes a tenth of its CPU time.
 _NO_RETRIES = urllib3.Retry(False)
@@ -132,14 +134,19 @@ def _request(
     if connection.port != connection.default_port:
         host = f"{host}:{connection.port}"
     fields = {"Host": host, "Accept-Encoding": "identity", **headers}
-    if body is not None or method != "GET":
+    if body is not None or method in _WITH_BODY:
         fields["Content-Length"] = str(len(body or b""))
     lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()], "", ""]
     return "\r\n".join(lines).encode("ascii") + (body or b"")
 
 
 def _whole(response: HeadResponse) -> HttpResponse:
-    """Reads the body of a response: at once if its length is known and it is not compressed, or else in pieces."""
+    """Reads the body of a response: at once if its length is known and it is not compressed, or else in pieces.
+
+    Raises `ConnectionLost` for a response with two lengths: where it ends, and the next one begins, is unknown.
+    """
+    if len(set(response.headers.get_all("content-length", ()))) > 1:
+        raise ConnectionLost("two lengths")
     if response.length is None or response.length > MAX_BODY_BYTES or "content-encoding" in response.headers:
         headers = urllib3.HTTPHeaderDict(response.headers.items())
         return _read(

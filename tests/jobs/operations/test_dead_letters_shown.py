@@ -163,7 +163,7 @@ def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
     said = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
     assert "1 message removed" in said
     assert "15 other messages stay" in said
-    assert "since you looked" not in said
+    assert "since the list was made" not in said
     assert app.messages("visit") == 15
     assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
 

@@ -39,9 +39,10 @@ def get(pool: HTTPConnectionPool) -> HttpResponse:
 
 def test_a_request_is_sent_as_it_should_be() -> None:
     """The request has method, target, host, headers, length and body, and nothing else from the caller."""
-    with host([OK, OK]) as (made, pool):
+    with host([OK, OK, OK]) as (made, pool):
         response = send(pool, "PUT", "/x%20y", {"Authorization": "Bearer t"}, b"{}")
         send(pool, "POST", "/empty", {}, None)
+        send(pool, "DELETE", "/visits/1", {}, None)
         assert (response.status, response.data, response.headers["content-length"]) == (200, b"hi", "2")
         head, _, body = made.requests[0].partition(b"\r\n\r\n")
         assert body == b"{}"
@@ -55,6 +56,7 @@ def test_a_request_is_sent_as_it_should_be() -> None:
             "User-Agent: prisoner-to-nomis",
         ]
         assert b"Content-Length: 0" in made.requests[1]
+        assert b"Content-Length" not in made.requests[2]
 
 
 def test_a_connection_is_used_again() -> None:
@@ -138,6 +140,7 @@ def test_compressed_bodies(encoding: str, body: bytes) -> None:
         b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 60\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n",
     ],
