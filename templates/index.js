@@ -1,6 +1,6 @@
 (function () {
   "use strict";
-  // The page may be days old, so show how long ago each run was by the clock of the reader.
+  // The page may be days old, so show how long ago each run was by the reader's clock.
   Array.prototype.forEach.call(document.querySelectorAll(".age"), function (age) {
     var time = age.querySelector("time");
     var ago = age.querySelector(".ago");

@@ -1,7 +1,7 @@
 """The archive of reports: a folder or a bucket, with a folder for each run and an index of all runs.
 
-The folders of incentive runs are at the root, as they were before there were other reconciliations. Those of the others
-are in a folder named after their reconciliation.
+The folders of incentive runs are at the root, as they were before there were other reconciliations. The run folders of
+any other reconciliation are in a folder named after it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ CSV = "mismatches.csv"
 JSON = "result.json"
 INDEX = "index.html"
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json"}
-#: Errors of a disk that may pass; any other error means that another folder is needed.
+#: Disk errors that may be temporary; any other error means that another folder is needed.
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
-#: Error codes of S3 and its client if the bucket is wrong, or may not be used.
+#: Error codes of S3 and its client which mean that the bucket is wrong, or may not be used.
 _WRONG_BUCKET = frozenset(
     {
         "AccessDenied",
@@ -75,8 +75,8 @@ class Archive(Protocol):
     def write(self, name: str, content: str, *, private: bool = False) -> None:
         """Writes a file, whole or not at all. Raises `ArchiveUnavailable`.
 
-        name: relative to the root of the archive. private: on this machine only the owner may read the file; otherwise
-        the umask decides.
+        name: relative to the root of the archive. private: only the owner may read the file, if it is on this machine;
+        otherwise the umask decides.
         """
         ...
 
@@ -85,13 +85,13 @@ class Archive(Protocol):
         ...
 
     def location(self, name: str) -> str:
-        """The place of a file, for people."""
+        """The place of a file, as shown to people."""
         ...
 
     def probe(self) -> str | None:
-        """Writes and removes a test file. Returns what went wrong although reports can be kept, or None if nothing did.
+        """Writes and removes a test file. Returns a problem that does not prevent reports from being kept, or None.
 
-        Raises `SettingsError` if another setting is needed, and `ArchiveUnavailable` if the error may pass.
+        Raises `SettingsError` if another setting is needed, and `ArchiveUnavailable` if the error may be temporary.
         """
         ...
 
@@ -129,8 +129,8 @@ def store_index(
 ) -> None:
     """Writes the index of the runs whose report is in the archive. Raises `ArchiveUnavailable`.
 
-    runs: newest first. newest: the result of the newest run over everyone of each reconciliation, by run id.
-    made_at: the current time, aware.
+    runs: newest first. newest: the result of each reconciliation's newest run over everyone, by run id. made_at: the
+    current time, aware.
     """
     kept = archive.report_folders()
     indexed: Sequence[EndedRun] = [run for run in runs if run_folder(run.reconciliation, run.run_id) in kept]
@@ -142,8 +142,8 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
     """The address at which people open the report of a run, or None if they are sent the page itself.
 
     It is below `REPORTS_URL` if that is set, or else a presigned address in the bucket if `REPORTS_LINK_HOURS` is set.
-    Anyone with a presigned address can read the page, which is not masked, so there is none if messages are masked.
-    Raises `ArchiveUnavailable` if the address cannot be signed.
+    Anyone with a presigned address can read the page, which is not masked, so there is no such address if messages are
+    masked. Raises `ArchiveUnavailable` if the address cannot be signed.
     """
     place = f"{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     if settings.reports_url:
@@ -157,7 +157,7 @@ def report_link(settings: Settings, result: ReconciliationResult, make_s3: Calla
 
 
 def report_path(settings: Settings, result: ReconciliationResult) -> str:
-    """Where the report of a run is kept, for people: its address below `REPORTS_URL`, or else its place."""
+    """Where the report of a run is kept, as shown to people: its address below `REPORTS_URL`, or else its place."""
     if settings.reports_url:
         return f"{settings.reports_url.rstrip('/')}/{run_folder(result.reconciliation, result.run_id)}/{REPORT}"
     location = settings.reports_location
@@ -264,7 +264,7 @@ class Bucket:
         return found
 
     def presigned(self, name: str, lifetime: timedelta) -> str:
-        """An address at which anybody can read an object for `lifetime`, unless this process's credentials end earlier.
+        """An address at which anybody can read an object for `lifetime`, or until this process's credentials expire.
 
         Raises `ArchiveUnavailable` without credentials.
         """

@@ -1,4 +1,4 @@
-"""Email: sends a report to each receiver, over SMTP with STARTTLS if it is offered, or over TLS from the start."""
+"""Email: sends a report to each recipient, over SMTP with STARTTLS if it is offered, or over TLS from the start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 30
 _PORTS = {"smtp": 25, "smtps": 465}
 _LATER_SECONDS = 60.0
 _REFUSED_SECONDS = 600.0
-#: After this time no further receiver is started, as a delivery belongs to its sender for five minutes.
+#: After this time no further copy is sent in this attempt, as a delivery belongs to its sender for five minutes.
 _MOST_SECONDS = 180.0
 _LONGEST_TEXT = 200
 _MOST_LISTED = 3
@@ -54,12 +54,12 @@ class Mail:
     def send_report(
         self, key: str, report: EmailReport, written: datetime, progress: Mapping[str, Any], note: Note
     ) -> Mapping[str, str]:
-        """Sends the report to each receiver who has not had it yet. Returns who was refused for good, and why.
+        """Sends the report to each recipient who has not had it yet. Returns who was refused for good, and why.
 
-        key: of the delivery. written: the date of the message, aware. progress: what an earlier attempt recorded with
-        `note`. Each receiver has a separate connection and outcome. All copies have the same message id, so that mail
-        clients show a copy that was sent twice after a crash once. Raises `TryLater`, even if every receiver was
-        refused: that is a fault of the server, so all of them are tried again.
+        key: that of the delivery. written: the date of the message, aware. progress: what an earlier attempt recorded
+        with `note`. Each recipient has a separate connection and outcome. All copies have the same message id, so that
+        mail clients show only one of them if a copy was sent twice after a crash. Raises `TryLater` if a copy must be
+        sent later, and if every recipient was refused: that is a fault of the server, so all of them are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
@@ -126,7 +126,7 @@ class Mail:
                 server.login(self._user, self._password)
             yield server
         finally:
-            # The outcome of the message is known, whether QUIT succeeds or not.
+            # The outcome of the message is known, whether or not QUIT succeeds.
             with suppress(smtplib.SMTPException, OSError):
                 server.quit()
             server.close()
@@ -148,21 +148,21 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why the server did not accept a copy. for_good: trying again would not help this receiver."""
+    """Why the server did not accept a copy. for_good: trying again would not help with this recipient."""
 
     text: str
     for_good: bool
 
 
 def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
-    """The receivers that the mail server refused for good, with its reasons, from the progress of a delivery."""
+    """The recipients that the mail server refused for good, with its reasons, from the progress of a delivery."""
     kept = progress.get("refused", {})
     # Earlier versions recorded only the addresses.
     return dict(kept) if isinstance(kept, dict) else dict.fromkeys(kept, "refused")
 
 
 def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
-    """Sends one copy. Returns None if the server accepted it. An error that concerns only this copy is a refusal."""
+    """Sends one copy. Returns None if the server accepted it. An error with only this copy counts as a refusal."""
     try:
         server.send_message(message, from_addr=sender, to_addrs=[address])
     except smtplib.SMTPRecipientsRefused as error:
@@ -183,7 +183,7 @@ def _refusal(status: int, text: bytes | str) -> _Refusal:
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
-    """The receivers that were not reached, with the reasons; the first few by name."""
+    """The recipients that were not reached, with the reasons; only the first few are named."""
     named = [f"{address}: {reason}" for address, reason in list(reasons.items())[:_MOST_LISTED]]
     left = len(reasons) - len(named)
     return "; ".join([*named, f"and {left} more"] if left else named)

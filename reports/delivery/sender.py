@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: How long a delivery belongs to the process that claimed it; after that the process counts as dead.
 CLAIM_SECONDS = 300.0
-#: A delivery that cannot be sent for this long is given up; a person can send it again.
+#: A delivery that could not be sent for this long is given up; a person can send it again.
 GIVEN_UP_AFTER = timedelta(days=14)
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
@@ -44,19 +44,19 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class SendCounts:
-    """The numbers of deliveries that were sent, that are tried again `later`, and that are `given_up`."""
+    """How many deliveries were `sent`, are to be tried again `later`, and were `given_up`."""
 
     sent: int = 0
     later: int = 0
     given_up: int = 0
 
     def __add__(self, other: SendCounts) -> SendCounts:
-        """The sums of both."""
+        """The counts of both, added up."""
         return SendCounts(self.sent + other.sent, self.later + other.later, self.given_up + other.given_up)
 
 
 class OutboxSender:
-    """Sends deliveries to Slack, email and the archive. Several may run at once, as each claims a delivery first.
+    """Sends deliveries to Slack, email and the archive. Several may run at once, as each first claims a delivery.
 
     Deliveries for a channel that is not set up in this process are left to a process in which it is.
 
@@ -102,7 +102,7 @@ class OutboxSender:
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until nothing is left that is due within `seconds`; `later` counts what is left then.
+        """Sends until nothing that is due within `seconds` is left; `later` counts the deliveries still waiting then.
 
         Deliveries for a channel that is off in this process are neither waited for nor counted. Raises
         `StoreUnavailable`.

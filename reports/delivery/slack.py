@@ -61,7 +61,7 @@ _REFUSED_FILES = frozenset(
         "storage_limit_reached",
     }
 )
-#: Refusals of a Slack, such as one for tests, that has no call to check a token.
+#: Refusals by a Slack server, such as one for tests, that has no call to check a token.
 _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 
@@ -72,12 +72,15 @@ class Slack:
         from slack_sdk import WebClient
 
         options: dict[str, Any] = {"base_url": _with_slash(base_url)} if base_url else {}
-        # Its own retries would post a second time after a lost response.
+        # The client's own retries would post a second time after a lost response.
         self._client = WebClient(token=token, timeout=TIMEOUT_SECONDS, retry_handlers=[], **options)
         self._channel = channel
 
     def knows_token(self) -> bool:
-        """True if Slack accepts the token, False if it cannot be asked. Raises `TryLater` if it refuses the token."""
+        """True if Slack accepts the token, False if it has no call to check it.
+
+        Raises `TryLater` if Slack refuses the token or is unavailable.
+        """
         try:
             self._client.auth_test()
         except Exception as error:
@@ -92,7 +95,7 @@ class Slack:
     def post_alert(self, key: str, message: SlackMessage, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
         """Posts an alert, and returns the parts that Slack refused, with its reasons. Raises `TryLater`.
 
-        key: of the delivery. progress: what an earlier attempt recorded with `note`.
+        key: that of the delivery. progress: what an earlier attempt recorded with `note`.
         """
         steps = _Steps(self._client, self._channel, key, progress, note)
         steps.post("message", message, None)
@@ -143,7 +146,7 @@ class _Steps:
     def post(self, step: str, message: SlackMessage, thread: str | None) -> str | None:
         """Posts a message unless it is posted already.
 
-        Returns its time stamp, or None if Slack refuses it as text too.
+        Returns its time stamp, or None if Slack refuses it even as plain text.
         """
         if step in self.refused:
             return None
@@ -208,7 +211,7 @@ class _Steps:
         thread: str | None,
         of_this_alone: Collection[str],
     ) -> str:
-        """Takes a step once. Returns its time stamp. Raises `TryLater`, and `_Refused` for reasons `of_this_alone`."""
+        """Takes a step once. Returns its time stamp. Raises `TryLater`, and `_Refused` for a reason `of_this_alone`."""
         if step in self._done:
             return self._done[step]
         if self._trying == step:
@@ -249,7 +252,7 @@ class _Steps:
         return next((str(message["ts"]) for message in messages if is_ours(message)), None)
 
     def _resolve_channel(self) -> str | None:
-        """The id of the channel, which is needed to read its messages, or None if Slack does not say it."""
+        """The id of the channel, which is needed to read its messages, or None if Slack does not give it."""
         if not self._channel.startswith("#"):
             return self._channel
         name = self._channel.removeprefix("#")
@@ -262,7 +265,7 @@ class _Steps:
         return None
 
     def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """Yields the pages of a response; nothing if Slack refuses, as it does without the permission."""
+        """Yields the pages of a response; ends if Slack refuses a call, as it does if the permission is missing."""
         cursor = None
         for _ in range(_MOST_PAGES):
             try:
@@ -291,7 +294,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """When to try again, and whether the call may have been applied, or None for an error that is not Slack's."""
+    """The `TryLater` for an error, or None if it is not Slack's, and whether the call may have been applied."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)
@@ -318,7 +321,7 @@ def _explained(error: Exception) -> tuple[TryLater | None, bool]:
 
 
 def _parts(response: Any) -> tuple[int | None, dict[str, str], Any]:
-    """Status, headers and body of a response, whether slack-sdk could parse it or not."""
+    """The status, headers and body of a response, whether or not slack-sdk could parse it."""
     if isinstance(response, dict):
         status, headers, body = response.get("status"), response.get("headers"), response.get("body")
     else:

@@ -1,18 +1,18 @@
 """How any reconciliation works, whatever it compares. `contract` is what a reconciliation supplies.
 
-A run passes these modules from top to bottom:
+A run passes through these modules from top to bottom:
 
 - `run_registry`: starts, joins or resumes a run, and keeps runs apart
-- `run`: the path of a run, on one page
+- `run`: the course of a run, on one page
 - `run_reader`: lists the `units` of a run and reads them in parallel, with the calls of `reads` and `parallel_reader`
 - `booking_list`, `key_walk`, `lists` and `unit_reader` help a reconciliation to list and read
-- `checkpoints`: each finished unit, from which an interrupted run is resumed
+- `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
 - `compare`: finds the rows of the `frame` that differ in one of the `fields`
 - `recheck`: reads each difference again; one whose message is pending (`pending_messages`) is in flight
 - `history`: new, persisting or resolved, compared with earlier runs (`runs`)
 - `causes`: the cause and the fix of each difference, which the reconciliation declares
 - `plausibility`: decides whether a run is believed
-- `exclusions`: the known differences that are not reported; `excluded_records` is what the run found of them
+- `exclusions`: the known differences that are not reported; `excluded_records` is what the run found out about them
 - `result_builder`: makes the `result` of its `result_parts`; everything that people see is a view of it
-- `telemetry`: the telemetry events of a run, from which alerts follow
+- `telemetry`: the telemetry events of a run, on which alerts are based
 """

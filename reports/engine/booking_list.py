@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class ListedBooking:
     """A booking to compare.
 
-    created: where only records are compared that NOMIS created in a window, those (`SENTENCE 33012`); else empty.
+    created: those records (`SENTENCE 33012`), if only records that NOMIS created in a window are compared; or else
+    empty.
     """
 
     id: int
@@ -36,10 +37,10 @@ class ListedBooking:
 
 @dataclass(frozen=True, slots=True)
 class BookingList:
-    """The latest booking of each prisoner, or of each who is in prison, as far as the scope has it.
+    """The latest booking of each prisoner in the scope, or of each who is in prison.
 
-    active_only: leaves out prisoners who are not in prison. page_size: bookings of a page. max_gaps: parts of the list
-    that may be missing before the run fails.
+    active_only: leaves out prisoners who are not in prison. page_size: bookings on a page. max_gaps: how many parts of
+    the list may be missing before the run fails.
     """
 
     nomis: ServiceClient
@@ -51,12 +52,12 @@ class BookingList:
     def population(self, reads: Reads) -> Population:
         """Pages of bookings, with gaps where NOMIS cannot list them.
 
-        Raises `SyncError` if NOMIS does not have the list, or too much of it cannot be read.
+        Raises `SyncError` if NOMIS does not have the list, or if too much of it cannot be read.
         """
         return self.population_of(map(_bookings, walk_bookings(reads, self.page, self.page_size)), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population with the bookings that its gaps hid, and with those of prisoners who had none."""
+        """The population, with the bookings that its gaps hid, and with those of prisoners who had none before."""
         if not (population.gaps or population.unread):
             return population
         parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
@@ -72,7 +73,7 @@ class BookingList:
         return nomis_prisoners.latest_bookings(self.nomis, after, size, active_only=self.active_only)
 
     def present(self, booking: ListedBooking) -> ListedBooking | None:
-        """A booking with the number that its prisoner has now, or None if it is no longer listed."""
+        """The booking with the current number of its prisoner, or None if it is no longer listed."""
         if booking.created:
             return booking
         listed = self.page(booking.id - 1, 1)
@@ -81,7 +82,7 @@ class BookingList:
         return ListedBooking(booking.id, listed[0].offender_no)
 
     def locations(self, bookings: Sequence[int], reads: Reads) -> Mapping[int, str | None]:
-        """Where bookings are. Raises `SyncError`."""
+        """Where the prisoners of bookings are, by booking id. Raises `SyncError`."""
         size = nomis_prisoners.MOST_BOOKINGS
         slices = [bookings[start : start + size] for start in range(0, len(bookings), size)]
         found: dict[int, str | None] = {}
@@ -92,9 +93,9 @@ class BookingList:
         return found
 
     def population_of(self, pages: Iterable[list[ListedBooking] | UnlistedPart], reads: Reads) -> Population:
-        """The bookings of the scope on these pages; chosen prisoners without one are unread.
+        """The bookings of the scope that are on these pages; a chosen prisoner without a booking is unread.
 
-        Raises `SyncError` where more cannot be listed than the settings allow.
+        Raises `SyncError` if more parts could not be listed than the settings allow.
         """
         wanted = dict.fromkeys(self.scope.offender_nos)
         missing = set(wanted)
@@ -135,7 +136,7 @@ def bookings_of(unit: Unit) -> list[ListedBooking]:
 
 
 def page_of(bookings: Sequence[ListedBooking], name: str | None = None) -> Unit:
-    """A page with these bookings, named by the first and the last of them, or as it is given."""
+    """A page with these bookings, called `name`, or named after the first and the last of them."""
     content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
     # The same bookings can be listed once more with a further adjustment.
     last = "".join(f", {each}" for each in bookings[-1].created[-1:])

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class Difference:
     """A confirmed difference, which the reconciliation explains.
 
-    row: all columns of the frame by name, or None for NA. kind: a code of `Reconciliation.kinds`. differs: the names of
-    the fields that differ. pending: the queue that holds a message about the record, or None if no message is known.
-    given_up: why nothing sends that message back from the dead letter queue, as a clause, or None if something still
-    does. doubt: why a message may be pending although none is known, as a clause, or None if that is impossible.
+    row: the values of all columns of the frame by name, with None for NA. kind: a code of `Reconciliation.kinds`.
+    differs: the names of the fields that differ. pending: the queue that holds a message about the record, or None if
+    no message is known. given_up: why nothing sends that message back from the dead letter queue, as a clause, or None
+    if something still does. doubt: why a message may be pending although none is known, as a clause, or None if that is
+    impossible.
     """
 
     row: Mapping[str, Any]
@@ -35,7 +36,7 @@ class Difference:
 
     @property
     def given_up_text(self) -> str:
-        """A sentence that the message stays on the dead letter queue, and why, or empty if it does not."""
+        """A sentence saying that the message stays on the dead letter queue, and why; empty if it does not."""
         return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
 
 
@@ -59,10 +60,10 @@ class Cause:
     """A cause of differences: which side is right, and what fixes it.
 
     name: a clause, the same for every difference of the cause. right_side: the side that has the correct values.
-    action: what a person does about it, as a sentence. command: the words of the command that fixes it, or empty
-    without one. sentence: what shows the cause. `command` and `sentence` name columns of the row in braces, as
-    `{reference}`. confidence: how certain the cause is. of_message: a message was lost or failed, which is certain if
-    the message is given up. who: who fixes it.
+    action: what a person does about it, as a sentence. command: the words of the command that fixes it, or empty if
+    there is none. sentence: what shows the cause. `command` and `sentence` name columns of the row in braces, such as
+    `{reference}`. confidence: how certain the cause is. of_message: the cause is a message that was lost or failed,
+    which is certain if the message is given up. who: who fixes it.
     """
 
     name: str
@@ -78,13 +79,13 @@ class Cause:
     def of_lost_message(
         cls, name: str, action: str, command: tuple[str, ...], sentence: str = "", **values: Any
     ) -> Self:
-        """A cause by which NOMIS lacks the current state of DPS, since a message was lost or failed."""
+        """A cause that leaves NOMIS without the current state of DPS: a message was lost or failed."""
         return cls(name, "DPS", action, command, sentence, **{"confidence": "medium", **values}, of_message=True)
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
         """The diagnosis of a difference that has this cause.
 
-        values: fields of the diagnosis that are special to this difference, instead of those of the cause.
+        values: fields of the diagnosis that are specific to this difference and replace those of the cause.
         """
         row = difference.row
         sentence, confidence = self.sentence.format_map(row), self.confidence
@@ -116,11 +117,11 @@ def explained(
     values: Mapping[str, Any] | None = None,
     **special: Any,
 ) -> Explanation:
-    """The explanation of a difference by its cause, with when the record of each side was last changed as evidence.
+    """The explanation of a difference by its cause. The evidence is when the record of each side was last changed.
 
-    mapping: what the mapping service ties together, as further evidence. notes: what is said of the last change, by
-    side. values: further values of the mismatch in the result. special: what the diagnosis has of this difference alone
-    (`Cause.diagnosis`).
+    mapping: what the mapping service links, as further evidence. notes: a remark on the last change of each side.
+    values: further values of the mismatch in the result. special: fields of the diagnosis that are specific to this
+    difference (see `Cause.diagnosis`).
     """
     evidence = [*__last_changes(difference.row, notes)]
     if mapping is not None:
@@ -131,7 +132,7 @@ def explained(
 def __last_changes(row: Mapping[str, Any], notes: Mapping[str, str | None] | None = None) -> Iterator[EvidenceRow]:
     """Yields when the record of each side was last changed, if that is known.
 
-    notes: a remark on each side, by `NOMIS` and `DPS`.
+    notes: a remark on each change, by side (`NOMIS` or `DPS`).
     """
     for side in ("NOMIS", "DPS"):
         moment = row[f"{side.lower()}_changed_at"]

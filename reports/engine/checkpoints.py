@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
-#: Units whose rows become one frame at a time while a run is loaded.
+#: How many units have their rows made into one frame at a time while a run is loaded.
 _UNITS_AT_ONCE = 64
 
 
@@ -98,7 +98,7 @@ def next_number(connection: Connection, run_id: str, shard: int) -> int:
 
 
 def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
-    """The units that were read, by id, with their unread records, or None if the whole unit must be read again."""
+    """The units that were read, by id: the unread records of each, or None if the whole unit must be read again."""
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):
         unread = tuple(UnreadRecord(**each) for each in content["unread"])
@@ -159,13 +159,13 @@ def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
 def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
     """The columns of a frame as plain JSON, by their names."""
     if frame.empty:
-        # Most prisons have no record of a kind: to take dozens of empty columns apart is most of the cost of a unit.
+        # Most prisons have no records of a given kind: taking dozens of empty columns apart would be most of the work.
         return {str(name): [] for name in frame.columns}
     return {str(name): _plain(frame[name]) for name in frame.columns}
 
 
 def _plain(column: pd.Series[Any]) -> list[Any]:
-    """A column as plain JSON: moments in ISO 8601, or None for NA."""
+    """A column as plain JSON: moments in ISO 8601, and None for NA."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column):

@@ -23,11 +23,11 @@ def differing(
 ) -> pd.DataFrame:
     """The rows with a record on one side only, or with a compared field that is not the same on both.
 
-    frame: as `reports.engine.units.Reading` has it. kinds: what a record is called that only NOMIS has, that only DPS
-    has, and that differs. same: by the name of a field the rows in which its values count as the same although they are
-    not, where both sides have the record; NA as false. Two values that are NA are the same. Returns the rows, in the
-    order and with the index of the frame, with the columns `kind` (`string`) and `differs` (tuples of the names of the
-    fields that differ) added.
+    frame: as `reports.engine.units.Reading` has it. kinds: the kind of a record that only NOMIS has, of one that only
+    DPS has, and of one that differs. same: by the name of a field, whether its unequal values count as the same in each
+    row; NA counts as false, and so does a row whose record only one side has. Two NA values are the same. Returns the
+    rows, in the order and with the index of the frame, with the columns `kind` (`string`) and `differs` (tuples of the
+    names of the fields that differ) added.
     """
     compared = [field for field in fields if field.compared]
     in_nomis, in_dps = (frame[side].to_numpy(dtype=bool, na_value=False) for side in ("in_nomis", "in_dps"))
@@ -47,9 +47,10 @@ def differing(
 
 
 def with_kinds(rows: pd.DataFrame, choices: Sequence[tuple[str, pd.Series[Any]]]) -> pd.DataFrame:
-    """The rows with the kind of the first choice that holds in each, in the column `kind` (`string`).
+    """The rows with the kind of the first choice that holds for each, in the column `kind` (`string`).
 
-    choices: kinds and truth values of the rows, NA as false. Rows of the kind "", and of none, are left out.
+    choices: kinds, each with a truth value for each row; NA counts as false. Rows of the kind "", and rows for which no
+    choice holds, are left out.
     """
     conditions = [is_true(condition).to_numpy() for _, condition in choices]
     kinds = np.select(conditions, [kind for kind, _ in choices], "")
@@ -63,7 +64,7 @@ def is_true(column: pd.Series[Any]) -> pd.Series[bool]:
 
 
 def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Where two columns of one dtype have different values, or only one has none."""
+    """Where two columns of one dtype have different values, or only one of them has a value."""
     if isinstance(nomis.dtype, pd.CategoricalDtype):
         categories = nomis.cat.categories.union(dps.cat.categories)
         nomis_codes, dps_codes = (side.cat.set_categories(categories).cat.codes for side in (nomis, dps))
@@ -78,7 +79,7 @@ def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:
 
 
 def _names(unequal: Sequence[NDArray[np.bool_]], names: Sequence[str], rows: int) -> list[tuple[str, ...]]:
-    """For each row the names of its unequal fields; rows with the same ones share a tuple."""
+    """For each row, the names of its unequal fields; rows with the same names share a tuple."""
     if not unequal:
         return [()] * rows
     patterns, which = np.unique(np.column_stack(unequal), axis=0, return_inverse=True)

@@ -4,7 +4,7 @@ Everything else belongs to the engine and is the same for all of them: parallel 
 recheck, in flight, exclusions, history, trend, plausibility, the result and its reports.
 """
 
-# ruff: noqa: ARG002, ARG003 - what a method without effect is given is for those that override it
+# ruff: noqa: ARG002, ARG003 - the arguments of a method without effect are for those that override it
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Value = TypeVar("Value")
 
 
 class ServiceTooOld(SyncError):
-    """A service lacks a route, so that nothing can be compared: the run has failed, and equality is not claimed."""
+    """A service lacks a route, so nothing can be compared: the run fails instead of reporting that both sides agree."""
 
     def __init__(self, service: str, method: str, path: str) -> None:
         super().__init__(
@@ -46,16 +46,16 @@ class ServiceTooOld(SyncError):
 
 
 class Reads(Protocol):
-    """Parallel calls for a run: retried, within the limits of the services, waiting for a service that is down.
+    """Parallel calls for a run: they are retried, keep within the limits of the services, and wait out an outage.
 
-    The engine reads several units at a time and shares the calls of a service among them, so a reconciliation writes
-    one call after another and still keeps the services busy.
+    The engine reads several units at a time and shares the calls of a service among them, so a reconciliation makes one
+    call after another and still keeps the services busy.
     """
 
     def each(
         self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
     ) -> list[tuple[Item, Value | FailedRead]]:
-        """Calls `read` for every item in parallel; returns items and values, in the order of the items.
+        """Calls `read` for every item in parallel; returns each item with its value, in the order of the items.
 
         `read` may call other services itself, but not this method. Raises `ServiceTooOld` when the service lacks the
         route.
@@ -71,11 +71,14 @@ class Reads(Protocol):
         ...
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """As `one`, for a page of a list: without it part of the population is missing, so it is retried for longer."""
+        """As `one`, for a page of a list, which is retried for longer: without it part of the population is missing."""
         ...
 
     def begin(self, unit: Unit) -> None:
-        """Begins to read a unit while the others are still being listed; it must be one of the population then."""
+        """Begins to read a unit while the others are still being listed.
+
+        The reading is dropped if the population does not have the unit in the end.
+        """
         ...
 
     def listed(self, done: int, total: int) -> None:
@@ -86,7 +89,7 @@ class Reads(Protocol):
 class Reconciliation(ABC):
     """One comparison of NOMIS with a DPS service, constructed for a run. Methods are called from several threads."""
 
-    #: Command, job, lease and file names: `suspended-allocations`.
+    #: What its command, job, leases and files are called: `suspended-allocations`.
     name: ClassVar[str]
     #: What reports call it: "Suspended allocations".
     title: ClassVar[str]
@@ -110,13 +113,13 @@ class Reconciliation(ABC):
     domain: ClassVar[str]
     #: What reports call the record of each side: "NOMIS record", "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
-    #: What a result says of an earlier mismatch whose record no longer exists.
+    #: What a result says about an earlier mismatch whose record no longer exists.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
     #: The reason in a result for an entry on the list of exclusions that is no longer needed.
     exclusion_unneeded: ClassVar[str] = "both sides now agree: remove the record from the list of exclusions"
     #: Whether `explain` itself says that a message may be pending (`Difference.doubt`).
     explains_doubt: ClassVar[bool] = False
-    #: Own subclasses of the parts of a result (`reports.engine.result`), by the general class.
+    #: The reconciliation's subclasses of the parts of a result (`reports.engine.result`), by the general class.
     parts: ClassVar[Mapping[type[Part], type[Part]]] = {}
 
     def __init__(self, services: Services, settings: Settings, scope: Scope) -> None:
@@ -137,12 +140,12 @@ class Reconciliation(ABC):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date] | None:
-        """The first and the last day that a run begun `today` covers by default, or None if it covers no window."""
+        """The first and the last day that a run begun `today` covers by default, or None if there is no window."""
         return None
 
     @property
     def days(self) -> tuple[date, date]:
-        """The first and the last day that the run covers: those of its scope, else those of the window of today.
+        """The first and the last day that the run covers: those of its scope, or else those of today's window.
 
         Raises `TypeError` for a reconciliation without a window.
         """
@@ -156,7 +159,7 @@ class Reconciliation(ABC):
         """Lists what to read. Raises `SyncError` if that is impossible."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """Lists the population of a resumed run, or one that was `moving`, again: the known units and those missed.
+        """Lists again the population of a resumed run, or one that was `moving`: the known units and those missed.
 
         A moving population is listed again while its units are read. By default only a list with gaps is read again.
         """
@@ -191,16 +194,16 @@ class Reconciliation(ABC):
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         """Completes differing rows with what takes further calls, such as the prisoner number and the location.
 
-        A column `ignored` (`string`) may be added, with the reason for each row that is not reported, NA for the
+        A column `ignored` (`string`) may be added, with the reason for each row that is not reported, and NA for the
         others.
         """
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names by which failures, messages and creations of the domain know the record, or empty without any.
+        """The names that identify the record in failures, messages and creations of the domain; empty without any.
 
-        They are as the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is `<record>:<DPS id>`,
-        such as `visit:bq-te-ke-ol`.
+        They are written like the `entity` of its events in `sync/domains/<domain>/rules.py`; a creation is
+        `<record>:<DPS id>`, such as `visit:bq-te-ke-ol`.
         """
         return ()
 
@@ -221,7 +224,7 @@ class Reconciliation(ABC):
 
     @abstractmethod
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The cause and the fix of each confirmed difference, in the same order, or None if they are not known.
+        """The cause and the fix of each confirmed difference, in the same order, with None if they are not known.
 
         Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """

@@ -28,7 +28,7 @@ def excluded_records(
     unread: Sequence[UnreadRecord],
     first: pd.DataFrame,
 ) -> list[results.Excluded]:
-    """The records on the list of exclusions that a run saw, by booking id and then by entry.
+    """The records on the list of exclusions that a run saw, sorted by booking id and then by entry.
 
     final: everything compared. unread: everything that could not be read. first: the rows that differed in the first
     reading, with `kind` and `differs`.
@@ -74,7 +74,8 @@ def unneeded_exclusions(
 ) -> tuple[str, ...]:
     """The entries that can be removed, in words: both sides agree, or the record certainly no longer exists.
 
-    excluded: what `excluded_records` found. listed: everything that was read, None unless that is the whole population.
+    excluded: what `excluded_records` found. listed: everything that was read, or None if that is not the whole
+    population.
     """
     by_booking = list(reconciliation.key) == ["booking_id"]
 

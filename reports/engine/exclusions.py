@@ -28,7 +28,7 @@ _OF_RECORDS = "key,reason,date for each record"
 #: Only ASCII digits, in the range of the 64-bit integers of the database.
 _BOOKING_ID = re.compile(r"[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-#: A prisoner number, or what a spreadsheet or a script writes where it has nothing.
+#: A prisoner number, or what a spreadsheet or a script writes for an empty value.
 _NO_REASON = re.compile(r"[a-z]\d{4}[a-z]{2}|null|none|nan|n/a|#n/a", re.IGNORECASE)
 _HEADINGS = frozenset({"bookingid", "key"})
 #: A setting without any of these can only be the name of a file.
@@ -72,7 +72,7 @@ class Exclusions:
         return iter(self._entries.values())
 
     def find(self, key: Mapping[str, Any]) -> Exclusion | None:
-        """The exclusion of the record with these key columns, or None if it is not listed, or its key is not known."""
+        """The exclusion of the record with these key columns, or None if it is not listed, or if its key is unknown."""
         if not self._entries or not key:
             return None
         whole = "/".join(str(key.get(column)) for column in self._columns)
@@ -80,7 +80,7 @@ class Exclusions:
         return next((self._entries[text] for text in (whole, *single) if text in self._entries), None)
 
     def among(self, frame: pd.DataFrame, key_columns: Iterable[str]) -> pd.Series[bool]:
-        """A mask of the rows that may be excluded, as a key column has a value of an entry; `find` decides."""
+        """A mask of the rows that may be excluded, because a key column has the value of an entry; `find` decides."""
         values = {part.rpartition("=")[2] for text in self._entries for part in text.split("/")}
         found = frame[next(iter(key_columns))].astype("string").isin(values)
         for column in key_columns:
@@ -89,7 +89,7 @@ class Exclusions:
 
 
 def exclusions_of(settings: Settings, name: str, key_columns: Iterable[str]) -> Exclusions:
-    """The exclusions that the settings give the reconciliation `name`. Raises `SettingsError` for an invalid list."""
+    """The exclusions of the reconciliation `name` in the settings. Raises `SettingsError` for an invalid list."""
     variable = exclusions_variable(name)
     columns = tuple(key_columns)
     return Exclusions(
@@ -105,7 +105,7 @@ def exclusions_variable(name: str) -> str:
 def read_exclusions(
     setting: str | None, variable: str = "RECONCILIATION_EXCLUSIONS", *, bookings: bool = True
 ) -> Mapping[int | str, Exclusion]:
-    """The exclusions of a setting, by key.
+    """The exclusions in a setting, by key.
 
     setting: the name of a CSV file with lines `bookingId,reason,date`, or such lines separated by `;`. The date is
     optional. Empty lines, lines that begin with `#` and a heading are skipped. variable: the name of the setting, for

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from reports.engine.contract import Reconciliation
 
-#: Numbers that are spread over more than this many times their count are looked up by their hashes.
+#: Numbers whose range is more than this many times their count are looked up by hash.
 _SPARSE = 8
 #: The columns that every frame has, besides those of its reconciliation.
 COMMON: Mapping[str, str] = {
@@ -46,7 +46,7 @@ def typed(
     reconciliation: type[Reconciliation] | Reconciliation,
     rows: pd.DataFrame | Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """Rows as a frame of the reconciliation: its columns in their order and dtypes, NA for columns that are missing.
+    """Rows as a frame of the reconciliation: its columns in their order and dtypes, with NA for missing columns.
 
     rows: a frame, columns by name, or a mapping of names and values for each row. `in_nomis` and `in_dps` are false
     where missing. Raises `ValueError` for a column that the reconciliation does not have.
@@ -61,7 +61,7 @@ def typed(
     if unknown:
         raise ValueError(f"{reconciliation.name} has no column {', '.join(unknown)}")
     if not len(rows):
-        # Most prisons have no records of most kinds, and a column takes as long to make as a hundred values.
+        # Most prisons have no records of most kinds, and making a column takes as long as making a hundred values.
         return _empty(tuple(columns.items())).copy()
     return _of_types(rows, columns)
 
@@ -83,10 +83,10 @@ def _of_types(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps` (`bool`).
 
-    The rows of NOMIS come first, in their order, then those that DPS alone has. Columns that both have besides the key
-    (`prison_id`) are taken from NOMIS, from DPS where it has none; the columns of fields are named `nomis_…` and
-    `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has twice. Several times faster than
-    `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
+    The rows of NOMIS come first, in their order, then those that DPS alone has. Columns other than the key that both
+    have (`prison_id`) are taken from NOMIS, or from DPS if NOMIS has no value; the columns of fields are already named
+    `nomis_…` and `dps_…`. Raises `pandas.errors.MergeError` for a key that a side has twice. This is several times
+    faster than `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
     """
     found = _places(*_numbered(nomis, dps, key))
     matched = found >= 0
@@ -116,7 +116,7 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
 def _numbered(
     nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A number from 0 for the key of each row of both sides, the same for the same key."""
+    """A number from 0 for the key of each row of both sides; equal keys have equal numbers."""
     sides = [[side[name] for name in key] for side in (nomis, dps)]
     if len(key) == 1 and all(_is_whole(column) for (column,) in sides) and len(nomis) and len(dps):
         ours, theirs = (column.to_numpy(dtype=np.int64) for (column,) in sides)
@@ -130,19 +130,19 @@ def _numbered(
 
 
 def _is_whole(column: pd.Series[Any]) -> bool:
-    """Whether a column holds numbers alone."""
+    """Whether a column holds only whole numbers, and no NA."""
     return pd.api.types.is_integer_dtype(column.dtype) and not column.hasnans
 
 
 def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of `wanted` is among `numbers`, -1 where it is not. Raises `MergeError` for a number that is twice."""
+    """Where each of `wanted` is among `numbers`, or -1 if it is not. Raises `MergeError` for a repeated number."""
     most = int(max(wanted.max(initial=0), numbers.max(initial=0))) + 1
     if most > _SPARSE * (len(wanted) + len(numbers)):
         index = pd.Index(numbers)
         if not (index.is_unique and pd.Index(wanted).is_unique):
             raise pd.errors.MergeError("a side has a key twice")
         return index.get_indexer(pd.Index(wanted)).astype(np.int64)
-    # Ids of records lie close together, so a table of all of them is faster than one of hashes.
+    # Ids of records lie close together, so a table of their whole range is faster than a hash table.
     for each in (wanted, numbers):
         there = np.zeros(most, dtype=bool)
         there[each] = True
@@ -154,7 +154,7 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
 
 
 def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One frame with the rows of all; a category column has the categories of all of them."""
+    """One frame with the rows of all frames; a category column has the categories of all of them."""
     if not frames:
         return typed(reconciliation, [])
     joined = pd.concat(frames, ignore_index=True)
@@ -181,7 +181,7 @@ def rows_of(
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as mappings of plain values, or None for NA; times are aware `datetime`s."""
+    """The rows of a frame as mappings of plain values, with None for NA; times are aware `datetime`s."""
     columns = {str(name): _plain(frame[name]) for name in frame.columns}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 

@@ -1,7 +1,7 @@
 """Earlier runs: which mismatches are new, persist or are resolved, and the trend.
 
-Complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps its
-state from the run before. Runs that failed, or that covered chosen days, prisons or prisoners, do not count.
+Only complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps
+its state from the run before. Runs that failed, or that covered chosen days, prisons or prisoners, do not count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult
     from reports.engine.runs import RunRecord
 
-#: Runs in the trend: half a year of weekly runs.
+#: The number of runs in the trend: half a year of weekly runs.
 TREND_RUNS = 26
 _NOT_FAILED = ("complete", "incomplete")
 _NEXT_DAY = timedelta(days=1)
@@ -36,7 +36,7 @@ _OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause
 class Earlier:
     """A mismatch of the last run that read the record.
 
-    key: the text of its key. since: when the difference was first seen, aware. values: those of a `Record` of a result.
+    key: the text of its key. since: when the difference was first seen, aware. values: those of a `Record` in a result.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Baseline:
     def resolved(
         self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
-        """Yields the earlier mismatches that are resolved, by booking id: `equal` now, or `gone` from what is reported.
+        """Yields the resolved mismatches of earlier runs, by booking id: `equal` now, or `gone` from the report.
 
         A record that this run has not `examined`, or has not read, keeps its state.
         """
@@ -90,9 +90,9 @@ class EarlierRuns(Generic[AResult]):
     """What a run is compared with: the earlier runs of its reconciliation over everyone.
 
     baseline: what is known of each record. trend: the runs that listed the whole population, oldest first. last: the
-    result of the last run that did not fail. listed: how many records the last run of the trend listed, or the run that
-    this one accepts. listed_before: how many the last run listed that began at least a day before, however it ended.
-    The last three are None without such a run.
+    result of the last run that did not fail. listed: how many records were listed by the run that this one accepts, or
+    else by the last run of the trend. listed_before: how many were listed by the last run that began at least a day
+    before, however it ended. The last three are None if there is no such run.
     """
 
     baseline: Baseline
@@ -117,7 +117,7 @@ def read_earlier_runs(connection: Connection, record: RunRecord, of: type[AResul
 
 
 def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
-    """What the runs of a reconciliation over everyone found that began before `before` (aware)."""
+    """What the runs of a reconciliation over everyone that began before `before` (aware) found."""
     chain = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         chain.append(row)
@@ -195,7 +195,7 @@ def _read_listed_before(connection: Connection, reconciliation: str, before: dat
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether a resumed run found something else than it had before, so that its result is worth sending again."""
+    """Whether a resumed run found something other than before, so that its result is worth sending again."""
     return _findings(result) != _findings(previous)
 
 
@@ -228,7 +228,7 @@ def _earlier_runs(
 
 
 def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The keys of records of a stored result; an unread unit has none."""
+    """The keys of records in a stored result; an unread unit has none."""
     return frozenset(orjson.dumps(key).decode() for each in records if (key := each.get("key")))
 
 

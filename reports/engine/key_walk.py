@@ -1,8 +1,8 @@
 """Lists bookings by key: each page holds the bookings with greater ids than the last one of the page before.
 
 A walk cannot pass an unread page without losing an unknown number of bookings. So a page that stays unreadable is read
-booking by booking, and where even the next booking cannot be read the walk continues at ever greater ids and reports
-the ids between as a gap.
+booking by booking, and if even the next booking cannot be read, the walk continues at ever greater ids and reports the
+ids in between as a gap.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class KeyGap:
-    """Booking ids that could not be listed, both inclusive; `last` is None if nothing beyond could be read."""
+    """A range of booking ids that could not be listed, inclusive; `last` is None if nothing beyond could be read."""
 
     first: int
     last: int | None
@@ -59,8 +59,8 @@ def walk_bookings(
 ) -> Iterator[KeyPage | KeyGap]:
     """The pages of bookings in order, and the gaps between them.
 
-    after, last: only bookings after the one id and up to the other; all by default. Where a page still fails after its
-    retries, a page of one booking is read, and if that fails too, one after the next id, after the tenth, the
+    after, last: only bookings after the one id and up to the other; all by default. If a page still fails after its
+    retries, a page of one booking is read. If that fails too, one is read after the next id, then after the tenth, the
     hundredth, … Then pages grow back to `page_size`. Raises `SyncError` if NOMIS does not have the list, refuses the
     credentials or is down: that is not the fault of a page.
     """

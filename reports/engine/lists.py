@@ -1,4 +1,4 @@
-"""Lists that change while their pages are read: read until they are the same twice."""
+"""Lists that change while their pages are read: they are read until two readings are the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READINGS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[Id, Item]):
-    """A page of a list: its items by their ids, and how many pages the list has as of now."""
+    """A page of a list: its items by their ids, and how many pages the list has now."""
 
     items: Mapping[Id, Item]
     pages: int
@@ -32,8 +32,8 @@ class ListPage(Generic[Id, Item]):
 class WholeList(Generic[Id, Item]):
     """What was read of a list.
 
-    items: every one that was on a page; one that has gone meanwhile is not found when it is read. failed: why pages
-    could not be read, by their numbers from 0, or None for a list that changed each time.
+    items: every item that was on a page; one that has since gone is not found when it is read by itself. failed: why
+    pages could not be read, by page number from 0; the number is None for a list that changed each time.
     """
 
     items: dict[Id, Item]
@@ -46,8 +46,8 @@ def read_moving_list(
     """Every item of a list in pages, numbered from 0.
 
     Items that come and go while the pages are read move the others from page to page, which their total alone does not
-    show. So a list of several pages is read until it is the same twice. Raises the `SyncError` of the first page, and
-    of a route that the service does not have.
+    show. So a list of several pages is read until two readings are the same. Raises the `SyncError` of the first page,
+    and that of a route which the service does not have.
     """
     found: dict[Id, Item] = {}
     before: set[Id] | None = None

@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 OUTAGE_SECONDS = 600.0
 #: How long every thread pauses while the breaker of the service is open.
 _BREAKER_PAUSE_SECONDS = 1.0
-#: How long an item waits while another one probes the service.
+#: How long an item waits while another thread probes the service.
 _PROBE_SECONDS = 0.05
 #: How often a waiting reader checks for cancellation.
 _TICK_SECONDS = 0.5
@@ -51,11 +51,11 @@ class ParallelReader(Generic[Item, Value]):
     """A pool of threads that call `read(item)` for every item and pass the value, or the failed read, to `on_result`.
 
     `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Recoverable errors
-    are retried, and an outage of the service is waited out. No exception leaves a thread: an unexpected one is a failed
-    read.
+    are retried, and an outage of the service is waited out. No exception leaves a thread: an unexpected one becomes a
+    failed read.
 
     A few items that always fail are not an outage. If only such items are left, or the service seems down, the witness
-    is read first: an item that was read before. It shows the breaker that the service works, so that items which still
+    is read first: an item that was read before. It shows the breaker that the service works, so that items that still
     fail are given up after their attempts.
     """
 
@@ -79,7 +79,7 @@ class ParallelReader(Generic[Item, Value]):
         self._limit = limit
         self._pending: deque[tuple[Item, int]] = deque()
         self._later: list[tuple[float, float, Item, int]] = []
-        #: When the first of them is due; read without a lock in the hot path.
+        #: When the first item in `_later` is due; read without a lock in the hot path.
         self._due = math.inf
         #: The last item that could be read: reading it again shows whether the service is down.
         self.witness = witness
@@ -90,7 +90,7 @@ class ParallelReader(Generic[Item, Value]):
         self._closed = False
         self._stopped = False
         self._outage_left = outage_seconds
-        #: Since when the service is down; read without a lock in the hot path.
+        #: Since when the service has been down; read without a lock in the hot path.
         self._down_since: float | None = None
         self._down = ""
         self._threads: list[threading.Thread] = []
@@ -107,7 +107,7 @@ class ParallelReader(Generic[Item, Value]):
 
     def _start_threads(self, wanted: int) -> None:
         for number in range(len(self._threads), min(self._limit.maximum, wanted)):
-            # What it reads belongs to the trace of the run.
+            # What the thread reads belongs to the trace of the run.
             work, name = copy_context().run, f"{self._name}-{number}"
             thread = threading.Thread(target=work, args=(self._work, number), name=name, daemon=True)
             self._threads.append(thread)
@@ -171,7 +171,7 @@ class ParallelReader(Generic[Item, Value]):
         except BreakerOpen as error:
             self._failed(item, attempt, error)
             return False
-        except Exception:  # it is no longer a witness; the item itself will show
+        except Exception:  # it is no longer a witness; the item itself will show whether the service works
             self.witness = None
         else:
             if self._down_since is not None:
@@ -286,8 +286,8 @@ def retry(
 ) -> Value:
     """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
 
-    wait: sleeps for the seconds until the next attempt; a true result gives up. hold_seconds: how long in total an open
-    breaker is waited for; as nothing was sent, that is not an attempt. pauses: as for `seconds_to_retry`.
+    wait: sleeps for the seconds until the next attempt; a true result means that it gives up. hold_seconds: how long in
+    total an open breaker is waited for; as nothing was sent, that is not an attempt. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:
@@ -323,7 +323,8 @@ class Waiting(Protocol):
 def get_with_heartbeat(results: Queue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """The next result, waiting for it if necessary.
 
-    tick: called periodically meanwhile with what the `readers` wait for, or None for nothing; may raise to abort.
+    tick: called periodically meanwhile with what the `readers` wait for, or None if they do not wait; may raise to
+    abort.
     """
     while True:
         try:

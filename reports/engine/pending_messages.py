@@ -1,9 +1,9 @@
 """Pending messages: DPS records that are not in NOMIS yet because a message about them is still to be handled.
 
-A main queue is never received from to find out, as every receive costs a message one of its attempts. What is pending
-follows from the recorded failed attempts and creations, from the dead letter queue (its messages are received and made
-visible again, which costs them nothing), and from the size of the main queue: while it is not empty, it may hold a
-message that left no record yet.
+Nothing is received from a main queue to find this out, as every receive costs a message one of its attempts. What is
+pending follows from the recorded failed attempts and creations, from the dead letter queue (its messages are received
+and made visible again, which costs them nothing), and from the size of the main queue: while it is not empty, it may
+hold a message that has left no record yet.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     #: Finds the pending messages of a domain; called at most once in a run, and only if something differs.
     FindPendingMessages = Callable[[Domain], "PendingMessages"]
 
-#: Dead-letter messages that are read at most; more of them mean an outage, which has its own alerts.
+#: The most dead-letter messages that are read; more of them mean an outage, which has its own alerts.
 _MOST_DEAD_LETTERS = 500
 
 
@@ -66,7 +66,7 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why nothing sends their message back from the dead letter queue, or None if it may still be sent back."""
+        """Why nothing sends a message about them back from the dead letter queue, or None if something may."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 

@@ -1,7 +1,7 @@
-"""When a run is not believed: too much is unread, the population is suddenly gone or halved, or very much differs.
+"""When a run is not believed: too much is unread, the population is suddenly gone or halved, or too much differs.
 
-If everything is gone, the service has lost its data or something else responds in its place. If very much differs, a
-deployment, a data refresh, a changed contract or wrong credentials are likelier than as many single causes.
+If everything is gone, the service has lost its data or something else responds in its place. If too much differs, a
+deployment, a data refresh, a changed contract or wrong credentials are likelier than that many separate causes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from reports.engine.units import Population
     from sync.settings.declaration import Settings
 
-#: A population is plausible with this share of what the last complete run listed, and always if that run listed few.
+#: A population is plausible with at least this share of what the last complete run listed, and always if that run
+#: listed few.
 SMALLEST_SHARE = 0.5
 FEWEST_LISTED = 20
-#: Records that must have failed before their share counts.
+#: How many records must have failed before their share counts.
 _SHARE_CHECKED_FROM = 20
 
 
@@ -63,7 +64,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
 
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
-    """Why a run has more differences than is plausible, as a clause, or None if it has not.
+    """Why a run has more differences than is plausible, as a clause, or None if it does not.
 
     different: confirmed differences. compared: records of which both sides are known.
     """

@@ -79,9 +79,9 @@ class SharedReads:
         """Starts no thread yet.
 
         outage_seconds: how long a service may be down in total. sleep: waits for seconds before a page is retried.
-        tick: called periodically in the thread that constructed this, with what is waited for. Both may raise to stop
-        the run. listed: gets how much of the population is listed, and how much there is. begin: gets a unit that can
-        be read already.
+        tick: called periodically in the thread that constructed this, with what is waited for. `sleep` and `tick` may
+        raise to stop the run. listed: gets how much of the population is listed, and how much there is. begin: gets a
+        unit that can already be read.
         """
         self._services = services
         self._outage_seconds = outage_seconds
@@ -147,13 +147,13 @@ class SharedReads:
             reader.join()
 
     def _pause(self, seconds: float) -> bool:
-        """Waits before the next attempt at a call; whether the reading was stopped. Ticks in the thread that must."""
+        """Waits before the next attempt at a call, with ticks in the owner thread; true if reading was stopped."""
         if threading.get_ident() == self._owner:
             return self._wait(seconds)
         return self._stopped.wait(seconds)
 
     def _wait(self, seconds: float) -> bool:
-        """Waits with ticks before the next attempt; whether the reading was stopped."""
+        """Waits with ticks before the next attempt; true if reading was stopped."""
         self._sleep(seconds)
         return self._stopped.is_set()
 

@@ -1,4 +1,4 @@
-"""The recheck: each difference is read again. It is confirmed, or in flight, or dropped as the sides agree now."""
+"""The recheck: each difference is read again. It is confirmed, or in flight, or dropped because the sides now agree."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Rechecked:
     unread: Mapping[str, UnreadRecord]
 
     def only(self, rows: pd.DataFrame, key: Iterable[str]) -> Rechecked:
-        """The same, with only these of the rows that could be read again; `key` are the key columns."""
+        """The same, but with only `rows` of those that could be read again; `key` names the key columns."""
         keys = frozenset(keys_of(rows, key))
         return replace(
             self,
@@ -64,11 +64,11 @@ class Rechecked:
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Reads differences again, and sorts them.
+    """Reads differences again, and sorts them into the parts of a `Rechecked`.
 
     in_flight: a difference is in flight while the record of a side is younger than this. find_pending: finds the
     pending messages of the domain; called at most once, and only if something still differs. clock: the current time,
-    aware. earlier: what the runs before found; a message that was pending then explains nothing now.
+    aware. earlier: what earlier runs found; a message that was already pending then no longer explains a difference.
     """
 
     reconciliation: Reconciliation
@@ -79,7 +79,7 @@ class Recheck:
     earlier: Baseline
 
     def __call__(self, candidates: pd.DataFrame) -> Rechecked:
-        """Reads the candidates again. A service that fails makes them `unread`; nothing is raised for it.
+        """Reads the candidates again. If a service fails, they are `unread`; no error is raised.
 
         candidates: the rows that differed in the first reading, with the columns of the frame.
         """
@@ -136,7 +136,7 @@ class Recheck:
             return Reading(rows.iloc[:0], (UnreadRecord({}, None, None, why.reason, why.network),))
 
     def _with_descriptions(self, rows: pd.DataFrame, described: pd.DataFrame) -> pd.DataFrame:
-        """The rows, with what `describe` completed."""
+        """The rows, as `describe` completed them."""
         reconciliation = self.reconciliation
         others = rows[~keys_of(rows, reconciliation.key).isin(list(keys_of(described, reconciliation.key)))]
         completed = typed(reconciliation, described[list(_columns_known(described, reconciliation))])
@@ -197,7 +197,7 @@ def age_text(age: timedelta) -> str:
 
 
 def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
-    """Why a difference is in flight whose message is on the main queue, or on the dead letter queue, as a clause."""
+    """Why a difference is in flight, as a clause: its message is on the main queue, or on the dead letter queue."""
     if where == "queue":
         return f"its message waits on the {queue} queue"
     return f"its message waits on the dead letter queue: {command('dlq', 'retry', queue)}"

@@ -1,6 +1,6 @@
 """The result of a reconciliation: one frozen object. Report, CSV, JSON and messages are views of it.
 
-A reconciliation that knows more has subclasses of these parts, as incentives has.
+A reconciliation that knows more has subclasses of these parts, as incentives does.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class KindName(Part):
 
 
 class FieldValues(Part):
-    """The values of a field on both sides, or None for no value, or for a side without the record."""
+    """The values of a field on both sides; None if a side has no value, or does not have the record."""
 
     field: str
     nomis: Value = None
@@ -67,7 +67,7 @@ class FieldValues(Part):
 
 
 class Record(Part):
-    """A record that differs, or did: what identifies it, whose it is, and how the sides differ.
+    """A record that differs, or differed before: what identifies it, whose it is, and how the sides differ.
 
     key: its key columns. prison_id: its prison, or None if unknown. kind: a code of the reconciliation, or empty if
     nothing differs. missing_in: the side without the record, or None if both have it. differences: the fields that
@@ -106,10 +106,10 @@ class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
     cause: a clause, the same for every difference of the cause. right_side: the side that has the correct values. who:
-    who fixes it, or None in results of versions that did not say. explanation: what shows the cause, as sentences.
-    action: what to do, as a sentence. commands: what to run, in this order. request: the text of a request to the NOMIS
-    support team, if only they can fix it. nomis_ids: the NOMIS records that the request is about. lookup: the SQL that
-    finds those records in NOMIS, if their ids are not known here.
+    who fixes it, or None in results of versions that did not record it. explanation: what shows the cause, as
+    sentences. action: what to do, as a sentence. commands: what to run, in this order. request: the text of a request
+    to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS records that the request is about. lookup:
+    the SQL that finds those records in NOMIS, if their ids are not known here.
     """
 
     cause: str
@@ -145,7 +145,7 @@ class Mismatch(Record):
 
     @property
     def finding(self) -> tuple[object, ...]:
-        """The record and how it differs; a resumed run reports no mismatch again with an equal finding."""
+        """The record and how it differs; a resumed run does not report an equal finding again."""
         return (str(self.key), self.kind, self.differences)
 
 
@@ -186,7 +186,7 @@ class Resolved(Record):
 
 
 class Unread(Part):
-    """A record that could not be read on one side at least.
+    """A record that could not be read on at least one side.
 
     side: the side, or None if unknown or both. unit: what could not be read as a whole, such as a prison; `key` is
     empty then. reason: a clause. network: no response was received.
@@ -203,7 +203,7 @@ class Unread(Part):
 
     @property
     def listed(self) -> bool:
-        """Whether a resumed run can read it: it is in the population, and not only asked for by its prisoner number."""
+        """Whether a resumed run can read it: it is in the population, and not merely requested by prisoner number."""
         return bool(self.key) or self.unit is not None
 
 
@@ -251,23 +251,23 @@ class TrendPoint(Part):
 
     @property
     def persisting(self) -> int | None:
-        """Mismatches that the run before had already, or None if new ones were not counted."""
+        """How many mismatches the run before already had, or None if new ones were not counted."""
         return None if self.new is None else self.mismatches - self.new
 
 
 class ReconciliationResult(Part):
-    """Everything that a run found. `to_json` and `model_validate_json` are each other's inverse.
+    """Everything that a run found. `to_json` and `model_validate_json` are inverses of each other.
 
     reconciliation: its name. counted: what is counted as compared, in the plural. key_columns: what identifies a
     record. fields: what is compared. kinds: how records can differ. started_at, finished_at: aware. failure: why the
     run failed, as a clause, or None if it did not. implausible: it failed because what it read is not believed, unless
     somebody accepts it. suspicious: why there are more differences than is plausible, or None if there are not.
 
-    total: how many records the services say there are, or None if none says. listed: records found. compared: records
-    of which both sides are known. in_nomis, in_dps: how many of those each side has. settled_on_recheck: differences
-    that were equal when they were read again. released: records that differed and no longer existed when they were read
-    again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons without records.
-    compared_with: the last run before this one, against which mismatches are new, or None without one.
+    total: how many records the services say there are, or None if no service says. listed: records found. compared:
+    records of which both sides are known. in_nomis, in_dps: how many of those each side has. settled_on_recheck:
+    differences that were equal when they were read again. released: records that differed and no longer existed when
+    they were read again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons
+    without records. compared_with: the last run before this one, against which mismatches are new, or None without one.
     """
 
     reconciliation: str
@@ -312,17 +312,17 @@ class ReconciliationResult(Part):
 
     @property
     def new(self) -> int:
-        """The number of mismatches that the runs before did not have."""
+        """The number of mismatches that earlier runs did not have."""
         return sum(each.standing == "new" for each in self.mismatches)
 
     @property
     def persisting(self) -> int:
-        """The number of mismatches that the runs before had already."""
+        """The number of mismatches that earlier runs already had."""
         return len(self.mismatches) - self.new
 
     @property
     def everything(self) -> int:
-        """The number of records: as the services count them, or as were found if they count only one side."""
+        """The number of records, as counted by the services or else as listed, but at least the number found."""
         found = self.compared + sum(bool(each.key) for each in self.unread)
         return max(self.listed if self.total is None else self.total, found)
 

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, UnlistedPart
     from sync.settings.declaration import Settings
 
-#: Mismatches that are explained at most; if there are more, they have a common cause.
+#: The most mismatches that are explained; if there are more, they have a common cause.
 _MOST_EXPLAINED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What is known of a run apart from what it read.
+    """What is known about a run apart from what it read.
 
     record: the run as it is recorded. population: what it listed. failure: why it gave up, as a clause, or None if it
     did not. earlier: what it is compared with. exclusions: the records that are not reported. implausible: what it read
@@ -185,7 +185,7 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """The requested prisons without records, or empty if anything was unread, as it may be at one of them."""
+        """The requested prisons without records; empty if anything was unread, as that may be at one of them."""
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}

@@ -20,7 +20,7 @@ _APart = TypeVar("_APart", bound="Part")
 
 
 class ResultParts:
-    """Makes the parts of the results of one reconciliation, of the classes that it has for them."""
+    """Makes the parts of the results of one reconciliation, using its classes for them."""
 
     def __init__(self, reconciliation: Reconciliation) -> None:
         self.reconciliation = reconciliation
@@ -30,7 +30,7 @@ class ResultParts:
         return cast("_APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
 
     def record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
-        """The values of a `Record` from a row of the frame, or None for NA.
+        """The values of a `Record` from a row of the frame, with None for NA.
 
         kind: a code of the reconciliation, or empty if nothing differs. differs: the names of the fields that differ.
         """
@@ -77,9 +77,9 @@ def _shown(value: Any) -> Any:
 
 
 def prison_counts(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
-    """The records compared and the mismatches of each prison, in the order of their codes; records without one last.
+    """The records compared and the mismatches of each prison, sorted by code; records without a prison come last.
 
-    final: everything compared, of which `prison_id` (`string`) is read.
+    final: everything compared; only its `prison_id` (`string`) is read.
     """
     found = pd.Series([each.prison_id for each in mismatches], dtype="string")
     new = pd.Series([each.prison_id for each in mismatches if each.standing == "new"], dtype="string")

@@ -1,4 +1,4 @@
-"""The path of a run of a reconciliation: it is acquired, read, and concluded with a result.
+"""The course of a reconciliation run: it is acquired, read, and concluded with a result.
 
 A run can be split into shards and resumed. The last shard to finish builds the result, exactly once.
 """
@@ -78,8 +78,8 @@ class ReconciliationRunner:
 
     find_pending: finds the pending messages of a domain. progress: called with a stage, how much of it is done, and how
     much there is; may raise to stop the run. clock: the current time, aware. notify: enqueues the report of a result in
-    the transaction that records it; None: nothing is sent. sleep: waits for seconds. outage_seconds: how long a service
-    may be down in total.
+    the transaction that records it; if it is None, nothing is sent. sleep: waits for seconds. outage_seconds: how long
+    a service may be down in total.
     """
 
     settings: Settings
@@ -96,7 +96,7 @@ class ReconciliationRunner:
     def run(
         self, kind: type[Reconciliation], run_id: str, parameters: ReconciliationParameters
     ) -> ReconciliationOutcome:
-        """Runs a reconciliation under the id `run_id`; a shard joins the run of the same parameters, whatever its id.
+        """Runs a reconciliation under the id `run_id`; a shard joins the run with the same parameters, whatever its id.
 
         A run that gives up, or fails in an expected way, ends as `failed` with what it has read. Raises
         `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if this process was suspended for
@@ -145,7 +145,7 @@ class _Run:
         *,
         notify: bool,
     ) -> None:
-        # pandas takes long to import, and an invocation that finds the run busy does not need it.
+        # pandas takes a long time to import, and an invocation that finds the run busy does not need it.
         from reports.engine.run_reader import RunProgress
 
         self._runner = runner

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 
-#: Units that are read at the same time. Each keeps some calls in flight, and few results wait for others.
+#: How many units are read at the same time. Each keeps some calls in flight, and few results wait for others.
 _UNITS_AT_ONCE = 20
 _WAIT_STEP_SECONDS = 1.0
 
@@ -118,7 +118,7 @@ class RunReader:
                 self._read_units(population, repeat=False)
                 population = again.result()
             if population.gaps:
-                # The service may have been down for a while and is back: everything was read since.
+                # The service may have been down for a while and be back by now: everything else was read meanwhile.
                 population = self._listed_again(population)
             with write_as_holder(self._database, self._leases) as connection:
                 checkpoints.save_population(connection, self._record.id, population)
@@ -131,7 +131,7 @@ class RunReader:
             self._pool.shutdown()
 
     def _population(self) -> Population:
-        """What to read: listed by the first shard, listed again when a run is resumed."""
+        """What to read: listed by the first shard, and listed again when a run is resumed."""
         with wait_for_lease(self._leases, f"reconciliation:part:listing:{self._record.id}", self._progress.sleep):
             with self._database.read() as connection:
                 known = checkpoints.load_population(connection, self._record.id)
@@ -158,7 +158,7 @@ class RunReader:
     def _read_units(self, population: Population, *, repeat: bool = True) -> None:
         """Reads the units of this shard that were not read before, and records each when it is finished.
 
-        repeat: single records that cannot be read are read once more, but for those of units that were read before.
+        repeat: single records that cannot be read are read once more, except those of units that were read before.
         """
         record, shards = self._record, self._record.shards
         mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]
@@ -212,7 +212,7 @@ class RunReader:
     def _readings(self, units: Sequence[tuple[Unit, bool]], repeated: Set[str]) -> Iterator[tuple[Unit, Reading, bool]]:
         """Reads units, or parts of units, and yields each when it is finished.
 
-        What could not be read is read once more at the end: whole units, and single records of the units `repeated`.
+        What could not be read is read once more at the end: whole units, and single records of the units in `repeated`.
         """
         again: list[tuple[Unit, bool]] = []
         read: set[str] = set()
@@ -256,7 +256,7 @@ class RunReader:
         return Reading(typed(self._reconciliation, []), unread)
 
     def _unread_records(self, unit: Unit, reading: Reading) -> int:
-        """How many records of a unit could not be read, without those on the list of exclusions."""
+        """How many records of a unit could not be read, not counting those on the list of exclusions."""
         return sum(
             (1 if each.key else unit.size)
             for each in reading.unread

@@ -41,7 +41,7 @@ class ReconciliationBusy(SyncError):
 
 
 class UnknownRun(SyncError):
-    """There is no reconciliation of this id, or it cannot be resumed."""
+    """There is no reconciliation with this id, or it cannot be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,9 @@ def acquire_run(
     window: tuple[date, date] | None,
     sleep: Callable[[float], None],
 ) -> Iterator[AcquiredRun]:
-    """Holds the run of the reconciliation `name` with these parameters for the `with` block.
+    """Holds the run of the reconciliation `name` with these parameters during the `with` block.
 
-    A new run gets the id `run_id`, and the days of `window` if none are chosen. A shard joins the run of the same
+    A new run gets the id `run_id`, and the days of `window` if none are chosen. A shard joins the run with the same
     parameters, or resumes it if it ended incomplete. `sleep` waits for seconds. Raises `UnknownRun`, and
     `ReconciliationBusy` if another run of the reconciliation, or the same shard in another process, is in progress.
     """
@@ -158,7 +158,7 @@ def acquire_run(
 
 @contextmanager
 def wait_for_lease(leases: Leases, key: str, sleep: Callable[[float], None]) -> Iterator[None]:
-    """Holds the lease `key` for the `with` block, after waiting until no other holder has it."""
+    """Holds the lease `key` during the `with` block, after waiting until no other holder has it."""
     while not leases.acquire(key):
         sleep(_POLL_SECONDS)
     try:

@@ -26,7 +26,7 @@ AResult = TypeVar("AResult", bound="ReconciliationResult")
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
-#: Runs in the index: at most INDEXED_RUNS over everyone of each reconciliation, and INDEXED_PARTIAL_RUNS others.
+#: Runs in the index: at most INDEXED_RUNS over everyone for each reconciliation, and INDEXED_PARTIAL_RUNS others.
 INDEXED_RUNS = 100
 INDEXED_PARTIAL_RUNS = 100
 
@@ -57,7 +57,7 @@ class _Covering:
 
     @property
     def covers_everyone(self) -> bool:
-        """Whether the run is compared with other runs, as neither prisoners nor prisons nor days were chosen."""
+        """Whether the run is compared with other runs, because no prisoners, prisons or days were chosen."""
         return Coverage.of(self.parameters) is Coverage.EVERYONE
 
 
@@ -66,8 +66,8 @@ class RunRecord(_Covering):
     """A run as it is recorded.
 
     status: `running`, or that of its result. parameters: those of `ReconciliationParameters.recorded`. started_at,
-    finished_at: aware; the latter None while it runs. total_elements: how many records it listed, None before that.
-    finished_shards: the shards, counted from 0, that have read all their units.
+    finished_at: aware; the latter is None while it runs. total_elements: how many records it listed, or None before
+    that. finished_shards: the shards, counted from 0, that have read all their units.
     """
 
     id: str
@@ -182,12 +182,12 @@ def create_run(
 
 
 def get_run(connection: Connection, run_id: str) -> RunRecord:
-    """The run of this id; raises `NoResultFound` if it is unknown."""
+    """The run with this id; raises `NoResultFound` if it is unknown."""
     return _record(connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one())
 
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
-    """The run of this id, or None if it is unknown."""
+    """The run with this id, or None if it is unknown."""
     row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one_or_none()
     return None if row is None else _record(row)
 
@@ -195,7 +195,7 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
 def newest_run(
     connection: Connection, reconciliation: str, parameters: Mapping[str, Any], since: datetime
 ) -> RunRecord | None:
-    """The newest run of a reconciliation with these parameters that began since `since` (aware); None without one."""
+    """The newest run of a reconciliation with these parameters that began at `since` (aware) or later, or None."""
     query = select(*_RECORD).where(
         _RUNS.reconciliation == reconciliation, _RUNS.scope == Coverage.of(parameters), _RUNS.started_at >= since
     )
@@ -275,12 +275,12 @@ def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str,
 
 
 def key_text(key: Mapping[str, Any]) -> str:
-    """The key of a record as text: JSON with camelCase names in the order of the columns, without None."""
+    """The key of a record as text: JSON with camelCase names in the order of the columns, omitting None."""
     return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()
 
 
 def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:
-    """The result of a run, of the class `of` of its reconciliation, or None if it has none yet or is unknown."""
+    """The result of a run, as the class `of` of its reconciliation, or None if it has none yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else of.model_validate_json(text)
 
@@ -292,7 +292,7 @@ def result_text(connection: Connection, run_id: str) -> bytes | None:
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run as parsed JSON, much faster than the validated object. The run must have a result."""
+    """The result of a run as parsed JSON, much faster than as the validated object. The run must have a result."""
     return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
 
 
@@ -306,7 +306,7 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
 
 
 def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
-    """The last run of a reconciliation over everyone that ended, and the last complete one, or None without one."""
+    """The last run of a reconciliation over everyone that ended, and the last complete one; None for a missing one."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     found = (_ended(connection, which, 1) for which in (everyone, everyone & (_RUNS.status == "complete")))
     last, complete = (next(map(_ended_run, rows), None) for rows in found)

@@ -1,6 +1,6 @@
 """The telemetry events of a run: the reconciliation names them, and the engine decides which are sent."""
 
-# ruff: noqa: ARG002 - what a method without effect is given is for those that override it
+# ruff: noqa: ARG002 - the arguments of a method without effect are for those that override it
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Event(NamedTuple):
 
 
 class Events(ABC):
-    """The telemetry events of a run, with the names and properties of the replaced service where it has them.
+    """The telemetry events of a run, with the names and properties of the replaced service where it had them.
 
-    A method that returns None sends no event. The engine decides how many events of mismatches are sent.
+    A method that returns None sends no event. The engine decides how many mismatch events are sent.
     """
 
     #: What the names of the events begin with.
@@ -46,31 +46,31 @@ class Events(ABC):
         return Event(f"{self.prefix}-{what}", properties or {})
 
     def requested(self, population: Population) -> Event | None:
-        """The event that a run over everyone has listed its population."""
+        """The event for a run over everyone that has listed its population."""
         return None
 
     @abstractmethod
     def mismatch(self, mismatch: Mismatch) -> Event | None:
-        """The event of a confirmed difference."""
+        """The event for a confirmed difference."""
 
     def unread(self, unread: Unread) -> Event | None:
-        """The event that a record, or a whole unit, could not be read."""
+        """The event for a record, or a whole unit, that could not be read."""
         return None
 
     def gap(self, gap: UnlistedPart) -> Event | None:
-        """The event that a part of the population could not be listed."""
+        """The event for a part of the population that could not be listed."""
         return None
 
     def excluded(self, excluded: Excluded) -> Event | None:
-        """The event of a record on the list of exclusions, whether it could be read or not."""
+        """The event for a record on the list of exclusions, whether or not it could be read."""
         return None
 
     @abstractmethod
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The events that a run has ended, complete or not; `units` are all units of its population."""
+        """The events for a run that has ended, complete or not; `units` are all the units of its population."""
 
     def crashed(self) -> Event | None:
-        """The event that a run ended without a result, because of an unexpected error: that of a summary by default."""
+        """The event for a run that ended without a result because of an unexpected error; by default a summary."""
         return Event(self.report, {"success": False})
 
 
@@ -91,9 +91,9 @@ def track_result(
 ) -> None:
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
-    Each event of a mismatch is an alert. So at most `most` of them are tracked (None: no limit), then one event that
-    says how many more there are; a suspicious run has only that one. Mismatches that were in the `previous` result of
-    a resumed run are not tracked again.
+    Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit), then one event that says
+    how many more there are; a suspicious run has only that one. Mismatches that were in the `previous` result of a
+    resumed run are not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))
@@ -114,7 +114,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result that have an event each."""
+    """The mismatches of a result that each have an event."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 
 
 class UnitReader:
-    """Reads in parallel for one reading. `gaps`: the parts of lists that could not be read."""
+    """Reads records in parallel for one reading. `gaps`: the parts of lists that could not be read."""
 
     #: The service that has the records of DPS.
     dps: ClassVar[UpstreamName]
@@ -49,7 +49,7 @@ class UnitReader:
         items: Mapping[Record, Mapping[str, Any]],
         offender_no: Callable[[Record], str | None] = lambda _: None,
     ) -> dict[Record, Value]:
-        """What `read` returns for each item, without those that fail: they are unread, by the keys of their rows.
+        """What `read` returns for each item, without those that fail: these become unread, under their row keys.
 
         read: gets the client of the side, and the item. An item that failed before and can be read now is no longer
         unread. offender_no: whose record an item is.
@@ -68,7 +68,7 @@ class UnitReader:
     def mapped(
         self, mappings: Mappings, side: Literal["NOMIS", "DPS"], items: Mapping[Id, Mapping[str, Any]]
     ) -> dict[Id, MappingIds | None]:
-        """The ids that the mappings of these records of a side tie together, or None for a record without one."""
+        """The ids that the mappings of these records of a side link, with None for a record without a mapping."""
         find = mappings.find if side == "DPS" else mappings.find_by_nomis_ids
         found = self.each("mapping", find, items)
         return {item: None if mapping is None else mappings.ids(mapping) for item, mapping in found.items()}
@@ -81,7 +81,7 @@ class UnitReader:
     ) -> dict[Id, Item]:
         """Every item of a list that may move while it is read (`read_moving_list`); raises as that does.
 
-        gap: the gap of a page, by its number (None: the list changed each time) and why it could not be read.
+        gap: makes the gap for a page from its number (None: the list changed each time) and the reason.
         """
         listed = read_moving_list(self.reads, service, read_page)
         self.gaps += [gap(number, reason) for number, reason in listed.failed.items()]

@@ -29,7 +29,7 @@ class Scope:
     days_chosen: bool = False
 
     def covers(self, key: Mapping[str, Any]) -> bool:
-        """Whether a record with these key columns is of a day in the scope; true for a key without a `date`."""
+        """Whether a record with these key columns belongs to a day in the scope; true for a key without a `date`."""
         day = key.get("date")
         if day is None or self.from_date is None or self.to_date is None:
             return True
@@ -38,7 +38,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is read as a whole and becomes a checkpoint: a prison, a page of bookings.
+    """What is read as a whole and becomes a checkpoint, such as a prison or a page of bookings.
 
     id: unique in a run, and the same when the run is resumed. content: what it consists of, as plain JSON. size: how
     many records it has, for the progress and for the share of unread records; 1 if unknown.
@@ -82,9 +82,9 @@ class UnreadRecord:
 class Population:
     """What a run reads.
 
-    total: how many records (`Reconciliation.counted`) the services say there are, or None if none says. gaps: what
-    could not be listed. unread: what cannot be read, such as an invalid row. moving: units may be missing because the
-    list changed while it was read, so that `listed_again` is called.
+    total: how many records (`Reconciliation.counted`) the services say there are, or None if no service says. gaps:
+    what could not be listed. unread: what cannot be read, such as an invalid row. moving: units may be missing because
+    the list changed while it was read, so that `listed_again` is called.
     """
 
     units: tuple[Unit, ...]

@@ -11,7 +11,7 @@ Each of these makes something that people get:
 - `alerts`: the Slack message of an alert
 - `support_request`: the request to the NOMIS support team
 
-All of them say the same, with the help of these:
+All of them say the same thing, with the help of these:
 
 - `summary`: what a run found, in sentences and figures
 - `what_to_do`: the actions, grouped by who acts

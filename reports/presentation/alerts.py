@@ -36,7 +36,7 @@ TEXTS = {
     "contract-drift": "What an upstream service offers has changed in {environment}",
     **ALERT_TEXTS,
 }
-#: The most characters of a property, and of each part of an alert, so that an alert is one message.
+#: The most characters in a property, and in each part of an alert, so that an alert is one message.
 _LONGEST_PROPERTY = 500
 _LONGEST_PART = 1_600
 _NOT_RUN = "A reconciliation could not run in {environment}: {event}"
@@ -44,7 +44,7 @@ _OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
 
 
 def alert_title(event: str, environment: str) -> str:
-    """The title of the alert of an event."""
+    """The title of the alert for an event."""
     otherwise = _NOT_RUN if event.endswith("-not-run") else _OTHERS
     return TEXTS.get(event, otherwise).format(environment=environment, event=event)
 
@@ -52,7 +52,7 @@ def alert_title(event: str, environment: str) -> str:
 def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> SlackMessage:
     """The Slack message of an alert.
 
-    payload: the alert as the outbox has it: `event`, `time`, `properties`, and where known `domain`, `severity`,
+    payload: the alert as the outbox has it: `event`, `time`, `properties`, and, if known, `domain`, `severity`,
     `command` and `link`.
     """
     return messages(_parts(payload, environment, masking))[0]

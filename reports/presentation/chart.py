@@ -1,4 +1,4 @@
-"""The trend of the differences as a chart, in letters, and in words.
+"""The trend of the differences as a chart, as block characters, and in words.
 
 Each run has a bar: persisting differences, new ones on top of them, and below the line those that were resolved.
 """
@@ -72,8 +72,8 @@ class Tick:
 class Trend:
     """The drawing of the trend, and the same in words as `text`.
 
-    base: the y coordinate of the base line, bottom: of the lowest bar. left: where the bars begin. height, width: of
-    the drawing. All in drawing units.
+    base: the y coordinate of the base line. bottom: that of the end of the lowest bar. left: where the bars begin.
+    height, width: those of the drawing. All are in drawing units.
     """
 
     bars: tuple[Bar, ...]
@@ -87,17 +87,17 @@ class Trend:
 
 
 def draw_sparkline(points: Sequence[TrendPoint]) -> Trend:
-    """The trend as a small drawing: bars without scale and labels, oldest first."""
+    """The trend as a small drawing: bars without a scale or labels, oldest first."""
     return _draw(points, left=0.0, top=0.0, labelled=False)
 
 
 def draw_trend(points: Sequence[TrendPoint]) -> Trend:
-    """The trend as a chart: bars with scale and labels, oldest first."""
+    """The trend as a chart: bars with a scale and labels, oldest first."""
     return _draw(points, left=_LEFT, top=_TOP, labelled=True)
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """The values as blocks in proportion to the largest, `▁▂▅█`, for places without pictures, or empty without values.
+    """The values as blocks in proportion to the largest, `▁▂▅█`, for places without pictures; empty without values.
 
     Arial, Segoe UI and all terminal fonts have these blocks, so Outlook and Gmail show them too.
     """
@@ -154,14 +154,14 @@ def _parts(point: TrendPoint, base: float, unit: float) -> tuple[BarPart, ...]:
 
 
 def _ticks(highest: int, deepest: int, base: float, unit: float) -> tuple[Tick, ...]:
-    """Round numbers above and below the base line, which is the zero."""
+    """Round numbers above and below the base line, which is zero."""
     step = _round_step(highest + deepest)
     values = [*range(-(deepest // step) * step, 0, step), *range(0, highest + 1, step)]
     return tuple(Tick(round(base - value * unit, 1), thousands(abs(value))) for value in values)
 
 
 def _round_step(length: int) -> int:
-    """The smallest of 1, 2, 5, 10, 20 and so on that gives a scale of this length few lines."""
+    """The smallest of 1, 2, 5, 10, 20 and so on that divides this length into at most `_MOST_TICKS` steps."""
     size = 1
     while True:
         for factor in (1, 2, 5):

@@ -1,7 +1,7 @@
 """Counts of differences by kind, age, cause and prison, each with the link that shows exactly those differences.
 
-A link names the values that its differences have, and each row of the page carries its values. The script of the page
-keeps the filter in the fragment of the address, `#prison=LEI&standing=new`, which can be sent. No server sees a
+A link names the values that its differences have, and each row of the page carries its own values. The script of the
+page keeps the filter in the fragment of the address, `#prison=LEI&standing=new`, which can be sent. No server sees a
 fragment, so a signed address stays valid, and a saved page works as well.
 """
 
@@ -33,12 +33,12 @@ _NEW = "new"
 
 
 def slug(text: str) -> str:
-    """A text as a value of a link: `the event was lost, or failed` becomes `the-event-was-lost-or-failed`."""
+    """A text as a value in a link: `the event was lost, or failed` becomes `the-event-was-lost-or-failed`."""
     return _NOT_A_WORD.sub("-", text.lower()).strip("-") or "unknown"
 
 
 def code(value: str | None, none: str = "unknown") -> str:
-    """A code of another system as a value of a link, without spaces; `none` stands for a missing or empty code."""
+    """A code of another system as a value in a link, without spaces; `none` stands for a missing or empty code."""
     return none if value is None else "-".join(value.split()) or none
 
 
@@ -71,7 +71,7 @@ def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
 
 
 def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
-    """The age of a difference at the end of its run, by its name in links."""
+    """The age of a difference at the end of its run, as it is named in links."""
     if mismatch.standing == "new":
         return _NEW
     days = (result.finished_at - mismatch.since).days
@@ -79,7 +79,7 @@ def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
 
 
 def ages(result: ReconciliationResult) -> list[Count]:
-    """How many differences have each age, youngest first and no further than the oldest difference."""
+    """How many differences are of each age, youngest first, up to the age of the oldest difference."""
     found = [age_of(result, each) for each in result.mismatches]
     if not found:
         return []
@@ -92,7 +92,7 @@ def ages(result: ReconciliationResult) -> list[Count]:
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """A cause of differences. slug: its name in links. right_side: the side that is right, `differs` if it varies."""
+    """A cause of differences. slug: its name in links. right_side: the right side, or `differs` if it varies."""
 
     count: Count
     slug: str

@@ -24,13 +24,13 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str:
     """The CSV of a run: a heading, then a line for each mismatch in the order of the report; missing values are empty.
 
-    Differences that were seen and not confirmed come last, without a row number and with the standing `unconfirmed`.
+    Differences that were seen but not confirmed come last, without a row number and with the standing `unconfirmed`.
     """
     return "".join(_csv_lines(result, masking))
 
 
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
-    """The lines of the CSV as a JSON list, compressed by gzip, in hexadecimal digits: still an eighth of their size.
+    """The lines of the CSV as a JSON list, compressed by gzip, in hexadecimal digits: an eighth of the size.
 
     The digits are one word, in which the masking of a page finds no number.
     """

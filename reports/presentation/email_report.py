@@ -37,7 +37,7 @@ class EmailReport:
 
 @dataclass(frozen=True, slots=True)
 class _Trend:
-    """The trend as heights of table cells in pixels, which every mail client draws, in letters, and in words."""
+    """The trend as heights of table cells in pixels, which every mail client draws, as blocks, and in words."""
 
     heights: tuple[int, ...]
     letters: str
@@ -47,7 +47,8 @@ class _Trend:
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, with HTML and plain text that say the same.
 
-    link: the address of the report, or None if the page itself is attached. path: where the report is kept, for people.
+    link: the address of the report, or None if the page itself is attached. path: where the report is kept, as people
+    see it.
     """
     files = report_files(result, masking, page=link is None)
     todo, view, affected = what_to_do(result), view_of(result), _affected(result)
@@ -102,7 +103,7 @@ def _affected(result: ReconciliationResult) -> list[PrisonCount]:
 
 
 def _trend(result: ReconciliationResult) -> _Trend | None:
-    """The trend; None with fewer than two runs."""
+    """The trend, or None if there are fewer than two runs."""
     points = result.trend
     if len(points) < 2:
         return None

@@ -41,8 +41,8 @@ def render_index(
 ) -> str:
     """The index as HTML: a card for each reconciliation, and the list of all runs with links to their files.
 
-    titles: the titles of the reconciliations by name. runs: newest first. newest: the result of the newest run over
-    everyone of each reconciliation, by run id. made_at: the current time, aware.
+    titles: the titles of the reconciliations by name. runs: newest first. newest: the result of each reconciliation's
+    newest run over everyone, by run id. made_at: the current time, aware.
     """
     values = {
         "cards": cards(titles, runs, newest, made_at),
@@ -57,10 +57,10 @@ def render_index(
 class Card:
     """The card of a reconciliation, from its last run over everyone.
 
-    folder: of that run, or None without one. state: in a few words. tone: the look of the state, `good`, `plain` or
-    `new`. figure: how many records differ, or None if none was compared. note: what the figure is of. complete_at: the
-    end of the last complete run, aware. age: how long before the page was made that was. to_do: what to do first, on a
-    line, or empty for nothing.
+    folder: the folder of that run, or None without one. state: what state it is in, in a few words. tone: how the state
+    looks: `good`, `plain` or `new`. figure: how many records differ, or None if none was compared. note: what the
+    figure counts. complete_at: the end of the last complete run, aware. age: how long that was before the page was
+    made. to_do: what to do first, on one line; empty if there is nothing to do.
     """
 
     title: str
@@ -155,7 +155,7 @@ def _to_do(result: ReconciliationResult | None) -> str:
 
 
 def _state(run: EndedRun | None) -> tuple[str, str]:
-    """The state of a reconciliation according to its last run over everyone, and its look."""
+    """The state of a reconciliation according to its last run over everyone, and how it looks."""
     if run is None:
         return "Not run yet", "plain"
     if run.status != "complete":

@@ -16,13 +16,13 @@ _OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
 _BOOKING = re.compile(r"(bookings?(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
 #: No asterisks: Slack would take them for bold type.
 _HIDDEN = "•••••"
-#: The fewest digits of a booking id that is masked; a shorter number could be any figure of the page.
+#: The fewest digits of a booking id that is masked; a shorter number could be any figure on the page.
 _SHORTEST_BOOKING = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """Shows prisoner numbers and booking ids whole or, when `on`, only their last two characters."""
+    """Shows prisoner numbers and booking ids in full or, when `on`, only their last two characters."""
 
     on: bool = False
 

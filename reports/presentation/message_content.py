@@ -21,7 +21,7 @@ MOST_LISTED = 20
 MASKED = (
     "Prisoner numbers and bookings are masked here. The report in the archive shows them in full, in the same rows."
 )
-#: With it Excel reads a CSV as UTF-8, and not in the code page of the computer.
+#: With this, Excel reads a CSV as UTF-8, and not in the computer's code page.
 _BYTE_ORDER_MARK = "\ufeff"
 #: The most characters of a file that is sent; mail servers accept at least 10 MB, and encoding adds a third.
 LONGEST_FILE = 6_000_000
@@ -103,7 +103,7 @@ def _difference(view: View, record: Record, masking: Masking) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A file to attach. name: unique to the run. kind: `html` or `csv`. content: as text."""
+    """A file to attach. name: unique to the run. kind: `html` or `csv`. content: its text."""
 
     name: str
     kind: str

@@ -1,6 +1,6 @@
-"""Slack messages of Block Kit: texts made safe, within Slack's limits, in as many messages as they need.
+"""Slack messages in Block Kit: texts made safe, within Slack's limits, in as many messages as they need.
 
-Every message has the same words as plain text too, which notifications show, and which is sent if Slack refuses the
+Every message also has the same words as plain text, which notifications show, and which is sent if Slack refuses the
 blocks. The limits are those of https://docs.slack.dev/reference/block-kit, except that of a whole message, which is the
 length that Slack recommends for texts.
 """
@@ -23,7 +23,7 @@ MOST_PARTS: Final = 50
 #: What can remain of an escaped letter at the end of a text that was cut.
 _HALF_ENTITY: Final = re.compile(r"&[a-z]{0,3}$")
 _CUT: Final = "…"
-#: Characters that are not quoted in an address: those with a meaning there, and `%` of what is quoted already.
+#: Characters that are not quoted in an address: those with a meaning there, and the `%` of what is already quoted.
 _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 
@@ -35,7 +35,7 @@ class MessageBlock:
     text: str
 
     def block(self) -> dict[str, Any]:
-        """The part as a block of Block Kit. `verbatim` keeps Slack from making links of channels and addresses."""
+        """The part as a block of Block Kit. `verbatim` keeps Slack from turning channels and addresses into links."""
         if self.kind == "header":
             return {"type": "header", "text": {"type": "plain_text", "text": self.text, "emoji": False}}
         text = {"type": "mrkdwn", "text": self.text, "verbatim": True}
@@ -50,7 +50,7 @@ class MessageBlock:
 
 @dataclass(frozen=True, slots=True)
 class SlackMessage:
-    """A message. text: for notifications. blocks: what Slack shows instead, as Block Kit has it."""
+    """A message. text: for notifications. blocks: what Slack shows instead, in the format of Block Kit."""
 
     text: str
     blocks: tuple[dict[str, Any], ...]
@@ -62,7 +62,7 @@ def slack_text(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text with the three characters escaped that begin Slack's markup."""
+    """The text with the three characters that begin Slack's markup escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

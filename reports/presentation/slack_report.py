@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.presentation.slack_blocks import MessageBlock, SlackMessage
     from reports.presentation.what_to_do import Recommendation, WhatToDo
 
-#: The most groups of actions, and the most prisons, in the message of the channel.
+#: The most groups of actions, and the most prisons, in the channel message.
 _MOST_ACTIONS = 8
 _MOST_PRISONS = 10
 _IN_THREAD = "The report is in the thread, as a page to open in a browser."
@@ -30,7 +30,7 @@ _TOO_LONG = "The report is too long to send."
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The Slack messages of a run. posts: that of the channel, then those of its thread. files: for the thread."""
+    """The Slack messages of a run. posts: the channel message, then those of its thread. files: those of the thread."""
 
     posts: tuple[SlackMessage, ...]
     files: tuple[ReportFile, ...]
@@ -39,7 +39,8 @@ class SlackReport:
 def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run.
 
-    link: the address of the report, or None if the page itself is uploaded. path: where the report is kept, for people.
+    link: the address of the report, or None if the page itself is uploaded. path: where the report is kept, as people
+    see it.
     """
     files = report_files(result, masking, page=link is None)
     if link:

@@ -1,4 +1,4 @@
-"""What a run found, in sentences and figures that report, email and Slack share."""
+"""What a run found, in sentences and figures that the report, the email and Slack share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, as a clause with a capital that stays true: it names the day and is in the past tense.
+    """What the run found, as a clause with a capital letter. It stays true, as it names the day and is in the past.
 
     The headline of an incomplete or failed run never sounds like a success.
     """
@@ -149,7 +149,7 @@ def reach(result: ReconciliationResult) -> str | None:
 
 
 def none_found(result: ReconciliationResult) -> str:
-    """A sentence that no difference was found, and among which records."""
+    """A sentence saying that no difference was found, and among which records."""
     view = view_of(result)
     limits = reach(result)
     if limits is None:
@@ -223,7 +223,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def scope(parameters: Mapping[str, object]) -> str:
-    """How the run was restricted, by its parameters: `only LEI, 22 May 2023`, or empty for everyone."""
+    """How the run was restricted, according to its parameters: `only LEI, 22 May 2023`, or empty for everyone."""
     prisons, offenders = parameters.get("prisons"), parameters.get("offender_nos")
     parts = []
     if isinstance(offenders, list) and offenders:
@@ -234,7 +234,7 @@ def scope(parameters: Mapping[str, object]) -> str:
 
 
 def days(parameters: Mapping[str, object]) -> str:
-    """The days that a run covers, by its parameters: `22 May 2023 to 24 May 2023`, or empty without days."""
+    """The days that a run covers, according to its parameters: `22 May 2023 to 24 May 2023`, or empty without days."""
     first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
     if first is None or last is None:
         return first or last or ""
@@ -260,9 +260,9 @@ def duration(result: ReconciliationResult) -> str:
 class Figure:
     """A figure at the top of the report.
 
-    label: what it counts. value: how many. note: of what, or since when. query: the filter that shows these differences
-    on the page, or empty for all, or None if they are not in the list of differences. part: the id of the part of the
-    page that lists them then.
+    label: what it counts. value: how many. note: out of how many, or since when. query: the filter that shows these
+    differences on the page, or empty for all, or None if they are not in the list of differences. part: in that case,
+    the id of the part of the page that lists them.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""The Jinja templates of pages and email. Everything from outside is escaped, and a page runs its own scripts only."""
+"""The Jinja templates of pages and email. Everything from outside is escaped, and a page runs only its own scripts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def environment() -> jinja2.Environment:
 
 
 def render_page(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> str:
-    """A page of HTML with its style sheet and its scripts inside; a browser loads and runs nothing else for it.
+    """An HTML page with its style sheet and its scripts inside; a browser loads and runs nothing else for it.
 
     template, scripts: files of `templates/`. values: what the template shows.
     """

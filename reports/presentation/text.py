@@ -52,7 +52,7 @@ def count(number: int, noun: str) -> str:
 
 
 def local(moment: datetime) -> datetime:
-    """A moment in London time; a naive one is London time already."""
+    """A moment in London time; a naive one is already London time."""
     return moment if moment.tzinfo is None else moment.astimezone(LONDON)
 
 

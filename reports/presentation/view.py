@@ -33,14 +33,14 @@ SIDES: tuple[SideKey, SideKey] = ("nomis", "dps")
 NOT_INVESTIGATED = "not investigated"
 #: Key columns that say whose record it is and where, but not which one.
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
-#: The most fields that the row of a record on one side shows; the evidence has all of them.
+#: The most fields that are shown in the row of a record that only one side has; the evidence has all of them.
 _MOST_OF_ONE_SIDE = 3
 
 
 class View:
     """The general view of a result, which a reconciliation may override in part."""
 
-    #: The template of the part of the page that stands next to the prisons.
+    #: The template of the part of the page that is next to the prisons.
     part: ClassVar[str] = "report/kinds.html.j2"
     #: Whether each difference is shown with its kind; false if the values say it.
     shows_kind: ClassVar[bool] = True
@@ -83,7 +83,7 @@ class View:
         return f"{self.result.title}: the reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """A clause on how many of the records compared differed, and how, in the past tense."""
+        """A clause on how many of the compared records differed, and how, in the past tense."""
         different, compared = len(self.result.mismatches), self.result.compared
         who = f"{thousands(different)} of {thousands(compared)} {self.result.counted}"
         kinds = self.kinds()
@@ -92,13 +92,13 @@ class View:
         return f"{who} differed between NOMIS and DPS"
 
     def agree(self) -> str:
-        """A clause that all records compared agreed, in the past tense."""
+        """A clause, in the past tense, saying that all compared records agreed."""
         if self.result.compared == 1:
             return f"the {self.noun} agreed in NOMIS and in DPS"
         return f"all {thousands(self.result.compared)} {self.result.counted} agreed in NOMIS and in DPS"
 
     def everything_agrees(self) -> str:
-        """A sentence that every record agrees."""
+        """A sentence saying that every record agrees."""
         return f"Every {self.noun} agrees in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
@@ -106,16 +106,16 @@ class View:
         return f"{count(number, 'part')} of the list of {self.result.counted}"
 
     def not_found(self, number: int) -> str:
-        """A clause that some records asked for do not exist."""
+        """A clause saying that some requested records do not exist."""
         return f"{count(number, self.noun)} asked for {'was' if number == 1 else 'were'} not found"
 
     def none_at(self, prisons: Sequence[str]) -> str:
-        """A clause that no records were found at these prisons."""
+        """A clause saying that no records were found at these prisons."""
         right = "is the prison id right?" if len(prisons) == 1 else "are the prison ids right?"
         return f"no {self.noun} was found at {', '.join(prisons)} ({right})"
 
     def population(self) -> str:
-        """A sentence on how many records there are and were compared, and what became of the others."""
+        """A sentence on how many records there are, how many were compared, and what became of the others."""
         result = self.result
         everything = f"{thousands(result.everything)} {result.counted}"
         sides = ""
@@ -176,7 +176,7 @@ class View:
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
         """The values of one side in the fields that differ, or empty if that side lacks the record.
 
-        Of a record that only this side has, the first few fields that its name and details do not show.
+        For a record that only this side has: the first few fields that its name and details do not show.
         """
         if record.missing_in == side.upper():
             return ()
@@ -218,7 +218,7 @@ class View:
         return counts((self.kind(each), query(kind=code(each.kind)), each) for each in self.result.mismatches)
 
     def differing_fields(self) -> list[Count]:
-        """The number of mismatches in each field, of records that both sides have; the most frequent first."""
+        """The number of mismatches in each field, among records that both sides have; the most frequent first."""
         both = [each for each in self.result.mismatches if each.missing_in is None]
         named = (
             (self._labels.get(field.field, field.field), query(field=code(field.field)), each)

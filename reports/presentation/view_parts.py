@@ -1,4 +1,4 @@
-"""The pieces that a view consists of, all plain text: values of a record, tables, and codes with their meanings."""
+"""The pieces of a view, all plain text: values of a record, tables, and codes with their meanings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The codes of one kind in a report. rows: each code with its meaning, or empty if unknown. note: a remark."""
+    """The codes of one kind in a report. rows: each code with its meaning, empty if unknown. note: a remark."""
 
     title: str
     rows: tuple[tuple[str, str], ...]

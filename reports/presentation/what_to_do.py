@@ -1,4 +1,4 @@
-"""What to do about the differences of a run, with which page, overview, email and Slack begin.
+"""What to do about the differences of a run: the page, the overview, the email and Slack begin with this.
 
 The differences are grouped by who acts and what they do. Each group says how many differences it has, how many of them
 are new, how long the oldest one has been open, and which commands to type. Texts are plain and not masked.
@@ -99,9 +99,10 @@ class Recommendation:
 class WhatToDo:
     """What a reader finds first about a run.
 
-    headline: a clause that stays true when it is read later. change: a sentence that compares the number with the last
-    complete run, or empty without one, and if this run is not complete. jump: a sentence that there are many more
-    differences than last week, or empty if there are not. severity: how serious the run is. actions: by who acts.
+    headline: a clause that stays true when it is read later. change: a sentence that compares the number with that of
+    the last complete run; empty if there is none, or if this run is not complete. jump: a sentence saying that there
+    are many more differences than last week; empty if there are not. severity: how serious the run is. actions: what to
+    do, grouped by who acts.
     """
 
     headline: str
@@ -124,7 +125,7 @@ def what_to_do(result: ReconciliationResult) -> WhatToDo:
 
 
 def _actions(result: ReconciliationResult) -> tuple[Recommendation, ...]:
-    """The differences in groups: those of this team first; for each party by severity, then by new differences."""
+    """The differences in groups: those of this team first; within each party by severity, then by new differences."""
     if not result.mismatches:
         return ()
     frame = _frame(result)
@@ -237,7 +238,7 @@ def _change(result: ReconciliationResult) -> str:
 
 
 def _jump(result: ReconciliationResult) -> str:
-    """A sentence that there are many more differences than a week ago, or empty if there are not."""
+    """A sentence saying that there are many more differences than a week ago; empty if there are not."""
     until = result.started_at - _WEEK
     last = next((each for each in reversed(_earlier(result)) if each.started_at <= until), None)
     found = len(result.mismatches)

@@ -1,7 +1,7 @@
 """The reconciliations: one line each, from which commands, jobs, settings and documents follow.
 
-Importing this module imports no reconciliation: pandas takes long to import, and most commands need none. Nor does it
-import the settings, since the help of the commands needs none.
+Importing this module imports no reconciliation: pandas takes a long time to import, and most commands need none. Nor
+does it import the settings, since the help of the commands needs none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from reports.engine.contract import Reconciliation
     from sync.settings.declaration import Settings
 
-#: Which days can be chosen: none, one (`--date`), a first and a last one (`--from`, `--to`), or a first (`--since`).
+#: Which days can be chosen: none, one (`--date`), a first and a last one (`--from`, `--to`), or only a first
+#: (`--since`).
 Days = Literal["none", "one", "range", "since"]
 
 
@@ -24,11 +25,11 @@ Days = Literal["none", "one", "range", "since"]
 class Entry:
     """A reconciliation, as it is listed.
 
-    name, title: as its class has them. implementation: where the class is, `module:name`. cron: when it runs by
-    default, in the time zone of the schedules. days: which days can be chosen. of_bookings: a booking id alone
-    identifies its records, so that the list of exclusions has booking ids. by_prisoner: prisoners can be chosen.
-    own_folder: its files are archived in a folder of its name; those of incentives are at the root, where they were
-    before there were other reconciliations.
+    name, title: as in its class. implementation: where the class is, `module:name`. cron: when it runs by default, in
+    the time zone of the schedules. days: which days can be chosen. of_bookings: a booking id alone identifies its
+    records, so that the list of exclusions has booking ids. by_prisoner: prisoners can be chosen. own_folder: its files
+    are archived in a folder named after it; those of incentives are at the root, where they were before there were
+    other reconciliations.
     """
 
     name: str
@@ -47,12 +48,12 @@ class Entry:
 
     @property
     def not_run(self) -> str:
-        """The name of the alert of a run without a result."""
+        """The name of the alert for a run without a result."""
         return f"{self.name}-reports-reconciliation-not-run"
 
     @property
     def schedule_setting(self) -> str:
-        """The variable of its schedule."""
+        """The variable that holds its schedule."""
         from sync.settings.variables import reconciliation_variable
 
         return reconciliation_variable(self.name, "SCHEDULE")

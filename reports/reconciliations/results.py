@@ -24,7 +24,7 @@ CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult, VISI
 
 
 class _Name(BaseModel):
-    #: Results of versions that had the incentive reconciliation alone do not name it.
+    #: Results of versions that had only the incentive reconciliation do not name it.
     reconciliation: str = NAME
 
 
@@ -41,7 +41,7 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
 
 
 def newest_results(connection: Connection, ended: Iterable[EndedRun]) -> dict[str, ReconciliationResult]:
-    """The result of the newest run over everyone of each reconciliation, by its id; `ended`: newest first."""
+    """The result of each reconciliation's newest run over everyone, by run id; `ended` is newest first."""
     newest: dict[str, str] = {}
     for run in ended:
         if run.covers_everyone:

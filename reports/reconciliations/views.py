@@ -28,7 +28,7 @@ class AdjustmentView(View):
 
 #: The reconciliations with a special view, by name.
 VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView, "adjustments": AdjustmentView}
-#: Event → the text of its alert, `{environment}` for the name of the environment; other events have the general ones.
+#: Event → the text of its alert, `{environment}` for the name of the environment; other events have the general texts.
 ALERT_TEXTS: Mapping[str, str] = ALERTS
 
 

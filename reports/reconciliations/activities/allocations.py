@@ -1,7 +1,7 @@
 """Allocations to activities, active and suspended ones: how many each booking has in NOMIS and in DPS.
 
-Unlock lists and pay follow from the allocations in NOMIS; without one every attendance of the prisoner fails there. A
-suspended one must be suspended in NOMIS too, or it makes attendances with pay.
+Unlock lists and pay follow from the allocations in NOMIS; without one, every attendance of the prisoner fails there. A
+suspended allocation must be suspended in NOMIS too, or it leads to attendances with pay.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _IN_NOMIS_ALONE = Cause(
     sentence="DPS has no allocation of the booking at this prison, not even an ended one.",
     confidence="medium",
 )
-#: The booking is not at the prison any more, so one of the two did not end the allocation.
+#: The booking is no longer at the prison, so one of the two sides did not end the allocation.
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
@@ -61,7 +61,7 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations. One of a booking that is elsewhere counts too: it still shows in the prison's schedules."""
+    """Active allocations. One for a booking that is elsewhere counts too: it still shows in the prison's schedules."""
 
     name = "allocations"
     title = "Allocations"
@@ -73,8 +73,8 @@ class Allocations(CountReconciliation):
     suspended: ClassVar[bool] = False
     #: The statuses in DPS that are counted.
     statuses: ClassVar[Collection[str]] = frozenset({"ACTIVE"})
-    #: Why a booking at the prison has more in DPS, why it has more in NOMIS, and why in NOMIS where DPS has an
-    #: allocation of another status that is not over.
+    #: Why a booking at the prison has more in DPS, why it has more in NOMIS, and why it has more in NOMIS although DPS
+    #: has an allocation of another status that is not over.
     causes: ClassVar[tuple[Cause, Cause, Cause]] = (
         not_synchronised("the allocation did not reach NOMIS", "allocation"),
         _END_LOST,
@@ -82,11 +82,11 @@ class Allocations(CountReconciliation):
     )
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The allocations of each booking in NOMIS."""
+        """The number of allocations for each booking in NOMIS."""
         return counts.nomis_allocations(self.services.nomis, prison_id, suspended=self.suspended)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The allocations of each booking in DPS."""
+        """The number of allocations for each booking in DPS."""
         return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
@@ -107,7 +107,7 @@ class Allocations(CountReconciliation):
         return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """By where the booking is now, which side has more, and the statuses of the allocations in DPS."""
+        """The diagnosis, by where the booking is now, which side has more, and the statuses in DPS."""
         row = difference.row
         others = [each for each in records if each["status"] not in self.statuses]
         more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)
@@ -150,7 +150,7 @@ class SuspendedAllocations(Allocations):
 
 
 def _open_allocations(booking_id: object) -> str:
-    """The SQL that shows the open allocations of a booking, of which NOMIS lists no numbers."""
+    """The SQL that shows the open allocations of a booking, whose numbers NOMIS does not list."""
     conditions = {
         "OFFENDER_BOOK_ID": nomis_sql.number(booking_id),
         "OFFENDER_PROGRAM_STATUS": nomis_sql.code("ALLOC"),

@@ -1,4 +1,4 @@
-"""Attendances with pay: how many each booking has on one day in NOMIS and in DPS. Not what is paid for them."""
+"""Attendances with pay: how many each booking has on one day in NOMIS and in DPS. The pay itself is not compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Unit
     from sync.settings.declaration import Settings
 
-#: How NOMIS says in a refusal that payroll has paid the attendance already.
+#: How NOMIS says in a refusal that payroll has already paid the attendance.
 _PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
 
 
@@ -90,11 +90,11 @@ class Attendances(CountReconciliation):
         return {"date": self.day.isoformat()}
 
     def read_nomis(self, prison_id: str) -> dict[int, int]:
-        """The attendances with pay of each booking in NOMIS."""
+        """The number of attendances with pay for each booking in NOMIS."""
         return counts.nomis_attendances(self.services.nomis, prison_id, self.day)
 
     def read_dps(self, prison_id: str) -> dict[int, int]:
-        """The attendances with pay of each booking in DPS."""
+        """The number of attendances with pay for each booking in DPS."""
         return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
 
     def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
@@ -123,7 +123,7 @@ class Attendances(CountReconciliation):
         return found
 
     def events(self) -> Events:
-        """Those of the replaced service; each has the `date`."""
+        """The events of the replaced service; each has the `date`."""
         return _AttendanceEvents(self.events_begin, self.further_key)
 
     def evidence(self, record: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ class Attendances(CountReconciliation):
         return f"attendance {record['id']}: {record['status']}, {record['reason'] or 'no reason'}, {paid}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """By the other booking of the prisoner, a refusal of NOMIS, and which side has more."""
+        """The diagnosis, by the other booking of the prisoner, a refusal by NOMIS, and which side has more."""
         row = difference.row
         if row[f"nomis_{OTHER_BOOKING}"] is not None:
             return _OTHER_BOOKING.diagnosis(difference)
@@ -146,9 +146,9 @@ class Attendances(CountReconciliation):
 
 
 def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one prisoner, prison and count of which each side has one.
+    """Pairs of rows, one in DPS only and one in NOMIS only, with the same prisoner, prison and count.
 
-    Columns `dps` and `nomis`: the index of the row in DPS only and of that in NOMIS only.
+    Columns `dps` and `nomis`: the index of the row of each side.
     """
     sides = []
     for name, kind, count in (("dps", DPS_ONLY, "dps_count"), ("nomis", NOMIS_ONLY, "nomis_count")):
@@ -163,7 +163,7 @@ def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
 class _AttendanceEvents(CountEvents):
     def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
         super().__init__(prefix, about)
-        #: The events of the other bookings of those that had an event.
+        #: The events for the other bookings of prisoners who have already had an event.
         self._others: list[Event] = []
 
     def mismatch(self, mismatch: Mismatch) -> Event:
@@ -173,6 +173,6 @@ class _AttendanceEvents(CountEvents):
         return super().mismatch(mismatch)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """A finding about two bookings of one prisoner has the event of the other booking here."""
+        """The events of the run; a finding about two bookings of a prisoner has its second event here."""
         yield from self._others
         yield from super().summary(result, units)

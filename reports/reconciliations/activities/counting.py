@@ -36,7 +36,7 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
 
 def kinds_of(done: str) -> dict[str, str]:
-    """The kinds of a count and what they say of a booking, which has been `done`: "allocated in NOMIS only"."""
+    """The kinds of a count and what they say about a booking, which has been `done`: "allocated in NOMIS only"."""
     return {
         NOMIS_ONLY: f"{done} in NOMIS only",
         DPS_ONLY: f"{done} in DPS only",
@@ -44,7 +44,7 @@ def kinds_of(done: str) -> dict[str, str]:
     }
 
 
-#: DPS counts for a booking that NOMIS does not know.
+#: DPS counts records for a booking that NOMIS does not know.
 _UNKNOWN_BOOKING = Cause(
     "NOMIS does not have the booking",
     "unknown",
@@ -55,7 +55,7 @@ _UNKNOWN_BOOKING = Cause(
 
 
 def not_synchronised(name: str, record: str) -> Cause:
-    """A cause by which NOMIS lacks the current state of a record (`allocation`) of DPS."""
+    """A cause that leaves NOMIS without the current state of a DPS record (`allocation`)."""
     action = f"Look for a failed message (dlq show activity), or else write the {record} to NOMIS again."
     return Cause(name, "DPS", action)
 
@@ -69,13 +69,13 @@ class CountReconciliation(Reconciliation):
         Field("count", "Count", "Int64"),
         Field("location", "Where the booking is now", "string", compared=False),
     )
-    #: `dps_records`: the records of DPS that the count of a booking is made of, or nearly is, as JSON;
-    #: `dps_unread`: why they could not be read.
+    #: `dps_records`: the DPS records that make up the count of a booking, or nearly do, as JSON; `dps_unread`: why they
+    #: could not be read.
     extra = {"dps_records": "string", "dps_unread": "string"}
     domain = "activities"
-    #: Whether a booking that is not at the prison any more is left out.
+    #: Whether a booking that is no longer at the prison is left out.
     elsewhere_ignored: ClassVar[bool] = True
-    #: What a record of DPS is called by failures and commands.
+    #: What a DPS record is called in failures and commands.
     record: ClassVar[str]
     #: What the names of the events begin with.
     events_begin: ClassVar[str]
@@ -90,7 +90,7 @@ class CountReconciliation(Reconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """What identifies every row of a run besides prison and booking."""
+        """What identifies every row of a run in addition to the prison and the booking."""
         return {}
 
     @abstractmethod
@@ -129,7 +129,7 @@ class CountReconciliation(Reconciliation):
         return Reading(self._frame(unit.id, nomis, dps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Both lists of every prison in question are read again: nothing can be asked about a booking alone."""
+        """Both lists of every prison in question are read again: a single booking cannot be read."""
         prisons = sorted(rows["prison_id"].unique())
         nomis = reads.each(UpstreamName.NOMIS, self.read_nomis, prisons)
         dps = reads.each(UpstreamName.ACTIVITIES, self.read_dps, prisons)
@@ -146,9 +146,9 @@ class CountReconciliation(Reconciliation):
         return Reading(concatenated(self, frames), tuple(unread))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds prisoner number, present location and DPS's records; an unknown booking has no location.
+        """Adds the prisoner number, the current location and the DPS records; an unknown booking has no location.
 
-        `ignored` has a reason for each booking that is elsewhere, where those are left out.
+        `ignored` has a reason for each booking that is elsewhere, if such bookings are left out.
         """
         rows = rows.copy()
         ids = sorted({int(each) for each in rows["booking_id"]})
@@ -172,15 +172,15 @@ class CountReconciliation(Reconciliation):
         return tuple(f"{self.record}:{each['id']}" for each in records_of(row))
 
     def events(self) -> Events:
-        """Those of the replaced service."""
+        """The events of the replaced service."""
         return CountEvents(self.events_begin, self.further_key)
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation]:
-        """By the records of DPS behind the counts, which are the evidence."""
+        """Explains differences by the DPS records behind the counts, which are the evidence."""
         return [self._explain(each) for each in differences]
 
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """DPS is right, and these of its records, as far as they are known, are to be synchronised again."""
+        """The diagnosis that DPS is right and that these of its records, if known, must be synchronised again."""
         row = difference.row
         which = " Only NOMIS shows which one it is; it is safe to write all of them again." if len(records) > 1 else ""
         return cause.diagnosis(
@@ -192,7 +192,7 @@ class CountReconciliation(Reconciliation):
         )
 
     def commands(self, row: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        """Synchronises these records of DPS again, and compares the prison again."""
+        """The commands that synchronise these DPS records again, and compare the prison again."""
         again = [command("resync", self.record, each["id"]) for each in records]
         options = [word for name, value in self.further_key.items() for word in (f"--{name}", value)]
         return (*again, command("reconcile", self.name, "--prison", row["prison_id"], *options, "--no-notify"))
@@ -242,9 +242,10 @@ NO_DETAILS = "Details not found in NOMIS"
 
 
 class CountEvents(Events):
-    """The events of a run, named and with the properties of the replaced service; `about` are in every one.
+    """The events of a run, with the names and properties of the replaced service; those in `about` are in every one.
 
-    That service has no event of the whole run (`report`); here one says whether anything was left unread.
+    That service has no event of the whole run (`report`); here there is one, which says whether anything was left
+    unread.
     """
 
     def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
@@ -291,11 +292,11 @@ class CountEvents(Events):
         )
 
     def crashed(self) -> Event:
-        """An error of no prison."""
+        """An error without a prison."""
         return self.event("error")
 
     def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
-        """A difference of this kind, of this booking of the prisoner."""
+        """A difference of this kind, for this booking of the prisoner."""
         known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self.event(
             "failed",
@@ -309,5 +310,5 @@ class CountEvents(Events):
         )
 
     def event(self, what: str, properties: Mapping[str, object] | None = None) -> Event:
-        """The event `<prefix>-<what>`, with what is in every one."""
+        """The event `<prefix>-<what>`, with the properties that every event has."""
         return super().event(what, {**(properties or {}), **self._about})

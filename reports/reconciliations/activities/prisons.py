@@ -1,4 +1,4 @@
-"""The prisons whose activities are compared: those of a setting, else of NOMIS's switches, else of DPS's rollout."""
+"""The prisons whose activities are compared: those of a setting, or else those that NOMIS, or else DPS, names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def prisons_with_activities(
     services: Services, settings: Settings, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons in alphabetical order, and those that were asked for and do not use activities.
+    """The prisons in alphabetical order, and those that were asked for but do not use activities.
 
-    Raises `SyncError` if no service can be asked, as an `UpstreamError` with `no_route` if none has such a list.
+    Raises `SyncError` if no service can be asked; it is an `UpstreamError` with `no_route` if none has such a list.
     """
     if settings.activity_prisons:
         return _checked(settings.activity_prisons, services, reads)
@@ -47,7 +47,7 @@ def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
 def _checked(
     wanted: tuple[str, ...], services: Services, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons of the setting that use activities; one that cannot be asked about counts as such a prison."""
+    """The prisons of the setting that use activities; one whose rollout cannot be read counts as such a prison."""
     client = services[UpstreamName.ACTIVITIES]
     found, gaps = [], []
     for prison_id, plan in reads.each(

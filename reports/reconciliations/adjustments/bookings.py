@@ -1,4 +1,4 @@
-"""The bookings with adjustments that NOMIS created since a day, for services without the list by booking."""
+"""The bookings with adjustments that NOMIS created since a given day, for services without the list by booking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class CreatedSince(BookingList):
-    """Lists the bookings of the adjustments that NOMIS created on the first day of the scope or later, with these."""
+    """Lists bookings with their adjustments that NOMIS created on the first day of the scope or later."""
 
     def population(self, reads: Reads) -> Population:
         """Pages of those bookings; an adjustment that cannot be read is a gap."""
@@ -43,7 +43,7 @@ class CreatedSince(BookingList):
         return self.population_of(self._bookings_with(ids, {}, reads), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population with the adjustments of its gaps, and their bookings to be read with these too."""
+        """The population with the adjustments that its gaps hid; their bookings are to be read with these too."""
         if not (population.gaps or population.unread):
             return population
         known = {booking.id: booking.created for unit in population.units for booking in bookings_of(unit)}
@@ -57,7 +57,7 @@ class CreatedSince(BookingList):
     def _bookings_with(
         self, ids: Iterable[tuple[Category, int]], known: Mapping[int, tuple[str, ...]], reads: Reads
     ) -> Iterator[list[ListedBooking] | UnlistedPart]:
-        """The bookings of these adjustments, in pages, with those that are `known` of them; gaps for the others."""
+        """The bookings of these adjustments, in pages, with those already `known` for them; unread ones are gaps."""
         found: list[ListedBooking] = []
         for (category, number), adjustment in reads.each(
             UpstreamName.NOMIS, lambda each: nomis_adjustments.find_adjustment(self.nomis, *each), ids

@@ -85,7 +85,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An adjustment in NOMIS, and the id of the DPS adjustment it is mapped to, or None for an unmapped one."""
+    """An adjustment in NOMIS, and the id of the DPS adjustment that it is mapped to (None if it is unmapped)."""
 
     category: Category
     adjustment: BookingAdjustment | NomisAdjustment
@@ -135,7 +135,7 @@ class _Causes:
     counters: frozenset[str]
 
     def of_nomis(self, record: _Record) -> Found | None:
-        """Why an adjustment of NOMIS does not agree with DPS, or None if it does, or is of no type that differs."""
+        """Why a NOMIS adjustment does not agree with DPS, or None if it does, or if its type does not differ."""
         each, theirs = record.adjustment, self.person.get(record.dps_id or "")
         counter = NOMIS_COUNTERS.get(each.adjustment_type.code)
         dps_counter = None if theirs is None else DPS_COUNTERS.get(theirs.adjustment_type)
@@ -173,7 +173,7 @@ class _Causes:
         return UNDER_OTHER_NUMBER if adjustment.active else NO_LONGER_IN_DPS
 
     def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
-        """Why NOMIS has no adjustment of this booking for one of DPS, or None if it is of no type that differs."""
+        """Why NOMIS has no adjustment on this booking for one in DPS, or None if its type does not differ."""
         if DPS_COUNTERS.get(adjustment.adjustment_type) not in self.counters:
             return None
         mapping = MAPPINGS.find(self.services.mapping, adjustment.id)
@@ -197,7 +197,7 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
 
 
 def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference) -> Diagnosis:
-    """One diagnosis of all that was found: the first cause leads, the others are named in the explanation."""
+    """One diagnosis for all that was found: the first cause leads, the others are named in the explanation."""
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [

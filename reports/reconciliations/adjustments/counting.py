@@ -1,4 +1,4 @@
-"""Which adjustments count on each side, and how: by booking and type, those of zero days left out."""
+"""Which adjustments count on each side, and how: by booking and type, without those of zero days."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Counter:
     dps: str
 
 
-#: As the replaced service counts, in the order in which its event names them; it did not compare the last two.
+#: In the order in which the event of the replaced service names them; it did not compare the last two.
 COUNTERS = (
     Counter("lawfullyAtLarge", "Lawfully at large", ("LAL",), "LAWFULLY_AT_LARGE"),
     Counter("unlawfullyAtLarge", "Unlawfully at large", ("UAL",), "UNLAWFULLY_AT_LARGE"),
@@ -81,7 +81,7 @@ class Counted:
 
 
 def dps_days(adjustment: PersonAdjustment) -> int | None:
-    """The days of an adjustment in DPS: those that count in the end, else those that were given."""
+    """The days of an adjustment in DPS: its effective days, or else the days that were given."""
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
@@ -89,8 +89,8 @@ def count(adjustments: Mapping[str, Mapping[int, Iterable[Counted]]], bookings: 
     """How many adjustments of each type each booking has on each side, and their days.
 
     adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
-    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), NA where the days of one are
-    not known.
+    `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), NA if the days of one of them
+    are not known.
     """
     rows = [
         (booking_id, f"{side}_{each.counter}", each.days)
@@ -120,7 +120,7 @@ def counters_of(fields: Iterable[str]) -> frozenset[str]:
 
 
 def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose counts differ, or whose days do where the counts agree and both sides know the days.
+    """The rows whose counts differ, or whose days differ if the counts agree and both sides know the days.
 
     frame: the columns of `FIELDS`. Returns the rows with `kind` (`string`) and `differs` (tuples of field names) added.
     """
@@ -135,7 +135,7 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """What DPS has more than NOMIS, less with a minus sign, in the order of the fields: `remand 1, taggedBail -1`.
+    """How many more DPS has than NOMIS, negative if fewer, in the order of the fields: `remand 1, taggedBail -1`.
 
     values: the figures of NOMIS and DPS by field.
     """
@@ -145,7 +145,7 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NomisSide:
-    """What NOMIS has of a booking; `mapped`: the DPS ids of the adjustments of a window."""
+    """What NOMIS has for a booking; `mapped`: the DPS ids to which the adjustments of a window are mapped."""
 
     adjustments: tuple[Counted, ...]
     prison_id: str | None
@@ -154,14 +154,14 @@ class NomisSide:
 
 @dataclass(frozen=True, slots=True)
 class DpsSide:
-    """What DPS has of a booking, and when that was last changed (aware)."""
+    """What DPS has for a booking, and when that was last changed (aware)."""
 
     adjustments: tuple[Counted, ...]
     changed_at: datetime | None
 
 
 def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
-    """The adjustments that count in NOMIS: one of no days becomes inactive there, while DPS keeps it active."""
+    """The adjustments that count in NOMIS: those of zero days become inactive there, but stay active in DPS."""
     found = adjustments_of(services, booking, active_only=True)
     counted = tuple(
         Counted(f"{category} {each.id}", NOMIS_COUNTERS[each.adjustment_type.code], each.adjustment_days)
@@ -176,7 +176,7 @@ def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
 
 
 def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> DpsSide:
-    """The adjustments that count in DPS: of the booking, not of zero days; of a window only those that are mapped."""
+    """The adjustments of the booking that count in DPS, without zero days; for a window, only those mapped."""
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
     counted = tuple(
@@ -191,7 +191,7 @@ def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> Dp
 
 
 def adjustments_of(services: Services, booking: ListedBooking, *, active_only: bool) -> Sequence[InNomis]:
-    """The adjustments of a booking that NOMIS does not hide, of a window only those. Raises `SyncError`."""
+    """The adjustments of a booking that NOMIS does not hide; for a window, only its own. Raises `SyncError`."""
     if not booking.created:
         found = nomis_adjustments.booking_adjustments(services.nomis, booking.id, active_only=active_only)
         if found is None:

@@ -46,8 +46,8 @@ class _Reader(UnitReader):
 class AdjustmentReconciliation(Reconciliation):
     """Compares the latest booking of each prisoner, or of each prisoner who is in prison.
 
-    A run from a day on, for services without the list by booking, compares what NOMIS has created since: each must have
-    its counterpart in DPS. What only DPS has is not seen then.
+    A run from a given day on, for services without the list by booking, compares what NOMIS has created since then:
+    each adjustment must have its counterpart in DPS. Such a run does not see what only DPS has.
     """
 
     name = "adjustments"
@@ -89,7 +89,7 @@ class AdjustmentReconciliation(Reconciliation):
         return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """The same by the current number of each prisoner: a merge changes it."""
+        """The same, by the current number of each prisoner, as a merge changes it."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
         listed = reader.each("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
         return self._reading([each for each in listed.values() if each is not None], reader)
@@ -109,9 +109,10 @@ class AdjustmentReconciliation(Reconciliation):
         return Reading(rows, reader.unread)
 
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
-        """Where the bookings are of which NOMIS has no adjustment to say so; a booking is compared without, too.
+        """Where those bookings are whose NOMIS adjustments do not say so.
 
-        Where prisons were chosen, it must be known. Services that list adjustments by their creation cannot be asked.
+        If prisons were chosen, this must be known; otherwise a booking is compared without it too. Services that list
+        adjustments by their creation cannot be asked.
         """
         unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
         try:
@@ -139,7 +140,7 @@ class AdjustmentReconciliation(Reconciliation):
         return typed(self, frame.assign(in_nomis=True, in_dps=True, **further))
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows whose counts differ; else those whose days do, where both sides know them."""
+        """The rows whose counts differ, or else those whose days differ, if both sides know them."""
         return differing_bookings(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
@@ -157,7 +158,7 @@ class AdjustmentReconciliation(Reconciliation):
         return rows
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The adjustments of both sides, by the ids of DPS."""
+        """The adjustments of both sides, by their DPS ids."""
         return tuple(f"{CREATION.name}:{each}" for each in _split(row["dps_ids"]))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
@@ -168,7 +169,7 @@ class AdjustmentReconciliation(Reconciliation):
         return causes.explain(self.services, _booking(difference.row), difference)
 
     def events(self) -> AdjustmentEvents:
-        """Those of the replaced service."""
+        """The events of the replaced service."""
         return AdjustmentEvents()
 
 
@@ -192,7 +193,7 @@ def _split(ids: object) -> list[str]:
     return ids.split(",") if isinstance(ids, str) and ids else []
 
 
-#: Bookings that the summary names at most: a larger event is refused.
+#: The most bookings that the summary names: a larger event is refused.
 _MOST_NAMED = 100
 
 
@@ -237,7 +238,7 @@ class AdjustmentEvents(Events):
         return self.event("mismatch-page-error", {"booking": gap.detail["booking"]})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The end of a run, with how many adjustments each side has of each booking that differs in number."""
+        """The end of a run, with how many adjustments each side has for each booking that differs in number."""
         if result.status == "failed":
             return [Event(self.report, {"success": False})]
         counted = [each for each in result.mismatches if each.kind == DIFFERENT_COUNTS]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference, Explanation
 
-#: NOMIS is written within this time of a change in DPS, unless something is wrong.
+#: NOMIS is updated within this time of a change in DPS, unless something is wrong.
 _SYNCHRONISED_WITHIN: Final = timedelta(hours=1)
 _RESYNC: Final = ("resync", "appointment", "{dps_id}")
 
@@ -124,7 +124,7 @@ _CHANGED_IN_NOMIS: Final = Cause(
     "low",
 )
 _CHANGE_LOST: Final = replace(_CREATION_LOST, name="the event of a change was lost or failed")
-#: By kind, where the row does not decide.
+#: By kind, if the row does not decide.
 _CAUSES: Final = {
     DPS_ONLY: _MAPPING_LOST_IN_NOMIS,
     NOMIS_ONLY: _MAPPING_LOST_IN_DPS,
@@ -135,7 +135,7 @@ _CAUSES: Final = {
 
 
 def explain(difference: Difference) -> Explanation:
-    """The cause and the fix of a difference, with when each side was last changed as evidence."""
+    """The cause and the fix of a difference. The evidence is when each side was last changed."""
     nomis_id, dps_id = difference.row["nomis_id"], difference.row["dps_id"]
     mapped = nomis_id is not None and dps_id is not None
     mapping = f"ties appointment {nomis_id} in NOMIS to appointment {dps_id} in DPS" if mapped else None
@@ -154,7 +154,7 @@ def _cause_of(difference: Difference) -> Cause:
 
 
 def _cause_of_fields(difference: Difference) -> Cause:
-    """Why both sides have the appointment, with other values."""
+    """Why both sides have the appointment, but with different values."""
     row, differs = difference.row, difference.differs
     if "booking_id" in differs or "offender_no" in differs:
         return _OTHER_BOOKING

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sync.domains.appointments.dps import Attendee
     from sync.domains.appointments.nomis import NomisAppointment
 
-#: In this order the replaced service looked for the first difference; whether an appointment is cancelled it did not
-#: compare. Dates are ISO, times of day `HH:MM`.
+#: In this order the replaced service looked for the first difference; it did not compare whether an appointment is
+#: cancelled. Dates are ISO, times of day `HH:MM`.
 FIELDS: Final = (
     Field("offender_no", "Prisoner number", "string", nomis="offender_no", dps="prisoner_number"),
     Field("booking_id", "Booking", "Int64", nomis="booking_id", dps="booking_id"),
@@ -56,12 +56,12 @@ FIELDS: Final = (
     # The mapped NOMIS record of which an unmapped one is a second copy, found by joining both sides.
     Field("duplicate_of", "Duplicate of", "Int64", compared=False),
 )
-#: like: for an appointment that only one side has, one that only the other side has and that is the same but for the
+#: like: for an appointment that only one side has, one that only the other side has and that is the same except for the
 #: mapping.
 EXTRA: Final[Mapping[str, str]] = {"like": "Int64"}
 
 NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "different", "duplicate"
-#: The mapping is there, and one of the records it ties together is not.
+#: The mapping exists, but one of the records that it links does not.
 WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
 KINDS: Final[Mapping[str, str]] = {
     NOMIS_ONLY: "not in DPS",
@@ -80,22 +80,22 @@ _CANCELLED = "CANC"
 
 
 def nomis_columns(records: Mapping[int, NomisAppointment]) -> pd.DataFrame:
-    """NOMIS records by event id, as `side_frame` has them; `nomis_id` (`Int64`) identifies them."""
+    """NOMIS records by event id, as `side_frame` returns them; `nomis_id` (`Int64`) identifies them."""
     return side_frame(
         "nomis", FIELDS, records, ("nomis_id", "Int64"), lambda record: record.modified_date or record.created_date
     )
 
 
 def dps_columns(attendees: Mapping[int, Attendee]) -> pd.DataFrame:
-    """DPS appointments by instance id, as `side_frame` has them; `dps_id` (`Int64`) identifies them."""
+    """DPS appointments by instance id, as `side_frame` returns them; `dps_id` (`Int64`) identifies them."""
     return side_frame("dps", FIELDS, attendees, ("dps_id", "Int64"), lambda attendee: attendee.changed_at)
 
 
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `pairs` (`nomis_id`, `dps_id`, NA for a side that nothing ties to the other), copies marked.
+    """The frame of `pairs` (`nomis_id`, `dps_id`, NA for a side that no mapping links), with copies marked.
 
     Pairs of which neither side has the record are left out. Returns the ids (`Int64`), the columns of `FIELDS` on both
-    sides, `offender_no` (`string`) and `booking_id` (`Int64`) of either, and `like`.
+    sides, `offender_no` (`string`) and `booking_id` (`Int64`) of either side, and `like`.
     """
     frame = pairs.merge(nomis, how="left", on="nomis_id").merge(dps, how="left", on="dps_id")
     frame = frame[is_true(frame["in_nomis"]) | is_true(frame["in_dps"])].reset_index(drop=True)
@@ -109,10 +109,10 @@ def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.Data
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (tuples of field names) added.
 
-    NOMIS without an end agrees with DPS without one, or with an end an hour after the start; DPS without an end also
-    agrees with NOMIS that ends as it starts, which is how an end is written that NOMIS must have. In a cell NOMIS holds
-    the living unit of the prisoner, so the location is not compared; nor is the cancellation where a side does not say,
-    nor the prison where NOMIS does not.
+    An appointment without an end in NOMIS agrees with one in DPS that has no end, or that ends an hour after its start.
+    One without an end in DPS also agrees with one in NOMIS that ends when it starts: NOMIS requires an end, so this is
+    what is written. For an appointment in a cell, NOMIS holds the living unit of the prisoner, so the location is not
+    compared; nor is the cancellation if a side does not give it, nor the prison if NOMIS does not.
     """
     same = {
         "end_time": _same_end(frame),
@@ -143,9 +143,9 @@ def _same_end(frame: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _duplicates(frame: pd.DataFrame) -> pd.Series[Any]:
-    """For each unmapped NOMIS record the mapped one that it copies; of copies with nothing in common there is none.
+    """For each unmapped NOMIS record, the mapped one of which it is a copy, or NA.
 
-    Two records without a location or a start are not known to be copies, as for the replaced service.
+    As in the replaced service, two records without a location or a start are not known to be copies.
     """
     mapped = frame[frame["nomis_id"].notna() & frame["dps_id"].notna()].dropna(subset=_SAME_RECORD)
     originals = mapped.drop_duplicates(_SAME_RECORD)[[*_SAME_RECORD, "nomis_id"]]
@@ -154,7 +154,7 @@ def _duplicates(frame: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _likenesses(frame: pd.DataFrame) -> pd.Series[Any]:
-    """For each appointment of one side alone an appointment of the other side alone that is like it."""
+    """For each appointment that only one side has, one like it that only the other side has, or NA."""
     nomis = frame[frame["dps_id"].isna() & frame["nomis_duplicate_of"].isna()]
     dps = frame[frame["nomis_id"].isna()]
     names = [f"nomis_{name}" for name in _ALIKE], [f"dps_{name}" for name in _ALIKE]

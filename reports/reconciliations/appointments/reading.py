@@ -1,7 +1,7 @@
 """Reads the appointments of NOMIS and of DPS, and the mappings between them.
 
-DPS is searched, since one search returns all that is compared of thousands of appointments; single reads are for those
-that a search does not find or does not say enough about, and for what is read again.
+DPS is searched, since one search returns everything that is compared for thousands of appointments; single reads are
+for those that a search does not find or does not say enough about, and for what is read again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: The first and the last day, both included.
 Days = tuple[date, date]
-#: A NOMIS record and the DPS appointment that it is mapped to; None for one that is not mapped.
+#: A NOMIS record and the DPS appointment that it is mapped to; None for a missing side.
 Pair = tuple[int | None, int | None]
 
 #: DPS refuses to search a calendar month or more at once, and February has 28 days.
@@ -63,7 +63,7 @@ class AppointmentReader(UnitReader):
     def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
         """The DPS appointments of a prison by instance id; None, and a gap, if DPS refuses to search the prison.
 
-        Raises `SyncError` if that cannot be found out.
+        Raises `SyncError` if the search fails in another way.
         """
         first, last = days
         found: dict[int, Attendee] = {}
@@ -84,7 +84,7 @@ class AppointmentReader(UnitReader):
         return found
 
     def instances(self, instance_ids: Collection[int], cancellation_of: Collection[int]) -> dict[int, Attendee]:
-        """DPS appointments by single reads, those that are there.
+        """The DPS appointments that exist, by single reads.
 
         Only a search says whether an appointment is cancelled: the days of those in `cancellation_of` are searched.
         """
@@ -123,7 +123,7 @@ class AppointmentReader(UnitReader):
         of_nomis = self.mapped(MAPPINGS, "NOMIS", {each: {"nomis_id": each} for each in event_ids})
         dps_ids = {number: None if ids is None else int(ids.dps_id) for number, ids in of_nomis.items()}
         pairs: list[Pair] = [(each, dps_ids[each]) for each in event_ids if each in records and each in dps_ids]
-        # To these no record of the list is mapped.
+        # No record of the list is mapped to these.
         others = sorted(attendees.keys() - set(dps_ids.values()))
         of_dps = self.mapped(MAPPINGS, "DPS", {each: {"dps_id": each} for each in others})
         nomis_ids = {number: None if ids is None else int(ids.nomis_ids[0]) for number, ids in of_dps.items()}
@@ -140,9 +140,9 @@ class AppointmentReader(UnitReader):
         )
 
     def _dps_side(self, pairs: Iterable[Pair], attendees: Mapping[int, Attendee]) -> dict[int, Attendee | None]:
-        """The DPS appointments of pairs, None for one that is not there: as the search has them, or by single reads."""
+        """The DPS appointments of pairs, from the search or by single reads, with None for one that does not exist."""
         partners = {instance_id: event_id for event_id, instance_id in pairs if instance_id is not None}
-        # A search leaves out the location where it cannot describe it.
+        # A search leaves out the location if it cannot describe it.
         single = {each: event_id for each, event_id in partners.items() if not _has_place(attendees.get(each))}
         found: dict[int, Attendee | None] = {each: attendees[each] for each in partners.keys() - single.keys()}
         for number, read in self._dps(single).items():
@@ -151,7 +151,7 @@ class AppointmentReader(UnitReader):
         return found
 
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
-        """The same appointments with the NOMIS location of those that name theirs by its DPS id alone."""
+        """The same appointments with the NOMIS location of those that name theirs only by its DPS id."""
         complete = dict(found)
         unnamed = {
             number: each.dps_location_id
@@ -172,11 +172,11 @@ class AppointmentReader(UnitReader):
         return complete
 
     def _nomis(self, event_ids: Collection[int]) -> dict[int, NomisAppointment | None]:
-        """NOMIS records, or None for one that is not there."""
+        """NOMIS records by event id, with None for one that does not exist."""
         return self.each("NOMIS", nomis_appointments.find_appointment, {each: {"nomis_id": each} for each in event_ids})
 
     def _dps(self, instance_ids: Mapping[int, int | None]) -> dict[int, Attendee | None]:
-        """DPS appointments by single reads, or None for one that is not there; given with what they are mapped to."""
+        """DPS appointments by single reads, None if missing; `instance_ids` has the event id that each is mapped to."""
 
         def read(client: ServiceClient, number: int) -> Attendee | None:
             found = appointments_api.find_appointment(client, number)

@@ -1,4 +1,4 @@
-"""The reconciliation of appointments: every appointment of DPS is in NOMIS with the same details, and no others."""
+"""The reconciliation of appointments: NOMIS has every appointment of DPS with the same details, and no others."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Appointments(Reconciliation):
         return today - timedelta(days=1), today + timedelta(days=ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons that have appointments in DPS; the total is that of NOMIS. A chosen one without is a gap."""
+        """The prisons that have appointments in DPS; the total is that of NOMIS. A chosen one without any is a gap."""
         chosen = self.scope.prisons or self.settings.appointment_prisons
         plans = self._plans(chosen, reads) if chosen else self._all_plans(reads)
         gaps = [
@@ -102,7 +102,7 @@ class Appointments(Reconciliation):
         event_ids = reader.event_ids(unit.id, (first, last), size)
 
         def is_read_elsewhere(record: NomisAppointment | None) -> bool:
-            # Then it is in the list of another prison of this run.
+            # If so, it is in the list of another prison of this run.
             if record is None or record.prison_id not in others or record.start_date_time is None:
                 return False
             return first <= record.start_date_time.date() <= last
@@ -116,9 +116,9 @@ class Appointments(Reconciliation):
         return Reading(typed(self, rows), tuple(unread), tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """The appointments of these rows, and those that they are copies of or like.
+        """The appointments of these rows, and those of which they are copies or which they are like.
 
-        A row is unread if any of those could not be read. It keeps its prison, which is that where it was listed.
+        A row is unread if any of those could not be read. It keeps the prison where it was listed.
         """
         only_dps, only_nomis = rows["nomis_id"].isna(), rows["dps_id"].isna()
         linked = {
@@ -155,11 +155,11 @@ class Appointments(Reconciliation):
         return () if row["dps_id"] is None else (f"{CREATION.name}:{row['dps_id']}",)
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> list[Explanation]:
-        """What the rows show, which hold both records and the mapping."""
+        """Explains differences by their rows, which hold both records and the mapping."""
         return [explain(each) for each in differences]
 
     def events(self) -> AppointmentEvents:
-        """Those of the replaced service."""
+        """The events of the replaced service."""
         return AppointmentEvents()
 
     def _key_at(self, rows: pd.DataFrame, place: int) -> dict[str, int]:
@@ -177,11 +177,11 @@ class Appointments(Reconciliation):
 
 
 def _numbers(*columns: pd.Series[Any]) -> list[int]:
-    """The different numbers in columns, in order."""
+    """The distinct numbers in columns, in order."""
     return sorted({int(each) for column in columns for each in column.dropna()})
 
 
-#: A summary lists no more, since a longer event was refused.
+#: The most mismatches that a summary lists, since a longer event was refused.
 _LISTED: Final = 10
 #: Records without a mapping are not among the mismatches that a summary counts.
 _UNMAPPED: Final = frozenset({NOMIS_ONLY, DUPLICATE})
@@ -230,7 +230,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch", {**found, "nomis": nomis, "dps": dps})
 
     def unread(self, unread: Unread) -> Event:
-        """A record by what is known of it; a whole prison as its first page."""
+        """A record, by what is known about it; a whole prison is reported as its first page."""
         nomis_id, dps_id = unread.key.get("nomis_id"), unread.key.get("dps_id")
         if dps_id is not None:
             return self._error(nomis_id, dps_id, unread.reason)
@@ -240,7 +240,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch-page-error", {"page": 0, **prison})
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """A page of NOMIS, or what a prison has in DPS."""
+        """A page of NOMIS appointments, or the DPS appointments of a prison, that could not be read."""
         prison = {"prisonId": gap.detail.get("prisonId"), "error": gap.reason}
         if "page" in gap.detail:
             return self.event("mismatch-page-error", {"page": gap.detail["page"], **prison})

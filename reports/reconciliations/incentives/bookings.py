@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
     from sync.upstream.transport import ServiceClient
 
-#: Rows of a page when the whole list is read.
+#: Rows on a page when the whole list is read.
 _WHOLE_AT_ONCE = 5_000
-#: Rows of a page when a few bookings are searched for among tens of thousands.
+#: Rows on a page when a few bookings are searched for among tens of thousands.
 _SEARCHED_AT_ONCE = 1_000
 
 
 class ActiveBookingLookup:
-    """Answers whether a booking is still active. Safe to share between threads, which also share the pages read.
+    """Answers whether a booking is still active. Threads can share it safely, and with it the pages already read.
 
     An active booking is found by a binary search over the pages, which are ordered by booking id. Only the whole list
     shows that a booking is not active, since a row out of order escapes the search; it is read once for all who are
@@ -121,7 +121,7 @@ class UnknownPrisoner(SyncError):
 class FoundBookings:
     """The active bookings of chosen prisoners, the prisoners without one, and pages that could not be searched.
 
-    unusable: invalid rows of the list that are theirs, or may be.
+    unusable: invalid rows of the list that belong to them, or may do so.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -131,7 +131,7 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds the active booking of each prisoner: that of the newest DPS review if still active, else from the list.
+    """Finds the active booking of each prisoner: that of the newest DPS review if still active, or else the listed one.
 
     Raises `SyncError` when a service cannot be read.
     """
@@ -147,7 +147,8 @@ def find_bookings(services: Services, offender_nos: Iterable[str], page_size: in
     failed_pages: tuple[PageFailure, ...] = ()
     unusable: tuple[UnusableRow, ...] = ()
     if missing:
-        # No review, or one of an earlier booking: the list of active bookings knows, and it has to be searched whole.
+        # No review, or one of an earlier booking: only the list of active bookings shows the booking, and all of it has
+        # to be searched.
         listing = list_prisoners(services.nomis, size)
         for prisoner in listing.prisoners:
             if prisoner.offender_no in missing:

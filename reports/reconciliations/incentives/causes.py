@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 #: The rows of the decision table by their numbers, in the order in which they are tried. The actions are general: each
-#: difference has its own, with its commands.
+#: difference has a specific one, with its commands.
 CAUSES: Mapping[int, Cause] = {
     1: Cause(
         "the review is not written to NOMIS yet: its message waits",
@@ -78,7 +78,7 @@ RETRY_DLQ = command("dlq", "retry", "incentive")
 
 
 def reconcile_again(pair: PrisonerLevels) -> str:
-    """Compares the levels again, without sending a report."""
+    """The command that compares the levels again, without sending a report."""
     return command("reconcile", "incentives", "--prisoner", pair.offender_no, "--no-notify")
 
 
@@ -88,19 +88,19 @@ def explain(pair: PrisonerLevels) -> str:
 
 
 def receive_again(pair: PrisonerLevels, arrival: Arrival) -> tuple[str, ...]:
-    """Publishes a received event that was missed, then compares again."""
+    """The commands that publish a received event that was missed, then compare again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
     of_arrival = ("--prison", arrival.prison_id, "--reason", arrival.reason, "--occurred-at", moment)
     return command("reconcile", "fix", "received", pair.offender_no, *of_arrival), reconcile_again(pair)
 
 
 def repair(pair: PrisonerLevels) -> tuple[str, ...]:
-    """Writes the current DPS level to NOMIS again, then compares again."""
+    """The commands that write the current DPS level to NOMIS again, then compare again."""
     return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 
 def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str | None = None) -> str:
-    """The text of a request to the NOMIS support team to delete IEP records, which only they can.
+    """The text of a request to the NOMIS support team to delete IEP records, which only they can do.
 
     why: where they come from, if NOMIS did not make them by itself.
     """

@@ -1,7 +1,7 @@
 """Which side is right and why: the decision table over the histories of one difference. Nothing is read here.
 
-The right level is that of the last review by a person, or of the review that DPS makes of the last movement. Records
-that NOMIS makes by itself must not be anyone's current level.
+The right level is that of the last review by a person, or of the review that DPS makes for the last movement. Records
+that NOMIS makes by itself must not decide anyone's current level.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ def _found(
 def _not_written(case: Case, explanation: str, confidence: Confidence) -> IncentiveDiagnosis:
     doubt = case.evidence.message.doubt
     if doubt is not None:
-        # Written by hand while its message is pending, a review would be in NOMIS twice.
+        # If a review were written by hand while its message is pending, it would be in NOMIS twice.
         return _found(
             2,
             confidence="low",

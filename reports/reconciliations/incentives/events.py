@@ -1,4 +1,4 @@
-"""The custom events of the incentive reconciliation, by the names and properties that dashboards and alerts rely on."""
+"""The events of the incentive reconciliation, with the names and properties that dashboards and alerts rely on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE_ERROR = f"{_PREFIX}-mismatch-page-error"
 EXCLUDED = f"{_PREFIX}-excluded-booking"
 EXCLUDED_RESOLVED = f"{_PREFIX}-mismatch-excluded-booking-resolved"
 REPORT = f"{_PREFIX}-report"
-#: Only the name of the alert of a run without a result; its telemetry event is `REPORT`.
+#: Only the name of the alert for a run without a result; its telemetry event is `REPORT`.
 NOT_RUN = f"{_PREFIX}-not-run"
 REPAIR = "incentives-repair"
 #: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
@@ -73,7 +73,7 @@ class IncentiveEvents(Events):
         return Event(PAGE_ERROR, {"page": gap.detail["page"]})
 
     def excluded(self, excluded: Excluded) -> Event:
-        """An excluded booking was read, or not."""
+        """An excluded booking, whether or not it could be read."""
         assert isinstance(excluded, IncentiveExcluded)
         booking = {"offenderNo": excluded.offender_no, "bookingId": excluded.booking_id}
         if excluded.unread is not None:
@@ -82,7 +82,7 @@ class IncentiveEvents(Events):
         return Event(name, {**booking, "reason": excluded.reason})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The summary. Only a complete run says `success`: one that left prisoners or pages out, or gave up, never."""
+        """The summary. Only a complete run says `success`: one that missed prisoners or pages, or gave up, does not."""
         levels = {
             each.offender_no: f"{level_text(each.nomis_level)}:{level_text(each.dps_level)}"
             for each in result.mismatches

@@ -1,4 +1,4 @@
-"""What is known of one difference: both histories, where the records come from, and whether a message is pending."""
+"""What is known about one difference: both histories, where the records come from, and whether a message is pending."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ BY_TRANSFER = "OIDITRAN"
 BY_ADMISSION = "OIDADMIS"
 #: The audit modules whose records may rightly be somebody's current level.
 LEGITIMATE = frozenset({BY_API, BY_SCREEN})
-#: Records of the history that are read at most.
+#: The most records of the history that are read.
 DEEPEST_HISTORY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class PrisonerLevels:
-    """The current records of both sides, read by the single calls, or None if a side has none."""
+    """The current records of both sides, read by the single calls; None for a side without one."""
 
     offender_no: str
     booking_id: int
@@ -83,10 +83,10 @@ class PrisonerLevels:
 
 @dataclass(frozen=True, slots=True)
 class ReviewMessage:
-    """The message of DPS's current review that is still to be handled.
+    """The message about DPS's current review that is still to be handled.
 
     pending_on: the queue that holds it, or None if no message is known. given_up: why nothing sends it back from the
-    DLQ. doubt: why it may be pending although nothing is known of it.
+    DLQ. doubt: why it may be pending although nothing is known about it.
     """
 
     pending_on: Literal["queue", "dlq"] | None = None
@@ -95,14 +95,14 @@ class ReviewMessage:
 
 
 def entities(review_id: int | None, offender_no: str) -> tuple[str, ...]:
-    """How failures, creations and messages name a review; most events name the prisoner, whose reviews wait in line."""
+    """How failures, creations and messages name a review; most name the prisoner, whose reviews are handled in turn."""
     if review_id is None:
         return ()
     return f"{CREATION.name}:{review_id}", f"{OF_REVIEW}{review_id}", f"{OF_PRISONER}{offender_no}"
 
 
 def message_of(pending: PendingMessages, review_id: int | None, offender_no: str) -> ReviewMessage:
-    """What is known of the message of a review of this prisoner."""
+    """What is known about the message of a review of this prisoner."""
     named = entities(review_id, offender_no)
     return ReviewMessage(pending.where(named), pending.why_given_up(named), pending.doubt)
 
@@ -163,7 +163,7 @@ def collect_evidence(
 ) -> Evidence:
     """Reads what the decision table needs: the NOMIS history back to before the current records of both sides.
 
-    With `whole` the last ten records are read. Mappings are read while the history is. Raises `SyncError`.
+    With `whole` the last ten records are read. Mappings are read at the same time as the history. Raises `SyncError`.
     """
     review = pair.newest_review
     reviews_of: dict[int, Future[int | None]] = {}
@@ -193,7 +193,7 @@ def collect_evidence(
 
 
 def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
-    """Whether two records are of one event: the same day, or no further apart than `near`."""
+    """Whether two records belong to one event: they are on the same day, or no further apart than `near`."""
     return one.date() == other.date() or abs(one - other) <= near
 
 
@@ -225,7 +225,7 @@ def _review_of(services: Services, booking_id: int, sequence: int) -> int | None
     return None if found is None else int(found["incentiveId"])
 
 
-#: Kinds of review that DPS makes of a movement.
+#: The kinds of review that DPS makes for a movement.
 _OF_MOVEMENTS = frozenset({"TRANSFER", "INITIAL", "READMISSION"})
 
 
@@ -258,7 +258,7 @@ class Case:
         return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
 
     def review_behind(self, record: IepRecord) -> Review | None:
-        """The review a record was written from, by its mapping, or by its time where it has none."""
+        """The review a record was written from, by its mapping, or by its time if it has no mapping."""
         review_id = self.evidence.reviews_of.get(record.incentive_sequence)
         for each in self.evidence.reviews:
             if each.id == review_id:
@@ -285,7 +285,7 @@ class Case:
         return next(fitting, None)
 
     def admission_reason(self, nomis: IepRecord) -> str:
-        """The reason of an admission: a booking with an earlier life on either side was opened again."""
+        """The reason of an admission: a booking with earlier records on either side was reopened."""
         moments = [each.iep_date_time for each in self.evidence.history]
         moments += [each.iep_time for each in self.evidence.reviews]
         earlier = any(

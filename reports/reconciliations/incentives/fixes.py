@@ -1,6 +1,6 @@
 """The two fixes that this program makes: a received event published again, and the DPS level written to NOMIS again.
 
-Each is planned first (what would be sent, and why not), and verified by reading afterwards.
+Each is planned first (what would be sent, and any objection), and verified afterwards by reading both sides.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
 
 _POLL_SECONDS = 1.0
-#: DPS makes the review of a received event soon; until then a second event would make a second review.
+#: DPS soon makes the review for a received event; until then a second event would lead to a second review.
 _REVIEW_EXPECTED = timedelta(hours=1)
-#: How the objection begins that a message is pending; the rest of it changes from moment to moment.
+#: The beginning of the objection that a message is pending; the rest of it changes from moment to moment.
 _PENDING = "the message of review"
 #: The reasons of a received event that make DPS write a review.
 REASONS = prisoners.REVIEWED_REASONS
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def request(self) -> str:
-        """Service, method and path of the call."""
+        """The service, method and path of the call."""
         return f"{self.service}: {self.method} {self.path}"
 
     @property
@@ -195,7 +195,7 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
-    """The objection that the same event, or one that DPS may still make a review of, was published before."""
+    """The objection that the same event, or one for which DPS may still make a review, was published."""
     for action in earlier:
         same = action.details.get("body") == dict(plan.body)
         if same or action.time > now - _REVIEW_EXPECTED:

@@ -1,4 +1,4 @@
-"""The listing of active prisoners: pages read ahead over a population that moves while it is paged."""
+"""The listing of active prisoners: pages read ahead over a population that moves while its pages are read."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def no_progress(_done: int, _total: int) -> None:
 
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:
-    """No-op: reading starts after listing."""
+    """Does nothing: reading starts after listing."""
 
 
 def _read_now(read: Callable[[], PrisonerPage]) -> PrisonerPage:
-    """A page without a run: retried at once."""
+    """Reads a page outside a run, with retries."""
     return retry(read, time.sleep, _LONGEST_HOLD_SECONDS)
 
 
@@ -56,7 +56,7 @@ class PageFailure:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The active bookings, each once, by booking id ascending.
+    """The active bookings, each once, in ascending order of booking id.
 
     total_elements: the last count of the service. repeats: bookings that occurred more than once. found_again: bookings
     that only a further sweep found. failed_pages: what is missing from the list or contradicts itself, and why.
@@ -113,8 +113,8 @@ def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: Re
     """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
 
     The pages are read again, larger and with other boundaries, until nobody new turns up below the highest known
-    booking (above it are receptions) and as many are found as the service counts. Earlier failed pages are dropped
-    then: their prisoners were seen. If a page fails, or the count does not match, `failed_pages` says so.
+    booking (those above it are receptions) and as many are found as the service counts. Earlier failed pages are then
+    dropped, as their prisoners were seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     unusable = {_identity(each, page_size): each for each in listing.unusable}
@@ -190,7 +190,7 @@ class _Sweep:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        # Receptions lengthen the list while it is read, and its count may be wrong: continue until a page is the last.
+        # Receptions lengthen the list while it is read, and its count may be wrong: continue up to the last page.
         number = self._pages_seen(begun)
         while (number < self._pages() or self._more_follow) and number < _FURTHEST_PAGE:
             before, page = self.count, self._read(number)
@@ -216,9 +216,9 @@ class _Sweep:
         return self.total, frozenset(self._seen.keys() - unusable)
 
     def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
-        """A failure if the pages do not hold as many as the service counts. `steady`: the sweep before saw the same.
+        """A failure if the pages do not hold as many as the service counts.
 
-        While prisoners move, those of all sweeps count: `found`.
+        found: how many all sweeps found, which decides while prisoners move. steady: the sweep before saw the same.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:
@@ -232,7 +232,7 @@ class _Sweep:
         return ()
 
     def _begin(self, found: dict[int, PrisonerId]) -> int:
-        """Reads the first page, or the second where the first fails, to learn the total; returns its number."""
+        """Reads the first page, or the second if the first fails, to learn the total; returns its number."""
         for number in (0, 1):
             page = self._read(number)
             if not isinstance(page, PageFailure):

@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from sync.store.database import Database
     from sync.upstream.services import Services
 
-#: Reviews of DPS that are shown at most.
+#: The most DPS reviews that are shown.
 _MOST_REVIEWS = 10
-#: The causes that only a person can tell, who wants to see the whole histories.
+#: The causes that only a person can settle, who needs to see the whole histories.
 _FOR_A_PERSON = frozenset({9, 10})
 
 
 def explanation(evidence: Evidence, diagnosis: IncentiveDiagnosis | None, missing: str | None = None) -> Explanation:
-    """What the result says of a difference with this evidence; `missing` says why evidence could not be read."""
+    """What the result says about a difference with this evidence; `missing` says why evidence could not be read."""
     return Explanation(diagnosis, evidence_rows(evidence), missing, sides(evidence.pair))
 
 
 def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta) -> Explanation:
-    """Why the levels of a prisoner differ; the evidence that cannot be read is said to be missing.
+    """Why the levels of a prisoner differ; evidence that cannot be read is reported as missing.
 
     near: how far apart two records of one event may lie.
     """
@@ -188,6 +188,6 @@ def explain_prisoner(
 
 
 def _explained(diagnosis: IncentiveDiagnosis, pair: PrisonerLevels) -> IncentiveDiagnosis:
-    """The diagnosis for somebody who has asked for the explanation: it is not among what to run."""
+    """The diagnosis for somebody who has already asked for the explanation, without the command for it."""
     further = tuple(each for each in diagnosis.commands if each != explain(pair))
     return diagnosis.model_copy(update={"commands": further})

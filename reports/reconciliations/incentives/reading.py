@@ -1,4 +1,4 @@
-"""Reads the levels of many bookings: NOMIS one by one, DPS in bulk, and singly what the bulk call does not tell."""
+"""Reads the levels of many bookings: NOMIS one by one, DPS in bulk, and one by one what the bulk call omits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
         if is_code(level.code, LONGEST_LEVEL):
             codes[level.name] = level.code
         else:
-            # A prisoner with this level is read singly, and reported.
+            # A prisoner with this level is read by the single call, and reported.
             shared.add(level.name)
     return {name: code for name, code in codes.items() if name not in shared}
 
@@ -71,7 +71,7 @@ def prison_code(code: object, response: str) -> str | None:
 
 
 def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
-    """Level code and prison of an IEP record as NOMIS gives it.
+    """The level code and the prison of an IEP record, as NOMIS gives it.
 
     Raises `RuleError` for the record of another booking, or an invalid code.
     """
@@ -83,9 +83,9 @@ def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
     return code, prison_code(body.get("prisonId"), response)
 
 
-#: What the bulk call says of a level that has no name.
+#: What the bulk call says for a level that has no name.
 UNNAMED = "Unmapped"
-#: Bookings of one bulk call at most.
+#: The most bookings in one bulk call.
 LARGEST_BULK = 1_000
 _WITHDRAWN = frozenset({404, 405})
 
@@ -114,9 +114,10 @@ class LevelReader:
         return level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}")
 
     def bulk_levels(self, booking_ids: Sequence[int], reads: Reads) -> dict[int, str]:
-        """The levels that the bulk call gives; the others have to be read singly: missing, or a level without a name.
+        """The levels that the bulk call gives, by booking id.
 
-        The flag that the bulk call goes by may be missing from every review of a booking.
+        Bookings that are missing, or whose level has no name, have to be read one by one. The flag that the bulk call
+        relies on may be missing from every review of a booking.
         """
         found: dict[int, str] = {}
         for start in range(0, len(booking_ids), LARGEST_BULK):
@@ -142,7 +143,7 @@ class LevelReader:
             return self._names
 
     def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
-        """One bulk call, or empty when the levels have to be read singly."""
+        """One bulk call; empty when the levels have to be read one by one."""
         client = self._services[UpstreamName.INCENTIVES]
         try:
             return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
@@ -153,12 +154,12 @@ class LevelReader:
             return {}
 
 
-#: From this many without a level, their share may exceed that of the last complete run by `MOST_MORE`, or in a first
-#: run be `MOST_AT_FIRST`.
+#: If at least this many prisoners have no level, their share may exceed that of the last complete run by at most
+#: `MOST_MORE`, or may be at most `MOST_AT_FIRST` in a first run.
 FEWEST_WITHOUT = 20
 MOST_MORE = 0.05
 MOST_AT_FIRST = 0.10
-#: Between this many and `FEWEST_WITHOUT` larger shares are plausible, but not everyone.
+#: If fewer than that, but at least this many, have no level, larger shares are plausible, but not that nobody has one.
 FEWEST_OF_ALL = 5
 MOST_MORE_OF_FEW = 0.15
 MOST_AT_FIRST_OF_FEW = 0.20
@@ -166,7 +167,7 @@ MOST_AT_FIRST_OF_FEW = 0.20
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """How many of those compared had no level in NOMIS and in DPS, in a run."""
+    """How many prisoners a run compared, and how many of them had no level in NOMIS and in DPS."""
 
     compared: int
     nomis: int
@@ -174,7 +175,7 @@ class Without:
 
     @classmethod
     def of(cls, cells: Iterable[MatrixCell]) -> Without:
-        """The numbers of a run by its matrix."""
+        """The numbers of a run, from its matrix."""
         compared = nomis = dps = 0
         for cell in cells:
             compared += cell.count
@@ -184,7 +185,7 @@ class Without:
 
 
 def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | None:
-    """Why the levels of a run are not plausible: too many have none on one side; `before` is that of the last run."""
+    """Why the levels of a run are not plausible: too many have none on one side; `before`: the last run."""
     everyone = len(frame)
     sides = (
         ("NOMIS", int(frame["nomis_level"].isna().sum()), before.nomis if before else 0),

@@ -1,7 +1,7 @@
 """The incentive reconciliation: whether every active prisoner has the same incentive level in NOMIS and in DPS.
 
-NOMIS is read booking by booking, DPS in bulk, both side by side. A difference is read again by the single calls, which
-give the records that the decision table needs.
+NOMIS is read booking by booking, DPS in bulk, both at the same time. A difference is read again by the single calls,
+which give the records that the decision table needs.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Incentives(Reconciliation):
         self._pairs: dict[int, PrisonerLevels] = {}
 
     def population(self, reads: Reads) -> Population:
-        """Everyone, by pages; or the active bookings of the chosen prisoners."""
+        """Everyone, in pages, or the active bookings of the chosen prisoners."""
         if self.scope.offender_nos:
             return self._chosen(self.scope.offender_nos, ())
         listing = list_prisoners(
@@ -91,7 +91,7 @@ class Incentives(Reconciliation):
         return self._population(listing, ())
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The known prisoners and those who came since: people move, so all pages are read."""
+        """The known prisoners and those who have come since: people move, so all pages are read."""
         known = [prisoner for unit in population.units for prisoner in _prisoners(unit)]
         if self.scope.offender_nos:
             return self._chosen(population.detail["notFound"], known)
@@ -134,7 +134,8 @@ class Incentives(Reconciliation):
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
         """Both levels by the single calls; bookings that are no longer active are left out.
 
-        A booking does not lose its level: where one is gone although the prisoner was not released, it is unread.
+        A booking does not lose its level: if a level is gone although the prisoner was not released, the booking is
+        unread.
         """
         wanted = [
             (PrisonerId(int(booking_id), str(offender_no)), (_text(nomis), _text(dps)))
@@ -176,7 +177,7 @@ class Incentives(Reconciliation):
         return IncentiveEvents()
 
     def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Both levels, and both current records where they were read again."""
+        """Both levels, and both current records if they were read again."""
         pair = self._pairs.get(row["booking_id"])
         levels = {"nomis_level": row["nomis_level"], "dps_level": row["dps_level"]}
         return levels if pair is None else levels | sides(pair)
@@ -187,7 +188,7 @@ class Incentives(Reconciliation):
         return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Too many have no level on one side."""
+        """Why the levels are not believed: too many prisoners have none on one side."""
         before = Without.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
         return why_without_levels(frame, before)
 
@@ -227,7 +228,8 @@ class Incentives(Reconciliation):
     def _released(self, differing: Sequence[PrisonerLevels], reads: Reads) -> frozenset[int]:
         """The bookings that are no longer active.
 
-        Pages of the list are read after all levels, so that none is older than the levels it is asked about.
+        Pages of the list are read after all levels, so that no page is older than the levels that it is checked
+        against.
         """
         if self.scope.offender_nos:
             return frozenset()

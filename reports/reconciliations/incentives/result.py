@@ -37,7 +37,7 @@ KINDS = (
 
 
 class Side(Part):
-    """The current level of one side; `at` is local to London, `origin` the audit module or the kind of review."""
+    """The current level of one side; `at` is local to London, `origin` is the audit module or the kind of review."""
 
     level: str
     at: datetime | None = None
@@ -72,7 +72,7 @@ class Arrival(Part):
 class IncentiveDiagnosis(Diagnosis):
     """Why two levels differ.
 
-    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, where that fixes it.
+    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, if that fixes it.
     """
 
     number: int
@@ -96,12 +96,12 @@ class IncentiveMismatch(Mismatch):
 
     @property
     def nomis_level(self) -> str | None:
-        """The level in NOMIS, or None for none."""
+        """The level in NOMIS, or None without one."""
         return self.nomis.level if self.nomis else None
 
     @property
     def dps_level(self) -> str | None:
-        """The level in DPS, or None for none."""
+        """The level in DPS, or None without one."""
         return self.dps.level if self.dps else None
 
     @model_validator(mode="before")
@@ -111,7 +111,7 @@ class IncentiveMismatch(Mismatch):
 
 
 class _Levels(Part):
-    """The levels of both sides, or None for no level."""
+    """The levels of both sides, with None for no level."""
 
     offender_no: str
     booking_id: int
@@ -143,8 +143,8 @@ class IncentiveUnconfirmed(_Levels, Unconfirmed):
 class IncentiveUnread(Unread):
     """A prisoner whose levels could not be read.
 
-    page, row: where on the list of active prisoners (pages from 0, rows from 1) the prisoner stands, where that row
-    cannot be used; the number or the booking that it lacks is `unknown` or None.
+    page, row: where the prisoner is on the list of active prisoners (pages from 0, rows from 1), if that row cannot be
+    used. A missing prisoner number is `unknown`, and a missing booking is None.
     """
 
     offender_no: str
@@ -171,7 +171,7 @@ class UnreadPage(Part):
 
 
 class MatrixCell(Part):
-    """How many prisoners have this pair of levels, or None for no level."""
+    """How many prisoners have this pair of levels, with None for no level."""
 
     nomis_level: str | None
     dps_level: str | None
@@ -179,7 +179,7 @@ class MatrixCell(Part):
 
 
 class IncentiveResult(ReconciliationResult):
-    """Everything a run found. Results of versions that had this reconciliation alone are completed when read."""
+    """Everything a run found. Results of versions that had only this reconciliation are completed when read."""
 
     reconciliation: str = NAME
     title: str = TITLE
@@ -203,7 +203,7 @@ class IncentiveResult(ReconciliationResult):
         return tuple((number, each) for number, each in super().rows if isinstance(each, IncentiveMismatch))
 
     def counts(self) -> dict[str, int]:
-        """The figures of the run; what is missing of the list are pages."""
+        """The figures of the run; the parts missing from the list are pages."""
         counts = super().counts()
         return {("unread_pages" if name == "gaps" else name): count for name, count in counts.items()}
 

@@ -53,7 +53,7 @@ _STEPS = {level: step for step, level in enumerate(level for level in LEVELS if 
 
 
 def direction_of(mismatch: IncentiveMismatch) -> str:
-    """The direction of a difference, one of `DIRECTIONS`: `nomis-1` where NOMIS is one level higher."""
+    """The direction of a difference, one of `DIRECTIONS`: `nomis-1` if NOMIS is one level higher."""
     if mismatch.nomis_level is None:
         return "no-nomis-level"
     if mismatch.dps_level is None:
@@ -78,7 +78,7 @@ DIRECTIONS: Mapping[str, str] = {
 }
 
 
-#: The columns of the CSV, in their order. Times are local to London, to the second, save `since`, which is UTC.
+#: The columns of the CSV, in their order. Times are local to London, to the second, except `since`, which is UTC.
 COLUMNS = (
     "run_id",
     "offender_no",
@@ -157,13 +157,13 @@ class IncentiveView(View):
         return f"{who} had different incentive levels in NOMIS and in DPS"
 
     def agree(self) -> str:
-        """That all prisoners had the same level on both sides."""
+        """A clause saying that all prisoners had the same level on both sides."""
         if self.result.compared == 1:
             return "the prisoner had the same level in NOMIS and in DPS"
         return f"all {thousands(self.result.compared)} prisoners had the same incentive level in NOMIS and in DPS"
 
     def everything_agrees(self) -> str:
-        """The same as a whole sentence."""
+        """A sentence saying that every prisoner has the same level on both sides."""
         return "Every prisoner has the same level in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
@@ -171,11 +171,11 @@ class IncentiveView(View):
         return f"{count(number, 'page')} of prisoners"
 
     def not_found(self, number: int) -> str:
-        """Only active prisoners are compared."""
+        """A clause saying that some requested prisoners are not active."""
         return f"{count(number, 'prisoner')} asked for {'is' if number == 1 else 'are'} not among the active ones"
 
     def none_at(self, prisons: Sequence[str]) -> str:
-        """Only active prisoners are compared."""
+        """A clause saying that no prisoner to compare was found at these prisons."""
         chosen = self.result.parameters.get("offender_nos")
         nobody = "none of the chosen prisoners" if chosen else "no active prisoner"
         return f"{nobody} was found at {', '.join(prisons)}"
@@ -194,7 +194,7 @@ class IncentiveView(View):
     # Records
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The level of one side, with when and how it came about where that is known."""
+        """The level of one side, with when and how it came about, if that is known."""
         if not isinstance(record, IncentiveMismatch):
             level = getattr(record, f"{side}_level")
             return (ShownValue("", level),) if level is not None else ()
@@ -228,7 +228,7 @@ class IncentiveView(View):
     # Counts
 
     def advice(self, diagnosis: Diagnosis) -> str:
-        """The general advice on the cause: that of a difference names its records."""
+        """The general advice on the cause, as the advice on a difference names its records."""
         assert isinstance(diagnosis, IncentiveDiagnosis)
         return CAUSES[diagnosis.number].action
 
@@ -248,7 +248,7 @@ class IncentiveView(View):
         return dict(Counter((each.nomis_level, each.dps_level) for each in self.result.mismatches))
 
     def level_query(self, **levels: str | None) -> str:
-        """What finds the differences with these levels: `nomis=STD&dps=ENH`."""
+        """The filter that finds the differences with these levels: `nomis=STD&dps=ENH`."""
         return query(**{side: code(level, none="none") for side, level in levels.items()})
 
     def directions(self) -> list[Count]:
@@ -259,14 +259,14 @@ class IncentiveView(View):
         return sorted(found, key=lambda each: order.index(each.name))
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """Also by both levels, and by which of them is higher."""
+        """Both levels, and which of them is higher."""
         assert isinstance(mismatch, IncentiveMismatch)
         levels = {"nomis": mismatch.nomis_level, "dps": mismatch.dps_level}
         values = {side: code(level, none="none") for side, level in levels.items()}
         return {**values, "direction": direction_of(mismatch)}
 
     def codes(self) -> list[Codes]:
-        """Also the levels, and what made the records."""
+        """The general codes, the levels, and what made the records."""
         mismatches = self.result.mismatches
         records = [each for found in mismatches for each in (found.nomis, found.dps, *found.evidence) if each]
         of_levels = (*self.levels(), *(each.level for each in records))

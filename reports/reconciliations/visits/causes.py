@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.reconciliations.visits.result import Weight
 
-#: A visit that NOMIS does not have, and that is this near, is not prepared.
+#: Nobody prepares for a visit that is this near if NOMIS does not have it.
 _NEAR: Final = timedelta(days=3)
 _RESYNC: Final = ("resync", "visit", "{reference}")
 
 
 @dataclass(frozen=True, slots=True)
 class VisitCause(Cause):
-    """A cause, and the urgency of a visit with it."""
+    """A cause, and how urgent a visit with that cause is."""
 
     weight: Weight = "high"
 
@@ -141,7 +141,7 @@ _CHANGED_ON_SCREEN: Final = VisitCause(
 _OUTCOME_ON_SCREEN: Final = replace(
     _CAUSES["outcome-differs"], name="the outcome was changed on the NOMIS screen", right_side="NOMIS"
 )
-#: Causes that are certain if someone else changed the visit in NOMIS than created it.
+#: Causes that are certain if the visit was changed in NOMIS by someone other than its creator.
 _ON_SCREEN: Final = (_CAUSES["cancelled-in-nomis-only"], _CHANGED_ON_SCREEN, _OUTCOME_ON_SCREEN)
 
 
@@ -184,5 +184,5 @@ def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:
-    """Whether someone else changed the visit than created it: of this program NOMIS always notes the same user."""
+    """Whether someone other than its creator changed the visit; for this program NOMIS always records one user."""
     return row["changed_by"] is not None and row["changed_by"] != row["created_by"]

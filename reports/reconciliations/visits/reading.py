@@ -1,4 +1,4 @@
-"""Reads the visits of a prison on both sides, and those of single references again.
+"""Reads the visits of a prison on both sides, and reads those of single references again.
 
 First every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then the recent
 visits of NOMIS that are not among those: duplicates, and visits without a mapping or a DPS visit.
@@ -44,9 +44,9 @@ class VisitReader(UnitReader):
     ) -> pd.DataFrame:
         """The rows of a prison (`rules.join`): its DPS visits of the days, the last included, and what else NOMIS has.
 
-        created_from: from when on other NOMIS visits are examined, by their creation, local to London.
-        known: NOMIS visits to look at whenever they were created. cut: leaves out NOMIS visits of other days.
-        Raises `SyncError` if nothing of the prison can be read.
+        created_from: other NOMIS visits are examined if they were created then or later (local to London). known: NOMIS
+        visits to examine whenever they were created. cut: leaves out NOMIS visits of other days. Raises `SyncError` if
+        nothing can be read for the prison.
         """
         visits = self._list_visits({"prisonId": prison_id}, days)
         try:
@@ -65,18 +65,18 @@ class VisitReader(UnitReader):
         return self._rows(visits, list(visits), others, days if cut else None)
 
     def read_prisoner(self, offender_no: str, days: tuple[date, date]) -> pd.DataFrame:
-        """The rows of the DPS visits of a prisoner; NOMIS cannot list the visits of one. Raises as `read_prison`."""
+        """The rows of the DPS visits of a prisoner; NOMIS cannot list those. Raises as `read_prison`."""
         visits = self._list_visits({"prisonerId": offender_no}, days)
         return self._rows(visits, list(visits), (), None)
 
     def read_again(self, references: Iterable[str], visit_ids: Iterable[int]) -> pd.DataFrame:
-        """The rows of these references, and of these NOMIS visits, which may name them, without what is gone."""
+        """The rows of these references, and of these NOMIS visits, which may name them, unless a visit is gone."""
         known = list(dict.fromkeys(references))
         rows = self._rows(self._find_visits(known), known, set(visit_ids), None)
         return rows[rows["in_dps"] | rows["in_nomis"]]
 
     def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
-        """The DPS visits of a prison or prisoner on these days, by reference; raises `SyncError` without any page."""
+        """The DPS visits of a prison or prisoner on these days, by reference. Raises `SyncError`."""
         client = self.services[self.dps]
 
         def page(number: int) -> ListPage[str, object]:
@@ -113,7 +113,7 @@ class VisitReader(UnitReader):
         named = _pairs(records, "nomis_reference")
         owners = self._find_owners({visit_id: name for visit_id, name in named.items() if name})
 
-        # References that are not in the list: of duplicates and of visits without a mapping, and of mappings.
+        # References that are not in the list: those of duplicates, of visits without a mapping, and of mappings.
         unmapped = {visit_id: name for visit_id, name in named.items() if not name or not owners.get(visit_id, "?")}
         further = {name for name in unmapped.values() if name}.difference(handled)
         owned = {name: visit_id for visit_id, name in owners.items() if name and name not in handled}
@@ -155,7 +155,7 @@ class VisitReader(UnitReader):
         return {reference: int(ids.nomis_ids[0]) for reference, ids in found.items() if ids is not None}
 
     def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
-        """The references that NOMIS visits are mapped to, or empty if to none."""
+        """The references that NOMIS visits are mapped to; empty for a visit without a mapping."""
         found = self.mapped(MAPPINGS, "NOMIS", _keys((each, f"{name} {each}") for each, name in named.items()))
         return {visit_id: "" if ids is None else ids.dps_id for visit_id, ids in found.items()}
 
@@ -186,6 +186,6 @@ def _reference_of(element: object) -> str | None:
 
 
 def _pairs(records: pd.DataFrame, name: str) -> dict[int, str]:
-    """A text of each NOMIS visit, or empty for NA."""
+    """The text that each NOMIS visit has in the column `name`, empty for NA."""
     texts = records[name].fillna("").astype(str)
     return {int(visit_id): text for visit_id, text in zip(records["visit_id"], texts, strict=True)}

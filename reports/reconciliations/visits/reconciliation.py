@@ -1,4 +1,4 @@
-"""The reconciliation of visits, prison by prison; no service that was replaced had it."""
+"""The reconciliation of visits, prison by prison; none of the replaced services had it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """That DPS suddenly has no visits, or less than half of them: its search would say so without an error.
+        """Why DPS is not believed: it suddenly lists no visits, or fewer than half, without an error.
 
         After some days without a complete run the new number is believed.
         """
@@ -142,13 +142,13 @@ class Visits(Reconciliation):
         return VisitEvents()
 
     def _created_from(self) -> datetime:
-        """Since when NOMIS visits are examined, local to London: a day before the last complete run."""
+        """The time from which NOMIS visits are examined, local to London: a day before the last complete run."""
         now = clock.london_now()
         before = _FIRST_LOOK if self.earlier is None else max(now - self.earlier.started_at, _DAY) + _DAY
         return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
-        """The NOMIS visits that the last complete run reported, by prison, to be looked at again; none of long ago."""
+        """The NOMIS visits that the last complete run reported, by prison, to examine again, except long-known ones."""
         found: dict[str, list[int]] = {}
         oldest = clock.now() - _FIRST_LOOK
         for each in () if self.earlier is None else self.earlier.mismatches:
@@ -163,7 +163,7 @@ def _today() -> date:
     return clock.london_now().date()
 
 
-#: The differences that the summary lists.
+#: The most differences that the summary lists.
 _LISTED: Final = 10
 
 

@@ -20,7 +20,7 @@ Weight = Literal["high", "medium", "low"]
 class VisitMismatch(Mismatch):
     """A visit that differs.
 
-    weight: how urgent that is. reference: of the visit in DPS. visit_id: of the NOMIS visit, also of one that is gone.
+    weight: how urgent that is. reference: that of the DPS visit. visit_id: that of the NOMIS visit, even if it is gone.
     """
 
     weight: Weight = "medium"
@@ -29,10 +29,10 @@ class VisitMismatch(Mismatch):
 
 
 class VisitResult(ReconciliationResult):
-    """The result, with the visits that each side has.
+    """The result, with how many visits each side has.
 
-    on_screen: NOMIS visits that no DPS visit belongs to, as they were made on the NOMIS screen: no difference.
-    pages: the pages on which DPS lists its visits.
+    on_screen: how many NOMIS visits have no DPS visit because they were made on the NOMIS screen, which is not a
+    difference. pages: on how many pages DPS lists its visits.
     """
 
     mismatches: tuple[VisitMismatch, ...] = ()
@@ -46,7 +46,7 @@ class VisitView(View):
     """The view of a result of visits."""
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """Even when the visit starts, and how urgent it is that it differs."""
+        """The general details, when the visit starts, and how urgent its difference is."""
         parts = [super().details(record, masking)]
         fields = (*getattr(record, "differences", ()), *getattr(record, "other_fields", ()))
         parts += [value_text(each.dps or each.nomis) for each in fields if each.field == "start"]
@@ -55,16 +55,16 @@ class VisitView(View):
         return ", ".join(filter(None, parts))
 
     def severity(self, mismatch: Mismatch) -> Severity:
-        """By its weight, which is `high` where visitors may come in vain or are not expected."""
+        """By its weight, which is `high` if visitors may come in vain or are not expected."""
         assert isinstance(mismatch, VisitMismatch)
         return Severity(mismatch.weight)
 
     def csv_columns(self) -> tuple[str, ...]:
-        """Also the weight, and the NOMIS visit."""
+        """The general columns, the weight and the NOMIS visit."""
         return (*super().csv_columns(), "weight", "nomis_visit_id")
 
     def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
-        """Also the weight, and the NOMIS visit."""
+        """The general values, the weight and the NOMIS visit."""
         values = super().csv_row(record)
         if isinstance(record, VisitMismatch):
             values |= {"weight": record.weight, "nomis_visit_id": record.visit_id}

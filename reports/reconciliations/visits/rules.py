@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 BOOKED, CANCELLED = "BOOKED", "CANCELLED"
 NOMIS_SCHEDULED, NOMIS_CANCELLED = "SCH", "CANC"
-#: How a visit may have ended in NOMIS, on its day or later, when DPS still has it as booked.
+#: How a visit may have ended in NOMIS, on its day or later, while DPS still has it as booked.
 NOMIS_ENDED: Final = ("NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE")
-#: Both generations of the comment; staff may have written on behind the reference. A reference of another form is taken
-#: too, and the mapping decides; a word that staff wrote is not, since it may be personal.
+#: Both generations of the comment; staff may have written something after the reference. A reference of another form is
+#: accepted too, and the mapping decides; a word that staff wrote is not, since it may be personal.
 _WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
 _REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
 
@@ -43,12 +43,12 @@ def _listed(person_ids: Iterable[int]) -> str:
 
 
 def _dps_restriction(visit: BookedVisit) -> str | None:
-    """An unknown restriction may be either."""
+    """The restriction of a visit, or None for an unknown one, which may be either."""
     return visit.visit_restriction if visit.visit_restriction in ROOM_RESTRICTIONS.values() else None
 
 
 def _named_reference(visit: VisitDetails) -> str | None:
-    """What the comment names, or None if it names nothing."""
+    """The reference that the comment names, or None if it names none."""
     found = re.search(_REFERENCE, visit.comment_text or "")
     return None if found is None else found[1]
 
@@ -121,7 +121,7 @@ KINDS: Final = {
 
 
 def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
-    """Visits of visit-scheduler, as `side_frame` has them; `reference` (`string`) identifies them."""
+    """Visits of visit-scheduler, as `side_frame` returns them; `reference` (`string`) identifies them."""
     return side_frame(
         "dps",
         FIELDS,
@@ -132,7 +132,7 @@ def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
 
 
 def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
-    """Visits of NOMIS, as `side_frame` has them, and who made and changed them (`string`).
+    """Visits of NOMIS, as `side_frame` returns them, with who made and changed them (`string`).
 
     `visit_id` (`Int64`) identifies them.
     """
@@ -163,9 +163,10 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
     """The rows to compare, one for each visit and one for each surplus NOMIS visit.
 
     dps, nomis: as `dps_frame` and `nomis_frame`. mappings: `reference` and `visit_id` of the mappings. unmapped: the
-    same of NOMIS visits that no mapping names, with the reference in their comment, NA if there is none.
-    A reference without a mapping has the first NOMIS visit that names it, a cancelled one only if all are. Returns the
-    columns of `KEY`, `FIELDS` on both sides and `EXTRA`, and `prison_id`, `offender_no`, `in_nomis`, `in_dps` (`bool`).
+    same for NOMIS visits that no mapping names, with the reference in their comment, NA if there is none. A reference
+    without a mapping gets the first NOMIS visit that names it, a cancelled one only if all of them are cancelled.
+    Returns the columns of `KEY`, `FIELDS` on both sides and `EXTRA`, and `prison_id`, `offender_no`, `in_nomis`,
+    `in_dps` (`bool`).
     """
     state = nomis.set_index("visit_id")["nomis_state"].reindex(unmapped["visit_id"])
     unmapped = unmapped.assign(cancelled=(state == NOMIS_CANCELLED).to_numpy()).sort_values(["cancelled", "visit_id"])
