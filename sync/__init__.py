@@ -1,6 +1,6 @@
 """From an event to NOMIS.
 
-A package for each question; its docstring says what is in which module:
+There is one package for each question; its docstring says what each module is for:
 
 - `pipeline`: what happens to a message?
 - `events`: what does an event say?
@@ -11,9 +11,9 @@ A package for each question; its docstring says what is in which module:
 - `upstream`: how is a service called?
 - `queues`: how are SQS and SNS used?
 - `store`: what survives the death of a process?
-- `settings`: which variables are there, and which times can be tuned?
+- `settings`: which variables exist, and which times can be tuned?
 
-What all of them use:
+The modules that all of them use:
 
 - `clock`: times and their zones
 - `failures`: errors, and whether trying again can help

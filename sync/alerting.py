@@ -10,13 +10,13 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """A level of the scale, the most serious first. Earlier versions stored `high` for `serious` with some alerts."""
+    """A level of severity, the most serious first. Earlier versions stored some alerts with `high` for `serious`."""
 
     #: Somebody is harmed, or nothing is compared or written at all.
     SERIOUS = "serious"
-    #: Something is wrong and stays so.
+    #: Something is wrong and will stay wrong.
     MEDIUM = "medium"
-    #: Something is untidy and harms nobody.
+    #: Something is untidy, but harms nobody.
     LOW = "low"
     #: Nothing is wrong.
     INFO = "info"
@@ -45,15 +45,15 @@ _ACT = {
 }
 
 
-#: Shows a finding about duplicates; `{id}` is its number.
+#: The command that shows a finding about duplicates; `{id}` is the number of the finding.
 SHOW_DUPLICATE = "prisoner-to-nomis duplicates show {id}"
 
 
 def command(*words: object) -> str:
-    """A command as it is typed; words from elsewhere are quoted, so that a shell cannot run them."""
+    """A command as a person types it; words from elsewhere are quoted, so that a shell cannot run them."""
     return shlex.join(["prisoner-to-nomis", *map(str, words)])
 
 
 def arguments_of(text: str) -> tuple[str, ...]:
-    """The words of a text that `command` made, without the program."""
+    """The words of a command that `command` wrote, without the name of the program."""
     return tuple(shlex.split(text)[1:])

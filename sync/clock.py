@@ -1,7 +1,7 @@
 """Times, with their zones explicit: UTC for what is stored, London for what NOMIS and people read.
 
-Writes local times in the forms of NOMIS, and parses the times of events in all the forms that publishers write: ISO
-8601 and similar text, numbers since 1970, arrays.
+Writes local times in the formats of NOMIS, and parses the times of events in all the formats that publishers use: ISO
+8601 and similar text, seconds or smaller units since 1970, and arrays.
 """
 
 import re
@@ -14,17 +14,17 @@ LONDON = ZoneInfo("Europe/London")
 
 
 def now() -> datetime:
-    """The current moment, aware, in UTC."""
+    """The current moment as an aware date-time in UTC."""
     return datetime.now(UTC)
 
 
 def london_now() -> datetime:
-    """The current moment, aware, in London."""
+    """The current moment as an aware date-time in London."""
     return datetime.now(LONDON)
 
 
 def local_seconds(moment: datetime) -> str:
-    """The date-time of `moment` without its zone as `yyyy-MM-dd'T'HH:mm:ss`; fractions of a second are cut off."""
+    """`moment` without its zone, as `yyyy-MM-dd'T'HH:mm:ss`; fractions of a second are cut off."""
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
@@ -46,11 +46,11 @@ _TEXT = re.compile(
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
 #: The year 5138 in seconds; larger numbers are milliseconds or smaller units.
 _MOST_SECONDS = 10**11
-#: Milliseconds, microseconds, nanoseconds.
+#: The number of smaller units: milliseconds, microseconds and nanoseconds.
 _SMALLER_UNITS = 3
-#: A number outside these years is not the time of an event, but a zero or an id.
+#: A number that gives a year outside this range is not the time of an event, but a zero or an id.
 _YEARS = range(2000, 2100)
-#: Year to minute, optionally second and nanoseconds, as Java's serialiser writes a local time.
+#: The lengths of an array from year to minute, second or nanoseconds, as Java's serialiser writes a local time.
 _ARRAY_LENGTHS = range(5, 8)
 
 
@@ -58,8 +58,8 @@ def parse_event_time(value: Any) -> datetime:
     """Returns the time of an event with its offset. Raises `ValueError` if it is not a date and time.
 
     Text: ISO 8601 with an offset, `Z`, a region in brackets, or none (London time); `T` or a space between date and
-    time; a point or a comma before the fraction, which is cut to microseconds. Numbers, also as text: seconds since
-    1970, or smaller units. Arrays: year to nanoseconds in London time.
+    time; a point or a comma before the fraction, which is cut to microseconds. Numbers, which may be written as text:
+    seconds since 1970, or smaller units. Arrays: from year to minute, second or nanoseconds, in London time.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)

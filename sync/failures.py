@@ -1,9 +1,9 @@
 """The errors of the program, and whether trying again can help.
 
-*Recoverable* are timeouts, connection errors, rejected credentials (401, 403, no token), 408, 423, 425, 429, 499, 5xx
-(except NOMIS's response about rows that should be unique), and every response that does not come from the service
-itself, such as a redirect or the 404 of a gateway. Everything else needs a change in the data: the service's own 400,
-404 and 409, and rules that cannot be met.
+*Recoverable* errors are timeouts, connection errors, rejected credentials (401, 403, no token), 408, 423, 425, 429,
+499, 5xx (except NOMIS's response about rows that should be unique), and every response that does not come from the
+service itself, such as a redirect or the 404 of a gateway. All other errors need a change to the data: the service's
+own 400, 404 and 409, and rules that cannot be met.
 """
 
 import re
@@ -19,11 +19,12 @@ NON_UNIQUE_TEXT = "query did not return a unique result"
 _OURS = frozenset({"sync", "jobs", "reports"})
 _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
-#: Rejected credentials are corrected outside, as an outage is. The others mean that the moment was wrong.
+#: Rejected credentials (401, 403) are corrected outside this program, as an outage is. The other statuses mean that the
+#: call came at the wrong moment.
 _RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
-#: The response to wrong credentials, and to credentials without the role that a call needs.
+#: The statuses for wrong credentials, and for credentials without the role that a call needs.
 _CREDENTIAL_STATUSES = frozenset({401, 403})
-#: Statuses that mean the service, or a gateway before it, cannot take any call right now.
+#: Statuses that mean the service, or a gateway in front of it, cannot take any calls right now.
 _UNAVAILABLE_STATUSES = frozenset({429, 502, 503})
 
 
@@ -36,13 +37,13 @@ class SyncError(Exception):
 class UpstreamError(SyncError):
     """A call to an upstream service failed.
 
-    `status` is None without a response; `unreachable` then means that the request was not even sent. `outcome_unknown`
-    means that a write may have been applied although the call failed: the response was lost after the request had been
-    sent, or does not say that the write was rejected. `from_service` means that the response comes from the service
-    itself: it has the error body of the HMPPS services and concerns the request, unlike that of a gateway, a proxy or
-    another server at its address, or one about a path that the service does not have. `error_code` is the service's
-    number for the reason, where one status has several. `no_route` means that the service says it does not have the
-    path.
+    `status` is None if there was no response; `unreachable` then means that the request was not even sent.
+    `outcome_unknown` means that a write may have been applied although the call failed: the response was lost after the
+    request had been sent, or does not say that the write was rejected. `from_service` means that the response comes
+    from the service itself: it has the error body of the HMPPS services and concerns the request, unlike that of a
+    gateway, a proxy or another server at the service's address, or a response about a path that the service does not
+    have. `error_code` is the service's number for the reason, where one status can have several reasons. `no_route`
+    means that the service says it does not have the path.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class UpstreamError(SyncError):
         self.from_service = from_service
         self.error_code = error_code
         self.no_route = no_route
-        #: The query of the call, if any: the pages of a list differ in nothing else.
+        #: The query of the call, if any: the calls for the pages of a list differ in nothing else.
         self.query = ""
 
     def reword(self, message: str) -> None:
-        """Replaces `message`, and the text of the error with it."""
+        """Replaces `message`, and with it the text of the error."""
         self.message = message
         response = f"status {self.status}" if self.status is not None else "no answer"
         self.args = (f"{self.service}: {self.method} {self.path}: {response}: {message}",)
@@ -126,7 +127,7 @@ class UpstreamError(SyncError):
 
 
 class NotUnderstood(UpstreamError):
-    """A response that reports success, but is empty, of another shape, or about another record.
+    """A response that reports success, but is empty, has an unexpected shape, or is about another record.
 
     It proves neither that the record exists nor that it does not, so the next attempt calls again.
     """
@@ -142,21 +143,21 @@ class NeverAccepted(UpstreamError):
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
-        """Always false: the service refuses every repetition."""
+        """Always false: the service would refuse every further attempt."""
         return False
 
 
 class NoToken(UpstreamError):
-    """HMPPS Auth gave no token, so no service can be called until that is corrected."""
+    """HMPPS Auth issued no token, so no service can be called until that is corrected."""
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
-        """Always true: credentials are corrected outside."""
+        """Always true: credentials are corrected outside this program."""
         return True
 
     @property
     def credentials_refused(self) -> bool:
-        """Always true: a missing token is waited for as long as wrong credentials are."""
+        """Always true: a message waits for a missing token for as long as for the correction of wrong credentials."""
         return True
 
 
@@ -182,7 +183,7 @@ class LeaseBusy(SyncError):
 
 
 class RuleError(SyncError):
-    """The data break a rule of the domain, such as by an unknown code or a missing field; a retry does not help."""
+    """The data breaks a rule of the domain, such as with an unknown code or a missing field; a retry does not help."""
 
 
 class MalformedMessage(SyncError):
@@ -203,7 +204,7 @@ class Failure:
 
 
 def describe_failure(error: BaseException, step: str | None = None) -> Failure:
-    """The record of `error`, which happened at `step`. Errors that are not a `SyncError` count as not recoverable."""
+    """Describes `error`, which happened at `step`. An error that is not a `SyncError` counts as not recoverable."""
     if isinstance(error, UpstreamError):
         return Failure(step, error.service, error.method, error.path, error.status, error.message, error.recoverable)
     if isinstance(error, BreakerOpen):
@@ -216,8 +217,8 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
 def one_line(error: BaseException) -> str:
     """The text of any error as it may be recorded and shown, on one line.
 
-    For the errors of this program it is their text; for all others the type and the place, since their texts may quote
-    personal data or secrets: a comment, a row, an address with its password.
+    For an error of this program this is its text; for any other error it is the type and the place, since the text may
+    quote personal data or secrets, such as a comment, a row, or an address with its password.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return " ".join(str(error).split()) or type(error).__name__
@@ -230,12 +231,13 @@ def one_line(error: BaseException) -> str:
     return f"{kind} at {Path(place[0].filename).name}:{place[0].lineno}" if place else kind
 
 
-#: Reasons beyond these are counted together, so that a process that runs for months keeps few of them.
+#: The most reasons that are counted separately. Any others are counted together, so that a process that runs for months
+#: keeps only a few.
 MOST_REASONS = 20
 OTHERS = "other reasons"
 _LONGEST_TEXT = 300
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f]+")
-#: Words with a digit in them, which are ids of records, times and the like; and the references of visits.
+#: Words that contain a digit, such as ids of records and times; and the references of visits.
 _IDS = re.compile(r"[\w:.-]*\d[\w:.-]*|\b[a-z]{2}(?:-[a-z]{2}){3}\b")
 
 
@@ -246,7 +248,7 @@ class FailureCounts:
         self._counts: Counter[str] = Counter()
 
     def add(self, failure: Failure) -> None:
-        """Counts a failed attempt under its fingerprint, or under other reasons beyond `MOST_REASONS`."""
+        """Counts a failed attempt under its fingerprint, or under `OTHERS` once there are `MOST_REASONS`."""
         reason = fingerprint(failure)
         known = reason in self._counts or len(self._counts) < MOST_REASONS
         self._counts[reason if known else OTHERS] += 1
@@ -257,7 +259,7 @@ class FailureCounts:
 
 
 def fingerprint(failure: Failure) -> str:
-    """Which service refused and why, on one line, with `…` for ids: equal for all failures with one cause."""
+    """Which service failed and why, on one line, with `…` for ids: equal for all failures with the same cause."""
     line = _BLANKS.sub(" ", failure.reason).strip()[:_LONGEST_TEXT]
     # Replace lone surrogates: they cannot be encoded as UTF-8.
     text = _IDS.sub("…", line.encode(errors="replace").decode())

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-#: The most different reasons that are logged of one outage.
+#: The maximum number of different reasons that are logged for one outage.
 _MOST_REASONS = 10
 
 
@@ -41,12 +41,12 @@ class OutageLog:
 
     @property
     def reason(self) -> str | None:
-        """Why the work currently fails, or None when it does not."""
+        """Why the work currently fails; None if it does not."""
         with self._lock:
             return self._reason if self._since is not None else None
 
     def failed(self, reason: str, number: int = 1, **details: Any) -> None:
-        """Notes `number` failures for one reason; `details` are further fields of what is logged about it."""
+        """Notes `number` failures for one reason; `details` are further fields of the logged event."""
         with self._lock:
             first = self._since is None
             if first:

@@ -1,4 +1,4 @@
-"""The trace of a message or a run: its operation id in log and telemetry, and the header that passes it to services."""
+"""The trace of a message or a run: its operation id in logs and telemetry, and the header that passes it on."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,17 +11,17 @@ from uuid import UUID, uuid5
 import structlog
 
 ATTRIBUTE = "traceparent"
-#: By W3C Trace Context, section 3.2: the version ff and ids of zeros alone are not valid.
+#: By W3C Trace Context, section 3.2, the version ff and ids that consist only of zeros are not valid.
 _FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-#: What the traces of messages and runs are derived from, with their ids.
+#: The namespace from which, together with their ids, the traces of messages and runs are derived.
 _OURS = UUID("6f0c7a52-5f3c-4a53-9d0f-2f0f6f1f4f5e")
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def trace_of(identity: str, traceparent: str | None = None) -> str:
-    """The W3C trace context of a message or run: `traceparent` if it is well formed, else one made of its id.
+    """The W3C trace context of a message or run: `traceparent` if it is well formed, else one derived from `identity`.
 
-    The same id always makes the same trace, so that all attempts at a message share their operation id.
+    The same id always gives the same trace, so that all attempts at a message share their operation id.
     """
     if traceparent is not None and _FORM.fullmatch(traceparent):
         return traceparent
@@ -41,7 +41,7 @@ def traced(traceparent: str) -> Iterator[None]:
 
 
 class TracedThreads(ThreadPoolExecutor):
-    """Threads whose work belongs to the trace of the thread that submits it."""
+    """A pool of threads whose work belongs to the trace of the thread that submits it."""
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
         """Submits a call, to be made in the trace of the submitting thread."""
@@ -49,7 +49,7 @@ class TracedThreads(ThreadPoolExecutor):
 
 
 def trace_headers() -> Mapping[str, str]:
-    """The headers that pass the current trace on; none outside a trace."""
+    """The headers that pass on the current trace; empty outside a trace."""
     traceparent = _current.get()
     return {} if traceparent is None else {ATTRIBUTE: traceparent}
 

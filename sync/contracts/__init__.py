@@ -1,4 +1,4 @@
-"""Whether each upstream service still offers what the program relies on: its published document, compared.
+"""Whether each upstream service still offers what the program relies on, according to its published document.
 
 - `check`: compares all operations of one service; begin here
 - `compare`: compares one operation

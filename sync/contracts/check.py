@@ -21,7 +21,7 @@ from sync.upstream.operation import Operation
 
 @dataclass(frozen=True, slots=True, order=True)
 class ContractFinding:
-    """A difference, for all operations that have it; a service that cannot be compared has one without operations."""
+    """A difference and the operations that have it; a service that cannot be compared has one without operations."""
 
     level: DriftLevel
     kind: str
@@ -40,7 +40,7 @@ class KnownDifference:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """The result of comparing a service. version: that of its document. compared: the number of operations compared."""
+    """The comparison of a service. version: that of the document. compared: the number of operations compared."""
 
     service: UpstreamName
     version: str
@@ -53,7 +53,8 @@ def check_service(service: UpstreamName, raw: object, operations: Iterable[Opera
     """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is not one."""
     document = Document(raw)
     called = [each for each in operations if each.service is service]
-    # Newer operations ask for this role; the older ones may no longer accept their own.
+    # The roles that the client has in any case: an operation may accept one of these even if it no longer accepts its
+    # own.
     roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
     mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}
@@ -75,11 +76,11 @@ def _finding(difference: OperationDifference) -> ContractFinding:
 
 
 def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding, ...]:
-    """One finding for what several operations have alike, errors first."""
+    """One finding for each difference that several operations share, errors first."""
     merged: dict[ContractFinding, tuple[str, ...]] = {}
     for each in differences:
         alike = replace(_finding(each), operations=())
-        # A field that is gone from two operations may have two reasons, and roles never have.
+        # A field may be gone from two operations for two reasons; a role or a page size differs for one reason only.
         key = alike if each.kind in ("role", "page-size") else _finding(each)
         merged[key] = (*merged.get(key, ()), each.operation)
     order = list(DriftLevel)

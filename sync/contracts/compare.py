@@ -1,7 +1,8 @@
 """What differs between an operation as the program declares it and as the service publishes it.
 
-An error means that calls fail or are misread, a warning that some may, a note that nothing has to be done. Tolerated
-are differences without effect: how null, times, ids in paths and references are written, and new optional fields.
+An error means that calls fail or are misread, a warning that some may be, and a note that nothing has to be done.
+Differences without effect are tolerated: how null, times, ids in paths and references are written, and new optional
+fields.
 """
 
 from collections.abc import Iterable, Iterator
@@ -78,7 +79,7 @@ class _Comparison:
     known: dict[str, MappedValues]
 
     def request(self) -> Iterator[_Found]:
-        """What is sent."""
+        """The differences in what is sent."""
         operation, query = self.operation, self.published.query
         paging = ("page", "size") if operation.response.form == "page" else ()
         always, at_times = {*operation.query, *paging}, set(operation.optional_query)
@@ -103,7 +104,7 @@ class _Comparison:
                 yield from self._sent(declared(operation.body), self.published.body, "")
 
     def response(self) -> Iterator[_Found]:
-        """What is read."""
+        """The differences in what is read."""
         spec, schema = self.operation.response, self.published.response
         if spec.form == "empty":
             return
@@ -124,7 +125,7 @@ class _Comparison:
         yield from self._read(shape, schema, "")
 
     def others(self) -> Iterator[_Found]:
-        """Statuses, roles, and whether it is going to be withdrawn."""
+        """The differences in statuses and roles, and whether the operation is going to be withdrawn."""
         if self.published.deprecated:
             said = " ".join(self.published.description.split()).partition(". ")[0][:200]
             yield DriftLevel.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
@@ -224,7 +225,7 @@ def _at(at: str, name: str) -> str:
 
 
 def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> str:
-    """What the document has instead, as far as names say."""
+    """What the document has instead, judging by the names."""
     known = {(each.method, anonymous(each.path)) for each in called}
     others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]
     found = get_close_matches(name, others, n=1, cutoff=0.7)

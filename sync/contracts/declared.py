@@ -1,4 +1,4 @@
-"""What the program declares about a body or a response, by the type that it really uses.
+"""What the program declares about a body or a response, by the type that it actually uses.
 
 Also compares a real response with its declaration.
 """
@@ -34,7 +34,7 @@ _JSON: Mapping[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A value: its JSON type (`any` for whatever comes), and what is inside.
+    """A value: its JSON type (`any` if every type is accepted), and what is inside.
 
     values: the only values that it may have, or None for any. also: another form that is read as well.
     """
@@ -51,8 +51,8 @@ class Declared:
 class DeclaredField:
     """A field: its names in JSON, the older one last, and its value.
 
-    required: it must be there. nullable: it may be null. since: the month in which services got it, or empty for
-    always.
+    required: it must be there. nullable: it may be null. since: the month in which the services introduced it, or empty
+    if they always had it.
     """
 
     names: tuple[str, ...]
@@ -113,7 +113,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def shape_errors(operation: Operation[Any], response: Any) -> list[str]:
-    """The fields of a response that are missing or of another type than declared, by name and never by value."""
+    """The fields of a response that are missing or have another type than declared, by name and never by value."""
     shape = declared(operation.response.shape)
     if operation.response.form == "list":
         shape = Declared("array", items=shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 _MONTH = re.compile(r"\d{4}-\d{2}(?=-\d{2})")
-#: The month of a document that does not say when it was made: that of a service of today.
+#: The month assumed for a document that does not say when it was made: it counts as current.
 _TODAY = "9999-12"
 #: A role is a word in capitals in a sentence about roles.
 _ABOUT_ROLES = re.compile(r"\broles?\b.*", re.IGNORECASE | re.DOTALL)
@@ -19,7 +19,7 @@ _JSON = re.compile(r"json|\*/\*")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter, with its page size where it is one."""
+    """A query parameter, with its default and maximum if it is a page size."""
 
     required: bool
     default: int | None = None
@@ -28,9 +28,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A value of the document.
+    """A value described in the document.
 
-    types: its JSON types without null, or empty if it does not say. nullable: it says that null may come.
+    types: its JSON types without null, or empty if the document does not say. nullable: whether the value may be null.
     """
 
     types: frozenset[str]
@@ -61,7 +61,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An operation of the document. response: that of success, or None if it has no body."""
+    """An operation of the document. response: the response on success, or None if that has no body."""
 
     deprecated: bool
     description: str
@@ -81,7 +81,7 @@ class Document:
         self._raw = raw
         self.version = str(raw.get("info", {}).get("version", ""))
         found = _MONTH.search(self.version)
-        #: The month in which the service was built, as the versions of these services say.
+        #: The month in which the service was built, which is part of the versions of these services.
         self.month = _TODAY if found is None else found[0]
         self._operations = {
             (method.upper(), anonymous(path)): operation
@@ -90,7 +90,7 @@ class Document:
         }
 
     def find(self, method: str, path: str) -> Published | None:
-        """An operation, whatever the parameters of its path are called, or None if there is none."""
+        """An operation, whatever the parameters of its path are called; None if there is none."""
         raw = self._operations.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 
@@ -118,7 +118,7 @@ class Document:
         )
 
     def _whole(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The schema with its reference followed and its parts put together."""
+        """The schema with its reference followed and its parts merged."""
         if "$ref" in raw:
             found: Any = self._raw
             for part in raw["$ref"].removeprefix("#/").split("/"):
@@ -158,7 +158,7 @@ class Document:
         )
 
     def _query(self, raw: Mapping[str, Any]) -> dict[str, Parameter]:
-        """The query parameters that a parameter is: Spring writes those of a page as one object."""
+        """The query parameters that a parameter stands for: Spring writes those of a page as one object."""
         schema = self.schema(raw.get("schema", {}))
         if "object" in schema.types:
             inner = {name: schema.field(name).raw for name in schema.names}

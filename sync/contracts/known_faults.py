@@ -1,4 +1,4 @@
-"""Differences that do not count as drift: faults of a document, and what the program does against the document."""
+"""Differences that do not count as drift: faults of a document, and what the program knowingly does differently."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from sync.settings.upstreams import UpstreamName
 class KnownFault:
     """A difference that is not reported.
 
-    operations: those it is about, as `POST /appointments`. kinds: the kinds of difference. field: the field, or empty
-    for all. reason: why it does not count as drift. until: the month from which a document has to be right, or empty if
-    it never matters.
+    operations: those that it concerns, such as `POST /appointments`. kinds: the kinds of difference. field: the field,
+    or empty for all. reason: why it does not count as drift. until: the month from which a document has to be right, or
+    empty if it never matters.
     """
 
     service: UpstreamName
@@ -23,7 +23,7 @@ class KnownFault:
     until: str = ""
 
     def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
-        """Whether it is the reason for a difference from a document of that month."""
+        """Whether this fault is the reason for a difference from a document of that month."""
         return (
             service is self.service
             and difference.operation in self.operations
@@ -35,7 +35,7 @@ class KnownFault:
 
 _NOMIS = UpstreamName.NOMIS
 _SENT_AT_TIMES = ("body-required",)
-#: The documents of May 2023 are those of the fault.
+#: Documents before this month, such as those of May 2023, have the faults.
 _JUNE = "2023-06"
 _AT = "GET /appointments/booking/{bookingId}/location/{locationId}/start/{dateTime}"
 

@@ -1,4 +1,4 @@
-"""What it means when the mapping service refuses a mapping: it was saved before, or another one exists, and which."""
+"""What it means when the mapping service refuses a mapping: it was saved before, or another one exists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The mapping service refused `duplicate` because of `existing`, which is None if it does not name one."""
+    """The mapping service refused `duplicate` because of `existing`, which is None if the service names none."""
 
     existing: Json | None
     duplicate: Json
 
     def properties(self) -> dict[str, str]:
-        """`existing…` and `duplicate…` for each field, as text, null as `null`."""
+        """An `existing…` and a `duplicate…` property for each field, as text; a null becomes `null`."""
         found: dict[str, str] = {}
         for prefix, mapping in (("duplicate", self.duplicate), ("existing", self.existing or {})):
             for name, value in mapping.items():
@@ -29,7 +29,7 @@ class Conflict:
 
 
 def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
-    """Saves the mapping of a DPS record; returns a conflict if another mapping has one of its ids.
+    """Saves the mapping of a DPS record; returns a conflict if another mapping has one of the same ids.
 
     A refusal because this same mapping exists is a success: it was saved before, and only the response was lost. Raises
     `SyncError` for every other failure.
@@ -52,12 +52,12 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
 def _conflict(
     creation: Creation, dps_id: str, mapping: Json, error: UpstreamError, services: Services
 ) -> Conflict | None:
-    """The conflict that a refusal means, or None if it means none, or if that cannot be found out now."""
+    """The conflict that a refusal means; None if there is none, or if this cannot be found out now."""
     posted = {name: value for name, value in mapping.items() if value is not None}
     pair = error.more_info if isinstance(error.more_info, Mapping) else {}
     try:
         if error.conflict or (error.status == _CONFLICT and pair):
-            # When two saves raced, the service does not say which mapping it has.
+            # If two saves raced, the service does not say which mapping it has.
             existing = _related(creation, posted, pair.get("existing"))
             existing = existing or creation.mappings.find(services.mapping, dps_id)
             return Conflict(existing, _related(creation, posted, pair.get("duplicate")) or posted)
@@ -71,7 +71,7 @@ def _conflict(
 
 
 def _related(creation: Creation, posted: Json, value: object) -> Json | None:
-    """`value` if it is a mapping with all the ids that the posted one has, at least one of them equal."""
+    """`value` if it is a mapping with the same id fields as the posted one, and at least one equal id; else None."""
     if not isinstance(value, Mapping):
         return None
     own, other = creation.ids_in(posted), creation.ids_in(value)

@@ -2,7 +2,7 @@
 
 The protocol (`sync/creation/protocol.py`) decides when each method is called; a subclass says what is special about its
 domain. Requests, NOMIS ids and mappings are plain JSON objects: they are kept in the database, and another process may
-carry on with them. NOMIS ids are named as the fields of the mapping.
+carry on with them. NOMIS ids are named like the fields of the mapping.
 """
 
 from abc import ABC, abstractmethod
@@ -20,8 +20,8 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.services import Services
 
 Json = Mapping[str, Any]
-#: How much earlier than our own record NOMIS may have dated a record: its clock may be some minutes off, and on the
-#: night when clocks go back its local time is an hour behind.
+#: How much earlier than the intent NOMIS may have dated a record: its clock may be some minutes off, and on the night
+#: when the clocks go back its local time is an hour behind.
 _CLOCK_MARGIN = timedelta(minutes=65)
 
 
@@ -30,7 +30,7 @@ class Prepared:
     """A create that is ready to be sent.
 
     request: the body for NOMIS and the ids of the record; enough for `create` and `locate` in another process.
-    leases: further keys to hold during the create, such as that of the booking.
+    leases: the keys of further leases to hold during the create, such as that of the booking.
     """
 
     request: Json
@@ -42,9 +42,9 @@ class Creation(ABC):
 
     name: the noun in telemetry names and in the database, such as `visit`. queue: the queue id.
     event_id: the field of the event's additional information that holds the DPS id.
-    mappings: its mappings in the mapping service. numeric_ids: DPS ids are numbers.
-    retry_success: the telemetry event of a mapping retry that succeeded. severity: that of a mapping conflict.
-    may_be_ignored: some events need nothing in NOMIS, which `<name>-create-ignored` tracks.
+    mappings: its mappings in the mapping service. numeric_ids: whether DPS ids are numbers.
+    retry_success: the telemetry event of a mapping retry that succeeded. severity: how serious a mapping conflict is.
+    may_be_ignored: whether some events need nothing in NOMIS, which `<name>-create-ignored` tracks.
 
     Methods that read a message raise `MalformedMessage`; those that call services raise `UpstreamError`.
     """
@@ -87,12 +87,12 @@ class Creation(ABC):
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
         """The NOMIS ids of each record that the request may have created, after an unknown outcome.
 
-        `since` is when the intent was recorded. None if no endpoint can tell. The protocol leaves out records that
-        belong to another DPS record.
+        `since` is when the intent was recorded. Returns None if no endpoint can tell. The protocol leaves out records
+        that belong to another DPS record.
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
-        """The prisoner or booking of the record, if `locate` cannot tell its records apart; None if it always can."""
+        """The prisoner or booking whose records `locate` may be unable to distinguish; None if it always can."""
         return None
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Creation(ABC):
         """The mapping as a retry message carries it, null fields included."""
 
     def is_mapped_to_another(self, nomis_ids: Json, dps_id: str, services: Services) -> bool:
-        """Whether the mapping service knows the NOMIS record as that of another DPS record."""
+        """Whether the mapping service has the NOMIS record mapped to another DPS record."""
         ids = [nomis_ids[name] for name in self.mappings.nomis]
         mapping = self.mappings.find_by_nomis_ids(services.mapping, *ids)
         return mapping is not None and self.mappings.ids(mapping).dps_id != dps_id

@@ -1,4 +1,4 @@
-"""The creation protocol: the only way in which an event creates a record in NOMIS, and so exactly once.
+"""The creation protocol, the only way in which an event creates a record in NOMIS: it does so exactly once.
 
 Lease the DPS record, look for its mapping, record the intent, create in NOMIS, record the NOMIS ids, save the mapping.
 Each step is in the database before the next is taken, so the next delivery carries on wherever a process died:
@@ -8,14 +8,14 @@ Each step is in the database before the next is taken, so the next delivery carr
 | before the intent                               | no      | none     | nothing  | creates                    |
 | after the intent, before NOMIS has the write    | no      | intended | nothing  | waits, looks, creates      |
 | after NOMIS has the write, before its response  | no      | intended | a record | looks, finds it, maps it   |
-| … where no read exists (courses)                | no      | intended | a record | asks a person, never again |
+| … where no read exists (courses)                | no      | intended | a record | asks a person to decide    |
 | after the response, before it is recorded       | no      | intended | a record | as the two above           |
 | after the record, before the mapping is saved   | no      | created  | a record | maps it                    |
-| after the mapping is saved, before the response | ours    | created  | a record | success, as it would be    |
+| after the mapping is saved, before the response | ours    | created  | a record | success, as usual          |
 | after the success, before the acknowledgement   | ours    | mapped   | a record | duplicate, acknowledged    |
 | after the retry message, before the ack         | no      | created  | a record | maps it, as the retry does |
 
-A create whose outcome is unknown without a death is the same: the intent stays.
+A create whose outcome is unknown although no process died is treated the same: the intent stays.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ _ONCE_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 
 
 class _NotFound(Enum):
-    """Why no NOMIS record is known to have come of an intent."""
+    """Why no NOMIS record is known to have resulted from an intent."""
 
     #: NOMIS does not have it.
     ABSENT = "absent"
@@ -63,9 +63,9 @@ class CreateUnderWay(LeaseBusy):
 class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
-    `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. `grace_seconds`:
-    a look-up that finds no record in NOMIS is believed if it began this long after the last news of the create, and
-    after the longest call (`call_seconds`) would have ended, since a process that died left no news. Once NOMIS has
+    `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. `grace_seconds`: a
+    look-up that finds no record in NOMIS counts only if it began at least this long after the last news of the create,
+    and after the longest call (`call_seconds`) would have ended, since a process that died left no news. Once NOMIS has
     responded, the call is known to have ended.
     """
 
@@ -85,7 +85,7 @@ class CreationProtocol:
         self._longest_call = timedelta(seconds=call_seconds)
 
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
-        """Handles an event that creates a record; `context` has the properties of `creation.start` already.
+        """Handles an event that creates a record; `context` already has the properties of `creation.start`.
 
         Raises `LeaseBusy` when the record is being handled elsewhere, and every error of the attempt. After any error,
         and after a crash at any point, the message may be delivered again.
@@ -135,20 +135,20 @@ class CreationProtocol:
     ) -> None:
         """Makes `create` look for a record in NOMIS that another program may have created, before it creates one.
 
-        For a record without a mapping that this program never created, of which DPS has known since `made_at`. Raises
-        `LeaseBusy`, and every error of reading the DPS record.
+        This is for a record that has no mapping and that this program never created; DPS has had it since `made_at`.
+        Raises `LeaseBusy`, and every error that occurs while the DPS record is read.
         """
         dps_id = creation.dps_id(event)
         with self._leases.held(creation_lease(creation.name, dps_id)):
             if self._store.read(creation, dps_id) is None:
-                # Its message may be on its way, but no create of another program is still under way.
+                # The message of the record may be on its way, but no create of another program is still under way.
                 since = min(made_at, clock.now() - self._longest_call - self._grace)
                 with _tracking_failure(creation, context):
                     request = creation.prepare(event, context).request
                 self._store.intend(creation, dps_id, request, context.properties, None, since)
 
     def seconds_under_way(self, record: CreationRecord) -> float:
-        """How long the last create of a record may still be under way in NOMIS; 0 once it has ended for certain."""
+        """How long the last create of a record may still be under way in NOMIS; 0 once it has certainly ended."""
         if record.state not in _OUTCOME_UNKNOWN:
             return 0.0
         return max(0.0, (self._ended_at(record) - clock.now()).total_seconds())
@@ -182,7 +182,7 @@ class CreationProtocol:
         return self._save_mapping(creation, dps_id, mapping, context)
 
     def _save_mapping(self, creation: Creation, dps_id: str, mapping: Json, context: HandlerContext) -> Outcome:
-        """Saves the mapping of a record that NOMIS has; if that fails, a mapping retry message will."""
+        """Saves the mapping of a record that NOMIS has; if that fails, sends a mapping retry message to save it."""
         context.step("save mapping")
         failed = f"{creation.name}-mapping-create-failed"
         properties = {**text_properties(context.properties), **text_properties(mapping)}
@@ -207,7 +207,7 @@ class CreationProtocol:
     def _already_mapped(
         self, creation: Creation, mapping: Json, record: CreationRecord | None, context: HandlerContext
     ) -> Outcome:
-        """A mapping exists: saved by an earlier delivery, by our own attempt whose response was lost, or by others."""
+        """Handles an existing mapping: an earlier delivery, a call whose response was lost, or others saved it."""
         if record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED):
             with self._located(creation, record, context) as match:
                 if isinstance(match, _NotFound):
@@ -245,10 +245,10 @@ class CreationProtocol:
     def _located(
         self, creation: Creation, record: CreationRecord, context: HandlerContext
     ) -> Iterator[Json | _NotFound]:
-        """The mapping of the NOMIS record that came of an intent, which is looked for unless it is known.
+        """Yields the mapping of the NOMIS record that resulted from an intent; looks for the record unless it is known.
 
-        Where records of one subject may look alike, one of its unknown outcomes is resolved at a time, once the other
-        creates have ended: no two DPS records may end with the same NOMIS record.
+        Where records of one subject may look alike, its unknown outcomes are resolved one at a time, once the other
+        creates have ended, so that no two DPS records end up with the same NOMIS record.
         """
         if record.mapping is not None and record.state is CreationState.CREATED:
             yield record.mapping
@@ -262,9 +262,9 @@ class CreationProtocol:
     def _locate(self, creation: Creation, record: CreationRecord, context: HandlerContext) -> Json | _NotFound:
         """Looks for the record in NOMIS.
 
-        A look-up takes many calls, and a create that is applied meanwhile may be missing in what was read: so the
-        record is absent only if its create had ended when the look-up began. Raises `CreateUnderWay` otherwise, and
-        while other creates of the subject are under way.
+        A look-up takes many calls, and a create that is applied meanwhile may be missing from what was read, so the
+        record counts as absent only if its create had ended when the look-up began. Raises `CreateUnderWay` otherwise,
+        and while other creates of the subject are under way.
         """
         began_at = clock.now()
         self._check_others_not_under_way(creation, record, began_at)
@@ -277,7 +277,7 @@ class CreationProtocol:
                 ids for ids in candidates if not creation.is_mapped_to_another(ids, record.dps_id, context.services)
             ]
         if unmapped:
-            # What was found may come of a create that began after the look-up.
+            # What was found may result from a create that began after the look-up.
             self._check_others_not_under_way(creation, record, began_at)
         matches = self._store.unclaimed(creation, record.dps_id, unmapped)
         if len(matches) > 1:
@@ -299,7 +299,7 @@ class CreationProtocol:
             raise CreateUnderWay(creation_lease(creation.name, record.dps_id), self.seconds_under_way(record))
 
     def _ended_at(self, record: CreationRecord) -> datetime:
-        """When the last create has ended in NOMIS, whatever became of it: the grace period is over then."""
+        """When the last create has certainly ended in NOMIS, whatever became of it: at the end of the grace period."""
         # Becoming ambiguous says nothing new about the create.
         last_news = record.updated_at if record.state is CreationState.INTENDED else record.intended_at
         if not self._store.request_has_ended(record):
@@ -310,7 +310,7 @@ class CreationProtocol:
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
 ) -> Prepared | None:
-    """The request, or None if DPS no longer has the record, which was created or deleted before."""
+    """The request; None if the record was created or deleted before, and DPS no longer has it."""
     try:
         return creation.prepare(event, context)
     except UpstreamError as error:

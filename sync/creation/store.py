@@ -1,4 +1,4 @@
-"""The steps of the creation protocol in the database, each one transaction with its telemetry."""
+"""The steps of the creation protocol in the database, each in one transaction with its telemetry."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from sync.store.types import LARGEST_INTEGER, storable
 
 _CONFLICT = "the mapping service has another mapping of one of the two"
 _RESOLVER = "prisoner-to-nomis"
-#: The record may be missing in NOMIS, and every change of it fails until a person has looked.
+#: The record may be missing in NOMIS, and every change to it fails until a person has checked.
 _AMBIGUOUS_SEVERITY = Severity.SERIOUS
 
 # Built once, since building a statement costs more than running it.
@@ -51,13 +51,13 @@ class CreationStore:
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
-        #: The last attempt at a creation whose request has ended although its outcome is unknown.
+        #: For a creation, the last attempt whose request has ended although its outcome is unknown.
         self._ended: dict[tuple[str, str], int] = {}
         self._unwritten: dict[tuple[str, str], Callable[[Connection], None]] = {}
         self._lock = threading.Lock()
 
     def read(self, creation: Creation, dps_id: str) -> CreationRecord | None:
-        """The current record of a creation, or None without one."""
+        """The current record of a creation; None if there is none."""
         key = (creation.name, dps_id)
         with self._lock:
             write = self._unwritten.get(key)
@@ -70,7 +70,7 @@ class CreationStore:
             return find_record(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the record's subject, whose outcomes are unknown too, or empty if it has no subject."""
+        """The other intents of the record's subject, whose outcomes are unknown too; empty if it has no subject."""
         subject = creation.subject(record.request)
         if subject is None:
             return []
@@ -79,7 +79,7 @@ class CreationStore:
         return [each for each in intents if each.dps_id != record.dps_id and creation.subject(each.request) == subject]
 
     def unclaimed(self, creation: Creation, dps_id: str, candidates: Sequence[Json]) -> list[Json]:
-        """The candidates, by NOMIS ids, that were not created for another DPS record as far as is known."""
+        """The candidates (NOMIS ids) that, as far as is known, were not created for another DPS record."""
         if not candidates:
             return []
         with self._database.read() as connection:
@@ -96,8 +96,8 @@ class CreationStore:
     ) -> int:
         """Records that a create is about to be sent, and returns the number of the attempt.
 
-        previous: the record as it was read. since: the time since when another program may have sent a create, if this
-        one sends none now.
+        previous: the record as it was read. since: the time from which another program may have sent a create, if this
+        program sends none now.
 
         Raises `LeaseBusy` if another process was faster although this one holds the lease.
         """
@@ -130,7 +130,7 @@ class CreationStore:
             raise LeaseBusy(creation_lease(creation.name, dps_id)) from None
         except StoreUnavailable:
             if note is not None:
-                # The connection may have been lost in the very commit, and nothing was sent.
+                # The connection may have been lost during the commit itself, and nothing was sent.
                 self._keep(creation, dps_id, lambda connection: _refuse_unsent(connection, creation, dps_id, note))
             raise
         return attempt
@@ -154,14 +154,14 @@ class CreationStore:
     def request_has_ended(self, record: CreationRecord) -> bool:
         """Whether the service responded to the last create, so that the request is no longer under way there.
 
-        Only the process that sent it knows.
+        Only the process that sent the request knows this.
         """
         return self._ended.get((record.domain, record.dps_id)) == record.attempts
 
     def not_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
         """Records that NOMIS does not have the record of an intent; returns the changed record.
 
-        Raises `LeaseBusy` if the create has ended otherwise by now, in a process that had lost its lease.
+        Raises `LeaseBusy` if the create has meanwhile ended differently, in a process that had lost its lease.
         """
         with self._database.begin() as connection:
             _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
@@ -188,8 +188,8 @@ class CreationStore:
     def mapped_by_others(self, creation: Creation, record: CreationRecord, mapping: Json) -> None:
         """Records that an open creation has a mapping that others saved, which resolves its finding.
 
-        A mapping that existed before the finding does not resolve it: a person must say whether NOMIS has another
-        record too.
+        A mapping that existed before the finding does not resolve it: a person must say whether NOMIS has a second
+        record.
         """
         with self._database.begin() as connection:
             finding = findings.find(connection, ambiguous_key(record))
@@ -208,7 +208,7 @@ class CreationStore:
         properties: Mapping[str, str],
         failed: str | None,
     ) -> None:
-        """Records that the mapping was refused: a finding, alerted once, after the event `failed` if there is one."""
+        """Records that the mapping was refused, with a finding alerted once; tracks `failed` first, if given."""
         event_name, key = duplicate_event(creation), duplicate_key(creation, mapping)
         both = {**properties, **conflict.properties()}
         with self._database.begin() as connection:
@@ -222,7 +222,7 @@ class CreationStore:
             record_finding(connection, key, kind, creation.name, severity, event_name, both, SHOW_DUPLICATE)
 
     def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
-        """Records that no look-up can tell whether NOMIS has the record: a finding, alerted once."""
+        """Records that no look-up can show whether NOMIS has the record, with a finding that is alerted once."""
         event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
         values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
         with self._database.begin() as connection:
@@ -257,7 +257,7 @@ def duplicate_event(creation: Creation) -> str:
 
 
 def duplicate_key(creation: Creation, mapping: Json) -> str:
-    """The key of that finding; `mapping` is the one that the mapping service refused, or would refuse."""
+    """The key of a finding about a duplicate; `mapping` is the one that the mapping service refused or would refuse."""
     ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
     return f"duplicate:{creation.name}:{ids}"
 
@@ -300,7 +300,7 @@ def _replace(connection: Connection, previous: CreationRecord, values: Mapping[s
 
 
 def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping: Json) -> bool:
-    """Whether the record is that of the mapping, or may be: a retry message of another origin leaves it alone."""
+    """Whether the creation record belongs to the mapping, or may: a retry message from elsewhere must not change it."""
     record = find_record(connection, creation.name, dps_id)
     return record is not None and (record.mapping is None or creation.same_records(record.mapping, mapping))
 
@@ -308,7 +308,7 @@ def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping
 def _created_for_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Json) -> bool:
     columns = creations.c
     held = {name: columns.nomis_ids[name].as_string() for name in nomis_ids}
-    # SQLite returns numbers as numbers whatever is asked for, and they equal no text.
+    # SQLite returns numbers as numbers even if text is asked for, and a number never equals a text.
     same = [
         cast(held[name], BigInteger) == value
         if isinstance(value, int) and abs(value) <= LARGEST_INTEGER

@@ -48,13 +48,13 @@ class HandlerContext:
 
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
-        """Holds the lease of `key` for the `with` block, alone among all threads and processes.
+        """Holds the lease of `key` for the `with` block, so that no other thread or process holds it.
 
-        Waits a moment for it, since entities that share a lease, such as the attendances of one booking, mostly wait
-        for one call of each other. Raises `LeaseBusy` if another still holds it: the message then waits.
+        Waits a moment for it, since entities that share a lease, such as the attendances for one booking, usually wait
+        only for one call of another. Raises `LeaseBusy` if it is still held elsewhere: the message then waits.
 
         After an unknown outcome, or the death of this process, the lease stays taken while the request may still be
-        in progress: applied late, it would overwrite newer data.
+        in progress: a request applied late would overwrite newer data.
         """
         deadline = time.monotonic() + times.HANDLER_LEASE_WAIT_SECONDS
         pause = times.HANDLER_LEASE_POLL_SECONDS

@@ -28,8 +28,8 @@ MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 class DomainEvent:
     """An event of a publishing service.
 
-    `occurred_at` keeps the offset that was written, or London time without one. It is None if the time is absent or
-    malformed; `malformed_time` is then the beginning of the malformed text.
+    `occurred_at` keeps the offset that was written; without one it is in London time. It is None if the time is absent
+    or malformed; `malformed_time` is the beginning of a malformed time.
     """
 
     event_type: str
@@ -68,7 +68,7 @@ class DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class MappingRetry:
-    """The mapping of a record that NOMIS has: only the call of the mapping service is repeated."""
+    """The mapping of a record that NOMIS has: only the call to the mapping service is repeated."""
 
     mapping: Mapping[str, Any]
     telemetry_attributes: Mapping[str, str]
@@ -174,7 +174,7 @@ def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
 
 
 def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
-    """The time, or the beginning of a malformed one: only events that use the time fail for it."""
+    """The time, or the beginning of a malformed one: only events that use the time fail because of it."""
     if value is None or value == "":
         return None, None
     try:

@@ -1,4 +1,4 @@
-"""The end of each message: deleted, or visible again after its wait, with the cause of its failure recorded."""
+"""The end of each message: it is deleted, or becomes visible again after a wait; the cause of a failure is recorded."""
 
 import sys
 from collections import Counter, defaultdict
@@ -29,16 +29,16 @@ from sync.tracing import traced
 class TaskEnd:
     """How a task ended, and when its messages come again if they are not deleted.
 
-    `wait_seconds` goes before the pause that follows from `waits_for`, and both before the configured wait, which is
-    `least_seconds` at least.
+    `wait_seconds` takes precedence over the pause that follows from `waits_for`, and both take precedence over the
+    configured wait, which is at least `least_seconds`.
 
-    failure: recorded, except while a creation is awaited, for then nothing has failed yet.
-    wait_seconds: when its messages come again.
-    waits_for: its messages wait on the queue as copies, without using up their receives.
-    least_seconds: its messages come again no earlier than that after a failure.
+    failure: recorded, except while a creation is awaited, when nothing has failed yet.
+    wait_seconds: after how many seconds its messages come again.
+    waits_for: what its messages wait for on the queue; they wait as copies, without using up their receives.
+    least_seconds: the least wait before its messages come again after a failure.
     is_copied: its messages are returned as copies although they wait for nothing.
-    failure_at_last_receive: at its last receive the message is replaced by a copy once only; the next time this is
-        recorded, and it becomes a dead letter.
+    failure_at_last_receive: recorded if the message reaches its last receive a second time. The first time, a copy
+        replaces it; the second time, it becomes a dead letter.
     """
 
     task: Task
@@ -52,11 +52,11 @@ class TaskEnd:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has a failure to record: an awaited creation is not one."""
+        """Whether the task has a failure to record; an awaited creation is not a failure."""
         return self.failure is not None and self.waits_for is not WaitsFor.CREATION
 
 
-#: Recorded for a message of which no copy could be sent, and which may become a dead letter for that.
+#: Recorded for a message of which no copy could be sent, and which may therefore become a dead letter.
 _NOT_COPIED = Failure(
     step="return to the queue",
     service=None,
@@ -70,7 +70,7 @@ _NOT_COPIED = Failure(
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """The copy that is to replace a message: for what it waits, and in how many seconds it comes."""
+    """The copy that is to replace a message: what it waits for, and after how many seconds it comes."""
 
     waits_for: WaitsFor | None
     delay: int
@@ -92,7 +92,7 @@ class Acknowledger:
         self._log = structlog.get_logger("sync.pipeline.acknowledge")
 
     def return_untried(self, messages: Sequence[Message]) -> None:
-        """Returns messages that were not tried to the queue, where others can receive them at once.
+        """Returns untried messages to the queue, where they can be received again at once.
 
         A copy replaces each message at its last receive, so that it does not become a dead letter untried.
         """
@@ -101,13 +101,13 @@ class Acknowledger:
         self._finish(done, {0: [each for each in messages if each.receipt_handle not in copied]})
 
     def acknowledge(self, ends: Sequence[TaskEnd]) -> Counter[Outcome]:
-        """Records the ends of tasks, then deletes their messages or returns them; the outcomes counted by message.
+        """Records the ends of tasks, deletes or returns their messages, and returns the outcomes, counted by message.
 
         Copies are sent first, since a message that a copy replaces does not become a dead letter.
 
-        Without the database nothing is deleted, because its telemetry could be lost: the messages come again, and the
-        next handler finds their effects. A message that was not tried to its end, or whose failure is not recorded,
-        must not become a dead letter: at its last receive a copy replaces it.
+        While the database is unavailable nothing is deleted, because telemetry could be lost: the messages come again,
+        and the next handler finds their effects. A message that was not handled to the end, or whose failure is not
+        recorded, must not become a dead letter: at its last receive a copy replaces it.
         """
         ends = [self._fail_if_copied_before(end) for end in ends]
         ends, copied = self._copy(ends)
@@ -128,7 +128,7 @@ class Acknowledger:
         return outcomes
 
     def _fail_if_copied_before(self, end: TaskEnd) -> TaskEnd:
-        """The end as a failure, if its message at its last receive may not be replaced by a copy once more."""
+        """Turns the end into a failure if its message is at its last receive and has been replaced by a copy before."""
         if end.failure_at_last_receive is None or not self._is_last_receive(end.task.message):
             return end
         if not has_waited(end.task.message, WaitsFor.LEASE):
@@ -136,9 +136,9 @@ class Acknowledger:
         return replace(end, outcome=Outcome.FAILED, failure=end.failure_at_last_receive)
 
     def _copy_of(self, end: TaskEnd, message: Message, *, recorded: bool) -> _Copy | None:
-        """The copy that replaces a message, or None for a message that is deleted or comes again itself.
+        """The copy that replaces a message; None for a message that is deleted or comes again itself.
 
-        `recorded`: its effect or its failure is in the database, or will be.
+        `recorded`: whether its effect or its failure is in the database, or will be.
         """
         if end.waits_for is not None:
             pause = pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
@@ -151,9 +151,10 @@ class Acknowledger:
     def _copy(
         self, ends: Sequence[TaskEnd], copied: Set[str] = frozenset(), *, recorded: bool = True
     ) -> tuple[list[TaskEnd], Set[str]]:
-        """Sends the copies that are to replace messages of `ends`, except for those `copied` before.
+        """Sends the copies that are to replace messages of `ends`, except those that were `copied` before.
 
-        The ends, as failures where no copy could be sent, and the receipt handles of all messages that were copied.
+        Returns the ends, as failures where no copy could be sent, and the receipt handles of all messages that were
+        copied.
         """
         wanted = [
             (message, copy)
@@ -167,9 +168,10 @@ class Acknowledger:
         return [_failed_if(end, not_copied) for end in ends], copied | sent
 
     def _send_copies(self, wanted: Sequence[tuple[Message, _Copy]]) -> set[str]:
-        """Sends copies of messages; the receipt handles of the messages of which a copy was sent.
+        """Sends copies of messages; returns the receipt handles of those messages of which a copy was sent.
 
-        A death before the deletion of the originals delivers both, as SQS itself may deliver a message twice.
+        If the process dies before the originals are deleted, both are delivered, just as SQS may deliver a message
+        twice.
         """
         groups: defaultdict[_Copy, list[Message]] = defaultdict(list)
         for message, copy in wanted:
@@ -184,7 +186,7 @@ class Acknowledger:
         return copied
 
     def _record(self, ends: Sequence[TaskEnd], copied: Set[str]) -> bool:
-        """Writes telemetry and failures; whether they are in the database.
+        """Writes telemetry and failures; returns False if the database is unavailable.
 
         `copied`: the receipt handles of the messages that a copy replaces, which do not become dead letters.
         """
@@ -202,7 +204,7 @@ class Acknowledger:
             self._queue_context.telemetry.flush()
             self._write_failures([attempt for _, attempt in failed])
             if last:
-                # Not buffered: if it cannot be written now, copies take the place of these messages.
+                # Not buffered: if this cannot be written now, copies replace these messages.
                 with self._queue_context.database.begin() as connection:
                     for task, attempt in last:
                         with traced(task.trace):
@@ -262,7 +264,7 @@ class Acknowledger:
         return message.receive_count >= self._most_receives()
 
     def _most_receives(self) -> int:
-        """After how many receives a message becomes a dead letter: the redrive policy of the queue, read once."""
+        """After how many receives a message becomes a dead letter; the queue's redrive policy is read once."""
         if self._max_receives is None:
             try:
                 most = self._queue.max_receives()
@@ -289,9 +291,9 @@ class Acknowledger:
         return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
-        """Deletes what is done, and hides the others for that many seconds, after which they are received again."""
+        """Deletes what is done; hides the others for their number of seconds, after which they come again."""
         self._heartbeat.release(done)
-        # What is not deleted comes again when its visibility timeout ends, and its effects are then found done.
+        # What is not deleted comes again when its visibility timeout ends, and the next handler finds its effects.
         if done:
             _note(self._deleting, self._queue.delete(done))
         for seconds, messages in waiting.items():
@@ -308,7 +310,7 @@ def _tasks(end: TaskEnd) -> tuple[Task, ...]:
 
 
 def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
-    """The end as a failure if a message of it is among those of which no copy could be sent."""
+    """Turns the end into a failure if it has a message of which no copy could be sent."""
     if not_copied.isdisjoint(message.receipt_handle for message in end.task.messages):
         return end
     failure = end.failure or _NOT_COPIED
@@ -316,7 +318,7 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
 
 
 def _note(log: OutageLog, left: Sequence[Message]) -> None:
-    """Notes whether a call of SQS succeeded, or for how many messages it failed."""
+    """Notes whether a call to SQS succeeded, or for how many messages it failed."""
     if left:
         log.failed("SQS did not do it", len(left))
     else:

@@ -1,7 +1,7 @@
 """Handles the message groups of one batch in parallel, until every message is acknowledged or returned.
 
 A group is ready, running or parked. Each turn of a group is a future that returns what ended and what remains
-(`sync.pipeline.groups`); this thread alone decides what happens next.
+(`sync.pipeline.groups`); the thread that runs the batch alone decides what happens next.
 """
 
 import math
@@ -25,7 +25,7 @@ from sync.settings import times
 
 
 class Batch:
-    """The message groups of one batch; `run` works them once."""
+    """The message groups of one batch; `run` handles them, and is called once."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Batch:
             default=math.inf,
         )
         self._running: dict[Future[GroupResult], MessageGroup] = {}
-        #: The futures that are done and not yet looked at.
+        #: The finished futures whose results have not been taken yet.
         self._done: Queue[Future[Any]] = Queue()
         self._parked: list[Parked] = []
-        #: The groups that met the database unavailable, and have not got through it since.
+        #: The groups that found the database unavailable, and have not used it successfully since.
         self._barred: set[MessageGroup] = set()
         self._ended: list[TaskEnd] = []
         self._acknowledging: Future[Counter[Outcome]] | None = None
@@ -61,7 +61,7 @@ class Batch:
         self.gave_up = False
 
     def run(self) -> Counter[Outcome]:
-        """Works until every message is acknowledged or returned to the queue; the outcomes counted by message."""
+        """Works until all messages are acknowledged or returned to the queue; returns the outcomes of the messages."""
         queue, threads = self._queue_context.queue, self._queue_context.settings.drain_concurrency
         workers = Workers(threads, f"work {queue}")
         acknowledging = ThreadPoolExecutor(1, thread_name_prefix=f"acknowledge {queue}")
@@ -88,7 +88,7 @@ class Batch:
         return self._outcomes
 
     def _unpark(self) -> None:
-        """Starts the parked groups that no longer have to wait."""
+        """Makes ready the parked groups that no longer have to wait."""
         self._outage.note()
         if not self._parked:
             return
@@ -112,7 +112,7 @@ class Batch:
             future.add_done_callback(self._done.put)
 
     def _collect(self) -> None:
-        """Takes the results of the turns that are over; waits a moment for the first of them."""
+        """Takes the results of finished turns; waits a moment for the first of them."""
         if not (self._running or self._acknowledging or self._ready or self._parked):
             return
         try:
@@ -134,7 +134,7 @@ class Batch:
             self._take(result)
 
     def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
-        """Notes what a turn shows of the database: that it is unavailable, or that a group got through it at last."""
+        """Notes what a turn shows about the database: that it is unavailable, or that a group has used it again."""
         missing = None if result.parked is None else result.parked.missing
         if result.parked is not None and missing is Missing.DATABASE:
             self._barred.discard(group)
@@ -163,7 +163,7 @@ class Batch:
                 return
             self._outcomes += self._acknowledging.result()
             self._acknowledging = None
-        # Full batches of ten while more is on its way, but nothing waits for long.
+        # Only full batches of ten while more messages are on their way, but nothing waits for long.
         number = len(self._ended)
         if self._running and time.monotonic() - self._acknowledged_at < times.ACKNOWLEDGE_SECONDS:
             number -= number % BATCH
@@ -174,7 +174,7 @@ class Batch:
             self._acknowledging.add_done_callback(self._done.put)
 
     def _wind_down(self) -> None:
-        """Finishes what can be worked at once while there is time, and returns all else to the queue.
+        """Finishes what can be handled at once while there is time, and returns everything else to the queue.
 
         After the grace period a group that is still running is returned too; its next handler finds its effects.
         """
@@ -188,7 +188,7 @@ class Batch:
             self._running.clear()
 
     def _replace_long_hidden(self) -> None:
-        """Lets copies replace the messages that SQS will soon no longer keep hidden, whatever they wait for."""
+        """Lets copies replace the messages that SQS will soon stop hiding, whatever they wait for."""
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
         if self._first_received_at >= oldest:
             return
@@ -210,7 +210,7 @@ class Batch:
         return [each.group for each in taken]
 
     def _return(self, groups: Iterable[MessageGroup], *, is_copied: bool = False) -> None:
-        """Returns groups to the queue, where others can receive them at once."""
+        """Returns groups to the queue, where their messages can be received again at once."""
         self._ended.extend(
             TaskEnd(task, Outcome.DEFERRED, wait_seconds=0, is_copied=is_copied)
             for group in groups
@@ -224,11 +224,11 @@ def _is_older(group: MessageGroup, moment: float) -> bool:
 
 
 class Workers:
-    """A pool of `size` daemon threads, each started when a call finds no idle one. Used by one thread.
+    """A pool of up to `size` daemon threads, each started when a call finds none idle. Only one thread may use it.
 
-    At its exit the interpreter waits for the threads of `concurrent.futures`, and so for a handler that hangs in a call
-    long after the grace period. It does not wait for daemon threads: such a handler dies with the process, and the next
-    handler of its message finds its effects.
+    On exit the interpreter waits for the threads of `concurrent.futures`, and therefore for a handler that hangs in a
+    call long after the grace period. It does not wait for daemon threads: such a handler dies with the process, and the
+    next handler of its message finds its effects.
     """
 
     def __init__(self, size: int, name: str) -> None:

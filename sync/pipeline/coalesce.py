@@ -22,9 +22,9 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class Task:
     """One message to handle, with the earlier messages that are coalesced into it.
 
-    `content` is what the message says, None (with `malformed`) if it cannot be parsed. `handler` is None for a message
-    that is acknowledged without work, and for a mapping retry, which the creation protocol handles. `properties` are
-    the telemetry properties that the event itself gives.
+    `content` is what the message says; if it cannot be parsed, `content` is None and `malformed` says why. `handler` is
+    None for a message that is acknowledged without work, and for a mapping retry, which the creation protocol handles.
+    `properties` are the telemetry properties that the event itself gives.
     """
 
     message: Message
@@ -40,12 +40,12 @@ class Task:
 
     @property
     def event_type(self) -> str | None:
-        """The event type, or the type of a message that is not an event, or None when malformed."""
+        """The event type, or the type of a message that is not an event; None if it cannot be read."""
         return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
 
     @property
     def trace(self) -> str:
-        """The trace context of the message: that of its publisher, or one that is derived from its id."""
+        """The trace context of the message: that of its publisher, or one derived from the id of the message."""
         return trace_of(self.sns_message_id or self.message.message_id, self.traceparent)
 
     @property
@@ -56,10 +56,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageGroup:
-    """The tasks of one entity, to be handled one after the other, as in a message group of SQS FIFO.
+    """The tasks of one entity, to be handled one after the other, as in a message group of an SQS FIFO queue.
 
     `key` names the lease under which they are handled, or None if they need none. `busy_since`: since when, on the
-    monotonic clock, they wait for a lease that is held elsewhere.
+    monotonic clock, they have waited for a lease that is held elsewhere.
     """
 
     key: str | None
@@ -70,10 +70,11 @@ class MessageGroup:
 def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
     """The groups of a batch, in the order in which their first messages arrived.
 
-    Every message is in exactly one task. Events of one entity share a group, ordered by `occurredAt` (by the time of
-    sending if that is absent; in the order of arrival if equal), creations before updates. Neighbouring updates of one
-    event type become one task, which writes the state that the last of them left. Creations are never coalesced, nor
-    are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain forms a separate group.
+    Every message is in exactly one task. Events of one entity share a group: creations come first, then updates, both
+    in the order of `occurredAt` (or of sending, if that is absent; or of arrival, if the times are equal). Neighbouring
+    updates of one event type become one task, which writes the state that the last of them left. Creations are never
+    coalesced, nor are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain forms a
+    separate group.
     """
     groups: dict[str, list[Task]] = {}
     for message in messages:
@@ -100,7 +101,7 @@ def read_task(message: Message, domain: Domain) -> Task:
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
     content = envelope.content
     if isinstance(content, DomainEvent):
-        # Our event types are in lower case; another case does not make it another event.
+        # The declared event types are in lower case; in another case an event type is still the same.
         handler = domain.handlers.get(content.event_type.lower())
         entity: str | None = None
         properties: Properties = {}
@@ -134,7 +135,8 @@ def _entity(handler: Creation | Update, event: DomainEvent) -> str:
 def _group(tasks: Sequence[Task]) -> MessageGroup:
     ordered = _coalesced(sorted(tasks, key=_order))
     alone = len(ordered) == 1 and not isinstance(ordered[0].handler, Update)
-    # A creation alone is protected by its own lease; what depends on the state of an entity holds the entity's lease.
+    # A lone creation is protected by its own lease; tasks that depend on the state of an entity need the entity's
+    # lease.
     return MessageGroup(None if alone else ordered[0].entity, tuple(ordered))
 
 

@@ -54,7 +54,7 @@ class BatchSummary:
     seconds: float = 0.0
 
     def __add__(self, other: "BatchSummary") -> "BatchSummary":
-        """The sum of both; `queue` is "all" when they differ."""
+        """The sum of both summaries; `queue` is "all" if their queues differ."""
         name = self.queue if self.queue == other.queue else "all"
         mine, theirs = asdict(self), asdict(other)
         return BatchSummary(name, **{key: mine[key] + theirs[key] for key in mine if key != "queue"})
@@ -105,7 +105,7 @@ class Drain:
         self._closing.close()
 
     def stop(self) -> None:
-        """Receives no more; what was received is worked for `DRAIN_GRACE_SECONDS`, and the rest returned to the queue.
+        """Stops receiving; what was received is handled for `DRAIN_GRACE_SECONDS`, and the rest goes back to the queue.
 
         Groups that are ready are still started during the grace period. Parked groups are returned at once, except for
         those whose event is too young.
@@ -114,18 +114,18 @@ class Drain:
 
     @property
     def failure_counts(self) -> Counter[str]:
-        """Why messages failed in this drain, and how many for each reason."""
+        """Why messages failed in this drain, with the number of failed attempts for each reason."""
         return self._acknowledger.failures.counts()
 
     def seconds_since_progress(self) -> float:
-        """The seconds since a message came to its end, or an outage was waited for; they grow while it hangs."""
+        """The seconds since a message ended or the drain waited for an outage to end; they grow while it hangs."""
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:
         """Drains one micro-batch and returns what became of its messages.
 
         Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
-        without a limit raises `StoreUnavailable` instead when it cannot receive without the database.
+        without a limit raises `StoreUnavailable` instead if it cannot receive because the database is unavailable.
         """
         self.summary = BatchSummary(self.queue)
         started = monotonic()
@@ -138,9 +138,9 @@ class Drain:
         return self.summary
 
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
-        """Drains micro-batches until a receive comes back empty, or `max_batches` of them.
+        """Drains micro-batches until a receive comes back empty, or `max_batches` have been drained.
 
-        While one is worked, the next is received. Raises as `run_batch` does.
+        While one batch is handled, the next is received. Raises the same errors as `run_batch`.
         """
         self.summary = BatchSummary(self.queue)
         ahead: Future[list[Message]] | None = None
@@ -168,7 +168,7 @@ class Drain:
     def _receive(self, ahead: "Future[list[Message]] | None") -> list[Message]:
         """The next batch, from `ahead` if it is being received already.
 
-        A drain that waits for a limited time waits for the database too. Raises as `run_batch` does.
+        A drain that waits for a limited time waits for the database too. Raises the same errors as `run_batch`.
         """
         while True:
             try:
@@ -189,7 +189,7 @@ class Drain:
                 return messages
 
     def _work(self, messages: list[Message], started: float) -> None:
-        """Works a batch and adds what became of it to the summary."""
+        """Handles a batch and adds what became of its messages to the summary."""
         if not messages:
             return
         groups = coalesce(messages, self._queue_context.domain)
@@ -206,7 +206,7 @@ class Drain:
             raise self._unavailable()
 
     def _end_if_too_long(self) -> None:
-        """Raises `UpstreamsUnavailable` when an outage has lasted for longer than the drain was to wait."""
+        """Raises `UpstreamsUnavailable` when an outage has lasted for longer than the drain may wait."""
         if self._outage.too_long():
             raise self._unavailable()
 
@@ -216,7 +216,7 @@ class Drain:
         return error
 
     def _return_to_queue(self, ahead: "Future[list[Message]] | None") -> None:
-        """Returns a batch that was received ahead to the queue, where others can receive it at once."""
+        """Returns to the queue a batch that was received ahead, so that it can be received again at once."""
         if ahead is None:
             return
         try:

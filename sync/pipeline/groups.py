@@ -1,6 +1,6 @@
-"""Works one message group: its tasks one after the other, and what a failure means for those behind it.
+"""Handles the tasks of one message group in order, and decides what a failure means for those behind it.
 
-A thread works a group for a turn and returns a `GroupResult`: the tasks that ended, and what remains and why.
+A thread handles a group for one turn and returns a `GroupResult`: the tasks that ended, what remains, and why.
 """
 
 import math
@@ -29,19 +29,19 @@ from sync.tracing import traced
 
 
 class Missing(Enum):
-    """What a parked group waits for in the batch, hidden. What a message waits for on the queue is `WaitsFor`."""
+    """What a parked group waits for, hidden in the batch. For what a message waits for on the queue, see `WaitsFor`."""
 
     SERVICE = auto()
     DATABASE = auto()
     #: The lease of its record, which another thread or process holds.
     LEASE = auto()
-    #: Its first event is so young that its publisher may not have committed it yet.
+    #: Its first event is so young that its publisher may not have committed the change yet.
     AGE = auto()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parked:
-    """A group that cannot be worked now. `retry_at`: when it is tried again, on the monotonic clock."""
+    """A group that cannot be handled now. `retry_at`: when it is tried again, on the monotonic clock."""
 
     group: MessageGroup
     missing: Missing
@@ -50,7 +50,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """The tasks that ended in a turn. What remains can be worked on at once (`rest`) or is `parked`."""
+    """The tasks that ended in a turn. What remains can be handled at once (`rest`) or is `parked`."""
 
     ended: tuple[TaskEnd, ...] = ()
     rest: MessageGroup | None = None
@@ -58,7 +58,7 @@ class GroupResult:
 
 
 class GroupRunner:
-    """Works the groups of one queue. Safe to share between threads, each with its own group."""
+    """Handles the groups of one queue. Safe to share between threads, each with its own group."""
 
     def __init__(self, queue_context: QueueContext, control: DrainControl) -> None:
         self._queue_context = queue_context
@@ -66,9 +66,9 @@ class GroupRunner:
         self._log = structlog.get_logger("sync.pipeline.groups")
 
     def run(self, group: MessageGroup) -> GroupResult:
-        """Works a group until it has ended, has to wait, or its turn is over. Raises nothing."""
+        """Handles a group until it has ended or has to wait, or its turn is over. Never raises."""
         try:
-            # Looked at before the lease is taken, since it costs nothing.
+            # Checked before the lease is taken, since the check costs nothing.
             if (young := self._park_if_young(group)) is not None:
                 return young
             with nullcontext() if group.key is None else self._queue_context.entity_held(group.key):
@@ -93,13 +93,13 @@ class GroupRunner:
             group = result.rest
 
     def _run_first(self, group: MessageGroup) -> GroupResult:
-        """Works the first task of a group."""
+        """Handles the first task of a group."""
         queue_context, task = self._queue_context, group.tasks[0]
         breakers, upstreams = queue_context.breakers, queue_context.upstreams
         if task.handler is not None and breakers.open_services(upstreams):
             return _park(group, Missing.SERVICE, 0)
         if task.handler is not None and breakers.tried_elsewhere(upstreams):
-            # What comes before its call to that service would be done again at each attempt.
+            # Whatever the task does before it calls that service would be repeated at each attempt.
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
@@ -134,28 +134,28 @@ class GroupRunner:
         return _park(group, Missing.AGE, seconds) if seconds > 0 else None
 
     def _fail(self, group: MessageGroup, error: Exception, step: str) -> GroupResult:
-        """What the failure of the first task means for it and for the others of its group."""
+        """Decides what the failure of the first task means for it and for the others in its group."""
         task, failure = group.tasks[0], describe_failure(error, step)
         if isinstance(error, SyncError):
             if is_outage(error, task.message, self._queue_context):
-                # On the queue it keeps nobody waiting who has not been tried yet.
+                # On the queue it does not hold up messages that have not been tried yet.
                 return GroupResult(_wait_on_queue(group.tasks, WaitsFor.SERVICE, failure))
         else:
             self._log.error(
                 "handler-error", queue=self._queue_context.queue, event_type=task.event_type, exc_info=error
             )
         if isinstance(task.handler, Creation):
-            # The next attempt asks NOMIS first, which mostly has the record.
+            # The next attempt checks first whether NOMIS has the record.
             return self._fail_creation(group, failure)
         return _end_first(
             group, TaskEnd(task, Outcome.FAILED, failure, least_seconds=self._seconds_of_unknown_outcome(error))
         )
 
     def _fail_creation(self, group: MessageGroup, failure: Failure) -> GroupResult:
-        """Ends a failed creation and returns what builds on it to the queue, for as long as the creation waits.
+        """Ends a failed creation; returns the tasks that depend on it to the queue for as long as the creation waits.
 
-        Updates need the record, whatever the creation failed of. Other creations of the group come after it, but only
-        if it may succeed: one that needs a person must not keep them back.
+        Updates need the record, whatever made the creation fail. Other creations in the group wait for it too, but only
+        if it may still succeed: one that needs a person must not hold them up.
         """
         first, *others = group.tasks
         waits = self._queue_context.settings.event_visibility_timeouts(
@@ -173,15 +173,16 @@ class GroupRunner:
     def _seconds_of_unknown_outcome(self, error: Exception) -> int:
         """How long, in whole seconds, the next attempt at a change would have to wait for this request.
 
-        The attempt is made after that. A message that waits for a lease is replaced by a copy, which does not know of
-        the attempt that failed, so one that fails each time would never become a dead-letter message.
+        The attempt is made after that time. If it were made earlier, the message would wait for a lease and be replaced
+        by a copy, which does not count the failed attempt: a message that fails each time would never become a dead
+        letter.
         """
         if not isinstance(error, UpstreamError) or not error.under_way:
             return 0
         return math.ceil(self._queue_context.settings.longest_request_seconds)
 
     def _wait_for_lease(self, group: MessageGroup, error: LeaseBusy) -> GroupResult:
-        """Parks a group whose lease is held elsewhere; returns it to the queue when that takes long."""
+        """Parks a group whose lease is held elsewhere; returns it to the queue if that takes too long."""
         moment = time.monotonic()
         since = moment if group.busy_since is None else group.busy_since
         left = times.LEASE_WAIT_SECONDS - (moment - since)
@@ -191,8 +192,9 @@ class GroupRunner:
         seconds = None if error.free_in is None else math.ceil(error.free_in)
         if not isinstance(error, CreateUnderWay):
             return GroupResult(_wait_on_queue(group.tasks, WaitsFor.LEASE, wait_seconds=seconds))
-        # The first comes again itself, so that the receives in which it was tried add up: replaced by a copy each time,
-        # a create that always fails would never end. At its last receive one copy lets NOMIS be asked once more.
+        # The first message comes again itself, so that the receives in which it was tried add up: if a copy replaced it
+        # each time, a create that always fails would never end. At its last receive a single copy allows NOMIS to be
+        # checked once more.
         first, *others = group.tasks
         ended = TaskEnd(first, Outcome.DEFERRED, wait_seconds=seconds, failure_at_last_receive=describe_failure(error))
         return GroupResult((ended, *_wait_on_queue(others, WaitsFor.LEASE, wait_seconds=seconds)))
@@ -216,7 +218,7 @@ def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
 def _wait_on_queue(
     tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
 ) -> tuple[TaskEnd, ...]:
-    """Returns tasks to the queue, for `wait_seconds` if that is known; `failure` is that of the first."""
+    """Returns tasks to the queue, for `wait_seconds` if that is known; `failure` is the failure of the first task."""
     return tuple(
         TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for)
         for number, task in enumerate(tasks)

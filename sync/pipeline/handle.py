@@ -25,18 +25,18 @@ from sync.store.telemetry import Properties
 
 #: The step at which an event is found to be on the wrong queue.
 ROUTING_STEP = "find queue"
-#: How much of an unknown event type is kept, and of a mapping that could not be saved.
+#: How many characters are kept of an unknown event type, and of a mapping that could not be saved.
 _LONGEST_TYPE = 120
 _LONGEST_MAPPING = 500
 #: The endings of telemetry events of an update that had nothing to do.
 _IGNORED = ("-ignored", "-skipped")
-#: Says nothing of the record, so the telemetry events of a failed update or mapping retry are not tracked: the message
-#: was not tried to its end, or cannot be read.
+#: Errors that say nothing about the record, so that the failure of an update or mapping retry is not tracked in
+#: telemetry: the message was not handled to the end, or cannot be read.
 _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 
 
 def start_context(queue_context: QueueContext, properties: Properties) -> HandlerContext:
-    """The context of one event with its properties; it shows afterwards how far the handling came."""
+    """The context of one event with its properties; it shows afterwards how far the handling got."""
     seconds = queue_context.settings.longest_request_seconds
     context = HandlerContext(
         queue_context.services,
@@ -105,7 +105,7 @@ def _track_coalesced(task: Task, context: HandlerContext) -> None:
 
 
 def _is_switched_off(queue_context: QueueContext, task: Task) -> bool:
-    """Whether its event type is switched off, even if the message is malformed otherwise."""
+    """Whether its event type is switched off, even if the message is otherwise malformed."""
     event_type = task.event_type
     if event_type is None or event_type not in queue_context.domain.handlers:
         return False

@@ -3,36 +3,36 @@
 Suppose that NOMIS responds to every call with 503:
 
 1. **The call fails** with an `UpstreamError`, and the breaker of NOMIS counts it (`sync.upstream.breaker`). When most
-calls fail, the breaker opens, and no call to NOMIS is made any more: `BreakerOpen` is raised instead.
+calls fail, the breaker opens, and no further call to NOMIS is made: `BreakerOpen` is raised instead.
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
-A copy of the message is sent that comes after a pause, and the original is deleted (`sync.queues.requeue`). A copy has
-not been received yet, so however long the outage lasts, none of the receives before the dead letter queue is used up.
-The messages behind it in its group go back with it. Each failure is recorded anyway.
+A copy of the message, which comes after a pause, is sent, and the original is deleted (`sync.queues.requeue`). A copy
+has not been received yet, so however long the outage lasts, none of the receives before the dead letter queue is used
+up. The messages behind it in its group go back with it. Each failure is recorded anyway.
 3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
-5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and fail
-all else. One message is received and one group is handled, with a pause between two groups (`most_to_receive` and
-`groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain continues; when more fail,
-it opens again.
+5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and
+still fail all other calls. One message is received and one group is handled, with a pause between two groups
+(`most_to_receive` and `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain
+continues; when more calls fail, it opens again.
 
 How long that may last:
 
-- A message waits on the queue for `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The pauses of its copies grow to a minute. After that it fails like any other message: if NOMIS responds
-  to pings and fails calls for two hours, the messages that were tried in the first hours end on the dead letter queue,
-  each failure recorded. They are redriven when NOMIS works again.
-- A message that was not tried stays in the batch for `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for up to 12
-  hours. Then a copy replaces it, so that no receive is used up.
+- A message waits on the queue for up to `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
+  credentials. The pauses before its copies grow to a minute. After that it fails like any other message: if NOMIS
+  responds to pings but fails calls for two hours, the messages that were tried early on end up on the dead letter
+  queue, with each failure recorded. They are redriven when NOMIS works again.
+- A message that was not tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for up to
+  12 hours. Then a copy replaces it, so that no receive is used up.
 - The scheduler waits without a limit. A `drain` command waits for `hold_seconds`; then its messages are returned to the
-  queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same holds for the database.
-- On SIGTERM parked messages are returned at once.
+  queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies to the database.
+- On SIGTERM, messages parked because of an outage are returned at once.
 
 While the database is unavailable nothing is received, since a receive would only bring messages nearer to the dead
-letter queue. Groups in the batch are parked until it is back. Its outage ends when one of them, or a receive, succeeds
-with it, and not earlier: while the database hangs, a group that tries it again looks like work in progress. A message
-is deleted only after its record was written (`sync.pipeline.acknowledge`).
+letter queue. Groups in the batch are parked until it is back. Its outage ends only when one of these groups, or a
+receive, has used it successfully: while the database hangs, a group that tries it again looks like work in progress. A
+message is deleted only after its record was written (`sync.pipeline.acknowledge`).
 
-All times stand in `sync.settings.times`.
+All these times are in `sync.settings.times`.
 """
 
 import time
@@ -58,7 +58,7 @@ def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -
 
 
 class OutageWatch:
-    """Whether the drain of one queue has to wait for a service or the database, and for how long it has.
+    """Whether the drain of one queue has to wait for a service or the database, and how long it has waited.
 
     `hold_seconds`: how long it may wait before its messages are returned to the queue; None waits without a limit. Used
     by the thread of the drain alone.
@@ -90,7 +90,7 @@ class OutageWatch:
         return 1 if self._breakers.trying(self._upstreams) else None
 
     def groups_to_start(self, running: int, limit: int) -> int:
-        """How many more groups may be started; one at a time while a service is tried."""
+        """How many more groups may be started; one at a time while a service is being tried."""
         if not self._breakers.trying(self._upstreams):
             return max(0, limit - running)
         moment = time.monotonic()
@@ -100,7 +100,7 @@ class OutageWatch:
         return 1
 
     def note_database(self, *, available: bool) -> None:
-        """Notes whether work got through the database, or met it unavailable. Only the former ends its outage."""
+        """Notes whether work used the database successfully or found it unavailable. Only success ends its outage."""
         self._database_unavailable = not available
         self.note()
 
@@ -121,10 +121,10 @@ class OutageWatch:
         return time.monotonic() - self._since > self._hold_seconds
 
     def restart(self) -> None:
-        """Measures the outage again, so that the next drain waits for as long again."""
+        """Restarts the measurement of the outage, so that the next drain waits for the full time."""
         self._since = None
 
     def unavailable(self) -> list[str]:
-        """The names of what is not known to be up, as people call them."""
+        """What is not known to be up, by the names that people use."""
         names: list[str] = ["the database"] if self._database_unavailable else []
         return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

@@ -26,7 +26,7 @@ class QueueContext:
     """The domain of one queue, with the services and stores that the handling of its messages needs.
 
     upstreams: the services without which no message of the queue can be handled.
-    on_message_end: called for every message that is acknowledged or returned; the metrics listen here.
+    on_message_end: called for every message that is acknowledged or returned, so that metrics can be kept.
     """
 
     domain: Domain
@@ -75,11 +75,11 @@ class DrainControl:
 
     @property
     def grace_over(self) -> bool:
-        """Whether it was asked to stop and the grace period has ended."""
+        """Whether the drain was asked to stop and its grace period has ended."""
         return self.stopping and time.monotonic() >= self._grace_ends
 
     def wait(self, seconds: float) -> None:
-        """Waits, but not longer than until the drain is asked to stop."""
+        """Waits for `seconds`, or until the drain is asked to stop."""
         self._stopping.wait(seconds)
 
     def note_progress(self) -> None:

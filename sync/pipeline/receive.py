@@ -12,7 +12,7 @@ from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.settings import times
 
-#: Receives made at once when a queue proves to be full: each returns ten messages at most.
+#: The number of receives made at once when a queue proves to be full; each returns at most ten messages.
 _RECEIVERS = 4
 
 
@@ -85,9 +85,9 @@ class Receiver:
         return messages
 
     def _receive_at_once(self) -> list[list[Message]]:
-        """The messages of several receives; none where a receive failed.
+        """Makes several receives at once; returns the messages of each, or none for a receive that failed.
 
-        What was received already is handled; the next batch meets the error again if it lasts.
+        What the others received is handled; if the error lasts, the next batch meets it again.
         """
         received: list[list[Message]] = []
         for receive in [self._threads.submit(self._receive, 0) for _ in range(_RECEIVERS)]:

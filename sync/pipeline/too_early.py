@@ -3,8 +3,8 @@
 An event may be sent before the transaction that caused it is committed, so it is parked until it is a few seconds old.
 
 SQS keeps no order and several processes drain one queue, so a change may be met before the creation that it follows,
-and an attendance before the allocation. It then waits on the queue (`sync.queues.requeue`) while the creation may still
-come; after `CREATION_WAIT_SECONDS` it fails like any other event.
+and an attendance before the allocation. The event then waits on the queue (`sync.queues.requeue`) while the creation
+may still come; after `CREATION_WAIT_SECONDS` it fails like any other event.
 """
 
 import time
@@ -18,11 +18,11 @@ from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationState, find_record
 
-#: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
+#: The wait for a creation that has begun is this many times as long: it may fail and be tried again before it succeeds.
 _BEGUN_FACTOR = 6
 
 _BEGUN = frozenset({CreationState.INTENDED, CreationState.REFUSED, CreationState.CREATED})
-#: No mapping will come of these by itself: a person has to decide, or the record was deleted on purpose.
+#: These states lead to no mapping by themselves: a person has to decide, or the record was deleted on purpose.
 _HOPELESS = frozenset({CreationState.AMBIGUOUS, CreationState.DUPLICATE, CreationState.DELETED})
 
 
@@ -37,7 +37,7 @@ class CreationAwaited(SyncError):
 
 
 def may_still_be_created(error: UpstreamError, message: Message, queue_context: QueueContext) -> bool:
-    """Whether `error` says that a mapping or an allocation is missing that may still come.
+    """Whether `error` means that a mapping or an allocation is missing but may still come.
 
     Raises `StoreUnavailable`.
     """
@@ -57,7 +57,7 @@ def may_still_be_created(error: UpstreamError, message: Message, queue_context: 
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:
-    """The DPS id that has no mapping, the last part of the path, or None when the error says something else."""
+    """The DPS id that has no mapping, which is the last part of the path; None if the error means something else."""
     if error.service != UpstreamName.MAPPING or error.method != "GET" or not error.absent:
         return None
     return unquote(error.path.rsplit("/", 1)[-1])

@@ -1,4 +1,4 @@
-"""Clients of AWS, and the only place that makes them."""
+"""AWS clients; this is the only module that makes them."""
 
 import threading
 from typing import Any, Literal
@@ -11,7 +11,7 @@ _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
 #: Longer than the twenty seconds of the longest poll.
 _READ_SECONDS = 30
-#: The variables and files of botocore that a local endpoint ignores, each without a source.
+#: The options of botocore that are ignored for a local endpoint: none of them is given a source.
 _NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
 #: Errors of AWS and of its client that other keys would fix.
 _KEY_ERRORS = frozenset(
@@ -90,7 +90,7 @@ class Aws:
         if access_key_id is not None:
             options |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         config = Config(
-            # The one that boto3 puts together again for each call costs a twentieth of a drain.
+            # The user agent that boto3 would assemble for each call costs a twentieth of the time of a drain.
             user_agent="prisoner-to-nomis",
             max_pool_connections=_CONNECTIONS,
             connect_timeout=_CONNECT_SECONDS,

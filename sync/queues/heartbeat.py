@@ -1,4 +1,4 @@
-"""Keeps messages hidden while they are in flight, parked or worked, so that none is delivered twice.
+"""Keeps messages hidden while they are in flight, parked or being handled, so that none is delivered twice.
 
 `browsing` reads the messages of a queue without taking them: they are hidden meanwhile, and visible again at the end.
 """
@@ -19,9 +19,9 @@ _RENEWALS_IN_A_TIMEOUT = 3
 
 
 class Heartbeat:
-    """One thread that renews the visibility of every tracked message, well before it ends.
+    """One thread that renews the visibility timeout of every tracked message well before it ends.
 
-    `visibility_seconds` is what each renewal asks for. Use as a context manager.
+    `visibility_seconds` is the timeout that each renewal asks for. Use as a context manager.
     """
 
     def __init__(self, queue: Queue, visibility_seconds: int) -> None:
@@ -42,7 +42,7 @@ class Heartbeat:
             self._tracked.update((message.receipt_handle, message) for message in messages)
 
     def release(self, messages: Iterable[Message]) -> None:
-        """Renews `messages` no longer. Call it before deleting them or changing their visibility.
+        """Stops renewing `messages`. Call it before deleting them or changing their visibility.
 
         Waits for a renewal under way, so that it cannot undo the change.
         """
@@ -81,7 +81,7 @@ class Heartbeat:
             self._renewing.worked()
 
 
-#: The long poll while fewer messages have come than the queue reports.
+#: How long a receive waits while fewer messages have come than the queue reports.
 _LONG_POLL_SECONDS = 1
 
 

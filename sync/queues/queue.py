@@ -1,10 +1,10 @@
 """One SQS queue: receive, delete, change visibility, send, count.
 
-Batch calls respond 200 even if single entries failed, so the `Failed` entries of each response are tried again.
+Batch calls respond with 200 even if some entries failed, so the `Failed` entries of each response are tried again.
 
-SQS itself does not say how old the oldest message is: only a receive shows when a message was sent, and each receive of
-a main queue costs the message one of its attempts and hides it. CloudWatch has the age of each queue once a minute, and
-asking it touches no message (`oldest_ages`).
+SQS itself does not say how old the oldest message is: only a receive shows when a message was sent, and each receive
+from a main queue costs the message one of its attempts and hides it. CloudWatch publishes this age for each queue once
+a minute, and asking for it affects no message (`oldest_ages`).
 """
 
 import json
@@ -38,7 +38,8 @@ class QueueUnavailable(SyncError):
 class Message:
     """A received message. `receive_count` includes this receive.
 
-    `sent_at` and `first_received_at` are by the clock of SQS; `received_at` is this receive on the monotonic clock.
+    `sent_at` and `first_received_at` are by the clock of SQS; `received_at` is the time of this receive on the
+    monotonic clock.
     """
 
     message_id: str
@@ -115,7 +116,8 @@ class Queue:
     ) -> list[Message]:
         """Sends copies of messages that come after `delay_seconds`, with a receive count of zero.
 
-        `attributes` returns those of a copy. Returns the messages of which no copy could be sent after several tries.
+        `attributes` returns the attributes of a copy. Returns the messages of which no copy could be sent after several
+        tries.
         """
         delay = max(0, min(delay_seconds, _MOST_DELAY_SECONDS))
         left: list[Message] = []
@@ -142,7 +144,7 @@ class Queue:
         return QueueCounts(*(int(response.get(name, 0)) for name in wanted))
 
     def max_receives(self) -> int | None:
-        """After how many receives a message goes to a dead letter queue, or None without one.
+        """After how many receives a message goes to a dead letter queue; None if there is none.
 
         Raises `QueueUnavailable`.
         """
@@ -207,7 +209,7 @@ def is_missing(error: QueueUnavailable) -> bool:
 
 
 def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    """Makes a call of AWS about a queue and returns its response. Raises `QueueUnavailable`, which names both."""
+    """Makes an AWS call about a queue and returns the response. Raises `QueueUnavailable`, naming queue and call."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -254,8 +256,8 @@ class AgesUnavailable(SyncError):
 def oldest_ages(cloudwatch: Any, names: Sequence[str]) -> dict[str, float]:
     """Seconds since the oldest message was sent, by the SQS name of its queue; 0 for an empty queue.
 
-    A queue without a recent figure is left out, such as one that nobody used for six hours. `cloudwatch` is a client of
-    boto3 with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.
+    A queue without a recent figure is left out, such as one that nobody has used for six hours. `cloudwatch` is a boto3
+    client with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,11 +1,12 @@
-"""Lets a message wait on the queue without using up its receives: a copy comes after a pause, and it is deleted.
+"""Lets a message wait on the queue without using up its receives: a copy comes later, and the original is deleted.
 
 SQS counts every receive, and after a few of them a message becomes a dead letter. A message that cannot be handled yet,
-for a reason outside it, is therefore replaced by a copy. The copy says since when the message waits, and for what.
+for a reason that lies outside it, is therefore replaced by a copy. The copy says since when the message has waited, and
+for what.
 
-When a message waits for something else than before, that wait is measured again. So that a message cannot wait for ever
-by turns, its copies also say since when it has waited at all: after `LONGEST_WAIT_SECONDS`, or after the limit of what
-it waits for if that is longer, it fails like any other message.
+When a message begins to wait for something else, that wait is measured from its own beginning. So that a message cannot
+wait for ever by alternating between two things, its copies also say since when it has waited for anything: after
+`LONGEST_WAIT_SECONDS`, or after the limit of its current wait if that is longer, it fails like any other message.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from sync.settings import times
 class WaitsFor(StrEnum):
     """What a message waits for on the queue; the value is the attribute that says since when, in ISO form.
 
-    What a message group waits for in a batch, hidden, is `sync.pipeline.groups.Missing`.
+    For what a message group waits for, hidden in a batch, see `sync.pipeline.groups.Missing`.
     """
 
     #: Its record has no mapping yet.
@@ -65,7 +66,7 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
     if waits_for is None:
         return message.attributes
     now = clock.now()
-    # A copy of a version that did not say so has waited since the first of its waits.
+    # A copy made by an earlier version lacks `_WAITS_SINCE`: it has waited since the first of its waits.
     first = min(_since(message, name, now) for name in _WAITING_ATTRIBUTES)
     since = {str(waits_for): _since(message, waits_for, now), _WAITS_SINCE: first}
     times_of_copy = {name: {"DataType": "String", "StringValue": time.isoformat()} for name, time in since.items()}
@@ -83,7 +84,7 @@ def _seconds_since(message: Message, attribute: str) -> float:
 
 
 def _since(message: Message, attribute: str, now: datetime) -> datetime:
-    """The time that an attribute of a message says; `now` if it has none."""
+    """The time that an attribute of a message gives; `now` if it gives none."""
     given = message.attributes.get(attribute, {}).get("StringValue")
     try:
         since = datetime.fromisoformat(given or "")

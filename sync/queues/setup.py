@@ -23,7 +23,7 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by their ids; with the provider `localstack` it creates what is missing, at once and later.
+    """Opens queues by their ids; with the provider `localstack` it creates what is missing, on opening and later.
 
     `event_types` returns the event types that the subscription of a queue lets through. Safe to share between threads.
     """
@@ -35,7 +35,7 @@ class QueueOpener:
         self._topic: _Topic | None = None
 
     def open(self, name: str) -> QueuePair:
-        """The queue of an id with its DLQ. Raises `QueueUnavailable` if one cannot be opened."""
+        """Opens the main queue of a queue id and its DLQ. Raises `QueueUnavailable` if one cannot be opened."""
         queue = self._settings.queue(name)
         main_client = self._aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
         dlq_client = self._aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
@@ -56,7 +56,7 @@ class QueueOpener:
         return QueuePair(main, dlq)
 
     def _topic_of_events(self, *, anew: bool) -> "_Topic":
-        # Threads that come at once each create it: none waits for another while SNS is slow.
+        # Threads that get here at the same time each create it, so that none waits for another while SNS is slow.
         topic = None if anew else self._topic
         if topic is None:
             topic = self._topic = _Topic(self._aws.client("sns"))

@@ -5,8 +5,8 @@
 - `hints`: what it probably needs, in one line
 - `dead_letter_queue`: peeks at a dead letter queue, sends its messages back, or removes them
 - `scheduled_redrive`: which messages the housekeeping sends back, and which it gives up
-- `duplicates`: two NOMIS records of one DPS record: which may be removed
-- `creations`: creations of unknown outcome, resolved by a person
+- `duplicates`: two NOMIS records for one DPS record: which may be removed
+- `creations`: creations with an unknown outcome, resolved by a person
 - `resync`: writes one DPS record to NOMIS again
 - `finding_text`: what a finding means, in sentences
 """

@@ -1,4 +1,4 @@
-"""Creations of unknown outcome, resolved by a person: what to look for in NOMIS, what to check, what to send again."""
+"""Creations with an unknown outcome, for a person to resolve: what to look for, what to check, what to send again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from sync.upstream.services import Services
 class Comparison:
     """A NOMIS record that a person found, compared with the request.
 
-    found: the record, or None if NOMIS does not have it, or cannot read it. objections: why it must not be mapped.
-    differences: how it differs from the request; a person may know the reason.
+    found: the record, or None if NOMIS does not have it or no service can read it. objections: why it must not be
+    mapped. differences: how it differs from the request; a person may know the reason.
     """
 
     found: Record | None
@@ -25,7 +25,7 @@ class Comparison:
 
 
 def compare_with_request(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
-    """Compares a creation with the NOMIS record of these ids, which is read where possible. Raises `UpstreamError`."""
+    """Compares a creation with the NOMIS record with these ids, which is read if possible. Raises `UpstreamError`."""
     domain = domain_of_record(record.domain)
     mappings, repair = domain.mappings, domain.repair
     ids = mappings.ids({mappings.dps: record.dps_id, **nomis_ids})
@@ -55,7 +55,7 @@ def search_text(record: CreationRecord) -> str:
 
 
 def search_sql(record: CreationRecord) -> str | None:
-    """The SQL that shows the record in the NOMIS database, or None if a service shows it, or a value is not an id."""
+    """The SQL that shows the record in the NOMIS database, or None if a service shows it or a value is not an id."""
     if not record.request:
         return None
     try:

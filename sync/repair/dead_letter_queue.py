@@ -1,6 +1,7 @@
 """The dead letter queue of one queue: its messages are peeked at, sent back to the main queue, or removed.
 
-A message is sent to the main queue before it is deleted here: a death in between delivers it twice, which does no harm.
+A message is sent to the main queue before it is deleted here: if the process dies in between, it is delivered twice,
+which does no harm.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -27,7 +28,7 @@ WhyLeft = Callable[[Sequence[DeadLetter]], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message that stays on the dead letter queue, and why. `failed`: something went wrong with it."""
+    """A message that stays on the dead letter queue, and why. `failed`: whether something went wrong with it."""
 
     dead_letter: DeadLetter
     reason: str
@@ -75,7 +76,7 @@ class RetryResult:
 class DeadLetterQueue:
     """The dead letter queue of one queue.
 
-    `main_queue` opens the main queue of a queue id: an event that came on the wrong queue is sent back to its own.
+    `main_queue` opens the main queue of a queue id: an event that came on the wrong queue is sent to the right one.
     """
 
     def __init__(
@@ -110,10 +111,10 @@ class DeadLetterQueue:
             return sorted(map(read_dead_letter, browse.messages.values()), key=_age)
 
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
-        """Sends messages back to the main queue, with body and attributes, except those that `why_left` names.
+        """Sends messages back to the main queue, with their bodies and attributes, except those that `why_left` names.
 
-        `why_left` is called with a few messages at a time. Up to `most` messages are read, all if None. A message that
-        cannot be sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
+        `why_left` is called with a few messages at a time. Up to `most` messages are read, or all if it is None. A
+        message that cannot be sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
         """
         result = RetryResult(self.queue, self.name)
         with closing(self.retry_in_batches(why_left, who, BATCH, most)) as batches:
@@ -194,8 +195,8 @@ class DeadLetterQueue:
         return len(removed), left
 
     def _stay(self, dead_letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[KeptMessage]:
-        """The messages that stay, and why: they were chosen to, came back already, or `why_left` fails on them."""
-        # A message that fails at once is here again while the queue is still being read.
+        """The messages that stay, and why: `why_left` names them or fails on them, or they have come back already."""
+        # A message that fails again at once is back while the queue is still being read.
         again = [KeptMessage(each, "it failed again just now") for each in dead_letters if _id(each) in sent_ids]
         dead_letters = _without(dead_letters, again)
         reasons, failed = self._ask(why_left, dead_letters)
@@ -227,9 +228,9 @@ class DeadLetterQueue:
         return reasons, failed
 
     def _send_back(self, browse: Browse, dead_letters: Sequence[DeadLetter], who: str, batch: RetriedBatch) -> None:
-        """Sends and deletes; adds to `batch` what was sent, by its new message id, and what could not be.
+        """Sends messages back and deletes them here; adds to `batch` those that were sent, and those that could not be.
 
-        Raises `QueueUnavailable` when two in a row cannot be sent: then it is not the messages' fault.
+        Raises `QueueUnavailable` when two in a row cannot be sent: then the messages are not to blame.
         """
         unrecorded = self._record(dead_letters, who)
         batch.left += unrecorded
@@ -254,7 +255,7 @@ class DeadLetterQueue:
             self._delete(browse, sent)
 
     def _record(self, dead_letters: Sequence[DeadLetter], who: str) -> list[KeptMessage]:
-        """Records that messages are about to be sent back; returns those for which that fails, each alone."""
+        """Records that messages are about to be sent back; returns those for which that fails even on their own."""
         if not dead_letters:
             return []
         keys = [each.key for each in dead_letters]

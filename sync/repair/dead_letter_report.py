@@ -23,8 +23,8 @@ UNFINISHED_HINT = (
     "for the record"
 )
 NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
-#: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
-#: the housekeeping; each pause is twice the one before, up to the longest.
+#: A message that came back once is sent back again after the first pause, a little less than the ten minutes between
+#: two runs of the housekeeping; each pause is twice the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
 _LONGEST_PAUSE = timedelta(hours=6)
 #: The states of a creation in which NOMIS has, or may have, the record, and the next delivery finishes it.
@@ -35,7 +35,7 @@ class FailureClass(StrEnum):
     """Whether trying again may help."""
 
     RECOVERABLE = "recoverable"
-    #: NOMIS holds two rows where there may be one: trying again helps once one of them is deleted.
+    #: NOMIS holds two rows where there should be one: trying again helps once one of them is deleted.
     REPAIRABLE = "repairable"
     UNRECOVERABLE = "unrecoverable"
     UNREADABLE = "unreadable"
@@ -93,12 +93,12 @@ WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterReport:
-    """A dead-letter message with what the database knows of it.
+    """A dead-letter message with what the database knows about it.
 
     attempts: the number of failed attempts in all its deliveries. redrives, redriven_at: how often it was sent back,
-    and when last. given_up: the housekeeping no longer sends it back. unfinished: NOMIS has, or may have, the record
-    that the message creates, without a mapping. finding: the open finding about two rows in NOMIS that the message
-    waits for.
+    and when it last was. given_up: whether the housekeeping no longer sends it back. unfinished: whether NOMIS has, or
+    may have, the record that the message creates, without a mapping. finding: the open finding about two rows in NOMIS
+    that the message waits for.
     """
 
     dead_letter: DeadLetter
@@ -116,7 +116,7 @@ class DeadLetterReport:
         if self.dead_letter.type == UNREADABLE:
             return FailureClass.UNREADABLE
         if self.unfinished:
-            # Its last attempt ended without a word, after whatever had failed before.
+            # Its last attempt ended without any record, whatever had failed before.
             return FailureClass.RECOVERABLE
         if self.failure is None:
             return FailureClass.UNKNOWN
@@ -137,14 +137,14 @@ class DeadLetterReport:
 
     @property
     def reason(self) -> str:
-        """Why it failed, with `…` for ids: equal for all messages that failed for one reason."""
+        """Why it failed, with `…` for ids: equal for all messages that failed for the same reason."""
         if self.failure is not None:
             return fingerprint(self.failure.failure)
         return self.dead_letter.problem or "no failure was recorded"
 
     @property
     def sql(self) -> tuple[str, ...]:
-        """The SQL that shows the two rows it waits for in the NOMIS database; none where it waits for none."""
+        """The SQL that shows, in the NOMIS database, the two rows that it waits for; empty if it waits for none."""
         return () if self.finding is None else duplicate_rows_of(self.finding).sql
 
     @property
@@ -155,7 +155,7 @@ class DeadLetterReport:
 
     @property
     def next_redrive(self) -> datetime | None:
-        """When the housekeeping sends it back again at the earliest, or None if it never has, or no longer does."""
+        """When the housekeeping sends it back again at the earliest; None if it never has, or no longer does."""
         if self.redriven_at is None or self.given_up or not self.may_heal:
             return None
         return self.redriven_at + pause_after(self.redrives)
@@ -185,7 +185,7 @@ class SameReason:
 
     @property
     def first(self) -> DeadLetterReport:
-        """The oldest of them, an example of all."""
+        """The oldest of them, as an example of them all."""
         return self.reports[0]
 
     def as_dict(self) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def group_by_reason(reports: Sequence[DeadLetterReport]) -> list[SameReason]:
 
 
 def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]) -> list[DeadLetterReport]:
-    """What is known of each message of `queue`, in the same order. Raises `StoreUnavailable`."""
+    """What is known about each message of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
         redrives = redrives_of(connection, queue, (each.key for each in dead_letters))
         given_up = given_up_messages(connection, queue)
@@ -235,9 +235,9 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
-    """Keeps all messages but `message_ids`, if any are given, as a `WhyLeft`.
+    """Returns a `WhyLeft` that keeps all messages except `message_ids`, if any are given.
 
-    recoverable_only: keeps those that a retry cannot help too. Raises `StoreUnavailable` when it is called.
+    recoverable_only: also keeps those that a retry cannot help. The `WhyLeft` raises `StoreUnavailable` when called.
     """
 
     def why_left(dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
@@ -280,9 +280,9 @@ def _report(
 
 
 def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetter]) -> dict[str, frozenset[str]]:
-    """The DPS records that some of the messages create, and whose creation was begun and not finished, by event type.
+    """The DPS records that some of the messages create, and whose creation was begun but not finished, by event type.
 
-    A message may lie on a queue that is not its own; it is sent back to its own, and finishes the creation there.
+    A message may be on the wrong queue; it is sent to the right one, and finishes the creation there.
     """
     wanted: dict[str, set[str]] = {}
     creations = {each.domain.creation.event_type: each.domain.creation for each in dead_letters if each.domain}

@@ -57,13 +57,13 @@ class DeadLetter:
 
     @property
     def domain(self) -> Domain | None:
-        """The domain of its event, whichever queue it is on, or None for anything but an event of a domain."""
+        """The domain of its event, whichever queue it is on; None if it is not an event of any domain."""
         queue = queue_of(self.type)
         return None if queue is None else domain_of_queue(queue)
 
     @property
     def creates(self) -> str | None:
-        """The id of the DPS record that its event creates in NOMIS, in the form of the creations; None without one."""
+        """The id of the DPS record that its event creates in NOMIS, as creations store it; None if it creates none."""
         domain = self.domain
         if domain is None or self.type.lower() != domain.creation.event_type:
             return None
@@ -73,7 +73,7 @@ class DeadLetter:
             return None
 
     def as_dict(self) -> dict[str, Any]:
-        """The message as JSON shows it: without the signature of SNS, which says nothing of the event."""
+        """The message as JSON shows it: without the signature of SNS, which says nothing about the event."""
         shown = self.as_export()
         if isinstance(shown["body"], dict):
             shown["body"] = {name: value for name, value in shown["body"].items() if name not in _SIGNATURE}

@@ -1,6 +1,6 @@
-"""Duplicates: two NOMIS records of one DPS record, which of them may be removed, and the objections.
+"""Duplicates: two NOMIS records for one DPS record, which of them may be removed, and the objections to that.
 
-A finding names the pair that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
+A finding names the pair of ids that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
     #: One DPS record, two NOMIS records: the refused one is surplus.
     SURPLUS = "surplus"
-    #: Two DPS records claim one NOMIS record: nothing may be deleted, a person investigates.
+    #: Two DPS records claim one NOMIS record: nothing may be deleted; a person has to investigate.
     TWO_CLAIMS = "two claims"
     #: Both ids are equal: not a duplicate.
     SAME = "no duplicate"
@@ -57,7 +57,7 @@ def read_duplicate(finding: Finding) -> Duplicate:
 
 
 def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> MappingIds | None:
-    """The pair that a finding names behind `prefix`, which is `existing` or `duplicate`, or None if it names none."""
+    """The pair that a finding names after `prefix` (`existing` or `duplicate`); None if it names none."""
     names = (mappings.dps, *mappings.nomis)
     values = {name: properties.get(prefix + name[:1].upper() + name[1:]) for name in names}
     if any(value in (None, "null") for value in values.values()):
@@ -69,8 +69,8 @@ def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> M
 class NomisView:
     """Both NOMIS records as they are now, and the DPS record to which the refused one is mapped.
 
-    `surplus` and `mapped` are None if NOMIS does not have the record, or cannot read it (`readable`).
-    `surplus_belongs_to` is None if the refused record is not mapped.
+    `surplus` and `mapped` are None if NOMIS does not have the record, or if no service can read it (`readable` is then
+    False). `surplus_belongs_to` is None if the refused record is not mapped.
     """
 
     surplus: Record | None

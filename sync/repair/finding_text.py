@@ -18,7 +18,7 @@ Properties = Mapping[str, str]
 
 
 def finding_text(event: str, properties: Properties) -> str | None:
-    """The sentences of a finding by its event, or None for an event that is not one of a finding."""
+    """The sentences about a finding, by its event; None for an event that belongs to no finding."""
     text = _TEXTS.get(event)
     return None if text is None else text(properties)
 
@@ -86,7 +86,7 @@ def _given_up(properties: Properties) -> str:
     one = number == "1"
     kind = f" {properties['eventType']}" if properties.get("eventType") else ""
     messages = f"{number}{kind} message{'' if one else 's'}"
-    # Of several messages the event names the first alone.
+    # If there are several messages, the event names only the first.
     about = f" about {properties['entity'].replace(':', ' ')}" if one and properties.get("entity") else ""
     offender_no = prisoner_in(properties)
     whose = f" of prisoner {offender_no}" if one and offender_no is not None and offender_no not in about else ""
@@ -108,7 +108,7 @@ def _of_whom(properties: Properties) -> str:
 
 
 def _when(time_of: tuple[str, ...], properties: Properties) -> str:
-    """Where and when the record takes place, as far as the event says."""
+    """The place and time of the record, as far as the event gives them."""
     where = f" at {properties['prisonId']}" if properties.get("prisonId") else ""
     values = [properties[name] for name in time_of if properties.get(name)]
     try:

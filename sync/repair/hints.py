@@ -1,4 +1,4 @@
-"""What a failed message probably needs: one line of advice from where and how it failed."""
+"""What a failed message probably needs: one line of advice, derived from where and how it failed."""
 
 from sync.domains.registry import DOMAINS, queue_of
 from sync.domains.repair import Advice
@@ -29,7 +29,7 @@ def is_missing_mapping(failure: Failure) -> bool:
 
 
 def is_awaited_elsewhere(failure: Failure) -> bool:
-    """Whether a domain says that something is missing which another of its events brings, such as an allocation."""
+    """Whether a domain says that something is missing that another of its events will bring, such as an allocation."""
     return any(domain.is_awaited is not None and domain.is_awaited(failure) for domain in DOMAINS.values())
 
 

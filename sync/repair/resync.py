@@ -1,4 +1,4 @@
-"""Writes the current state of one DPS record to NOMIS, whatever its domain, by the handlers of its events."""
+"""Writes the current state of one DPS record to NOMIS, whatever its domain, using the handlers of its events."""
 
 import math
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def find_creation(queue_context: QueueContext, resync: Resync, plan: ResyncPlan)
 
 
 def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: CreationRecord | None) -> Iterator[str]:
-    """Sentences that say why nothing must be written now."""
+    """Sentences that say why nothing may be written now."""
     if plan.objection is not None:
         yield plan.objection
     for event in plan.events:
@@ -46,7 +46,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
 
 
 def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
-    """The entity of the events of a plan, as on their queue."""
+    """The entity of the events of a plan, as it is on their queue."""
     event = plan.events[0]
     return queue_context.domain.handlers[event.event_type].entity(event)
 
@@ -54,7 +54,7 @@ def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
 def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Iterator[Handled]:
     """Handles the events of a plan one by one, up to the first that was not applied.
 
-    Raises whatever made one of them fail. The caller holds the lease of the entity, and made the plan under it.
+    Raises whatever made one of them fail. The caller holds the lease of the entity, and made the plan while holding it.
     """
     if plan.mapping_is_stale:
         with queue_context.leases.held(creation_lease(resync.creation.name, plan.creation_id)):
@@ -72,7 +72,7 @@ def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> 
 
 
 def what_is_left(queue_context: QueueContext, resync: Resync, plan: ResyncPlan, after: ResyncPlan) -> Iterator[str]:
-    """Sentences that say what is still wrong; `after` is the plan that is made once `plan` was carried out.
+    """Sentences that say what is still wrong; `after` is the plan that is made once `plan` has been carried out.
 
     Raises `SyncError`.
     """

@@ -57,7 +57,7 @@ class ScheduledRedrive:
         return len(self._new)
 
     def record(self, telemetry: Telemetry) -> int:
-        """Records what was newly given up, a finding for each message; returns how many could not be recorded.
+        """Records what was newly given up, with a finding for each message; returns how many could not be recorded.
 
         There is one alert for each event type and advice, which says how many messages share them.
         """
@@ -71,7 +71,7 @@ class ScheduledRedrive:
                 self._record(found, shared, alert=cause not in self._alerted, alone=numbers[cause] == 1)
             except StoreUnavailable:
                 raise
-            except Exception:  # of one message; the others are recorded, and this one is met again
+            except Exception:  # caused by one message; the others are recorded, and this one comes up again
                 self._log.exception("finding-not-recorded", queue=self._queue)
                 unrecorded += 1
             else:

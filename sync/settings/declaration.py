@@ -4,7 +4,7 @@ A setting is the environment variable of the same name in upper case. The names 
 that its Kubernetes secrets and values carry over.
 
 A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, anything else is one field of
-`Settings`; `doc/settings.md` follows by itself.
+`Settings`; `doc/settings.md` is generated from these.
 """
 
 from collections.abc import Mapping
@@ -88,7 +88,7 @@ class Settings(BaseModel):
     database_url: DatabaseUrl = Field(
         "sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production"
     )
-    database_auto_upgrade: bool = Field(True, description="bring the database to the current schema on start")
+    database_auto_upgrade: bool = Field(True, description="brings the database to the current schema on start")
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
     drain_concurrency: int = Field(10, ge=1, le=200, description="messages of one queue that are handled at once")
@@ -121,7 +121,7 @@ class Settings(BaseModel):
         40,
         ge=1,
         le=200,
-        description="maximum number of calls in flight to one upstream; NOMIS responds with 500 far above that",
+        description="maximum number of calls in flight to one upstream; well above that, NOMIS responds with 500",
     )
     reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
     reports_sentencing_reconciliation_page_size: int = Field(

@@ -13,7 +13,7 @@ from sync.settings.parsing import parse_address, parse_flag, parse_waits
 from sync.settings.upstreams import UpstreamName
 from sync.settings.variables import is_event_switch, is_reconciliation_switch, is_retry_wait
 
-#: What replaces the validator's own words, by its kind of error; the braces are filled from its limits.
+#: The advice that replaces the validator's own text, by kind of error; the braces are filled with its limits.
 _ADVICE = {
     "int_type": "give a whole number",
     "int_parsing": "give a whole number",
@@ -44,7 +44,7 @@ def load_settings(
 ) -> Settings:
     """Reads the settings from the environment of the process (from `environment` instead in tests and the demo).
 
-    Raises `SettingsError` with a line for each value that cannot be used. `further_errors` then adds the lines on
+    Raises `SettingsError` with a line for each value that cannot be used. `further_errors` then adds the lines about
     values that only other parts of the program can judge, so that one start reports everything.
     """
     variables = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
@@ -63,7 +63,7 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """The lines on variables that are not fields of `Settings`: upstream services, switches, waits of queues."""
+    """The lines about variables that are not fields of `Settings`: upstream services, switches, waits of queues."""
     addresses = {name.address_variable for name in UpstreamName}
     errors = []
     for name, value in sorted(variables.items()):

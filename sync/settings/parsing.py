@@ -1,6 +1,6 @@
 """Parsers for the texts of settings, and the field types made of them.
 
-Each parser returns the value, or raises `ValueError` with what to change.
+Each parser returns the value, or raises a `ValueError` that says what to change.
 """
 
 import re
@@ -19,7 +19,7 @@ from sync.settings.times import MOST_VISIBILITY_SECONDS
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-#: A year: anything longer is a slip, and more than dates can be moved by.
+#: A year: anything longer is a mistake, and may be too long to add to a date.
 YEAR_SECONDS = 366 * 86_400
 
 #: A host name, or an IPv4 or IPv6 address without brackets.
@@ -98,7 +98,7 @@ def _parse_link(text: str) -> str:
 
 
 def _parse_mail_address(text: str) -> str:
-    """The address of a person or a list, also as `Name <address>`."""
+    """The address of a person or a list, which may be written as `Name <address>`."""
     if not text.isprintable() or not _MAIL_ADDRESS.fullmatch(parseaddr(text)[1]):
         raise ValueError("give an address such as jane.smith@host.example")
     return text
@@ -163,7 +163,7 @@ def _parse_connection_string(text: str) -> str:
 
 
 def ingestion_parts(text: str) -> tuple[str, str]:
-    """The instrumentation key and the address of the ingestion endpoint in a connection string, without a last slash.
+    """The instrumentation key of a connection string, and its ingestion endpoint without a trailing slash.
 
     Raises `ValueError` with what to change, quoting nothing of it.
     """
@@ -229,7 +229,7 @@ Certificates = Annotated[str, AfterValidator(_parse_certificates)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 
 
-#: The longest time that a writer may wait for its turn by the option `timeout` of a SQLite address.
+#: The longest wait of a writer for its turn that the option `timeout` of a SQLite address may set.
 _LONGEST_WAIT_SECONDS = 3_600
 _ADVICE = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
 #: The name of the database is shown; a password that slipped into it must not be.

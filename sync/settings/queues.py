@@ -1,7 +1,7 @@
 """The queues: their names, and the variables that each of them has.
 
-A new queue is one entry of `QUEUES`. Commands show the names in their help, which has to be quick, so nothing slow to
-import belongs here.
+A new queue is one entry of `QUEUES`. Commands show the names in their help, which has to appear quickly, so nothing
+slow to import belongs here.
 """
 
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Variable:
     meaning: str
 
 
-#: The variables of each queue, with its name for `<QUEUE>`.
+#: The variables of each queue; `<QUEUE>` stands for its name.
 QUEUE_VARIABLES = (
     Variable("HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME", "`hmpps_prisoner_to_nomis_<queue>_queue`", "name of the queue"),
     Variable(

@@ -11,16 +11,17 @@ BATCH_RECEIVE_SECONDS = 20.0
 LONG_POLL_SECONDS = 1
 
 # Working a batch.
-#: The interval at which parked messages, and a paused receive, check whether they can continue.
+#: The pause between checks of whether parked messages, or a paused receive, can continue.
 POLL_SECONDS = 0.25
-#: How long finished messages wait to be acknowledged together: at least, and until a batch of ten is full.
+#: How long finished messages wait to be acknowledged together: at least, and at most for a batch of ten to fill.
 ACKNOWLEDGE_POLL_SECONDS = 0.02
 ACKNOWLEDGE_SECONDS = 0.25
 #: The longest that a thread stays with one message group before it reports what it has finished.
 GROUP_TURN_SECONDS = 1.0
 
 # Leases.
-#: How long a handler waits inside an event for the lease of a record, and its shortest and longest pause between tries.
+#: How long a handler waits for the lease of a record while it handles an event, and its shortest and longest pause
+#: between tries.
 HANDLER_LEASE_WAIT_SECONDS = 1.0
 HANDLER_LEASE_POLL_SECONDS = 0.01
 HANDLER_LEASE_LONGEST_POLL_SECONDS = 0.1
@@ -29,22 +30,22 @@ LEASE_WAIT_SECONDS = 10.0
 LEASE_POLL_SECONDS = 1.0
 
 # Outages.
-#: How long a message stays in a batch, parked or ready, before a copy replaces it: SQS hides a message for 12 hours at
-#: most after a receive, however often that is renewed.
+#: How long a message stays in a batch, parked or ready, before a copy replaces it: SQS hides a message for at most 12
+#: hours after a receive, however often the timeout is renewed.
 LONGEST_HIDDEN_SECONDS = 39_600.0
-#: The pause before the message group that met an open breaker is tried again.
+#: The pause before a message group that met an open breaker is tried again.
 UPSTREAM_POLL_SECONDS = 0.25
 #: The pause before a message group is tried again after the database was unavailable.
 DATABASE_POLL_SECONDS = 1.0
 #: The least time between two messages of a queue that try a service that has only just responded to a ping.
 TRIAL_SECONDS = 0.5
-#: The longest that a message waits on the queue for an unavailable service; outlasts any realistic outage.
+#: The longest that a message waits on the queue for an unavailable service.
 LONGEST_OUTAGE_SECONDS = 1_800.0
 #: The longest that a message waits on the queue for refused credentials, which a person has to correct.
 LONGEST_REFUSED_SECONDS = 43_200.0
 
 # The breaker of a service.
-#: The calls that decide whether a service is down: those of the last minute, twenty at most.
+#: The calls that decide whether a service is down: those of the last minute, at most twenty.
 BREAKER_WINDOW_SECONDS = 60.0
 #: Failures in a row for this long are an outage too, whatever succeeded before them: on a quiet day the successes of
 #: the last minute would outweigh the failures of the few messages there are.
@@ -76,13 +77,13 @@ LONGEST_REQUEUE_SECONDS = 60
 # Reading for a report.
 #: The pauses before the 2nd, 3rd, … attempt at one read, before jitter.
 READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
-#: The same for a page of a list, before jitter: without it part of the population is missing.
+#: The same for a page of a list, before jitter: without the page, part of the population would be missing.
 PAGE_RETRY_SECONDS = (1.0, 5.0, 20.0)
 
 # SQS.
 #: The longest that SQS hides a message; SQS sets it, so a change here has no effect.
 MOST_VISIBILITY_SECONDS = 43_200
-#: The pause before a batch call is repeated for the entries that failed, times the number of the attempt.
+#: The pause before a batch call is repeated for the entries that failed, multiplied by the number of the attempt.
 SQS_RETRY_SECONDS = 0.1
 #: How long the messages of a dead letter queue are hidden while they are read, before the heartbeat renews that.
 DEAD_LETTER_VISIBILITY_SECONDS = 60

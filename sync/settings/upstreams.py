@@ -14,7 +14,8 @@ CONNECT_SECONDS = 5.0
 class UpstreamName(StrEnum):
     """The upstream services, by their names in logs, errors and health.
 
-    Each member has its default address, what it is, and the prefix of its credentials where that is not its name.
+    Each member has a default address, a description, and the prefix of its credential variables if that is not its
+    name.
     """
 
     def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
@@ -51,7 +52,7 @@ class UpstreamName(StrEnum):
 
     @property
     def credential_variables(self) -> tuple[str, ...]:
-        """The variables of client id and client secret, or empty for HMPPS Auth, which gives the tokens."""
+        """The variables of client id and client secret, or empty for HMPPS Auth, which issues the tokens."""
         prefix = self.name if self._credentials is None else self._credentials
         return (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET") if prefix else ()
 

@@ -1,4 +1,4 @@
-"""Names of variables that are made of others: those of an event type, of a queue's waits, and of a reconciliation."""
+"""Names of variables that contain another name: that of an event type, a queue or a reconciliation."""
 
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ _SWITCH = "FEATURE_EVENT_"
 #: The switch of the delete-all commands, which belongs to no event.
 DELETE_ALL_VARIABLE = f"{_SWITCH}DELETEALL"
 _RECONCILIATION_SWITCH = "SCHEDULER_RECONCILIATION_"
-#: The reconciliation whose variables have no name in them.
+#: The reconciliation whose variables do not contain its name.
 _FIRST = "incentives"
 #: What the variables of a queue begin with, before its name.
 QUEUE_PREFIX = "HMPPS_SQS_QUEUES_"
@@ -16,13 +16,13 @@ _WAITS_SUFFIX = "_ERROR_VISIBILITY_TIMEOUT"
 
 
 def feature_variable(event_type: str) -> str:
-    """The environment variable that switches an event type: upper case, `.` and `-` as `_`."""
+    """The environment variable that switches an event type: in upper case, with `_` for `.` and `-`."""
     return f"{_SWITCH}{_upper(event_type)}"
 
 
 @lru_cache(maxsize=256)
 def feature_variables(event_type: str) -> tuple[str, ...]:
-    """Every variable that switches an event type: its own, and those with a queue before it."""
+    """Every variable that switches an event type: its own, and those that also name a queue."""
     return (feature_variable(event_type), *(f"{_SWITCH}{queue.upper()}_{_upper(event_type)}" for queue in QUEUES))
 
 
@@ -32,9 +32,9 @@ def is_event_switch(variable: str) -> bool:
 
 
 def reconciliation_variable(name: str, setting: str) -> str:
-    """The variable of a setting of one reconciliation: `RECONCILIATION_<NAME>_<SETTING>`, `-` as `_`.
+    """The variable of a setting of one reconciliation: `RECONCILIATION_<NAME>_<SETTING>`, with `_` for `-`.
 
-    Those of incentives have no name in them, as when that was the only reconciliation.
+    The variables of incentives do not contain the name, as when that was the only reconciliation.
     """
     return f"RECONCILIATION_{'' if name == _FIRST else f'{_upper(name)}_'}{setting}"
 

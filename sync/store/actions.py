@@ -1,4 +1,4 @@
-"""The actions of operators on external systems: who, when, what, its target, and how it ended.
+"""The actions of operators on external systems: who did what, when, to which target, and how it ended.
 
 An action is recorded before its first call and completed after its last one. While it is under way its process holds a
 lease; a row with state `started` and without a live lease was left by a process that died.
@@ -29,7 +29,7 @@ class ActionState(StrEnum):
     DONE = "done"
     #: The call failed and changed nothing.
     FAILED = "failed"
-    #: The service responded that it did not do it.
+    #: The service responded that it did not carry out the action.
     REFUSED = "refused"
     #: It may have been done: the response was lost, or the action was interrupted.
     UNKNOWN = "unknown"
@@ -84,12 +84,12 @@ def finish_action(
 
 
 def list_actions(connection: Connection, limit: int = 100) -> list[Action]:
-    """The last actions, newest first."""
+    """The latest actions, newest first."""
     return [_action(row) for row in connection.execute(_query().limit(limit))]
 
 
 def actions_on(connection: Connection, action: str, target: str, limit: int = 20) -> list[Action]:
-    """The last actions of this kind on this target, newest first."""
+    """The latest actions of this kind on this target, newest first."""
     same = (actions.c.action == action, actions.c.target == target)
     return [_action(row) for row in connection.execute(_query().where(*same).limit(limit))]
 

@@ -18,7 +18,7 @@ from sync.store.types import Key
 
 _LISTED = 1000
 _KEY = Key(80)
-#: Ids in one statement: SQLite allows some hundred variables at least.
+#: The most ids in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 
 
@@ -33,13 +33,13 @@ class CreationState(StrEnum):
     CREATED = "created"
     #: Done.
     MAPPED = "mapped"
-    #: The mapping was refused because of another one: NOMIS has a record too many, or two DPS records claim one.
+    #: The mapping was refused because of another one: NOMIS has one record too many, or two DPS records claim one.
     DUPLICATE = "duplicate"
     #: Nobody can tell whether NOMIS has the record: a person must decide.
     AMBIGUOUS = "ambiguous"
     #: A person decided that NOMIS does not have the record: the next delivery creates.
     ABANDONED = "abandoned"
-    #: Deleted on purpose, with its mapping. Without an attempt: the deletion came before the creation.
+    #: Deleted on purpose, with its mapping. If there was no attempt, the deletion came before the creation.
     DELETED = "deleted"
 
     @property
@@ -88,7 +88,7 @@ def find_record(connection: Connection, domain: str, dps_id: str) -> CreationRec
 
 
 def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> dict[str, CreationState]:
-    """How far the creation of each DPS record has come, by DPS id; those without one are left out."""
+    """How far the creation of each DPS record has come, by DPS id; those without a creation are left out."""
     stored = {dps_id: _KEY.stored(dps_id) for dps_id in dps_ids}
     wanted, found = list(dict.fromkeys(stored.values())), dict[str, CreationState]()
     query = select(creations.c.dps_id, creations.c.state).where(creations.c.domain == domain)
@@ -106,7 +106,7 @@ def get(connection: Connection, creation_id: int) -> CreationRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """How many creations are in one of the open states, and since when the oldest of them."""
+    """How many creations are in one of the open states, and since when the oldest of them has been."""
 
     state: CreationState
     number: int
@@ -114,7 +114,7 @@ class Unsettled:
 
 
 def count_unsettled(connection: Connection) -> list[Unsettled]:
-    """The creations of which NOMIS has, or may get, a record without a mapping, by state."""
+    """The creations for which NOMIS has, or may get, a record without a mapping, by state."""
     state = creations.c.state
     query = select(state, func.count(), func.min(creations.c.intended_at)).where(state.in_(OPEN_STATES))
     rows = connection.execute(query.group_by(state).order_by(state)).tuples()
@@ -148,7 +148,7 @@ def finished_since(connection: Connection, domain: str, since: datetime) -> froz
 
 
 def mark_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> None:
-    """Records that the mapping service holds the mapping, where there is a record."""
+    """Records that the mapping service holds the mapping, if there is a record of the creation."""
     values = {"the_domain": domain, "the_dps_id": dps_id, "mapping": dict(mapping), "updated_at": now()}
     connection.execute(_MARK_MAPPED, values)
 
@@ -177,7 +177,7 @@ def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
 def resolve_as_mapped(
     connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
 ) -> bool:
-    """Records that a person found the NOMIS record and its mapping is saved. False if the creation is not open."""
+    """Records that a person found the NOMIS record and that its mapping is saved. False if the creation is not open."""
     values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
     return _decide(connection, creation_id, OPEN_STATES, values)
 

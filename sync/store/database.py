@@ -102,7 +102,7 @@ class Database:
             yield connection
 
     def upgrade(self) -> None:
-        """Brings the schema to the current revision; of several processes that do so at once, one does the work.
+        """Brings the schema to the current revision; if several processes do so at once, one does the work.
 
         Creates a missing SQLite file and its folder. Raises `SettingsError` if it cannot.
         """
@@ -146,7 +146,7 @@ class Database:
     def ping(self, *, writing: bool = False) -> None:
         """Raises `StoreUnavailable` when the database does not respond, or (`writing`) currently accepts no writes.
 
-        A database that accepts none is locked by a writer that hangs, a read-only file, or a stand-by.
+        A database that accepts none is locked by a writer that hangs, or is a read-only file or a stand-by.
         """
         if not writing:
             with self.read() as connection:
@@ -195,7 +195,7 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The revision that `upgrade` leads to; the files are named by their revisions, which are in order."""
+    """The revision that `upgrade` leads to; the migration files are named after their revisions, which ascend."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
@@ -207,7 +207,7 @@ def _parsed(url: str) -> URL:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a path leads to something, as far as this process may see."""
+    """Whether a path leads to something, as far as this process can see."""
     try:
         path.stat()
     except OSError:

@@ -19,8 +19,8 @@ from sqlalchemy.pool import StaticPool
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
 
-#: How long a writer waits for its turn before the database counts as unavailable; an address of SQLite may say
-#: otherwise by its option `timeout`.
+#: How long a writer waits for its turn before the database counts as unavailable; the address of a SQLite database may
+#: set another limit with its option `timeout`.
 _BUSY_SECONDS = 30.0
 _CONNECT_SECONDS = 5
 #: Connections kept open by a process, and further ones under load; transactions are short, so threads take turns.
@@ -31,15 +31,15 @@ READING = "sync_reading"
 
 _SQLITE_GENERIC_ERROR = 1
 _READ_ONLY_TRANSACTION = "25006"
-#: A writer waits for others as long as on SQLite, and one that hangs in its transaction releases its locks. Set by the
-#: transaction, since a pooler rejects options of the connection and would pass on to others what was set on it; and in
-#: one statement with BEGIN, which saves a round trip.
+#: A writer waits for others for as long as on SQLite, and one that hangs in its transaction loses its locks. These
+#: limits are set in the transaction, since a pooler rejects connection options, and would pass on to others what was
+#: set on the connection; and in one statement with BEGIN, which saves a round trip.
 _BEGIN_WRITING = "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 
 _OPTIONS: dict[str, Any] = {
     "json_serializer": written_json,
     "json_deserializer": orjson.loads,
-    # Error texts contain no data of rows.
+    # Error texts contain no row data.
     "hide_parameters": True,
 }
 _POOL: dict[str, Any] = {"pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW, "pool_timeout": _BUSY_SECONDS}
@@ -74,7 +74,7 @@ def postgresql_engine(url: URL) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": "prisoner-to-nomis",
-        # A pooler gives each transaction another connection to the server, which does not know prepared statements.
+        # A pooler may give each transaction another connection to the server, on which nothing has been prepared.
         "prepare_threshold": None,
         # Transactions are begun by `_begin_postgresql`.
         "autocommit": True,
@@ -95,7 +95,7 @@ def postgresql_engine(url: URL) -> Engine:
 
 
 def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
-    """Reads the shared clock of a SQLite database once; it is not there before the schema is."""
+    """Reads the shared clock of a SQLite database once; it does not exist before the schema does."""
     if not shared_clock(dialect).is_known:
         shared_clock(dialect).follow_sqlite(connection)
 

@@ -1,7 +1,7 @@
-"""The failed attempts at messages, and how often dead-letter messages were redriven.
+"""The failed attempts to handle messages, and how often dead-letter messages were redriven.
 
-An attempt has the message, the step, the reason, and whether trying again may help. Redrives are counted by the key of
-a message that stays the same when it is sent back.
+An attempt names the message, the step, the reason, and whether trying again may help. Redrives are counted by the key
+of a message, which stays the same when the message is sent back.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ _REDRIVES = dead_letter_returns.c
 _KEY = Key(120)
 #: SQS and SNS message ids.
 _ID = Key(100)
-#: Keys in one statement: SQLite allows some hundred variables at least.
+#: The most keys in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 
 Value = TypeVar("Value")
@@ -62,7 +62,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How many attempts of a queue failed, by whether trying again may help."""
+    """How many attempts on a queue failed, by whether trying again may help."""
 
     queue: str
     recoverable: int
@@ -83,7 +83,7 @@ def last_failure(
     sns_message_id: str | None = None,
     message_id: str | None = None,
 ) -> FailedAttempt | None:
-    """The last failed attempt at a message (of `queue`), by the id that survives a redrive or else by the SQS id."""
+    """The last failed attempt at a message (of `queue`, if given), by the SNS id or else by the SQS id."""
     columns = failures.c
     for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
         if value is None:
@@ -111,8 +111,8 @@ def attempts_at(
 ) -> dict[str, Attempts]:
     """The failed attempts at messages of `queue`, by their SQS ids; messages without one are left out.
 
-    A message is given by its SNS id, if it has one, and its SQS id: the attempts of all redrives count where it has an
-    id that survives them. `after`: only attempts recorded later than this number, see `last_number`.
+    A message is given by its SNS id, if it has one, and its SQS id. Only an SNS id survives redrives: with one, the
+    attempts before them count too. `after`: only attempts with a higher number than this count (see `last_number`).
     """
     columns = failures.c
     sns_ids = {message_id: sns_id for sns_id, message_id in messages}
@@ -130,7 +130,7 @@ def attempts_at(
 
 
 def last_number(connection: Connection) -> int:
-    """The number of the last failed attempt that was recorded; 0 where there is none."""
+    """The number of the last failed attempt that was recorded; 0 if there is none."""
     return connection.execute(select(func.max(failures.c.id))).scalar() or 0
 
 
@@ -171,14 +171,14 @@ def counts(connection: Connection, since: datetime) -> list[FailureCount]:
 
 @dataclass(frozen=True, slots=True)
 class Redrives:
-    """How often a message was sent back to its queue, and when it was last."""
+    """How often a message was sent back to its queue, and when it last was."""
 
     number: int
     last: datetime
 
 
 def redrives_of(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, Redrives]:
-    """The redrives of each of `keys` to `queue`; keys that never were sent back are left out."""
+    """The redrives of each of `keys` to `queue`; keys that were never sent back are left out."""
     stored = {key: _KEY.stored(key) for key in keys}
     found: dict[str, Redrives] = {}
     query = select(dead_letter_returns).where(_REDRIVES.queue == queue)
@@ -189,7 +189,7 @@ def redrives_of(connection: Connection, queue: str, keys: Iterable[str]) -> dict
 
 
 def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> None:
-    """Records that the messages of `keys` are about to be sent back to `queue`, each as often as it is named."""
+    """Records that the messages of `keys` are about to be sent back to `queue`, each as often as its key occurs."""
     moment = now()
     for key, times in Counter(keys).items():
         values = {"queue": queue, "message_key": key, "returns": times, "last_retried_at": moment}

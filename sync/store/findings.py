@@ -1,6 +1,6 @@
-"""Findings: what a person has to decide at. Each is recorded once and alerted once.
+"""Findings: what a person has to decide. Each is recorded once and alerted once.
 
-A message that housekeeping has given up on a dead letter queue is a finding too, until a person redrives or removes it.
+A dead-letter message that the housekeeping has given up is a finding too, until a person redrives or removes it.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,7 +24,7 @@ class FindingKind(StrEnum):
     DUPLICATE = "duplicate"
     #: It is unknown whether NOMIS has the record.
     AMBIGUOUS = "ambiguous"
-    #: NOMIS has two rows where only one is allowed, and rejects all further changes of the pair.
+    #: NOMIS has two rows where only one is allowed, and rejects all further changes to the pair.
     NON_UNIQUE = "non-unique"
     #: A message on a dead letter queue that a retry alone cannot fix.
     DEAD_LETTER = "dead-letter"
@@ -73,7 +73,7 @@ def record_finding(
     properties: Mapping[str, str],
     alert_command: str | None,
 ) -> bool:
-    """Records a finding and its alert, in the transaction of `connection`. False when `key` is known.
+    """Records a finding and its alert, in the transaction of `connection`. Returns False if `key` is known.
 
     `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding; None: no alert.
     """
@@ -122,7 +122,7 @@ def list_findings(
 
 @dataclass(frozen=True, slots=True)
 class OpenFindings:
-    """How many findings of one kind and severity are open, and since when the oldest of them."""
+    """How many findings of one kind and severity are open, and since when the oldest of them has been."""
 
     kind: FindingKind
     severity: Severity
@@ -162,13 +162,13 @@ def resolve(connection: Connection, finding_id: int, who: str, resolution: str) 
 
 
 def reopen(connection: Connection, key: str) -> bool:
-    """Opens a resolved finding again; False when there is none of this key."""
+    """Opens a resolved finding again; returns False if there is none with this key."""
     values = {"status": "open", "resolved_at": None, "resolved_by": None, "resolution": None}
     return connection.execute(update(findings).where(findings.c.key == key).values(values)).rowcount == 1
 
 
 def record_given_up(connection: Connection, message: GivenUp, alert_command: str | None) -> bool:
-    """Records that a message is given up, with its alert where a command is given; False when it was known.
+    """Records that a message is given up, with an alert if a command is given; False if it was known already.
 
     A message that a person has sent back since, and that failed again, gets another finding.
     """

@@ -1,13 +1,14 @@
-"""Leases: one holder at a time for an entity, between all threads and processes that share the database.
+"""Leases: one holder at a time for an entity, among all threads and processes that share the database.
 
-A lease outlives its holder by its length at most. It is taken over at once if its holder is known to be dead: a process
-of the same machine that no longer exists; unless what that process was doing may still be under way in NOMIS.
+A lease outlives its holder by at most its own length. It is taken over at once if its holder is known to be dead, that
+is, a process of the same machine that no longer exists, unless what that process was doing may still be under way in
+NOMIS.
 
 A holder that could not renew a lease in time has lost it, possibly without noticing: it was stopped, or cut off from
 the database. `ensure_held` raises in that case, before anything is written.
 
-A process is named by the boot of its machine, its process namespace (a container's own), its number and its start time:
-a name is never used again, and any process of the same namespace can tell whether the named one is gone.
+A process is named after the boot id of its machine, its process namespace (a container has its own), its number and its
+start time: a name is never used again, and any process in the same namespace can tell whether the named one is gone.
 """
 
 import itertools
@@ -43,16 +44,16 @@ _ACQUIRE = (
 )
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
 _RELEASE = delete(leases).where(_MINE)
-#: The acquisitions of this process, whatever they are for.
+#: Numbers the acquisitions of this process, whatever they are for.
 _numbers = itertools.count(1)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
 
 
 @dataclass(slots=True)
 class _Request:
-    """What a thread wants of the database: the lease of `key` for `length`, or its release (`length` None).
+    """What a thread wants from the database: the lease of `key` for `length`, or its release (`length` None).
 
-    `taken` is whether the lease is held now.
+    The result of `taken` is whether the lease is then held.
     """
 
     key: str
@@ -73,7 +74,7 @@ class _Held:
 
 
 class Leases:
-    """The leases one process holds. Safe to share between threads, which exclude each other as processes do.
+    """The leases that one process holds. Safe to share between threads, which exclude each other as processes do.
 
     `owner` names the holder for people; `seconds` is how long a lease outlives its holder's last renewal.
     """
@@ -87,7 +88,7 @@ class Leases:
         self._owner = f"{owner[:_LONGEST_NAME]}|{this_process()}"
         expiry: ColumnElement[datetime] = bindparam("expiry", type_=SharedDateTime)
         if database.dialect == "postgresql":
-            # Many machines share it, so its own clock counts.
+            # Many machines share a server, so the server's own clock counts.
             expiry = func.clock_timestamp(type_=UtcDateTime) + bindparam("length", type_=Interval)
         self._acquisition = _acquisition(database.dialect)
         self._renewal = update(leases).where(_MINE).values(expires_at=expiry)
@@ -106,14 +107,14 @@ class Leases:
         self._renewing: threading.Thread | None = None
 
     def acquire(self, key: str, *, take_over: bool = True, least_seconds: float = 0.0) -> bool:
-        """Takes the lease of `key`; False when another thread or process holds it. Raises `StoreUnavailable`.
+        """Takes the lease of `key`; returns False if another thread or process holds it. Raises `StoreUnavailable`.
 
-        Without `take_over` even the lease of a dead process is waited for until it expires. The lease lasts at least
+        Without `take_over`, even the lease of a dead process cannot be taken until it expires. The lease lasts at least
         `least_seconds` after its last renewal.
         """
         length = max(self._length, timedelta(seconds=least_seconds))
         # Unique for each acquisition: the owner in the database shows which one has the lease, and a holder that lost
-        # its lease cannot release that of the next one.
+        # its lease cannot release the lease of the next holder.
         owner = f"{self._owner}|{next(_numbers)}"
         until = self._monotonic() + length.total_seconds()
         with self._lock:
@@ -140,7 +141,7 @@ class Leases:
         return taken
 
     def release(self, key: str) -> None:
-        """Returns the lease of `key`; while the database is unavailable, as soon as it is back."""
+        """Releases the lease of `key`; if the database is unavailable, as soon as it is back."""
         with self._lock:
             held = self._held.pop(key, None)
             if held is None:
@@ -154,7 +155,8 @@ class Leases:
     def expire_after(self, key: str, seconds: float) -> None:
         """Lets the lease of `key` expire in `seconds`: until then nobody can take it, this process included.
 
-        For work whose request may still be under way. If the database is unavailable it expires as it would have.
+        For work whose request may still be under way. If the database is unavailable, the lease expires when it would
+        have anyway.
         """
         held = self._forget(key)
         if held is None:
@@ -194,7 +196,7 @@ class Leases:
         moment = self._monotonic()
         kept = []
         with self._database.begin() as connection:
-            # One statement each: only so does the row count say of each whether it was still held.
+            # One statement each: only then does the row count show for each lease whether it was still held.
             for key, each in held:
                 values = {"the_key": key, "the_owner": each.owner} | self._times(each.length)
                 if connection.execute(self._renewal, values).rowcount == 1:
@@ -223,12 +225,12 @@ class Leases:
                 structlog.get_logger().debug("leases-not-renewed", reason=str(error))
 
     def _commit_waiting(self, *, wait: bool) -> None:
-        """Commits the requests of all threads together. A thread that does not `wait` leaves them to the one at it.
+        """Commits the requests of all threads together. Without `wait`, leaves them to a thread that is committing.
 
         With 64 messages in flight a transaction for each request made a drain on PostgreSQL a quarter slower (263
         against 364 messages a second); on SQLite it made little difference.
         """
-        # Looked at again after each commit: a thread that did not wait relies on the one that was committing.
+        # Checked again after each commit: a thread that did not wait relies on the one that was committing.
         while self._waiting and self._committing.acquire(blocking=wait):
             try:
                 with self._lock:
@@ -261,7 +263,7 @@ class Leases:
             each.taken.set_result(result)
 
     def _apply(self, connection: Connection, requests: list[_Request]) -> list[bool]:
-        """Releases or acquires leases; whether each is held now.
+        """Releases or acquires leases; returns whether each is held now.
 
         All in one execution: on PostgreSQL it takes one round trip.
         """
@@ -351,11 +353,11 @@ def _place() -> str:
 
 
 def _start_of(number: int) -> str | None:
-    """When a process was started, in ticks since boot, or None if there is none, or only a zombie."""
+    """When a process was started, in ticks since boot; None if there is no such process, or only a zombie."""
     try:
         status = Path(f"/proc/{number}/stat").read_text()
     except OSError:
         return None
-    # The name in brackets may hold spaces and brackets; what follows the last one are the state and numbers.
+    # The name in brackets may itself contain spaces and brackets; the state and numbers follow the last bracket.
     fields = status.rpartition(")")[2].split()
     return None if fields[0] in ("Z", "X") else fields[19]

@@ -43,7 +43,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str, Any]) -> bool:
-    """Puts a delivery into the outbox. False if one with this key is in it, or was."""
+    """Puts a delivery into the outbox. Returns False if one with this key is or was in it."""
     moment = now()
     values = {
         "key": key,
@@ -87,7 +87,7 @@ def find(connection: Connection, key: str) -> Delivery | None:
 
 
 def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delivery | None:
-    """Reserves a delivery listed by `due` for this sender until `until`, or None if another sender was faster."""
+    """Reserves a delivery listed by `due` for this sender until `until`; returns None if another sender was faster."""
     statement = _update_of(delivery).values(attempts=delivery.attempts + 1, next_attempt_at=until)
     if connection.execute(statement).rowcount != 1:
         return None
@@ -96,7 +96,7 @@ def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delive
 
 
 def record_progress(connection: Connection, delivery: Delivery, progress: Mapping[str, Any]) -> bool:
-    """Records what of a claimed delivery has been sent; False if the claim was lost."""
+    """Records which parts of a claimed delivery have been sent; False if the claim was lost."""
     return connection.execute(_update_of(delivery).values(progress=dict(progress))).rowcount == 1
 
 
@@ -138,9 +138,9 @@ class Unsent:
 
 
 def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
-    """What is not sent, by channel and state, oldest first: pending, or enqueued since then (aware) and given up.
+    """Unsent deliveries by channel and state, oldest first: pending, or given up and enqueued since `given_up_since`.
 
-    A report that was given up and sent again by a person since is left out.
+    A report that was given up and that a person has sent again since is left out.
     """
     columns, again = outbox.c, outbox.alias()
     sent_again = (

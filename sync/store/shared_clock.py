@@ -32,7 +32,7 @@ class SharedClock:
 
     @property
     def is_known(self) -> bool:
-        """Whether the shared clock has been read; until then this process's clock is in for it."""
+        """Whether the shared clock has been read; until then this process's own clock is used."""
         return self._zero is not None
 
     def ahead(self) -> timedelta:

@@ -36,7 +36,7 @@ metadata = MetaData(
     }
 )
 
-#: A row number that grows on both databases (SQLite grows only its own INTEGER primary keys).
+#: A row number that increases automatically on both databases (SQLite does so only for its INTEGER primary keys).
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
 _DUE = text("export = 'due'")
@@ -84,7 +84,7 @@ creations = Table(
 )
 
 #: The custom events, oldest first by id. operation_id: the trace of the message or run (32 hex digits). export: due
-#: (Application Insights has not accepted it yet), sent or refused; NULL when it was not to be sent.
+#: (Application Insights has not accepted it yet), sent or refused; NULL if it was not to be sent.
 telemetry_events = Table(
     "telemetry_events",
     metadata,
@@ -99,7 +99,7 @@ telemetry_events = Table(
     Index("ix_telemetry_events_due", "id", sqlite_where=_DUE, postgresql_where=_DUE),
 )
 
-#: One row for each failed attempt at a message.
+#: One row for each failed attempt to handle a message.
 failures = Table(
     "failures",
     metadata,
@@ -123,7 +123,7 @@ failures = Table(
     Index(None, "time"),
 )
 
-#: What a person has to decide at: duplicates, ambiguous creations, non-unique rows. `key` makes each finding once.
+#: What a person has to decide: duplicates, ambiguous creations, non-unique rows. A `key` is recorded only once.
 findings = Table(
     "findings",
     metadata,
@@ -142,7 +142,7 @@ findings = Table(
     Index(None, "status"),
 )
 
-#: Deliveries that leave exactly once: written with their cause, sent afterwards. `key` makes each delivery once.
+#: Deliveries that leave exactly once: written with their cause, sent afterwards. A `key` is enqueued only once.
 outbox = Table(
     "outbox",
     metadata,
@@ -249,7 +249,7 @@ reconciliation_runs = Table(
     Index(None, "reconciliation", "started_at"),
 )
 
-#: A finished unit of a run: the checkpoint. `rows` is compressed JSON, so 87,000 prisoners are a few hundred kB.
+#: A finished unit of a run: the checkpoint. `rows` is compressed JSON, so 87,000 prisoners take up a few hundred kB.
 reconciliation_pages = Table(
     "reconciliation_pages",
     metadata,
@@ -260,8 +260,8 @@ reconciliation_pages = Table(
     Column("rows", LargeBinary, nullable=False),
 )
 
-#: The mismatches of finished runs: the history that separates new, persisting and resolved ones. key: the identifying
-#: columns as JSON. differences: both values of each field that differs. The levels are those of incentives.
+#: The mismatches of finished runs: the history that distinguishes new, persisting and resolved ones. key: the
+#: identifying columns as JSON. differences: both values of each field that differs. The levels are those of incentives.
 reconciliation_mismatches = Table(
     "reconciliation_mismatches",
     metadata,

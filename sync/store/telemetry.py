@@ -34,8 +34,8 @@ class Export(StrEnum):
 class Telemetry:
     """Logs each event at once and buffers it for the database. Safe to share between threads.
 
-    `logger` is a structlog logger (anything with `info(event, **fields)`). With `exported` the events are to be sent to
-    Application Insights too, for which their rows are the outbox.
+    `logger` is a structlog logger, or anything with the same methods. With `exported` the events are also to be
+    sent to Application Insights, and their rows serve as its outbox.
     """
 
     def __init__(self, database: Database, logger: Any, *, exported: bool = False) -> None:
@@ -65,7 +65,7 @@ class Telemetry:
     def flush(self) -> None:
         """Writes the buffered events in one transaction. Raises `StoreUnavailable`; the events are then kept.
 
-        An event that the database rejects does not stop the others: it is in the log only.
+        An event that the database rejects does not stop the others: it appears only in the log.
         """
         # Concurrent flushes wait, since their events may be among those being written.
         with self._writing:
@@ -100,7 +100,7 @@ class Telemetry:
 
     def _row(self, name: str, properties: Mapping[str, object]) -> dict[str, Any]:
         texts = text_properties(properties)
-        # A difference is a result of a reconciliation, and no failure.
+        # A difference is a result of a reconciliation, not a failure.
         failed = name.endswith("-failed") and not name.endswith("-report-failed")
         log = self._logger.warning if failed else self._logger.info
         log(name, properties=texts)
@@ -130,8 +130,8 @@ def read_events(
 ) -> Iterator[dict[str, Any]]:
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
-    `name` and `since` (an aware time, inclusive) filter them; at most the `newest` of those are read. They are read in
-    pages, so that any number fits into memory.
+    `name` and `since` (an aware time, inclusive) filter them; of those, only the last `newest` are read. They are read
+    in pages, so that any number fits into memory.
     """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties)

@@ -1,4 +1,4 @@
-"""The column types: texts and times that both databases store alike, whatever a message or a response contains.
+"""The column types: texts and times that both databases store alike, whatever messages and responses contain.
 
 PostgreSQL rejects NULs, lone surrogates and texts longer than their column; SQLite accepts some of them. A row rejected
 for one such text would be lost with the rows written in the same transaction.
@@ -54,13 +54,13 @@ class Words(TypeDecorator[str]):
 class Key(Words):
     """A text that identifies something: if it cannot be stored as it is, it ends with a hash of the whole.
 
-    So different keys stay different, and a look-up by the original text finds its row.
+    Different keys therefore stay different, and a look-up by the original text finds its row.
     """
 
     cache_ok = True
 
     def stored(self, value: str) -> str:
-        """The text that is stored for `value`: itself if the column can hold it."""
+        """The text that is stored for `value`: `value` itself if the column can hold it."""
         clean = storable(value)
         length = self.length or len(value)
         if clean == value and len(clean) <= length:
@@ -94,7 +94,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class SharedDateTime(UtcDateTime):
     """A time that processes compare with the present: stored by the clock that all processes of the database share.
 
-    Reading and comparing convert it from and to the process's own clock.
+    It is converted to the process's own clock when read, and from it when stored or compared.
     """
 
     cache_ok = True

@@ -1,4 +1,4 @@
-"""Run by Alembic on the connection and in the transaction that `Database.upgrade` gives."""
+"""Run by Alembic on the connection and in the transaction that `Database.upgrade` provides."""
 
 from alembic import context
 

@@ -1,6 +1,6 @@
 """Runs and mismatches belong to one of several reconciliations; a mismatch is identified by its key.
 
-What there is belongs to the reconciliation of incentives, whose mismatches are identified by the booking.
+Existing rows belong to the reconciliation of incentives, whose mismatches are identified by the booking.
 
 Revision ID: 0004
 Revises: 0003

@@ -1,4 +1,4 @@
-"""Telemetry events keep their operation id, and whether Application Insights has accepted them.
+"""Telemetry events record their operation id, and whether Application Insights has accepted them.
 
 Events of earlier versions are not sent.
 
