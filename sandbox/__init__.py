@@ -1,6 +1,6 @@
 """An embedded HMPPS: fake services over real HTTP around one population.
 
-With queues, faults that can be switched on, a journal of accepted writes, and its own idea of the truth.
+It has queues, faults that can be switched on, a journal of accepted writes, and an independent record of what is right.
 """
 
 from sandbox.child_processes import SandboxError

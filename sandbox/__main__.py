@@ -29,10 +29,10 @@ MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, an adjustment is of a sentence w
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses what it cannot read with one line."""
+    """A parser that refuses wrong arguments with one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints what is wrong in one line and ends the process with 2."""
+        """Prints what is wrong in one line, and ends the process with exit code 2."""
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
 
 
@@ -119,12 +119,12 @@ def _file(text: str) -> Path:
     return file
 
 
-#: What the alerts and reports of a program with these settings say that they are of.
+#: The environment that a program with these settings names in its alerts and reports.
 ENVIRONMENT_NAME = "Sandbox"
 
 
 def main() -> None:
-    """Serves until interrupted, after telling the settings as `export NAME=value` lines."""
+    """Gives out the settings as `export NAME=value` lines, and then serves until it is interrupted."""
     parsing = parser()
     chosen = parsing.parse_args()
     kept = shielded_environment(os.environ)
@@ -187,10 +187,10 @@ def _tell(engine: Engine, file: Path | None) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Puts the file in its place whole, so that nobody reads the half of it.
+    """Puts the whole file in place at once, so that nobody reads half of it.
 
     Raises:
-        SandboxError: it cannot be written.
+        SandboxError: the file cannot be written.
     """
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""A fake of the ingestion endpoint of Application Insights: it takes custom events in batches and checks each."""
+"""A fake of the ingestion endpoint of Application Insights, which takes batches of custom events and checks each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class ApplicationInsights:
-    """Everything that was accepted since the last reset, and what is refused on purpose.
+    """The events accepted since the last reset, and those to be refused on purpose.
 
     Attributes:
-        refusals: the status with which events of a name are refused: with 400 always, with another once each.
+        refusals: the status with which events are refused, by name; 400 refuses them always, another status each once.
     """
 
     def __init__(self) -> None:
-        """Starts empty."""
+        """Starts without events."""
         self.events: list[dict[str, Any]] = []
         self.refusals: dict[str, int] = {}
         self._refused: set[tuple[str, str]] = set()
@@ -44,7 +44,7 @@ class ApplicationInsights:
         return [Route("POST", "/v2.1/track", self.track)]
 
     def track(self, request: Request) -> Reply:
-        """Takes a batch: 200 when all was accepted, 206 when a part was, 400 when nothing is well formed."""
+        """Takes a batch: 200 when all events were accepted, 206 when some were, 400 when none is well formed."""
         try:
             items = orjson.loads(request.body)
         except orjson.JSONDecodeError:
@@ -75,7 +75,7 @@ class ApplicationInsights:
 
 
 def event_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns what queries see of an item: the columns of `customEvents`."""
+    """Returns an item as queries see it, as the columns of `customEvents`."""
     data, tags = item["data"]["baseData"], item["tags"]
     return {
         "name": data["name"],
@@ -87,7 +87,7 @@ def event_of(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def fault_of(item: Any) -> str | None:
-    """Returns what is wrong with an item, or None if it is a custom event of the program in every detail."""
+    """Returns what is wrong with an item, or None if it is a correct custom event of the program."""
     if not isinstance(item, dict) or len(orjson.dumps(item)) > LARGEST_ITEM:
         return "not an item of at most 64 kB"
     data, tags = item.get("data"), item.get("tags")

@@ -36,10 +36,10 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
-    """Returns what a process reported; `what` names it in errors.
+    """Returns what a process reported; `what` names the process in errors.
 
     Raises:
-        SandboxError: it ended before.
+        SandboxError: the process ended without reporting anything.
     """
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -49,7 +49,7 @@ def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
 
 
 def end(*processes: subprocess.Popen[bytes] | None) -> None:
-    """Ends processes and waits for them; passes over None and what has ended."""
+    """Ends processes and waits for them; skips None and processes that have already ended."""
     for process in processes:
         if process is not None and process.stdin is not None and not process.stdin.closed:
             process.stdin.close()
@@ -69,14 +69,14 @@ def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], 
     """Starts an emulator of AWS and returns it with its port, once it responds.
 
     Raises:
-        SandboxError: it did not come up.
+        SandboxError: the emulator did not start.
     """
     process = spawn("sandbox.aws.emulator", "--host", host)
     return process, int(first_line(process, "the emulator of AWS")["port"])
 
 
 def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment without proxies and settings of AWS: a profile that is not there breaks boto3."""
+    """Returns the environment without proxies and AWS settings, since a profile that does not exist breaks boto3."""
     kept = {
         name: value
         for name, value in environment.items()
@@ -97,7 +97,7 @@ def watch_parent(on_end: Callable[[], None]) -> None:
 
 
 def report_to_parent(report: Mapping[str, object]) -> None:
-    """Writes one line of JSON for the process that started this one; ends when that is gone already."""
+    """Writes one line of JSON for the process that started this one; ends this one if the other has already gone."""
     try:
         os.write(sys.stdout.fileno(), json.dumps(report).encode() + b"\n")
     except BrokenPipeError:
@@ -105,5 +105,5 @@ def report_to_parent(report: Mapping[str, object]) -> None:
 
 
 def end_with_parent(by: signal.Signals) -> None:
-    """Lets the process that calls this receive the signal when its parent ends (Linux)."""
+    """Makes the calling process receive the signal when its parent ends (Linux only)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)

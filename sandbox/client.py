@@ -1,4 +1,4 @@
-"""The handle by which tests, the demo and the benchmarks start and steer a sandbox."""
+"""The handle with which tests, the demo and the benchmarks start and control a sandbox."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sandbox:
     def __init__(
         self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]
     ) -> None:
-        """Takes processes that respond already; `start` makes them."""
+        """Takes processes that already respond; `start` makes them."""
         self._server = server
         self._emulator = emulator
         self._ports = ports
@@ -45,15 +45,15 @@ class Sandbox:
         """Starts the processes and returns once they respond.
 
         Args:
-            prisoners: active prisoners of the world.
-            seed: of everything random.
-            latency_ms: how long every call takes at least.
-            moto: whether queues and topic are emulated too.
+            prisoners: the number of active prisoners in the world.
+            seed: the seed of all random choices.
+            latency_ms: the least time that every call takes.
+            moto: whether the queues and the topic are emulated too.
             patched: whether moto is made quick and safe between threads (`sandbox.aws.moto_patches`, `.serving`).
             **options: further options of the world (`sandbox.options.Options`).
 
         Raises:
-            SandboxError: a process did not come up; its own error is on stderr.
+            SandboxError: a process did not start; its own error is on stderr.
         """
         world = _world_options(prisoners, seed, options)
         server = emulator = None
@@ -94,18 +94,18 @@ class Sandbox:
         """The address of SNS, SQS, S3 and SES.
 
         Raises:
-            SandboxError: the sandbox was started without them.
+            SandboxError: the sandbox was started without the emulator.
         """
         if self._emulator_url is None:
             raise SandboxError("this sandbox runs without queues: start it with moto=True")
         return self._emulator_url
 
     def environment(self) -> dict[str, str]:
-        """Returns every setting with which the program runs against this sandbox."""
+        """Returns all the settings that the program needs to run against this sandbox."""
         return dict(self.control("GET", "/environment"))
 
     def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
-        """Replaces the current world by a new one; queues, faults, latency, logs and Slack messages are gone."""
+        """Replaces the current world with a new one; queues, faults, latency, logs and Slack messages are gone."""
         if self._emulator_url is not None:
             _call(self._emulator_url, "POST", "/moto-api/reset", None)
         self.control("POST", "/reset", _world_options(prisoners, seed, options))
@@ -113,11 +113,11 @@ class Sandbox:
             self.latency(latency_ms)
 
     def queues(self) -> dict[str, Any]:
-        """Describes the queues and subscriptions that are there, without messages, for `make_queues`."""
+        """Describes the existing queues and subscriptions, without messages, for `make_queues`."""
         return dict(_call(self.emulator_url, "GET", "/moto-api/queues", None))
 
     def make_queues(self, described: dict[str, Any]) -> None:
-        """Makes the queues and subscriptions that `queues` described, where they are not there."""
+        """Makes the queues and subscriptions that `queues` described, except those that exist."""
         _call(self.emulator_url, "POST", "/moto-api/queues", described)
 
     def fault(
@@ -160,7 +160,7 @@ class Sandbox:
         self.control("DELETE", "/faults")
 
     def latency(self, ms: float, service: str | None = None) -> None:
-        """Lets every call of a service, or of all, take at least `ms` milliseconds."""
+        """Makes every call to a service, or to all services, take at least `ms` milliseconds."""
         self.control("PUT", "/latency", {"ms": ms, "service": service})
 
     def requests(self, service: str | None = None) -> list[dict[str, Any]]:
@@ -172,29 +172,30 @@ class Sandbox:
         return list(self.control("GET", _asking("/journal", service)))
 
     def clear_records(self) -> None:
-        """Empty the log of requests and the journal."""
+        """Empties the log of requests and the journal."""
         self.control("DELETE", "/records")
 
     def load(self) -> dict[str, int]:
-        """Returns how many calls each service had in flight at most since the reset."""
+        """Returns the greatest number of calls that each service has had in flight since the reset."""
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
         """Returns what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`.
 
-        `reconciliations` holds the other ones by name, each a list of `key`, `kind`, `cause` and `outcome`.
+        `reconciliations` has the differences of the other reconciliations by name; each difference has `key`, `kind`,
+        `cause` and `outcome`.
         """
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
-        """Puts the planted messages that wait on a queue that is there; returns how many.
+        """Puts the planted messages that are waiting on an existing queue; returns how many.
 
-        `of`: the id of the queue to which their events belong; for incentives they are of reviews (row 1).
+        `of` is the id of the queue to which their events belong. For incentives, the events are about reviews (row 1).
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
     def switch_agencies(self, service: str, *agencies: str) -> None:
-        """Lets NOMIS switch a service on for these agencies alone; `*ALL*` is every one."""
+        """Makes NOMIS switch a service on for these agencies alone; `*ALL*` means every agency."""
         self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
@@ -206,11 +207,11 @@ class Sandbox:
         return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={self.url('application-insights')}/"
 
     def custom_events(self) -> list[dict[str, Any]]:
-        """Returns what Application Insights accepted: `name`, `timestamp`, `operation_Id` and `properties` of each."""
+        """Returns the events accepted by Application Insights: `name`, `timestamp`, `operation_Id` and `properties`."""
         return list(self.control("GET", "/custom-events"))
 
     def refuse_events(self, name: str, status: int) -> None:
-        """Refuses the events of a name with a status: with 400 always, with another each once."""
+        """Refuses the events of this name: always if the status is 400, otherwise each event once."""
         self.control("POST", "/custom-events/refusals", {"name": name, "status": status})
 
     def slack(self) -> dict[str, Any]:
@@ -218,11 +219,11 @@ class Sandbox:
         return dict(self.control("GET", "/slack"))
 
     def expire_tokens(self) -> None:
-        """Makes every token issued so far an expired one."""
+        """Makes every token issued so far expire."""
         self.control("POST", "/tokens/expire")
 
     def grant(self, service: str, roles: Sequence[str]) -> None:
-        """Gives the client of a service other roles than its own until the next reset; its tokens expire."""
+        """Replaces the roles of a service's client until the next reset; its tokens expire."""
         self.control("PUT", "/roles", {"service": service, "roles": list(roles)})
 
     def publish(
@@ -233,7 +234,7 @@ class Sandbox:
         occurred_at: datetime | None = None,
         copies: int = 1,
     ) -> dict[str, Any]:
-        """Publishes an event `copies` times and returns it as published; it is on the queues when this returns."""
+        """Publishes an event `copies` times and returns it as published; by then it is on the queues."""
         told = {
             "eventType": event_type,
             "additionalInformation": additional_information,
@@ -246,14 +247,14 @@ class Sandbox:
     def traffic(
         self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
     ) -> dict[str, Any]:
-        """Lets the publishing services change, and returns what was planned once all of its events are published.
+        """Changes records of the publishing services, and returns what was planned once all its events are published.
 
         Args:
             events: how many events.
-            seed: of everything random.
-            queues: the queue ids that get traffic, all by default. The queues must be there.
+            seed: the seed of all random choices.
+            queues: the queue ids that get traffic, all by default. The queues must exist.
             **more: what to plant (`sandbox.traffic.plan.Asked`): `duplicates`, `out_of_order`, `chains`, `malformed`,
-                `refused`, `vanished`, `unknown`; `queue_names` where queues have other names.
+                `refused`, `vanished`, `unknown`; also `queue_names`, if queues have other names.
 
         Raises:
             SandboxError: publishing failed.
@@ -270,10 +271,10 @@ class Sandbox:
         return dict(self.control("GET", "/verify"))
 
     def put(self, kind: str, **fields: object) -> dict[str, Any]:
-        """Makes a record of a publishing service, or changes the given fields of one; dates and times as ISO text.
+        """Makes a record of a publishing service, or changes the given fields of one; dates and times are ISO text.
 
-        `kind` is `visit` (known by `reference`), `activity`, `schedule`, `instance`, `allocation`, `attendance`,
-        `appointment` or `adjustment` (known by `id`); the fields are those of the state modules.
+        `kind` is `visit` (identified by `reference`), `activity`, `schedule`, `instance`, `allocation`, `attendance`,
+        `appointment` or `adjustment` (identified by `id`); the fields are those of the state modules.
 
         Raises:
             SandboxError: fields are missing or wrong; the text says which.
@@ -285,11 +286,11 @@ class Sandbox:
         return list(self.control("GET", f"/entities/{kind}"))
 
     def drop(self, kind: str, dps_id: int | str) -> None:
-        """Removes a record of a publishing service: from now on the response is 404."""
+        """Removes a record of a publishing service, which responds with 404 from then on."""
         self.control("DELETE", f"/entities/{kind}/{quote(str(dps_id))}")
 
     def nomis(self, kind: str) -> list[dict[str, Any]]:
-        """Returns what NOMIS holds of a kind: `visit`, `incentive`, `course`, `allocation`, `attendance` and others."""
+        """Returns the NOMIS records of one kind, such as `visit`, `incentive`, `course` or `allocation`."""
         return list(self.control("GET", f"/nomis/{kind}"))
 
     def mappings(self, domain: str) -> list[dict[str, Any]]:
@@ -305,19 +306,19 @@ class Sandbox:
         )
 
     def delete_nomis_incentive(self, booking_id: int, sequence: int) -> bool:
-        """Deletes an IEP record as only the support team of NOMIS can; returns whether it was there."""
+        """Deletes an IEP record, as only the support team of NOMIS can; returns whether it existed."""
         return bool(self.control("DELETE", f"/nomis/incentives/{booking_id}/{sequence}")["deleted"])
 
     def release(self, offender_no: str) -> None:
-        """Releases a prisoner: the booking leaves the listing."""
+        """Releases a prisoner, whose booking is then no longer listed."""
         self.control("POST", f"/prisoners/{quote(offender_no)}/release")
 
     def receive(self, prison_id: str | None = None) -> dict[str, Any]:
-        """Receives a new prisoner and returns who it is."""
+        """Receives a new prisoner, and returns that prisoner."""
         return dict(self.control("POST", "/prisoners", {"prisonId": prison_id}))
 
     def transfer(self, offender_no: str, prison_id: str, publish: bool = True) -> dict[str, Any]:
-        """Moves a prisoner to another prison; without `publish` DPS misses it."""
+        """Moves a prisoner to another prison; without `publish`, DPS misses the move."""
         return dict(
             self.control(
                 "POST", f"/prisoners/{quote(offender_no)}/transfer", {"prisonId": prison_id, "publish": publish}
@@ -328,7 +329,7 @@ class Sandbox:
         """Calls the control API.
 
         Raises:
-            SandboxError: it refused; the text says why.
+            SandboxError: the API refused the call; the text says why.
         """
         return _call(self.url("control"), method, path, body)
 

@@ -1,4 +1,4 @@
-"""The time of day as the services write it: local time of Europe/London without an offset."""
+"""The current date and time as the services write them: local to Europe/London, without an offset."""
 
 from __future__ import annotations
 

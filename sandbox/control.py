@@ -1,4 +1,4 @@
-"""The control API: what tests, the demo and people by hand do to the sandbox, as JSON on a separate port."""
+"""The control API, by which tests, the demo and people control the sandbox, as JSON on a separate port."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Body: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One control endpoint: `handler(engine, body, **path_params)` returns what is JSON-able, or awaits it.
+    """One control endpoint: `handler(engine, body, **path_params)` returns a JSON value, or an awaitable of one.
 
-    A GET's query is its body. A ValueError, KeyError or TypeError gets a 400 with its text.
+    The query of a GET is its body. A ValueError, KeyError or TypeError becomes a 400 with the text of the error.
     """
 
     method: str
@@ -79,24 +79,24 @@ def where(engine: Engine, body: Body) -> object:
 
 
 def environment(engine: Engine, body: Body) -> object:
-    """Returns the settings with which the program runs against this sandbox."""
+    """Returns the settings that the program needs to run against this sandbox."""
     return engine.environment()
 
 
 def emulator(engine: Engine, body: Body) -> object:
-    """Takes the address of the SNS and SQS emulator."""
+    """Sets the address of the SNS and SQS emulator."""
     engine.use_emulator(str(body["url"]))
     return {}
 
 
 def reset(engine: Engine, body: Body) -> object:
-    """Makes a new world from the options in the body."""
+    """Replaces the world with a new one, made from the options in the body."""
     engine.reset(Options.read(body))
     return where(engine, {})
 
 
 def add_fault(engine: Engine, body: Body) -> object:
-    """Switches a fault on, by the parameters of `sandbox.http.faults.Fault`."""
+    """Switches a fault on, with the parameters of `sandbox.http.faults.Fault`."""
     return engine.faults.add(**body).view()
 
 
@@ -118,7 +118,7 @@ def clear_faults(engine: Engine, body: Body) -> object:
 
 
 def latency(engine: Engine, body: Body) -> object:
-    """Sets the latency in ms of one service, or of all without `service`."""
+    """Sets the latency of one service in milliseconds, or of all services if there is no `service`."""
     names = [str(body["service"])] if body.get("service") else list(engine.services)
     for name in names:
         engine.services[name].latency.seconds = float(body["ms"]) / 1000
@@ -138,13 +138,13 @@ def journal(engine: Engine, body: Body) -> object:
 
 
 def clear_records(engine: Engine, body: Body) -> object:
-    """Empty the log of requests and the journal."""
+    """Empties the log of requests and the journal."""
     engine.records.clear()
     return {}
 
 
 def load(engine: Engine, body: Body) -> object:
-    """Returns the most calls that each service had in flight since the reset."""
+    """Returns the greatest number of calls that each service has had in flight since the reset."""
     return {name: service.load.most for name, service in engine.services.items()}
 
 
@@ -156,13 +156,13 @@ def planted(engine: Engine, body: Body) -> object:
 
 
 def switch(engine: Engine, body: Body, code: str) -> object:
-    """Replaces the agencies of a service switch of NOMIS by those in the body."""
+    """Replaces the agencies of a NOMIS service switch with those in the body."""
     engine.world.rollout.switches[code] = [str(each) for each in body["agencies"]]
     return {}
 
 
 async def waiting(engine: Engine, body: Body) -> object:
-    """Puts the messages that wait on the queue named in the body: `of` a queue id, by default the reviews of row 1."""
+    """Puts the waiting messages of queue id `of` (by default the reviews of row 1) on the queue named in the body."""
     events = engine.world.events_that_wait(str(body.get("of", "incentive")))
     sent = engine.topic.send_waiting(events, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}
@@ -183,7 +183,7 @@ def custom_events(engine: Engine, body: Body) -> object:
 
 
 def refuse_events(engine: Engine, body: Body) -> object:
-    """Refuses each event of a name once, with a status."""
+    """Refuses the events of this name: always if the status is 400, otherwise each event once."""
     engine.insights.refusals[str(body["name"])] = int(body["status"])
     return {}
 
@@ -194,13 +194,13 @@ def posted(engine: Engine, body: Body) -> object:
 
 
 def expire_tokens(engine: Engine, body: Body) -> object:
-    """Makes every token issued so far an expired one."""
+    """Makes every token issued so far expire."""
     engine.auth.expire_all()
     return {}
 
 
 def grant(engine: Engine, body: Body) -> object:
-    """Gives the client of a service other roles, in the tokens issued from now on."""
+    """Replaces the roles of a service's client, in the tokens issued from now on."""
     engine.auth.roles[str(body["service"])] = tuple(body["roles"])
     engine.auth.expire_all()
     return {}
@@ -235,7 +235,7 @@ async def add_review(engine: Engine, body: Body) -> object:
 
 
 def delete_record(engine: Engine, body: Body, booking: str, sequence: str) -> object:
-    """Deletes an IEP record as the support team of NOMIS does."""
+    """Deletes an IEP record, as the support team of NOMIS does."""
     return {"deleted": engine.world.nomis_incentives.delete(int(booking), int(sequence))}
 
 
@@ -252,7 +252,7 @@ def receive(engine: Engine, body: Body) -> object:
 
 
 def transfer(engine: Engine, body: Body, offender_no: str) -> object:
-    """Moves a prisoner to `prisonId`; the received event is published unless `publish` is false (it is missed)."""
+    """Moves a prisoner to `prisonId`; publishes the received event unless `publish` is false (DPS then misses it)."""
     return Movements(engine.world).transfer(
         engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True))
     )

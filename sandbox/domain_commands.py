@@ -1,4 +1,4 @@
-"""Control commands of the domains: traffic, verification, single records, and damage that NOMIS can have."""
+"""Control commands of the domains: traffic, verification, single records, and damage that can occur in NOMIS."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _records(kind: str) -> RecordKind:
 
 
 def put(world: World, kind: str, values: dict[str, object]) -> object:
-    """Makes a record, or changes one that is there with only the given fields; returns it as JSON.
+    """Makes a record, or changes only the given fields of an existing one; returns it as JSON.
 
     A schedule is given with its `activity` (an object); its instances become readable with it.
 
     Raises:
-        ValueError: no such kind, or fields that do not fit it.
+        ValueError: no such kind, or fields that the kind does not have.
     """
     records = _records(kind)
     there = records.held(world)
@@ -92,7 +92,7 @@ def nomis(world: World, kind: str) -> list[object]:
 
 
 def view(record: Any) -> object:
-    """A record as JSON, its fields under their own names."""
+    """A record as JSON, with the names of its fields as keys."""
     return plain_value(dataclasses.asdict(record))
 
 
@@ -111,7 +111,7 @@ def start_traffic(engine: Engine, body: Body) -> object:
 
 
 async def traffic_progress(engine: Engine, body: Body) -> object:
-    """Shows the progress of the last traffic; with `wait` once all of it is published."""
+    """Shows the progress of the last traffic; with `wait`, only once all of it is published."""
     if body.get("wait") and engine.world.publications:
         await asyncio.to_thread(engine.world.publications[-1].finished.wait)
     return traffic.progress(engine.world)
@@ -144,23 +144,23 @@ def list_nomis(engine: Engine, body: Body, kind: str) -> object:
 
 
 def list_mappings(engine: Engine, body: Body, domain: str) -> object:
-    """Lists every pair that the mapping service holds of a domain."""
+    """Lists every pair that the mapping service holds for a domain."""
     table = engine.world.mapping.tables[domain]
     return [table.object_of(row) for row in table.by_dps.values()]
 
 
 def duplicate_allocation(engine: Engine, body: Body, number: str) -> object:
-    """Lets NOMIS hold a second row of an allocation, which makes every change of the pair fail."""
+    """Adds a second row of an allocation to NOMIS, which makes every change to the pair fail."""
     return {"id": nomis_allocations.plant_duplicate(engine.world, int(number)).id}
 
 
 def duplicate_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Lets NOMIS hold a second row of an attendance, which makes every change of the pair fail."""
+    """Adds a second row of an attendance to NOMIS, which makes every change to the pair fail."""
     return {"id": nomis_attendances.plant_duplicate(engine.world, int(number)).event_id}
 
 
 def change_visit(engine: Engine, body: Body, number: str) -> object:
-    """Changes fields of a visit in NOMIS, as its screens can."""
+    """Changes fields of a visit in NOMIS, as users can on its screens."""
     visit = engine.world.nomis_visits.visits[int(number)]
     changed = TypeAdapter(Visit).validate_python({**_fields(visit), **body})
     for name in body:
@@ -169,20 +169,20 @@ def change_visit(engine: Engine, body: Body, number: str) -> object:
 
 
 def drop_visit(engine: Engine, body: Body, number: str) -> object:
-    """Deletes a visit in NOMIS, as its support team can."""
+    """Deletes a visit in NOMIS, as the support team of NOMIS can."""
     del engine.world.nomis_visits.visits[int(number)]
     return {}
 
 
 def pay_attendance(engine: Engine, body: Body, number: str) -> object:
-    """Lets payroll pay an attendance, which nobody can change after that."""
+    """Makes payroll pay an attendance, which nobody can change after that."""
     attendance = engine.world.nomis_courses.attendances[int(number)]
     attendance.transaction = attendance.event_id
     return {}
 
 
 def put_appointment_in_nomis(engine: Engine, body: Body) -> object:
-    """Lets NOMIS hold an appointment of the given fields, mapped to `dpsId` where that is given."""
+    """Adds an appointment with the given fields to NOMIS, mapped to `dpsId` if that is given."""
     dps_id = body.pop("dpsId", None)
     try:
         record = TypeAdapter(NomisAppointment).validate_python(body)

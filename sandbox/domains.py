@@ -1,4 +1,4 @@
-"""The domains of the sandbox: one declaration each, which services, commands, traffic and verification follow."""
+"""The declarations of the sandbox's domains, which its services, commands, traffic and verification follow."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class RecordKind:
 
     Attributes:
         type: the dataclass of a record.
-        held: the records of a world by key.
-        key: the fields by which a record is known.
-        hold: stores a record where more than `held` has to know of it.
+        held: returns the records of a world, by key.
+        key: the fields that identify a record.
+        hold: stores a record, if it has to be kept elsewhere besides `held`.
     """
 
     type: type[Any]
@@ -70,15 +70,15 @@ class Domain:
         client: the program's client of the publishing service; `client.service` is its name in faults, logs and ports.
         publisher: the endpoints of the service, module by module.
         nomis: the endpoints in NOMIS, module by module.
-        mapping: what its mappings look like; their role is needed in NOMIS and in the mapping service.
+        mapping: what its mappings look like; their role is required by NOMIS and by the mapping service.
         queue: the id of its queue.
-        events: the types of its events; that of a creation comes first.
+        events: the types of its events, beginning with that of a creation.
         unknown_event: an event type of the service that nobody handles.
         names_prisoner: whether the events name the prisoner outside the additional information.
         records: the kinds of records in the publishing service.
         nomis_records: the kinds of records in NOMIS.
         scenarios: makes up traffic.
-        share: how much of the traffic is of the domain, in per cent.
+        share: the share of the traffic that belongs to the domain, in per cent.
         verify: compares NOMIS and the mappings with what was published.
     """
 
@@ -98,7 +98,7 @@ class Domain:
 
 
 def _hold_schedule(world: World, schedule: Schedule) -> None:
-    """Makes a schedule readable with its activity and instances."""
+    """Makes a schedule readable, with its activity and instances."""
     held = world.activities
     held.schedules[schedule.id] = schedule
     held.activities[schedule.activity.id] = schedule.activity
@@ -249,7 +249,7 @@ ADJUSTMENTS: Final = Domain(
     verify=adjustments.verify,
 )
 DOMAINS: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)
-#: The types of all events by name.
+#: The types of all events, by name.
 EVENT_TYPES: Final = {event.name: event for domain in DOMAINS for event in domain.events}
 _DOMAIN_ROLES: Final = tuple(domain.mapping.role for domain in DOMAINS)
 #: The program's client of each service.
@@ -262,11 +262,11 @@ CLIENTS: Final = (
 
 
 def verify(world: World) -> dict[str, object]:
-    """Compares NOMIS and the mappings with everything that was published and is not to be ignored.
+    """Compares NOMIS and the mappings with everything that was published, except events to be ignored.
 
     Returns:
         `entities` (how many were checked), `by_domain`, `problems` (each with domain, dps_id, problem and details),
-        and `surplus` (NOMIS records made since the start that no mapping points to).
+        and `surplus` (NOMIS records, made since the start, that no mapping points to).
     """
     found = Discrepancies()
     for domain in DOMAINS:

@@ -1,4 +1,4 @@
-"""The one process behind all fake services: each on its own port, with a control API, one world at a time."""
+"""The process behind all fake services, each on a separate port, with a control API and one world at a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class CannotListenError(RuntimeError):
-    """A port cannot be listened on. `taken`: because something else does."""
+    """A port cannot be listened on. `taken` says whether something else is already listening on it."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         """Says which port, and why."""
@@ -49,9 +49,9 @@ class CannotListenError(RuntimeError):
 
 
 class Engine:
-    """Serves a world. Made inside a running event loop's process; nothing listens before `start`.
+    """Serves a world, in the process of an event loop; nothing listens before `start`.
 
-    Args: options: the world to begin with. emulator_url: where SNS and SQS are, or None for a sandbox without queues.
+    Args: options: those of the first world. emulator_url: the address of SNS and SQS, or None to have no queues.
     """
 
     def __init__(self, options: Options, emulator_url: str | None = None) -> None:
@@ -73,7 +73,7 @@ class Engine:
         self._settle_memory()
 
     def reset(self, options: Options) -> None:
-        """Replaces the current world by a new one; faults go off, latency to none, logs are emptied."""
+        """Replaces the current world with a new one, switches faults and latency off, and empties the logs."""
         self._adopt(options)
         routes = self._routes()
         for name, service in self.services.items():
@@ -93,10 +93,10 @@ class Engine:
         self.topic.forget()
 
     async def start(self, host: str, port_base: int, control: Handler) -> None:
-        """Listens: with `port_base` 0 on free ports, else on that one (control) and the next ones.
+        """Listens on free ports if `port_base` is 0, otherwise on that port (control) and the following ones.
 
         Raises:
-            CannotListenError: another process has one of them, or there is no such host here.
+            CannotListenError: another process has one of the ports, or there is no such host here.
         """
         self.host = host
         handlers: dict[str, Handler] = {"control": control} | {
@@ -122,7 +122,7 @@ class Engine:
         return f"http://{self.host}:{self.ports[name]}"
 
     def environment(self) -> dict[str, str]:
-        """Returns the settings with which the program runs against this sandbox."""
+        """Returns the settings that the program needs to run against this sandbox."""
         settings = {
             "API_BASE_URL_OAUTH": f"{self.url('auth')}/auth",
             **{client.address_variable: self.url(client.service) for client in CLIENTS},
@@ -145,7 +145,7 @@ class Engine:
         return settings
 
     def _adopt(self, options: Options) -> None:
-        """Makes a new world without the collector looking at each of its many objects on the way."""
+        """Makes a new world, while the garbage collector is prevented from examining its many objects."""
         gc.unfreeze()
         gc.disable()
         try:
@@ -160,7 +160,7 @@ class Engine:
             gc.freeze()
 
     def _behave(self) -> None:
-        """Passes the options on the behaviour of services to those services."""
+        """Passes the options that concern the behaviour of services to those services."""
         self.auth.roles.clear()
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry
@@ -201,7 +201,7 @@ def _request(
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
 
 
-#: A new service comes last: the ports follow this order, and `compose.yaml` names them.
+#: A new service must be added at the end: the ports follow this order, and `compose.yaml` names them.
 NAMES = (
     "auth",
     "nomis",

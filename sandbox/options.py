@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 
 MOCK_PRISON = "MDI"
-#: What `generation` may be besides a month, and the month that it stands for.
+#: The values that `generation` may have besides a month, and the month that each stands for.
 GENERATIONS = {"2023": "2023-05", "today": "9999-12"}
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 OPEN_PRISONS = 120
-#: Below it nothing would be left that is not always open, and no prison could be without activities.
+#: With fewer, only the prisons that are always open would be left, and none could be without activities.
 FEWEST_OPEN_PRISONS = 20
 MOCK_VISITORS = (4_729_570, 4_729_550)
 
@@ -27,10 +27,10 @@ def _mock_visitors() -> tuple[int, ...]:
 
 
 def read_visitors(given: object) -> tuple[int, ...]:
-    """Returns the numbers of persons.
+    """Returns the person numbers of the visitors.
 
     Raises:
-        ValueError: they are not a list of numbers.
+        ValueError: `given` is not a list of numbers.
     """
     if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
         return tuple(int(each) for each in given)
@@ -41,25 +41,25 @@ def read_visitors(given: object) -> tuple[int, ...]:
 class Options:
     """What a world is made from, and how its services behave.
 
-    Attributes: prisoners: active prisoners. seed: everything random comes from it; the same seed on the same `today`
-    gives the same world. today: the day that histories end at; today in London when None. mismatch_rate: share of the
-    prisoners whose levels differ by a planted cause. every_cause: plant at least one of each cause. mismatches: exact
-    numbers by cause (`{"4": 3}`), instead of the rate. in_flight: how many differences are only in flight (a review
-    made moments ago that reaches NOMIS soon). in_flight_seconds: how long until such a review reaches NOMIS, from the
-    first reading of the level in NOMIS. excluded: how many of the mismatches are on the list of excluded bookings.
-    bulk: `on`, or the status (`404`, `405`) with which the incentives API answers its withdrawn bulk call. moving: how
-    many movements (releases and receptions in turn) each page of ids brings about. nomis_pool: calls that NOMIS can
-    work on at once before it responds with 500, or None for any number. token_seconds: how long a token lasts.
-    tell_expiry: whether the response of auth says how long (`expires_in`). mapping_race_ms: how long after a mapping is
-    stored a second post of it loses the race with 500 (once); 0 never. nomis_race_ms: the same for a second IEP record
-    of a booking in NOMIS. mock_publishers: answer visits and adjustments with the canned records of the replaced
-    service; whom they are about is then in prison too. mock_visits_prison_id: prison of the canned visit; by default
-    that of `MOCK_VISITS_PRISON_ID`, else `MDI`. mock_visits_visitors: persons of the canned visit; by default those of
-    `MOCK_VISITS_VISITORS`, else two. nomis_duplicates: whether two simultaneous upserts make two allocations or
-    attendances. generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`.
-    Endpoints that came later, or are gone, are not there. plant: the reconciliations whose records and differences are
-    planted, by name, or `all`. prisons: how many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by
-    prison reads each.
+    Attributes: prisoners: the number of active prisoners. seed: the seed of all random choices; the same seed on the
+    same `today` gives the same world. today: the last day of the histories; if None, today in London. mismatch_rate:
+    the share of the prisoners whose levels differ by a planted cause. every_cause: whether at least one mismatch of
+    each cause is planted. mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate. in_flight: how many
+    differences are only in flight (a review made moments ago that reaches NOMIS soon). in_flight_seconds: how long
+    after the first reading of the level in NOMIS such a review arrives there. excluded: how many of the mismatches are
+    on the list of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to
+    its withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
+    nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
+    token_seconds: how long a token lasts. tell_expiry: whether the response of auth says so (`expires_in`).
+    mapping_race_ms: for how long after a mapping is stored a second post of it loses the race, once, with 500; 0 means
+    never. nomis_race_ms: the same for a second IEP record of a booking in NOMIS. mock_publishers: whether requests for
+    visits and adjustments get the canned records of the replaced service; their prisoners are then in prison too.
+    mock_visits_prison_id: the prison of the canned visit; by default `MOCK_VISITS_PRISON_ID`, or else `MDI`.
+    mock_visits_visitors: the visitors of the canned visit; by default `MOCK_VISITS_VISITORS`, or else two persons.
+    nomis_duplicates: whether two simultaneous upserts make two allocations or attendances. generation: how old the
+    services are: `2023` (May of that year), a month (`2024-06`) or `today`; they lack endpoints that were added later
+    or already removed. plant: the names of the reconciliations whose records and differences are planted, or `all`.
+    prisons: how many prisons are open, at least `FEWEST_OPEN_PRISONS`; a reconciliation by prison reads each of them.
     """
 
     prisoners: int = 200
@@ -88,7 +88,7 @@ class Options:
 
     @property
     def month(self) -> str:
-        """The month as of which the services are."""
+        """The month whose services are imitated."""
         return GENERATIONS.get(self.generation, self.generation)
 
     @classmethod
@@ -96,7 +96,7 @@ class Options:
         """Returns the options of a control request.
 
         Raises:
-            ValueError: an option of another name, visitors that are not numbers, or no such generation.
+            ValueError: an unknown option or generation, or visitors that are not numbers.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(given) - known)

@@ -25,7 +25,7 @@ _LONGEST_SECONDS = 90
 class PostgresServer:
     """A private PostgreSQL server that ends with the process which started it.
 
-    It listens on a socket in its own folder only: no other process can take that place, as it could take a port.
+    It listens only on a socket in its own folder, which no other process can take, as it could take a port.
     """
 
     #: The files of a server that has never run, made once per process.
@@ -50,7 +50,7 @@ class PostgresServer:
         return URL.create("postgresql", "postgres", database="postgres", query={"host": str(self._folder)})
 
     def start(self) -> None:
-        """Starts the server, unless it runs, and returns once it accepts connections."""
+        """Starts the server, unless it is running, and returns once it accepts connections."""
         if self._process is not None:
             return
         options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]
@@ -88,7 +88,7 @@ class PostgresServer:
             options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
             self._do(self._programs / "initdb", "-D", f"{new.name}/data", *options)
             PostgresServer._new = new
-        # To copy the files of a new server takes a tenth of the time of initdb.
+        # Copying the files of a new server takes a tenth of the time that initdb takes.
         self._do(Path("cp"), "-a", f"{new.name}/data", str(self._data))
 
     def _do(self, program: Path, *arguments: str) -> None:
@@ -119,7 +119,7 @@ class PostgresServer:
         programs = max(path.parent for path in package.glob("pginstall*/bin/initdb"))
         if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in programs.parents):
             return programs
-        # Below a folder that only root may enter, the unprivileged user needs a copy; with its libraries in the place
+        # Below a folder that only root may enter, the unprivileged user needs a copy, with its libraries in the place
         # where the programs look for them, next to the package.
         self._folder.chmod(0o755)
         copy = self._folder / "packages"

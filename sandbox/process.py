@@ -15,7 +15,7 @@ from sandbox.options import Options
 
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
-    """Serves an engine until `over` is set; `ready` is called once everything listens."""
+    """Serves an engine until `over` is set; calls `ready` once all ports are listening."""
     try:
         await engine.start(host, port_base, Control(engine, domain_commands.COMMANDS).handle)
         ready()

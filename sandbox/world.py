@@ -1,4 +1,4 @@
-"""The one world behind all fake services: a population drawn from a seed, and what each service holds about it."""
+"""The single world behind all fake services: a population made from a seed, and what each service holds about it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class World:
     """Holds the population and one state object for each service.
 
-    Args: options: what to make. topic: where events are published, or None in a world that publishes none.
+    Args: options: what the world is made from. topic: the topic for its events, or None if it publishes none.
     """
 
     def __init__(self, options: Options, topic: Topic | None = None) -> None:
@@ -60,13 +60,13 @@ class World:
         self.by_offender: dict[str, Prisoner] = {}
         self.plan = Plan()
         self.differences: dict[str, list[Difference]] = {}
-        #: Bookings for which differences are planted, of which traffic must not make others.
+        #: Bookings for which differences are planted, and for which traffic must not cause others.
         self.reserved: set[int] = set()
-        #: Planted events that wait, by the id of their queue.
+        #: Planted events that are waiting, by the id of their queue.
         self.waiting: dict[str, list[dict[str, object]]] = {}
         self.in_flight: dict[int, Review] = {}
         self.moved: list[dict[str, object]] = []
-        #: The numbers that stay of prisoners who are merged once their booking was listed by key.
+        #: By booking id, the prisoner number after a merge that happens once the booking has been listed by key.
         self.merging: dict[int, str] = {}
         self._first_read: dict[int, float] = {}
         self.nomis_incentives: NomisIncentives = NomisIncentives(options.nomis_race_ms)
@@ -102,42 +102,42 @@ class World:
         plant_differences(self)
 
     def random(self, name: str) -> random.Random:
-        """Returns a separate stream of random numbers for one purpose, so that one purpose never shifts another."""
+        """Returns a separate stream of random numbers for one purpose, so that no purpose affects another."""
         return random.Random(f"{self.seed}:{name}")
 
     def events_that_wait(self, queue: str) -> list[dict[str, object]]:
-        """The planted events that wait, of the queue with this id."""
+        """The planted events that are waiting, for the queue with this id."""
         if queue == "incentive":
             return [self.incentives.inserted(review) for review in self.plan.waiting]
         return self.waiting.get(queue, [])
 
     def active_booking(self, offender_no: str) -> Prisoner | None:
-        """Returns the person with an active booking, or None when there is no such person or it was released."""
+        """Returns the person if they have an active booking, or None if they were released or do not exist."""
         found = self.by_offender.get(offender_no)
         return found if found is not None and found.active else None
 
     def add_prisoner(self, prisoner: Prisoner) -> None:
-        """Adds a person with a booking to the population, to be found by booking and by number."""
+        """Adds a person with a booking to the population, indexed by booking and by number."""
         self.prisoners.append(prisoner)
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender[prisoner.offender_no] = prisoner
 
     def add_old_booking(self, prisoner: Prisoner) -> None:
-        """Takes in a booking that is over, of a person or number that is not in prison now."""
+        """Adds a booking that is over, of a person or number that is not in prison now."""
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender.setdefault(prisoner.offender_no, prisoner)
 
     def new_booking_id(self) -> int:
-        """Returns a booking id above all others."""
+        """Returns a booking id higher than all others."""
         return max(self.by_booking, default=1_200_000) + 1
 
     def bookings_of(self, offender_no: str) -> list[int]:
-        """Returns the bookings of a person, of which the world has the current one only."""
+        """Returns the bookings of a person; the world has only the current one."""
         prisoner = self.by_offender.get(offender_no)
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Lets a review that was on its way reach NOMIS, once enough time since the first reading has passed."""
+        """Makes a review that is on its way reach NOMIS, once enough time has passed since the first reading."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:
@@ -158,7 +158,7 @@ class World:
         self.mapping.add_incentive(review.id, booking_id, record.sequence, "INCENTIVE_CREATED")
 
     def publish(self, events: Iterable[dict[str, object]]) -> Future[int] | None:
-        """Hands events to the topic, in order, and remembers what they are about."""
+        """Hands events to the topic in order, and remembers what they are about."""
         events = list(events)
         for event in events:
             self.published.note(event)

@@ -1,1 +1,1 @@
-"""What is in for AWS: SNS, SQS and S3 by moto, and the topic that carries the domain events."""
+"""The replacement for AWS: SNS, SQS, S3 and SES, emulated by moto, and the topic that carries the domain events."""

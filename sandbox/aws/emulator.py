@@ -21,7 +21,7 @@ def main() -> None:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    watch_parent(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
+    watch_parent(partial(os._exit, 0))  # even while the server waits for a port that it cannot have
     from moto.server import ThreadedMotoServer
 
     from sandbox.aws.queue_setup import serve_queue_setup

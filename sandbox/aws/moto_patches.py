@@ -1,14 +1,14 @@
 """Makes moto's SQS quick enough for deep queues and many calls, and safe between threads.
 
-moto asks a slow clock about each message of a queue, several times for each message that is sent or received: work that
-grows with the square of the depth. And with every call it lists all its modules and spells the same names again. Here
-both happen once; the responses stay the same. Measured in CPU time of one call by `boto3`, its server included, without
-and with this: 7.7 and 3.6 ms on an empty queue, 29 and 4.6 ms at a depth of 100, 210 and 5.1 ms at 1,000.
+For every message that is sent or received, moto reads a slow clock several times for each message on the queue: work
+that grows with the square of the depth. With every call it also lists all its modules and builds the same names again.
+Here both happen once; the responses stay the same. The CPU time of one call by `boto3`, including the server, without
+and with these patches: 7.7 and 3.6 ms on an empty queue, 29 and 4.6 ms at a depth of 100, 210 and 5.1 ms at 1,000.
 
-moto also loses a message that is sent while another thread deletes one, and answers 500 when two threads receive from
-one queue at once: here whatever changes a queue waits for its turn.
+moto also loses a message that is sent while another thread deletes one, and responds with 500 when two threads receive
+from one queue at once. Here every operation that changes a queue waits for its turn.
 
-That the program does not depend on this is tested with `Sandbox.start(patched=False)`.
+Tests with `Sandbox.start(patched=False)` check that the program does not depend on these patches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from moto.core import responses
 from moto.moto_server import werkzeug_app
 from moto.sqs import models
 
-#: Functions of moto that return the same each time, and are asked with every call.
+#: Functions of moto that return the same value each time, and are called with every request.
 _SPELLED_ANEW: tuple[tuple[object, str], ...] = (
     (models, "camelcase_to_underscores"),
     (responses, "camelcase_to_underscores"),
@@ -31,12 +31,12 @@ _SPELLED_ANEW: tuple[tuple[object, str], ...] = (
     (werkzeug_app.DomainDispatcherApplication, "get_backend_for_host"),
 )
 
-#: How often a receive that waits looks whether a message is shown again.
+#: How often a waiting receive checks whether a message has become visible again.
 LOOK_SECONDS = 0.1
 
 
 def milliseconds(moment: datetime | None = None) -> float:
-    """Milliseconds since 1970, of a UTC time without an offset or of the present."""
+    """Milliseconds since 1970, for a UTC time without an offset or for the present."""
     if moment is None:
         return time.time() * 1000
     return (moment - datetime(1970, 1, 1)).total_seconds() * 1000  # noqa: DTZ001 - moto's times have no zone
@@ -67,7 +67,7 @@ def _is_retained(backend: models.SQSBackend, queue_name: str, message: models.Me
 
 
 def _whole(delete: Callable[[models.Queue, str], None]) -> Callable[[models.Queue, str], None]:
-    """A deletion during which nothing is added: it puts another list in place, which would lack the addition."""
+    """A deletion during which nothing can be added: it replaces the list, and the new one would lack the addition."""
 
     def delete_alone(queue: models.Queue, receipt_handle: str) -> None:
         with queue._messages_lock:
@@ -77,7 +77,7 @@ def _whole(delete: Callable[[models.Queue, str], None]) -> Callable[[models.Queu
 
 
 def _received(receive: Callable[..., list[models.Message]]) -> Callable[..., list[models.Message]]:
-    """A receive that nobody disturbs while it looks, and that gives way while it waits."""
+    """A receive that holds the lock while it searches the queue, and releases it while it waits."""
 
     def receive_alone(
         backend: models.SQSBackend,
@@ -102,7 +102,7 @@ def _received(receive: Callable[..., list[models.Message]]) -> Callable[..., lis
 
 
 def _shown_again(change: Callable[[models.SQSBackend, str, str, int], None]) -> Callable[..., None]:
-    """A change of visibility during which nobody receives."""
+    """A change of visibility during which nobody can receive."""
 
     def change_alone(backend: models.SQSBackend, queue_name: str, receipt_handle: str, visibility_timeout: int) -> None:
         with backend.get_queue(queue_name)._messages_lock:
@@ -112,7 +112,7 @@ def _shown_again(change: Callable[[models.SQSBackend, str, str, int], None]) -> 
 
 
 def apply_patches() -> None:
-    """Replaces moto's functions by these, in this process."""
+    """Replaces moto's functions with these, in this process."""
     replacements: dict[str, object] = {
         "messages": property(_visible),
         "approximate_number_of_messages": property(_visible_count),

@@ -1,7 +1,7 @@
-"""Describes the queues and subscriptions of the emulator, and makes them again by one request instead of thirty.
+"""Describes the queues and subscriptions of the emulator, and makes them again with one request instead of thirty.
 
-A request of moto's own server, `/moto-api/queues`: GET describes what is there, POST makes what is described and not
-there. Hundreds of tests begin with the same queues.
+It adds the path `/moto-api/queues` to moto's server: GET describes what exists, and POST makes what is described but
+does not exist. Hundreds of tests begin with the same queues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHOSEN = ("VisibilityTimeout", "MessageRetentionPeriod", "RedrivePolicy")
 
 
 def serve_queue_setup() -> None:
-    """Adds the request to moto's server, before it starts."""
+    """Adds the path to moto's server, before the server starts."""
     urls.url_paths["{0}/moto-api/queues"] = _respond
 
 
@@ -56,7 +56,7 @@ def describe() -> dict[str, Any]:
 
 
 def make(described: dict[str, Any]) -> None:
-    """Makes the queues and subscriptions of a description that are not there."""
+    """Makes those queues and subscriptions of a description that do not exist."""
     sqs, sns = _sqs(), _sns()
     for queue in described["queues"]:
         if queue["name"] not in sqs.queues:

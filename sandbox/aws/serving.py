@@ -1,4 +1,4 @@
-"""Serves moto over connections that stay open: a call costs a third less CPU time than over one connection each."""
+"""Serves moto over connections that stay open: a call takes a third less CPU time than with a new connection."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 
 
 class _KeptAlive(MotoRequestHandler):  # type: ignore[misc]  # moto is not typed here
-    """Reads a request whole and gives its response a length, so that the next one can follow on the connection."""
+    """Reads the whole request and gives the response a length, so that another request can use the connection."""
 
     protocol_version = "HTTP/1.1"
-    #: Head and body of a response leave in one piece.
+    #: The headers and the body of a response are sent together.
     wbufsize = -1
 
     def run_wsgi(self) -> None:
-        """Let the application answer one request."""
+        """Lets the application respond to one request."""
         if "Expect" in self.headers or "Transfer-Encoding" in self.headers:
-            super().run_wsgi()  # uploads in pieces; it closes the connection
+            super().run_wsgi()  # an upload with `Expect` or in chunks; this closes the connection
             return
         environ = self.make_environ()
         environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(self.headers.get("Content-Length", 0))))
@@ -46,5 +46,5 @@ class _KeptAlive(MotoRequestHandler):  # type: ignore[misc]  # moto is not typed
 
 
 def keep_connections() -> None:
-    """Let the servers that moto starts from now on, in this process, keep their connections open."""
+    """Makes the servers that moto starts from now on, in this process, keep their connections open."""
     setattr(threaded_moto_server, "MotoRequestHandler", _KeptAlive)  # noqa: B010 - moto's name is not ours to type

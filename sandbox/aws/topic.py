@@ -1,4 +1,4 @@
-"""Domain events in the form each publisher gives them, and the topic that brings them onto the queues."""
+"""Domain events in the form that each publisher gives them, and the topic that delivers them to the queues."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def domain_event(
 ) -> dict[str, object]:
     """Returns the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
 
-    Activities and appointments write a local time without offset and the version as text `1`; visits and prisoner
-    search the number 1, the others the text `1.0`, all with the offset.
+    Activities and appointments write a local time without an offset, and the version as the text `1`. The others write
+    the time with an offset, and the version as the number 1 (visits and prisoner search) or as the text `1.0`.
     """
     moment = occurred_at or london_now()
     if event_type.startswith(("activities.", "appointments.")):
@@ -67,11 +67,11 @@ class Topic:
     """Publishes events in the order they were handed over, in a separate thread, so that no HTTP response waits for it.
 
     Args:
-        endpoint_url: the SNS and SQS emulator; None publishes nothing and only remembers (a sandbox without queues).
+        endpoint_url: the address of the SNS and SQS emulator; None in a sandbox without queues: nothing is published.
     """
 
     def __init__(self, endpoint_url: str | None) -> None:
-        """Connects at the first event, not before."""
+        """Stores the address; the connection is made at the first event."""
         self.endpoint_url = endpoint_url
         self.failed = 0
         self._sns: Any = None
@@ -85,27 +85,27 @@ class Topic:
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Makes the topic again at the next event (the emulator was reset)."""
+        """Forgets the topic after a reset of the emulator; the next event makes it again."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:
-        """Publishes one decoded event, in the thread of the topic."""
+        """Publishes one decoded event, in the topic's thread."""
         return self.publish_all([event])
 
     def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
-        """Publishes events in order, ten at a time; the future gives how many were taken."""
+        """Publishes events in order, ten at a time; the future returns how many were accepted."""
         return self.work(lambda: self.send(list(events)))
 
     def work(self, task: Callable[[], int]) -> Future[int]:
-        """Does something in the thread of the topic, after what was handed over before."""
+        """Runs a task in the topic's thread, after everything that was handed over before."""
         return self._thread.submit(task)
 
     def close(self) -> None:
-        """Ends the thread; what it has not begun to publish is dropped."""
+        """Ends the thread; events that it has not begun to publish are dropped."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def send(self, events: list[dict[str, object]]) -> int:
-        """Publishes events in order now, in the thread of the topic (`work`) alone; returns how many were taken."""
+        """Publishes events in order at once; only for the topic's thread (`work`). Returns how many were accepted."""
         if self.endpoint_url is None:
             return 0
         if self._sns is None:
@@ -119,7 +119,7 @@ class Topic:
         return taken
 
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
-        """Sends events straight to the queue of a name (main or dead letter) soon; the future gives how many."""
+        """Sends events straight to the named queue (main or dead letter) soon; the future returns how many."""
         return self.work(lambda: self._send_waiting(events, queue))
 
     def _send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> int:

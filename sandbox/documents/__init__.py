@@ -1,6 +1,6 @@
-"""The OpenAPI documents of the services, as they were in a month.
+"""The OpenAPI documents of the services, as they were in a given month.
 
-They say what the real services offer. The sandbox keeps some endpoints for longer, as the program still needs them.
+They say what the real services offer. The sandbox keeps some endpoints for longer, since the program still needs them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 from sandbox.documents import dps, hmpps, nomis
 from sandbox.documents.notation import Endpoint, document
 
-#: The endpoints of each service that has a document. Appointments are those of the activities API.
+#: The endpoints of each service that has a document. The activities API also serves appointments.
 ENDPOINTS: Final[dict[str, tuple[Endpoint, ...]]] = {
     "nomis": nomis.ENDPOINTS,
     "mapping": hmpps.MAPPING,
@@ -22,13 +22,13 @@ ENDPOINTS: Final[dict[str, tuple[Endpoint, ...]]] = {
     "adjustments": dps.ADJUSTMENTS,
     "prisoner-search": hmpps.PRISONER_SEARCH,
 }
-#: Since when a document is of OpenAPI 3.1.
+#: The month since which a service's document has been in OpenAPI 3.1.
 _NEWER_FORM: Final = {"activities": "2025-01", "appointments": "2025-01"}
 _TODAY: Final = "9999"
 
 
 def document_of(service: str, month: str, today: date) -> dict[str, Any] | None:
-    """Returns the document of a service as it was in a month, or None for a service without one."""
+    """Returns the document of a service as it was in a given month, or None for a service without one."""
     if service not in ENDPOINTS:
         return None
     built = today.isoformat() if month.startswith(_TODAY) else f"{month}-15"

@@ -1,4 +1,4 @@
-"""What the publishing services publish: activities API, incentives API, visit-scheduler and adjustments API."""
+"""The published endpoints of the publishing services: activities, incentives and adjustments APIs, visit-scheduler."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ ACTIVITIES: Final = (
             }
         ],
         _ASKED,
-        # It responds with 200.
+        # The real service responds with 200.
         status=202,
         since=_RENAMED,
     ),

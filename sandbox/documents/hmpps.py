@@ -1,4 +1,4 @@
-"""What the mapping service and prisoner-offender-search publish."""
+"""The published endpoints of the mapping service and of prisoner-offender-search."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ PRISONER_SEARCH: Final = (
         {"reason": "text", "prisonId": "text", "occurredAt": "date-time"},
         roles=("EVENTS_ADMIN",),
         status=202,
-        # The indexer has it since then, at a separate address.
+        # Since then the indexer has had it, at a separate address.
         until="2024-05",
     ),
 )

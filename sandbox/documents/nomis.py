@@ -1,4 +1,4 @@
-"""What the NOMIS prisoner API publishes."""
+"""The published endpoints of the NOMIS prisoner API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from sandbox.documents.notation import Changed, Endpoint, Maybe, Page, since
 
 NEW_ROLE: Final = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
-#: Since when the old roles are refused.
+#: The month since which the old roles have been refused.
 _ROLES: Final = "2025-09"
 _WORK: Final = "2023-08"
 

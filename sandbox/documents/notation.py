@@ -1,8 +1,8 @@
-"""A short notation for what a service publishes of its endpoints, with the months in which it changed.
+"""A short notation for what a service publishes about its endpoints, with the months in which it changed.
 
-A value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or several words in capitals of
-which it is one (`OPEN|CLOSED`); a list of one value is a list, a dictionary an object. A word that ends with `?` may
-be missing, as may what is inside `Maybe`; what is inside `Null` may be null.
+A value is a word (`integer`, `text`, `date`, `date-time`, `time`, `boolean`, `number`), or one of several words in
+capitals (`OPEN|CLOSED`). A list with one element is a list of such values, and a dictionary is an object. A field whose
+word ends with `?` may be missing, as may one whose value is inside `Maybe`; a value inside `Null` may be null.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ERROR: Final = {"status": "integer", "errorCode": "integer?", "userMessage": "t
 
 @dataclass(frozen=True, slots=True)
 class Maybe:
-    """A value whose field may be missing; the program must do without it."""
+    """A value whose field may be missing; the program must be able to do without it."""
 
     value: Value
 
@@ -48,23 +48,23 @@ class Page:
 
 
 class Changed:
-    """A value that became another one: the first, and each later one with its month. None means no value at all."""
+    """A value that changed: the first value, and each later one with its month. None means no value at all."""
 
     def __init__(self, first: Value, *later: tuple[str, Value]) -> None:
         self._values = (("", first), *later)
 
     def in_(self, month: str) -> Value:
-        """Returns the value that was published in a month, such as `2024-02`."""
+        """Returns the value that was published in a given month, such as `2024-02`."""
         return next(value for since, value in reversed(self._values) if since <= month)
 
 
 def since(month: str, value: Value) -> Changed:
-    """Returns a value that came in a month."""
+    """Returns a value that was added in a given month."""
     return Changed(None, (month, value))
 
 
 def until(month: str, value: Value) -> Changed:
-    """Returns a value that went in a month."""
+    """Returns a value that was removed in a given month."""
     return Changed(value, (month, None))
 
 
@@ -72,11 +72,12 @@ def until(month: str, value: Value) -> Changed:
 class Endpoint:
     """One endpoint.
 
-    Attributes: method: of the request. path: with its parameters in braces. gives: the response of success, or None if
-    it is empty. takes: the request body, or None without one. query: the parameters; those that end with `!` are
-    required. roles: those of which a caller needs one; none where any token will do. status: that of success. refusals:
-    statuses besides 400, 401, 403 and 404, each with its body. since: the month in which the service got it. until: the
-    month in which the service lost it. deprecated: what the document says against its use, or None for nothing.
+    Attributes: method: the request's method. path: the path with its parameters in braces. gives: the body of a
+    successful response, or None if it is empty. takes: the request body, or None if there is none. query: the query
+    parameters; those that end with `!` are required. roles: the roles of which a caller needs one, or none if any token
+    will do. status: the status of success. refusals: statuses besides 400, 401, 403 and 404, each with its body. since:
+    the month in which the endpoint was added. until: the month in which it was removed. deprecated: what the document
+    says against its use, or None if nothing.
     """
 
     method: str
@@ -93,7 +94,7 @@ class Endpoint:
 
 
 def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, version: str) -> dict[str, Any]:
-    """Returns the OpenAPI document of a service in a month, which was built on a day."""
+    """Returns the OpenAPI document of a service in a given month, built on the given day."""
     writer = _Writer(month, version)
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
@@ -108,7 +109,7 @@ def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, 
 
 
 class _Writer:
-    """Writes the endpoints of one document; objects are named schemas that others refer to."""
+    """Writes the endpoints of one document; objects become named schemas that others refer to."""
 
     def __init__(self, month: str, version: str) -> None:
         self.schemas: dict[str, Any] = {}
@@ -166,7 +167,7 @@ class _Writer:
         return value
 
     def _schema(self, value: Value) -> tuple[dict[str, Any], bool]:
-        """Returns the schema of a value, and whether it is always there."""
+        """Returns the schema of a value, and whether the value is always present."""
         value = self._now(value)
         if isinstance(value, Maybe):
             return self._schema(value.value)[0], False
@@ -198,7 +199,7 @@ class _Writer:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def _or_null(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Returns a schema that also allows null, in the words of the version."""
+        """Returns a schema that also allows null, in the form of the OpenAPI version."""
         if self._newer:
             if "$ref" in schema:
                 return {"oneOf": [schema, {"type": "null"}]}

@@ -1,1 +1,1 @@
-"""The services that publish: what each holds, its endpoints and the events of its changes."""
+"""The publishing services: what each holds, its endpoints, and the events about its changes."""

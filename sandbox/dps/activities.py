@@ -14,7 +14,7 @@ SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY
 
 @dataclass(frozen=True, slots=True)
 class Pay:
-    """One pay line: pence a session at an incentive level and NOMIS pay band."""
+    """One pay line: pence per session for an incentive level and a NOMIS pay band."""
 
     level: str
     band: int
@@ -23,7 +23,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Times of a schedule and the days of the week they hold for, Monday first."""
+    """The times of a schedule, and the days of the week on which they apply, beginning with Monday."""
 
     start: time
     end: time
@@ -32,7 +32,7 @@ class Slot:
 
 @dataclass(slots=True)
 class Activity:
-    """One activity of a prison; it has one schedule here."""
+    """One activity of a prison; in the sandbox it has a single schedule."""
 
     id: int
     prison_id: str
@@ -75,7 +75,7 @@ class Schedule:
 
 @dataclass(slots=True)
 class DpsAllocation:
-    """A prisoner on a schedule; `ended_*` and `suspended_*` are set with the status. Times are local."""
+    """A prisoner on a schedule; `ended_*` and `suspended_*` are set together with the status. Times are local."""
 
     id: int
     schedule_id: int
@@ -133,15 +133,15 @@ class ActivitiesState:
         return made
 
     def add_allocation(self, allocation: DpsAllocation) -> None:
-        """Adds an allocation, to be found by its id and by its schedule."""
+        """Adds an allocation, indexed by its id and by its schedule."""
         self.allocations[allocation.id] = allocation
         self._allocations_of.setdefault((allocation.schedule_id, allocation.prisoner_number), []).append(allocation)
 
     def allocations_of(self, schedule_id: int, prisoner_number: str) -> list[DpsAllocation]:
-        """The allocations of a prisoner to a schedule, oldest first."""
+        """A prisoner's allocations to a schedule, oldest first."""
         return self._allocations_of.get((schedule_id, prisoner_number), [])
 
     def allocation_of(self, attendance: DpsAttendance) -> DpsAllocation | None:
-        """The allocation that gives an attendance its booking: the newest of the prisoner to the schedule."""
+        """The allocation that gives an attendance its booking: the prisoner's newest allocation to the schedule."""
         found = self.allocations_of(self.instances[attendance.instance_id].schedule_id, attendance.prisoner_number)
         return found[-1] if found else None

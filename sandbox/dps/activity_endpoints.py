@@ -30,7 +30,7 @@ Found = TypeVar("Found")
 
 
 def routes(world: World) -> list[Route]:
-    """The reads that are used here; only those for the synchronisation want a role."""
+    """The reads that are used here; only those for the synchronisation require a role."""
     held = world.activities
 
     def schedule(request: Request, number: str) -> Reply:
@@ -93,7 +93,7 @@ def _get(held: dict[int, Found], text: str, noun: str) -> Found:
 
 
 def hours(moment: time) -> str:
-    """A time of day as the service writes it."""
+    """A time of day, as the service writes it."""
     return moment.strftime("%H:%M")
 
 
@@ -227,7 +227,7 @@ def _allocation(world: World, found: DpsAllocation) -> dict[str, object]:
 
 
 def _written(number: int, moment: datetime | None) -> str | None:
-    """A date-time as the service writes it: every other record has a `Z` that means nothing."""
+    """A date-time, as the service writes it: every other record has a meaningless `Z`."""
     if moment is None:
         return None
     return moment.isoformat(timespec="seconds") + ("Z" if number % 2 else "")
@@ -261,7 +261,7 @@ NOON, EVENING = time(12), time(17)
 
 
 def _count_routes(world: World, role: str) -> list[Route]:
-    """The counts of one prison, in no order; an unknown prison has none."""
+    """The counts of one prison, in no particular order; an unknown prison has none."""
 
     def allocations(request: Request, prison_code: str) -> Reply:
         return _counts(prison_code, _allocated(world, prison_code, ACTIVE))
@@ -291,7 +291,7 @@ def _count_routes(world: World, role: str) -> list[Route]:
 
 def _counts(prison_code: str, booking_ids: Iterable[int], **more: object) -> Reply:
     bookings = in_order(booking_ids)
-    # The service promises no order; NOMIS has one, and nobody may rely on both being the same.
+    # The service promises no order, but NOMIS has one. Nobody may rely on both orders being the same.
     bookings.reverse()
     return Reply(body={"prisonCode": prison_code, **more, "bookings": bookings, **NEW_FIELD})
 
@@ -306,7 +306,7 @@ def _allocated(world: World, prison_code: str, statuses: frozenset[str]) -> list
 
 
 def _paid(world: World, prison_code: str, day: date) -> list[int]:
-    """The bookings of the allocations that were valid on the day, once for each attendance of it with pay."""
+    """The bookings of the allocations that were valid on the day, once for each paid attendance on that day."""
     held, here = world.activities, _schedules(world, prison_code)
     found: list[int] = []
     for attendance in held.attendances.values():

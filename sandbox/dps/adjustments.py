@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 ROLE: Final = "SENTENCE_ADJUSTMENTS_SYNCHRONISATION"
 READER: Final = "ADJUSTMENTS__ADJUSTMENTS_RO"
-#: Since when the list of a person has its current form.
+#: The month since which the list of a person's adjustments has had its current form.
 PRESENT_LIST: Final = "2023-11"
 CONTENT_TYPE: Final = "application/vnd.nomis-offence+json"
 MOCK_BOOKING: Final = 1_201_725
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-#: What the list of a person calls the types of NOMIS.
+#: The names that the list of a person's adjustments has for the NOMIS types.
 TYPES: Final = {
     "LAL": "LAWFULLY_AT_LARGE",
     "UAL": "UNLAWFULLY_AT_LARGE",
@@ -46,8 +46,8 @@ STATUSES: Final = frozenset({"ACTIVE", "INACTIVE", "DELETED", "INACTIVE_WHEN_DEL
 class DpsAdjustment:
     """One adjustment; `sentence` is the sequence of the sentence, or None for one of a key date.
 
-    `effective_days` are the days that count in the end, or None if the service has not worked them out; `changed` is
-    when it was last updated, the start of the world when None.
+    `effective_days` are the days that finally count, or None if the service has not worked them out. `changed` is when
+    the adjustment was last updated; None means the start of the world.
     """
 
     id: str
@@ -66,7 +66,7 @@ class DpsAdjustment:
 
 
 class Adjustments(dict[str, DpsAdjustment]):
-    """Adjustments by id; `changes` counts what was put in and taken out."""
+    """Adjustments by id; `changes` counts the additions and removals."""
 
     changes: int = 0
 
@@ -79,17 +79,17 @@ class Adjustments(dict[str, DpsAdjustment]):
         super().__delitem__(key)
 
     def pop(self, key: str, *default: DpsAdjustment | None) -> DpsAdjustment | None:  # type: ignore[override]
-        """Removes an adjustment and counts the change; a default is returned if it is not there, as `dict.pop` does."""
+        """Removes an adjustment and counts the change; returns the default if there is none, as `dict.pop` does."""
         self.changes += 1
         return super().pop(key, *default)
 
 
 @dataclass(slots=True)
 class AdjustmentsState:
-    """The adjustments by id; with `mocks` an unknown id gets a canned adjustment.
+    """The adjustments by id; with `mocks`, an unknown id gets a canned adjustment.
 
-    `unsentenced` are prisoners without an active sentence, `unknown` those of whom the service never heard, as long as
-    they have no adjustments. What is `coming` for a prisoner arrives once the list of that prisoner was read.
+    `unsentenced` are prisoners without an active sentence. `unknown` are those of whom the service has never heard,
+    while they have no adjustments. The adjustment `coming` for a prisoner arrives once that prisoner's list was read.
     """
 
     adjustments: Adjustments = field(default_factory=Adjustments)
@@ -101,7 +101,7 @@ class AdjustmentsState:
     _persons_as_of: int = -1
 
     def of_person(self, offender_no: str) -> list[DpsAdjustment]:
-        """Every adjustment of a prisoner, whatever its booking and state."""
+        """All adjustments of a prisoner, whatever their booking and state."""
         if self._persons_as_of != self.adjustments.changes:
             persons: defaultdict[str, list[DpsAdjustment]] = defaultdict(list)
             for each in self.adjustments.values():
@@ -110,7 +110,7 @@ class AdjustmentsState:
         return self._persons.get(offender_no, [])
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id, where mocks are on else a canned one (of a sentence when the id ends in `S`)."""
+        """The adjustment with this id, or else, with mocks, a canned one (of a sentence if the id ends in `S`)."""
         found = self.adjustments.get(adjustment_id)
         if found is not None or not self.mocks:
             return found
@@ -129,9 +129,10 @@ class AdjustmentsState:
 
 
 def routes(world: World) -> list[Route]:
-    """Reads of one adjustment and of those of a person.
+    """The reads of one adjustment and of a person's adjustments.
 
-    The read of one responds with 415 without its own content type, although there is no body.
+    The read of one adjustment responds with 415 to a request without its special content type, although there is no
+    body.
     """
 
     def get(request: Request, number: str) -> Reply:

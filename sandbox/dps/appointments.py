@@ -1,6 +1,6 @@
-"""The appointments of the activities API, one row for each prisoner of each occurrence; a deleted one is not there.
+"""The appointments of the activities API, with one row for each prisoner of each occurrence.
 
-What is an occurrence with allocations in 2023 is an appointment with attendees today; both forms are served here.
+What was an occurrence with allocations in 2023 is an appointment with attendees today; both forms are served here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sandbox.world import World
 
 ADMIN: Final = "ACTIVITY_ADMIN"
-#: The month in which occurrences became appointments, and the one since which rooms have an id of DPS.
+#: The month in which occurrences became appointments, and that in which rooms got a DPS id.
 RENAMED: Final = "2023-09"
 NAMES_ROOMS: Final = "2025-03"
 USER: Final = "SANDBOX"
@@ -27,10 +27,10 @@ USER: Final = "SANDBOX"
 
 @dataclass(slots=True)
 class AppointmentInstance:
-    """One appointment of one prisoner; times are local. In a cell there is no room.
+    """One appointment of one prisoner; times are local. An appointment in a cell has no room.
 
-    `appointment_id` is the same for all prisoners of one appointment, and the id of the instance where there is but
-    one. A deleted one is seen by a search alone. `room_by_uuid`: the room is named by its DPS id only.
+    `appointment_id` is the same for all prisoners of one appointment; if there is only one prisoner, it is the id of
+    the instance. Only a search finds a deleted instance. `room_by_uuid` says that the room is named only by its DPS id.
     """
 
     id: int
@@ -53,7 +53,7 @@ class AppointmentInstance:
 
 
 class AppointmentsState:
-    """The appointment instances of the activities API by id; a deleted one stays, marked as such."""
+    """The appointment instances of the activities API by id; a deleted one is kept, and marked as deleted."""
 
     def __init__(self) -> None:
         """Starts without appointments."""
@@ -95,7 +95,7 @@ def routes(world: World) -> list[Route]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a search is for; None and empty sets allow anything."""
+    """The criteria of a search; None and empty sets allow anything."""
 
     first: date
     last: date
@@ -105,7 +105,7 @@ class _Asked:
     prisoners: frozenset[str]
 
     def fits(self, each: AppointmentInstance) -> bool:
-        """Whether the appointment is as asked, with any attendees."""
+        """Whether the appointment meets the criteria, apart from those for attendees."""
         return (
             self.first <= each.day <= self.last
             and self.category in (None, each.category)
@@ -145,13 +145,13 @@ def _invalid(reason: str) -> Refused:
 
 
 def _month_later(day: date) -> date:
-    """The same day of the next month, or the last of that month where it has no such day."""
+    """The same day of the next month, or the last day of that month if it has no such day."""
     year, month = (day.year, day.month + 1) if day.month < 12 else (day.year + 1, 1)
     return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
 
 
 def _found(world: World, prison: str, asked: _Asked) -> list[list[AppointmentInstance]]:
-    """The appointments that fit, each with all its instances; one of the prisoners asked for attends each of them."""
+    """The appointments that meet the criteria and that a requested prisoner attends, each with all its instances."""
     together: dict[int, list[AppointmentInstance]] = {}
     for each in world.appointments.instances.values():
         if each.prison_id == prison and asked.fits(each):
@@ -174,7 +174,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def _instance(world: World, found: AppointmentInstance) -> dict[str, object]:
-    """One instance, in the words of the generation of the world."""
+    """One instance, in the form of the world's generation."""
     body: dict[str, object] = {
         "id": found.id,
         "appointmentType": "INDIVIDUAL" if found.appointment_id is None else "GROUP",
@@ -220,7 +220,7 @@ def _room_uuid(world: World, found: AppointmentInstance) -> str | None:
 
 
 def _searched(found: AppointmentInstance) -> dict[str, object]:
-    """What both forms of a search have in common."""
+    """The fields that both forms of a search result have in common."""
     return {
         "appointmentType": "INDIVIDUAL" if found.appointment_id is None else "GROUP",
         "prisonCode": found.prison_id,
@@ -247,7 +247,7 @@ def _attendees(name: str, found: Iterable[AppointmentInstance]) -> list[dict[str
 
 
 def _appointment(world: World, found: list[AppointmentInstance]) -> dict[str, object]:
-    """An appointment as today's search shows it; what is empty is left out."""
+    """An appointment as today's search shows it, without empty fields."""
     first = found[0]
     room = _room(world, first)
     if room is not None:

@@ -1,4 +1,4 @@
-"""The incentives API: reviews, levels and prison levels, and what it does when a prisoner is received."""
+"""The incentives API: its reviews, levels and prison levels, and what it does when a prisoner is received."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Incentives:
     """
 
     def __init__(self, world: World, bulk: str = "on") -> None:
-        """Starts with the global levels alone."""
+        """Starts with only the global levels."""
         self.world = world
         self.bulk = bulk
         self.reviews: dict[int, Review] = {}
@@ -57,7 +57,7 @@ class Incentives:
         self._next_id = FIRST_REVIEW_ID
 
     def current(self, booking_id: int) -> Review | None:
-        """Returns the review of the latest review time."""
+        """Returns the review with the latest review time."""
         reviews = self.by_booking.get(booking_id)
         return max(reviews, key=lambda each: each.at) if reviews else None
 
@@ -83,7 +83,7 @@ class Incentives:
         return review
 
     def delete(self, review_id: int) -> None:
-        """Deletes a review as staff can; the flag goes back to the latest of the others."""
+        """Deletes a review, as staff can; the flag returns to the latest remaining review."""
         review = self.reviews.pop(review_id)
         held = self.by_booking[review.booking_id]
         held.remove(review)
@@ -102,7 +102,7 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Makes the review that staff make for a booking of the population; its event is left to the caller."""
+        """Makes a review as staff do, for a booking of the population; publishing its event is left to the caller."""
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,
@@ -121,9 +121,9 @@ class Incentives:
         return domain_event("incentives.iep-review.inserted", information)
 
     def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
-        """Makes the review that an arrival brings about, at the prison where the person is.
+        """Makes the review that an arrival causes, at the prison where the person is.
 
-        Returns None for other reasons.
+        Returns None for a reason that causes no review.
         """
         review_type = REVIEW_OF_REASON.get(reason)
         prisoner = self.world.by_offender.get(offender_no)
@@ -139,7 +139,7 @@ class Incentives:
         )
 
     def default_of(self, prison_id: str) -> str:
-        """Returns the level on admission: the one flagged so, else Standard, else the first active one."""
+        """Returns the level on admission: the one flagged as default, else Standard, else the first active one."""
         active = self._active_levels(prison_id)
         for level in active:
             if level.default_on_admission:
@@ -148,7 +148,7 @@ class Incentives:
         return "STD" if "STD" in codes or not codes else codes[0]
 
     def transferred_level(self, offender_no: str, prison_id: str) -> str:
-        """Returns the level kept on a transfer: that of the last review elsewhere, or the nearest there is."""
+        """Returns the level kept on a transfer: that of the last review elsewhere, or the nearest available one."""
         elsewhere = [
             review
             for review in self.reviews_of(offender_no)
@@ -166,7 +166,7 @@ class Incentives:
         return higher[0] if higher else lower[-1] if lower else self.default_of(prison_id)
 
     def reviews_of(self, offender_no: str) -> list[Review]:
-        """Returns the reviews of a person, over all bookings, newest first."""
+        """Returns the reviews of all bookings of a person, newest first."""
         found = [
             review
             for booking_id in self.world.bookings_of(offender_no)
@@ -175,7 +175,7 @@ class Incentives:
         return sorted(found, key=lambda each: each.at, reverse=True)
 
     def name_of(self, code: str) -> str:
-        """Returns the name of a level, `Unmapped` for a code without one."""
+        """Returns the name of a level, or `Unmapped` for a code without a name."""
         level = self.levels.get(code)
         return UNMAPPED if level is None else level.name
 
@@ -296,7 +296,7 @@ def _detail_view(state: Incentives, review: Review) -> dict[str, object]:
 
 
 def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) -> dict[str, object]:
-    """Returns the summary of a person or booking, from its reviews (at least one)."""
+    """Returns the summary of a person or booking, from the (at least one) given reviews."""
     newest = sorted(reviews, key=lambda each: each.at, reverse=True)
     current = newest[0]
     return {
@@ -314,7 +314,7 @@ def _summary_view(state: Incentives, reviews: list[Review], with_details: bool) 
 
 
 def _next_review(review: Review) -> date:
-    """Returns when the next review is due: a week on Basic, else a year."""
+    """Returns when the next review is due: after a week on Basic, otherwise after a year."""
     return review.at.date() + timedelta(days=7 if review.code == "BAS" else 365)
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 ACTIVITY, VISIT_ALLOCATION = "ACTIVITY", "VISIT_ALLOCATION"
 #: A row of an agency switch with this agency means every prison.
 EVERY_PRISON: Final = "*ALL*"
-#: How many of the open prisons have no activities, and how many of those no appointments either.
+#: How many of the open prisons have no activities, and how many of those have no appointments either.
 WITHOUT_ACTIVITIES, WITHOUT_APPOINTMENTS = 13, 8
-#: What the reads of people want, since they want a role at all.
+#: The role that the reads of people have required since they required any role.
 ADMINISTRATOR: Final = "ACTIVITY_ADMIN"
 ROLES_SINCE: Final = "2024-01"
 MOST_DAYS_TO_EXPIRY: Final = 21
-#: A field that came with a later version of a service; every response has one that no client asked for.
+#: A field from a later version of a service: every response has a field that no client expects.
 NEW_FIELD: Final = {"addedLater": True}
 
 
@@ -38,15 +38,15 @@ class Rollout:
     switches: dict[str, list[str]] = field(default_factory=dict)
 
     def is_on(self, service: str, agency: str) -> bool:
-        """Whether NOMIS has switched a service on for an agency."""
+        """Whether a service is switched on for an agency in NOMIS."""
         agencies = self.switches.get(service, [])
         return agency in agencies or EVERY_PRISON in agencies
 
 
 def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
-    """Rolls out to nearly all open prisons, or to most of a few.
+    """Rolls the services out to nearly all open prisons or, if only a few are open, to most of them.
 
-    NOMIS has the same list for activities, and all of them for visit allocations.
+    NOMIS has the same prisons for activities, and every prison for visit allocations.
     """
     open_prisons = [prison.code for prison in prisons if prison.open]
     others = [code for code in open_prisons if code not in ALWAYS_OPEN]
@@ -59,7 +59,7 @@ def make_rollout(prisons: Iterable[Prison], chance: random.Random) -> Rollout:
 
 
 def nomis_routes(world: World) -> list[Route]:
-    """The agency switches, and what was there before them."""
+    """The endpoints of the agency switches, and those that preceded them."""
     rollout = world.rollout
 
     def rows(code: str, name_of_id: str) -> list[dict[str, object]]:
@@ -94,7 +94,7 @@ def nomis_routes(world: World) -> list[Route]:
 
 
 def activities_routes(world: World) -> list[Route]:
-    """The rollout plan, of all live prisons and of one."""
+    """The endpoints of the rollout plan, for all live prisons and for one."""
     rollout = world.rollout
     with_dates = world.options.month < "2024-11"
 

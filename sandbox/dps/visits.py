@@ -17,20 +17,20 @@ Moment = TypeVar("Moment", date, datetime)
 
 ROLE: Final = "VISIT_SCHEDULER"
 MOCK_PRISONER: Final = "A7948DY"
-#: When the search got its current parameters, visits their sub-status, and the list of prisons its user types.
+#: The month that added the search's current parameters, the sub-status of visits and the user types of prisons.
 DATES_SINCE: Final = "2024-02"
 SUB_STATUS_SINCE: Final = "2025-01"
 USER_TYPES_SINCE: Final = "2025-01"
 STATUSES_THEN: Final = frozenset({"RESERVED", "CHANGING", "BOOKED", "CANCELLED"})
 STATUSES_NOW: Final = frozenset({"BOOKED", "CANCELLED"})
 USER_TYPES: Final = ("STAFF", "PUBLIC", "SYSTEM", "PRISONER")
-#: Of this number of prisons one is without bookings by staff, and one without bookings by the public.
+#: Of every ten prisons, one takes no bookings by staff, and one no bookings by the public.
 WITHOUT_A_TYPE: Final = 10
 
 
 @dataclass(slots=True)
 class BookedVisit:
-    """One visit as visit-scheduler holds it; times are local. `modified` is None for one that never changed."""
+    """One visit as visit-scheduler holds it; times are local. `modified` is None for one that has never changed."""
 
     reference: str
     prisoner_id: str
@@ -52,7 +52,7 @@ class BookedVisit:
 class VisitScheduler:
     """The visits of visit-scheduler by reference.
 
-    With `mock_prison_id` set every unknown reference gets a canned visit there by `mock_person_ids`.
+    If `mock_prison_id` is set, every unknown reference gets a canned visit at that prison by `mock_person_ids`.
     """
 
     visits: dict[str, BookedVisit] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class VisitScheduler:
     mock_person_ids: tuple[int, ...] = ()
 
     def find(self, reference: str) -> BookedVisit | None:
-        """The visit with this reference, the canned one where mocks are on, else None."""
+        """The visit with this reference, or else the canned one if mocks are on, or else None."""
         found = self.visits.get(reference)
         if found is None and self.mock_prison_id is not None:
             now = london_now().replace(microsecond=0)
@@ -110,7 +110,7 @@ def routes(world: World) -> list[Route]:
 
 
 def prisons_for(world: World, user_type: str) -> list[str]:
-    """The prisons in which users of a type can book: neither staff nor the public can in all of them."""
+    """The prisons at which users of one type can book; neither staff nor the public can book at all prisons."""
     left_out = {"STAFF": 0, "PUBLIC": 1}.get(user_type)
     if left_out is None:
         return []
@@ -119,7 +119,7 @@ def prisons_for(world: World, user_type: str) -> list[str]:
 
 
 def _found(world: World, request: Request) -> list[BookedVisit]:
-    """The visits that the query asks for, the latest first; a parameter of another generation is ignored."""
+    """The visits that the query asks for, latest first; parameters of another generation are ignored."""
     for name in ("page", "size"):
         if not (request.first(name) or "").isdigit():
             raise Refused(400, 'Validation failure: Parameter conditions "page, size" not met for actual request')

@@ -1,4 +1,4 @@
-"""HMPPS Auth: one set of credentials for each service, tokens that carry the roles and expire."""
+"""HMPPS Auth: one set of credentials for each service, and tokens that carry the roles and expire."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import orjson
 
 from sandbox.http.serving import Holder, Refused, Reply, Request, Route
 
-#: The roles of NOMIS and of the mapping service that took the place of those of the domains.
+#: The roles of NOMIS and of the mapping service that replaced the roles of the domains.
 NOMIS_SYNCHRONISATION = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
 MAPPING_SYNCHRONISATION = "NOMIS_MAPPING_API__SYNCHRONISATION__RW"
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The credentials of the program for one service; `prefix` begins their environment names."""
+    """The program's credentials for one service; the names of their environment variables begin with `prefix`."""
 
     service: str
     prefix: str
@@ -32,22 +32,22 @@ class Client:
 
     @property
     def client_id(self) -> str:
-        """The name under which the client asks for tokens, as settings have it."""
+        """The id with which the client requests tokens, as in the settings."""
         return f"prisoner-to-nomis-{self.service}"
 
     @property
     def address_variable(self) -> str:
-        """The variable of the service's address; only that of NOMIS is not named as its credentials."""
+        """The variable with the service's address; only NOMIS has another name there than in its credentials."""
         return f"API_BASE_URL_{'NOMIS' if self.prefix == 'SYSTEM' else self.prefix}"
 
     @property
     def secret(self) -> str:
-        """The secret with which this made-up client asks for tokens."""
+        """The secret with which this made-up client requests tokens."""
         return f"{self.service}-secret"
 
 
 class Token(NamedTuple):
-    """What a token says: its holder, the service it is for, and when it was issued and ends (epoch seconds)."""
+    """What a token says: its holder, the service it is for, and when it was issued and expires (epoch seconds)."""
 
     holder: Holder
     service: str
@@ -56,15 +56,15 @@ class Token(NamedTuple):
 
 
 class Auth:
-    """Issues tokens and finds who holds one. Tokens outlive a reset of the world, as they would a deployment.
+    """Issues tokens and finds their holders. Tokens outlive a reset of the world, as they would a deployment.
 
     Args:
-        clients: the clients that may ask for tokens.
+        clients: the clients that may request tokens.
 
     Attributes:
         token_seconds: how long a new token lasts.
-        tell_expiry: whether the answer says so (`expires_in`).
-        roles: the roles of clients by service, where they are not to have their own.
+        tell_expiry: whether the response says so (`expires_in`).
+        roles: roles that replace a client's usual roles, by service.
     """
 
     def __init__(self, clients: Iterable[Client]) -> None:
@@ -82,11 +82,11 @@ class Auth:
         return [Route("POST", "/auth/oauth/token", self.issue)]
 
     def expire_all(self) -> None:
-        """Makes every token issued so far an expired one."""
+        """Makes every token issued so far expire."""
         self._revoked_at = time.time()
 
     def issue(self, request: Request) -> Reply:
-        """Issues a token for client credentials given by the Basic header: 401 for bad ones, 400 for another grant."""
+        """Issues a token for client credentials in the Basic header: 401 for wrong ones, 400 for another grant type."""
         client = self._client(request.headers.get("Authorization", ""))
         form = parse_qs(request.body.decode("utf-8", "replace"))
         grant = form.get("grant_type", request.query.get("grant_type", [""]))[0]
@@ -126,7 +126,7 @@ class Auth:
         """Returns who holds the token of a bearer header.
 
         Raises:
-            Refused: 401 when there is none, it is unknown, has expired, or belongs to the client of another service.
+            Refused: 401 if there is no token, or it is unknown, has expired, or belongs to another service's client.
         """
         token = self._tokens.get(authorization[7:]) if authorization[:7].lower() == "bearer " else None
         if token is None or token.service != service:

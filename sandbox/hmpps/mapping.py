@@ -1,7 +1,7 @@
 """The mapping service: which NOMIS record belongs to which record of the new services.
 
-Every domain has one table with two unique keys, the id of the new service and the id in NOMIS. Posting the same pair
-again is accepted; posting another pair with either id is a conflict.
+Every domain has one table with two unique keys: the id in the new service and the id in NOMIS. Posting the same pair
+again is accepted; posting another pair with one of the ids is a conflict.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ LABEL_LENGTH: Final = 20
 class Row:
     """One stored pair.
 
-    `posted_at` is when, on the clock of `time.perf_counter`, 0 for history of the world; `raced` whether a race was
-    already played on it.
+    `posted_at` is when the pair was posted, by `time.perf_counter`, or 0 if the world began with it. `raced` says
+    whether a post has already lost a race against this row.
     """
 
     dps_id: Id
@@ -44,25 +44,25 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """The pairs of one domain under both their unique keys."""
+    """The pairs of one domain, indexed by both unique keys."""
 
     shape: Shape
     by_dps: dict[Id, Row] = field(default_factory=dict)
     by_nomis: dict[Key, Row] = field(default_factory=dict)
 
     def insert(self, row: Row) -> None:
-        """Stores a pair; the caller has looked both keys up."""
+        """Stores a pair; the caller has checked both keys."""
         self.by_dps[row.dps_id] = row
         self.by_nomis[row.nomis_id] = row
 
     def delete(self, dps_id: Id) -> None:
-        """Forgets the pair of this id; an unknown id is nothing to do."""
+        """Deletes the pair with this id; does nothing if the id is unknown."""
         row = self.by_dps.pop(dps_id, None)
         if row is not None:
             del self.by_nomis[row.nomis_id]
 
     def object_of(self, row: Row, *, stored: bool = True) -> dict[str, object]:
-        """The mapping as JSON, without null fields; a posted one (`stored=False`) has no time of creation."""
+        """The mapping as JSON, without null fields; one that was only posted (`stored=False`) has no creation time."""
         body: dict[str, object] = {
             column.name: value for column, value in zip(self.shape.nomis, row.nomis_id, strict=True)
         }
@@ -78,8 +78,8 @@ class Table:
 class MappingState:
     """All tables of the mapping service.
 
-    A post that came in before the row it meets was stored has passed the look-up too: the database constraint refuses
-    it with 500. With `race_ms` above 0 a post that comes up to that much later counts as such a one, once for each row.
+    A post that came in before a colliding row was stored has already passed the check, so the database constraint
+    refuses it with 500. If `race_ms` is above 0, a post up to that much later is treated the same, once for each row.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
@@ -88,7 +88,7 @@ class MappingState:
         self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
 
     def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
-        """Stores a pair directly, as history of the world."""
+        """Stores a pair directly, as one that the world begins with."""
         self.tables[domain].insert(Row(dps_id, nomis_id, mapping_type, None, created))
 
     def add_incentive(self, incentive_id: int, booking_id: int, sequence: int, mapping_type: str) -> None:
@@ -96,17 +96,17 @@ class MappingState:
         self.tables["incentives"].insert(Row(incentive_id, (booking_id, sequence), mapping_type, None, None))
 
     def incentive_sequence(self, incentive_id: int) -> int | None:
-        """The NOMIS sequence that a review is mapped to, or None when it is not mapped."""
+        """The NOMIS sequence that a review is mapped to, or None if it is not mapped."""
         row = self.tables["incentives"].by_dps.get(incentive_id)
         return None if row is None else int(row.nomis_id[1])
 
     def nomis_id(self, domain: str, dps_id: Id) -> Key | None:
-        """What a DPS id is mapped to, or None when it is not mapped."""
+        """The NOMIS id that a DPS id is mapped to, or None if it is not mapped."""
         row = self.tables[domain].by_dps.get(dps_id)
         return None if row is None else row.nomis_id
 
     def rows(self, domain: str) -> Iterator[Row]:
-        """Returns every stored pair of a domain, in the order in which they were posted."""
+        """Returns all stored pairs of a domain, in the order in which they were posted."""
         return iter(self.tables[domain].by_dps.values())
 
 
@@ -226,7 +226,7 @@ def _value(column: Column, body: dict[str, object]) -> Id:
 
 
 def _number(name: str, given: object) -> int:
-    """Reads a number; the service also takes it as text of digits."""
+    """Reads a number; the service also accepts a text of digits."""
     if isinstance(given, int) and not isinstance(given, bool):
         return given
     if isinstance(given, str) and given.lstrip("-").isdigit():

@@ -1,4 +1,4 @@
-"""What the mappings of each domain look like, which keys they have and how their endpoints are called."""
+"""What the mappings of each domain look like, which keys they have, and the names of their endpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Key: TypeAlias = tuple[Id, ...]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field of a mapping: its JSON name, whether it is a number, its greatest length as text, its only values."""
+    """One field of a mapping: its JSON name, whether it is a number, its maximum length as text, its allowed values."""
 
     name: str
     number: bool = True
@@ -21,9 +21,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the mapping of one domain looks like and how its endpoints are called.
+    """What the mapping of one domain looks like, and the names of its endpoints.
 
-    `dps` is the column of the new service's id; `nomis` the column or columns that together are the NOMIS id.
+    `dps` is the column with the new service's id; `nomis` has the column or columns that form the NOMIS id.
     """
 
     domain: str

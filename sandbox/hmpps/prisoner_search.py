@@ -1,4 +1,4 @@
-"""Prisoner search: publishing again that a prisoner was received, with all that follows from it."""
+"""Prisoner search: publishes a prisoner's received event again, with everything that follows from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REASONS = {
 
 
 def routes(world: World) -> list[Route]:
-    """Returns the one endpoint that is used here."""
+    """Returns the only endpoint that is used here."""
 
     def received(request: Request, offender_no: str) -> Reply:
         if PRISONER_NUMBER.fullmatch(offender_no) is None:

@@ -1,1 +1,1 @@
-"""What every fake service is served with: requests and replies, routes, faults, latency, what was recorded."""
+"""The parts that serve every fake service: requests and replies, routes, faults, latency and records."""

@@ -1,4 +1,4 @@
-"""Faults that can be switched on for chosen requests, and what each of them did."""
+"""Faults that can be switched on for chosen requests, with counts of the requests that they affected."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 
 @dataclass(slots=True)
 class Fault:
-    """One fault: which requests it meets, how often, and what it does to them.
+    """One fault: which requests it affects, how often, and what it does to them.
 
-    `containing` is a text that the body must hold, `query` a parameter such as `page=2` that the query must have.
+    `containing` is a text that the body must contain, and `query` a parameter (`page=2`) that the query must have.
 
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that
-    come after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`, `truncated`,
-    `trickle`, `empty`, `gzip`, `chunked`, `html`. `delay` lets the request through late.
+    take effect after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`, `truncated`,
+    `trickle`, `empty`, `gzip`, `chunked`, `html`. `delay` lets the request through after a delay.
 
-    `status` and `status_after_write` respond with `status` and `headers`, and with `text` as it is, `body` as JSON, or
-    else the service's own error body.
+    `status` and `status_after_write` respond with `status`, `headers` and a body: `text` unchanged, or `body` as JSON,
+    or else the service's own error body.
 
-    With `until_released` what `delay` and the time-outs keep waiting waits until the fault is released or switched off.
+    With `until_released`, `delay` and the time-outs keep requests waiting until the fault is released or switched off.
     """
 
     id: int
@@ -86,7 +86,7 @@ class Fault:
 
     @property
     def seconds(self) -> float:
-        """How long a request is kept waiting by `delay` (`ms`) or a time-out (`hold`)."""
+        """How long `delay` (`ms`) or a time-out (`hold`) keeps a request waiting."""
         return self.ms / 1000 if self.kind == "delay" else self.hold
 
     async def keep_waiting(self) -> None:
@@ -97,11 +97,11 @@ class Fault:
             await asyncio.sleep(self.seconds)
 
     def release(self) -> None:
-        """Releases the requests that wait now; later ones do not wait."""
+        """Releases the requests that are waiting; later ones do not wait."""
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
-        """Whether the fault strikes this request; counts what it lets pass."""
+        """Whether the fault strikes this request; counts the matching requests that it strikes or lets pass."""
         if self.service not in ("*", service) or self.method not in ("*", method):
             return False
         if self._pattern is not None and self._pattern.search(path) is None:
@@ -133,7 +133,7 @@ class Fault:
 
 
 class Faults:
-    """All faults that were switched on; the first that meets a request strikes."""
+    """All faults that are switched on; the first one that matches a request strikes."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -141,7 +141,7 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether any fault is switched on, so that requests have to be matched."""
+        """Whether any fault is switched on, so that requests must be matched against faults."""
         return bool(self._faults)
 
     def add(
@@ -150,8 +150,8 @@ class Faults:
         """Switches a fault on.
 
         Raises:
-            ValueError: unknown kind or a path that is not a regular expression.
-            TypeError: unknown parameter.
+            ValueError: the kind is unknown, or the path is not a regular expression.
+            TypeError: a parameter is unknown.
         """
         fault = Fault(self._next_id, service, method.upper(), path, kind, **parameters)  # type: ignore[arg-type]
         self._next_id += 1
@@ -189,7 +189,7 @@ class Faults:
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """Returns the pattern of a path template (`/visits/{id}`, the whole path) or of a regular expression (anywhere).
+    """Returns the pattern of a path template (`/visits/{id}`, the whole path) or a regular expression (any part).
 
     Raises:
         ValueError: it is neither.
@@ -207,7 +207,7 @@ DRIPS = 20
 
 
 def drop(http: web.BaseRequest) -> web.StreamResponse:
-    """Resets the connection without a response; what is returned only carries status 0 into the log of requests."""
+    """Resets the connection without a response; the returned object only gives the log of requests status 0."""
     transport = http.transport
     if transport is not None:
         raw = transport.get_extra_info("socket")
@@ -227,7 +227,7 @@ class Dropped(web.Response):
 
 
 async def answer_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
-    """Sends a good response in the way that the fault spoils it."""
+    """Sends a good response, spoilt in the way that the fault says."""
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     headers = {"Content-Type": response.content_type}
     if fault.kind == "empty":

@@ -7,19 +7,19 @@ from collections import deque
 
 
 class Turns:
-    """A coroutine that awaits `at` continues at that time, in its own iteration of the event loop.
+    """Lets each coroutine that awaits `at` continue at that time, in a separate iteration of the event loop.
 
-    Requests that arrive together wait for the same latency, so their waits end together, and a loop does all that is
-    due before it reads new requests. Without turns the next requests would be read together again, and every call
-    would take the latency and the work for all the others: a rhythm that no service with many threads has.
+    Requests that arrive together wait for the same latency, so their waits end together, and an event loop does all the
+    work that is due before it reads new requests. Without turns, the next requests would again be read together, and
+    every call would take the latency plus the work for all the others. No service with many threads behaves like that.
     """
 
     def __init__(self) -> None:
-        """Nothing waits yet."""
+        """Starts with nothing waiting."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def at(self, when: float) -> None:
-        """Returns when it is `when`, on the clock of the loop, and then the caller's turn."""
+        """Returns at the time `when`, by the clock of the loop, once it is the caller's turn."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         timer = loop.call_at(when, self._due, turn, loop)
@@ -42,17 +42,18 @@ class Turns:
 
 
 class Latency:
-    """How long one service takes for a call, its own work and the roughness of timers included.
+    """How long one service takes for a call, including its own work and the imprecision of timers.
 
-    Timers of asyncio wait for whole milliseconds, rounded up, and a response takes work as well: so the wait ends early
-    by what earlier responses took too long. Half of the calls then take longer than `seconds`, and half shorter.
+    The timers of asyncio wait for whole milliseconds, rounded up, and a response takes work as well. The wait is
+    therefore shortened by as much as earlier responses took too long. Half of the calls then take longer than
+    `seconds`, and half take less.
     """
 
     _STEP_SECONDS = 0.00002
     _MOST_EARLY = 0.1
 
     def __init__(self, turns: Turns) -> None:
-        """No latency at first."""
+        """Starts without latency."""
         self.seconds = 0.0
         self._turns = turns
         self._early = 0.0
@@ -63,6 +64,6 @@ class Latency:
         await self._turns.at(asyncio.get_running_loop().time() + left)
 
     def answered(self, took: float) -> None:
-        """Learns how long a call took in all, in seconds."""
+        """Records how long a call took in all, in seconds."""
         step = self._STEP_SECONDS if took > self.seconds else -self._STEP_SECONDS
         self._early = min(max(self._early + step, 0.0), self._MOST_EARLY * self.seconds)

@@ -11,7 +11,7 @@ LARGEST_SIZE = 20_000
 
 
 def number(request: Request, name: str, default: int) -> int:
-    """Returns a whole number of the query; Spring falls back to the default for anything that is not one."""
+    """Returns a whole number from the query; like Spring, falls back to the default for anything else."""
     text = request.first(name)
     if text is None or not text.lstrip("-").isdigit():
         return default
@@ -27,9 +27,9 @@ def page(
 ) -> Reply:
     """Returns one page of a listing.
 
-    Args: request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most `largest`) are
-    read. items: the whole listing, or how long it is. view: gives the content from a start index up to, not including,
-    an end index. largest: the largest page, or None for a service without a limit.
+    Args: request: the request, of which `page` (from 0; negative counts as 0) and `size` (20 if absent, silently at
+    most `largest`) are read. items: the whole listing, or its length. view: returns the content from a start index up
+    to, but not including, an end index. largest: the size of the largest page, or None for a service without a limit.
     """
     total = items if isinstance(items, int) else len(items)
     wanted = max(0, number(request, "page", 0))
@@ -64,10 +64,10 @@ def page(
 
 
 def flag(request: Request, name: str, default: bool) -> bool:
-    """Returns a boolean of the query.
+    """Returns a boolean from the query.
 
     Raises:
-        Refused: 400 when it is neither true nor false.
+        Refused: 400 if the value is neither true nor false.
     """
     text = request.first(name)
     if text is None or text == "":

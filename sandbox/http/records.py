@@ -1,4 +1,4 @@
-"""What the sandbox remembers of the traffic it saw: every request, and every write that a service accepted."""
+"""What the sandbox remembers of the traffic: every request, and every write that a service accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUESTS_KEPT = 300_000
 
 
 class Seen(NamedTuple):
-    """A request that came in; `status` 0 when no response was sent (connection dropped)."""
+    """A request that came in; `status` is 0 if no response was sent (the connection was dropped)."""
 
     time: float
     service: str
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A write that a service accepted, with its body as it came and the `X-Correlation-Id` of the caller, if any."""
+    """A write that a service accepted, with its original body and the `X-Correlation-Id` of the caller, if any."""
 
     time: float
     service: str
@@ -82,7 +82,7 @@ def instant(seconds: float) -> str:
 
 
 def readable(body: bytes) -> object:
-    """Returns a body as decoded JSON where it is JSON, as text where it is not, or None if it is empty."""
+    """Returns a body as decoded JSON if it is JSON, otherwise as text, or None if it is empty."""
     if not body:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Finds the endpoint of a path: a tree of path segments, literal ones before parameters."""
+"""Finds the endpoint of a path in a tree of path segments, where literal segments take precedence over parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Target = TypeVar("Target")
 
 
 class _Node(Generic[Target]):
-    """A place in the tree: what follows it, and the targets of paths that end here with their parameter names."""
+    """A node of the tree: the nodes below it, and the targets of paths that end here, with their parameter names."""
 
     __slots__ = ("by_method", "literals", "parameter")
 
@@ -30,7 +30,7 @@ class Router(Generic[Target]):
         """Adds one endpoint.
 
         Raises:
-            ValueError: the same method and template are there already.
+            ValueError: the same method and template already exist.
         """
         node = self._root
         names: list[str] = []
@@ -47,7 +47,7 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Returns the targets of a path by method, each with parameter names, and the values, or None if unknown."""
+        """Returns the targets of a path by method, each with parameter names, and the values; None if unknown."""
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

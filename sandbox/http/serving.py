@@ -1,8 +1,7 @@
-"""What one fake service is made of: requests, replies, refusals, routes, and the handler that ties them to HTTP.
+"""The parts of a fake service: requests, replies, refusals, routes, and the handler that connects them to HTTP.
 
 Handlers are plain functions that change the in-memory world. Everything around them (tokens and roles, latency, faults,
-the pool of connections of NOMIS, the log of requests, the journal of accepted writes) is done here, once, for every
-service.
+the connection pool of NOMIS, the log of requests, the journal of accepted writes) is handled here for all services.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ NO_QUERY: Mapping[str, list[str]] = {}
 
 
 class Refused(Exception):
-    """A request that the service turns down, with the words of its error body.
+    """A request that the service refuses, with the messages of the error body.
 
-    `user_message` carries the prefix of the service (`Bad request: …`); `developer_message` is the same without the
-    prefix when it is not given.
+    `user_message` includes the service's prefix (`Bad request: …`); `developer_message`, if not given, is the same
+    without the prefix.
     """
 
     def __init__(
@@ -62,11 +61,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a handler sees of a request.
+    """A request, as a handler sees it.
 
-    `headers` finds names in any case; `client_id` is that of the token, or empty if none is needed; `arrived` is when
-    the request came in, before any latency, on the clock of `time.perf_counter`: what was stored after that moment a
-    real transaction would not see.
+    `headers` ignores the case of names. `client_id` is that of the token, or empty if no token is needed. `arrived` is
+    when the request came in, before any latency, by `time.perf_counter`; a real transaction would not see what was
+    stored after that moment.
     """
 
     method: str
@@ -82,7 +81,7 @@ class Request:
         """Returns the decoded body.
 
         Raises:
-            Refused: 400 in the words of the service when the body is empty or not JSON.
+            Refused: 400, with the message of the service, if the body is empty or not JSON.
         """
         try:
             return orjson.loads(self.body)
@@ -91,14 +90,14 @@ class Request:
             raise Refused(400, f"{prefix}JSON parse error: {error}") from error
 
     def first(self, name: str, default: str | None = None) -> str | None:
-        """Returns the first value of a query parameter, or the default when it is absent."""
+        """Returns the first value of a query parameter, or the default if it is absent."""
         values = self.query.get(name)
         return values[0] if values else default
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response: status, body (bytes as they are, or None for an empty one, else JSON) and further headers."""
+    """A response: its status, its body (bytes unchanged, None for an empty one, all else as JSON) and headers."""
 
     status: int = 200
     body: object | None = None
@@ -107,10 +106,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)`, a role.
+    """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)` and a role.
 
-    `writes` tells that an accepted request belongs into the journal. `since` and `until` are the months (`2025-06`) in
-    which the service got the endpoint and in which it lost it again, or empty for one that was always there and stays.
+    `writes` says that accepted requests belong in the journal. `since` and `until` are the months (`2025-06`) in which
+    the endpoint was added and removed; they are empty if it was always there or has not been removed.
     """
 
     method: str
@@ -122,7 +121,7 @@ class Route:
     until: str = ""
 
     def is_there(self, month: str) -> bool:
-        """Whether the service as it was in a month has the endpoint."""
+        """Whether the service had the endpoint in a given month."""
         return self.since <= month and not (self.until and self.until <= month)
 
 
@@ -136,13 +135,13 @@ class Holder:
 
 @dataclass(slots=True)
 class Load:
-    """How many calls about one world a service is at work on, and the most there were at one moment."""
+    """How many calls about one world a service is handling, and the most that it handled at once."""
 
     in_flight: int = 0
     most: int = 0
 
     def begin(self) -> int:
-        """Counts a call in; how many there are with it."""
+        """Counts a new call, and returns how many there are now."""
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         return self.in_flight
@@ -157,9 +156,9 @@ class Service:
 
     Args: name: the name used for faults, logs and the journal. routes: its endpoints. records: where requests and
     accepted writes are kept. faults: the faults that are switched on, of all services. holder_of: finds the holder of a
-    bearer token for this service or raises `Refused` 401, or None when the service looks at no token. ping: the path of
-    its health ping. pool: how many calls it can work on at once before it responds with 500, or None for any number.
-    turns: those of the event loop, where it has other services too.
+    bearer token for this service or raises `Refused` 401; None if the service checks no tokens. ping: the path of its
+    health ping. pool: how many calls it can handle at once before it responds with 500; None means any number. turns:
+    the turns of the event loop, if it also runs other services.
     """
 
     def __init__(
@@ -178,14 +177,14 @@ class Service:
         self.faults = faults
         self.holder_of = holder_of
         self.ping = ping
-        #: Its OpenAPI document, which needs no token; None for a service without one.
+        #: Returns its OpenAPI document, which needs no token, or None for a service without one.
         self.document: Callable[[], dict[str, Any] | None] = lambda: None
         self.pool = pool
         self.latency = Latency(turns or Turns())
         self.install(routes)
 
     def install(self, routes: list[Route]) -> None:
-        """Replaces the endpoints (a new world in the same process)."""
+        """Replaces the endpoints, for a new world in the same process."""
         self.load = Load()
         self.router: Router[Route] = Router()
         for route in routes:
@@ -195,13 +194,13 @@ class Service:
         return self.faults.hit(self.name, http.method, http.path, body, http.query_string)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """Answers one HTTP request, with whatever fault is switched on for it."""
+        """Responds to one HTTP request, applying any fault that is switched on for it."""
         started = time.perf_counter()
         asked, load = self.router, self.load
         try:
             body = await http.read() if http.body_exists else b""
         except ConnectionResetError:
-            # The caller died in the midst of its request: nothing waits for a response.
+            # The caller died in the middle of its request, so nothing waits for a response.
             return web.Response(status=400)
         fault = self._fault(http, body) if self.faults.any else None
         at_work = load.begin()
@@ -218,7 +217,7 @@ class Service:
                 if fault is not None and fault.kind == "delay":
                     await fault.keep_waiting()
                 if self.router is not asked:
-                    # The world this was asked of is gone, and the one in its place must not change by it.
+                    # The world that this request was for is gone, and the request must not change its successor.
                     status = 503
                     return web.Response(status=status)
                 client_id, reply = self._reply(http, body, started, crowded)
@@ -236,7 +235,7 @@ class Service:
                 self.records.requests.append(seen)
 
     def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
-        """Returns who called and what the service says to it; nothing leaves this method as an exception."""
+        """Returns who called, and the response of the service; this method raises no exceptions."""
         client_id = ""
         try:
             if http.path == self.ping:
@@ -280,7 +279,7 @@ class Service:
         return route, dict(zip(names, values, strict=True))
 
     async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
-        """Answers by a fault that keeps the request from the service."""
+        """Responds as a fault says that keeps the request from the service."""
         if fault.kind == "status":
             return to_http(_chosen_reply(fault))
         if fault.kind == "rate_limited":
@@ -292,7 +291,7 @@ class Service:
         return drop(http)
 
     async def _answer(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
-        """Sends the reply, spoilt by a fault that comes after the work."""
+        """Sends the reply, spoilt by a fault (if any) that takes effect after the work."""
         response = to_http(reply)
         if fault is None or fault.kind == "delay":
             return response
@@ -307,7 +306,7 @@ class Service:
 
 
 def _chosen_reply(fault: Fault) -> Reply:
-    """The status, body and headers that the fault was switched on with."""
+    """The status, body and headers with which the fault was switched on."""
     if fault.text is not None:
         return Reply(fault.status, fault.text.encode(), fault.headers)
     if fault.body is not None:

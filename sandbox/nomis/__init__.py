@@ -1,1 +1,1 @@
-"""NOMIS: its records, the checks that it makes and its endpoints, a module for each kind of record."""
+"""NOMIS: its records, its checks and its endpoints, with a module for each kind of record."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sandbox.nomis.courses import Course
     from sandbox.world import World
 
-#: Since then suspended allocations are counted apart, and others whether the prisoner is still in the prison or not.
+#: Since this month suspended allocations are counted apart, and others even if the prisoner has moved.
 SUSPENDED_SINCE: Final = "2025-05"
 
 
@@ -29,8 +29,8 @@ SUSPENDED_SINCE: Final = "2025-05"
 class UnderWay:
     """What happens while prisons are being reconciled.
 
-    `late` are changes by prison that reach NOMIS `seconds` after the allocations of the prison were first asked for,
-    as their events are still queued; `leaving` are bookings that are elsewhere as soon as they were listed.
+    `late` are changes by prison whose events are still queued; they reach NOMIS `seconds` after the prison's
+    allocations were first read. `leaving` are bookings that move to another prison as soon as they have been listed.
     """
 
     seconds: float
@@ -39,7 +39,7 @@ class UnderWay:
     _first_asked: dict[str, float] = field(default_factory=dict)
 
     def before_list(self, prison_id: str) -> None:
-        """Lets the changes through that are due for a prison."""
+        """Makes the changes that are due for a prison."""
         now = time.monotonic()
         first = self._first_asked.setdefault(prison_id, now)
         if self.late.get(prison_id) and now > first and now - first >= self.seconds:
@@ -47,7 +47,7 @@ class UnderWay:
                 change()
 
     def after_list(self, world: World, prison_id: str) -> None:
-        """Transfers those who are to leave the prison after it was listed once."""
+        """Transfers the bookings that are to leave the prison once it has been listed."""
         for booking_id in [each for each in self.leaving if world.by_booking[each].prison_id == prison_id]:
             world.by_booking[booking_id].prison_id = self.leaving.pop(booking_id)
 
@@ -78,7 +78,7 @@ def routes(world: World) -> list[Route]:
 
 
 def in_order(booking_ids: Iterable[int]) -> list[dict[str, object]]:
-    """How often each booking occurs, by booking id."""
+    """How often each booking occurs, in order of booking id."""
     return [{"bookingId": each, "count": count, **NEW_FIELD} for each, count in sorted(Counter(booking_ids).items())]
 
 
@@ -101,10 +101,10 @@ def _allocations(world: World, prison_id: str, suspended: bool) -> list[int]:
 
 
 def _is_current(allocation: Allocation, course: Course, today: date) -> bool:
-    """Whether it has the status `ALLOC`, has begun, and neither it nor its course has ended.
+    """Whether the allocation has the status `ALLOC` and has begun, and neither it nor its course has ended.
 
-    NOMIS of today gives an allocation that was ended the status `END`; here the status stays, as in May 2023, and the
-    reason of the end says.
+    Today NOMIS gives an ended allocation the status `END`. Here the status remains the same, as in May 2023, and the
+    reason for the end shows that it has ended.
     """
     if allocation.status != "ALLOC" or allocation.start > today or (course.end is not None and course.end < today):
         return False

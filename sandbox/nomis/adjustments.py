@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROLE: Final = "NOMIS_SENTENCING"
 FIRST_ID: Final = 33_001
 NEWER_TYPES_SINCE: Final = "2025-01"
-#: Where a released person is.
+#: The agency of a released person.
 OUTSIDE: Final = "OUT"
 _DESCRIPTIONS: Final = {
     **SENTENCE_ADJUSTMENT_TYPES,
@@ -60,7 +60,7 @@ class NomisAdjustment:
 
     @property
     def end(self) -> date | None:
-        """The last day: a period of one day starts and ends on the same."""
+        """The last day: a period of one day starts and ends on the same day."""
         return None if self.start is None else self.start + timedelta(days=self.days - 1)
 
 
@@ -76,22 +76,22 @@ class NomisSentencing:
         self._by_booking: defaultdict[int, list[NomisAdjustment]] = defaultdict(list)
 
     def add(self, made: NomisAdjustment) -> NomisAdjustment:
-        """Gives an adjustment the next number of its family and keeps it."""
+        """Gives an adjustment the next number of its family, and stores it."""
         made.id = next(self.key_date_ids if made.sentence is None else self.sentence_ids)
         (self.key_date if made.sentence is None else self.sentence)[made.id] = made
         self._by_booking[made.booking_id].append(made)
         return made
 
     def of_booking(self, booking_id: int) -> Iterable[NomisAdjustment]:
-        """The adjustments of a booking of both families, hidden ones too."""
+        """The adjustments of a booking in both families, including hidden ones."""
         return self._by_booking.get(booking_id, ())
 
     def delete_sentence(self, adjustment_id: int) -> None:
-        """Removes a sentence adjustment; an unknown one is nothing to do."""
+        """Removes a sentence adjustment; does nothing if it is unknown."""
         self._remove(self.sentence.pop(adjustment_id, None))
 
     def delete_key_date(self, adjustment_id: int) -> None:
-        """Removes a key-date adjustment and the hidden ones made by it; an unknown one is nothing to do."""
+        """Removes a key-date adjustment and the hidden ones made by it; does nothing if it is unknown."""
         self._remove(self.key_date.pop(adjustment_id, None))
         for hidden in [each.id for each in self.sentence.values() if each.made_by == adjustment_id]:
             self._remove(self.sentence.pop(hidden))
@@ -160,7 +160,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fields: Fields) -> NomisAdjustment:
-    """Adjusts a sentence: booking and sentence must exist (404), the type be one of sentences (400)."""
+    """Adjusts a sentence. Booking and sentence must exist (404), and the type must be one for sentences (400)."""
     made = _read(fields, booking_id, sequence)
     _check_booking(world, booking_id)
     _check_sentence(world, booking_id, sequence)
@@ -177,7 +177,7 @@ def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) ->
 
 
 def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustment:
-    """Keeps an adjustment of a key date, with the hidden ones that the database adds."""
+    """Stores a key-date adjustment, with the hidden ones that the database adds."""
     world.nomis_sentencing.add(made)
     for sequence in range(1, world.places.sentences(made.booking_id) + 1):
         hidden = NomisAdjustment(
@@ -198,9 +198,9 @@ def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustm
 
 
 def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
-    """Changes an adjustment inside its family; one of a sentence may move to another since February 2024.
+    """Changes an adjustment within its family; since February 2024 one of a sentence may move to another sentence.
 
-    What an absent `active` means changed: it was refused, and leaves the adjustment as it is since November 2023.
+    A request without `active` was refused until November 2023; since then `active` remains unchanged.
     """
     asked = _read(fields, found.booking_id, found.sentence)
     _check_type(world, asked)

@@ -1,4 +1,4 @@
-"""Allocations of prisoners to courses in NOMIS, written by an upsert without any uniqueness behind it."""
+"""Allocations of prisoners to courses in NOMIS, written by an upsert without any unique key behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_UNIQUE = "query did not return a unique result: 2; nested exception is javax
 
 @dataclass(slots=True)
 class BandHeld:
-    """Which pay band an allocation has from a day until, where it changed, another."""
+    """The pay band that an allocation has from a start date until, if the band changed, an end date."""
 
     band: str
     start: date
@@ -29,7 +29,7 @@ class BandHeld:
 
 @dataclass(slots=True)
 class Allocation:
-    """One booking on one course; `stored` is when, on the clock of `time.perf_counter`."""
+    """The allocation of one booking to one course; `stored` is when it was stored, by `time.perf_counter`."""
 
     id: int
     course_id: int
@@ -46,15 +46,15 @@ class Allocation:
 
     @property
     def band(self) -> str:
-        """The pay band that is in force now, of all that the row has had."""
+        """The pay band that is in force now, out of all that the row has had."""
         return self.bands[-1].band
 
 
 def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: float) -> tuple[Allocation, bool]:
     """Writes the allocation of a booking to a course; returns whether it was created.
 
-    Two open rows of the pair make NOMIS fail with 500. Where the world lets simultaneous upserts make duplicates, a row
-    stored after this request came in is not seen.
+    Two open rows of the pair make NOMIS fail with 500. If the world allows simultaneous upserts to make duplicates, a
+    row stored after this request came in is not seen.
     """
     booking_id = fields.number("bookingId")
     band = fields.text("payBandCode", shortest=1, longest=12)
@@ -148,7 +148,7 @@ def _change_band(allocation: Allocation, band: str) -> None:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of allocations, which cannot be read one by one."""
+    """The endpoints of allocations, which cannot be read individually."""
 
     def allocate(request: Request, course_id: str) -> Reply:
         number = path_number(course_id, "courseActivityId")

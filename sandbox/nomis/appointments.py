@@ -1,4 +1,4 @@
-"""Appointments in NOMIS. Nothing is unique about them, and one without a room cannot be stored."""
+"""Appointments in NOMIS. They have no unique key, and one without a room cannot be stored."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from sandbox.world import World
 
 ROLE: Final = "NOMIS_APPOINTMENTS"
-#: From these months on NOMIS names the event in its views and wants a prison for its list of ids, and it finds all
-#: appointments of a booking at a place and time instead of the only one.
+#: The month since which NOMIS names the event in its views and requires a prison for its list of ids, and the month
+#: since which it finds all appointments of a booking at a place and time, instead of allowing only one.
 NAMES_EVENTS: Final = "2025-09"
 FINDS_SEVERAL: Final = "2026-01"
 
 
 @dataclass(slots=True)
 class NomisAppointment:
-    """One appointment as NOMIS holds it; times are local. Those of the NOMIS screens may lack an end.
+    """One appointment as NOMIS holds it; times are local. An appointment from the NOMIS screens may lack an end.
 
-    Its place is a room or, of an appointment in the cell, the living unit of the prisoner at that moment.
+    Its place is a room or, for an appointment in the cell, the prisoner's living unit at that moment.
     """
 
     event_id: int
@@ -57,7 +57,7 @@ class NomisAppointment:
 
 
 class NomisAppointments:
-    """Every appointment of NOMIS; `event_ids` is the sequence shared with attendances."""
+    """All appointments in NOMIS; `event_ids` is the sequence shared with attendances."""
 
     def __init__(self, event_ids: Iterator[int]) -> None:
         """Starts without appointments."""
@@ -121,7 +121,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_appointment(world: World, fields: Fields) -> NomisAppointment:
-    """Makes an appointment. The booking, its prison's room and the subtype must exist."""
+    """Makes an appointment. The booking, the room in its prison and the subtype must exist."""
     booking_id = fields.number("bookingId")
     day, start, end, subtype, location_id = _read(fields)
     prisoner = world.by_booking.get(booking_id)
@@ -148,7 +148,7 @@ def create_appointment(world: World, fields: Fields) -> NomisAppointment:
 
 
 def update_appointment(world: World, event_id: int, fields: Fields) -> None:
-    """Changes an appointment; the room need only exist, in whatever prison."""
+    """Changes an appointment; the room only has to exist, in any prison."""
     day, start, end, subtype, location_id = _read(fields)
     found = _appointment(world, str(event_id))
     if location_id is None:

@@ -1,4 +1,4 @@
-"""Attendances of course sessions in NOMIS: written by an upsert, read-only once payroll has paid them."""
+"""Attendances at course sessions in NOMIS, written by an upsert, and read-only once payroll has paid them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Attendance:
-    """One booking at one session.
+    """The attendance of one booking at one session.
 
-    `transaction` is the payment, once made; `stored` is when, on the clock of `time.perf_counter`.
+    `transaction` is the payment, once it was made; `stored` is when the row was stored, by `time.perf_counter`.
     """
 
     event_id: int
@@ -61,8 +61,8 @@ def upsert_attendance(
 ) -> tuple[Attendance, bool]:
     """Writes the attendance of a booking at a session; returns whether it was created.
 
-    Refused with 400: unknown course, session or booking, no allocation, unknown codes, a paid attendance. Two rows of
-    the pair make NOMIS fail with 500.
+    An unknown course, session, booking or code, a missing allocation and a paid attendance are refused with 400. Two
+    rows of the pair make NOMIS fail with 500.
     """
     status, outcome = fields.text("eventStatusCode"), fields.optional_text("eventOutcomeCode")
     comment, bonus = fields.comment("comments"), fields.money("bonusPay")
@@ -91,7 +91,7 @@ def upsert_attendance(
 
 
 def attendance_status(world: World, course_id: int, booking_id: int, fields: Fields, arrived: float) -> str:
-    """The status of the attendance at a session; 404 only when the attendance is what is missing."""
+    """The status of the attendance at a session; 404 only if the attendance itself is missing."""
     _, session = _session(world, course_id, booking_id, fields)
     found = _seen(world, session, booking_id, arrived)
     if found is None:
@@ -154,7 +154,7 @@ def _create(
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of attendances; of one that is there only its status can be read."""
+    """The endpoints of attendances; only the status of an attendance can be read."""
 
     def attend(request: Request, course_id: str, booking_id: str) -> Reply:
         course, booking = path_number(course_id, "courseActivityId"), path_number(booking_id, "bookingId")

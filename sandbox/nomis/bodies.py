@@ -1,4 +1,4 @@
-"""Reads request bodies of NOMIS field by field, as strictly as NOMIS does, with the reference codes it checks."""
+"""Reads the bodies of NOMIS requests field by field, as strictly as NOMIS does, with the reference codes it checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sandbox.http.serving import Refused, Request
 
-# ruff: noqa: SIM905 - the codes read better as words than as columns of literals
+# ruff: noqa: SIM905 - the codes are easier to read as words than as columns of literals
 
 
 ATTENDANCE_OUTCOMES: Final = frozenset("ACCAB ATT CANC COURT NREQ REST UNACAB UNBEH SUS ABS".split())
@@ -69,7 +69,7 @@ PROGRAMS: Final = (
     "SAA_OTHER",
 )
 
-#: How many bytes the columns of comments hold.
+#: How many bytes the columns for comments hold.
 COMMENT_BYTES: Final = 240
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME: Final = re.compile(r"\d{2}:\d{2}(:\d{2})?")
@@ -87,7 +87,7 @@ def not_found(reason: str) -> Refused:
 
 
 def check_column(text: str, column: str, most: int) -> None:
-    """Fails as the database does on text that takes more bytes than its column holds."""
+    """Fails, as the database does, if a text takes more bytes than its column holds."""
     size = len(text.encode())
     if size > most:
         raise unexpected(f'ORA-12899: value too large for column "{column}" (actual: {size}, maximum: {most})')
@@ -99,7 +99,7 @@ def unexpected(reason: str) -> Refused:
 
 
 def path_number(text: str, name: str) -> int:
-    """Reads a number in a path; anything else is a wrong argument, 400."""
+    """Reads a number in a path; anything else is an invalid argument, 400."""
     if not text.isdigit():
         raise Refused(400, f"Invalid Argument: Method parameter '{name}': failed to convert value '{text}' to Long")
     return int(text)
@@ -136,10 +136,10 @@ def read_moment(text: str, name: str) -> datetime:
 
 
 class Fields:
-    """The fields of one JSON object; every reading raises 400 with the reason when the field is wrong or missing."""
+    """The fields of one JSON object; each method raises 400 with the reason if its field is wrong or missing."""
 
     def __init__(self, values: object) -> None:
-        """Takes the object as it was sent; anything but an object is unreadable, 400."""
+        """Takes the object as it was sent; anything else is unreadable, 400."""
         if not isinstance(values, dict):
             raise bad_request("JSON parse error: Cannot deserialize value from what is not an object")
         self._values: dict[str, Any] = values
@@ -150,7 +150,7 @@ class Fields:
         return cls(request.json())
 
     def text(self, name: str, *, shortest: int = 0, longest: int | None = None) -> str:
-        """Text that must be there, its length within the limits."""
+        """Required text, with a length within the limits."""
         found = self.optional_text(name, longest=longest)
         if found is None:
             raise _missing(name)
@@ -171,39 +171,39 @@ class Fields:
         return text
 
     def comment(self, name: str) -> str | None:
-        """A comment, or None; the database fails on one that takes more bytes than its column holds."""
+        """A comment, or None; the database fails if it takes more bytes than its column holds."""
         text = self.optional_text(name)
         if text is not None:
             check_column(text, "COMMENT_TEXT", COMMENT_BYTES)
         return text
 
     def text_or_null(self, name: str) -> str | None:
-        """Text or null; the field itself must be there."""
+        """Text or null; the field itself is required."""
         if name not in self._values:
             raise _missing(name)
         return self.optional_text(name)
 
     def choice(self, name: str, allowed: Collection[str]) -> str:
-        """Text that must be one of the allowed words."""
+        """Required text that must be one of the allowed words."""
         found = self.text(name)
         if found not in allowed:
             raise bad_request(f"JSON parse error: Cannot deserialize {name} from '{found}': not one of the values")
         return found
 
     def number(self, name: str) -> int:
-        """A whole number that must be there."""
+        """A required whole number."""
         found = self.optional_number(name)
         if found is None:
             raise _missing(name)
         return found
 
     def optional_number(self, name: str) -> int | None:
-        """A whole number, also as text of digits, or None if it is null or absent."""
+        """A whole number, possibly as a text of digits, or None if it is null or absent."""
         found = self._values.get(name)
         return None if found is None else _whole(found, name)
 
     def numbers(self, name: str) -> list[int]:
-        """An array of whole numbers that must be there."""
+        """A required array of whole numbers."""
         return [_whole(item, name) for item in self._list(name, required=True)]
 
     def money(self, name: str) -> Decimal | None:
@@ -219,7 +219,7 @@ class Fields:
             raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number") from None
 
     def flag(self, name: str, default: bool | None = None) -> bool:
-        """True or false; where it is absent the default, and 400 without one."""
+        """True or false; if it is absent, the default, or 400 if there is no default."""
         found = self._values.get(name)
         if found is None:
             if default is None:
@@ -239,15 +239,15 @@ class Fields:
         return None if found is None else read_date(found, name)
 
     def clock_time(self, name: str) -> time:
-        """A time of day that must be there."""
+        """A required time of day."""
         return read_time(self.text(name), name)
 
     def moment(self, name: str) -> datetime:
-        """A local date and time that must be there."""
+        """A required local date and time."""
         return read_moment(self.text(name), name)
 
     def objects(self, name: str, *, required: bool) -> list[Fields]:
-        """An array of objects; an absent one that is not required is empty."""
+        """An array of objects; empty if it is absent and not required."""
         return [Fields(item) for item in self._list(name, required=required)]
 
     def _list(self, name: str, *, required: bool) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Course activities in NOMIS: what they hold and how they are made, changed and deleted.
+"""Course activities in NOMIS: what they contain, and how they are made, changed and deleted.
 
-The code of a course is not unique, and making one twice makes two.
+The code of a course is not unique, so the same creation sent twice makes two courses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Slot = tuple[date, time, time]
 
 @dataclass(frozen=True, slots=True)
 class CourseRequest:
-    """What creation and change of a course have in common, read and checked for form alone."""
+    """The fields common to the creation and the change of a course; only their form has been checked."""
 
     start: date
     end: date | None
@@ -49,7 +49,7 @@ class CourseRequest:
 
 
 def read_course(fields: Fields) -> CourseRequest:
-    """The request as NOMIS reads it; what is missing, of a wrong form or too long is 400."""
+    """The request as NOMIS reads it; a field that is missing, malformed or too long is 400."""
     capacity, description = fields.number("capacity"), fields.text("description", shortest=1, longest=DESCRIPTION_BYTES)
     if capacity > LARGEST_CAPACITY:
         raise bad_request(f"Validation failed for capacity: must be less than or equal to {LARGEST_CAPACITY}")
@@ -94,7 +94,7 @@ COURSE: Final = "/activities/{course_id}"
 
 @dataclass(slots=True)
 class PayRate:
-    """Pounds for half a day at one incentive level and pay band, from a day until, where it ended, another."""
+    """Pounds per half day for an incentive level and pay band, from a start date until, if it ended, an end date."""
 
     level: str
     band: str
@@ -115,13 +115,13 @@ class Session:
 
     @property
     def slot(self) -> Slot:
-        """What distinguishes the session from the others of its course."""
+        """What distinguishes the session from the other sessions of its course."""
         return self.day, self.start, self.end
 
 
 @dataclass(slots=True)
 class Course:
-    """One course activity as NOMIS holds it; `stored` is when, on the clock of `time.perf_counter`."""
+    """One course activity as NOMIS holds it; `stored` is when it was stored, by `time.perf_counter`."""
 
     id: int
     code: str
@@ -140,14 +140,14 @@ class Course:
     sessions: dict[Slot, Session] = field(default_factory=dict)
 
     def open_rates(self) -> dict[tuple[str, str], Decimal]:
-        """The rates by level and band that have no end."""
+        """The rates without an end, by level and band."""
         return {(rate.level, rate.band): rate.rate for rate in self.pay_rates if rate.end is None}
 
 
 class NomisCourses:
-    """Every course, session, allocation and attendance of NOMIS.
+    """All courses, sessions, allocations and attendances in NOMIS.
 
-    `event_ids` is the one sequence that attendances share with appointments.
+    `event_ids` is the sequence that attendances share with appointments.
     """
 
     def __init__(self, event_ids: Iterator[int]) -> None:
@@ -163,17 +163,17 @@ class NomisCourses:
         self.allocation_ids = itertools.count(2_204_001)
 
     def allocations_in(self, course_id: int) -> list[Allocation]:
-        """Returns every allocation to a course, ended ones too."""
+        """Returns all allocations to a course, including ended ones."""
         return [each for each in self.allocations.values() if each.course_id == course_id]
 
     def remove_course(self, course_id: int) -> None:
-        """Removes a course with all that hangs on it; an unknown one is nothing to do."""
+        """Removes a course with everything that belongs to it; does nothing if it is unknown."""
         self.courses.pop(course_id, None)
         for allocation in self.allocations_in(course_id):
             self.remove_allocation(allocation.id)
 
     def remove_allocation(self, allocation_id: int) -> None:
-        """Removes an allocation with its attendances; an unknown one is nothing to do."""
+        """Removes an allocation with its attendances; does nothing if it is unknown."""
         found = self.allocations.pop(allocation_id, None)
         if found is None:
             return
@@ -182,14 +182,14 @@ class NomisCourses:
             self.remove_attendance(attendance.event_id)
 
     def remove_attendance(self, event_id: int) -> None:
-        """Removes an attendance; an unknown one is nothing to do."""
+        """Removes an attendance; does nothing if it is unknown."""
         found = self.attendances.pop(event_id, None)
         if found is not None:
             self.attendances_of[found.session_id, found.booking_id].remove(found)
 
 
 def course_or_404(world: World, course_id: int) -> Course:
-    """The course with this id; without it 404."""
+    """The course with this id; 404 if there is none."""
     course = world.nomis_courses.courses.get(course_id)
     if course is None:
         raise not_found(f"Course activity with id={course_id} does not exist")
@@ -227,7 +227,7 @@ def create_course(world: World, fields: Fields) -> Course:
 
 
 def update_course(world: World, course_id: int, fields: Fields) -> None:
-    """Changes a course: versioned pay rates, replaced rules and future sessions, past sessions untouchable."""
+    """Changes a course: pay rates are versioned, rules and future sessions replaced, and past sessions left alone."""
     asked = read_course(fields)
     course = course_or_404(world, course_id)
     if asked.end is not None and asked.start > asked.end:
@@ -250,7 +250,7 @@ def update_course(world: World, course_id: int, fields: Fields) -> None:
 
 
 def update_session(world: World, course_id: int, fields: Fields) -> Session:
-    """Cancels or restores the session of exactly that date, start and end; 404 without it."""
+    """Cancels or restores the session with exactly that date, start and end; 404 if there is none."""
     slot = (fields.day("date"), fields.clock_time("startTime"), fields.clock_time("endTime"))
     cancelled = fields.flag("cancelled")
     course = course_or_404(world, course_id)
@@ -287,7 +287,7 @@ def _check_level(world: World, prison_id: str, level: str, what: str) -> None:
 
 
 def check_location(world: World, location_id: int, prison_id: str) -> None:
-    """Refuses with 400 a room that does not exist or lies in another prison."""
+    """Refuses, with 400, a room that does not exist or is in another prison."""
     location = world.places.location(location_id)
     if location is None:
         raise bad_request(f"Location with id={location_id} does not exist")
@@ -314,7 +314,7 @@ def _check_bands(world: World, course: Course, rates: dict[tuple[str, str], Deci
 
 
 def _version_rates(course: Course, rates: dict[tuple[str, str], Decimal]) -> None:
-    """Keeps what is unchanged; ends today what changed or is missing; what is new or changed starts tomorrow."""
+    """Keeps unchanged rates, ends changed or missing ones today, and starts new or changed ones tomorrow."""
     today = london_today()
     for rate in course.pay_rates:
         if rate.end is None and rates.get((rate.level, rate.band)) != rate.rate:
@@ -342,7 +342,7 @@ def _replaced(world: World, course: Course, slot: Slot, *, cancelled: bool) -> S
 
 
 def session_or_400(course: Course, fields: Fields) -> Session:
-    """The session that a request about an attendance names; without it 400."""
+    """The session that a request about an attendance names; 400 if there is none."""
     slot = (fields.day("scheduleDate"), fields.clock_time("startTime"), fields.clock_time("endTime"))
     session = course.sessions.get(slot)
     if session is None:
@@ -351,7 +351,7 @@ def session_or_400(course: Course, fields: Fields) -> Session:
 
 
 def course_or_400(world: World, course_id: int) -> Course:
-    """The course with this id; without it 400, as the attendance endpoints respond."""
+    """The course with this id; 400 if there is none, as the attendance endpoints respond."""
     try:
         return course_or_404(world, course_id)
     except Refused as missing:
@@ -359,7 +359,7 @@ def course_or_400(world: World, course_id: int) -> Course:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of courses and their sessions, which cannot be read."""
+    """The endpoints of courses and their sessions; there are none that read them."""
 
     def create(request: Request) -> Reply:
         return Reply(201, {"courseActivityId": create_course(world, Fields.of(request)).id})

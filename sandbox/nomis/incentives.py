@@ -1,4 +1,4 @@
-"""Incentives in NOMIS: the IEP records of each booking with the current one, and the levels of each prison."""
+"""Incentives in NOMIS: the IEP records of each booking, which of them is current, and the levels of each prison."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class IepRecord:
 
 
 class NomisIncentives:
-    """The IEP records by booking in order of their sequence, the reference codes, and the levels of each prison.
+    """The IEP records by booking, in order of their sequence; the reference codes; and the levels of each prison.
 
-    With `race_ms` above 0 a record posted less than that after another of the same booking fails once, as two at the
-    same moment do on the primary key.
+    If `race_ms` is above 0, a record posted within that time after another of the same booking fails once, as one of
+    two simultaneous records does because of the primary key.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
-        """Starts with the reference codes alone."""
+        """Starts with only the reference codes."""
         self.race_ms = race_ms
         self.records: dict[int, list[IepRecord]] = {}
         self.codes = levels.nomis_codes()
@@ -67,12 +67,12 @@ class NomisIncentives:
         self._posted: dict[int, float] = {}
 
     def current(self, booking_id: int) -> IepRecord | None:
-        """Returns the record of the latest date, of several the one with the highest sequence; times do not count."""
+        """Returns the record with the latest date; of several on that day, the one with the highest sequence."""
         records = self.records.get(booking_id)
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
 
     def record(self, booking_id: int, sequence: int) -> IepRecord | None:
-        """Returns one record, or None if there is none or a gap."""
+        """Returns one record, or None if there is none with this sequence."""
         return next((each for each in self.records.get(booking_id, ()) if each.sequence == sequence), None)
 
     def add(
@@ -94,7 +94,7 @@ class NomisIncentives:
         return record
 
     def delete(self, booking_id: int, sequence: int) -> bool:
-        """Deletes a record as only the support team of NOMIS can; returns whether it was there."""
+        """Deletes a record, as only the support team of NOMIS can; returns whether it existed."""
         record = self.record(booking_id, sequence)
         if record is None:
             return False
@@ -103,7 +103,7 @@ class NomisIncentives:
         return True
 
     def races(self, booking_id: int) -> bool:
-        """Whether a record posted now meets another of the same moment; true once for each moment."""
+        """Whether a record posted now collides with another one just posted; true only once for each collision."""
         now = time.monotonic()
         last = self._posted.get(booking_id)
         self._posted[booking_id] = now
@@ -297,7 +297,7 @@ def _check_prison(world: World, prison_id: str) -> None:
 
 
 def _written(world: World, prison_id: str, code: str, fields: Fields) -> NomisPrisonLevel:
-    """Stores what a request says of a prison level, made or changed alike."""
+    """Stores what a request says about a prison level, whether it is created or changed."""
     active, default = fields.flag("active"), fields.flag("defaultOnAdmission")
     held = world.nomis_incentives.prison_levels.get((prison_id, code))
     expired = None if active else (held.expired if held is not None and held.expired else london_today())

@@ -21,7 +21,7 @@ from sandbox.population.people import Prisoner, new_offender_no
 if TYPE_CHECKING:
     from sandbox.world import World
 
-#: What the database takes in one list of values.
+#: The most values that the database accepts in one list.
 MOST_BOOKINGS = 1000
 FIRST_OFFENDER_ID = 1_400_000
 DEFAULT_SIZE: Final = 10
@@ -29,7 +29,7 @@ LISTED_BY_KEY_SINCE: Final = "2025-01"
 
 
 class Movements:
-    """Releases and receives people of one world; the levels of both sides stay in step."""
+    """Releases and receives people of one world, and keeps the levels of both sides in step."""
 
     def __init__(self, world: World) -> None:
         """Takes the world whose people move."""
@@ -39,7 +39,7 @@ class Movements:
         self._turn = 0
 
     def after_page(self, count: int) -> None:
-        """Brings about `count` movements, releases and receptions in turn."""
+        """Makes `count` movements, alternately releases and receptions."""
         for _ in range(count):
             self._turn += 1
             if self._turn % 2:
@@ -48,7 +48,7 @@ class Movements:
                 self.receive()
 
     def release(self, prisoner: Prisoner) -> None:
-        """Releases a person: the booking leaves the listing, its records stay."""
+        """Releases a person: the booking is no longer listed, but its records remain."""
         prisoner.active = False
         self._note("release", prisoner)
 
@@ -66,7 +66,7 @@ class Movements:
         return prisoner
 
     def transfer(self, prisoner: Prisoner, prison_id: str, published: bool) -> dict[str, object]:
-        """Moves a person to another prison: NOMIS writes its record; DPS hears of it only if the event is published."""
+        """Moves a person to another prison. NOMIS writes its record; DPS learns of the move only if it is published."""
         world = self.world
         arrived = london_now()
         noted = arrived.replace(microsecond=0)
@@ -85,15 +85,15 @@ class Movements:
 
 
 class BookingList:
-    """The bookings of one world by id, and the mergers that befall bookings once they were listed."""
+    """The bookings of one world by id, and the merges that happen once bookings have been listed."""
 
     def __init__(self, world: World) -> None:
-        """Takes the world whose bookings to list."""
+        """Takes the world whose bookings are listed."""
         self.world = world
         self._ids: list[int] = []
 
     def page(self, after: int, size: int, *, active_only: bool) -> list[Prisoner]:
-        """The first latest bookings with a greater id than `after`, by booking id."""
+        """The first `size` bookings with an id above `after`, by id; only the latest booking of each prisoner."""
         by_booking, by_offender = self.world.by_booking, self.world.by_offender
         if len(self._ids) != len(by_booking):
             self._ids = sorted(by_booking)
@@ -108,7 +108,7 @@ class BookingList:
         return found
 
     def merge(self, listed: list[Prisoner]) -> None:
-        """Gives the bookings whose prisoner is merged with another the number that stays."""
+        """Merges the prisoners of listed bookings that are to be merged: the booking gets the number that is kept."""
         merging = self.world.merging
         for prisoner in listed if merging else ():
             kept = merging.pop(prisoner.booking_id, None)
@@ -119,7 +119,7 @@ class BookingList:
 
 
 def routes(world: World) -> list[Route]:
-    """The listing of active prisoners, that of the latest bookings by key, and the look-up of bookings."""
+    """The endpoints that list active prisoners, list the latest bookings by key, and look bookings up."""
     movements = Movements(world)
     listing = BookingList(world)
 
@@ -176,7 +176,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _booking(prisoner: Prisoner) -> dict[str, object]:
-    """A booking with the agency where it is now, `OUT` after a release; the root offender id may be missing."""
+    """A booking with its current agency (`OUT` after a release); the root offender id may be missing."""
     offender_id = FIRST_OFFENDER_ID + prisoner.booking_id
     root = {"rootOffenderId": offender_id} if prisoner.booking_id % 2 else {}
     return {

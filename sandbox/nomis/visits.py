@@ -1,6 +1,6 @@
-"""Visits in NOMIS: visits with their visitors, visit orders, balances and rooms.
+"""Visits in NOMIS, with their visitors, visit orders, balances and rooms.
 
-NOMIS does not look for an equal visit: two equal posts make two visits.
+NOMIS does not check for an identical visit: two identical posts make two visits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROLE: Final = "NOMIS_VISITS"
 DEFAULT_COMMENT: Final = "Created by VSIP"
 ORDER_DAYS: Final = 28
 USER: Final = "PRISONER_TO_NOMIS_API"
-#: Since then NOMIS puts all booked visits of a prison and restriction into one room, whatever the request says.
+#: Since this month NOMIS puts all booked visits of a prison and restriction into one room, whatever is asked.
 ONE_ROOM_SINCE: Final = "2025-01"
 BALANCE_SINCE: Final = "2025-04"
 _OFFENDER_NO: Final = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
@@ -55,7 +55,7 @@ class Order:
 
 @dataclass(slots=True)
 class Adjustment:
-    """A change of a visit balance: which kind of order, by how much, when and why."""
+    """A change to a visit balance: which kind of order changed, by how much, when and why."""
 
     booking_id: int
     kind: str
@@ -66,7 +66,7 @@ class Adjustment:
 
 @dataclass(slots=True)
 class Visit:
-    """One visit as NOMIS holds it; times are local. An empty room or comment counts as none."""
+    """One visit as NOMIS holds it; times are local. An empty room or comment means that there is none."""
 
     id: int
     offender_no: str
@@ -89,7 +89,7 @@ class Visit:
 
 
 class NomisVisits:
-    """Every visit, order, balance adjustment, room and time slot of NOMIS; `planted` are the ids of planted visits."""
+    """All visits, orders, balance adjustments, rooms and time slots in NOMIS; `planted` are ids of planted visits."""
 
     def __init__(self) -> None:
         """Starts without visits."""
@@ -102,11 +102,11 @@ class NomisVisits:
         self._order_ids = itertools.count(5_120_001)
 
     def next_visit_id(self) -> int:
-        """A number that no visit had before."""
+        """A number that no visit has had before."""
         return next(self._visit_ids)
 
     def next_order_id(self) -> int:
-        """A number that no visit order had before."""
+        """A number that no visit order has had before."""
         return next(self._order_ids)
 
 
@@ -154,7 +154,7 @@ def routes(world: World) -> list[Route]:
 
 
 def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
-    """Makes a visit with its order, after the checks of NOMIS in its order: booking, type, prison, persons."""
+    """Makes a visit with its visit order, after the checks of NOMIS in sequence: booking, type, prison, persons."""
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
     prison_id = fields.text("prisonId")
@@ -190,7 +190,7 @@ def create_visit(world: World, offender_no: str, fields: Fields) -> Visit:
 
 
 def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
-    """Changes times, visitors and room of a visit; its status is not looked at."""
+    """Changes the times, visitors and room of a visit, whatever its status."""
     start = fields.moment("startDateTime")
     end = datetime.combine(start.date(), fields.clock_time("endTime"))
     persons = fields.numbers("visitorPersonIds")
@@ -207,10 +207,10 @@ def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
 
 
 def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
-    """Cancels a scheduled visit and gives its order back.
+    """Cancels a scheduled visit and returns its visit order to the balance.
 
-    Checked in this order: the visit exists (404), the outcome is known (400), it is not yet cancelled (409), it is
-    still scheduled (409), it is a visit of that offender (400).
+    The checks, in this order: the visit exists (404), the outcome is known (400), the visit is not yet cancelled (409),
+    it is still scheduled (409), and it belongs to that offender (400).
     """
     outcome = fields.text("outcome")
     visit = _visit(world, visit_id)
@@ -232,18 +232,18 @@ def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
 
 
 def room_code(prison_id: str, room: str, *, closed: bool) -> str:
-    """The code of the room that NOMIS makes for a room of the real world."""
+    """The code of the room that NOMIS makes for a real room."""
     kept = _ROOM_WORDS.sub(" ", room.upper()).split()
     return f"{prison_id}-VSIP-{'-'.join(kept)}-{'CLO' if closed else 'SOC'}"
 
 
 def one_room_code(prison_id: str, *, closed: bool) -> str:
-    """The code of the one room of a prison and restriction, below the prison's own location of visits."""
+    """The code of the single room for a prison and restriction, below the prison's location for visits."""
     return f"{prison_id}-VISITS-VSIP_{'CLO' if closed else 'SOC'}"
 
 
 def visit_room(world: World, prison_id: str, room: str, *, closed: bool) -> str:
-    """The code of the room that NOMIS, as old as it is in this world, makes for a visit."""
+    """The code of the room that NOMIS makes for a visit, depending on the generation of the world."""
     if world.options.month >= ONE_ROOM_SINCE:
         return one_room_code(prison_id, closed=closed)
     return room_code(prison_id, room, closed=closed)
@@ -304,7 +304,7 @@ def _visit(world: World, visit_id: int) -> Visit:
 
 
 def _listed(world: World, request: Request) -> list[Visit]:
-    """The visits that the query asks for, in the order of their creation; its times are times of creation."""
+    """The visits that the query asks for, in order of creation; the times in the query are times of creation."""
     prisons, types = request.query.get("prisonIds"), request.query.get("visitTypes")
     earliest, latest = _moment(request, "fromDateTime"), _moment(request, "toDateTime")
     found = (

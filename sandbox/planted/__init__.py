@@ -1,7 +1,7 @@
-"""The differences that are planted for reconciliations, so that a run can be checked against the truth.
+"""The differences that are planted for reconciliations, so that the result of a run can be checked.
 
-A planter takes the world, a separate stream of random numbers and the names of the requested reconciliations. It makes
-the records of both sides, agreeing ones too, and lists in `world.differences` what a run must find.
+A planter takes the world, a separate stream of random numbers, and the names of the requested reconciliations. It makes
+the records of both sides, including those that agree, and lists in `world.differences` what a run must find.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Planter(NamedTuple):
-    """A function that plants differences, and the reconciliations that find them."""
+    """A function that plants differences, and the reconciliations that find these."""
 
     reconciliations: tuple[str, ...]
     plant: Callable[[World, random.Random, frozenset[str]], None]
@@ -32,7 +32,7 @@ PLANTERS: Final = (
 
 
 def plant_differences(world: World) -> None:
-    """Plants what the options of the world ask for.
+    """Plants the differences that the world's options ask for.
 
     Raises:
         ValueError: no such reconciliation.

@@ -1,7 +1,7 @@
-"""Allocations and yesterday's attendances on both sides, and how NOMIS and the activities API come to differ in them.
+"""Allocations and yesterday's attendances on both sides, and how NOMIS and the activities API come to differ.
 
-A change that failed shows in every reconciliation it concerns: an allocation whose suspension did not reach NOMIS is
-one too many among the active ones there, and one too few among the suspended ones.
+A failed change appears in every reconciliation that it concerns. If the suspension of an allocation did not reach
+NOMIS, there is one active allocation too many there, and one suspended allocation too few.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ALLOCATIONS, SUSPENDED_ALLOCATIONS, ATTENDANCES = RECONCILIATIONS = (
     "attendances",
 )
 NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
-#: Shares of the bookings whose counts differ: 2 in 10,000 of all; 5 in 10,000 of the 4.6 % with a suspended allocation;
-#: 4 in 10,000 of the 80 % with a paid attendance on a weekday.
+#: The shares of bookings whose counts differ: 2 in 10,000 of all bookings; 5 in 10,000 of the 4.6 % with a suspended
+#: allocation; 4 in 10,000 of the 80 % with a paid attendance on a weekday.
 ALLOCATION_SHARE, SUSPENDED_SHARE, ATTENDANCE_SHARE = 0.000_2, 0.000_5 * 0.046, 0.000_4 * 0.8
 SUSPENSION_FAILED, RESUMPTION_FAILED = "suspension failed", "resumption failed"
 PAID_ON_ANOTHER: Final = "paid on another booking"
@@ -35,10 +35,10 @@ SECOND_ALLOCATION, SUSPENDED_ONES, ATTENDED, UNPAID = 0.5, 0.03, 0.75, 0.2
 
 
 class _Planter(ActivityRecords):
-    """Makes what agrees, and what differs."""
+    """Makes the records that agree, and those that differ."""
 
     def agreeing(self, names: frozenset[str]) -> None:
-        """Gives everybody who is left one or two allocations, and an attendance of each, that both sides agree on."""
+        """Gives everybody else one or two allocations, each with an attendance, on which both sides agree."""
         chance = self.chance
         for prisoner in [*self.people, *self.others]:
             count = 2 if chance.random() < SECOND_ALLOCATION else 1
@@ -50,7 +50,7 @@ class _Planter(ActivityRecords):
                 if ATTENDANCES in names and chance.random() < ATTENDED:
                     self._attend(allocation, place, paid=chance.random() >= UNPAID)
 
-    # What differs: each makes the records of a booking, and returns the key.
+    # Records that differ: each method makes the records of a booking, and returns the key.
 
     def creation_failed(self, turn: int) -> Key:
         prisoner = self._somebody()
@@ -84,7 +84,7 @@ class _Planter(ActivityRecords):
         return self._key(first, prisoner.booking_id)
 
     def creation_late(self, turn: int) -> Key:
-        """Allocates somebody a moment ago: NOMIS gets it while the prison is being reconciled."""
+        """Allocates a prisoner a moment ago: the allocation reaches NOMIS while the prison is being reconciled."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
@@ -93,7 +93,7 @@ class _Planter(ActivityRecords):
         return self._key(place, prisoner.booking_id)
 
     def event_waits(self, turn: int) -> Key:
-        """Allocates a prisoner whose event has failed so far, and waits on a queue."""
+        """Allocates a prisoner; the event has failed so far, and is waiting on a queue."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
@@ -119,14 +119,14 @@ class _Planter(ActivityRecords):
         return key
 
     def suspended_elsewhere(self, turn: int) -> Key:
-        """Suspends somebody who is at another prison now, whom NOMIS does not count where the allocation is."""
+        """Suspends a prisoner who is now elsewhere, and whom NOMIS does not count at the prison of the allocation."""
         prisoner = self._somebody()
         place = self._place_elsewhere(prisoner)
         self._allocate(prisoner, place, status="AUTO_SUSPENDED")
         return self._key(place, prisoner.booking_id)
 
     def leaves_after_listing(self, turn: int) -> Key:
-        """Ends a suspended allocation in NOMIS alone; its prisoner moves on just after NOMIS has listed the prison."""
+        """Ends a suspended allocation only in NOMIS; its prisoner moves just after NOMIS has listed the prison."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -141,7 +141,7 @@ class _Planter(ActivityRecords):
         return self._key(place, allocation.booking_id)
 
     def attended_not_in_nomis(self, turn: int) -> Key:
-        """Lets a booking attend that NOMIS does not have."""
+        """Records an attendance for a booking that NOMIS does not have."""
         place, allocation = self._stranger()
         self._attend(allocation, place, in_nomis=False)
         self._end_in_dps(allocation)
@@ -161,7 +161,7 @@ class _Planter(ActivityRecords):
         return self._day_key(first, prisoner.booking_id)
 
     def paid_on_discharge(self, turn: int) -> Key:
-        """Releases somebody whom NOMIS paid early; DPS took the pay back later."""
+        """Releases a prisoner whom NOMIS paid early; DPS withdrew the pay later."""
         prisoner = self._newcomer()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place)
@@ -172,7 +172,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def payroll_ran(self, turn: int) -> Key:
-        """Takes the pay back in DPS after payroll has paid it: NOMIS refuses the change."""
+        """Withdraws the pay in DPS after payroll has paid it, so NOMIS refuses the change."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         attendance = self._attend(self._allocate(prisoner, place), place)
@@ -182,7 +182,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def paid_on_another_booking(self, turn: int) -> Key:
-        """Puts somebody back on an old booking: NOMIS paid on that one, and DPS counts the current one."""
+        """Puts a prisoner back on an old booking: NOMIS paid on that one, but DPS counts the current one."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         self._attend(self._allocate(prisoner, place), place, in_nomis=False)
@@ -205,7 +205,7 @@ class _Planter(ActivityRecords):
         return (place.prison_id, booking_id, self.yesterday.isoformat())
 
     def _stranger(self) -> tuple[Place, DpsAllocation]:
-        """An allocation in DPS of a booking that NOMIS does not have."""
+        """An allocation in DPS for a booking that NOMIS does not have."""
         place = self._place(self.chance.choice(sorted(self.places)))
         stranger = Prisoner(new_offender_no(self.world, self.chance), next(self.unknown_bookings), place.prison_id)
         return place, self._allocate(stranger, place, in_nomis=False)
@@ -251,10 +251,10 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Makes the activities of every prison that has them, with the differences of the reconciliations that are named.
+    """Makes the activities of every prison that has any, with the differences for the named reconciliations.
 
     Raises:
-        ValueError: fewer people than differences, or nobody in a second prison with activities.
+        ValueError: there are fewer people than differences, or nobody is at a second prison with activities.
     """
     planter = _Planter(world, chance)
     for name, (share, causes) in CAUSES.items():

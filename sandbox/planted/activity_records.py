@@ -1,4 +1,4 @@
-"""Allocations and attendances of yesterday as both sides hold them, made for one booking after the other."""
+"""Allocations and yesterday's attendances as both sides hold them, made for one booking after another."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 PEOPLE_OF_A_SCHEDULE: Final = 40
 FEWEST_SCHEDULES: Final = 2
-#: A number that no booking of NOMIS has: DPS keeps it after the data of NOMIS were refreshed.
+#: The first number that no NOMIS booking has, as when DPS keeps a number after the NOMIS data were refreshed.
 UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
 class Place(NamedTuple):
-    """A schedule on both sides with its session of yesterday."""
+    """A schedule on both sides, with its session yesterday."""
 
     schedule: Schedule
     course_id: int
@@ -35,12 +35,12 @@ class Place(NamedTuple):
 
     @property
     def prison_id(self) -> str:
-        """The prison whose activity it is."""
+        """The prison of the activity."""
         return self.schedule.activity.prison_id
 
 
 class ActivityRecords:
-    """Makes the records of a world: schedules of every prison with activities, and what people have in them."""
+    """Makes the records of a world: schedules at every prison with activities, and people's allocations to them."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world, self.chance = world, chance
@@ -67,7 +67,7 @@ class ActivityRecords:
         }
 
     def _make_place(self, maker: ScheduleMaker, prison_id: str) -> Place:
-        """A schedule on both sides; one that has no sessions at weekends gets one yesterday anyway."""
+        """A schedule on both sides; it always has a session yesterday, even one that has none at weekends."""
         schedule = maker.schedule(prison_id)
         session = next((each for each in schedule.instances if each.day == self.yesterday), None)
         if session is None:
@@ -85,7 +85,7 @@ class ActivityRecords:
         return self._place(self.chance.choice(others))
 
     def _somebody(self) -> Prisoner:
-        """Somebody who has nothing yet, each one once."""
+        """A prisoner without records so far; each is returned only once."""
         if not self.people:
             raise ValueError("there are fewer people than differences of activities to plant: raise `prisoners`")
         found = self.people.pop()
@@ -144,7 +144,7 @@ class ActivityRecords:
     def _attend(
         self, allocation: DpsAllocation, place: Place, *, paid: bool = True, in_nomis: bool = True
     ) -> DpsAttendance:
-        """An attendance of yesterday in DPS, and one in NOMIS that agrees with it."""
+        """An attendance yesterday in DPS, and one in NOMIS that agrees with it."""
         made = DpsAttendance(
             id=next(self.world.activities.attendance_ids),
             instance_id=place.yesterday.id,

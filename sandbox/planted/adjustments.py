@@ -28,10 +28,10 @@ NAME: Final = "adjustments"
 RECONCILIATIONS: Final = (NAME,)
 COUNTS, DAYS = "different-counts", "different-days"
 
-#: The share of bookings with any adjustment, and how many released people there are for each active prisoner.
+#: The share of bookings with adjustments, and how many released people there are for each active prisoner.
 WITH_ADJUSTMENTS: Final = 0.12
 RELEASED: Final = 0.1
-#: Differences in the number of adjustments for each booking, and how they come about.
+#: How many bookings differ in their number of adjustments, as a share of all, and how such differences arise.
 DIFFERENT_COUNTS: Final = 0.0003
 NOT_IN_DPS: Final = "made on the NOMIS screen"
 DELETED_IN_DPS: Final = "deleted only in DPS"
@@ -43,7 +43,7 @@ DELETED_IN_NOMIS: Final = "deleted on the NOMIS screen"
 OTHER_TYPE: Final = "of another type in DPS"
 DIFFERENT_DAYS: Final = 0.0005
 OTHER_DAYS: Final = "days changed only in DPS"
-#: What passes by itself, for each booking.
+#: How many differences disappear by themselves, as a share of all bookings.
 PASSING_SHARE: Final = 0.00005
 STILL_COMING: Final = "under way to DPS"
 JUST_MADE: Final = "just made in DPS"
@@ -51,14 +51,14 @@ MERGED_MEANWHILE: Final = "merged after the booking was listed"
 
 
 class _Planter:
-    """Makes the adjustments of one booking after the other."""
+    """Makes the adjustments of one booking after another."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world = world
         self.chance = chance
-        #: Those who are to have adjustments, each once.
+        #: The prisoners who are to have adjustments, each once.
         self.chosen: Iterator[Prisoner] = iter(())
-        #: What makes no difference although it might.
+        #: Special records that make no difference, although they might.
         self.special: tuple[Callable[[Prisoner], object], ...] = (
             self._of_zero_days,
             self._zero_days_in_nomis,
@@ -69,7 +69,7 @@ class _Planter:
         )
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Gives a booking one to three adjustments that are equal on both sides."""
+        """Gives a booking one to three adjustments that are the same on both sides."""
         for _ in range(self.chance.randint(1, 3)):
             self._pair(self._adjustment(prisoner))
 
@@ -82,7 +82,7 @@ class _Planter:
         return prisoner
 
     def _adjustment(self, prisoner: Prisoner, code: str | None = None) -> DpsAdjustment:
-        """An adjustment as DPS would hold it, held by nobody yet."""
+        """An adjustment as DPS would hold it, not yet stored on either side."""
         chance = self.chance
         of_sentence = [*SENTENCE_ADJUSTMENT_TYPES]
         if self.world.options.month >= NEWER_TYPES_SINCE:
@@ -127,7 +127,7 @@ class _Planter:
         return self.world.nomis_sentencing.add(made)
 
     def _mapped(self, adjustment: DpsAdjustment, *, active: bool = True) -> NomisAdjustment:
-        """Makes the NOMIS record and its mapping, not the one in DPS."""
+        """Makes the NOMIS record and its mapping, but not the DPS record."""
         made = self._in_nomis(adjustment, active=active)
         category = "KEY-DATE" if made.sentence is None else "SENTENCE"
         self.world.mapping.add("adjustments", adjustment.id, (made.id, category), "SENTENCING_CREATED")
@@ -137,7 +137,7 @@ class _Planter:
         self._in_dps(adjustment)
         return self._mapped(adjustment, active=active)
 
-    # What differs: each takes the next prisoner, and returns the booking.
+    # Records that differ: each method takes the next prisoner, and returns the booking.
 
     def not_in_dps(self, turn: int) -> Key:
         prisoner = self._next()
@@ -210,7 +210,7 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def merged_meanwhile(self, turn: int) -> Key:
-        """A released person, so that nothing else is known of them, whose number changes once the booking is listed."""
+        """Changes a released person's number once the booking has been listed; nobody else refers to that person."""
         next(self.chosen)
         prisoner = self.released()
         kept = new_offender_no(self.world, self.chance)
@@ -220,16 +220,16 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def _next(self) -> Prisoner:
-        """The next who is to have adjustments that differ; half of them have an equal one too."""
+        """The next prisoner whose adjustments are to differ; half of them also have one on which both sides agree."""
         prisoner = next(self.chosen)
         if self.chance.random() < 0.5:
             self._pair(self._adjustment(prisoner, "SREM"))
         return prisoner
 
-    # What makes no difference.
+    # Records that make no difference.
 
     def _of_zero_days(self, prisoner: Prisoner) -> None:
-        """Neither side counts an adjustment that comes to no days, though DPS has some before it is worked out."""
+        """Makes an adjustment of no effective days, which neither side counts, although DPS holds it with some days."""
         adjustment = self._adjustment(prisoner, "RX")
         self._mapped(replace(adjustment, days=0), active=False)
         self._in_dps(replace(adjustment, effective_days=0))
@@ -244,7 +244,7 @@ class _Planter:
         self.world.adjustments.unknown.add(prisoner.offender_no)
 
     def _with_hidden_ones(self, prisoner: Prisoner) -> None:
-        """NOMIS adds a hidden adjustment to every sentence, of which DPS knows nothing."""
+        """Makes an adjustment for which NOMIS adds a hidden one to every sentence; DPS knows nothing of these."""
         self._pair(self._adjustment(prisoner, "ADA"))
 
     def _newest_type(self, prisoner: Prisoner) -> None:
@@ -252,7 +252,7 @@ class _Planter:
         self._pair(self._adjustment(prisoner, "TCA" if newer else "RX"))
 
     def _older_booking(self) -> int:
-        """A booking id from before those of the population."""
+        """A booking id that is lower than those of the population."""
         while True:
             found = self.chance.randint(100_001, 600_000)
             if found not in self.world.by_booking:
@@ -278,7 +278,7 @@ PASSING: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Gives some bookings equal adjustments, and plants the differences.
+    """Gives some bookings adjustments that are the same on both sides, and plants the differences.
 
     Raises:
         ValueError: there are fewer prisoners than bookings that are to differ.

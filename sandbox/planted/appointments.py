@@ -1,4 +1,4 @@
-"""Appointments of the coming weeks on both sides, and how NOMIS and the activities API come to differ in them."""
+"""Appointments in the coming weeks on both sides, and how NOMIS and the activities API come to differ."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "differen
 WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
 #: One pair in 20,000 differs.
 SHARE: Final = 1 / 20_000
-#: How many appointments each prisoner has, each on separate days, of which yesterday is the first.
+#: How many appointments each prisoner has, and over how many days each may fall; the first of these days is yesterday.
 EACH, DAYS_OF_ONE = 2, 12
-#: The days of what differs come after those.
+#: The appointments that differ are on later days.
 FIRST_DAY_OF_DIFFERENCES, DAYS_OF_DIFFERENCES = EACH * DAYS_OF_ONE - 1, 3
 #: Traffic makes no appointments at these minutes.
 MINUTES: Final = (10, 25, 40, 55)
@@ -40,7 +40,7 @@ MAPPING_LOST: Final = "mapping lost"
 
 
 class _Planter:
-    """Makes appointments of one prisoner after the other."""
+    """Makes the appointments of one prisoner after another."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world, self.chance, self.today = world, chance, london_today()
@@ -54,7 +54,7 @@ class _Planter:
         self.turns = itertools.count()
 
     def agreeing(self) -> None:
-        """Gives everybody appointments that both sides agree on, alone and in groups, with and without an end."""
+        """Gives everybody appointments on which both sides agree, alone and in groups, with and without an end."""
         chance = self.chance
         by_prison: dict[str, list[Prisoner]] = {}
         for each in self.people:
@@ -69,7 +69,7 @@ class _Planter:
                 self._agreeing(together, day, time(chance.choice(HOURS), chance.choice(MINUTES)))
 
     def creation_under_way(self, turn: int) -> Key:
-        """Makes an appointment in DPS a moment ago, of which NOMIS has not heard yet."""
+        """Makes an appointment in DPS, created a moment ago, that has not reached NOMIS yet."""
         instance = self._somebody(created=london_now().replace(microsecond=0))
         self._hold(instance)
         return (None, instance.id)
@@ -178,7 +178,7 @@ class _Planter:
         return (self._pair(instance, **in_nomis).event_id, instance.id)
 
     def _somebody(self, created: datetime | None = None) -> AppointmentInstance:
-        """An appointment of the next prisoner, held by neither side yet, at a time at which no other one is."""
+        """An appointment of the next prisoner, not yet stored on either side, at a time without other appointments."""
         turn = next(self.turns)
         day = self.today + timedelta(days=FIRST_DAY_OF_DIFFERENCES + turn % DAYS_OF_DIFFERENCES)
         start = time(HOURS[turn // DAYS_OF_DIFFERENCES % len(HOURS)], MINUTES[turn % len(MINUTES)])
@@ -215,7 +215,7 @@ class _Planter:
         )
 
     def _for(self, first: AppointmentInstance, prisoner: Prisoner) -> AppointmentInstance:
-        """The same appointment, of another prisoner who attends it."""
+        """The same appointment for another prisoner who attends it."""
         number, offender_no = next(self.world.appointments.ids), prisoner.offender_no
         return replace(first, id=number, booking_id=prisoner.booking_id, prisoner_number=offender_no)
 
@@ -223,14 +223,14 @@ class _Planter:
         self.world.appointments.instances[instance.id] = instance
 
     def _pair(self, instance: AppointmentInstance, **in_nomis: Any) -> NomisAppointment:
-        """Holds an appointment on both sides with its mapping, in NOMIS with other values where they are given."""
+        """Stores an appointment on both sides with its mapping; given values replace those in NOMIS."""
         self._hold(instance)
         record = self._in_nomis(instance, **in_nomis)
         self.world.mapping.add("appointments", instance.id, (record.event_id,), "APPOINTMENT_CREATED", record.created)
         return record
 
     def _in_nomis(self, instance: AppointmentInstance, **changed: Any) -> NomisAppointment:
-        """Holds an appointment in NOMIS as it was written there, with other values where they are given."""
+        """Stores an appointment in NOMIS as the synchronisation writes it; given values replace the usual ones."""
         appointments = self.world.nomis_appointments
         living_unit = self.world.places.living_unit(instance.booking_id)
         values: dict[str, Any] = {
@@ -275,10 +275,10 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Gives everybody in a prison with appointments in DPS some that agree, and plants those that differ.
+    """Gives everybody at a prison with appointments in DPS some that agree, and plants those that differ.
 
     Raises:
-        ValueError: nobody is in two such prisons.
+        ValueError: there are not two such prisons with prisoners.
     """
     planter = _Planter(world, chance)
     plant_causes(world, NAME, planter, CAUSES, how_many(world, EACH * len(planter.people), SHARE, CAUSES))

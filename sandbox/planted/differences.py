@@ -1,6 +1,6 @@
-"""What is planted for a reconciliation: the causes of differences, and each difference with what a run must make of it.
+"""What is planted for a reconciliation: the causes of differences, and each difference with its expected outcome.
 
-A module has its causes in a table, and a planter that makes the records; `plant_causes` goes through the table.
+A module has a table of causes, and a planter that makes the records; `plant_causes` works through the table.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from sandbox.world import World
 
-#: `reported`; `ignored`, as it is not to be reported; `settles`, as it is gone when it is looked at again; `in flight`,
-#: as something is still to come that removes it.
+#: What a run must make of a difference: `reported`; `ignored`, if it must not be reported; `settles`, if it is gone
+#: at the second reading; `in flight`, if something on its way will remove it.
 Outcome = Literal["reported", "ignored", "settles", "in flight"]
-#: The values of the columns by which a reconciliation knows a row, None if it has none.
+#: The values of the columns that identify a row of a reconciliation; None stands for a missing value.
 Key = tuple[str | int | None, ...]
 APlanter = TypeVar("APlanter")
 
@@ -23,9 +23,9 @@ APlanter = TypeVar("APlanter")
 class Cause(NamedTuple, Generic[APlanter]):
     """How records come to differ.
 
-    kind: the reconciliation's word for what differs then. share: of all differences; 0 for what is seen too seldom, and
-    there only where every cause is asked for. make: makes the records of one, in turn in the forms that it has, and
-    returns the key. outcome: what a run must make of it.
+    kind: the reconciliation's name for the kind of difference. share: its share of all differences, or 0 for a cause so
+    rare that it is planted only if every cause is requested. make: makes the records of one difference, alternating
+    between its forms, and returns the key. outcome: what a run must make of it.
     """
 
     kind: str
@@ -38,8 +38,8 @@ class Cause(NamedTuple, Generic[APlanter]):
 class Difference:
     """One planted difference.
 
-    `key` has the values of the columns by which the reconciliation knows a row, or None if it has none, and `kind` is
-    its word for what differs. `cause` says what was done to bring it about.
+    `key` has the values of the columns that identify a row of the reconciliation (None for a missing value), and `kind`
+    is the reconciliation's name for the kind of difference. `cause` says how the difference was made.
     """
 
     key: Key
@@ -48,14 +48,14 @@ class Difference:
     outcome: Outcome = "reported"
 
     def view(self) -> dict[str, object]:
-        """The difference as the control API shows it."""
+        """Returns the difference as the control API shows it."""
         return {"key": list(self.key), "kind": self.kind, "cause": self.cause, "outcome": self.outcome}
 
 
 def how_many(world: World, population: int, share: float, causes: Mapping[str, Cause[APlanter]]) -> dict[str, int]:
-    """How many differences of each cause to plant: a share of the population, split as the causes say.
+    """How many differences of each cause to plant: a share of the population, divided by the shares of the causes.
 
-    Where every cause is asked for there is at least one of each.
+    If every cause is requested, there is at least one of each.
     """
     least = 1 if world.options.every_cause else 0
     return {name: max(least, round(population * share * cause.share)) for name, cause in causes.items()}
@@ -68,7 +68,7 @@ def plant_causes(
     causes: Mapping[str, Cause[APlanter]],
     counts: Mapping[str, int],
 ) -> None:
-    """Makes and lists as many differences of each cause as `counts` says."""
+    """Makes and lists the number of differences that `counts` gives for each cause."""
     for name, cause in causes.items():
         for turn in range(counts.get(name, 0)):
             add_difference(world, reconciliation, cause.make(planter, turn), cause.kind, name, cause.outcome)
@@ -77,5 +77,5 @@ def plant_causes(
 def add_difference(
     world: World, reconciliation: str, key: Key, kind: str, cause: str, outcome: Outcome = "reported"
 ) -> None:
-    """Adds a difference that was made to those that a run must find, or rightly leaves out."""
+    """Lists a difference that was made, as one that a run must find or must leave out."""
     world.differences.setdefault(reconciliation, []).append(Difference(key, kind, cause, outcome))

@@ -1,4 +1,4 @@
-"""Plants mismatches, one maker for each probable cause, so that exactly that cause is true of the booking."""
+"""Plants mismatches, with a method for each probable cause, so that exactly that cause is true of the booking."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BEFORE_DPS = "EN4"
 class Planted:
     """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
 
-    `row` is the row that is true of an excluded booking as well, or None for what is only in flight. `began` is the
-    time of the last record of either side, since which they differ, local to London.
+    `row` is the row that is true, even of an excluded booking, or None for a mismatch that is only in flight. `began`
+    is the London time of the last record on either side, since which the two sides have differed.
     """
 
     prisoner: Prisoner
@@ -60,10 +60,10 @@ class Plan:
 
     Attributes:
         mismatches: the differences.
-        bulk_differs: bookings on which both sides agree, though the bulk call returns another level.
-        unmapped: bookings on which both sides agree, whose level the bulk call cannot name.
-        excluded_matching: bookings on the list of excluded ones on which both sides agree.
-        waiting: reviews whose event waits on a queue (row 1).
+        bulk_differs: bookings on which both sides agree, although the bulk call returns another level.
+        unmapped: bookings on which both sides agree, but whose level the bulk call cannot name.
+        excluded_matching: excluded bookings on which both sides agree.
+        waiting: reviews whose event is waiting on a queue (row 1).
     """
 
     mismatches: list[Planted] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Plan:
 
 
 def counts_of(world: World) -> dict[int, int]:
-    """Returns how many mismatches of each row to plant, from the options of the world."""
+    """Returns how many mismatches to plant for each row, according to the world's options."""
     options = world.options
     counts = dict.fromkeys(ROWS, 0)
     if options.mismatches:
@@ -103,10 +103,10 @@ def counts_of(world: World) -> dict[int, int]:
 
 
 def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> set[int]:
-    """Plants what the options ask for and returns the bookings that have their history now.
+    """Plants what the options ask for, and returns the bookings that now have a history.
 
     Raises:
-        ValueError: more is to be planted than there are prisoners.
+        ValueError: there are fewer prisoners than mismatches to plant.
     """
     options = world.options
     counts = counts_of(world)
@@ -139,7 +139,7 @@ def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> s
 
 
 class _Planter:
-    """Makes the history of one booking after the other."""
+    """Makes the history of one booking after another."""
 
     def __init__(self, world: World, historian: IncentiveHistory) -> None:
         self.world = world
@@ -158,12 +158,12 @@ class _Planter:
         }
 
     def mismatch(self, prisoner: Prisoner, row: int, turn: int, cause: int | str) -> None:
-        """Makes one row of the decision table true; `turn` alternates between the forms that a row has."""
+        """Makes one row of the decision table true; `turn` selects one of the row's forms."""
         self.makers[row](prisoner, turn)
         self._list(prisoner, cause, row)
 
     def in_flight(self, prisoner: Prisoner) -> None:
-        """Leaves a review of a moment ago on its way to NOMIS."""
+        """Makes a review a moment ago that is still on its way to NOMIS."""
         before = self._settled(prisoner)
         review = self.told.review(
             prisoner, self.told.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
@@ -172,7 +172,7 @@ class _Planter:
         self._list(prisoner, "in_flight", None)
 
     def bulk_differs(self, prisoner: Prisoner) -> None:
-        """Date a review back: the bulk call goes by its flag, both sides' single calls by the later review."""
+        """Backdates a review: the bulk call goes by its flag, but the single calls go by the later review."""
         later = self.told.synchronised(prisoner, "ENH", self.told.moment(20), prisoner.prison_id)
         self.told.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
         self.world.plan.bulk_differs.append(prisoner)
@@ -194,7 +194,7 @@ class _Planter:
         self.world.plan.mismatches.append(Planted(prisoner, cause, row, *levels, began))
 
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
-        """Gives the booking an older review that both sides agree on, and returns its level."""
+        """Gives the booking an older review on which both sides agree, and returns its level."""
         level = self.told.level_but(*but)
         self.told.synchronised(
             prisoner, level, self.told.moment(40 + self.told.chance.randrange(200)), prison_id or prisoner.prison_id
@@ -261,7 +261,7 @@ class _Planter:
             review.code = before
 
     def _merged(self, prisoner: Prisoner, turn: int) -> None:
-        """Moves the record of a merged booking here in NOMIS, while DPS keeps its review under the old number."""
+        """Merges bookings: NOMIS moves the old booking's record here, but DPS keeps its review under the old number."""
         chance = self.told.chance
         old = Prisoner(
             new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False
@@ -277,7 +277,7 @@ class _Planter:
         self.world.mapping.add_incentive(newer.id, old.booking_id, moved.sequence, "INCENTIVE_CREATED")
 
     def _unexplained(self, prisoner: Prisoner, turn: int) -> None:
-        """Enters on the screen, after the review of the day was written, a record dated earlier on that day."""
+        """Enters a record on the screen, after the day's review was written, with an earlier time than the review."""
         before = self._settled(prisoner)
         at = self.told.moment(self._recently())
         review = self.told.synchronised(prisoner, self.told.level_but(before), at, prisoner.prison_id)

@@ -1,4 +1,4 @@
-"""Visits of both sides around today, those that differ listed with their cause."""
+"""Visits on both sides around today; those that differ are listed with their cause."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 NAME: Final = "visits"
 RECONCILIATIONS: Final = (NAME,)
-#: Visits of the days around today for each prisoner, and how many of them differ.
+#: How many visits each prisoner has around today, and what share of them differs.
 VISITS_FOR_EACH: Final = 40_000 / 87_000
 DIFFERING: Final = 1 / 2_000
 DAYS_AHEAD: Final = 28
 FEWEST_VISITS: Final = 20
 NOMIS_USER: Final = "XQH31F"
 ROOMS: Final = ("Visits Main Hall", "Legal Visit Room 6", "Video Link", "Family Room")
-#: What the comment of a visit says: the first until May 2025, any since.
+#: Until May 2025 the comment of a visit has the first of these forms; since then, either form.
 NEW_COMMENT_SINCE: Final = "2025-05"
 COMMENTS: Final = (
     "Created by Book A Prison Visit. Reference: {}",
@@ -37,7 +37,7 @@ COMMENTS: Final = (
 
 
 class _Planter:
-    """Makes one visit after the other."""
+    """Makes one visit after another."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world, self.chance = world, chance
@@ -59,7 +59,7 @@ class _Planter:
         )
 
     def agreeing(self, turn: int) -> None:
-        """Makes a visit on which both sides agree, in one of the forms that takes; most are simply booked."""
+        """Makes a visit on which both sides agree, in one of several forms; most are simply booked."""
         if turn < len(self.agreements):
             self.agreements[turn]()
         elif turn % 8:
@@ -67,7 +67,7 @@ class _Planter:
         else:
             self._cancelled_and_synchronised()
 
-    # What agrees.
+    # Visits that agree.
 
     def _booked_and_synchronised(self) -> None:
         self._record(self._visit())
@@ -118,7 +118,7 @@ class _Planter:
     def _of_long_ago(self) -> None:
         self._record(self._visit(-20), status="EXP")
 
-    # What differs: each makes a visit with its difference, in turn in the forms that it has, and returns the key.
+    # Visits that differ: each method makes one, alternating between its forms, and returns the key.
 
     def missing(self, turn: int) -> Key:
         visit = self._visit(1 + turn % 5)
@@ -217,7 +217,7 @@ class _Planter:
     # The records.
 
     def _visit(self, day: int | None = None, **changes: Any) -> BookedVisit:
-        """Books a visit, on this day from today on if given, in visit-scheduler alone."""
+        """Books a visit only in visit-scheduler; `day`, if given, counts days from today."""
         visit = self._unbooked(day, **changes)
         self.world.visits.visits[visit.reference] = visit
         return visit
@@ -242,7 +242,7 @@ class _Planter:
         return BookedVisit(**values)
 
     def _record(self, visit: BookedVisit, *, mapping_type: str | None = "ONLINE", **changes: Any) -> Visit:
-        """Makes the visit in NOMIS as the synchronisation does, with changes; without a type there is no mapping."""
+        """Makes the visit in NOMIS as the synchronisation does, with changes; without a mapping type it is unmapped."""
         visits = self.world.nomis_visits
         comments = COMMENTS if self.world.options.month >= NEW_COMMENT_SINCE else COMMENTS[:1]
         values: dict[str, Any] = {
@@ -272,7 +272,7 @@ class _Planter:
         visit.modified = self._earlier(1)
 
     def _earlier(self, days: int) -> datetime:
-        """A time of the working day, `days` ago."""
+        """A time during the working day, `days` ago."""
         return self.midnight - timedelta(days=days) + timedelta(seconds=28_800 + self.chance.randrange(36_000))
 
     def _reference(self) -> str:
@@ -308,7 +308,7 @@ CAUSES: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Makes the visits of both sides, those that agree in all their forms, and the differences."""
+    """Makes the visits on both sides: those that agree, in all their forms, and the differences."""
     population = max(FEWEST_VISITS, round(len(world.prisoners) * VISITS_FOR_EACH))
     planter = _Planter(world, chance)
     for turn in range(population):

@@ -1,4 +1,4 @@
-"""Histories of incentives: what both sides hold about a booking, event by event."""
+"""Incentive histories: what both sides hold about a booking, event by event."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ COMMENTS = (
 
 
 class IncentiveHistory:
-    """Writes what happened into NOMIS, the incentives API and the mapping service, as the real systems do."""
+    """Writes events to NOMIS, the incentives API and the mapping service, as the real systems do."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Takes the world to write to and the stream of chance to draw from."""
+        """Takes the world to write to, and the stream of random numbers to use."""
         self.world = world
         self.chance = chance
         self.midnight = datetime.combine(world.today, datetime.min.time())
@@ -40,17 +40,17 @@ class IncentiveHistory:
         self.users = [self._user() for _ in range(40)]
 
     def moment(self, days_back: int) -> datetime:
-        """Returns a time of the working day, that many days ago, with a fraction of a second."""
+        """Returns a time during the working day, that many days ago, with a fraction of a second."""
         return self.midnight + timedelta(
             days=-days_back, seconds=28_800 + int(self.chance.random() * 36_000), microseconds=204_000
         )
 
     def user(self) -> str:
-        """Returns the user name of somebody who reviews."""
+        """Returns the user name of a reviewer."""
         return self.users[int(self.chance.random() * len(self.users))]
 
     def comment(self) -> str | None:
-        """Returns what somebody wrote in a review, often nothing."""
+        """Returns the comment of a review, which is often None."""
         return COMMENTS[int(self.chance.random() * len(COMMENTS))]
 
     def other_prison(self, prison_id: str) -> str:
@@ -91,26 +91,26 @@ class IncentiveHistory:
         return review
 
     def in_nomis(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, module: str) -> IepRecord:
-        """Makes a record in NOMIS alone, by a user on a screen or by NOMIS itself."""
+        """Makes a record only in NOMIS, by a user on a screen or by NOMIS itself."""
         user = self.user() if module == BY_SCREEN else "OMS_OWNER"
         return self.world.nomis_incentives.add(
             prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user
         )
 
     def on_screen(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str) -> None:
-        """Makes a record on the NOMIS screen that the other synchronisation brings to DPS."""
+        """Makes a record on the NOMIS screen, which the synchronisation in the other direction brings to DPS."""
         record = self.in_nomis(prisoner, code, at, prison_id, BY_SCREEN)
         review = self.review(prisoner, code, record.at, prison_id)
         self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "NOMIS_CREATED")
 
     def arrival(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str) -> None:
-        """Lets somebody arrive: NOMIS writes the default level of the prison, and after it the review of DPS."""
+        """Makes a prisoner arrive: NOMIS writes the prison's default level, and then the review from DPS."""
         module = BY_TRANSFER if kind == "TRANSFER" else BY_ADMISSION
         self.in_nomis(prisoner, default_level(prison_id), at, prison_id, module)
         self.synchronised(prisoner, code, at, prison_id, kind)
 
     def usual_level(self) -> str:
-        """Returns a level that every prison has, in the proportions of an ordinary day."""
+        """Returns a random level that every prison has, with the usual frequencies."""
         drawn = self.chance.random()
         return "STD" if drawn < 0.46 else "ENH" if drawn < 0.955 else "BAS"
 
@@ -119,7 +119,7 @@ class IncentiveHistory:
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Gives a booking a history on whose outcome both sides agree; eight in a thousand have no record at all."""
+        """Gives a booking a history whose outcome both sides agree on; eight in a thousand have no record at all."""
         chance = self.chance.random
         final = self._final_level(prisoner.prison_id)
         if final is None:
@@ -170,7 +170,7 @@ class IncentiveHistory:
         return kinds
 
     def _stays(self, kinds: list[str], now_at: str) -> list[str]:
-        """Returns where each event took place, so that the last is where the person is now."""
+        """Returns where each event took place; the last one took place where the person is now."""
         stays: list[str] = []
         prison_id = now_at
         for kind in reversed(kinds):

@@ -1,4 +1,4 @@
-"""Incentive levels as the two sides hold them at the start: global ones, and those of each prison with limits."""
+"""Incentive levels as the two sides hold them at the start: the global ones, and those of each prison with limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-#: The prisons that differ in their levels.
+#: The prisons that give the level Enhanced on admission.
 DEFAULT_ENHANCED = ("BHI", "DVI", "ESI", "FDI", "FKI", "FMI", "FWI", "GNI", "HRI", "KVI", "PDI", "SPI", "WII")
 DEFAULT_BASIC = ("SLI",)
 WITH_ENHANCED_2 = ("AGI", "ISI", "LYI", "PDI", "SLI", "WNI", "WTI")
@@ -28,7 +28,7 @@ class Level:
 
 @dataclass(slots=True)
 class PrisonLevel:
-    """A level in one prison, in the incentives API; limits in pence, visit orders a period."""
+    """A level at one prison in the incentives API, with its limits in pence and its visit orders per period."""
 
     prison_id: str
     code: str
@@ -55,7 +55,7 @@ class ReferenceCode:
 
 @dataclass(slots=True)
 class NomisPrisonLevel:
-    """A level in one prison, in NOMIS; limits in pence as the API shows them, any of them may be missing."""
+    """A level at one prison in NOMIS; limits are in pence, as the API shows them, and any of them may be missing."""
 
     prison_id: str
     code: str
@@ -71,7 +71,7 @@ class NomisPrisonLevel:
 
 
 class Allowance(NamedTuple):
-    """Transfer limits in pence (remand, convicted; spend is ten times that) and visit orders (ordinary, privileged)."""
+    """Transfer limits in pence (remand, convicted; spend limits are ten times that) and both kinds of visit order."""
 
     remand_transfer: int
     convicted_transfer: int
@@ -85,7 +85,7 @@ PRESENT_SHARE = 0.55
 
 
 def dps_levels() -> dict[str, Level]:
-    """Returns the global levels of the incentives API by code."""
+    """Returns the global levels of the incentives API, by code."""
     levels = (
         Level("BAS", "Basic", 1, required=True),
         Level("STD", "Standard", 2, required=True),
@@ -98,7 +98,7 @@ def dps_levels() -> dict[str, Level]:
 
 
 def nomis_codes() -> dict[str, ReferenceCode]:
-    """Returns the levels that NOMIS knows: not `EN3`, `ENT` still active, and `EN4` from before DPS."""
+    """Returns the levels that NOMIS knows: without `EN3`, but with `ENT` still active, and `EN4` from before DPS."""
     known = (
         ReferenceCode("BAS", "Basic", 1),
         ReferenceCode("ENT", "Entry", 2),
@@ -147,7 +147,7 @@ def prison_levels(prison_id: str, chance: random.Random) -> list[PrisonLevel]:
 
 
 def nomis_copy(level: PrisonLevel) -> NomisPrisonLevel:
-    """Returns what NOMIS holds of a prison level that both sides agree on."""
+    """Returns the NOMIS record of a prison level that both sides agree on."""
     return NomisPrisonLevel(
         level.prison_id,
         level.code,

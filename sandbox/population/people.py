@@ -1,6 +1,6 @@
-"""The population, drawn from the seed: people with a booking in prisons of uneven size, and what follows from them.
+"""The population, generated from the seed: people with bookings in prisons of different sizes, and related records.
 
-That is the rooms, visitors, sentences and visit balances that the services hold for them.
+The related records are the rooms, visitors, sentences and visit balances that the services hold for them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ CLOSED = ("SYI",)
 
 @dataclass(frozen=True, slots=True)
 class Prison:
-    """A prison; `open` is false for one that NOMIS and DPS still know but that holds nobody."""
+    """A prison; `open` is false for one that holds nobody, although NOMIS and DPS still know it."""
 
     code: str
     open: bool
@@ -73,14 +73,14 @@ class Prisoner:
 
 
 def make_prisons(chance: random.Random, count: int) -> dict[str, Prison]:
-    """Returns every prison by code, that many of them open."""
+    """Returns all prisons by code; `count` of them are open."""
     others = [code for code in PRISON_CODES if code not in ALWAYS_OPEN and code not in CLOSED]
     chosen = {*ALWAYS_OPEN, *chance.sample(others, count - len(ALWAYS_OPEN))}
     return {code: Prison(code, code in chosen) for code in PRISON_CODES}
 
 
 def set_up_levels(world: World, chance: random.Random) -> None:
-    """Sets up the levels of every prison in the incentives API, and in NOMIS those that NOMIS knows."""
+    """Sets up the levels of every prison in the incentives API, and those that NOMIS knows in NOMIS."""
     for prison_id in world.prisons:
         for level in prison_levels(prison_id, chance):
             world.incentives.prison_levels[prison_id, level.code] = level
@@ -89,7 +89,7 @@ def set_up_levels(world: World, chance: random.Random) -> None:
 
 
 def make_people(world: World, count: int, chance: random.Random) -> None:
-    """Takes that many people with an active booking into the world; a small world uses fewer prisons."""
+    """Adds `count` people with an active booking to the world; a small world uses fewer prisons."""
     open_prisons = [prison.code for prison in world.prisons.values() if prison.open]
     wanted = min(len(open_prisons), max(FEWEST_PRISONS, count // PRISONERS_TO_OPEN_ANOTHER_PRISON))
     used = chance.sample(open_prisons, wanted)
@@ -102,7 +102,7 @@ def make_people(world: World, count: int, chance: random.Random) -> None:
 
 
 def new_offender_no(world: World, chance: random.Random) -> str:
-    """Returns a number that nobody has yet, such as `A1234BC`."""
+    """Returns an unused prisoner number, such as `A1234BC`."""
     while True:
         first = "A" if chance.random() < 0.6 else "G"
         drawn = int(chance.random() * 5_760_000)
@@ -118,7 +118,7 @@ FIRST_LOCATION: Final = 21_000
 LOCATIONS_OF_A_PRISON: Final = 20
 #: The living units, one for each booking; nothing but their numbers is known.
 FIRST_LIVING_UNIT: Final = 5_000_000
-#: How the DPS id of a location continues after its number.
+#: The end of a location's DPS id, after its number.
 DPS_ID: Final = "-7c1e-4b0a-9d52-3f6a8e214c70"
 FIRST_PERSON: Final = 4_700_000
 PERSONS: Final = 60_000
@@ -160,11 +160,11 @@ class Places:
     """The internal locations of every prison, and which visitors, sentences and balances exist."""
 
     def __init__(self) -> None:
-        """Starts with every balance as it was given out."""
+        """Starts with all balances unused."""
         self._balances: dict[int, Balance | None] = {}
 
     def in_prison(self, prison_id: str) -> list[Location]:
-        """The rooms of a prison; the code alone decides their ids."""
+        """The rooms of a prison; their ids depend only on the prison's code."""
         first = FIRST_LOCATION + _place_of(prison_id) * LOCATIONS_OF_A_PRISON
         return [
             Location(first + offset, f"{prison_id}-{code}", description, prison_id)
@@ -203,7 +203,7 @@ class Places:
         return 1 <= sequence <= self.sentences(booking_id)
 
     def sentences(self, booking_id: int) -> int:
-        """Returns how many sentences a booking has, of which adjustments name one."""
+        """Returns how many sentences a booking has; a sentence adjustment names one of them."""
         return 1 + booking_id % 3
 
     def balance(self, booking_id: int) -> Balance | None:

@@ -1,1 +1,1 @@
-"""A fake of the parts of Slack that are used: messages of Block Kit, threads, and uploads of files."""
+"""A fake of the parts of Slack that are used: Block Kit messages, threads and file uploads."""

@@ -1,4 +1,4 @@
-"""The endpoints of Slack: messages with threads, and uploads of files in three steps."""
+"""The endpoints of Slack: messages with threads, and file uploads in three steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.slack.posted import File, Message, Posted, page_html
 
 LONGEST_TEXT = 40_000
 CHANNEL_IDS = {"#sycon-alerts": "C0SANDBOX1"}
-#: Files are shared with channels by their ids alone.
+#: The form of a channel's id; a file can be shared with a channel only by id, not by name.
 CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]+")
 FIRST_SECOND = 1_684_742_400
 
@@ -36,7 +36,7 @@ class Slack:
         self.posted = Posted()
 
     def routes(self) -> list[Route]:
-        """Returns the endpoints, the page to look at included."""
+        """Returns the endpoints, including the page for people."""
         return [
             Route("POST", "/api/auth.test", self._test),
             Route("POST", "/api/chat.postMessage", self._post, writes=True),
@@ -109,7 +109,7 @@ class Slack:
         return self._messages(request, thread)
 
     def _messages(self, request: Request, thread: str | None) -> Reply:
-        """Returns the messages of a channel, or of a thread and its parent; the channel is named by its id here."""
+        """Returns the messages of a channel, or those of a thread with its parent; the channel is given by its id."""
         if self._stranger(request):
             return _failed("invalid_auth")
         form = arguments(request)
@@ -195,7 +195,7 @@ class Slack:
 
 
 def arguments(request: Request) -> dict[str, object]:
-    """Returns the arguments of a call: Slack takes JSON and forms alike."""
+    """Returns the arguments of a call; Slack accepts both JSON and forms."""
     if "json" in request.headers.get("Content-Type", "") and request.body:
         decoded = request.json()
         return decoded if isinstance(decoded, dict) else {}
@@ -204,7 +204,7 @@ def arguments(request: Request) -> dict[str, object]:
 
 
 def uploaded(request: Request) -> bytes:
-    """Returns the bytes of an upload: the body as it is, or the one part of a multipart body."""
+    """Returns the bytes of an upload: the body itself, or the only part of a multipart body."""
     content_type = request.headers.get("Content-Type", "")
     _, found, boundary = content_type.partition("boundary=")
     if not found:
@@ -223,7 +223,7 @@ def _text(form: dict[str, object], name: str) -> str:
 
 
 def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None:
-    """Returns an array, given as such or as its JSON text, or None when it is neither, or empty when it is absent."""
+    """Returns an array that is given directly or as JSON text: empty if it is absent, None if it is anything else."""
     found = form.get(name)
     if found is None or found == "":
         return []
@@ -236,7 +236,7 @@ def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None
 
 
 def _object(form: dict[str, object], name: str) -> dict[str, object] | None:
-    """Returns an object, given as such or as its JSON text; None when it is absent, empty when it is not an object."""
+    """Returns an object that is given directly or as JSON text: None if it is absent, empty if it is anything else."""
     found = form.get(name)
     if isinstance(found, str) and found:
         try:

@@ -1,4 +1,4 @@
-"""What Slack takes of Block Kit: the checks of a message's blocks, and how they look on the page of the sandbox.
+"""What Slack accepts of Block Kit: the checks of a message's blocks, and their display on the sandbox's page.
 
 The limits are those that Slack documents for each block (https://docs.slack.dev/reference/block-kit/blocks).
 """
@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 MOST_BLOCKS = 50
-#: Characters of all texts of the blocks of a message together.
+#: The most characters that all texts in the blocks of a message may have together.
 LONGEST_BLOCKS = 13_200
 LONGEST_HEADER = 150
 LONGEST_SECTION = 3_000
@@ -28,7 +28,7 @@ _BOLD = re.compile(r"\*([^*\n]+)\*")
 
 
 def refusal(blocks: list[Any]) -> str | None:
-    """Why Slack refuses the blocks of a message, or None when it takes them."""
+    """Why Slack refuses the blocks of a message, or None if it accepts them."""
     if any(not isinstance(block, dict) for block in blocks):
         return "invalid_blocks_format"
     if len(blocks) > MOST_BLOCKS or not all(_is_valid(block) for block in blocks):
@@ -40,7 +40,7 @@ def refusal(blocks: list[Any]) -> str | None:
 
 
 def _is_valid(block: dict[str, Any]) -> bool:
-    """Whether a block is of a known type, has what that needs, and nothing that it does not know."""
+    """Whether a block is of a known type, with all the fields that the type requires and none that it does not know."""
     known = {
         "header": ({"text"}, _is_header),
         "section": ({"text", "fields", "accessory", "expand"}, _is_section),
@@ -93,7 +93,7 @@ def _is_button(element: object) -> bool:
 
 
 def _is_text(text: object, longest: int, types: tuple[str, ...] = TEXT_TYPES) -> bool:
-    """Whether it is a text object of these types, neither empty nor longer than that."""
+    """Whether `text` is a text object of one of these types, neither empty nor longer than `longest`."""
     if not isinstance(text, dict) or text.get("type") not in types:
         return False
     keys = {"type", "text", "emoji"} if text["type"] == "plain_text" else {"type", "text", "verbatim"}
@@ -102,7 +102,7 @@ def _is_text(text: object, longest: int, types: tuple[str, ...] = TEXT_TYPES) ->
 
 
 def _length(value: object) -> int:
-    """The characters of all texts in a block."""
+    """The number of characters of all texts in a block."""
     if isinstance(value, dict):
         own = value.get("text")
         here = len(own) if isinstance(own, str) else 0
@@ -130,10 +130,10 @@ def _block_html(block: dict[str, Any]) -> str:
 
 
 def markup_html(text: dict[str, Any]) -> str:
-    """A text object: of Slack's markup links, code and bold type, all else as it stands."""
+    """A text object as HTML: links, code and bold in Slack's markup are converted, and all else is shown as it is."""
     if text["type"] == "plain_text":
         return escape(text["text"])
-    # The markup itself escapes these three letters.
+    # The markup itself escapes these three characters.
     plain = text["text"].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     shown = _CODE.sub(r"<code>\1</code>", _LINK.sub(r'<a href="\1">\2</a>', escape(plain)))
     return _BOLD.sub(r"<b>\1</b>", shown).replace("\n", "<br>")

@@ -1,4 +1,4 @@
-"""What was posted to the fake Slack, and the page that shows it: each thread below its message, with its files."""
+"""What was posted to the fake Slack, and the page that shows it: each thread with its files below its message."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(slots=True)
 class File:
-    """An upload; `channel` is set when it was completed and so became visible."""
+    """An upload; `channel` is set once the upload is complete, and therefore visible."""
 
     id: str
     filename: str
@@ -49,7 +49,7 @@ class File:
     ts: str | None = None
 
     def view(self) -> dict[str, object]:
-        """Returns the upload as the control API shows it, its content as text."""
+        """Returns the upload as the control API shows it, with its content as text."""
         return {
             "id": self.id,
             "filename": self.filename,
@@ -81,7 +81,7 @@ _STYLE = (
 
 
 def page_html(posted: Posted) -> str:
-    """Returns a page of HTML with everything that was posted, each thread below its message."""
+    """Returns an HTML page with everything that was posted, each thread below its message."""
     known = {message.ts for message in posted.messages}
     first = [message for message in posted.messages if message.thread_ts not in known]
     threads = "".join(_thread_html(message, posted) for message in first)

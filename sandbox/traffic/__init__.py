@@ -1,1 +1,1 @@
-"""Traffic: changes in the publishing services and their events, drawn from a seed."""
+"""Traffic: changes in the publishing services and their events, generated from a seed."""

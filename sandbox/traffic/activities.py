@@ -44,13 +44,13 @@ SHARES: Final = {
 
 
 class ActivityScenarios:
-    """Scenarios of activities, mostly attendances, on schedules that were synchronised long before.
+    """Scenarios of activities, mostly attendances, on schedules that were synchronised long ago.
 
-    New schedules stand alone, so that no scenario waits for another; the parts of a `chain` depend on each other.
+    New schedules are independent, so that no scenario waits for another; the parts of a `chain` depend on each other.
     """
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses the given source of chance alone."""
+        """Uses no random numbers except those given."""
         self._world, self._people, self._chance = world, people, chance
         self._maker = ScheduleMaker(world, chance)
         self._schedules: list[Schedule] = []
@@ -60,7 +60,7 @@ class ActivityScenarios:
         self._cancelled: set[int] = set()
 
     def scenario(self) -> Scenario:
-        """A scenario of the kind that comes up."""
+        """A scenario of a random kind."""
         kinds: dict[str, Callable[[], Scenario]] = {
             "attendance": self._attendance_scenario,
             "allocation": self._allocation_scenario,
@@ -73,7 +73,7 @@ class ActivityScenarios:
         return kinds[drawn]()
 
     def chain(self) -> Scenario:
-        """A new schedule, an allocation to it, and an attendance of that: each needs what came before it."""
+        """A new schedule, an allocation to it, and an attendance by that prisoner: each needs the one before."""
         schedule = self._maker.schedule(self._people.prison())
         allocation = self._new_allocation(
             schedule, self._chance.choice(self._people.in_prison(schedule.activity.prison_id))
@@ -97,7 +97,7 @@ class ActivityScenarios:
         return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
 
     def _session_scenario(self) -> Scenario:
-        """Cancels a session to come, and perhaps hold it after all."""
+        """Cancels a future session, and perhaps restores it."""
         schedule = self._a_schedule()
         open_sessions = [
             each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled
@@ -143,7 +143,7 @@ class ActivityScenarios:
         return self._chance.choice(self._schedules)
 
     def _fill(self) -> None:
-        """Makes another settled schedule with settled allocations when the seats run out."""
+        """Makes another settled schedule with settled allocations if no places are left."""
         if self._seats:
             return
         prison_id = self._people.prison()
@@ -158,7 +158,7 @@ class ActivityScenarios:
             self._seats.extend((allocation, each) for each in schedule.instances if each.day <= london_today())
 
     def _free_place(self) -> tuple[Schedule, Prisoner]:
-        """A settled schedule and somebody of its prison who is not on it."""
+        """A settled schedule, and somebody at its prison who is not on it."""
         self._fill()
         for schedule in self._chance.sample(self._schedules, len(self._schedules)):
             for prisoner in self._people.in_prison(schedule.activity.prison_id):
@@ -177,7 +177,7 @@ class ActivityScenarios:
             prisoner_number=prisoner.offender_no,
             booking_id=prisoner.booking_id,
             band=self._chance.choice(schedule.activity.pay).band,
-            # As early as the sessions of the schedule: nobody attends one without a place on it.
+            # It starts as early as the schedule's sessions, since nobody can attend one without an allocation.
             start=schedule.start,
         )
 
@@ -220,7 +220,7 @@ class ActivityScenarios:
         )
 
     def _marked(self, attendance: DpsAttendance) -> Step:
-        """Marks an attendance as attended or not, or lock one that nobody marked."""
+        """Marks an attendance as attended or not, or locks one that nobody marked."""
         values: dict[str, object] = {"status": "LOCKED"}
         if self._chance.random() < 0.9:
             paid = self._chance.random() < 0.7
@@ -273,13 +273,13 @@ if TYPE_CHECKING:
 
 
 def settle_schedule(world: World, schedule: Schedule) -> None:
-    """Holds a schedule on both sides with its mapping, as one whose event was published long ago."""
+    """Stores a schedule on both sides with its mapping, as one whose event was published long ago."""
     hold_on_both_sides(world, schedule)
     world.published.tell("activity", schedule.id, "created")
 
 
 def hold_on_both_sides(world: World, schedule: Schedule) -> int:
-    """Holds a schedule on both sides with its mapping, and returns the id of the course."""
+    """Stores a schedule on both sides with its mapping, and returns the id of the course."""
     hold(world, schedule)
     activity = schedule.activity
     body = {
@@ -314,7 +314,7 @@ def hold_on_both_sides(world: World, schedule: Schedule) -> int:
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Holds an allocation to a settled schedule on both sides, as one whose event was published long ago."""
+    """Stores an allocation to a settled schedule on both sides, as one whose event was published long ago."""
     mapped = world.mapping.nomis_id("activities", allocation.schedule_id)
     if mapped is None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")

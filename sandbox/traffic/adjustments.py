@@ -1,4 +1,4 @@
-"""Adjustments of sentences and key dates that are made, changed and deleted."""
+"""Sentence and key-date adjustments that are made, changed and deleted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class AdjustmentScenarios:
-    """Scenarios of adjustments; about a fifth are about adjustments that were synchronised long before."""
+    """Scenarios of adjustments; about a fifth concern adjustments that were synchronised long ago."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses the given source of chance alone."""
+        """Uses no random numbers except those given."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
-        """A new adjustment, perhaps changed; or one of before; or (one in twenty) one that came from NOMIS."""
+        """A new adjustment, perhaps changed later; or an existing one; or (one in twenty) one that came from NOMIS."""
         adjustment = self._adjustment()
         drawn = self._chance.random()
         if drawn < 0.05:
@@ -59,7 +59,7 @@ class AdjustmentScenarios:
         )
 
     def _prisoner(self) -> Prisoner:
-        """Somebody whose adjustments do not differ by plan: a change of today would hide that."""
+        """Somebody without planted differences in their adjustments, since a change today would hide these."""
         differing = {each.key[0] for each in self._world.differences.get("adjustments", ())}
         while True:
             prisoner = self._people.anyone()
@@ -98,13 +98,13 @@ class AdjustmentScenarios:
 
 
 def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
-    """Holds an adjustment on both sides with its mapping, as one that was synchronised before."""
+    """Stores an adjustment on both sides with its mapping, as one that was synchronised before."""
     hold_adjustment(world, adjustment)
     world.published.tell("adjustment", adjustment.id, "created")
 
 
 def hold_adjustment(world: World, adjustment: DpsAdjustment) -> None:
-    """Holds an adjustment on both sides with the mapping of the side that it came from."""
+    """Stores an adjustment on both sides, with the mapping type of the side that it came from."""
     held = replace(adjustment)
     world.adjustments.adjustments[held.id] = held
     body = {

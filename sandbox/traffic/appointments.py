@@ -20,15 +20,15 @@ CATEGORIES = ("CHAP", "EDUC", "GOVE", "IMB", "KWS", "LIBR", "MEDO", "OIC", "OMU"
 
 
 class AppointmentScenarios:
-    """Scenarios of appointments; about a fifth are about appointments that were synchronised long before."""
+    """Scenarios of appointments; about a fifth concern appointments that were synchronised long ago."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses the given source of chance alone."""
+        """Uses no random numbers except those given."""
         self._world, self._people, self._chance = world, people, chance
         self._taken: set[tuple[object, ...]] = set()
 
     def scenario(self) -> Scenario:
-        """A new appointment, perhaps moved or cancelled; or one of before, which may also be deleted."""
+        """A new appointment, perhaps moved or cancelled later; or an existing one, which may also be deleted."""
         instance = self._instance()
         drawn = self._chance.random()
         if drawn < 0.2:
@@ -114,7 +114,7 @@ class AppointmentScenarios:
 
 
 def settle_appointment(world: World, instance: AppointmentInstance) -> None:
-    """Holds an appointment on both sides with its mapping, as one that was synchronised before."""
+    """Stores an appointment on both sides with its mapping, as one that was synchronised before."""
     held = replace(instance)
     world.appointments.instances[held.id] = held
     body = {

@@ -1,4 +1,4 @@
-"""Incentive reviews by staff, and changes of levels."""
+"""Incentive reviews by staff, and changes to levels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ USER = "AB12345_GEN"
 
 
 class IncentiveScenarios:
-    """Scenarios of one event each: mostly a review of a person who had none in this traffic."""
+    """Scenarios of one event each, mostly a review of a person who has had none in this traffic."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses the given source of chance alone."""
+        """Uses no random numbers except those given."""
         self._world, self._people, self._chance = world, people, chance
         self._passed = timedelta()
 
     def scenario(self) -> Scenario:
-        """A review, or (one in eight, or when nobody is left to be reviewed) a change of levels."""
+        """A review, or (one time in eight, or if nobody is left to be reviewed) a change to the levels."""
         drawn = self._chance.random()
         prisoner = self._people.undisturbed() if drawn < 0.88 else None
         if prisoner is None:
@@ -65,7 +65,7 @@ class IncentiveScenarios:
         return Step("incentive", review.id, kind, "incentives.iep-review.inserted", information)
 
     def _later(self) -> timedelta:
-        """A little more than at the call before, so that no two reviews have the same time."""
+        """A little more than at the previous call, so that no two reviews have the same time."""
         self._passed += timedelta(milliseconds=1)
         return self._passed
 

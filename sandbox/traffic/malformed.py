@@ -1,4 +1,4 @@
-"""Messages that change nothing: malformed ones, those about records that no service has, those of unknown types."""
+"""Messages that change nothing: malformed, about records that no service has, or of unknown types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN_PRISONER: Final = "A0000AA"
 
 
 def envelope(event: dict[str, object] | str, message_id: str | None = None) -> str:
-    """The SQS body that SNS would make of an event (or of any text)."""
+    """The SQS body that SNS would make from an event (or from any text)."""
     message = event if isinstance(event, str) else orjson.dumps(event).decode()
     body: dict[str, object] = {
         "Type": "Notification",
@@ -36,7 +36,7 @@ def envelope(event: dict[str, object] | str, message_id: str | None = None) -> s
 
 
 def write_malformed(domain: Domain, number: int, chance: random.Random, moment: datetime) -> tuple[str, str]:
-    """One broken message for the queue of a domain: its kind (they take turns) and its body."""
+    """One malformed message for the queue of a domain: its kind (the kinds alternate) and its body."""
     kind = KINDS[number % len(KINDS)]
     message_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     if kind == "not_json":
@@ -54,7 +54,7 @@ def write_malformed(domain: Domain, number: int, chance: random.Random, moment: 
 
 
 def vanished(domain: Domain, chance: random.Random) -> Step:
-    """The creation event of a record that no service has, as a change that was rolled back leaves it."""
+    """The creation event of a record that no service has, as if the change had been rolled back."""
     creation = domain.events[0]
     dps_id: int | str = FIRST_UNKNOWN_ID + chance.randrange(1_000_000)
     if creation.is_text:

@@ -1,4 +1,4 @@
-"""Plans traffic: sequences of events of all domains, interleaved, with duplicates and other disorder in them."""
+"""Plans traffic: interleaved sequences of events from all domains, with duplicates and other disorder."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Asked:
     """The parameters of traffic.
 
     Attributes:
-        events: events of ordinary sequences; duplicates, chains, malformed, refused and vanished ones come on top.
-        seed: everything random comes from it.
+        events: how many events of ordinary sequences; duplicates, chains, malformed, refused and vanished are extra.
+        seed: the seed of all random choices.
         queues: the queues that receive traffic; all by default.
-        duplicates: how many events arrive twice, alternately published twice and delivered twice with one SNS id.
-        out_of_order: how many neighbouring events of one record are published in the wrong order.
-        chains: how many new schedules get an allocation and an attendance at once; each event needs the one before.
+        duplicates: how many events arrive twice, alternately published twice and delivered twice with the same SNS id.
+        out_of_order: how many pairs of neighbouring events of one record are published in the wrong order.
+        chains: how many new schedules immediately get an allocation and an attendance; each event needs the one before.
         malformed: how many malformed messages are put on the queues.
         refused: how many appointments are in a cell, which NOMIS refuses.
         vanished: how many creation events are about records that no service has.
         unknown: how many events have a type that nobody handles, alternately published (subscriptions filter them) and
             put on the queue as if a filter had let them pass.
-        queue_names: name of the SQS queue by queue id, where it is not the usual one.
+        queue_names: the names of SQS queues that differ from the usual ones, by queue id.
     """
 
     events: int = 500
@@ -64,7 +64,7 @@ class Asked:
         """The parameters of a control request; null means the default.
 
         Raises:
-            ValueError: an unknown name, an unknown queue or a negative number.
+            ValueError: there is an unknown name, an unknown queue or a negative number.
         """
         known = {each.name for each in fields(cls)}
         values = {name: value for name, value in given.items() if value is not None}
@@ -83,13 +83,13 @@ class Asked:
         return asked
 
     def queue_name(self, queue: str) -> str:
-        """The name of the SQS queue of a queue id."""
+        """The name of the SQS queue with a queue id."""
         return self.queue_names.get(queue, f"hmpps_prisoner_to_nomis_{queue}_queue")
 
 
 @dataclass(slots=True)
 class Item:
-    """One thing to publish: the changes to make first, then an event through SNS, or a body straight to a queue."""
+    """One item to publish: changes to make first, then an event to send through SNS or a body to put on a queue."""
 
     queue: str
     step: Step | None = None
@@ -100,7 +100,7 @@ class Item:
 
     @property
     def filtered(self) -> bool:
-        """Whether the subscriptions keep it from every queue."""
+        """Whether the filters of the subscriptions keep it from every queue."""
         return self.step is not None and self.step.kind == "unknown" and not self.copies
 
 
@@ -149,7 +149,7 @@ class Planned:
 
 
 def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
-    """Plans traffic. Puts records that count as synchronised into the world now, all others when published."""
+    """Plans traffic. Records that count as synchronised are added to the world now, all others when published."""
     chance = random.Random(asked.seed)
     people = People(world, chance)
     makers = {domain.queue: domain.scenarios(world, people, chance) for domain in DOMAINS}
@@ -182,9 +182,9 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
 
 
 def _scenarios(asked: Asked, makers: dict[str, Scenarios], chance: random.Random) -> list[tuple[str, Scenario]]:
-    """Ordinary sequences of the chosen queues in their shares, each with its queue.
+    """Ordinary sequences for the chosen queues, according to their shares, each with its queue.
 
-    They have `asked.events` events exactly: the last one may be cut short.
+    They have exactly `asked.events` events in all; the last sequence may be cut short.
     """
     weights = [BY_QUEUE[queue].share for queue in asked.queues]
     scenarios: list[tuple[str, Scenario]] = []
@@ -209,7 +209,7 @@ def _special(asked: Asked, makers: dict[str, Scenarios]) -> list[tuple[str, Scen
 
 
 def _interleave(scenarios: list[tuple[str, Scenario]], chance: random.Random) -> list[tuple[str, Step]]:
-    """All steps with their queues, in the order in which they happen: sequences overlap, each in its own order."""
+    """All steps with their queues, in the order in which they happen; sequences overlap, but each stays in order."""
     placed: list[tuple[float, int, str, Step]] = []
     numbers = itertools.count()
     for queue, scenario in scenarios:
@@ -221,7 +221,7 @@ def _interleave(scenarios: list[tuple[str, Scenario]], chance: random.Random) ->
 
 
 def _event(step: Step, moment: datetime) -> dict[str, object]:
-    """The event of a step; visit-scheduler writes fractions of seven digits."""
+    """The event of a step; visit-scheduler writes fractions of a second with seven digits."""
     event = domain_event(step.event_type, step.information, step.prisoner_id, moment)
     if step.domain == "visit":
         event["occurredAt"] = re.sub(r"(\.\d{6})", r"\g<1>0", str(event["occurredAt"]))
@@ -276,7 +276,7 @@ def _of_kind(items: list[Item], kind: str) -> list[Step]:
 
 
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
-    """Lets some events arrive twice: alternately published twice, soon after each other, or delivered twice at once."""
+    """Makes some events arrive twice, alternately published twice in short succession and delivered twice at once."""
     doubled, redelivered = Counted(), Counted()
     able = [
         item

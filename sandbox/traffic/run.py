@@ -1,4 +1,4 @@
-"""Publishes planned traffic through the topic, in its thread, while the services respond as before."""
+"""Publishes planned traffic through the topic, in the topic's thread, while the services respond as usual."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Publication:
-    """Traffic that is being published: how many messages were sent, whether that is all, and what went wrong."""
+    """Traffic that is being published: how many messages were sent, whether all were sent, and what went wrong."""
 
     def __init__(self, world: World, planned: Planned) -> None:
-        """Takes traffic that was planned in this world."""
+        """Takes the traffic that was planned in this world."""
         self._world, self._planned = world, planned
         self._urls: dict[str, str] = {}
         self._sqs: Any = None
@@ -29,7 +29,7 @@ class Publication:
         self.error: str | None = None
 
     def run(self) -> int:
-        """Makes the changes and publishes the events, in order; returns how many messages went out."""
+        """Makes the changes and publishes the events, in order; returns how many messages were sent."""
         topic = self._world.topic
         try:
             for batch in _batches(self._planned.items):
@@ -71,7 +71,7 @@ class Publication:
             entity.refused = True
 
     def _straight(self, topic: Topic, item: Item) -> None:
-        """Puts a message on its queue without SNS: a broken one, or the same delivery several times."""
+        """Puts a message on its queue without SNS: a malformed one, or the same delivery several times."""
         if self._sqs is None:
             self._sqs = topic.client("sqs")
         url = self._urls.get(item.queue)
@@ -109,7 +109,7 @@ def progress(world: World) -> dict[str, object]:
 
 
 def _batches(items: list[Item]) -> Iterator[list[Item]]:
-    """Runs of at most ten items; the same delivery twice and broken messages stand alone, so that the order is kept."""
+    """Batches of up to ten items; repeated deliveries and malformed messages are separate, to keep the order."""
     batch: list[Item] = []
     for item in items:
         alone = bool(item.copies) or item.body is not None

@@ -1,4 +1,4 @@
-"""Making schedules and changing them in ways that NOMIS accepts: the past and the pay bands in use stay as they are."""
+"""Makes and changes schedules in ways that NOMIS accepts: past sessions and pay bands in use stay as they are."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ SATURDAY: Final = 5
 
 
 class ScheduleMaker:
-    """Makes schedules of a prison and the events about them."""
+    """Makes the schedules of prisons, and the events about them."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Uses the given source of chance alone."""
+        """Uses no random numbers except those given."""
         self._world, self._chance = world, chance
         self._summaries = 0
 
     def schedule(self, prison_id: str) -> Schedule:
-        """A schedule that is not yet held anywhere, with sessions from some days ago until a fortnight ahead."""
+        """A schedule that is not yet stored anywhere, with sessions from some days ago until a fortnight from now."""
         held, chance = self._world.activities, self._chance
         today = london_today()
         bands = sorted(chance.sample(range(1, 11), chance.randint(1, 3)))
@@ -80,7 +80,7 @@ class ScheduleMaker:
         return self._step(schedule, "create", "created", lambda: hold(self._world, schedule))
 
     def amended(self, schedule: Schedule) -> Step:
-        """The event of a change that comes up."""
+        """The event of a random change."""
         chance = self._chance
         changes: tuple[Callable[[], Callable[[], None]], ...] = (
             lambda: self._capacity(schedule, chance.randint(1, 120)),
@@ -125,7 +125,7 @@ class ScheduleMaker:
         return change
 
     def _another_session(self, schedule: Schedule, times: tuple[time, time]) -> Callable[[], None]:
-        """The day after the last session gets one; instances that are there keep their place."""
+        """A change that adds a session on the day after the last one; existing instances keep their place."""
         start, end = times
 
         def change() -> None:
@@ -146,6 +146,6 @@ class ScheduleMaker:
 
 
 def hold(world: World, schedule: Schedule) -> None:
-    """Makes a schedule and its activity readable at the activities API."""
+    """Makes a schedule and its activity readable in the activities API."""
     world.activities.activities[schedule.activity.id] = schedule.activity
     world.activities.schedules[schedule.id] = schedule

@@ -1,4 +1,4 @@
-"""A step: one change in a publishing service with its event. Steps of one record make a scenario."""
+"""A step: one change in a publishing service with its event. The steps of one record form a scenario."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 class Step:
     """What happens in the publishing service (`change`) just before the event is published.
 
-    `kind` is `create`, `update`, `end` (cancelled or deleted) or `ignore` (nothing must come of it).
+    `kind` is `create`, `update`, `end` (cancelled or deleted) or `ignore` (it must have no effect).
     """
 
     domain: str
@@ -34,7 +34,7 @@ Scenario = list[Step]
 
 
 class Scenarios(Protocol):
-    """Makes up scenarios of one domain, as many as are asked for."""
+    """Makes up any number of scenarios for one domain."""
 
     def scenario(self) -> Scenario:
         """Returns the next scenario, its steps in the order in which they happen."""
@@ -42,12 +42,12 @@ class Scenarios(Protocol):
 
 @dataclass(slots=True)
 class Counted:
-    """Things of one kind that were planted, as a list of what and where."""
+    """A list of the items of one kind that were planted, and where."""
 
     found: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, step: Step, **details: object) -> None:
-        """Adds a step, with what else is to be known of it."""
+        """Adds a step, with further details."""
         self.found.append({"eventType": step.event_type, "domain": step.domain, "dps_id": step.dps_id, **details})
 
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 class People:
-    """Draws active prisoners at random, as events are about them."""
+    """Chooses active prisoners at random, for events about them."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         """Sorts the population by prison, without those for whom differences are planted.
@@ -77,7 +77,7 @@ class People:
         chance.shuffle(self._undisturbed)
 
     def anyone(self) -> Prisoner:
-        """Returns an active prisoner, drawn from all prisons."""
+        """Returns a random active prisoner from any prison."""
         return self._chance.choice(self._all)
 
     def prison(self) -> str:
@@ -89,7 +89,7 @@ class People:
         return self._by_prison[prison_id]
 
     def undisturbed(self) -> Prisoner | None:
-        """Somebody whose levels were not planted to differ, each one once, or None when no one is left."""
+        """Somebody whose levels have no planted difference, each person once; None if nobody is left."""
         return self._undisturbed.pop() if self._undisturbed else None
 
 

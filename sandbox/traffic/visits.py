@@ -23,14 +23,14 @@ CANCELLATIONS = (*OUTCOMES, "CANCELLATION", "NOT_RECORDED", None)
 
 
 class VisitScenarios:
-    """Scenarios of visits; about a tenth are about visits that were synchronised long before."""
+    """Scenarios of visits; about a tenth concern visits that were synchronised long ago."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
-        """Uses the given source of chance alone."""
+        """Uses no random numbers except those given."""
         self._world, self._people, self._chance = world, people, chance
 
     def scenario(self) -> Scenario:
-        """A new visit, perhaps changed a few times, perhaps cancelled; or one of before."""
+        """A new visit, perhaps changed a few times, perhaps cancelled; or an existing one."""
         visit = self._visit()
         if self._chance.random() < 0.1:
             settle_visit(self._world, visit)
@@ -109,7 +109,7 @@ class VisitScenarios:
 
 
 def settle_visit(world: World, visit: BookedVisit) -> None:
-    """Holds a visit on both sides with its mapping, as one that was synchronised before."""
+    """Stores a visit on both sides with its mapping, as one that was synchronised before."""
     held = replace(visit)
     world.visits.visits[held.reference] = held
     body = {

@@ -1,4 +1,4 @@
-"""The sandbox's own idea of the truth: what NOMIS and the mappings must hold for every record that was published.
+"""The sandbox's independent expectations: what NOMIS and the mappings must hold for every published record.
 
-Written from the rules of the synchronisation, independently of the program that is tried against it.
+They were written from the rules of the synchronisation, independently of the program that is tested against them.
 """

@@ -1,4 +1,4 @@
-"""What NOMIS must hold of the schedules, allocations and attendances of the activities API."""
+"""What NOMIS must hold for the schedules, allocations and attendances of the activities API."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks published schedules (found by the code of the course), allocations and attendances (by their pair)."""
+    """Checks published schedules (found by course code), and allocations and attendances (found by their pair)."""
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
         by_code.setdefault(course.code, []).append(course)
@@ -72,7 +72,7 @@ def _verify_schedule(world: World, found: Discrepancies, entity: Entity, courses
 
 
 def expected_course(schedule: Schedule) -> dict[str, object]:
-    """The course that a schedule must have in NOMIS; created from the activity's dates, amended from the schedule's."""
+    """The course that a schedule must have in NOMIS, created with the activity's dates, amended with the schedule's."""
     activity = schedule.activity
     return {
         "prison_id": activity.prison_id,
@@ -136,7 +136,7 @@ def _verify_allocations(world: World, found: Discrepancies) -> None:
 
 
 def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
-    """The NOMIS row that an allocation must have; NOMIS keeps the comment of an end only with an end date."""
+    """The NOMIS row that an allocation must have; NOMIS keeps the comment on an end only with an end date."""
     ended, suspended = allocation.status == "ENDED", allocation.status in SUSPENDED
     comment = None
     if allocation.end is not None:
@@ -191,11 +191,11 @@ def _verify_attendances(world: World, found: Discrepancies) -> None:
 
 
 def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict[str, object]:
-    """The NOMIS row that an attendance at a session of that day must have.
+    """The NOMIS row that an attendance at a session on that day must have.
 
-    One that nobody recorded expires once its day has passed, but may have been written before.
-    Locking keeps the status that NOMIS had, and expires one that was still scheduled or not there: which of the two it
-    was depends on what was written before.
+    An attendance that nobody recorded expires once its day has passed, but may have been written before that.
+    A locked attendance keeps the status that it had in NOMIS. If it was still scheduled or missing there, it expires.
+    Which of the two applies depends on what was written before.
     """
     paid = bool(attendance.issue_payment)
     outcome = outcome_of(attendance.reason, paid=paid)
@@ -220,7 +220,7 @@ def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict
 
 
 def outcome_of(reason: str | None, *, paid: bool) -> str | None:
-    """The NOMIS outcome of a reason for an attendance, or None without a reason."""
+    """The NOMIS outcome for the reason of an attendance, or None if there is no reason."""
     if reason is None:
         return None
     return OUTCOMES.get(reason) or (PAID_OUTCOMES if paid else UNPAID_OUTCOMES)[reason]

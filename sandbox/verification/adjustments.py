@@ -1,4 +1,4 @@
-"""What NOMIS must hold of the adjustments of the adjustments API."""
+"""What NOMIS must hold for the adjustments of the adjustments API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[int, str]
 def verify(world: World, found: Discrepancies) -> None:
     """Checks every published adjustment through its mapping, and unmapped records made since the start.
 
-    An unmapped record belongs to the adjustment with its values.
+    An unmapped record belongs to the adjustment with the same values.
     """
     mapped = {row.nomis_id for row in world.mapping.rows("adjustments")}
     known = {}
@@ -39,7 +39,7 @@ def verify(world: World, found: Discrepancies) -> None:
 
 
 def records(world: World) -> dict[Key, NomisAdjustment]:
-    """The adjustments of both families by number and category as the mapping service writes it."""
+    """The adjustments of both families, by number and by category as the mapping service writes it."""
     held = world.nomis_sentencing
     return {
         **{(each.id, "SENTENCE"): each for each in held.sentence.values()},
@@ -82,14 +82,14 @@ def _verify_one(world: World, found: Discrepancies, entity: Entity, loose: list[
 
 
 def records_of(world: World, mapped: tuple[int | str, ...]) -> NomisAdjustment | None:
-    """The record that a mapping points to, or None when it is not there."""
+    """The record that a mapping points to, or None if it does not exist."""
     number, category = int(mapped[0]), mapped[1]
     held = world.nomis_sentencing
     return (held.sentence if category == "SENTENCE" else held.key_date).get(number)
 
 
 def expected(adjustment: DpsAdjustment, record: NomisAdjustment) -> dict[str, object]:
-    """The NOMIS record that an adjustment must have; dates that are missing are filled with the day of the writing."""
+    """The NOMIS record that an adjustment must have; missing dates are replaced with the day of the write."""
     written = record.created.date()
     start: object = adjustment.start
     if adjustment.start is None and adjustment.sentence is None:

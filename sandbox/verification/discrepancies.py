@@ -1,4 +1,4 @@
-"""What a verification finds: problems of single records, and NOMIS records that nothing points to."""
+"""What a verification finds: problems with single records, and NOMIS records that nothing points to."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NOT_DELETED: Final = "not deleted"
 MAPPING_LEFT: Final = "mapping left"
 NOT_REFUSED: Final = "not refused"
 
-#: How many bytes the columns of comments hold in NOMIS.
+#: How many bytes the columns for comments hold in NOMIS.
 COMMENT_BYTES: Final = 240
 
 
 @dataclass(slots=True)
 class Discrepancies:
-    """The problems found so far, the NOMIS records that no mapping points to, and how many entities were looked at."""
+    """The problems found so far, the NOMIS records that no mapping points to, and how many entities were checked."""
 
     problems: list[dict[str, object]] = field(default_factory=list)
     surplus: list[dict[str, object]] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Discrepancies:
         self.looked_at[domain] = self.looked_at.get(domain, 0) + 1
 
     def add(self, domain: str, dps_id: int | str | None, problem: str, **details: object) -> None:
-        """Adds one problem with details of ids and codes."""
+        """Adds one problem, with ids and codes as its details."""
         self.problems.append({"domain": domain, "dps_id": dps_id, "problem": problem, **plain(details)})
 
     def unmapped_record(self, domain: str, dps_id: int | str | None, **details: object) -> None:
@@ -47,7 +47,7 @@ class Discrepancies:
     def compare(
         self, domain: str, dps_id: int | str, expected: Mapping[str, object], found: Mapping[str, object]
     ) -> None:
-        """Adds a problem when a NOMIS record differs from what it must be; a set of values allows any of them."""
+        """Adds a problem if a NOMIS record differs from what is expected; `Either` allows several values."""
         differences = {
             name: {"expected": plain_value(wanted), "nomis": plain_value(found.get(name))}
             for name, wanted in expected.items()
@@ -59,7 +59,7 @@ class Discrepancies:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """An expected value of a field where any of several is right."""
+    """The expected value of a field for which any of several values is right."""
 
     values: tuple[object, ...]
 
@@ -71,17 +71,17 @@ def _same(wanted: object, found: object) -> bool:
 
 
 def held(text: str | None, most: int) -> str | None:
-    """What NOMIS holds of a text whose column has `most` bytes: as many of its first characters as fit."""
+    """What NOMIS holds of a text in a column of `most` bytes: as many of the first characters as fit."""
     return None if text is None else text.encode()[:most].decode(errors="ignore")
 
 
 def plain(values: Mapping[str, object]) -> dict[str, object]:
-    """The values in a form that JSON has."""
+    """The values in a form that JSON allows."""
     return {name: plain_value(value) for name, value in values.items()}
 
 
 def plain_value(value: object) -> object:
-    """A value in a form that JSON has."""
+    """A value in a form that JSON allows."""
     if isinstance(value, Either):
         return [plain_value(each) for each in value.values]
     if isinstance(value, (date, datetime, time)):

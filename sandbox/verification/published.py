@@ -1,4 +1,4 @@
-"""Which records of the new services were announced to the world, by the events that were published."""
+"""Which records of the new services the published events have announced."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A type of event: what happened (`created`, `changed`, `cancelled`, `deleted`) to a record of which kind.
+    """A type of event: the kind of record, and what happened to it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `key` names the fields of the additional information that identify the record; without any there is one record,
-    `all`. A key of one field is a number unless `is_text`.
+    `key` names the fields of the additional information that identify the record; if it is empty, there is a single
+    record, `all`. A key of one field is a number unless `is_text` is set.
     """
 
     name: str
@@ -32,10 +32,10 @@ class EventType:
 
 @dataclass(slots=True)
 class Entity:
-    """One record of a new service and what events said of it (`created`, `changed`, `cancelled`, `deleted`).
+    """One record of a new service, and what events said about it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `refused` marks one that NOMIS cannot hold, so that it must have no record there. `first_told` is the date, as
-    written, in the first event of its creation.
+    `refused` marks a record that NOMIS cannot hold, and must not have. `first_told` is the date in the first event of
+    its creation, as it was written.
     """
 
     domain: str
@@ -46,7 +46,7 @@ class Entity:
 
     @property
     def exists(self) -> bool:
-        """Whether NOMIS must hold it: its creation was published, its deletion was not."""
+        """Whether NOMIS must hold it: its creation was published, and its deletion was not."""
         return "created" in self.told and "deleted" not in self.told and not self.refused
 
 
@@ -54,12 +54,12 @@ class Published:
     """The entities of all domains by domain and id."""
 
     def __init__(self, event_types: Mapping[str, EventType]) -> None:
-        """Starts with nothing published; `event_types` has each type by its name."""
+        """Starts with nothing published; `event_types` has the types by name."""
         self._event_types = event_types
         self._entities: dict[tuple[str, int | str], Entity] = {}
 
     def __len__(self) -> int:
-        """How many entities events were about."""
+        """The number of entities that events were about."""
         return len(self._entities)
 
     def of(self, domain: str) -> Iterator[Entity]:
@@ -73,7 +73,7 @@ class Published:
         return entity
 
     def note(self, event: dict[str, Any]) -> Entity | None:
-        """Records a decoded event; returns its entity. Returns None for an event that is to be ignored."""
+        """Records a decoded event, and returns its entity; returns None for an event that is to be ignored."""
         information = event.get("additionalInformation") or {}
         if information.get("source") == "NOMIS" or information.get("reason") == "USER_CREATED_NOMIS":
             return None

@@ -1,4 +1,4 @@
-"""What NOMIS must hold of the visits of visit-scheduler."""
+"""What NOMIS must hold for the visits of visit-scheduler."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Checks every published visit, found in NOMIS through the reference in its comment."""
+    """Checks every published visit; its NOMIS record is found by the reference in the comment."""
     by_reference: dict[str, list[Visit]] = {}
     for visit in world.nomis_visits.visits.values():
         by_reference.setdefault(visit.comment.rpartition("eference: ")[2], []).append(visit)

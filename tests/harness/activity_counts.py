@@ -1,4 +1,4 @@
-"""Responses of both services about the counts of one prison, as a test needs them."""
+"""Responses of both services with the counts of one prison, as a test needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date
 from sandbox import Sandbox
 
 BOOKINGS_PATH = "^/prisoners/bookings$"
-#: The worked example of attendances: the counts of both sides at Moorland, whose the bookings are and where.
+#: The worked example of attendances: the counts of both sides at Moorland, and the bookings' prisoners and prisons.
 DAY = date(2026, 8, 20)
 NOMIS = {1204417: 2, 1204430: 1, 1204499: 1}
 DPS = {1204417: 2, 1204440: 1, 1204470: 2}
@@ -21,7 +21,7 @@ BOOKINGS = {
 
 
 def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
-    """Lets a service respond to a path with this body."""
+    """Makes a service respond to a path with this body."""
     upstream.fault(service, path=path, kind="status", status=200, body=body)
 
 
@@ -37,7 +37,7 @@ def answer_counts(
 
 
 def answer_bookings(upstream: Sandbox, **locations: str) -> None:
-    """Lets NOMIS know these bookings (`b1204417="LEI"`), each of a different prisoner."""
+    """Gives NOMIS these bookings (`b1204417="LEI"`), each of a different prisoner."""
     bookings = [
         {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
         for number, location in ((int(name[1:]), location) for name, location in locations.items())
@@ -51,7 +51,7 @@ def answer_attendances(
     dps: Mapping[int, int],
     bookings: Mapping[int, tuple[str, str]],
 ) -> None:
-    """Gives only Moorland these attendance counts for that day, and NOMIS these bookings and their prisons."""
+    """Gives only Moorland these attendance counts for the example's day, and NOMIS these bookings and prisons."""
     nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
     shared: dict[str, object] = {"date": DAY.isoformat()}
     path = "/attendances/reconciliation/MDI$"

@@ -40,10 +40,11 @@ from tests.harness.processes import run_command, start_command
 
 #: The installed command.
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
-#: What a command in a separate process keeps of the environment of the tests.
+#: The variables that a command in a separate process keeps from the environment of the tests.
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
 
-#: Nothing waits for its own sake: what failed comes again at once, and what the sandbox publishes is committed already.
+#: Nothing waits unnecessarily: a failed message is redelivered at once, and whatever the sandbox publishes is already
+#: committed.
 QUICK = {
     "EVENT_MINIMUM_AGE_SECONDS": "0",
     "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
@@ -52,7 +53,7 @@ QUICK = {
     "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
 }
 
-#: The queues that the program created, as the sandbox describes them, by the settings of the program.
+#: The queues that the program created, as the sandbox describes them, by the program's settings.
 _MADE_QUEUES: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
 
 
@@ -99,7 +100,7 @@ class App:
         self.use_database(name)
 
     def use_database(self, name: str) -> None:
-        """Continues with a database that was used before. The first one is called `app`."""
+        """Continues with a database that was used before. The first database is called `app`."""
         self.settings["DATABASE_URL"] = f"sqlite:///{self.folder / name}.db"
 
     def run(self, *arguments: str, answer: str | Terminal = "", **more: str) -> Ended:
@@ -163,7 +164,7 @@ class App:
         raise AssertionError(f"the {queue} queue does not become empty")
 
     def telemetry(self, name: str) -> list[dict[str, str]]:
-        """The properties of the events of this name, oldest first."""
+        """The properties of the events with this name, oldest first."""
         lines = self.run_ok("telemetry", "--name", name, "--json").splitlines()
         return [json.loads(line)["properties"] for line in lines]
 
@@ -178,7 +179,7 @@ class App:
             return [(action, target, outcome) for action, target, outcome in rows]
 
     def let_creates_end(self) -> None:
-        """Lets an hour pass for every creation, so that no create can still be under way in NOMIS."""
+        """Makes an hour pass for every creation, so that no create can still be under way in NOMIS."""
         database, earlier = Database(self.settings["DATABASE_URL"]), now() - timedelta(hours=1)
         with database.begin() as connection:
             connection.execute(update(creations).values(intended_at=earlier, updated_at=earlier))
@@ -191,14 +192,14 @@ class App:
         return self._queues
 
     def main_queue(self, queue: str) -> Queue:
-        """The main queue with a queue id."""
+        """The main queue with this queue id."""
         return self.queues()[queue].main
 
     def make_queues(self) -> None:
         """Creates all queues and subscriptions, so that published events arrive."""
         chosen = frozenset((name, value) for name, value in self.settings.items() if name.startswith("HMPPS_SQS_"))
         if chosen in _MADE_QUEUES:
-            # The program needs thirty calls to create them, the sandbox one.
+            # The program needs thirty calls to create them; the sandbox needs one.
             self.sandbox.make_queues(_MADE_QUEUES[chosen])
             return
         first = not self.sandbox.queues()["queues"]
@@ -250,7 +251,7 @@ def application(
     """
     file = Path(make_url(database_url).database or "")
     if database_url.startswith("sqlite:") and not file.exists():
-        # To apply all migrations takes fifty times as long.
+        # Applying all migrations would take fifty times as long.
         file.write_bytes(empty_sqlite_database())
     quick = {**QUICK, "HMPPS_SQS_MAX_RECEIVE_COUNT": "3", "CREATION_SETTLING_SECONDS": "0.1", "SLACK_TOKEN": ""}
     opened = Application(
@@ -263,7 +264,7 @@ def application(
 
 
 def differing(app: App, cause: int) -> str:
-    """A world in which one prisoner differs for this cause. Returns the number of the prisoner."""
+    """Makes a world in which one prisoner differs because of this cause. Returns the prisoner's number."""
     app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
     app.make_queues()

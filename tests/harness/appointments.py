@@ -12,7 +12,7 @@ from tests.harness.handlers import Harness, Prisoner
 
 EVENT = "appointments.appointment-instance"
 INSTANCE = 90_217
-#: Where and when the appointments are that `put_in_dps` and `put_in_nomis` make.
+#: The place and time of the appointments that `put_in_dps` and `put_in_nomis` make.
 PRISON = "MDI"
 DAY = london_today() + timedelta(days=5)
 
@@ -88,7 +88,7 @@ def put_in_nomis(
 
 
 def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
-    """Creates four in NOMIS and four in DPS: equal, equal without an end, another start, a duplicate, only in DPS."""
+    """Creates four on each side: the same, the same without an end, another start, a duplicate, only in DPS."""
     for number, start, end in (
         (71, "09:00", "10:00"),
         (72, "09:30", "10:30"),

@@ -1,4 +1,4 @@
-"""Shares between the many AWS clients of a test process what one client computes once in a real process."""
+"""Lets the many AWS clients of a test process share what a real process computes once for its single client."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _SharedAliaser(EventAliaser):  # type: ignore[misc]
 
 
 class _Session(boto3.session.Session):  # type: ignore[misc]
-    """Gives out one client to all who ask for the same service at the same address with the same keys and settings."""
+    """Returns the same client to all callers that ask for the same service, address, keys and settings."""
 
     def client(self, service_name: str, **options: Any) -> Any:
-        """A client of the service, which may be used already."""
+        """A client for the service, which may already be in use."""
         if not {"endpoint_url", "aws_access_key_id"} <= options.keys():
             return super().client(service_name, **options)
         key = repr((service_name, sorted((name, getattr(value, "__dict__", value)) for name, value in options.items())))
@@ -40,7 +40,7 @@ class _Session(boto3.session.Session):  # type: ignore[misc]
 
 
 def share_botocore_caches() -> None:
-    """Caches service models, event aliases and signatures, which are most of the cost of a client, and clients."""
+    """Caches clients, and the service models, event aliases and signatures that are most of the cost of a client."""
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     botocore.session.EventAliaser = _SharedAliaser
     botocore.hooks.accepts_kwargs = functools.lru_cache(2_048)(botocore.hooks.accepts_kwargs)
@@ -48,6 +48,6 @@ def share_botocore_caches() -> None:
 
 
 def forget_clients() -> None:
-    """Lets the next test begin with new clients, since a client counts how often it may still try again."""
+    """Makes the next test begin with new clients, since a client counts how often it may still retry."""
     with _clients_lock:
         _clients.clear()

@@ -1,4 +1,4 @@
-"""The monotonic clock of the program, moved forward instead of waited for."""
+"""The monotonic clock of the program, which tests move forward instead of waiting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Clock:
         self.ahead = 0.0
 
     def monotonic(self) -> float:
-        """The seconds of the machine's clock, plus those that it was moved forward by."""
+        """The seconds of the machine's clock, plus those by which it was moved forward."""
         return time.monotonic() + self.ahead
 
     def sleep(self, seconds: float) -> None:

@@ -77,7 +77,7 @@ def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str 
     with (
         mock.patch.dict(os.environ, settings),
         mock.patch.object(typer.main, "get_command", _command_line),
-        # What was published is on the queue by now, so no receive has to wait for it.
+        # Published events are on the queue by now, so no receive has to wait for them.
         mock.patch.object(times, "LONG_POLL_SECONDS", 0),
         mock.patch.object(sys, "argv", [PROGRAM, *arguments]),
         mock.patch.object(sys, "stdin", answer if isinstance(answer, Terminal) else io.StringIO(answer)),

@@ -1,4 +1,4 @@
-"""A comparison against the sandbox without the engine: reads, rereads what differs, describes and explains it."""
+"""A comparison against the sandbox without the engine: it reads, rereads differences, describes and explains them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.reads import PlainReads
 
-#: What a comparison adds to the rows of a frame.
+#: The columns that a comparison adds to a frame.
 _ADDED = ("kind", "differs", "ignored")
 
 
@@ -28,7 +28,7 @@ _ADDED = ("kind", "differs", "ignored")
 class Compared:
     """The result of a comparison.
 
-    frame: everything read. rows: what differs in the end, described. differences: those of the rows that are reported.
+    frame: everything read. rows: the final differences, described. differences: the rows that are reported.
     unread, gaps: what could not be read.
     """
 
@@ -83,7 +83,7 @@ class Compared:
 def opened(
     kind: type[Reconciliation], sandbox: Sandbox, scope: Scope | None = None, **settings: str
 ) -> Iterator[Reconciliation]:
-    """A reconciliation over the services of a sandbox. Further settings are given by their names in lower case."""
+    """A reconciliation with the services of a sandbox. Further settings are given by their names in lower case."""
     environment = {**sandbox.environment(), "DATABASE_URL": "sqlite://"}
     loaded = load_settings({**environment, **{name.upper(): value for name, value in settings.items()}})
     transport = Transport(loaded)
@@ -100,7 +100,7 @@ def compare(
     given_up: Mapping[str, str] | None = None,
     again: bool = True,
 ) -> Compared:
-    """Reads all units, and the differences once more if `again` is set. `given_up` has reasons by entity."""
+    """Reads all units, and reads the differences again if `again` is set. `given_up` has reasons by entity."""
     reads = reads or PlainReads()
     population = reconciliation.population(reads)
     readings = [reconciliation.read(unit, reads) for unit in population.units]

@@ -38,9 +38,8 @@ Tracked = tuple[str, dict[str, str]]
 class Consumer:
     """Handles deliveries as one process does, by the creation protocol of the composition root.
 
-    `grace_seconds` is the grace period of the protocol. `call_seconds` is how long a call of a process that died may
-    take. Leases are not renewed, so a lease of `lease_seconds` ends by itself. `breakers` watches the calls if it is
-    given.
+    `grace_seconds` is the grace period of the protocol. `call_seconds` is how long a call by a process that died may
+    take. Leases are not renewed, so a lease of `lease_seconds` ends by itself. `breakers`, if given, watches the calls.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Consumer:
         self.parts.close()
 
     def deliver(self, booking: DpsEvent | DomainEvent) -> Outcome:
-        """Handles one delivery of a booking's event."""
+        """Handles one delivery of an event about a booking."""
         event = booking.event if isinstance(booking, DpsEvent) else booking
         creation = VISIT if event.event_type == VISIT.event_type else ACTIVITY
         context = self._work()
@@ -92,7 +91,7 @@ class Consumer:
         return self.parts.creations.create(creation, event, context)
 
     def deliver_now(self, booking: DpsEvent) -> Outcome:
-        """Handles one delivery as soon as nobody else has the lease of the record. Raises other waits."""
+        """Handles one delivery as soon as nobody else has the lease of the record. Raises any other wait."""
         key = creation_lease(VISIT.name, booking.dps_id)
 
         def unless_held() -> Outcome | None:

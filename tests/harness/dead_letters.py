@@ -17,7 +17,7 @@ TIME = "2023-05-22T09:00:00Z"
 
 
 def bury(app: App, *references: str) -> None:
-    """Puts events about unknown visits straight on the dead letter queue."""
+    """Puts events about unknown visits straight onto the dead letter queue."""
     dlq = app.queues()["visit"].dlq
     for reference in references:
         dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
@@ -37,7 +37,7 @@ def fail(app: App, *references: str) -> None:
 
 
 def intend(app: App, domain: str, dps_id: str) -> None:
-    """Records that a create was begun, as a process does that dies before it learns the outcome."""
+    """Records that a create was begun, like a process that dies before it learns the outcome."""
     database = Database(f"sqlite:///{app.database}")
     store = CreationStore(database, Telemetry(database, structlog.get_logger()))
     store.intend(DOMAINS[domain].creation, dps_id, {"offenderNo": "A1234BC"}, {}, None)

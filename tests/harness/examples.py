@@ -1,4 +1,4 @@
-"""The examples of `doc/architecture.md`, added to a copy of the program."""
+"""The examples in `doc/architecture.md`, added to a copy of the program."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _change(path: Path, block: str, language: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(block, encoding="utf-8")
         return
-    # An empty line that stays has lost the space before it.
+    # An unchanged empty line has lost its leading space.
     lines = [line if line.strip() else f" {line}" for line in block.splitlines(keepends=True)]
     old = "".join(line[1:] for line in lines if not line.startswith("+"))
     new = "".join(line[1:] for line in lines if not line.startswith("-"))

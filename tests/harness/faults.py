@@ -14,7 +14,7 @@ from tests.harness.waiting import until
 def faulty(
     sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
 ) -> Iterator[None]:
-    """Sets a fault of the sandbox for the `with` block. All faults are off afterwards."""
+    """Switches a fault of the sandbox on for the `with` block. All faults are off afterwards."""
     sandbox.fault(service, method, path, **parameters)
     try:
         yield
@@ -23,7 +23,7 @@ def faulty(
 
 
 def hits(sandbox: Sandbox, fault_id: int) -> int:
-    """How many requests a fault has met."""
+    """How many requests a fault has struck."""
     return next(int(each["hits"]) for each in sandbox.faults() if each["id"] == fault_id)
 
 
@@ -62,10 +62,10 @@ def held(
     times: int | None = 1,
     skip: int = 0,
 ) -> Iterator[Hold]:
-    """Keeps the requests that a fault of this kind meets waiting, at the latest until the end of the block.
+    """Keeps requests waiting with a fault of this kind, at the latest until the end of the block.
 
-    `delay` keeps them from the service, `timeout_after_write` keeps the responses back. A test that resets the sandbox,
-    or clears its faults, releases them too.
+    `delay` keeps them from the service, and `timeout_after_write` holds their responses back. A test that resets the
+    sandbox, or clears its faults, releases them too.
     """
     hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
     try:

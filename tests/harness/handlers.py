@@ -65,7 +65,7 @@ class Harness:
         return self._parts.leases
 
     def set_grace_period(self, seconds: float) -> None:
-        """Sets how long a write without a response counts as under way from now on."""
+        """Sets how long, from now on, a write without a response counts as under way."""
         self._parts.close()
         self._parts = self._open(seconds)
 

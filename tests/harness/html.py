@@ -10,7 +10,7 @@ class Tags(HTMLParser):
     """Every tag of a page with its attributes, and its visible text."""
 
     def __init__(self, page: str) -> None:
-        """Read the page."""
+        """Reads the page."""
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""

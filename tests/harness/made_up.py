@@ -31,7 +31,7 @@ class MadeUpEvents(Events):
         return Event("made-up-mismatch", {"bookingId": mismatch.booking_id})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """Returns the event at the end: how many of the units differ."""
+        """Returns the event at the end, which says how many of the units differ."""
         return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
 
 
@@ -50,11 +50,11 @@ class MadeUp(Reconciliation):
     units: ClassVar[dict[str, list[Row] | Exception]] = {}
 
     def population(self, reads: Reads) -> Population:  # noqa: ARG002 - nothing is called
-        """The units that the test gave."""
+        """Returns the units that the test supplied."""
         return Population(tuple(map(Unit, self.units)), None)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:  # noqa: ARG002
-        """The rows that the test gave."""
+        """Returns the rows that the test supplied."""
         given = self.units[unit.id]
         if isinstance(given, Exception):
             raise given

@@ -12,15 +12,15 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2] / "cronjobs"
-#: Values for a Helm chart, which are not objects.
+#: Values for a Helm chart, which are not Kubernetes objects.
 EXAMPLES = ROOT / "examples"
 OVERLAYS = ("dev", "preprod", "prod")
 COMPONENTS = ("monitoring", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
-#: Each overlay as it is, and with each component.
+#: Each overlay by itself, and with each component.
 VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
 
 Manifest = dict[str, Any]
-#: Of safe YAML too, and quicker where libyaml is there.
+#: The C loader is also safe, and is faster, but exists only with libyaml.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -51,7 +51,7 @@ def render(overlay: str, component: str | None, workspace: Path) -> list[Manifes
 
 
 def is_known(manifest: Manifest) -> bool:
-    """Whether Kubernetes itself has the kind, so that a schema of it exists."""
+    """Whether Kubernetes itself defines the kind, so that a schema for it exists."""
     return "monitoring.coreos.com" not in manifest["apiVersion"]
 
 
@@ -61,7 +61,7 @@ def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
 
 
 def pod_of(manifest: Manifest) -> Manifest | None:
-    """The specification of the pods that an object starts, or None when it starts none."""
+    """The specification of the pods that an object starts, or None if it starts none."""
     spec = manifest.get("spec", {})
     spec = spec.get("jobTemplate", {}).get("spec", spec)
     pod: Manifest | None = spec.get("template", {}).get("spec")
@@ -69,7 +69,7 @@ def pod_of(manifest: Manifest) -> Manifest | None:
 
 
 def starts_the_program(pod: Manifest) -> bool:
-    """Whether the container of the pod starts the program itself, and is not the pod that waits for people."""
+    """Whether the pod's container starts the program itself, unlike the pod in which people run commands."""
     return "command" not in pod["containers"][0]
 
 
@@ -82,7 +82,7 @@ def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
 def environment_of(pod: Manifest, manifests: list[Manifest], secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment of a pod's only container.
 
-    `secrets` has the values of the keys of secrets; all others are `secret`.
+    `secrets` has values by secret key; all other secret keys have the value `secret`.
     """
     (container,) = pod["containers"]
     settings = of_kind(manifests, "ConfigMap")
@@ -100,5 +100,5 @@ def settings_file(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-#: The least version of Kubernetes that the manifests are meant for.
+#: The earliest version of Kubernetes for which the manifests are meant.
 KUBERNETES = "1.31"

@@ -8,7 +8,7 @@ from sync.upstream.transport import Transport
 
 
 class _CertainSettings(Settings):
-    """Settings with which a call is over as soon as it has ended, so a test knows its outcome."""
+    """Settings with which a lost call is over at once, so that a test knows its outcome."""
 
     @classmethod
     def of(cls, settings: Settings) -> _CertainSettings:
@@ -42,7 +42,7 @@ class Parts(Application):
 
     @property
     def transport(self) -> Transport:
-        """HTTP to the sandbox. A write is sent even if its lease has expired, since some tests need that."""
+        """The HTTP transport to the sandbox. A write is sent even if its lease has expired, as some tests need."""
         return self.build_once("transport", self._open_transport)
 
     def _open_transport(self) -> Transport:

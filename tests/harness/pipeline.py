@@ -76,7 +76,7 @@ def draining(made: Application, name: str) -> Iterator[None]:
 
 
 def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
-    """Whether every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
+    """Checks that every record is in NOMIS exactly once, as DPS has it, and that no message is a dead letter."""
     assert made.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
 

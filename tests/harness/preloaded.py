@@ -1,4 +1,4 @@
-"""Makes ready once what every command needs first, for the forked children: modules, command line, AWS, templates."""
+"""Prepares, once for all forked children, what every command needs: modules, command line, AWS and templates."""
 
 import functools
 import gc
@@ -26,12 +26,12 @@ typer.main.get_command = functools.cache(typer.main.get_command)
 typer.main.get_command(app)
 
 share_botocore_caches()
-# The first client of a service reads its description, which is most of what a client costs.
+# The first client for a service reads the service's description, which is most of the cost of a client.
 for service in ("sqs", "sns", "s3"):
     boto3.client(service, region_name="eu-west-2", aws_access_key_id="none", aws_secret_access_key="none")
 
 for template in environment().list_templates(extensions=["j2"]):
     environment().get_template(template)
 
-# The collector of a child passes over what it shares with the others, which would otherwise be copied.
+# The garbage collector of a child then skips the memory that it shares with the others, which it would otherwise copy.
 gc.freeze()

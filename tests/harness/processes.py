@@ -14,7 +14,7 @@ from benchmarks.forked_command import CONTEXT, ForkedCommand, run_forked
 from jobs.cli.app import PROGRAM, main
 from tests.harness.waiting import LONGEST_SECONDS
 
-# What most children need is imported once, so that each starts at once.
+# The modules that most children need are imported once, so that each child starts immediately.
 CONTEXT.set_forkserver_preload(["sandbox.__main__", "tests.harness.creations", "tests.harness.preloaded"])
 
 

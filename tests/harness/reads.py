@@ -1,4 +1,4 @@
-"""The calls of a reconciliation one by one, without retries, for tests of a comparison without the engine."""
+"""Makes a reconciliation's calls one by one, without retries, for tests of a comparison without the engine."""
 
 from __future__ import annotations
 

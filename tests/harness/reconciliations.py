@@ -71,7 +71,7 @@ class ReportsApp(Parts):
         return [each["properties"] for each in read_events(self.database, f"incentives-reports-reconciliation-{name}")]
 
     def sender(self, clock: Callable[[], datetime] = now, make_s3: Callable[[], Any] = lambda: None) -> OutboxSender:
-        """A sender of the deliveries that wait in the outbox."""
+        """A sender for the deliveries that are waiting in the outbox."""
         return OutboxSender(self.settings, self.database, make_s3, clock)
 
 
@@ -124,7 +124,7 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
-    """The result of a run of incentives, which must have one."""
+    """The result of an incentives run, which must have one."""
     assert isinstance(outcome.result, IncentiveResult)
     return outcome.result
 
@@ -151,7 +151,7 @@ def read_bookings(app: ReportsApp, run_id: str) -> set[int]:
 
 @contextmanager
 def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
-    """A run that is in the middle of its reading during the `with` block."""
+    """A run that is in the middle of reading during the `with` block."""
     reading, go_on = threading.Event(), threading.Event()
 
     def wait(stage: str, _done: int, _total: int) -> None:

@@ -1,4 +1,4 @@
-"""Made-up results of runs, for the tests of what is shown and sent."""
+"""Made-up results of runs, for tests of what is shown and sent."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def mismatch(number: int, **changes: object) -> IncentiveMismatch:
 
 
 def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
-    """A complete run with `mismatches` mismatches that follows eleven others."""
+    """A complete run with that many mismatches, which follows eleven other runs."""
     found = tuple(mismatch(number) for number in range(mismatches))
     earlier = tuple(
         TrendPoint(
@@ -196,7 +196,7 @@ _VISIT_CAUSES = {
     "not-cancelled-in-nomis": "the cancelled event was lost, or failed",
 }
 _SLOT = "2023-05-25T10:00:00"
-#: What both sides have of a visit that differs, by its kind.
+#: What both sides hold for a visit that differs, by the kind of difference.
 _VISIT_DIFFERENCES = {
     "nomis-visit-missing": (
         FieldValues(field="start", dps=_SLOT),
@@ -244,7 +244,7 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
 
 
 def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
-    """A complete run of a made-up reconciliation without special fields, with `number` mismatches."""
+    """A complete run, with `number` mismatches, of a made-up reconciliation without special fields."""
     found = tuple(visit_mismatch(each) for each in range(number))
     earlier = made_result(0).trend[:-1]
     made = ReconciliationResult(
@@ -317,7 +317,7 @@ def visits_with_everything(number: int = 3) -> ReconciliationResult:
 
 
 def allocation_result(**changes: object) -> ReconciliationResult:
-    """A complete run that compares counts of bookings by prison."""
+    """A complete run that compares the counts of bookings by prison."""
     kinds = (
         KindName(code="NOMIS_only", label="allocated in NOMIS only"),
         KindName(code="DPS_only", label="allocated in DPS only"),

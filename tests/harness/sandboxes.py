@@ -12,7 +12,7 @@ import requests
 from sandbox import Sandbox
 from sandbox.domains import CLIENTS
 
-#: What the names of each client's credentials begin with.
+#: The prefix of the names of each client's credentials.
 PREFIXES = {client.service: client.prefix for client in CLIENTS}
 
 
@@ -20,16 +20,16 @@ class Caller:
     """Calls the fake services as the program would, with a token of the right client by default."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        """Take the sandbox whose services to call."""
+        """Takes the sandbox whose services are called."""
         self.sandbox = sandbox
         self.environment = sandbox.environment()
         self._tokens: dict[str, str] = {}
         self._session = requests.Session()
-        # Proxies and `.netrc` of this machine, which each call would look up, mean nothing for the sandbox.
+        # Each call would look up the proxies and `.netrc` of this machine, which do not matter to the sandbox.
         self._session.trust_env = False
 
     def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
-        """Asks auth for a token of the client of a service, with another secret if given."""
+        """Asks auth for a token for a service's client, with another secret if one is given."""
         prefix = PREFIXES[service]
         pair = f"{self.environment[f'{prefix}_CLIENT_ID']}:{secret or self.environment[f'{prefix}_CLIENT_SECRET']}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
@@ -37,7 +37,7 @@ class Caller:
         return self._session.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
 
     def token(self, service: str) -> str:
-        """Return a token for a service, the same one each time."""
+        """Returns a token for a service, the same one each time."""
         if service not in self._tokens:
             self._tokens[service] = self.ask_token(service).json()["access_token"]
         return self._tokens[service]
@@ -61,7 +61,7 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    """The processes of a sandbox with an emulator of AWS, alive as long as the worker."""
+    """The processes of a sandbox with an emulator of AWS, which last as long as the worker."""
     with Sandbox.start() as sandbox:
         yield sandbox
 
@@ -75,7 +75,7 @@ def unpatched_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def quiet_sandbox() -> Iterator[Sandbox]:
-    """The process of a sandbox without queues, alive as long as the worker."""
+    """The process of a sandbox without queues, which lasts as long as the worker."""
     with Sandbox.start(prisoners=20, moto=False) as sandbox:
         yield sandbox
 
@@ -89,5 +89,5 @@ def sandbox(running_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def caller(sandbox: Sandbox) -> Caller:
-    """A caller of the services of that sandbox."""
+    """A caller for the services of that sandbox."""
     return Caller(sandbox)

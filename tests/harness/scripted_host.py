@@ -14,7 +14,7 @@ from sync.upstream.http import connection_pool
 
 
 class Host:
-    """A server that responds on its n-th connection with the n-th list of byte strings, and then closes it."""
+    """A server that sends the n-th list of byte strings on its n-th connection, and then closes that connection."""
 
     def __init__(self, *scripts: list[bytes], context: ssl.SSLContext | None = None, hold: bool = False) -> None:
         self._scripts = scripts

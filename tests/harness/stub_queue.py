@@ -1,4 +1,4 @@
-"""A queue of a stub of SQS, for what no emulator offers: failing entries of batch calls, and a clock to move."""
+"""A queue of an SQS stub, for what no emulator offers: failing entries of batch calls, and a movable clock."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Clock:
         return self._seconds
 
     def time(self) -> float:
-        """The real time, which messages are sent with."""
+        """The real time, with which messages are sent."""
         return time.time()
 
 
 @dataclass(frozen=True, slots=True)
 class Stubbed:
-    """A queue, and the stub that has it."""
+    """A queue, and the stub that provides it."""
 
     queue: Queue
     sqs: StubSqs
@@ -48,7 +48,7 @@ class Stubbed:
     clock: Clock
 
     def renew_and_forward(self, seconds: float, entries: int = 1) -> None:
-        """Moves the clock forward once all messages in flight were renewed, with at most that many entries."""
+        """Moves the clock forward once all messages in flight (at most `entries`) have been renewed."""
         # Two rounds, since the first may have begun before this moment.
         enough = self.sqs.entries[RENEWAL] + 2 * entries
         until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")

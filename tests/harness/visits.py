@@ -28,7 +28,7 @@ FIRST, SECOND = 4_700_001, 4_700_002
 
 
 def ago(**much: float) -> str:
-    """A local time in London that was this long ago."""
+    """The local time in London this long ago."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
 
 

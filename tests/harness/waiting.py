@@ -1,4 +1,4 @@
-"""Waits for what happens by itself: polls often, and gives up so late that only a fault can be the reason."""
+"""Waits for things that happen by themselves: polls often, and gives up so late that only a fault can be the cause."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from time import monotonic, sleep
 from typing import ParamSpec, TypeVar
 
-#: The guard of every wait, below the time limit of a test; a slow machine must not come near it.
+#: The limit of every wait, below the time limit of a test; even a slow machine must not come near it.
 LONGEST_SECONDS = 90
-#: The first pause between two polls, and the longest: what is polled costs both processes time.
+#: The first pause between two polls, and the longest; each poll costs both processes time.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.1
 
 Found = TypeVar("Found")

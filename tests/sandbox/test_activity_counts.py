@@ -1,4 +1,4 @@
-"""The reads for reconciliations of activities, checked against the records that the program's own calls leave."""
+"""The reads for activity reconciliations, checked against the records that the program's own calls leave."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PLANTED: dict[str, Any] = {"plant": ["all"], "every_cause": True}
 
 
 class Course:
-    """A course of a prison in NOMIS with one session yesterday, written by the program's calls."""
+    """A NOMIS course at a prison, with one session yesterday, written by the program's calls."""
 
     def __init__(self, caller: Caller) -> None:
-        """Creates the course at the prison of a prisoner."""
+        """Creates the course at a prisoner's prison."""
         self.caller = caller
         first = caller.sandbox.prisoners()[0]
         self.prison_id, self.booking_id, self.offender_no = first["prisonId"], first["bookingId"], first["offenderNo"]
@@ -51,24 +51,24 @@ class Course:
         self.caller.call("nomis", "PUT", f"/activities/{self.id}/allocation", body).raise_for_status()
 
     def attend(self, **more: object) -> None:
-        """Writes the attendance of yesterday."""
+        """Writes yesterday's attendance."""
         body = {"scheduleDate": YESTERDAY.isoformat(), **SESSION, "eventStatusCode": "COMP", **more}
         path = f"/activities/{self.id}/booking/{self.booking_id}/attendance"
         self.caller.call("nomis", "POST", path, body).raise_for_status()
 
     def allocations(self, suspended: str | None = None) -> dict[int, int]:
-        """Returns the counts of NOMIS at the prison."""
+        """Returns the counts that NOMIS has for the prison."""
         query = "" if suspended is None else f"?suspended={suspended}"
         return counts(self.caller, "nomis", f"/allocations/reconciliation/{self.prison_id}{query}")
 
     def attendances(self) -> dict[int, int]:
-        """Returns the counts of NOMIS at the prison for yesterday."""
+        """Returns the counts that NOMIS has for the prison for yesterday."""
         path = f"/attendances/reconciliation/{self.prison_id}?date={YESTERDAY.isoformat()}"
         return counts(self.caller, "nomis", path)
 
 
 def counts(caller: Caller, service: str, path: str) -> dict[int, int]:
-    """The counts of a response, by booking."""
+    """The counts in a response, by booking."""
     answer = caller.call(service, "GET", path)
     answer.raise_for_status()
     bookings = answer.json()["bookings"]
@@ -83,7 +83,7 @@ def course(caller: Caller) -> Course:
 
 
 def test_nomis_counts_current_allocations(course: Course) -> None:
-    """An allocation counts from its start to its end, with its current status."""
+    """An allocation is counted from its start to its end, under its current status."""
     assert course.allocations() == {}
     course.allocate()
     assert course.allocations() == course.allocations("false") == {course.booking_id: 1}
@@ -111,7 +111,7 @@ def test_nomis_counts_suspended_ones_only_where_the_booking_is(course: Course, s
 
 
 def test_nomis_counts_attendances_with_pay(course: Course) -> None:
-    """An attendance of the day with pay counts, whatever its status. The date is required."""
+    """A paid attendance on the day counts, whatever its status. The date is required."""
     course.allocate()
     course.attend(paid=False)
     assert course.attendances() == {}
@@ -125,7 +125,7 @@ def test_nomis_counts_attendances_with_pay(course: Course) -> None:
 
 
 def test_both_sides_list_what_was_planted(sandbox: Sandbox) -> None:
-    """The counts of both services differ exactly in what is listed, in any order."""
+    """The counts of the two services differ exactly where a difference is listed, in any order."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     day = f"?date={YESTERDAY.isoformat()}"
@@ -173,7 +173,7 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
 
 
 def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is on for single agencies, for a prisoner by agency, or for all by a separate row."""
+    """A service is on for single agencies, for a prisoner by agency, or for all agencies by a separate row."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}
@@ -222,7 +222,7 @@ def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
 def test_services_of_a_generation(
     sandbox: Sandbox, generation: str, missing: list[tuple[str, str]], there: list[tuple[str, str]]
 ) -> None:
-    """A route that came later, or was removed, does not exist in the service."""
+    """A route that was added later, or already removed, does not exist in the service."""
     sandbox.reset(generation=generation)
     caller = Caller(sandbox)
     for service, path in missing:
@@ -233,7 +233,7 @@ def test_services_of_a_generation(
 
 
 def test_roles_are_wanted(sandbox: Sandbox) -> None:
-    """The counts of NOMIS need the role of the synchronisation, those of DPS the role of activities."""
+    """The counts of NOMIS require the role of the synchronisation, and those of DPS the role of activities."""
     sandbox.grant("nomis", ["NOMIS_ACTIVITIES"])
     sandbox.grant("activities", ["NOMIS_ACTIVITIES"])
     caller = Caller(sandbox)
@@ -247,7 +247,7 @@ def test_roles_are_wanted(sandbox: Sandbox) -> None:
 
 
 def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None:
-    """The allocations of prisoners and the attendances of a day are those behind the counts."""
+    """The allocations of prisoners and the attendances on a day are those that were counted."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]

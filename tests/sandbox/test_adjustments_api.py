@@ -1,4 +1,4 @@
-"""The adjustments of a person in the adjustments API, as it is today and as it was in 2023."""
+"""A person's adjustments in the adjustments API, as it is today and as it was in 2023."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 
 
 def make(caller: Caller, **changes: Any) -> tuple[int, str]:
-    """Creates an adjustment of the first prisoner, and returns the booking and the number."""
+    """Creates an adjustment for the first prisoner, and returns the booking and the number."""
     prisoner = caller.sandbox.prisoners()[0]
     values: dict[str, Any] = {
         "id": UUID,

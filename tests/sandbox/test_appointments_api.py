@@ -1,4 +1,4 @@
-"""The activities API of the sandbox for appointments, as it was in 2023 and as it is today."""
+"""The appointments in the sandbox's activities API, as it was in 2023 and as it is today."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OF_2023 = "/appointment-occurrences/MDI/search"
 
 @pytest.fixture
 def upstream(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with three appointments of a group at one prison, one of them deleted for all, and a single one."""
+    """A sandbox with three group appointments at one prison, one of them deleted for all, and a single appointment."""
     quiet_sandbox.reset(prisoners=20)
     return put_appointments(quiet_sandbox)
 
@@ -70,7 +70,7 @@ def test_search_of_today(upstream: Sandbox) -> None:
     ],
 )
 def test_days_of_a_search(upstream: Sandbox, first: str | None, last: str, accepted: bool) -> None:
-    """A calendar month or more is refused, and so are days in the wrong order."""
+    """A period of a calendar month or more is refused, and so are days in the wrong order."""
     found = search(upstream, TODAY, startDate=first, endDate=last)
     assert isinstance(found, list) if accepted else found == 400
 
@@ -83,7 +83,7 @@ def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> Non
 
 
 def test_services_of_2023(upstream: Sandbox) -> None:
-    """They have other names, no role, no deleted ones, and no limit of days."""
+    """The endpoints have other names, require no role, list no deleted appointments, and have no limit on days."""
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
     found = {each["appointmentOccurrenceId"]: each for each in search(upstream, OF_2023, endDate="2027-02-01")}
@@ -97,7 +97,7 @@ def test_services_of_2023(upstream: Sandbox) -> None:
 
 
 def test_instances_of_today_want_a_role(upstream: Sandbox) -> None:
-    """The search needs the role too, and a deleted instance is not found."""
+    """The search requires the role too, and a deleted instance is not found."""
     caller = Caller(upstream)
     assert caller.get("appointments", "/appointment-instances/71")["appointmentAttendeeId"] == 71
     assert caller.get("appointments", "/appointment-instances/73") is None

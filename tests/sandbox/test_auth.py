@@ -36,7 +36,7 @@ def test_wrong_secret_gets_no_token(caller: Caller) -> None:
 
 @pytest.mark.parametrize("service", sorted(PREFIXES))
 def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, service: str) -> None:
-    """No token, a made-up one, and a token of another service's client all get 401."""
+    """No token, a made-up token, and the token of another service's client all get 401."""
     other = "mapping" if service != "mapping" else "nomis"
     for token in ("", "made.up.token", caller.token(other)):
         assert caller.call(service, "GET", "/anything", token=token).status_code == 401
@@ -44,7 +44,7 @@ def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, servic
 
 
 def test_expired_token_is_refused(sandbox: Sandbox) -> None:
-    """A token is useless after its expiry, and after all tokens were made to expire."""
+    """A token is refused after its expiry, and after all tokens were made to expire."""
     sandbox.reset(prisoners=20, token_seconds=0, tell_expiry=False)
     caller = Caller(sandbox)
     answer = caller.ask_token("nomis").json()

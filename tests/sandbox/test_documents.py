@@ -13,12 +13,12 @@ from sandbox.options import Options
 from sandbox.world import World
 from tests.harness.sandboxes import Caller
 
-#: Deletes for repairs, which were there in May 2023 and not in the document, as one documented since is not.
+#: Deletes for repairs that existed in May 2023 but were not in the document.
 UNDOCUMENTED = {("DELETE", "/activities/{}"), ("DELETE", "/allocations/{}"), ("DELETE", "/attendances/{}")}
 
 
 def anonymous(path: str) -> str:
-    """A path, regardless of the names of its parameters."""
+    """A path without the names of its parameters."""
     return re.sub(r"\{[^}]*\}", "{}", path)
 
 
@@ -38,7 +38,7 @@ def test_the_document_of_may_2023_is_what_the_service_offered(service: str) -> N
     own = documented.keys() if service not in ("activities", "appointments") else served.keys()
     assert documented.keys() & own <= served.keys()
     for key, role in served.items():
-        # The document of May 2023 names no role for the plan of a prison.
+        # The document of May 2023 names no role for the rollout plan of a prison.
         if role is not None and key in documented and key != ("GET", "/rollout/{}"):
             assert role in documented[key]
 

@@ -52,14 +52,14 @@ def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller:
 
 
 def test_rate_limit_says_when_to_come_again(sandbox: Sandbox, caller: Caller) -> None:
-    """A rate limit is a 429 with Retry-After."""
+    """A request over the rate limit gets a 429 with Retry-After."""
     sandbox.fault("nomis", path=PATH, kind="rate_limited", retry_after=7)
     answer = post(caller)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
 
 
 def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) -> None:
-    """A held request is not handled before its release, and later ones are not held."""
+    """A held request is not handled before its release, and later requests are not held."""
     with held(sandbox, "nomis", "POST", PATH, times=None) as hold:
         waiting = in_thread(post, caller)
         hold.wait_for_request()
@@ -94,7 +94,7 @@ def test_odd_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str)
 
 
 def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
-    """A write can be applied and get an empty response, or the page of a proxy."""
+    """A write can be applied although its response is empty, or is the page of a proxy."""
     sandbox.fault("nomis", "POST", kind="empty", times=1)
     answer = post(caller)
     assert (answer.status_code, answer.content) == (201, b"")
@@ -104,7 +104,7 @@ def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
 
 
 def test_requests_tell_which_fault_struck(sandbox: Sandbox, caller: Caller) -> None:
-    """The log of requests has service, path, status and fault. A request without a response has status 0."""
+    """The log of requests has the service, path, status and fault. A request without a response has status 0."""
     fault_id = sandbox.fault("mapping", kind="reset")
     with pytest.raises(requests.exceptions.ConnectionError):
         caller.call("mapping", "GET", "/health/ping", token="")
@@ -141,7 +141,7 @@ def test_how_often_a_fault_strikes() -> None:
 
 
 def test_unknown_kind_is_refused(sandbox: Sandbox) -> None:
-    """A fault of an unknown kind is refused with the known ones."""
+    """A fault of an unknown kind is refused with a list of the known kinds."""
     with pytest.raises(SandboxError, match="unknown kind of fault 'earthquake'") as refusal:
         sandbox.fault("nomis", kind="earthquake")
     assert all(kind in str(refusal.value) for kind in KINDS)

@@ -25,20 +25,20 @@ FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")
 
 
 def exports(text: str) -> dict[str, str]:
-    """The settings of the `export` lines that `text` consists of."""
+    """The settings in `text`, which consists of `export` lines."""
     found = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
     assert len(found) == len(text.splitlines())
     return found
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A start that fails and ends everything it started. A process that kept its stderr would keep this waiting."""
+    """A start that fails and ends everything it started. This waits if a process is left that still has its stderr."""
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A sandbox on free ports that has said that it listens. Ctrl+C ends it."""
+    """A sandbox on free ports that has reported that it is listening. Ctrl+C ends it."""
     command = [*COMMAND, "--port-base", "0", *FEW, *arguments]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -72,7 +72,7 @@ def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """If a port is taken, it exits 1 with one line, and leaves the settings file alone."""
+    """If a port is taken, the second start exits with 1 and one line, and leaves the settings file alone."""
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -88,7 +88,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_invalid_host_is_refused() -> None:
-    """An address of another machine exits 1 with one line, with or without an emulator."""
+    """With the address of another machine, the start exits with 1 and one line, with or without an emulator."""
     done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -113,8 +113,8 @@ def test_an_invalid_host_is_refused() -> None:
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
-    """Wrong options exit 2 with one line that names the option, and nothing is started."""
-    # In a process that has imported the sandbox already, which takes half a second.
+    """With wrong options, the start exits with 2 and one line that names the option, and starts nothing."""
+    # This runs in a process that has already imported the sandbox, since the import takes half a second.
     code, out, err = run_forked(main, [PROGRAM, "--port-base", "0", *arguments], os.environ, tmp_path)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
@@ -123,7 +123,7 @@ def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str, tmp_pa
 
 
 def test_help_tells_the_defaults() -> None:
-    """Each option that has a default says it."""
+    """The help shows the default of each option that has one."""
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
     text = " ".join(done.stdout.split())
     defaults = {"--host": "127.0.0.1", "--port-base": "8100", "--prisoners": "200", "--seed": "1"}

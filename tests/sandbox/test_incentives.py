@@ -19,7 +19,7 @@ INSERTED = "incentives.iep-review.inserted"
 
 
 def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
-    """Returns a good body for an IEP record, with some fields changed."""
+    """Returns a valid body for an IEP record, with some fields changed."""
     body = {
         "iepLevel": "STD",
         "iepDateTime": "2023-05-22T10:00:00",
@@ -31,13 +31,13 @@ def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
 
 
 def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> Any:
-    """Write an IEP record for a booking."""
+    """Writes an IEP record for a booking."""
     return caller.call("nomis", "POST", f"/prisoners/booking-id/{booking_id}/incentives", body_of(prison_id, **changes))
 
 
 @pytest.fixture
 def empty_booking(caller: Caller) -> dict[str, Any]:
-    """A prisoner without any record on either side, as few are."""
+    """A prisoner without any record on either side, which is rare."""
     caller.sandbox.reset(prisoners=1_000)
     for prisoner in caller.sandbox.prisoners():
         if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:
@@ -46,7 +46,7 @@ def empty_booking(caller: Caller) -> dict[str, Any]:
 
 
 def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The time of day does not count: of two records of one day the later written one is current."""
+    """The time of day is ignored: of two records on the same day, the one written later is current."""
     booking, prison = empty_booking["bookingId"], empty_booking["prisonId"]
     path = f"/incentives/booking-id/{booking}"
     written = [
@@ -83,7 +83,7 @@ def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, em
 def test_nomis_refuses_what_is_wrong(
     caller: Caller, empty_booking: dict[str, Any], change: dict[str, Any], status: int, words: str
 ) -> None:
-    """Each wrong field is refused with its reason, and nothing is written."""
+    """Each wrong field is refused with a reason, and nothing is written."""
     answer = write(caller, empty_booking["bookingId"], empty_booking["prisonId"], **change)
     assert answer.status_code == status
     assert answer.json()["userMessage"].startswith(words)
@@ -91,7 +91,7 @@ def test_nomis_refuses_what_is_wrong(
 
 
 def test_nomis_looks_at_the_booking_first(caller: Caller) -> None:
-    """An unknown booking is 404 even with an unknown prison and level. An inactive level of a prison is accepted."""
+    """An unknown booking is 404 even with an unknown prison and level. A prison's inactive level is accepted."""
     assert write(caller, 99, "ZZZ", iepLevel="???").status_code == 404
     prisoner = caller.sandbox.prisoners()[0]
     assert write(caller, prisoner["bookingId"], prisoner["prisonId"], iepLevel="ENT", userId=None).status_code == 201
@@ -110,7 +110,7 @@ def test_record_names_its_user_or_nobody(caller: Caller) -> None:
 
 
 def test_two_records_at_one_moment_race_on_the_key(sandbox: Sandbox) -> None:
-    """With the race switched on the second record fails with 500, and succeeds when it is repeated."""
+    """With the race switched on, the second record fails with 500, and succeeds when it is repeated."""
     sandbox.reset(prisoners=20, nomis_race_ms=60_000)
     caller = Caller(sandbox)
     prisoner = sandbox.prisoners()[0]
@@ -141,7 +141,7 @@ def test_global_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_prison_levels_of_nomis(caller: Caller) -> None:
-    """Either call creates or changes a prison's level. An unknown prison is 400 to read and 404 to write."""
+    """Either call creates or changes a prison's level. An unknown prison is 400 for a read and 404 for a write."""
     body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
     path = "/incentives/prison/MDI"
     assert caller.get("nomis", f"{path}/code/EN2") is None
@@ -158,7 +158,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The list has what was created on a day, whatever the date of the review."""
+    """The list has the incentives created on a day, whatever the date of the review."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")

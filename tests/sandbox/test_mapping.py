@@ -13,7 +13,7 @@ from tests.harness.sandboxes import Caller
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain's endpoints with a body, and the same body with another DPS id and another NOMIS id."""
+    """One domain's endpoints, with a body, the same body with another DPS id, and that with another NOMIS id."""
 
     path: str
     body: dict[str, Any]
@@ -77,7 +77,7 @@ EACH = pytest.mark.parametrize("name", DOMAINS)
 
 @pytest.fixture
 def posted(caller: Caller, name: str) -> Domain:
-    """A domain whose body was posted once. Ids of the population's mappings do not collide with it."""
+    """A domain whose body was posted once. Its ids do not collide with the population's mappings."""
     domain = DOMAINS[name]
     assert caller.call("mapping", "POST", domain.path, domain.body).status_code == 201
     return domain
@@ -96,7 +96,7 @@ def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) 
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["visits", "incentives", "appointments", "adjustments"])
 def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """Another pair with either id is 409 with code 1409 and both mappings."""
+    """Another pair with one of the ids is 409, with code 1409 and both mappings."""
     other = posted.body | (posted.dps if side == "dps" else posted.nomis)
     answer = caller.call("mapping", "POST", posted.path, other)
     body = answer.json()
@@ -136,7 +136,7 @@ def test_look_ups_find_and_deletes_forget(caller: Caller, posted: Domain, name: 
 
 @EACH
 def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> None:
-    """A missing id is 400, an unknown mapping type is 500, and text over its limit is 400."""
+    """A missing id is 400, an unknown mapping type is 500, and text that is too long is 400."""
     domain = DOMAINS[name]
     for field in domain.dps:
         answer = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
@@ -150,7 +150,7 @@ def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> N
 
 
 def test_text_limits(caller: Caller) -> None:
-    """References have up to 40 characters, adjustment ids 64, labels 20. Numbers may come as text."""
+    """References have up to 40 characters, adjustment ids 64 and labels 20. Numbers may be sent as text."""
     visit = DOMAINS["visits"].body
     for body, status in (
         (visit | {"vsipId": "x" * 40, "nomisId": "77", "label": "y" * 20}, 201),
@@ -177,7 +177,7 @@ def test_lists_hold_every_pair(caller: Caller) -> None:
 
 
 def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
-    """A post that lost the race on the unique key is 500. Repeated, it is accepted or a conflict."""
+    """A post that lost the race on the unique key is 500. When it is repeated, it is accepted or a conflict."""
     running_sandbox.reset(mapping_race_ms=60_000)
     caller = Caller(running_sandbox)
     visit = DOMAINS["visits"]

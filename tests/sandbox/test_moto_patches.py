@@ -36,7 +36,7 @@ print([message.body for message in taken], counts, rest)
 
 
 def test_answers_are_those_of_the_slow_ways() -> None:
-    """Both report the same received, hidden, delayed and expired messages."""
+    """The patched and the original functions report the same received, hidden, delayed and expired messages."""
     said = [
         subprocess.run([sys.executable, "-c", BOTH_WAYS, way], capture_output=True, text=True, check=True).stdout
         for way in ("slow", "quick")
@@ -139,7 +139,7 @@ print(len(bodies) >= 400, len(set(bodies)))
 
 
 def test_many_may_receive_from_one_queue() -> None:
-    """Parallel receivers, who also make messages visible again, get every message without an error."""
+    """Parallel receivers, which also make messages visible again, get every message without an error."""
     done = subprocess.run([sys.executable, "-c", RECEIVE_TOGETHER], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("True 400", 0), done.stderr
 

@@ -11,7 +11,7 @@ from tests.harness.sandboxes import Caller
 
 @pytest.fixture
 def body(caller: Caller) -> dict[str, Any]:
-    """A valid appointment of the first prisoner."""
+    """A valid appointment for the first prisoner."""
     person = caller.sandbox.prisoners()[0]
     room = caller.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
     return {
@@ -52,7 +52,7 @@ def test_bad_appointments_are_refused(
 
 
 def test_room_of_another_prison_only_by_update(caller: Caller, body: dict[str, Any]) -> None:
-    """Creation requires a room of the prisoner's prison, and an update only an existing one."""
+    """Creation requires a room in the prisoner's prison, and an update only an existing room."""
     people = caller.sandbox.prisoners()
     other = next(each for each in people if each["prisonId"] != people[0]["prisonId"])
     room = caller.sandbox.control("GET", f"/locations/{other['prisonId']}")[0]["id"]
@@ -69,7 +69,7 @@ def at(body: dict[str, Any]) -> str:
 
 
 def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
-    """All are listed with the numbers of their events."""
+    """All matching appointments are listed with the numbers of their events."""
     assert caller.get("nomis", at(body)) == []
     events = [create(caller, body), create(caller, body)]
     assert [each["eventId"] for each in caller.get("nomis", at(body))] == events
@@ -89,7 +89,7 @@ def test_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
 
 
 def test_nomis_of_2023(caller: Caller, body: dict[str, Any]) -> None:
-    """A single one is found, none is 404 and two are an unexpected error.
+    """A single appointment is found, none is 404, and two are an unexpected error.
 
     No events are named, and all prisons are listed.
     """

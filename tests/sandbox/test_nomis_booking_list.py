@@ -30,7 +30,7 @@ def test_pages_by_key(caller: Caller) -> None:
 
 
 def test_active_ones_or_all(caller: Caller) -> None:
-    """A released person is only on the list of all. A person received later is at its end."""
+    """A released person is only on the list of all bookings. A person received later is at the end of the list."""
     prisoner = caller.sandbox.prisoners()[0]
     caller.sandbox.release(prisoner["offenderNo"])
     received = caller.sandbox.receive()
@@ -53,7 +53,7 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
 
 
 def test_a_merge_after_the_listing(caller: Caller) -> None:
-    """The booking is listed under the number that is merged away, and then under the one that stays."""
+    """The booking is listed first under the number that is merged, and then under the one that is kept."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     [merged] = [
         each["key"][0]
@@ -74,7 +74,7 @@ def test_bad_parameters(caller: Caller, query: str) -> None:
 
 
 def test_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
-    """Without the role of the synchronisation it is 403. Before January 2025 the route does not exist."""
+    """Without the role of the synchronisation, the list is 403. Before January 2025 the route does not exist."""
     caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403

@@ -23,7 +23,7 @@ def person(caller: Caller) -> dict[str, Any]:
 
 
 def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict[str, Any]:
-    """A session so many days from today."""
+    """A session that many days from today."""
     day = (date.today() + timedelta(days=days)).isoformat()  # noqa: DTZ011 - tests run far from midnight
     return {"date": day, "startTime": start, "endTime": "11:45", "cancelled": cancelled}
 
@@ -141,7 +141,7 @@ def test_past_sessions_cannot_be_touched(
 
 
 def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: dict[str, Any]) -> None:
-    """A changed rate ends today and starts tomorrow, and a dropped one ends. One in use cannot be dropped."""
+    """A changed rate ends today and its new version starts tomorrow. A dropped rate ends, unless it is in use."""
     course = make_course(caller, person)
     assert allocate(caller, course, person).status_code == 200
     body = course_body(person)
@@ -161,7 +161,7 @@ def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: d
 
 
 def test_session_update_wants_the_exact_session(caller: Caller, person: dict[str, Any]) -> None:
-    """A session is cancelled and restored by date, start and end. Any other is 404."""
+    """A session is cancelled and restored by its date, start and end. Any others are 404."""
     course = make_course(caller, person)
     path = f"/activities/{course}/schedule"
     first = caller.call("nomis", "PUT", path, session(7, cancelled=True))
@@ -172,7 +172,7 @@ def test_session_update_wants_the_exact_session(caller: Caller, person: dict[str
 
 
 def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes band, end, reason and comment of the row, never its start."""
+    """The second call changes the band, end, reason and comment of the row, but never its start."""
     course = make_course(caller, person)
     first, second = (
         allocate(caller, course, person).json(),
@@ -244,7 +244,7 @@ def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Cal
 
 
 def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
-    """If the world allows it, simultaneous calls do not see each other's row. Later calls find both."""
+    """If the world allows it, simultaneous calls do not see each other's rows. Later calls find both."""
     running_sandbox.reset(nomis_duplicates=True)
     caller = Caller(running_sandbox)
     person = running_sandbox.prisoners()[0]
@@ -257,7 +257,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes the row. Once payroll has paid, it is refused."""
+    """The second call changes the row. Once payroll has paid it, changes are refused."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"

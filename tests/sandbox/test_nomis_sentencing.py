@@ -39,7 +39,7 @@ def sentence(caller: Caller, booking: int, sequence: int = 1, **more: Any) -> An
 
 
 def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
-    """The first of each family has the same number, and both the first and the last day count."""
+    """The first adjustments of the two families have the same number. Both the first and the last day count."""
     first, second = sentence(caller, booking).json()["id"], key_date(caller, booking).json()["id"]
     assert first == second
     held = caller.get("nomis", f"/key-date-adjustments/{second}")
@@ -52,7 +52,7 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
 
 
 def test_key_date_makes_hidden_sentence_adjustments(caller: Caller) -> None:
-    """Every sentence gets a hidden one, which is deleted with the key date. The list of 2023 names both categories."""
+    """Every sentence gets a hidden one, deleted with the key-date one. The list of 2023 names both categories."""
     caller.sandbox.reset(generation="2023")
     booking = with_three_sentences(caller)
     number = key_date(caller, booking).json()["id"]
@@ -84,7 +84,7 @@ def test_bad_key_dates_are_refused(caller: Caller, booking: int, change: dict[st
 
 
 def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: int) -> None:
-    """A sentence needs no dates. An unknown sentence or booking is 404, and a type of key dates is 400."""
+    """A sentence adjustment needs no dates. An unknown sentence or booking is 404, and a key-date type is 400."""
     number = sentence(caller, booking, adjustmentDate=None, adjustmentFromDate=None).json()["id"]
     assert "adjustmentToDate" not in caller.get("nomis", f"/sentence-adjustments/{number}")
     assert sentence(caller, booking, sequence=9).status_code == 404
@@ -124,7 +124,7 @@ def test_update_of_a_sentence_names_it(caller: Caller, booking: int) -> None:
 
 
 def test_update_in_2023(caller: Caller) -> None:
-    """No sentence is needed, the adjustment stays with its own, and `active` is required."""
+    """No sentence is required, the adjustment stays with its sentence, and `active` is required."""
     caller.sandbox.reset(generation="2023")
     number = sentence(caller, with_three_sentences(caller)).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -135,7 +135,7 @@ def test_update_in_2023(caller: Caller) -> None:
 
 
 def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict[str, Any]]]:
-    """The adjustments of a booking, both families."""
+    """The adjustments of a booking, from both families."""
     found: dict[str, list[dict[str, Any]]] = caller.get(
         "nomis", f"/prisoners/booking-id/{booking}/sentencing-adjustments{query}"
     )
@@ -143,7 +143,7 @@ def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict
 
 
 def test_list_of_a_booking(caller: Caller, booking: int) -> None:
-    """Active ones of both families are listed without the hidden ones, or all of them, with the person's prison."""
+    """The active adjustments of both families, or all of them, are listed without hidden ones, with the prison."""
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]
     ended = sentence(caller, booking, adjustmentDays=0, active=False).json()["id"]
@@ -176,7 +176,7 @@ def test_list_of_a_booking(caller: Caller, booking: int) -> None:
 
 @pytest.mark.parametrize(("generation", "status"), [("today", 201), ("2025-01", 201), ("2024-12", 400), ("2023", 400)])
 def test_newer_types(caller: Caller, generation: str, status: int) -> None:
-    """Custody abroad and appeals are types of sentences since January 2025."""
+    """Custody abroad and appeals have been sentence adjustment types since January 2025."""
     caller.sandbox.reset(generation=generation)
     booking = with_three_sentences(caller)
     assert sentence(caller, booking, adjustmentTypeCode="TCA").status_code == status

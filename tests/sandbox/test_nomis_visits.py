@@ -23,12 +23,12 @@ BODY: dict[str, Any] = {
 
 @pytest.fixture
 def person(caller: Caller) -> dict[str, Any]:
-    """A person in prison whose booking has a visit balance with a privileged order left."""
+    """A person in prison, whose booking has a visit balance with a privileged order left."""
     return next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 and each["bookingId"] % 3 == 1)
 
 
 def body_of(person: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A valid body of a visit, with changes. None leaves a field out."""
+    """A valid body for a visit, with changes. A value of None leaves the field out."""
     body = {**BODY, "prisonId": person["prisonId"], **more}
     return {name: value for name, value in body.items() if value is not None}
 
@@ -47,7 +47,7 @@ def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> 
 
 
 def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
-    """NOMIS does not search for an equal visit, and the reference can be read back from each."""
+    """NOMIS does not check for an identical visit, and the reference can be read back from each."""
     first, second = create(caller, person), create(caller, person)
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
@@ -95,7 +95,7 @@ def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> N
 
 
 def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[str, Any]) -> None:
-    """A change replaces what it names, and another offender's visit is not found."""
+    """A change replaces the fields that it names, and another offender's visit is not found."""
     visit = create(caller, person)
     change = {
         "startDateTime": "2030-06-03T09:30:00",
@@ -115,7 +115,7 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
 
 
 def test_cancel_rules(caller: Caller, person: dict[str, Any]) -> None:
-    """An unknown visit is 404, an unknown outcome and another offender are 400, and a cancelled visit is 409."""
+    """An unknown visit is 404, an unknown outcome or another offender is 400, and a cancelled visit is 409."""
     visit = create(caller, person)
     other = next(each for each in caller.sandbox.prisoners() if each != person)
     assert cancel(caller, person, 1, "NONE") == 404
@@ -155,7 +155,7 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
 
 
 def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
-    """One room stands for each real room in 2023, and one for all of a restriction today."""
+    """In 2023 each real room has a room in NOMIS; today all rooms with the same restriction share one."""
     for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller, person = Caller(quiet_sandbox), quiet_sandbox.prisoners()[0]
@@ -164,7 +164,7 @@ def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
 
 
 def test_balance_of_a_prisoner(caller: Caller, person: dict[str, Any]) -> None:
-    """The balance has numbers, an empty body if there is none, and 404 for an unknown prisoner."""
+    """The response has numbers, or an empty body if there is no balance, and is 404 for an unknown prisoner."""
     path = "/prisoners/{}/visit-balance"
     balance = caller.get("nomis", path.format(person["offenderNo"]))
     assert set(balance) == {"remainingVisitOrders", "remainingPrivilegedVisitOrders"}

@@ -1,6 +1,6 @@
-"""The planted mismatches, checked by the responses of the services: each fits its row of the decision table.
+"""The planted mismatches, checked with the responses of the services: each fits its row of the decision table.
 
-The rows are written here a second time, as the questions that a person asks, so that a wrong history is noticed.
+The rows are written here a second time, as the questions that a person would ask, so that a wrong history is noticed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Case:
         return found
 
     def review_of_record(self) -> dict[str, Any] | None:
-        """Returns the current DPS version of the review that the current NOMIS record was written from."""
+        """Returns the current DPS version of the review from which the current NOMIS record was written."""
         path = f"/mapping/incentives/nomis-booking-id/{self.booking_id}/nomis-incentive-sequence"
         mapping = self.caller.get("mapping", f"{path}/{self.nomis['incentiveSequence']}")
         assert mapping is not None, "a record written over the API has no mapping"
@@ -48,7 +48,7 @@ class Case:
         return found
 
     def near_reviews(self) -> list[dict[str, Any]]:
-        """Returns the reviews at the prison and near the time of the current NOMIS record."""
+        """Returns the reviews at the prison of the current NOMIS record, near its time."""
         at = datetime.fromisoformat(self.nomis["iepDateTime"])
         return [
             each
@@ -138,7 +138,7 @@ def test_each_cause_is_true_of_its_row_alone(sandbox: Sandbox, seed: int) -> Non
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
-    """The two sides differ only on the planted bookings, and every record written over the API is mapped."""
+    """The two sides differ only on the planted bookings, and every record written through the API is mapped."""
     sandbox.reset(prisoners=50, seed=seed, every_cause=True, excluded=1)
     caller = Caller(sandbox)
     differing = set()
@@ -159,7 +159,7 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
 
 
 def test_rate_and_mix_of_an_ordinary_world(sandbox: Sandbox) -> None:
-    """One in a thousand differs, half by a missed reception and a fifth by a double one."""
+    """One in a thousand differs, half of them because of a missed reception and a fifth because of a double one."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20
@@ -167,7 +167,7 @@ def test_rate_and_mix_of_an_ordinary_world(sandbox: Sandbox) -> None:
 
 
 def test_in_flight_difference_goes_away_by_itself(sandbox: Sandbox) -> None:
-    """A very recent review is missing in NOMIS at the first reading, and is there and mapped at the next."""
+    """A very recent review is missing from NOMIS at the first reading, and is there and mapped at the next."""
     sandbox.reset(prisoners=30, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     (planted,) = sandbox.planted()["mismatches"]
@@ -179,6 +179,6 @@ def test_in_flight_difference_goes_away_by_itself(sandbox: Sandbox) -> None:
 
 
 def test_too_much_to_plant_is_refused(sandbox: Sandbox) -> None:
-    """A world that is too small for what is to be planted says so."""
+    """A world that is too small for the requested differences is refused."""
     with pytest.raises(RuntimeError, match="raise `prisoners`"):
         sandbox.reset(prisoners=5, every_cause=True)

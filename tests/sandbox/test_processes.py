@@ -1,4 +1,4 @@
-"""The processes of a sandbox: the handle, the foreground command, and the end of all with their parent."""
+"""The processes of a sandbox: the handle, the foreground command, and how all of them end with their parent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_nothing_outlives_a_killed_parent() -> None:
 
 
 def test_foreground_command_prints_settings() -> None:
-    """`python -m sandbox` prints settings to export, serves until it is interrupted, and exits 0."""
+    """`python -m sandbox` prints settings to export, serves until it is interrupted, and exits with 0."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "12", "--seed", "3"]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -64,7 +64,7 @@ def test_foreground_command_prints_settings() -> None:
 
 
 def test_foreground_command_serves_mocks() -> None:
-    """`--mock-publishers` serves any visit, in the prison of the variable. Visitors that are not numbers exit 2."""
+    """`--mock-publishers` serves any visit, at the variable's prison. It exits with 2 if visitors are not numbers."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]
     environment = {**os.environ, "MOCK_VISITS_PRISON_ID": "LEI", "MOCK_VISITS_VISITORS": ""}
@@ -135,14 +135,14 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
-    """A world with an unknown option is refused with its name, and the old world continues."""
+    """A world with an unknown option is refused with the name of the option, and the old world continues."""
     with pytest.raises(SandboxError, match="no such option of a world: colour"):
         sandbox.reset(colour="blue")
     assert len(sandbox.prisoners()) == 200
 
 
 def test_sandbox_without_queues_says_so() -> None:
-    """Without the emulator there is no address of queues, and everything else works."""
+    """Without the emulator there is no address for queues, but everything else works."""
     with Sandbox.start(prisoners=5, moto=False) as sandbox:
         assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
         assert len(sandbox.prisoners()) == 5

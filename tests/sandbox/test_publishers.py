@@ -15,7 +15,7 @@ VENDOR = "application/vnd.nomis-offence+json"
 
 
 def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> requests.Response:
-    """Reads an adjustment with a content type."""
+    """Reads an adjustment with the given content type."""
     headers = {"Authorization": f"Bearer {caller.token('adjustments')}"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -24,7 +24,7 @@ def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> 
 
 
 def schedule(prison_id: str) -> dict[str, Any]:
-    """A schedule of one slot and one instance."""
+    """A schedule with one slot and one instance."""
     activity = {
         "id": 201,
         "prison_id": prison_id,
@@ -85,7 +85,7 @@ def test_schedule_activity_and_instance(caller: Caller) -> None:
 
 
 def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -> None:
-    """The read for the synchronisation joins allocations, and their times come with and without Z."""
+    """The read for the synchronisation joins allocations, whose times come with or without Z."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     for number, booking in ((1, 11), (2, 22)):
         caller.sandbox.put(
@@ -107,7 +107,7 @@ def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -
 
 
 def test_attendance_wants_its_role(caller: Caller) -> None:
-    """The read for the synchronisation is refused to a token without its role. The appointments client has no role."""
+    """The read for the synchronisation refuses a token without its role. The appointments client has no role."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     token = caller.token("appointments")
     answer = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
@@ -115,7 +115,7 @@ def test_attendance_wants_its_role(caller: Caller) -> None:
 
 
 def test_adjustment_wants_its_content_type(caller: Caller) -> None:
-    """Without the vendor content type it is 415, with it 404 or the adjustment, and 400 for what is not a UUID."""
+    """Without the vendor content type the read is 415. With it, an unknown id is 404, and a malformed one is 400."""
     assert adjustment(caller, UUID, None).status_code == 415
     assert adjustment(caller, UUID, "application/json").status_code == 415
     assert adjustment(caller, UUID, VENDOR).status_code == 404
@@ -126,7 +126,7 @@ def test_adjustment_wants_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mocks on, any visit and any adjustment is returned. One that ends in S is of a sentence."""
+    """With mocks on, any visit and any adjustment is returned. An adjustment whose id ends in S is of a sentence."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")
@@ -137,7 +137,7 @@ def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
 
 
 def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
-    """Prison and visitors of the canned visit."""
+    """The prison and the visitors of the canned visit."""
     visit = Caller(sandbox).get("visits", "/visits/anything")
     return visit["prisonId"], [each["nomisPersonId"] for each in visit["visitors"]]
 

@@ -1,4 +1,4 @@
-"""The queues of the program, described once and made again by one request."""
+"""The program's queues, described once and made again with one request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.harness.publishing import review_inserted, visit_booked
 
 
 def test_described_queues_are_made_again_as_they_were(app: App) -> None:
-    """After a reset the same queues, subscriptions and filters are there, without the messages of before."""
+    """After a reset the same queues, subscriptions and filters are made, without the earlier messages."""
     described = app.sandbox.queues()
     assert len(described["queues"]) == 2 * len(described["subscriptions"]) > 0
     visit_booked(app.sandbox).publish()
@@ -21,7 +21,7 @@ def test_described_queues_are_made_again_as_they_were(app: App) -> None:
 
 
 def test_what_is_there_is_left_alone(app: App) -> None:
-    """To make queues that are there changes nothing: their messages stay."""
+    """Making queues that already exist changes nothing: their messages stay."""
     visit_booked(app.sandbox).publish()
     app.sandbox.make_queues(app.sandbox.queues())
     assert app.drain("visit")["applied"] == 1

@@ -54,7 +54,7 @@ def test_takes_every_block_that_is_right(sandbox: Sandbox, slack: WebClient) -> 
 
 
 def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message gets a time stamp, a reply belongs to it, and both are listed as they were posted."""
+    """A message gets a time stamp, by which a reply belongs to it, and both are listed as they were posted."""
     first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
     slack.chat_postMessage(channel=CHANNEL, text="the details", thread_ts=first["ts"])
     messages = sandbox.slack()["messages"]
@@ -111,7 +111,7 @@ def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
     ],
 )
 def test_limits(sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str) -> None:
-    """A message that is too long, or replies to nothing, is refused and not posted."""
+    """A message that is too long, or that replies to no message, is refused and not posted."""
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, **message)
     assert refusal.value.response["error"] == error
@@ -119,7 +119,7 @@ def test_limits(sandbox: Sandbox, slack: WebClient, message: dict[str, Any], err
 
 
 def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> None:
-    """Another token is refused, and so is an upload of another length than announced."""
+    """A wrong token is refused, and so is an upload whose length differs from the announced one."""
     with pytest.raises(SlackApiError, match="invalid_auth"):
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
     offer = slack.files_getUploadURLExternal(filename="a.csv", length=5)
@@ -131,7 +131,7 @@ def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> Non
 
 
 def test_rate_limit(sandbox: Sandbox, slack: WebClient) -> None:
-    """A rate limit is a 429 with Retry-After, after which the message can be posted."""
+    """A message over the rate limit gets a 429 with Retry-After, and can be posted after that time."""
     sandbox.fault("slack", path="chat.postMessage", kind="rate_limited", retry_after=3, times=1)
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, text="x")

@@ -1,4 +1,4 @@
-"""Traffic: the same seed gives the same events, faults are listed, and all of it reaches the queues."""
+"""Traffic: the same seed gives the same events, planted faults are listed, and everything reaches the queues."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def told(traffic: Planned) -> list[object]:
 
 
 def test_seed_decides_everything() -> None:
-    """Two worlds of one seed get the same events, and another seed gives other events."""
+    """Two worlds with one seed get the same events, and another seed gives other events."""
     more = {"duplicates": 8, "out_of_order": 5, "malformed": 6, "vanished": 2, "refused": 2, "chains": 2}
     first, second, third = planned(**more), planned(**more), planned(seed=2, **more)
     assert told(first) == told(second)
@@ -59,7 +59,7 @@ def test_every_queue_gets_its_share_and_only_those_asked_for() -> None:
 
 
 def test_times_rise_and_have_the_form_of_their_publisher() -> None:
-    """Events of one record have rising times. Activities write local times, the others an offset."""
+    """The events of one record have rising times. Activities write local times; the others write an offset."""
     last: dict[object, datetime] = {}
     for item in planned().items:
         assert item.event is not None
@@ -75,7 +75,7 @@ def test_times_rise_and_have_the_form_of_their_publisher() -> None:
 
 
 def test_duplicates_are_planted_and_listed() -> None:
-    """Half are published twice and half delivered twice. The list names each, and no creation is lost."""
+    """Half of them are published twice and half are delivered twice. The list names each, and no creation is lost."""
     traffic = planned(duplicates=10)
     view = traffic.view()
     duplicates: Any = view["duplicates"]
@@ -102,7 +102,7 @@ def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
 
 
 def test_malformed_vanished_and_refused_are_listed() -> None:
-    """Messages that cannot be handled are extra, and listed by kind."""
+    """Messages that cannot be handled are extra, and are listed by kind."""
     view = planned(malformed=6, vanished=3, refused=2, unknown=4).view()
     assert view["messages"] == 300 + 6 + 3 + 2 + 4
     malformed: Any = view["malformed"]
@@ -119,7 +119,7 @@ def test_malformed_vanished_and_refused_are_listed() -> None:
 
 @pytest.mark.parametrize("asked", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
 def test_senseless_wishes_are_refused(asked: dict[str, object]) -> None:
-    """Unknown names, unknown queues and negative numbers are refused with their reason."""
+    """Unknown names, unknown queues and negative numbers are refused with a reason."""
     with pytest.raises(ValueError, match=r"traffic|queue|negative"):
         Asked.read(asked)
 
@@ -140,7 +140,7 @@ def test_changes_are_made_when_their_event_is_published() -> None:
 
 @pytest.fixture
 def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
-    """Clients of the five queues with their subscriptions, by id."""
+    """Clients for the five queues with their subscriptions, by id."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     session = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=sandbox.emulator_url) for name in ("sns", "sqs"))
@@ -186,6 +186,6 @@ def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any])
 
 
 def test_a_failing_publication_is_reported(sandbox: Sandbox) -> None:
-    """If traffic cannot be published, the error has the reason."""
+    """If traffic cannot be published, the error gives the reason."""
     with pytest.raises(SandboxError, match="failed after"):
         sandbox.traffic(events=5, queues=["visit"], malformed=1, queue_names={"visit": "nowhere"})

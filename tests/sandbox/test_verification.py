@@ -1,4 +1,4 @@
-"""The verification ignores correct records, and names missing, surplus, unmapped, wrong and leftover ones."""
+"""The verification ignores correct records, and reports missing, surplus, unmapped, wrong and leftover ones."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def world() -> World:
 
 
 def _settle_attendance(world: World, attendance: DpsAttendance) -> None:
-    """Puts an attendance on both sides."""
+    """Stores an attendance on both sides."""
     world.activities.attendances[attendance.id] = attendance
     world.published.tell("attendance", attendance.id, "created")
     course = next(iter(world.nomis_courses.courses.values()))
@@ -82,7 +82,7 @@ def problems(world: World) -> set[tuple[object, object]]:
 
 
 def test_nothing_to_say_about_what_is_right(world: World) -> None:
-    """A world in step has no problems and no surplus, and every domain was checked."""
+    """A world whose sides agree has no problems and no surplus, and every domain is checked."""
     found = verify(world)
     assert (found["problems"], found["surplus"]) == ([], [])
     by_domain: Any = found["by_domain"]
@@ -98,7 +98,7 @@ def _one(held: dict[Any, Any]) -> Any:
 
 
 def _twice(held: dict[Any, Any], new_key: Any, key_field: str) -> None:
-    """Puts a copy of the one record under another key."""
+    """Stores a copy of the only record under another key."""
     original = _one(held)
     copy = type(original)(**{name: getattr(original, name) for name in original.__slots__})
     setattr(copy, key_field, new_key)
@@ -136,13 +136,13 @@ def _last_review(world: World) -> Any:
 
 @pytest.mark.parametrize(("domain", "problem"), list(DAMAGES))
 def test_damage_is_named(world: World, domain: str, problem: str) -> None:
-    """Each kind of damage is found under its name, in its domain."""
+    """Each kind of damage is reported by its name, in its domain."""
     DAMAGES[domain, problem](world)
     assert (domain, problem) in problems(world)
 
 
 def test_duplicate_rows_of_an_allocation_are_named(world: World) -> None:
-    """Two NOMIS rows of one allocation are a duplicate with both numbers."""
+    """Two NOMIS rows of one allocation are reported as a duplicate with both numbers."""
     first = _one(world.nomis_courses.allocations)
     second = plant_duplicate(world, first.id)
     found: Any = verify(world)["problems"]
@@ -166,7 +166,7 @@ def test_records_of_nobody_are_surplus(world: World) -> None:
 
 
 def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
-    """After a deletion neither the NOMIS record nor the mapping may be left."""
+    """After a deletion neither the NOMIS record nor the mapping may remain."""
     world.published.tell("appointment", 7, "deleted")
     world.nomis_appointments.appointments.clear()
     assert problems(world) == {("appointment", "mapping left")}

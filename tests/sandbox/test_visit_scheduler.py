@@ -16,13 +16,13 @@ BOTH = f"visitStatus=BOOKED&visitStatus=CANCELLED&{PAGE}"
 
 @pytest.fixture
 def caller(quiet_sandbox: Sandbox) -> Caller:
-    """A caller of a small world with visits on three days."""
+    """A caller for a small world with visits on three days."""
     quiet_sandbox.reset(prisoners=20)
     return filled(quiet_sandbox)
 
 
 def filled(sandbox: Sandbox) -> Caller:
-    """Visits on three days at `HEI`, one of them cancelled, and one at `BLI`."""
+    """Books visits on three days at `HEI`, one of them cancelled, and one visit at `BLI`."""
     visits = (("a", "HEI", "25", "BOOKED"), ("b", "HEI", "26", "CANCELLED"), ("c", "HEI", "27", "BOOKED"))
     for name, prison_id, day, status in (*visits, ("d", "BLI", "26", "BOOKED")):
         times = {"start": f"2026-08-{day}T10:00:00", "end": f"2026-08-{day}T11:00:00"}
@@ -39,7 +39,7 @@ def found(caller: Caller, query: str) -> list[str]:
 
 
 def test_latest_first(caller: Caller) -> None:
-    """All visits of a prison or of a prisoner, by start descending."""
+    """All visits at a prison or of a prisoner are listed, the latest start first."""
     assert found(caller, f"prisonId=HEI&{BOTH}") == ["cc", "bb", "aa"]
     assert found(caller, f"prisonId=HEI&visitStatus=CANCELLED&{PAGE}") == ["bb"]
     assert found(caller, f"prisonerId=A0000AA&{BOTH}") == ["dd"]
@@ -60,7 +60,7 @@ def test_latest_first(caller: Caller) -> None:
 def test_parameters_of_another_generation_are_ignored(
     quiet_sandbox: Sandbox, generation: str, query: str, expected: Sequence[str]
 ) -> None:
-    """The service then returns all visits without an error."""
+    """With such parameters the service returns all visits, without an error."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     assert found(filled(quiet_sandbox), f"prisonId=HEI&{query}&{BOTH}") == expected
 
@@ -85,7 +85,7 @@ def test_bad_searches_are_refused(caller: Caller, query: str) -> None:
 
 
 def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox) -> None:
-    """In May 2023 a cancelled visit that another one replaced is left out."""
+    """In May 2023 a cancelled visit that was replaced with another is left out."""
     for generation, expected in (("2023", ["cc", "aa"]), ("today", ["cc", "bb", "aa"])):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller = filled(quiet_sandbox)
@@ -94,7 +94,7 @@ def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox
 
 
 def test_prisons_of_each_generation(quiet_sandbox: Sandbox) -> None:
-    """There was one list in 2023, and there is one for each type of user today. Not every prison can book."""
+    """In 2023 there was one list; today there is one for each type of user. Not every prison takes bookings."""
     quiet_sandbox.reset(prisoners=20, generation="2023")
     caller = Caller(quiet_sandbox)
     everywhere = caller.get("visits", "/config/prisons/supported")
@@ -112,7 +112,7 @@ def test_prisons_of_each_generation(quiet_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("generation", "support"), [("2023", list), ("today", dict)])
 def test_visit_of_each_generation(quiet_sandbox: Sandbox, generation: str, support: type[Any]) -> None:
-    """The fields are the times of creation and change, and the sub-status that came later."""
+    """The fields include the times of creation and change, and the sub-status that was added later."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     caller = filled(quiet_sandbox)
     quiet_sandbox.put("visit", reference="aa", created="2026-08-01T09:00:00", sub_status="REQUESTED")

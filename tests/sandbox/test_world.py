@@ -1,4 +1,4 @@
-"""The population: the same for the same seed, unevenly spread, and able to move."""
+"""The population: the same for the same seed, unevenly distributed, and able to move."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_same_seed_same_world() -> None:
 
 
 def test_population_looks_like_the_real_one() -> None:
-    """Numbers have their forms, 120 prisons differ in size, and levels have roughly their usual shares."""
+    """Numbers have the right form, 120 prisons differ in size, and levels have roughly their usual shares."""
     world = World(Options(prisoners=12_000, today=DAY))
     assert all(re.fullmatch(r"[AG]\d{4}[A-Z]{2}", each.offender_no) for each in world.prisoners)
     assert len(world.by_offender) == len(world.by_booking) == 12_000
@@ -60,7 +60,7 @@ def test_population_looks_like_the_real_one() -> None:
 
 
 def test_few_prisons_can_be_open() -> None:
-    """Fewer prisons are then read. Some of them use no activities, and some of those use appointments."""
+    """Fewer prisons are then read. Some of them do not use activities, and some of those do use appointments."""
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}
     assert len(held) == 24
@@ -86,7 +86,7 @@ def test_levels_differ_between_the_two_sides_where_they_do_in_reality() -> None:
 
 
 def test_pages_cover_everybody_in_order(caller: Caller) -> None:
-    """Pages of any size add up to all prisoners by rising booking id, and the page after the last is empty."""
+    """Pages of any size together list all prisoners by ascending booking id, and the page after the last is empty."""
     everybody = [each["bookingId"] for each in caller.sandbox.prisoners()]
     found = []
     for number in range(5):
@@ -98,7 +98,7 @@ def test_pages_cover_everybody_in_order(caller: Caller) -> None:
 
 
 def test_size_of_a_page_has_a_default_and_a_cap(caller: Caller) -> None:
-    """Without a size a page has twenty, and at most 20,000. Inactive prisoners are not listed."""
+    """Without a size a page has twenty prisoners, and it has at most 20,000. Inactive prisoners are not listed."""
     assert caller.get("nomis", "/prisoners/ids")["numberOfElements"] == 20
     assert caller.get("nomis", "/prisoners/ids?size=90000")["size"] == 20_000
     assert caller.call("nomis", "GET", "/prisoners/ids?active=false").status_code == 500
