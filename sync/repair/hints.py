@@ -74,7 +74,7 @@ ADVICE = (
     Advice(
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
-        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); this "
+        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ, ambiguous?); this "
         "message succeeds after it",
     ),
     *_of_domains(heals=True),

@@ -197,6 +197,8 @@ def _show(application: "Application", record: "CreationRecord") -> None:
     again = may_be_settled(record, not_created=True)
     ambiguous = record.state is CreationState.AMBIGUOUS
     what = finding_text(f"{record.domain}-create-ambiguous", record.properties) if ambiguous else None
+    if record.state is CreationState.INTENDED:
+        what = "its message tries again by itself; act only if that does not end it within twelve hours"
     print_pairs(
         {
             "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
