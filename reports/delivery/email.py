@@ -86,7 +86,7 @@ class Mail:
         if refused and not sent:
             note({"sent": [], "refused": {}})
             raise TryLater(
-                f"mail: all receivers were refused: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False
+                f"mail: all recipients were refused: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False
             )
         return refused
 

@@ -160,7 +160,7 @@ def none_found(result: ReconciliationResult) -> str:
         seen = count(len(result.unconfirmed), "difference")
         others = f"The first reading saw {seen} among the others, which could not be read again."
         return f"No difference was found among {who}. {others}"
-    return f"No difference was found among {who}. About the others nothing is known."
+    return f"No difference was found among {who}. Nothing is known about the others."
 
 
 def since(result: ReconciliationResult) -> str:

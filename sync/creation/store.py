@@ -102,7 +102,7 @@ class CreationStore:
         Raises `LeaseBusy` if another process was faster although this one holds the lease.
         """
         attempt, moment = 1 if previous is None else previous.attempts + 1, since or now()
-        # Says of an unknown outcome why, and of an intent whose it is.
+        # Says why an outcome is unknown, and which process recorded the intent.
         note = f"no response was recorded (attempt {uuid4().hex[:8]})" if since is None else None
         values: dict[str, Any] = {
             "state": CreationState.INTENDED,

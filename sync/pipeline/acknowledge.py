@@ -320,6 +320,6 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
 def _note(log: OutageLog, left: Sequence[Message]) -> None:
     """Notes whether a call to SQS succeeded, or for how many messages it failed."""
     if left:
-        log.failed("SQS did not do it", len(left))
+        log.failed("SQS did not accept the change", len(left))
     else:
         log.worked()

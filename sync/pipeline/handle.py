@@ -133,7 +133,7 @@ def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext)
     owner = queue_of(event_type)
     if owner is not None:
         context.step(ROUTING_STEP)
-        raise RuleError(f"{event_type} belongs on the {owner} queue, and came on the {queue_context.queue} queue")
+        raise RuleError(f"{event_type} belongs on the {owner} queue, but arrived on the {queue_context.queue} queue")
     message_id = task.message.message_id
     context.track("message-unhandled", {"queue": queue_context.queue, "messageId": message_id, "eventType": event_type})
     _log().info("message-unhandled", type=event_type, message_id=message_id)

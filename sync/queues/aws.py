@@ -146,13 +146,15 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
         place = _place(settings)
         return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or make the queue"
     if settings.hmpps_sqs_provider == "localstack":
-        return f"{_place(settings)} does not serve it; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
+        return f"{_place(settings)} does not respond; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
     if code in _KEY_ERRORS:
         keys = ", ".join(
             f"{prefix}{part}_{key}" for part in ("QUEUE", "DLQ") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         )
-        return f"AWS in {_place(settings)} wants other keys; set {keys}, or give the process a web identity"
-    return f"AWS in {_place(settings)} did not respond; see HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
+        return f"AWS in {_place(settings)} rejected the keys; set {keys}, or give the process a web identity"
+    return (
+        f"AWS in {_place(settings)} did not respond; check HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
+    )
 
 
 def _place(settings: Settings) -> str:

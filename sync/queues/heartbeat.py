@@ -76,7 +76,7 @@ class Heartbeat:
             batch = [message for message in batch if message.receipt_handle in self._tracked]
             failed = self._queue.change_visibility(batch, self._seconds) if batch else []
         if failed:
-            self._renewing.failed("SQS did not do it", len(failed))
+            self._renewing.failed("SQS did not accept the change", len(failed))
         elif batch:
             self._renewing.worked()
 

@@ -64,7 +64,7 @@ def _ambiguous(domain: Domain, properties: Properties) -> str:
     return (
         f"NOMIS did not respond when {record}{_of_whom(properties)}{_when(domain.repair.time_of, properties)} was "
         f"created there, and no look-up shows whether it was. Until a person checks NOMIS, the "
-        f"{domain.repair.noun} may be missing there, and later changes of it fail."
+        f"{domain.repair.noun} may be missing there, and later changes to it fail."
     )
 
 
@@ -77,7 +77,7 @@ def _two_rows(kind: RowKind, properties: Properties) -> str:
     whose = "" if offender_no is None else f" (prisoner {offender_no})"
     return (
         f"NOMIS has two {kind.what}s of {pair}{whose} and should have one. Until one of them is deleted, NOMIS refuses "
-        f"every change of this {kind.what}."
+        f"every change to this {kind.what}."
     )
 
 

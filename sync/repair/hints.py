@@ -74,8 +74,8 @@ ADVICE = (
     Advice(
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
-        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ, ambiguous?); this "
-        "message succeeds after it",
+        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ, ambiguous?); "
+        "this message succeeds after it",
     ),
     *_of_domains(heals=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
@@ -88,7 +88,7 @@ ADVICE = (
     ),
     Advice(
         lambda event_type, failure: failure.step == "read event" and _rule(event_type, failure),
-        "a field is missing, or no valid JSON",
+        "a field is missing, or the body is not valid JSON",
         UNREADABLE,
     ),
     Advice(

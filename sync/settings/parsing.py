@@ -54,7 +54,7 @@ def _parse_codes(text: str) -> tuple[str, ...]:
     """Codes of prisons such as `MDI`, separated by commas; raises `ValueError`."""
     codes = tuple(part.strip().upper() for part in text.split(",") if part.strip())
     if not all(code.isascii() and code.isalnum() for code in codes):
-        raise ValueError("must be codes of prisons separated by commas, such as MDI,LEI")
+        raise ValueError("must be prison codes separated by commas, such as MDI,LEI")
     return codes
 
 

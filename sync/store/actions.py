@@ -17,7 +17,7 @@ from sync.store.leases import holder_is_gone
 from sync.store.tables import actions, leases
 
 #: The outcome of an action that was never completed.
-NOT_KNOWN = "started, not known how it ended"
+NOT_KNOWN = "started, outcome unknown"
 UNDER_WAY = "started, still under way"
 
 

@@ -121,7 +121,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
     every = ", ".join(QUEUES)
     names, _, detail = queues.partition("  DOWN  ")
     assert names == f"queue ({every}), dlq ({every})"
-    assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in detail
+    assert "http://127.0.0.1:1 does not respond; set HMPPS_SQS_LOCALSTACK_URL" in detail
     assert all("  ok" in line for line in others)
     assert last == f"12 of {12 + len(others)} DOWN: database, queue ({every}), dlq ({every}), breakers"
 

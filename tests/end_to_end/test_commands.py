@@ -148,7 +148,7 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
     ended = bare.run("drain", "visit", **settings)
     assert ended.code == 1
     assert "visit: queue hmpps_prisoner_to_nomis_visit_queue" in ended.error
-    assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in ended.error
+    assert "http://127.0.0.1:1 does not respond; set HMPPS_SQS_LOCALSTACK_URL" in ended.error
     (run,) = bare.run("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("drain", "failed")
     assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
@@ -158,7 +158,7 @@ def test_missing_keys_are_named(bare: App) -> None:
     """With AWS and without keys the command says which to set and where it looked, and shows no traceback."""
     ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
-    assert "AWS in eu-west-2 wants other keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
+    assert "AWS in eu-west-2 rejected the keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:

@@ -184,7 +184,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     assert (dry.code, len(sandbox.journal())) == (0, writes), dry.err
     assert "dry run: nothing was changed" in dry.out
     for slip, said in (
-        (("--reason", "TRANSFERED"), "'TRANSFERED' makes no review: give one of"),
+        (("--reason", "TRANSFERED"), "'TRANSFERED' leads to no review: give one of"),
         (("--occurred-at", "2999-01-01T00:00:00"), "2999-01-01T00:00:00 is in the future: give the real time"),
     ):
         refused = installed.run("reconcile", "fix", "received", missed, *slip, "--yes")

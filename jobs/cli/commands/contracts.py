@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from jobs.operations.contracts import ContractsResult
     from sync.contracts.check import ContractFinding
 
-app = typer.Typer(name="contracts", help="Check that the services offer what the program needs.", no_args_is_help=True)
+app = typer.Typer(name="contracts", help="Checks that the services offer what the program needs.", no_args_is_help=True)
 
 
 @app.callback()
 def contracts() -> None:
-    """Check that the services offer what the program needs."""
+    """Checks that the services offer what the program needs."""
 
 
 @app.command("check")

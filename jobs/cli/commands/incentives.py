@@ -220,7 +220,7 @@ def parse_reason(text: str) -> str:
 
     reason = text.strip().upper()
     if reason not in REASONS:
-        raise UsageError(f"{text!r} makes no review: give one of {', '.join(REASONS)}")
+        raise UsageError(f"{text!r} leads to no review: give one of {', '.join(REASONS)}")
     return reason
 
 

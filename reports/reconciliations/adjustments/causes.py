@@ -48,12 +48,12 @@ NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NO
 ON_OTHER_BOOKING = Cause(
     "the adjustment is on another booking in DPS, after a move or a merge",
     "unknown",
-    "Usually nothing: check both bookings.",
+    "Usually there is nothing to do: check both bookings.",
 )
 UNDER_OTHER_NUMBER = Cause(
     "the adjustment is under another prisoner number in DPS, after a merge",
     "unknown",
-    "Usually nothing: check both prisoner numbers.",
+    "Usually there is nothing to do: check both prisoner numbers.",
 )
 NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",

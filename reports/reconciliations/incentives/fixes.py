@@ -102,7 +102,7 @@ class Verification:
 def plan_received(services: Services, offender_no: str, prison_id: str, reason: str, occurred_at: datetime) -> Plan:
     """Plans to publish a received event again. Raises `RuleError` for a useless reason, and `SyncError`."""
     if reason not in REASONS:
-        raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
+        raise RuleError(f"{reason} leads to no review; give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review, body = pair.newest_review, prisoners.received_event(reason, prison_id, occurred_at).as_json()

@@ -216,7 +216,7 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
         with capture_logs() as logs:
             assert opened.sender(clock).send_due() == SendCounts(later=1)
         (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-deferred")
-        assert reason.startswith("mail: all receivers were refused: ")
+        assert reason.startswith("mail: all recipients were refused: ")
         assert answer in reason
         clock.forward(3600)
     assert opened.sender(clock).send_due() == SendCounts(sent=1)

@@ -37,7 +37,7 @@ def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> No
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
     offender_no = planted(upstream, 3)["offenderNo"]
-    with pytest.raises(RuleError, match="RETURN_FROM_COURT makes no review"):
+    with pytest.raises(RuleError, match="RETURN_FROM_COURT leads to no review"):
         fixes.plan_received(services, offender_no, "LEI", "RETURN_FROM_COURT", moment)
     with pytest.raises(RuleError, match="no review in DPS"):
         fixes.plan_repair(services, offender_no)

@@ -52,7 +52,7 @@ SESSION = {
             {"dpsActivityScheduleId": "318"},
             (
                 "NOMIS did not respond when activity 318 was created there, and no look-up shows whether it was. "
-                "Until a person checks NOMIS, the course activity may be missing there, and later changes of it fail."
+                "Until a person checks NOMIS, the course activity may be missing there, and later changes to it fail."
             ),
         ),
         (
@@ -62,7 +62,7 @@ SESSION = {
                 "NOMIS did not respond when appointment 90217 of booking 1204417 on 2 June 2023 at 09:00 was "
                 "created there, and no look-up shows whether it was. Until a person checks NOMIS, the appointment "
                 "may be "
-                "missing there, and later changes of it fail."
+                "missing there, and later changes to it fail."
             ),
         ),
         (
@@ -70,7 +70,7 @@ SESSION = {
             SESSION,
             (
                 "NOMIS has two allocations of booking 1204417 in course activity 540112 (prisoner A1234BC) and should "
-                "have one. Until one of them is deleted, NOMIS refuses every change of this allocation."
+                "have one. Until one of them is deleted, NOMIS refuses every change to this allocation."
             ),
         ),
         (
@@ -79,7 +79,7 @@ SESSION = {
             (
                 "NOMIS has two attendances of booking 1204417 in the session of course activity 540112 on 2023-06-02, "
                 "09:00 to 12:00 (prisoner A1234BC) and should have one. Until one of them is deleted, NOMIS refuses "
-                "every change of this attendance."
+                "every change to this attendance."
             ),
         ),
         (
