@@ -1,15 +1,15 @@
-# The version that is built: what `--version` and `/info` say.
+# The version that is built, as shown by `--version` and `/info`.
 ARG VERSION=1.0.0
-# What it is built on. Give it by digest to build the same twice: --build-arg BASE=python:3.11-slim@sha256:…
+# The base image. Give it by digest for a reproducible build: --build-arg BASE=python:3.11-slim@sha256:…
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
 
-# `runtime` is what production needs; `sandbox` brings the embedded world, so that `demo` runs in the container.
+# `runtime` is what production needs; `sandbox` adds the simulated services, so that `demo` runs in the container.
 ARG LOCK=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 
-# A layer of its own: it stays the same until a lock changes.
+# A separate layer, which stays the same until a lock changes.
 COPY requirements/build.txt requirements/${LOCK}.txt /locks/
 RUN python -m venv /app \
  && /app/bin/pip install --quiet --require-hashes --requirement /locks/${LOCK}.txt \
@@ -29,9 +29,9 @@ RUN sed --in-place "s/^version = .*/version = \"${VERSION}\"/" pyproject.toml \
  && /app/bin/pip install --quiet --no-deps --no-index /dist/*.whl \
  && /app/bin/pip uninstall --quiet --yes setuptools pip
 
-# What nothing reads goes: tests, sources of compiled modules, and the descriptions of AWS services that are not used.
-# The compiled files are written last and for good, since nothing can be written there later; with `unchecked-hash` no
-# start looks whether a source is newer.
+# Files that nothing reads are removed: tests, sources of compiled modules, and descriptions of unused AWS services.
+# The bytecode is compiled last and for good, since nothing can be written there later; with `unchecked-hash` Python never
+# checks whether a source is newer.
 COPY prune-image.sh /build/
 RUN sh /build/prune-image.sh /app \
  && python -m compileall -q -f --invalidation-mode unchecked-hash /app/lib
@@ -47,16 +47,16 @@ LABEL org.opencontainers.image.title="prisoner-to-nomis" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# A volume that is mounted at /reports takes its owner from there.
+# A volume that is mounted at /reports takes its owner from this folder.
 RUN groupadd --gid 2000 appgroup \
  && useradd --uid 2000 --gid appgroup --no-create-home --home-dir /tmp --shell /usr/sbin/nologin appuser \
  && install --directory --owner=appuser --group=appgroup /reports
 
-# Root's own: who runs it cannot change it.
+# The program belongs to root, so the account that runs it cannot change it.
 COPY --from=build /app /app
 
 ENV PATH=/app/bin:$PATH HOME=/tmp TZ=Europe/London PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# Only /tmp and mounted volumes are written, so the root file system may be read-only.
+# The program writes only to /tmp and mounted volumes, so the root file system may be read-only.
 WORKDIR /tmp
 USER 2000:2000
 EXPOSE 8080

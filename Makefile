@@ -1,9 +1,9 @@
-# Every target does its own set-up into .venv/ first. Needs Python 3.11 or newer and a package index.
+# Every target first does its own set-up in .venv/. Needs Python 3.11 or newer and a package index.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-# One worker more than there are cores: many tests wait, for messages to come again or for services to come back.
+# One more worker than there are cores: many tests wait for messages to be redelivered or for services to recover.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 ARGS ?=
 .DEFAULT_GOAL := help
@@ -18,7 +18,7 @@ install: $(VENV)/.installed ## the environment and the command .venv/bin/prisone
 demo: $(VENV)/.installed ## the whole system against a sandbox (ARGS="--prisoners 500 …")
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
-# Bytecode is written, whatever the environment says: each worker spends seconds on asserts that it has not kept.
+# Bytecode is written, whatever the environment says: without it each worker spends seconds rewriting asserts.
 test: lint ## the static checks, and every test
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
@@ -53,7 +53,7 @@ image: ## the container image, with docker or buildah (ARGS="--build-arg LOCK=sa
 manifests: ## the Kubernetes manifests of every overlay, rendered to the screen
 	@for overlay in cronjobs/overlays/*; do echo "--- # $$overlay"; kubectl kustomize $$overlay; done
 
-# The benchmarks' lock comes first and binds the others: what is measured, tested and run is the same.
+# The benchmarks' lock comes first and constrains the others, so that the same versions are measured, tested and run.
 lock: $(VENV)/.tested ## resolve the dependencies again into requirements/ (ARGS=--upgrade for the newest)
 	@$(INSTALL) uv
 	@set -e; compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

@@ -32,18 +32,18 @@ __all__ = [
     "unpatched_sandbox",
 ]
 
-# A process of the program makes its clients of AWS once, a worker of the tests makes hundreds. Engines cannot likewise
-# share their compiled statements: one with a `SharedDateTime` holds the clock of the database it was compiled for.
+# A process of the program makes its AWS clients once; a test worker makes hundreds. Engines cannot share their compiled
+# statements in the same way: a statement with a `SharedDateTime` holds the clock of the database it was compiled for.
 share_botocore_caches()
 
 
 def pytest_collection() -> None:
-    """Turns the garbage collector off during the imports, since nothing that they make is ever freed."""
+    """Turns the garbage collector off during the imports, since nothing that they create is ever freed."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Freezes the program and the tests, so that the collector passes over them."""
+    """Freezes the objects of the program and the tests, so that the garbage collector ignores them."""
     gc.freeze()
     gc.enable()
 
@@ -55,7 +55,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Gives each worker its share of the long tests first, so that no worker runs one at the very end."""
+    """Gives each worker its share of the long tests first, so that no worker starts one at the very end."""
     yield
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     long = [item for item in items if "end_to_end" in item.path.parts]
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.clear()
     for worker in range(workers):
         share = long[worker::workers]
-        # xdist gives each worker an equal part of the whole, one after the other.
+        # xdist gives each worker in turn an equal, consecutive part of the list.
         others = max((total - len(items)) // (workers - worker) - len(share), 0)
         items += share + short[:others]
         del short[:others]

@@ -1,4 +1,4 @@
-"""Each import is declared in `pyproject.toml`, for the part of the program that imports it."""
+"""Each imported package is declared in `pyproject.toml` for the part of the program that imports it."""
 
 import ast
 import sys
@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-#: Which extras an installation has that runs the code of a folder.
+#: The extras of an installation that runs the code in each folder.
 EXTRAS = {
     "jobs": (),
     "reports": (),
@@ -48,13 +48,13 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_every_import_is_declared(folder: str) -> None:
-    """A package that comes only with another one may be gone with its next version."""
+    """Every import is declared, since a package that only another one brings may be gone with its next version."""
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])
     missing = {
         name: sorted(files)[:3]
         for name, files in imported(ROOT / folder).items()
-        # What is not installed, such as the others of the benchmarks, goes by the name of its distribution.
+        # A module that is not installed, such as some of the benchmarks, is assumed to have its distribution's name.
         if not {canonicalize_name(each) for each in distributions.get(name, (name,))} & known
     }
     assert missing == {}

@@ -1,4 +1,4 @@
-"""The docstrings of the packages of `sync` and `reports` lead to their modules."""
+"""The docstrings of the packages in `sync` and `reports` list their modules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SYNC = ROOT / "sync"
 REPORTS = [ROOT / "reports" / name for name in ("delivery", "engine", "presentation")]
-#: The packages of the domains have the modules that `sync/domains/__init__.py` describes.
+#: Domain packages are left out: `sync/domains/__init__.py` describes their modules.
 PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py")), *REPORTS})
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_it_names_each_module_and_no_other(package: Path) -> None:
-    """A module that is added, renamed or removed changes the docstring."""
+    """A package's docstring names each of its modules and nothing else."""
     text = (package / "__init__.py").read_text(encoding="utf-8")
     modules = {each.stem for each in package.glob("*.py")} - {"__init__"}
     listed = set(re.findall(r"^- `(\w+)`:", text, re.MULTILINE))

@@ -1,7 +1,7 @@
-"""Texts for people keep to plain British English: a few habits that read like a translation stay out of them.
+"""Texts for people are in plain British English, without certain habits that read like a translation.
 
-Read are the documents, the templates, the manifests, and in the program every docstring, comment and message. The help
-texts are among the messages, and on the generated pages of `doc/` as well.
+The tests read the documents, templates and manifests, and every docstring, comment and message in the program. The help
+texts are among the messages, and also on the generated pages in `doc/`.
 """
 
 import ast
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Each habit, and what to write instead.
+#: A pattern for each habit, and what to write instead.
 HABITS = {
     r"(?:tells?|told|telling) (?:of|again|apart|how|what|which|from|by)": "say, show, report, distinguish",
     r"(?<!here\s)(?:is|are|was|were) no(?! longer| more| later| earlier)": "'is not a …'; 'there is no …' is fine",
@@ -58,13 +58,13 @@ def _modules() -> Iterator[Path]:
 
 
 def _prose_of_a_document(text: str) -> Iterable[tuple[int, str]]:
-    """The text without code, as (number of the first line, paragraph)."""
+    """The paragraphs of a document without code, each as (number of its first line, text)."""
     text = _CODE.sub(lambda code: "\n" * code[0].count("\n"), text)
     return [(text.count("\n", 0, each.start()) + 1, each[0]) for each in re.finditer(r"(?:.+\n?)+", text)]
 
 
 def _prose_of_a_module(text: str) -> Iterator[tuple[int, str]]:
-    """The docstrings, messages and comments, as (number of the first line, text)."""
+    """The docstrings, messages and comments of a module, each as (number of its first line, text)."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, _CODE.sub("", node.value)
@@ -74,7 +74,7 @@ def _prose_of_a_module(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _habits(path: Path, prose: Iterable[tuple[int, str]]) -> list[str]:
-    """Where each habit is found, with what to write instead."""
+    """The places where a habit is found, each with what to write instead."""
     found = [
         (line + text.count("\n", 0, match.start()), " ".join(match[0].split()), better)
         for line, text in prose
@@ -85,12 +85,12 @@ def _habits(path: Path, prose: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def test_documents_templates_and_manifests_are_in_plain_english() -> None:
-    """What operators, analysts and engineers read outside the code has none of the habits."""
+    """The texts that operators, analysts and engineers read outside the code have none of the habits."""
     assert [habit for path in _documents() for habit in _habits(path, _prose_of_a_document(path.read_text()))] == []
 
 
 def test_messages_help_and_docstrings_are_in_plain_english() -> None:
-    """What commands print, the log says, and engineers read in the code has none of the habits."""
+    """The output of commands, the log and the docstrings and comments of the code have none of the habits."""
     assert [habit for path in _modules() for habit in _habits(path, _prose_of_a_module(path.read_text()))] == []
 
 

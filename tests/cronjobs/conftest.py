@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the deployment."""
+"""Fixtures for the tests of the deployment."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def renders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | No
 
 @pytest.fixture(params=VARIANTS, ids=[f"{overlay}-{component}" for overlay, component in VARIANTS])
 def rendered(request: pytest.FixtureRequest, renders: Callable[[str, str | None], list[Manifest]]) -> list[Manifest]:
-    """The objects of one environment in one form."""
+    """The rendered objects of one environment, with or without a component."""
     return renders(*request.param)

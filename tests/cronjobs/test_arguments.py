@@ -19,7 +19,7 @@ RAW = [
 
 
 def read_arguments(arguments: list[str]) -> None:
-    """Parses arguments with the command line without running anything. Raises when they are not valid."""
+    """Parses arguments as the command line does, without running anything. Raises if they are not valid."""
     left = list(arguments)
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
@@ -34,6 +34,6 @@ def test_every_command_in_a_file_is_one_the_program_has(path: Path, pod: Manifes
 
 
 def test_every_rendered_command_is_one_the_program_has(rendered: list[Manifest]) -> None:
-    """The command line also accepts the arguments that a component has changed."""
+    """The command line accepts the arguments in the rendered manifests, including those that a component changes."""
     for pod in filter(starts_the_program, pods_of(rendered).values()):
         read_arguments(pod["containers"][0]["args"])

@@ -12,7 +12,7 @@ from sync.settings.declaration import variables
 from sync.settings.loading import load_settings
 from tests.harness.manifests import ROOT
 
-#: Read by boto3, not by the program.
+#: Variables that are read by boto3, not by the program.
 AWS = {
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
@@ -23,13 +23,13 @@ AWS = {
 
 
 def compose() -> dict[str, Any]:
-    """The compose file."""
+    """The content of `compose.yaml`."""
     content: dict[str, Any] = yaml.safe_load((ROOT.parent / "compose.yaml").read_text())
     return content
 
 
 def test_the_program_finds_the_sandbox_in_its_container() -> None:
-    """The settings of the containers are those that the sandbox gives for its fixed ports."""
+    """The containers have the settings that the sandbox prints for its fixed ports."""
     engine = Engine(Options(prisoners=1), "http://localstack:4566")
     engine.host = "sandbox"
     engine.ports = {name: 8101 + place for place, name in enumerate(engine.services)}
@@ -41,7 +41,7 @@ def test_the_program_finds_the_sandbox_in_its_container() -> None:
 
 
 def test_every_setting_of_the_containers_is_read() -> None:
-    """No container is given a variable that the program does not read, or a value that it cannot use."""
+    """Every variable given to a container is one that the program reads, with a value that it can use."""
     services = compose()["services"]
     assert services["program"]["environment"] == services["scheduler"]["environment"]
     environment = services["scheduler"]["environment"]

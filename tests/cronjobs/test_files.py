@@ -50,12 +50,12 @@ def test_each_file_is_valid_before_it_is_rendered(manifest: Manifest) -> None:
 
 @pytest.mark.parametrize("path", SETTINGS_FILES, ids=[path.parent.name for path in SETTINGS_FILES])
 def test_each_setting_is_one_the_program_reads(path: Path) -> None:
-    """A settings file names no variable that the program would silently ignore."""
+    """The settings files name only variables that the program reads, so none is silently ignored."""
     assert set(settings_file(path)) <= KNOWN
 
 
 def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
-    """The example has the settings of production, with the other domains off, and the scheduler's credentials."""
+    """The example has the production settings, with the same domains off, and the scheduler's credentials."""
     values = yaml.safe_load((EXAMPLES / "generic-service-values.yaml").read_text())["generic-service"]
     assert set(values["env"]) <= KNOWN
     production = settings_file(ROOT / "overlays" / "prod" / "settings.env")
@@ -84,20 +84,20 @@ def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
 
 
 def test_the_documented_schema_is_the_newest() -> None:
-    """The table of versions and schemas ends with that of this version."""
+    """The last row of the table of versions and schemas names this version's schema."""
     assert f"| this one | {newest_revision()} |" in (ROOT.parent / "doc" / "deploy.md").read_text()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_environment_has_the_address_of_every_service(overlay: str) -> None:
-    """Every environment sets the address of every service, so none uses the default, which is a developer's machine."""
+    """Every environment sets the address of every service, so none uses the default, a developer's machine."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     assert {name.address_variable for name in UpstreamName} <= set(settings)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
-    """If a creating event is off, so are all events of that queue, which would fail because they need its mapping."""
+    """If a creating event is off, so are all other events on its queue, which would fail without the mapping."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     for queue in QUEUES:
@@ -118,7 +118,7 @@ def test_environments_synchronise_the_domains_they_are_meant_to(overlay: str, qu
 
 
 def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
-    """The secrets and keys are those of the replaced service: one set for each service and queue."""
+    """The names of the secrets and their keys are those of the replaced service, with one set per service and queue."""
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)
     assert pod is not None

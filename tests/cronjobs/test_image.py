@@ -1,4 +1,4 @@
-"""The image: its content, its version, and the account that it runs as."""
+"""The image: its contents, its version, and the account that it runs under."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 
 
 def test_the_account_that_names_nobody_is_that_of_the_image() -> None:
-    """Commands that change something do not accept the account of the image as a person."""
+    """Commands that change something do not accept the account of the image as the name of a person."""
     (account,) = re.findall(r"useradd .* (\S+) \\\n", DOCKERFILE)
     assert account == SERVICE_ACCOUNT
 
@@ -31,7 +31,7 @@ def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> N
     assert default == tomllib.loads(project)["project"]["version"]
     (write,) = re.findall(r"^RUN (sed .*pyproject.toml) ", DOCKERFILE, re.MULTILINE)
     (tmp_path / "pyproject.toml").write_text(project)
-    subprocess.run(write, shell=True, check=True, cwd=tmp_path, env={"VERSION": "7.8.9", "PATH": "/usr/bin:/bin"})  # noqa: S602 - our own line
+    subprocess.run(write, shell=True, check=True, cwd=tmp_path, env={"VERSION": "7.8.9", "PATH": "/usr/bin:/bin"})  # noqa: S602 - our own command
     assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"] == "7.8.9"
 
 
@@ -40,7 +40,7 @@ def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
     kept = ["pandas/core.py", "pandas/lib.so", "botocore/data/endpoints.json", "moto/tests.py"]
     called = get_args(get_type_hints(Aws.client)["service"])
     assert "cloudwatch" in called
-    # STS gives the credentials of a web identity.
+    # STS issues the credentials for a web identity.
     kept += [f"botocore/data/{service}/service-2.json.gz" for service in (*called, "sts")]
     gone = ["pandas/tests/test_x.py", "pandas/tests/deep/tests/x.py", "aiohttp/_parser.pyx", "aiohttp/_parser.c"]
     gone += ["botocore/data/ec2/service-2.json.gz", "boto3/data/ec2/resources.json", "pandas/__pycache__/core.pyc"]
@@ -55,7 +55,7 @@ def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["sync", "reports", "templates", "sandbox", "jobs"])
 def test_every_part_of_the_package_goes_into_the_build(folder: str) -> None:
-    """Everything that the wheel is made of is copied into the build, and none of it is ignored."""
+    """Everything that the wheel is made from is copied into the build, and `.dockerignore` excludes none of it."""
     assert f"COPY {folder}/ {folder}/" in DOCKERFILE
     assert f"!{folder}" in (PROJECT / ".dockerignore").read_text().splitlines()
 

@@ -24,14 +24,14 @@ METRIC = re.compile(r"prisoner_to_nomis_\w+")
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors of the headings of a document, as GitHub makes them."""
+    """The anchors that GitHub generates for the headings of a document."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """Each alert has a summary, a command, a severity, a section that exists, and metrics that are documented."""
+    """Each alert has a summary, a command, a severity, an existing runbook section, and documented metrics."""
     annotations = rule["annotations"]
     assert annotations["summary"]
     assert "`" in annotations["description"] or "application-insights" in annotations["runbook"]
@@ -45,7 +45,7 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
 
 
 def test_every_alert_has_a_case() -> None:
-    """Each alert fires and clears in the tests of the rules."""
+    """Each alert has a test case in which it fires and then clears."""
     cases = yaml.safe_load(RULE_TESTS.read_text())["tests"]
     assert {case["name"] for case in cases} == {rule["alert"] for rule in ALERTS}
     assert all(
@@ -65,7 +65,7 @@ def test_the_rules_fire_and_clear(tmp_path: Path) -> None:
 
 
 def test_every_reconciliation_has_its_longest_wait() -> None:
-    """A separate rule covers the weekly reconciliation; the rule for the others expects a run every day."""
+    """The weekly reconciliation has its own rule; the rule for the others expects a run every day."""
     weekly = {name for name, entry in RECONCILIATIONS.items() if not entry.cron.endswith("* * *")}
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS}
     assert weekly == {"incentives"}
@@ -86,7 +86,7 @@ def test_the_dashboard_shows_documented_metrics() -> None:
 
 
 def test_an_overlay_with_the_component_renders(tmp_path: Path) -> None:
-    """Prometheus finds the service of the scheduler, and Grafana the dashboard."""
+    """With the component, Prometheus finds the scheduler's service, and Grafana finds the dashboard."""
     manifests = render("prod", "monitoring", tmp_path)
     (monitor,) = of_kind(manifests, "ServiceMonitor").values()
     (service,) = of_kind(manifests, "Service").values()

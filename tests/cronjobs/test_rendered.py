@@ -1,4 +1,4 @@
-"""Each environment as it would be applied, alone and with each component."""
+"""Each environment as it would be applied, without components and with each one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTAINER_SECURITY = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-#: The CronJobs of the reconciliations by their names.
+#: The names of the CronJobs, by the name of the reconciliation.
 CRONJOBS = {
     name: "prisoner-to-nomis-incentives-reconciliation"
     if name == "incentives"
@@ -40,14 +40,14 @@ SECRETS = {
 
 
 def test_every_object_is_valid(rendered: list[Manifest]) -> None:
-    """Kubernetes knows every field, and every object is in the one namespace."""
+    """Kubernetes knows every field, and all objects are in one namespace."""
     for manifest in filter(is_known, rendered):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     assert len({manifest["metadata"]["namespace"] for manifest in rendered}) == 1
 
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
-    """No pod runs as root, gains rights, writes to its root file system or holds a token of the cluster."""
+    """No pod runs as root, gains privileges, writes to its root file system or holds a cluster token."""
     assert len(pods_of(rendered)) == 4 + len(CRONJOBS)
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
@@ -72,12 +72,12 @@ def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
 
 
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
-    """Jobs never overlap, start in London time within ten minutes or not at all, and are kept for four days."""
+    """Jobs never overlap, start within ten minutes of their London time or not at all, and are kept for four days."""
     cronjobs = of_kind(rendered, "CronJob")
     others = {"prisoner-to-nomis-queue-housekeeping", "prisoner-to-nomis-contracts-check"}
     assert {*CRONJOBS.values(), *others} <= set(cronjobs)
     for name, cronjob in cronjobs.items():
-        # Kubernetes adds eleven characters for the name of a Job, which has 63 at most.
+        # Kubernetes adds eleven characters to form the name of a Job, which may have at most 63.
         assert len(name) <= 52
         spec, job = cronjob["spec"], cronjob["spec"]["jobTemplate"]["spec"]
         CronSchedule(spec["schedule"], LONDON)
@@ -94,7 +94,7 @@ def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) ->
 
 @pytest.mark.parametrize("after", [datetime(2026, 1, 7, tzinfo=LONDON), datetime(2026, 7, 8, tzinfo=LONDON)])
 def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manifest], after: datetime) -> None:
-    """In winter and in summer the weekly run is on Monday at 04:00 by the clocks of London."""
+    """In winter and in summer the weekly run starts on Monday at 04:00 London time."""
     cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
     moment = CronSchedule(cronjob["spec"]["schedule"], LONDON).get_next_fire_time(None, after)
     assert moment is not None
@@ -102,7 +102,7 @@ def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manife
 
 
 def is_live(job: ScheduledJob, settings: Settings) -> bool:
-    """Whether an environment sends the records that a job compares to NOMIS.
+    """Whether an environment sends NOMIS the records that a job compares.
 
     Any other job is live in every environment.
     """
@@ -123,19 +123,19 @@ def cronjob_of(job: ScheduledJob, rendered: list[Manifest]) -> Manifest:
 
 @pytest.mark.parametrize("job", SCHEDULE, ids=[job.name for job in SCHEDULE])
 def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Manifest]) -> None:
-    """A CronJob runs the command of each scheduled job at the time at which the scheduler would."""
+    """A CronJob runs the command of each scheduled job at the time when the scheduler would run it."""
     schedulers = of_kind(rendered, "Deployment")
     pod = pods_of(rendered)[next(iter(schedulers or of_kind(rendered, "CronJob")))]
     settings = load_settings(environment_of(pod, rendered, SECRETS))
     spec = cronjob_of(job, rendered)["spec"]
     assert spec["schedule"] == job.schedule(settings).line
     runs = [job.is_on(settings), not spec.get("suspend", False)]
-    # The CronJob or the scheduler runs it, never both; none where its records do not go to NOMIS.
+    # Either the CronJob or the scheduler runs it, never both; neither does if its records do not go to NOMIS.
     assert sum(runs) == int(is_live(job, settings))
 
 
 def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest]) -> None:
-    """The pod upgrades the schema itself, with the same image and database, so nobody has to wait for anything."""
+    """The pod upgrades the schema before its scheduler starts, with the same image and database."""
     (deployment,) = of_kind(rendered, "Deployment").values()
     pod = deployment["spec"]["template"]["spec"]
     (migration,), (scheduler,) = pod["initContainers"], pod["containers"]
@@ -147,13 +147,13 @@ def test_the_schema_is_current_before_a_scheduler_starts(rendered: list[Manifest
 
 
 def test_the_network_policy_is_about_our_pods(rendered: list[Manifest]) -> None:
-    """The network policy does not restrict other pods of the namespace."""
+    """The network policy does not restrict other pods in the namespace."""
     (policy,) = of_kind(rendered, "NetworkPolicy").values()
     assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "prisoner-to-nomis"}}
 
 
 def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> None:
-    """A new scheduler is ready before the old one ends, and its probes call the health pages."""
+    """A new scheduler is ready before the old one ends, and the probes of both call the health pages."""
     for deployment in of_kind(rendered, "Deployment").values():
         assert deployment["spec"]["strategy"] == {
             "type": "RollingUpdate",
@@ -175,7 +175,7 @@ def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> No
 
 
 def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Manifest]) -> None:
-    """After SIGTERM a pod has time for the longest call, and then for the grace period of the drain."""
+    """After SIGTERM a pod that drains has time for the longest call, and then for the grace period of the drain."""
     draining = {
         name: pod
         for name, pod in pods_of(rendered).items()
@@ -189,7 +189,7 @@ def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Man
 
 
 def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
-    """The pod for operators starts only by hand, waits, and has the settings and credentials of the others."""
+    """The pod for operators starts only by hand, then waits, and has the other pods' settings and credentials."""
     cronjobs = of_kind(rendered, "CronJob")
     operator = cronjobs.pop("prisoner-to-nomis-operator")
     assert operator["spec"]["suspend"] is True
@@ -209,7 +209,7 @@ def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
 
 @pytest.mark.parametrize("name", CRONJOBS)
 def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str) -> None:
-    """There are as many pods as shards, and together they have no more calls in flight than NOMIS can bear."""
+    """There are as many pods as shards, and together they make no more concurrent calls than NOMIS can bear."""
     cronjob = of_kind(rendered, "CronJob")[CRONJOBS[name]]
     job = cronjob["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]
@@ -219,5 +219,5 @@ def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str
         assert job["completions"] == job["parallelism"]
         assert pod["containers"][0]["args"] == ["reconcile", name, f"--shards={job['completions']}"]
     else:
-        # Each retry of the Job resumes the run of the first.
+        # Each retry of the Job resumes the run of the first attempt.
         assert pod["containers"][0]["args"] == ["reconcile", name, "--resume=last"]

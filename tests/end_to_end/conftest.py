@@ -1,4 +1,4 @@
-"""Installations with their settings, whose commands run in the process of the test or in separate ones."""
+"""Fixtures for installations whose commands run in the test's process or in separate ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.harness.app import App
 
 @pytest.fixture
 def bare(tmp_path: Path) -> App:
-    """An installation without services, and without a database yet."""
+    """An installation with no services and no database yet."""
     return App(tmp_path, {"DATABASE_URL": f"sqlite:///{tmp_path}/test.db", "LOG_FORMAT": "json", "TZ": "UTC"})
 
 
 @pytest.fixture
 def installed(sandbox: Sandbox, tmp_path: Path) -> App:
-    """An installation with short intervals, and without a database yet."""
+    """An installation with short intervals and no database yet."""
     return App(
         tmp_path,
         {
@@ -46,7 +46,7 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> App:
 
 @pytest.fixture
 def running(installed: App) -> Iterator[Callable[..., ForkedCommand]]:
-    """Starts commands, and ends them with the test."""
+    """Starts commands in separate processes, which end with the test."""
     started: list[ForkedCommand] = []
 
     def start(*arguments: str, **more: str) -> ForkedCommand:

@@ -24,13 +24,13 @@ def _connected(app: App) -> None:
 
 
 def tracked(app: App) -> Counter[str]:
-    """The content of the table of events: the name and properties of each, counted."""
+    """How often each name with its properties is in the table of events."""
     lines = app.run_ok("telemetry", "--json").splitlines()
     return Counter(as_text(event["name"], event["properties"]) for event in map(json.loads, lines))
 
 
 def arrived(app: App) -> Counter[str]:
-    """The events that Application Insights accepted, each counted once."""
+    """How often Application Insights accepted each name with its properties; a repeated id counts once."""
     by_id = {event["properties"]["eventId"]: event for event in app.sandbox.custom_events()}
     return Counter(
         as_text(each["name"], {name: value for name, value in each["properties"].items() if name not in OURS})
@@ -44,7 +44,7 @@ def as_text(name: str, properties: dict[str, Any]) -> str:
 
 
 def put_events(app: App, number: int, name: str = "made-up") -> None:
-    """Puts events of a name into the table that have yet to be sent."""
+    """Puts events with this name, which have yet to be sent, into the table."""
     database = Database(app.settings["DATABASE_URL"])
     with database.begin() as connection:
         rows = [{"name": name, "time": now(), "properties": {"n": str(n)}, "export": "due"} for n in range(number)]
@@ -53,7 +53,7 @@ def put_events(app: App, number: int, name: str = "made-up") -> None:
 
 
 def test_check_asks_it_without_sending_an_event(app: App) -> None:
-    """The line of `check` names the address and what waits; without a response it is down and says what to change."""
+    """`check` shows the address and the number of waiting events, or that it is down and what to change."""
     put_events(app, 3)
     address = app.sandbox.connection_string().partition("IngestionEndpoint=")[2].rstrip("/;")
     up = {each["name"]: each for each in app.read_json("check")["checks"]}["application-insights"]
@@ -73,7 +73,7 @@ def test_check_asks_it_without_sending_an_event(app: App) -> None:
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
     """A message's operation is the trace that its publisher began.
 
-    A message without one has its own, and so has each run.
+    A message without such a trace has its own operation, as does each run.
     """
     visits = [visit_booked(app.sandbox) for _ in range(2)]
     app.sandbox.fault("nomis", "POST", kind="status", status=400)
@@ -102,7 +102,7 @@ def test_the_events_of_a_message_share_its_operation(app: App) -> None:
 
 
 def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
-    """The retry that saves a mapping later continues the operation of the message that needed the mapping."""
+    """A retry that saves a mapping later belongs to the operation of the message that needed the mapping."""
     visit = visit_booked(app.sandbox)
     visit.publish()
     app.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
@@ -112,7 +112,7 @@ def test_a_mapping_saved_later_belongs_to_its_message(app: App) -> None:
 
 
 def test_a_run_is_one_operation(app: App) -> None:
-    """All events of a reconciliation share one operation id, which its log lines and calls carry too."""
+    """All events of a reconciliation share one operation id, which is also on its log lines and calls."""
     app.sandbox.reset(prisoners=40, mismatches={"2": 2})
     run = app.run("reconcile", "incentives", LOG_LEVEL="INFO")
     events = app.sandbox.custom_events()
@@ -148,7 +148,7 @@ def test_nothing_is_lost_in_a_storm(app: App) -> None:
 
 
 def test_a_killed_process_loses_nothing(app: App) -> None:
-    """The next process sends again, under the same ids, what a killed process was sending."""
+    """The next process sends the events that a killed process was sending again, under the same ids."""
     put_events(app, 1_200)
     app.sandbox.fault("application-insights", kind="delay", until_released=True, skip=1)
     process = app.start("drain", "visit")
@@ -177,7 +177,7 @@ def test_an_event_that_cannot_be_accepted_keeps_no_other_back(app: App) -> None:
 
 
 def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
-    """A batch that is refused without a reason for each event is sent again in halves."""
+    """If a batch is refused without a reason for each event, its halves are sent separately."""
     put_events(app, 6)
     app.sandbox.fault("application-insights", kind="status", status=413, times=2)
     app.run_ok("drain", "visit")
@@ -185,7 +185,7 @@ def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
 
 
 def test_without_the_setting_nothing_is_sent(app: App) -> None:
-    """A process without a connection string never sends its events, and no later process sends them either."""
+    """The events of a process without a connection string are never sent, not even by a later process."""
     visit_booked(app.sandbox).publish()
     del app.settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]
     app.drain("visit")
@@ -196,7 +196,7 @@ def test_without_the_setting_nothing_is_sent(app: App) -> None:
 
 @pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
 def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
-    """The error names the setting and says what to give, and quotes no part of the value."""
+    """If the connection string is invalid, the error names the setting and what to give, without quoting the value."""
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
     assert ended.code == 2
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err

@@ -1,4 +1,4 @@
-"""The check command: one line for each part, and advice on what to change."""
+"""The check command: one line for each part, with advice on what to change."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_everything_is_up(installed: App) -> None:
 
 
 def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox) -> None:
-    """A service and a credential that are wrong each have a line that says what to change."""
+    """A service that is down and a wrong credential each have a line that says what to change."""
     sandbox.fault("mapping", path="/health/ping", kind="status", status=503)
     checked = installed.run(
         "check",
@@ -51,7 +51,7 @@ def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox)
 
 
 def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
-    """A client that lacks a role has one line that is down and names the client and the role."""
+    """If a client lacks a role, one line is down and names the client and the role."""
     lacked = {"NOMIS_APPOINTMENTS", "NOMIS_PRISONER_API__SYNCHRONISATION__RW"}
     sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
@@ -73,7 +73,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
 )
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
-    """A login page with status 200 does not count as the service."""
+    """A login page with status 200 does not count as a response from the service."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
     checked = installed.run("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
@@ -83,7 +83,7 @@ def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, nam
 def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> None:
     """`check` names the events that are switched off.
 
-    A switch of no event is down in `check` and warns in every drain.
+    A switch for an unknown event is down in `check`, and every drain warns about it.
     """
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
     checked = installed.run("check", **off)
@@ -106,7 +106,7 @@ def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> No
 
 
 def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
-    """Without the database and the queues both are down, and everything else is still checked."""
+    """If the database and the queues are unavailable, both are down, and everything else is still checked."""
     checked = installed.run(
         "check",
         DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none",
@@ -127,7 +127,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
 
 
 def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
-    """A cause that keeps every queue from being read is shown once, with the names of all queues."""
+    """A single cause that prevents every queue from being read is shown once, with the names of all queues."""
     listed = installed.run("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert listed.code == 1
     said = listed.err.splitlines()[-1]
@@ -136,9 +136,9 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
 
 
 def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
-    """Everything that has no token is one line, above what is ok.
+    """All services without a token share one line, above those that are ok.
 
-    The last line has the number of checks and names them.
+    The last line says how many checks are down and names them.
     """
     sandbox.fault("auth", path="/auth/oauth/token", kind="status", status=401)
     sandbox.fault("slack", path="/api/auth.test", kind="status", status=503)
@@ -190,7 +190,7 @@ def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
 
 @pytest.mark.parametrize("answer", ["unknown_method", "not found"])
 def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: Sandbox, answer: str) -> None:
-    """A Slack address that responds, but does not support checks of tokens, is not down."""
+    """A Slack address that responds but cannot check tokens is not down."""
     if answer == "unknown_method":
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
     else:
@@ -237,14 +237,14 @@ def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
 
 @pytest.mark.parametrize("command", ["check", "drain"])
 def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
-    """With AWS a mistyped profile ends the command with exit code 2 and one line."""
+    """With AWS, a mistyped profile ends the command with exit code 2 and one line that names it."""
     ended = bare.run(command, AWS_PROFILE="nope")
     assert ended.code == 2
     assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
 
 
 def test_the_environment_does_not_matter_to_a_local_endpoint(installed: App) -> None:
-    """Neither a proxy nor an AWS profile of the shell keeps the program from a local endpoint."""
+    """Neither a proxy nor an AWS profile in the shell's environment keeps the program from a local endpoint."""
     checked = installed.run("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out
 

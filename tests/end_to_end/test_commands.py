@@ -1,4 +1,4 @@
-"""What every command promises: exit codes, one line for an error, and help."""
+"""What every command has: exit codes, one-line errors, and help."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def test_bad_settings_and_bad_usage_end_in_one_line(
 ) -> None:
     """A wrong setting or argument ends the command with exit code 2 and one line that says what to change.
 
-    It shows no secret.
+    The line shows no secret.
     """
     ended = bare.run_process(*arguments, **settings)
     assert ended.code == 2
@@ -71,7 +71,7 @@ def test_bad_settings_and_bad_usage_end_in_one_line(
 
 
 def test_unknown_options_are_bad_usage(bare: App) -> None:
-    """An unknown option ends the command with exit code 2 and says where the help is."""
+    """An unknown option ends the command with exit code 2 and a message that says where to find help."""
     ended = bare.run_as_installed("drain", "--for-ever")
     assert ended.code == 2
     assert "No such option" in ended.err
@@ -79,7 +79,7 @@ def test_unknown_options_are_bad_usage(bare: App) -> None:
 
 
 def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
-    """An error is one line. With LOG_LEVEL=DEBUG the traceback is above it."""
+    """An error is shown in one line. With LOG_LEVEL=DEBUG the traceback is shown above it."""
     plain = bare.run_process("runs", "show", "nothing")
     full = bare.run_process("runs", "show", "nothing", LOG_LEVEL="DEBUG")
     assert "Traceback" not in plain.err
@@ -101,7 +101,7 @@ def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
 
 @pytest.mark.parametrize("upgrading", ["true", "false"])
 def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, upgrading: str) -> None:
-    """An older version says which schema it found and what to do. It does not change the schema and is not ready."""
+    """An older version says which schema it found and what to do, leaves the schema alone and is not ready."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
     assert bare.run("db", "upgrade", **settings).code == 0
     with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
@@ -119,7 +119,7 @@ def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, 
 
 
 def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
-    """A mistyped path is noticed. `check` says that there is no database, and other commands log that they made one."""
+    """If there is no database yet, `check` says so, and other commands log that they created one."""
     path = tmp_path / "typo" / "store.db"
     checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
@@ -143,7 +143,7 @@ def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
 
 
 def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A queue that does not respond ends the command with exit code 1, and the ledger has the run as failed."""
+    """A queue that does not respond ends the command with exit code 1, and the ledger records the run as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
     ended = bare.run("drain", "visit", **settings)
     assert ended.code == 1
@@ -155,14 +155,14 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
 
 
 def test_missing_keys_are_named(bare: App) -> None:
-    """With AWS and without keys the command says which to set and where it looked, and shows no traceback."""
+    """With AWS but without keys, the command says which to set and where it looked, without a traceback."""
     ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
     assert "AWS in eu-west-2 rejected the keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
-    """Only jobs with parameters can be run again. A scheduler is started afresh."""
+    """Only jobs with parameters can be repeated; a scheduler has to be started afresh."""
     alone = {
         "SCHEDULER_RECONCILIATION": "false",
         "SCHEDULER_HOUSEKEEPING": "false",
@@ -183,7 +183,7 @@ def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
 
 
 def on_terminal(app: App, *arguments: str, **more: str) -> str:
-    """The output and the log of a command on a terminal, together."""
+    """The output and the log of a command on a terminal, as they appear together."""
     settings = {name: value for name, value in app.environment(**more).items() if name != "LOG_LEVEL" or name in more}
     shown, side = pty.openpty()
     terminal = Path(os.ttyname(side))
@@ -200,7 +200,7 @@ def on_terminal(app: App, *arguments: str, **more: str) -> str:
 
 
 def test_a_terminal_shows_the_result_without_the_log(installed: App, sandbox: Sandbox) -> None:
-    """On a terminal only warnings come between a command and its output, unless more is requested."""
+    """On a terminal only warnings are logged before a command's output, unless more is requested."""
     settings = {"LOG_FORMAT": "console"}
     installed.make_queues()
     sandbox.traffic(events=2, queues=["visit"])

@@ -1,4 +1,4 @@
-"""The demo: the whole system in one command, without anything else."""
+"""The demo: the whole system in one command, with no other services."""
 
 import itertools
 import json
@@ -35,12 +35,12 @@ def processes_of(mark: str) -> list[str]:
 
 
 def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    """Whatever the shell has set, the demo succeeds, says what it did, writes only to its folder and leaves nothing."""
+    """Whatever the shell has set, the demo succeeds, reports, writes only to its folder and leaves no process."""
     home, temporary, here = (tmp_path / name for name in ("home", "temporary", "here"))
     for folder in (home, temporary, here):
         folder.mkdir()
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
-    # What a shell may hold of proxies and AWS must not matter.
+    # Whatever the shell has set for proxies and AWS must make no difference.
     environment |= dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
     environment |= {"AWS_PROFILE": "nope", "AWS_CONFIG_FILE": str(home / "none")}
     arguments = ["demo", "--dir", "shown", "--prisoners", "80", "--events", "60", "--seed", "4"]
@@ -79,7 +79,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) -> None:
-    """Eight weekly runs with reports precede the demo's own run, and their figures follow from each other."""
+    """Eight weekly runs with reports precede the demo's own run, and their figures are consistent with each other."""
     result = json.loads((report.parent / "result.json").read_text("utf-8"))
     standings = [each["standing"] for each in result["mismatches"]]
     new, persisting, resolved = standings.count("new"), standings.count("persisting"), len(result["resolved"])
@@ -109,7 +109,7 @@ def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) ->
     ],
 )
 def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
-    """Ctrl+C ends the demo and everything it started at any stage, with exit code 1 and one line."""
+    """At any stage Ctrl+C ends the demo and every process that it started, with exit code 1 and one line."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--events", "150", *arguments],
         cwd=bare.folder,

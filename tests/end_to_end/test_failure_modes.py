@@ -10,7 +10,7 @@ DOCUMENT = ROOT / "doc" / "failure-modes.md"
 
 
 def test_every_failure_mode_has_a_heading_and_names_a_test() -> None:
-    """F01 to F38, with some variants, are in order without a gap. Each says what happens and names a test."""
+    """F01 to F38 and their variants are in order without a gap. Each says what happens and names a test."""
     modes = re.findall(r"^### (F\d\d\w?): .+\n((?:(?!#).*\n)*)", DOCUMENT.read_text(), re.MULTILINE)
     names = [name for name, _ in modes]
     variants = Counter(name[:3] for name in names)
@@ -28,7 +28,7 @@ def test_the_page_fits_on_a_phone() -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """A test that is renamed or removed makes the page wrong."""
+    """Every test that the page names exists."""
     named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text()))
     assert len(named) > 50
     missing = [f"{path}::{name}" for path, name in sorted(named) if not _defines(path, name)]

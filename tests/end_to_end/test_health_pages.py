@@ -12,14 +12,14 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def said(installed: App, message: str) -> list[dict[str, object]]:
-    """The log lines with this message."""
+    """The log lines that have this message."""
     return [line for line in installed.log() if line["message"] == message]
 
 
 def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]) -> None:
-    """All parts are up and the figures show what was drained.
+    """While all services are up, the health page says so, and the figures show what was drained.
 
-    When a service goes down, the page shows it and stays up.
+    When a service goes down, the page shows this but remains available.
     """
     installed.make_queues()
     process = running("scheduler")
@@ -41,7 +41,7 @@ def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: 
 
 
 def test_second_scheduler_works_without_the_port(installed: App, running: Callable[..., ForkedCommand]) -> None:
-    """The log says that the port is taken, and the scheduler works without its pages."""
+    """If the port is taken, the log says so, and the scheduler works without its health pages."""
     installed.make_queues()
     running("scheduler")
     until(lambda: len(said(installed, "scheduler-started")) == 1, "the first has started")

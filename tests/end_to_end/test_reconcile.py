@@ -22,17 +22,17 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
-    """The planted mismatches by booking."""
+    """The planted mismatches, by booking id."""
     return {each["bookingId"]: each for each in sandbox.planted()["mismatches"]}
 
 
 def by_cause(sandbox: Sandbox, cause: int) -> str:
-    """The number of a prisoner whose mismatch has this cause."""
+    """The prisoner number for the mismatch that has this cause."""
     return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
 
 
 def interrupted(installed: App, process: ForkedCommand) -> str:
-    """The run of a process that was asked to stop. The process has ended, and its output says how to resume the run."""
+    """Waits until a process that was asked to stop has ended, and returns the id of its run from the output."""
     assert process.wait(LONGEST_SECONDS) == 1
     (stopped,) = installed.run("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
@@ -42,7 +42,7 @@ def interrupted(installed: App, process: ForkedCommand) -> str:
 
 
 def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sandbox: Sandbox) -> None:
-    """A run finds the planted mismatches, delivers the report once, and can be shown, rendered and sent again."""
+    """A run finds the planted mismatches and delivers its report once. The report can be shown, rendered and resent."""
     sandbox.reset(prisoners=60, mismatches={"4": 2, "8": 1})
     installed.make_queues()
     run = installed.run_as_installed("reconcile", "incentives", "--json")
@@ -79,7 +79,7 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sa
 def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     installed: App, sandbox: Sandbox, location: str
 ) -> None:
-    """A location that cannot work is a wrong setting.
+    """A report location that cannot work is a wrong setting.
 
     The command exits 2 with one line, reads nobody and makes no folder.
     """
@@ -92,7 +92,7 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
 
 
 def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
-    """A wrong list of exclusions gives one line and one alert, however often the job tries.
+    """A wrong list of exclusions causes one line and one alert, however often the job is tried.
 
     `--no-notify` sends no alert.
     """
@@ -113,7 +113,7 @@ def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) ->
 
 
 def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
-    """The scheduler that fails first sends the alert, whatever fails, and the ledger has the reason."""
+    """If several schedulers cannot begin a run, only the first sends an alert, and the ledger has the reason."""
     before = len(app.alerts())
     environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
     with application(environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]) as made:
@@ -150,7 +150,7 @@ def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.Mon
 
 
 def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
-    """A wrong token delays the messages to Slack, and one line says so. The report is kept, and the run succeeds."""
+    """A wrong token delays the messages to Slack, as one line says, but the report is kept and the run succeeds."""
     run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
     said, _, place = run.out.splitlines()[-1].partition(": ")
@@ -173,7 +173,7 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
 
 
 def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -> None:
-    """Two prisoners are explained. A dry run changes nothing; the fixes are made, recorded and shown."""
+    """Each mismatch is explained. A dry run changes nothing; without it the fixes are made, recorded and shown."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
     missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
@@ -192,7 +192,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
     assert (elsewhere.code, ", not at XXX; --force sends it anyway" in elsewhere.error) == (1, True)
     assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
-    # The review that DPS made of the event is on the queue; it is not that of the next prisoner, which is mapped.
+    # The review that DPS created for the event is still on the queue. The next prisoner's own review is already mapped.
     repaired = installed.run("incentives", "repair", edited, "--yes")
     assert "both sides have" in repaired.out, repaired.err
     until(lambda: installed.drain("incentive")["received"], "the message of that review")
@@ -203,7 +203,7 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
 def test_stopped_reconciliation_is_gone_on_with(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """SIGTERM stops a run after a finished page, and the run says how to resume. The resumed run reads nobody twice."""
+    """SIGTERM stops a run, which says how to resume it. The resumed run skips the finished pages."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
@@ -217,14 +217,14 @@ def test_stopped_reconciliation_is_gone_on_with(
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
-    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages in work, one of them in incentives, and the calls under way
+    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages in work, one waiting for incentives, and the current calls
 
 
 @pytest.mark.parametrize("service", ["incentives", "nomis"])
 def test_a_run_that_waits_for_a_service_can_be_stopped(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
-    """While a service is down a signal ends the run soon, and the run says how to resume."""
+    """While a service is down, a signal ends the run promptly, and the run says how to resume."""
     sandbox.reset(prisoners=60)
     path = {"nomis": "/incentives/booking-id/{booking}/current", "incentives": None}[service]
     sandbox.fault(service, path=path, kind="status", status=503)
@@ -235,9 +235,9 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
 
 
 def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) -> None:
-    """Three starts of a Job with a prisoner who cannot be read each exit 1.
+    """If a prisoner cannot be read, the first start of a Job and both retries exit 1.
 
-    There is one report, and nobody is read twice.
+    Only one report is announced, and nobody who was read is read again.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 1})
     installed.make_queues()
@@ -253,7 +253,7 @@ def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) 
 
 
 def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
-    """Each pod takes the shard of its index.
+    """With `--shards`, each pod takes the shard given by its index.
 
     Without `--shards` the index is ignored, and `--shard` takes precedence.
     """
@@ -268,14 +268,14 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """A resumed run refuses a filter, so nobody believes that it read only one prison."""
+    """A resumed run refuses a filter, so that nobody believes it read only one prison."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison, --prisoner and days" in run.err) == (2, True)
 
 
 def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
-    """An id that is not valid, or belongs to a complete run, is refused and starts no run."""
+    """An id that is not valid or that belongs to a complete run is refused, and no run starts."""
     unknown = installed.run("reconcile", "incentives", "--resume", "nope")
     assert (unknown.code, unknown.error) == (
         2,
@@ -292,7 +292,7 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
 
 
 def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox) -> None:
-    """The table of the command has the rows of the report, CSV and Slack, with the same numbers of rows and causes."""
+    """The command's table has the same rows and causes as the report, the CSV and Slack."""
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -308,7 +308,7 @@ def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox
 
 
 def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
-    """A prison without prisoners does not look like agreement: the command names the prison, says so, and fails."""
+    """If a prison has no prisoners, the command names the prison and fails, instead of reporting agreement."""
     run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out
@@ -317,7 +317,7 @@ def test_a_run_that_compared_nobody_says_so(installed: App) -> None:
 
 
 def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
-    """A number that belongs to nobody is not a failure of a service, and leaves no run to resume."""
+    """A prisoner number that belongs to nobody is not a service failure, and leaves no run to resume."""
     run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err
@@ -327,14 +327,14 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_process_that_lost_its_run_leaves_it_alone(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A suspended run is taken over by another process. When the first process wakes, it ends with one clear line."""
+    """Another process takes over the run of a suspended one, which ends with one clear line when it wakes."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {
         "REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20",
         "RECONCILIATION_CONCURRENCY": "2",
     }
-    # Of the two only the process that sleeps may lose its run, however slow the machine.
+    # Only the suspended process may lose its run, however slow the machine.
     slept = running("reconcile", "incentives", "--no-notify", LEASE_SECONDS="2", **settings)
     until(lambda: reads(sandbox) >= 30, "the second page is begun")
     slept.send_signal(signal.SIGSTOP)
@@ -355,11 +355,11 @@ def test_process_that_lost_its_run_leaves_it_alone(
 
 
 def kept_pages(installed: App) -> int:
-    """How many finished pages of runs are in the database."""
+    """The number of finished pages, of all runs, in the database."""
     with closing(sqlite3.connect(installed.database)) as connection:
         return int(connection.execute("SELECT count(*) FROM reconciliation_pages").fetchone()[0])
 
 
 def reads(sandbox: Sandbox) -> int:
-    """How many levels were read from NOMIS one by one."""
+    """The number of single levels that were read from NOMIS."""
     return sum(seen["path"].endswith("/current") for seen in sandbox.requests("nomis"))

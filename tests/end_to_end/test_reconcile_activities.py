@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandbox.clock import london_today
 from tests.harness.app import App
 
-#: What no command fixes: it is for people, or NOMIS refuses it.
+#: The kinds that no command fixes: they are for people to fix, or NOMIS refuses the change.
 UNMENDED = {
     "moved, still open in DPS",
     "moved, still open in NOMIS",
@@ -38,7 +38,7 @@ def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
 
 @pytest.mark.parametrize("name", ["allocations", "suspended-allocations", "attendances"])
 def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
-    """Exactly the planted differences are reported, and the named commands leave only those that people have to fix."""
+    """Exactly the planted differences are reported, and the named commands fix all but those left to people."""
     planted = [each for each in reset(app).planted()["reconciliations"][name] if each["outcome"] == "reported"]
     result = app.read_json("reconcile", name, "--no-notify")
     assert (result["status"], result["unread"], result["gaps"]) == ("complete", [], [])
@@ -55,9 +55,9 @@ def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
 
 
 def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
-    """A message on the dead letter queue puts its allocation in flight until it is sent back.
+    """An allocation with a message on the dead letter queue counts as in flight until the message is sent back.
 
-    A late record is no longer reported.
+    A record that arrives late is no longer reported.
     """
     sandbox = reset(app, in_flight=1, in_flight_seconds=0)
     planted = sandbox.planted()["reconciliations"]["allocations"]
@@ -76,7 +76,7 @@ def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
 
 
 def test_attendances_of_another_day(app: App) -> None:
-    """`--date` compares that day, for which nothing was planted, and `--prison` chooses a prison."""
+    """With `--date` only that day is compared, and with `--prison` only that prison."""
     reset(app)
     day = (london_today() - timedelta(days=2)).isoformat()
     result = app.read_json("reconcile", "attendances", "--date", day, "--no-notify")
@@ -87,7 +87,7 @@ def test_attendances_of_another_day(app: App) -> None:
 
 
 def test_no_prisoner_can_be_chosen(app: App) -> None:
-    """The services list a prison as a whole, so the message names the options to choose by."""
+    """The services list only whole prisons, so `--prisoner` is refused and the message names the options to use."""
     ended = app.run("reconcile", "suspended-allocations", "--prisoner", "A1234BC", "--no-notify")
     assert ended.code == 2
     assert "suspended allocations are listed by prison: choose with --prison" in ended.err

@@ -30,9 +30,9 @@ def keys(found: list[dict[str, Any]]) -> list[tuple[Any, Any, str]]:
 
 
 def test_finds_what_is_planted_tells_of_it_and_fixes_it(app: App) -> None:
-    """Exactly the planted differences are reported, each with its event.
+    """Exactly the planted differences are reported, each with a telemetry event.
 
-    The commands leave only those that people decide.
+    The commands fix all but those that need a person's decision.
     """
     sandbox = reset(app, in_flight=2)
     planted = sandbox.planted()["reconciliations"]["appointments"]
@@ -76,7 +76,7 @@ def test_finds_what_is_planted_tells_of_it_and_fixes_it(app: App) -> None:
 
 
 def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
-    """A page that cannot be read makes the run incomplete. The resumed run finds what is missing."""
+    """A page that cannot be read makes the run incomplete. The resumed run finds the missing differences."""
     sandbox = reset(app)
     planted = sandbox.planted()["reconciliations"]["appointments"]
     app.settings["REPORTS_APPOINTMENTS_RECONCILIATION_PAGE_SIZE"] = "10"
@@ -93,7 +93,7 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
 
 
 def test_services_of_2023(app: App) -> None:
-    """The prisons that the setting names are compared one by one. Without the setting the run fails and says why."""
+    """With services of 2023 each prison in the setting is compared. Without the setting the run fails and says why."""
     sandbox = reset(app, generation="2023")
     ended = app.run("reconcile", "appointments", "--no-notify")
     assert ended.code == 1
@@ -109,7 +109,7 @@ def test_services_of_2023(app: App) -> None:
 
 
 def test_a_prison_and_days_alone(app: App) -> None:
-    """Only appointments at the prison and within the days are compared, and nothing is written."""
+    """Only appointments at the chosen prison or on the chosen days are compared, and nothing is written to NOMIS."""
     sandbox = reset(app)
     everything = app.read_json("reconcile", "appointments", "--no-notify")
     prison = next(each["prisonId"] for each in everything["mismatches"] if each["kind"] == "nomis-only")
@@ -126,7 +126,7 @@ def test_a_prison_and_days_alone(app: App) -> None:
 
 
 def test_events_of_the_worked_example(app: App) -> None:
-    """The names and properties of the events are those that alerts and queries use."""
+    """The telemetry events have the names and properties that alerts and queries use."""
     reset(app, plant=())
     prisoner = app.sandbox.receive(PRISON)
     make_worked_example(app.sandbox, prisoner)

@@ -1,4 +1,4 @@
-"""The other reconciliations by the installed command: their options, and the list of all reconciliations."""
+"""The other reconciliations, as the installed program runs them: their options, and the list of all reconciliations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.app import App
 
 
 def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed: App, sandbox: Sandbox) -> None:
-    """Allocations are compared and reported. The list shows that run, and shows that the others never ran."""
+    """Allocations are compared and reported. The list shows this run, and that the other reconciliations never ran."""
     sandbox.reset(prisoners=60, prisons=24, plant=["allocations"], every_cause=True)
     installed.make_queues()
     run = installed.run("reconcile", "allocations", "--json")
@@ -35,7 +35,7 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
 
 
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
-    """The day is kept with the run, and a repetition of the run uses it too."""
+    """The chosen day is kept with the run, and a repetition of the run uses it too."""
     sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()
     day = (london_now().date() - timedelta(days=3)).isoformat()
@@ -44,7 +44,7 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
     assert (run.json()["parameters"]["from_date"], run.json()["parameters"]["to_date"]) == (day, day)
     again = installed.run("runs", "rerun", run.json()["runId"], "--json")
     assert again.json()["parameters"]["from_date"] == day
-    # It is not a run over everyone, with which others are compared.
+    # This is not a run over everyone, so later runs are not compared with it.
     rows = {each["name"]: each for each in installed.run("reconcile", "list", "--json").json()}
     assert rows["attendances"]["lastRun"] is None
 
@@ -59,13 +59,13 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
     ],
 )
 def test_what_makes_no_sense_is_bad_usage(installed: App, arguments: tuple[str, ...], complaint: str) -> None:
-    """Options that do not fit each other end with exit code 2 and say what is wrong."""
+    """Options that do not fit together end the command with exit code 2 and a message that says what is wrong."""
     run = installed.run("reconcile", *arguments)
     assert (run.code, complaint in run.err) == (2, True)
 
 
 def test_a_run_is_resumed_by_its_own_reconciliation(installed: App, sandbox: Sandbox) -> None:
-    """If another reconciliation tries to resume the run, the command names the right one."""
+    """If the command of another reconciliation is asked to resume the run, it names the right command."""
     sandbox.reset(prisoners=60)
     installed.make_queues()
     ended = installed.run("reconcile", "adjustments", "--no-notify", "--json").json()

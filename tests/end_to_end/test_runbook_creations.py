@@ -1,4 +1,4 @@
-"""The runbook on creations with an unknown outcome: alerted, looked up by a person, and settled either way."""
+"""The runbook on creations whose outcome is unknown: alerts, look-ups by a person, and both ways of settling them."""
 
 import pytest
 
@@ -32,7 +32,7 @@ NUMBERS = {
     "appointment": ("appointment", "event_id"),
     "sentencing": ("adjustment", "id"),
 }
-#: NOMIS has no read of courses, which is said.
+#: NOMIS cannot read courses, and the command says so.
 SURE = {queue: ("--unchecked",) if queue == "activity" else () for queue in MAKERS}
 
 
@@ -42,14 +42,14 @@ def test_no_domain_is_left_out() -> None:
 
 
 def lose(app: App, told: DpsEvent, *, applied: bool) -> None:
-    """A create that loses its response. Only NOMIS knows whether it applied the create."""
+    """Sends a create whose response is lost. Only NOMIS knows whether it applied the create."""
     told.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
         app.drain(told.queue)
 
 
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, which no look-up can help, and returns the creation as it is listed."""
+    """Delivers the message again, although no look-up can settle it, and returns the creation as it is listed."""
     until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
@@ -57,7 +57,7 @@ def ambiguous(app: App) -> dict[str, object]:
 
 
 def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
-    """One alert says what to type. The course that a person found is mapped, and is never created again."""
+    """One alert says what to type. A course that a person found is mapped and never created again."""
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
     creation = ambiguous(app)
@@ -97,7 +97,7 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
 
 
 def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None:
-    """If a person did not find the record, the event is sent again and creates it once."""
+    """If a person did not find the record, the event is sent again and the record is created once."""
     lose(app, schedule_created(sandbox), applied=False)
     creation = ambiguous(app)
     assert sandbox.nomis("course") == []
@@ -109,7 +109,7 @@ def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None
 
 
 def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sandbox: Sandbox) -> None:
-    """NOMIS may get the record after a person looked, so nothing is sent again until no create can be under way."""
+    """NOMIS may apply the create after a person looked, so nothing is sent again while a create may be under way."""
     told = schedule_created(sandbox)
     told.publish()
     with held(sandbox, "nomis", "POST", "/activities") as hold:
@@ -127,14 +127,14 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
 
 
 def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
-    """A create without a response, whose record another installation created and mapped meanwhile.
+    """Sends a create that gets no response, while another installation creates and maps the same record.
 
-    Returns the open creation.
+    Returns the id of the open creation.
     """
     lose(app, told, applied=applied)
     app.use_new_database("second")
     told.publish()
-    # The message whose create was lost is received with it, and is a duplicate by then.
+    # The message whose create lost its response is received too, and is a duplicate by then.
     assert app.drain("activity")["applied"] == 1
     app.use_database("app")
     told.publish()
@@ -145,7 +145,7 @@ def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
 
 
 def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """A record that a person found next to the mapped one becomes a finding, which `duplicates resolve` fixes."""
+    """If a person finds a second record besides the mapped one, it becomes a finding for `duplicates resolve`."""
     told = schedule_created(sandbox)
     creation = doubt_beside_a_mapping(app, told, applied=True)
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -175,7 +175,7 @@ def test_a_mapping_without_another_record_closes_the_doubt(app: App, sandbox: Sa
 
 @pytest.mark.parametrize("queue", MAKERS)
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
-    """In each domain the event creates a record that was declared missing, and a record that was found is mapped."""
+    """In each domain, a record that was declared missing is created, and a record that was found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for told, applied in ((first, False), (second, True)):
         lose(app, told, applied=applied)
@@ -193,7 +193,7 @@ def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queu
 
 
 def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
-    """A NOMIS record of another prisoner, one that is already mapped, and one that does not exist are all refused."""
+    """A NOMIS record that belongs to another prisoner, is already mapped or does not exist is refused."""
     other = visit_booked(sandbox)
     other.publish()
     app.drain("visit")
@@ -212,9 +212,9 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
 
 
 def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(app: App, sandbox: Sandbox) -> None:
-    """A number that cannot be checked is not called found.
+    """A record whose number cannot be checked is not reported as found.
 
-    `creations reopen` deletes its mapping, and the right number can be given.
+    `creations reopen` deletes its mapping, so that the right number can be given.
     """
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
@@ -269,7 +269,7 @@ def change(app: App, queue: str, made: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("queue", ["appointment", "sentencing"])
 def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
-    """The record is compared with the request as far as NOMIS can read it. An override by a person is recorded."""
+    """A record that differs from the request, as far as NOMIS can read it, is refused. An override is recorded."""
     lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]
     (made,) = sandbox.nomis(kind)
@@ -300,7 +300,7 @@ def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: San
 
 
 def test_what_another_settles_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """Both ways of settling check again after the confirmation."""
+    """Both ways of settling check the creation again after the confirmation."""
     lose(app, schedule_created(sandbox), applied=False)
     number = str(ambiguous(app)["id"])
     app.let_creates_end()

@@ -1,4 +1,4 @@
-"""The runbook on duplicates: planted, alerted, shown and resolved, with NOMIS correct afterwards."""
+"""The runbook on duplicates: planted, alerted, shown and resolved, so that NOMIS is correct afterwards."""
 
 import re
 
@@ -46,7 +46,7 @@ def plant(app: App, told: DpsEvent) -> int:
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The visit that is not mapped is cancelled as an administrative error, read again as cancelled, and recorded."""
+    """The unmapped visit is cancelled as an administrative error, read again to verify this, and recorded."""
     told = visit_booked(sandbox)
     finding = plant(app, told)
     (alert,) = app.alerts()
@@ -80,7 +80,7 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
 
 
 def test_visit_that_was_cancelled_before_is_only_recorded(app: App, sandbox: Sandbox) -> None:
-    """A duplicate that somebody else has cancelled needs nothing more in NOMIS."""
+    """If somebody else has already cancelled the duplicate visit, the resolution is only recorded."""
     finding = plant(app, visit_booked(sandbox))
     visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
     path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
@@ -97,7 +97,7 @@ def operator_call(app: App, path: str) -> None:
 
 
 def test_duplicate_adjustment_is_deleted_in_its_family(app: App, sandbox: Sandbox) -> None:
-    """The adjustment that is not mapped is deleted, and the mapped one is read to prove that it is there."""
+    """The unmapped adjustment is deleted, and the mapped one is read to prove that it exists."""
     finding = plant(app, adjustment_inserted(sandbox))
     assert "duplicate sentencing adjustment detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
@@ -120,7 +120,7 @@ def change_adjustment(app: App, number: int, days: int) -> None:
 
 
 def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox: Sandbox) -> None:
-    """An adjustment with other days is not deleted, unless a person confirms that it is the duplicate."""
+    """An adjustment with different days is not deleted unless a person confirms that it is the duplicate."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
     change_adjustment(app, second, 7)
@@ -140,7 +140,7 @@ def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox:
 
 
 def test_adjustment_that_changes_while_one_thinks_stays(app: App, sandbox: Sandbox) -> None:
-    """Both records are read and compared again after the confirmation."""
+    """An adjustment that changed before the confirmation stays: both records are read and compared again after it."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
 
@@ -151,7 +151,7 @@ def test_adjustment_that_changes_while_one_thinks_stays(app: App, sandbox: Sandb
 
 
 def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
-    """The appointment that is not mapped is deleted. It has an alert, unlike in the replaced service."""
+    """The unmapped appointment is deleted. Unlike the replaced service, the program sends an alert about it."""
     finding = plant(app, appointment_created(sandbox))
     assert "duplicate appointment detected" in app.alerts()[0]
     (listed,) = app.read_json("duplicates", "list")
@@ -163,7 +163,7 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, sandbox: Sandbox) -> None:
-    """A 400 of the mapping service is recognised as a duplicate course, and the one that is not mapped is deleted."""
+    """A 400 from the mapping service is recognised as a duplicate course, and the unmapped course is deleted."""
     finding = plant(app, schedule_created(sandbox))
     assert "duplicate activity detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -172,7 +172,7 @@ def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, s
 
 
 def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
-    """Two records of the same level harm nobody: nothing is changed, and the request to the support team is shown."""
+    """Two records with the same level harm nobody, so nothing is changed and a request to the support team is shown."""
     told = review_inserted(sandbox)
     finding = plant(app, told)
     shown = app.read_json("duplicates", "show", str(finding))
@@ -187,7 +187,7 @@ def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
 
 
 def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
-    """No service can delete the record, so the finding stays open until a person closes it."""
+    """If the levels differ, the finding stays open until a person closes it, since no service can delete the record."""
     finding = plant(app, review_inserted(sandbox))
     booking, sequence = app.read_json("duplicates", "show", str(finding))["surplusNomisId"].split()
     sandbox.delete_nomis_incentive(int(booking), int(sequence))
@@ -206,7 +206,7 @@ def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sand
 
 
 def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> None:
-    """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to decide."""
+    """If both NOMIS records turn out to be mapped, nothing is deleted and a person has to decide."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
@@ -218,7 +218,7 @@ def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> N
 
 
 def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
-    """If two DPS records claim one NOMIS record, nothing is deleted. A person closes the finding with a note."""
+    """If two DPS records claim one NOMIS record, nothing is deleted. A person can close the finding with a note."""
     told = visit_booked(sandbox)
     told.publish()
     app.drain("visit")
@@ -238,9 +238,9 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandbox) -> None:
-    """NOMIS gave out an id again.
+    """After a refresh NOMIS may give out an id again.
 
-    Once its old mapping is deleted, the event saves the new mapping and creates nothing.
+    Once the old mapping of the id is deleted, the event saves the new mapping and creates nothing.
     """
     first, told = appointment_created(sandbox), appointment_created(sandbox)
     first.publish()
@@ -269,7 +269,7 @@ def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandb
 
 
 def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """Everything is read again after the confirmation, so there is one deletion and one action."""
+    """Everything is read again after the confirmation, so only one deletion is made and one action recorded."""
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 

@@ -11,7 +11,7 @@ from tests.harness.waiting import until
 
 
 def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbox) -> None:
-    """A message that met a failing service is on the dead letter queue with its cause. The next redrive succeeds."""
+    """A message that met a failing service becomes a dead letter with its cause. The next redrive succeeds."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
@@ -64,7 +64,7 @@ def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox
 
 
 def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox) -> None:
-    """Mapping retries cannot be purged by mistake. When the service is back they save the mapping of the one record."""
+    """Mapping retries are not purged by mistake. Once the service is back, they save the mapping of the only record."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"}):
@@ -80,7 +80,7 @@ def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox
 
 
 def test_mapping_retries_are_purged_when_asked_for(app: App, sandbox: Sandbox) -> None:
-    """With the option for them, mapping retries are exported and removed too."""
+    """If the option for mapping retries is given, they are exported and removed too."""
     visit_booked(sandbox).publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400):
         app.drain_out("visit")
@@ -92,9 +92,9 @@ def test_mapping_retries_are_purged_when_asked_for(app: App, sandbox: Sandbox) -
 
 
 def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
-    """While its switch is off an event is acknowledged and lost.
+    """While the switch of an event type is off, its events are acknowledged and lost.
 
-    Once the switch is on again, the next events are handled.
+    Once the switch is on again, new events are handled.
     """
     visit_booked(sandbox).publish()
     assert app.drain("visit", FEATURE_EVENT_PRISON_VISIT_BOOKED="false")["switched_off"] == 1

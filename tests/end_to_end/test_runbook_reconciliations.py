@@ -11,7 +11,7 @@ import pytest
 from reports.reconciliations.registry import RECONCILIATIONS
 from tests.harness.app import App
 
-#: How many of the planted differences of each reconciliation the proposed resyncs fix.
+#: The number of planted differences that the proposed resyncs fix, by reconciliation.
 FIXED = {
     "allocations": 3,
     "suspended-allocations": 2,
@@ -23,14 +23,14 @@ FIXED = {
 
 
 def compare(app: App, name: str) -> list[dict[str, Any]]:
-    """The differences that a complete run finds."""
+    """Runs a reconciliation to completion, and returns the differences that it finds."""
     result = json.loads(app.run_ok("reconcile", name, "--no-notify", "--json"))
     assert result["status"] == "complete"
     return list(result["mismatches"])
 
 
 def test_no_reconciliation_is_left_out() -> None:
-    """Only incentives have separate fixes."""
+    """The table has every reconciliation except incentives, which have separate fixes."""
     assert FIXED.keys() == RECONCILIATIONS.keys() - {"incentives"}
 
 
@@ -38,7 +38,7 @@ def test_no_reconciliation_is_left_out() -> None:
 def test_what_a_report_proposes_fixes_the_difference(app: App, name: str) -> None:
     """A resync that succeeds resolves its difference.
 
-    One that is refused leaves it, and the next run finds nothing new.
+    A resync that is refused leaves the difference, and the next run finds nothing new.
     """
     app.sandbox.reset(prisoners=60, prisons=20, plant=[name], every_cause=True)
     found = {json.dumps(each["key"]): each for each in compare(app, name)}

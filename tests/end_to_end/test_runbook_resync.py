@@ -1,4 +1,4 @@
-"""The runbook on resyncs: the command writes the current DPS state of one record to NOMIS, and reads it again."""
+"""The runbook on resyncs: the command writes the current DPS state of one record to NOMIS and verifies it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.sandboxes import Caller
 
 Make = Callable[[Sandbox], DpsEvent]
 
-#: What has a separate mapping: how DPS makes one, what NOMIS calls it, whose mappings they are.
+#: The kinds with separate mappings: the DPS event that makes a record, its NOMIS name, and the mappings' domain.
 MAPPED: dict[str, tuple[Make, str, str]] = {
     "visit": (visit_booked, "visit", "visits"),
     "activity": (schedule_created, "course", "activities"),
@@ -40,7 +40,7 @@ CHANGES: dict[str, tuple[dict[str, object], str, object]] = {
     "appointment": ({"start": "09:15"}, "start", "09:15:00"),
     "adjustment": ({"days": 21}, "days", 21),
 }
-#: The event of the replaced service, and the property that has the DPS id.
+#: The telemetry event of the replaced service, and its property with the DPS id.
 TRACKED = {
     "visit": ("to-nomis-synch-visit-resynchronisation-repair", "visitId"),
     "adjustment": ("to-nomis-synch-adjustment-repair", "adjustmentId"),
@@ -57,7 +57,7 @@ def change(sandbox: Sandbox, kind: str, told: DpsEvent, values: dict[str, object
 
 
 def in_step(app: App, kind: str) -> DpsEvent:
-    """A record that NOMIS has because its event was handled."""
+    """Handles a record's event, so that NOMIS has the record, and returns the event."""
     told = MAPPED[kind][0](app.sandbox)
     told.publish()
     assert app.drain(told.queue)["applied"] == 1
@@ -65,21 +65,21 @@ def in_step(app: App, kind: str) -> DpsEvent:
 
 
 def writes(sandbox: Sandbox) -> int:
-    """How many writes NOMIS has made."""
+    """The number of writes that NOMIS has made."""
     return len(sandbox.journal("nomis"))
 
 
 def test_no_kind_is_left_out() -> None:
-    """The tables of this module have every kind."""
+    """The tables of this module have a row for each kind."""
     assert {*MAPPED, *TRACKED} == set(resync_kinds())
     assert CHANGES.keys() == MAPPED.keys()
 
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A record whose event was lost is created, mapped and read again.
+    """A record whose event was lost is created in NOMIS, mapped and read again.
 
-    If the event comes after all, it changes nothing.
+    If the event arrives after all, it changes nothing.
     """
     make, noun, domain = MAPPED[kind]
     told = make(sandbox)
@@ -102,7 +102,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A change without an event is written to the one record that NOMIS has."""
+    """A change without an event is written to the existing NOMIS record, and none is added."""
     told, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, told, values)
     said = app.run_ok("resync", kind, told.dps_id, "--yes")
@@ -113,7 +113,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """The event that the replaced service tracked is tracked as well as those of the rule."""
+    """The telemetry has the event that the replaced service tracked as well as those that any handled event has."""
     told = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, told.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -124,7 +124,7 @@ def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, k
 
 
 def row(app: App, kind: str) -> DpsEvent:
-    """An allocation, or an attendance whose allocation is in NOMIS, of a mapped schedule, without an event."""
+    """An unsent event of an allocation, or of an attendance whose allocation is in NOMIS, on a mapped schedule."""
     schedule = in_step(app, "activity")
     allocation = allocated(app.sandbox, schedule)
     if kind == "allocation":
@@ -135,7 +135,7 @@ def row(app: App, kind: str) -> DpsEvent:
 
 
 def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
-    """NOMIS cannot read allocations, so the command says whether NOMIS created or updated the row."""
+    """NOMIS cannot read allocations, so the command reports whether NOMIS created or updated the row."""
     told = row(app, "allocation")
     said = app.run_ok("resync", "allocation", told.dps_id, "--yes")
     (made,) = sandbox.nomis("allocation")
@@ -149,7 +149,7 @@ def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """The status that NOMIS has shows whether the attendance was created or updated."""
+    """The status in NOMIS shows whether the attendance was created or updated."""
     told = row(app, "attendance")
     created = app.read_json("resync", "attendance", told.dps_id, "--yes")
     change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -163,7 +163,7 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 
 
 def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
-    """What NOMIS refuses for good is a failure. It quotes NOMIS, and says that nothing is left to do."""
+    """If NOMIS refuses for good, the command fails, quotes NOMIS and says that there is nothing left to do."""
     told = row(app, "attendance")
     said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
     assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in said
@@ -178,7 +178,7 @@ def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["allocation", "attendance"])
 def test_row_without_its_course_is_left(app: App, sandbox: Sandbox, kind: str) -> None:
-    """The course of the schedule must come first, and the command for it is shown."""
+    """If the course of its schedule is not in NOMIS, a row is not written, and the command for the course is shown."""
     schedule = schedule_created(sandbox)
     allocation = allocated(sandbox, schedule)
     told = allocation if kind == "allocation" else attended(sandbox, schedule)
@@ -211,7 +211,7 @@ def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind
 
 
 def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
-    """NOMIS expresses the restriction by the room, and a visit that stays open there still differs."""
+    """NOMIS expresses the restriction by the room, so a visit that stays in an open room still differs."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"restriction": "CLOSED"})
     differences = app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"]
@@ -221,7 +221,7 @@ def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> N
 
 
 def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> None:
-    """DPS accepts an id in capitals or with leading zeros, unlike the mapping service. No second record is made."""
+    """An id in capitals or with leading zeros, which only DPS accepts, does not lead to a second record."""
     told = in_step(app, "adjustment")
     assert app.read_json("resync", "adjustment", told.dps_id.upper(), "--yes")["id"] == told.dps_id
     assert len(sandbox.nomis("adjustment")) == 1
@@ -230,7 +230,7 @@ def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> 
 
 
 def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sandbox: Sandbox) -> None:
-    """A visit that was cancelled before it was written is not written to NOMIS."""
+    """A visit that was cancelled in DPS before it reached NOMIS is not written there."""
     told = visit_booked(sandbox)
     change(sandbox, "visit", told, {"status": "CANCELLED"})
     assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", told.dps_id)
@@ -238,7 +238,7 @@ def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sand
 
 
 def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The events of a cancelled appointment would have created and cancelled it.
+    """A cancelled appointment without a mapping is created and cancelled, as its events would have done.
 
     Both sides list cancelled appointments.
     """
@@ -251,7 +251,7 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
-    """No event schedules the visit again, so nothing is written, and the command says what to do."""
+    """No event can reinstate a visit that only NOMIS cancelled: nothing is written, and the command says what to do."""
     told = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     if kind == "visit":
@@ -267,7 +267,7 @@ def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, 
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
-    """After the confirmation the record is deleted in NOMIS, then its mapping, as the deletion event would do."""
+    """A record that DPS no longer has is deleted in NOMIS after the confirmation, and then its mapping is deleted."""
     told = in_step(app, kind)
     sandbox.drop(kind, told.dps_id)
     no = app.run("resync", kind, told.dps_id, answer="n\n")
@@ -281,7 +281,7 @@ def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, k
 
 @pytest.mark.parametrize("kind", ["visit", "activity"])
 def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
-    """The record stays in NOMIS, and the command fails because the two systems still differ."""
+    """If no event deletes the record, it stays in NOMIS, and the command fails because the systems still differ."""
     told = in_step(app, kind)
     sandbox.drop("schedule" if kind == "activity" else kind, told.dps_id)
     gone = app.run("resync", kind, told.dps_id, "--yes")
@@ -291,7 +291,7 @@ def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox,
 
 @pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "appointment", "adjustment"])
 def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A mistyped id exits 1 and says what is missing. Nothing is recorded."""
+    """With a mistyped id the command exits 1 and says what is missing. Nothing is recorded."""
     unknown = "b1b9c9d0-0000-4000-8000-999999999999" if kind == "adjustment" else "999999"
     missing = app.run("resync", kind, unknown, "--yes")
     assert (missing.code, "nothing was written: " in missing.error) == (1, True)
@@ -314,7 +314,7 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If another process died between create and mapping, NOMIS is searched before anything is created."""
+    """If another process died between create and mapping, NOMIS is searched, and the record found is mapped."""
     make, noun, domain = MAPPED[kind]
     told = make(sandbox)
     told.publish()
@@ -329,7 +329,7 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
 
 
 def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """An adjustment of the same type and days without a mapping may be the same one, so the command asks twice."""
+    """If NOMIS has an unmapped adjustment of the same type and days, it may be the same, so the command asks twice."""
     told, who = adjustment_inserted(sandbox), person(sandbox)
     body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
     path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
@@ -345,7 +345,7 @@ def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: 
 
 
 def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
-    """The newer routes are not needed.
+    """A resync does not need the newer routes.
 
     Old services list no adjustments in NOMIS, so the command asks twice about them.
     """
@@ -365,7 +365,7 @@ def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
 
 
 def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
-    """NOMIS cannot change the prison of a visit: the command writes it, reads it again, and says that it differs."""
+    """If a difference remains after the write, such as the prison of a visit, the command says so and fails."""
     told = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
     change(sandbox, "visit", told, {"prison_id": other})
@@ -376,7 +376,7 @@ def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
 
 
 def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
-    """The visitors are compared on both sides, and written."""
+    """The visitors of both sides are compared, and differences are written to NOMIS."""
     told, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
     change(sandbox, "visit", told, {"person_ids": visitors})
     said = app.run_ok("resync", "visit", told.dps_id, "--yes")
@@ -385,7 +385,7 @@ def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
 
 
 def test_dry_run_says_what_would_be_done(app: App, sandbox: Sandbox) -> None:
-    """Both sides, their differences, the effect and the events are shown. Nothing is written or recorded."""
+    """A dry run shows both sides, their differences, the effect and the events. Nothing is written or recorded."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"end": "2023-06-02T15:30:00"})
     before = writes(sandbox)

@@ -17,7 +17,7 @@ from tests.harness.publishing import (
 
 
 def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
-    """An allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
+    """Plants an allocation or attendance that NOMIS has twice, with a message about it on the dead letter queue."""
     sandbox = app.sandbox
     schedule = schedule_created(sandbox)
     for told in (schedule, allocated(sandbox, schedule)):
@@ -43,9 +43,9 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
 def test_second_row_is_deleted_by_its_number(
     app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
 ) -> None:
-    """NOMIS refuses changes while it has two rows: there is one alert, and the queue gives advice.
+    """While NOMIS has two rows, it refuses changes: there is one alert, and the list of dead letters gives advice.
 
-    Once one is deleted, the retry succeeds.
+    Once one row is deleted, the retry succeeds.
     """
     plant_two_rows(app, of_schedule, kind)
     (alert,) = app.alerts()
@@ -82,7 +82,7 @@ def test_second_row_is_deleted_by_its_number(
 
 
 def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """The command says that it could not check the row, asks twice, and does not claim that the row was there."""
+    """If the row cannot be checked, the command says so, asks twice, and does not claim that the row existed."""
     once = app.run("activities", "delete-allocation", "99", answer="y\n")
     assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
     said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
@@ -93,7 +93,7 @@ def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox
 
 
 def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """The command notices after the confirmation that another operator has deleted the row."""
+    """If another operator deletes the row before the confirmation, the command notices this and deletes nothing."""
     delete = ("activities", "delete-attendance", "99")
 
     def another_deletes() -> None:
@@ -105,7 +105,7 @@ def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: 
 
 
 def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox) -> None:
-    """If this program created both rows, the newer one is proposed and deleted, and the older one is kept."""
+    """If this program created both rows, the command proposes and deletes the newer one and keeps the older one."""
     told = plant_two_rows(app, allocated, "allocation")
     (finding,) = app.read_json("duplicates", "list")
     first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))
@@ -122,7 +122,7 @@ def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox)
 
 
 def remember(app: App, name: str, properties: dict[str, str]) -> None:
-    """Tracks an event, as another process of the program did."""
+    """Tracks an event as another process of the program would."""
     import structlog
 
     from sync.store.database import Database

@@ -7,7 +7,7 @@ from tests.harness.waiting import until
 
 
 def planted(app: App, cause: int) -> str:
-    """A world in which one prisoner differs for this cause. Returns the number of the prisoner."""
+    """Plants one prisoner whose records differ for this cause, and returns the prisoner number."""
     sandbox = app.sandbox
     sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
@@ -17,7 +17,7 @@ def planted(app: App, cause: int) -> str:
 
 
 def agree(app: App, offender_no: str) -> bool:
-    """Whether both systems have the same level of a prisoner now."""
+    """Whether both systems now have the same level for a prisoner."""
     return bool(app.read_json("reconcile", "explain", offender_no)["equal"])
 
 
@@ -34,7 +34,7 @@ def test_mismatch_is_alerted_with_all_that_is_needed(app: App, sandbox: Sandbox)
 
 
 def test_review_that_waits_on_the_dead_letter_queue(app: App, sandbox: Sandbox) -> None:
-    """A review that never reached NOMIS is found on the dead letter queue and sent back, and both sides agree."""
+    """A review that never reached NOMIS is found on the dead letter queue and sent back; then both sides agree."""
     offender_no = planted(app, 1)
     assert sandbox.send_waiting() == 1
     assert "prisoner-to-nomis dlq retry incentive" in app.run_ok("reconcile", "explain", offender_no)
@@ -44,10 +44,10 @@ def test_review_that_waits_on_the_dead_letter_queue(app: App, sandbox: Sandbox) 
 
 
 def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
-    """The received event that the diagnosis proposes is published, and the review that it causes reaches NOMIS."""
+    """The prisoner-received event that the diagnosis proposes is published, and the resulting review reaches NOMIS."""
     offender_no = planted(app, 4)
     app.run_ok("reconcile", "fix", "received", offender_no, "--yes")
-    # The publisher does not wait for the topic.
+    # The publisher does not wait until the topic has the event.
     until(lambda: app.main_queue("incentive").counts().total, "the event of the review is on its queue")
     app.drain_out("incentive")
     assert agree(app, offender_no)
@@ -55,7 +55,7 @@ def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
 
 
 def test_record_of_nomis_itself_is_for_the_support_team(app: App) -> None:
-    """If NOMIS created its own record, the text of the request to the support team is shown."""
+    """If the record originated in NOMIS, the text of a request to the support team is shown."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown
@@ -65,7 +65,7 @@ def test_record_of_nomis_itself_is_for_the_support_team(app: App) -> None:
 def test_weekly_job_that_failed_is_repeated(app: App, sandbox: Sandbox) -> None:
     """The ledger has a failed run with its reason, and the run can be repeated once its cause is gone."""
     planted(app, 8)
-    # A 503 would be waited out, for a minute and more.
+    # The run would wait for more than a minute after a 503.
     with faulty(sandbox, "nomis", "GET", "/prisoners/ids", kind="status", status=400):
         failed = app.run("reconcile", "incentives", RECONCILIATION_MAX_PAGE_ERRORS="0")
     assert failed.code == 1

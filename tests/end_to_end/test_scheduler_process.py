@@ -21,7 +21,7 @@ Running = Callable[..., ForkedCommand]
 
 
 def said(installed: App, message: str) -> int:
-    """How often this message is in the log."""
+    """The number of times that this message is in the log."""
     return sum(line["message"] == message for line in installed.log())
 
 
@@ -37,9 +37,9 @@ def all_subscribed(sandbox: Sandbox) -> bool:
 
 
 def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """Published events reach NOMIS without further action.
+    """The scheduler sends published events to NOMIS without further action.
 
-    SIGTERM ends the process with 0, and the ledger has the run.
+    SIGTERM ends the process with exit code 0, and the ledger has the run.
     """
     process = running("scheduler")
     until(lambda: said(installed, "scheduler-started") == 1, "start")
@@ -89,10 +89,10 @@ def test_scheduled_reconciliation_runs_once_for_two_schedulers(
 ) -> None:
     """Two schedulers on one database run a scheduled reconciliation once, and deliver its report once."""
     sandbox.reset(prisoners=50)
-    # A moment that is past, and the next of which is a day away, so that no second one can come during the test.
+    # The scheduled time was an hour ago and the next is 23 hours away, so no second one can come during the test.
     schedule = (datetime.now(UTC) - timedelta(hours=1)).strftime("%M %H * * *")
     settings = {"SCHEDULER_RECONCILIATION": "true", "RECONCILIATION_SCHEDULE": schedule, "TZ": "UTC"}
-    # The moment of another one may have been missed too.
+    # Other reconciliations may have missed their scheduled times too.
     settings |= {entry.switch_setting: "false" for name, entry in RECONCILIATIONS.items() if name != "incentives"}
     processes = [running("scheduler", **settings) for _ in range(2)]
     until(lambda: said(installed, "job-ended") == 1, "the reconciliation")
@@ -115,7 +115,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 def test_scheduler_lives_without_its_database(
     installed: App, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
-    """The database is unavailable at the start and again later.
+    """A scheduler survives a database that is unavailable at the start and again later.
 
     Each outage is logged once, and the scheduler recovers.
     """
@@ -137,7 +137,7 @@ def test_scheduler_lives_without_its_database(
 
 
 def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """Unavailable queues are logged once each. The process continues, and exits 0."""
+    """Each unavailable queue is logged once. The process continues, and exits 0 when asked to end."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
     process.send_signal(signal.SIGTERM)
@@ -148,7 +148,7 @@ def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, ru
 def test_an_emulator_that_starts_again_empty_is_set_up_again(
     installed: App, sandbox: Sandbox, running: Running
 ) -> None:
-    """The running scheduler creates its queues again, and events published afterwards arrive."""
+    """If the emulator restarts empty, the scheduler creates its queues again, and later events arrive."""
     process = running("scheduler")
     until(lambda: said(installed, "scheduler-started") == 1, "start")
     installed.make_queues()

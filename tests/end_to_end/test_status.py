@@ -1,4 +1,4 @@
-"""The status command: everything on one screen, with the command to type next to what needs a person."""
+"""The status command: everything on one screen, and beside each problem that needs a person the command to type."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ PARTS = ("queues", "schedulers", "reconciliations", "breakers", "findings", "cre
 
 @contextmanager
 def opened(app: App) -> Iterator[Application]:
-    """The parts of the program on the database of an installation."""
+    """The parts of the program, opened on an installation's database."""
     with application(app.settings, app.settings["DATABASE_URL"]) as made:
         yield made
 
 
 def needs(shown: dict[str, Any], part: str, name: str) -> list[dict[str, str]]:
-    """What needs a person according to a line of a part."""
+    """What needs a person, according to the line of one part of the program."""
     (line,) = [line for line in shown[part] if line["name"] == name]
     found: list[dict[str, str]] = line["needs"]
     return found
 
 
 def command_of(shown: dict[str, Any], part: str, name: str) -> str:
-    """The one command that a line names."""
+    """The only command that a line names."""
     (need,) = needs(shown, part, name)
     return need["command"]
 
@@ -60,7 +60,7 @@ def fits_the_screen(ended: Ended) -> bool:
 
 
 def test_all_is_well(app: App) -> None:
-    """If nothing needs a person, `status` says so on one screen and exits 0. The JSON agrees."""
+    """If nothing needs a person, `status` says so on one screen and exits 0. The JSON says the same."""
     app.drain("visit")
     shown = app.run("status")
     assert (shown.code, shown.err) == (0, "")
@@ -103,7 +103,7 @@ def troubled(app: App) -> App:
 
 
 def test_each_trouble_has_its_command(troubled: App) -> None:
-    """Each line that needs a person says why and names the command. The screen marks it, and the exit code is 1."""
+    """Each line about a problem names the reason and the command. The screen marks it, and the exit code is 1."""
     read = troubled.run("status", "--json")
     shown = read.json()
     assert (read.code, read.err, shown["needsPerson"]) == (1, "", True)
@@ -115,7 +115,7 @@ def test_each_trouble_has_its_command(troubled: App) -> None:
     assert command_of(shown, "schedulers", "none") == "prisoner-to-nomis scheduler"
     assert command_of(shown, "findings", "duplicate") == "prisoner-to-nomis duplicates list"
     assert needs(shown, "findings", "dead-letter") == []
-    # The finding of an unknown outcome and its creation are one thing that needs a person.
+    # The finding of an unknown outcome and its creation count as one problem.
     assert needs(shown, "findings", "ambiguous") == needs(shown, "creations", "ambiguous")
     assert command_of(shown, "creations", "ambiguous") == "prisoner-to-nomis creations list"
     assert command_of(shown, "creations", "created") == "prisoner-to-nomis creations list"
@@ -140,7 +140,7 @@ def test_each_trouble_has_its_command(troubled: App) -> None:
 
 
 def test_looking_changes_nothing(troubled: App) -> None:
-    """No message of a main queue is received, and the dead letter is visible again."""
+    """`status` receives no message from a main queue, and leaves dead letters visible."""
     troubled.run("status")
     (message,) = troubled.main_queue("visit").receive()
     assert message.receive_count == 1
@@ -148,11 +148,11 @@ def test_looking_changes_nothing(troubled: App) -> None:
 
 
 def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sandbox) -> None:
-    """A complete run is shown with its age and differences. A run that failed, was incomplete or is late is marked."""
+    """A complete run is shown with its age and differences. Failed, incomplete and late runs are marked."""
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
-    # Of the other reconciliations nothing is expected before the first time that they are due.
+    # The other reconciliations are not expected to have run before they are first due.
     app.drain("visit")
     shown = app.run("status", "--json").json()
     (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
@@ -182,7 +182,7 @@ def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sand
 
 
 def test_a_run_that_its_process_left_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
-    """Someone's run that died or was stopped is interrupted, with the command that resumes it."""
+    """A person's run that died or was stopped is shown as interrupted, with the command that resumes it."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -204,7 +204,7 @@ def test_a_run_that_its_process_left_is_shown_until_it_is_resumed(app: App, sand
 
 
 def test_a_reconciliation_that_is_switched_off_is_expected_of_a_cronjob_only(app: App, sandbox: Sandbox) -> None:
-    """A run that a person began once leaves nothing to expect; one of a CronJob does, as do later ones of a person."""
+    """If the switch is off, a run is expected after one by a CronJob, but not after one that a person began."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -233,14 +233,14 @@ def test_a_reconciliation_that_is_switched_off_is_expected_of_a_cronjob_only(app
 
 
 def _ended_at(connection: Connection, moment: datetime) -> bytes:
-    """The result of the one reconciliation, as if it had ended then."""
+    """The packed result of the only reconciliation, as if it had ended at this moment."""
     packed = connection.execute(select(reconciliation_runs.c.result)).scalar_one()
     content = {**json.loads(zlib.decompress(packed)), "finishedAt": moment.isoformat()}
     return zlib.compress(json.dumps(content).encode())
 
 
 def _long_ago_run() -> dict[str, Any]:
-    """A run of another job, before anything was due."""
+    """A row for a run of another job, long enough ago for reconciliations to have been due since."""
     return {
         "id": "20200101-000000-abcd",
         "job": "drain",
@@ -255,7 +255,7 @@ def _long_ago_run() -> dict[str, Any]:
 
 
 def test_dead_letters_that_nothing_sends_back(app: App) -> None:
-    """A recoverable message needs nobody while the housekeeping runs. It needs a person once that is long overdue."""
+    """A recoverable dead letter needs a person only if the housekeeping is long overdue."""
     app.drain("visit")
     app.queues()["visit"].dlq.send(
         '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
@@ -271,7 +271,7 @@ def test_dead_letters_that_nothing_sends_back(app: App) -> None:
 
 
 def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
-    """Without the database the queues are shown, and without queues the database.
+    """If the database is unavailable, the queues are still shown, and the other way round.
 
     Each cause is shown once; the exit code is 1.
     """
@@ -317,7 +317,7 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
 
 
 def test_scheduler_says_that_it_lives(app: App) -> None:
-    """A scheduler is shown with its last heartbeat and batch. One that fails, hangs or is silent is marked."""
+    """Each scheduler is shown with its last heartbeat and batch. One that fails, hangs or is silent is marked."""
     moment = now()
     with opened(app) as made, made.job_runs.run("scheduler", {}) as run:
 

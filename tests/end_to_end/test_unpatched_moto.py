@@ -1,4 +1,4 @@
-"""The drain against unpatched moto: the sandbox's changes for speed do not cause what other tests find."""
+"""The drain against unpatched moto: what other tests find is not caused by the sandbox's changes for speed."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_every_queue_is_drained_from_unpatched_moto(unpatched_sandbox: Sandbox, 
         sandbox.traffic(events=60, seed=3, duplicates=5, out_of_order=5)
         pairs["visit"].main.send("{not JSON")
         drains = {queue: opened.open_drain(queue) for queue in QUEUES}
-        # Moto has its races within a queue: each is drained alone, and all side by side.
+        # Moto's races are within a queue, so each queue has one drain, and all drains run at the same time.
         for draining in [in_thread(settle, drains[queue], pair.main) for queue, pair in pairs.items()]:
             result_of(draining)
         assert sandbox.verify()["problems"] == []
