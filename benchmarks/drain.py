@@ -150,7 +150,7 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
         leases,
         lambda _queue, body: queue.send(body),
         grace_seconds=settings.creation_settling_seconds,
-        call_seconds=settings.longest_call_seconds,
+        call_seconds=settings.longest_create_seconds,
     )
     context = QueueContext(
         domain=DOMAIN,

@@ -175,7 +175,7 @@ class Application:
             self.leases,
             self.send_retry,
             grace_seconds=self.settings.creation_settling_seconds,
-            call_seconds=self.settings.longest_call_seconds,
+            call_seconds=self.settings.longest_create_seconds,
         )
 
     @_Lazy

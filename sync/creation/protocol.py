@@ -30,6 +30,7 @@ from sync.creation.store import CreationStore
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent, MappingRetry, write_mapping_retry
 from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
+from sync.settings import times
 from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
@@ -65,8 +66,8 @@ class CreationProtocol:
 
     `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. `grace_seconds`: a
     look-up that finds no record in NOMIS counts only if it began at least this long after the last news of the create,
-    and after the longest call (`call_seconds`) would have ended, since a process that died left no news. Once NOMIS has
-    responded, the call is known to have ended.
+    and after the longest call (`call_seconds` after the intent) would have ended, since a process that died left no
+    news. Once NOMIS has responded, the call is known to have ended.
     """
 
     def __init__(
@@ -174,7 +175,8 @@ class CreationProtocol:
             context.step(f"create {creation.name}")
             with _tracking_failure(creation, context):
                 try:
-                    nomis_ids = creation.create(prepared.request, context.services)
+                    with self._leases.write_within(times.SEND_WITHIN_SECONDS, creation_lease(creation.name, dps_id)):
+                        nomis_ids = creation.create(prepared.request, context.services)
                 except Exception as error:
                     self._store.create_failed(creation, dps_id, attempt, error)
                     raise

@@ -36,7 +36,7 @@ from sync.settings.parsing import (
     parse_waits,
 )
 from sync.settings.queues import QueueSettings, Variable
-from sync.settings.times import MOST_VISIBILITY_SECONDS
+from sync.settings.times import MOST_VISIBILITY_SECONDS, SEND_WITHIN_SECONDS
 from sync.settings.upstreams import CONNECT_SECONDS, UpstreamName, UpstreamSettings
 from sync.settings.variables import (
     DELETE_ALL_VARIABLE,
@@ -307,6 +307,11 @@ class Settings(BaseModel):
     def longest_call_seconds(self) -> float:
         """The longest time in seconds that one call can take, its connection included."""
         return min(CONNECT_SECONDS, self.api_timeout_seconds) + self.api_timeout_seconds
+
+    @property
+    def longest_create_seconds(self) -> float:
+        """The longest time in seconds from the intent of a create to the end of its call."""
+        return SEND_WITHIN_SECONDS + self.longest_call_seconds
 
     @property
     def longest_request_seconds(self) -> float:

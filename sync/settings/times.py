@@ -28,6 +28,9 @@ HANDLER_LEASE_LONGEST_POLL_SECONDS = 0.1
 #: How long a message group is parked for a lease before it goes back to the queue, and how often it tries meanwhile.
 LEASE_WAIT_SECONDS = 10.0
 LEASE_POLL_SECONDS = 1.0
+#: How long after its intent a create is still sent. One that has waited longer, for a token or its turn, is not sent,
+#: since a process that died is believed to have sent its create by then.
+SEND_WITHIN_SECONDS = 10.0
 
 # Outages.
 #: How long a message stays in a batch, parked or ready, before a copy replaces it: SQS hides a message for at most 12

@@ -103,6 +103,7 @@ class Leases:
         #: Requests that no thread has begun to commit, and the lock of the thread that commits.
         self._waiting: list[_Request] = []
         self._committing = threading.Lock()
+        self._write_before = threading.local()
         self._stopping = threading.Event()
         self._renewing: threading.Thread | None = None
 
@@ -171,10 +172,25 @@ class Leases:
     def ensure_held(self) -> None:
         """Raises `LeaseBusy` if a lease taken by this thread has expired, so that another process may hold it."""
         thread, moment = threading.get_ident(), self._monotonic()
+        limit = getattr(self._write_before, "limit", None)
+        if limit is not None and limit[0] <= moment:
+            raise LeaseBusy(limit[1])
         with self._lock:
             for key, held in self._held.items():
                 if held.thread == thread and held.until <= moment:
                     raise LeaseBusy(key)
+
+    @contextmanager
+    def write_within(self, seconds: float, key: str) -> Iterator[None]:
+        """Lets `ensure_held` raise for the lease `key` in the `with` block, in this thread, after `seconds`.
+
+        For a write that others expect to have been sent by then, even if this process died.
+        """
+        self._write_before.limit = (self._monotonic() + seconds, key)
+        try:
+            yield
+        finally:
+            self._write_before.limit = None
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:

@@ -39,7 +39,8 @@ class Consumer:
     """Handles deliveries as one process does, by the creation protocol of the composition root.
 
     `grace_seconds` is the grace period of the protocol. `call_seconds` is how long a call by a process that died may
-    take. Leases are not renewed, so a lease of `lease_seconds` ends by itself. `breakers`, if given, watches the calls.
+    take. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`, these watch the
+    calls. With `checked_writes`, a write is sent only while its lease is held.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Consumer:
         lease_seconds: float = 60,
         timeout_seconds: float = 60,
         breakers: bool = False,
+        checked_writes: bool = False,
     ) -> None:
         settings = {
             **environment,
@@ -60,7 +62,12 @@ class Consumer:
             "LEASE_SECONDS": str(lease_seconds),
         }
         loaded = load_settings(settings).model_copy(update={"creation_settling_seconds": grace_seconds})
-        self.parts = Parts(loaded, with_breakers=breakers, calls_may_linger=call_seconds > 0)
+        self.parts = Parts(
+            loaded,
+            with_breakers=breakers,
+            calls_may_linger=call_seconds > 0,
+            with_checked_writes=checked_writes,
+        )
         self.parts.leases.stop()
 
     @property

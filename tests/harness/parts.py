@@ -20,14 +20,28 @@ class _CertainSettings(Settings):
         """The longest time that a call without a response may still be under way."""
         return 0.0
 
+    @property
+    def longest_create_seconds(self) -> float:
+        """The same for a create, from its intent."""
+        return 0.0
+
 
 class Parts(Application):
     """The program without queues. It keeps mapping retries in `retries`, and has no breaker unless one is requested.
 
-    `sending_fails` is raised instead of keeping a retry. A lost call is over at once unless `calls_may_linger`.
+    `sending_fails` is raised instead of keeping a retry. A lost call is over at once unless `calls_may_linger`. A write
+    is sent even if its lease has expired, as some tests need, unless `with_checked_writes`.
     """
 
-    def __init__(self, settings: Settings, *, with_breakers: bool = False, calls_may_linger: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        with_breakers: bool = False,
+        calls_may_linger: bool = False,
+        with_checked_writes: bool = False,
+    ) -> None:
+        self._with_checked_writes = with_checked_writes
         super().__init__(settings if calls_may_linger else _CertainSettings.of(settings))
         self.retries: list[tuple[str, str]] = []
         self.sending_fails: Exception | None = None
@@ -42,10 +56,12 @@ class Parts(Application):
 
     @property
     def transport(self) -> Transport:
-        """The HTTP transport to the sandbox. A write is sent even if its lease has expired, as some tests need."""
+        """The HTTP transport to the sandbox."""
         return self.build_once("transport", self._open_transport)
 
     def _open_transport(self) -> Transport:
-        transport = Transport(self.settings, (self.breakers,) if self._with_breakers else ())
+        observers = (self.breakers,) if self._with_breakers else ()
+        checked = {"may_write": self.leases.ensure_held} if self._with_checked_writes else {}
+        transport = Transport(self.settings, observers, **checked)
         self._closing.callback(transport.close)
         return transport

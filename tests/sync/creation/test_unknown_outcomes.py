@@ -14,6 +14,7 @@ from sync.clock import now
 from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.events.context import Outcome
 from sync.failures import LeaseBusy, UpstreamError
+from sync.settings import times
 from sync.store import creations
 from sync.store.creations import CreationState
 from sync.store.findings import FindingKind
@@ -34,6 +35,21 @@ from tests.harness.waiting import failure_of, in_thread, until
 VISITS = "/prisoners/{offenderNo}/visits"
 COURSE_MAPPINGS = "/mapping/activities"
 COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception is javax.persistence.RollbackException"
+
+
+def test_a_create_that_waited_too_long_is_not_sent(
+    upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A create that waited too long for its turn is not sent, since others may believe by now that it was."""
+    booking = visit_booked(upstream)
+    with consuming(upstream, database_url, checked_writes=True) as consumer:
+        with monkeypatch.context() as patched:
+            patched.setattr(times, "SEND_WITHIN_SECONDS", 0.0)
+            with pytest.raises(LeaseBusy):
+                consumer.deliver(booking)
+        assert visits_of(upstream, booking) == []
+        assert consumer.record(booking).state is CreationState.REFUSED
+        assert consumer.deliver(booking) is Outcome.APPLIED
 
 
 def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:

@@ -274,7 +274,7 @@ def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
     put_schedule(running, prisoner, instances=[at])
     put_attendance(running, prisoner)
     name = f"activity-attendance-{'create' if word == 'created' else 'update'}-ignored"
-    for code, text in ((1001, "already been paid"), (1002, "moved on"), ("1001", "already been paid")):
+    for code, text in ((1001, "already been paid"), (1002, "the prisoner moved"), ("1001", "already been paid")):
         with faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(code)):
             assert attend(running, word) == name
         properties = running.tracked(name)[-1][1]

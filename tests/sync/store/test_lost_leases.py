@@ -38,6 +38,20 @@ def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) ->
     leases.ensure_held()
 
 
+def test_what_is_to_be_written_soon_is_not_written_late(database: Database) -> None:
+    """In such a block its thread gets an error once the time has passed, while other threads may write."""
+    clock = Clock()
+    leases = Leases(database, "mine", 60, clock)
+    with leases.write_within(10, "visit:1"):
+        clock.seconds = 9
+        leases.ensure_held()
+        clock.seconds = 10
+        with pytest.raises(LeaseBusy, match="visit:1"):
+            leases.ensure_held()
+        result_of(in_thread(leases.ensure_held))
+    leases.ensure_held()
+
+
 def test_a_renewed_lease_is_held_on(database: Database) -> None:
     """Each renewal counts from its start."""
     clock = Clock()
