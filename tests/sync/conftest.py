@@ -22,7 +22,7 @@ def module_sandbox(quiet_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def upstream(module_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """That sandbox without faults."""
+    """The sandbox of the module, with all faults cleared."""
     module_sandbox.clear_faults()
     yield module_sandbox
     module_sandbox.clear_faults()

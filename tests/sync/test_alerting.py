@@ -1,4 +1,4 @@
-"""The one scale of severity."""
+"""The single scale of severity."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from sync.alerting import Severity
 
 
 def test_is_ordered_from_what_cannot_wait_to_what_needs_nobody() -> None:
-    """Each level says when to act. One step up from the most serious level leads no further."""
+    """Each level says when to act. The most serious level cannot be raised any further."""
     assert [each.act for each in Severity] == ["act now", "act today", "act this week", "nothing to do"]
     assert [each.raised.value for each in Severity] == ["serious", "serious", "medium", "low"]
 
 
 def test_reads_the_word_of_earlier_versions() -> None:
-    """An alert from before the scale may have `high` in the outbox. Other words are not levels."""
+    """The word `high` of earlier versions, which may still be in the outbox, is read. Other words are not levels."""
     assert Severity("high") is Severity.SERIOUS
     with pytest.raises(ValueError, match="grave"):
         Severity("grave")

@@ -49,7 +49,7 @@ SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)
     ],
 )
 def test_every_form_of_a_time_is_read(value: object) -> None:
-    """One moment is read in the forms of several serialisers. Without a zone it is London time."""
+    """The same moment is read in the forms of several serialisers. A time without a zone is in London time."""
     assert parse_event_time(value) == SUMMER
 
 
@@ -59,14 +59,14 @@ def test_every_form_of_a_time_is_read(value: object) -> None:
      "22/05/2023 10:14", 0, 12, -1, 1e300, True, [2023, 5], [2023, 5, 22, 10, "14"], {"seconds": 1}],
 )  # fmt: skip
 def test_a_malformed_time_is_not_missing(value: object) -> None:
-    """The reason says that the time cannot be read, and quotes its beginning."""
+    """The error about a malformed time says that the time cannot be read, and quotes its beginning."""
     with pytest.raises(MalformedMessage, match="occurredAt cannot be read: "):
         event(value).required_occurred_at()
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_time_is_missing(value: object) -> None:
-    """Only an absent time is called missing."""
+    """Only an absent time is reported as missing."""
     with pytest.raises(MalformedMessage, match="occurredAt is missing"):
         event(value).required_occurred_at()
 
@@ -105,13 +105,13 @@ forms = st.one_of(
 
 @given(moments, forms)
 def test_a_written_time_is_the_same_when_read(moment: datetime, write: Callable[[datetime], object]) -> None:
-    """Whatever the form, the moment is read to the precision of a float."""
+    """In whatever form a moment is written, it is read to the precision of a float."""
     assert abs(parse_event_time(write(moment)) - moment) <= timedelta(microseconds=2)
 
 
 @given(st.text(max_size=40) | st.floats() | st.integers() | st.lists(st.integers(), max_size=8))
 def test_nothing_but_a_value_error(value: object) -> None:
-    """Any value is a time with an offset, or is refused with the error that callers expect."""
+    """Any value is either read as a time with an offset or refused with the error that callers expect."""
     with contextlib.suppress(ValueError):
         assert parse_event_time(value).tzinfo is not None
 

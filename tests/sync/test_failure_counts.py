@@ -21,7 +21,7 @@ from sync.failures import (
 
 
 def refused(message: str) -> Failure:
-    """A call that got 404 with a message."""
+    """A call that was refused with 404 and a message."""
     return describe_failure(UpstreamError("nomis", "GET", "/x/1", status=404, message=message))
 
 
@@ -48,12 +48,12 @@ def refused(message: str) -> Failure:
     ],
 )
 def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
-    """A reason names the service, the call and the refusal, without what differs from record to record."""
+    """A reason names the service, the call and the refusal, without anything that varies from record to record."""
     assert fingerprint(describe_failure(error)) == reason
 
 
 def test_what_fails_for_one_reason_is_counted_together() -> None:
-    """Failures with one reason are counted together, for any number of records."""
+    """Failures with the same reason are counted together, for any number of records."""
     reasons = FailureCounts()
     for number in range(50):
         reasons.add(refused(f"Prisoner A{number:04}BC not found"))
@@ -62,7 +62,7 @@ def test_what_fails_for_one_reason_is_counted_together() -> None:
 
 
 def test_the_number_of_reasons_is_bounded() -> None:
-    """A long-lived process keeps the first reasons, and one count for all others."""
+    """A long-lived process keeps the first reasons, and a single count for all others."""
     reasons = FailureCounts()
     for number in range(500):
         reasons.add(refused("a" * (number % 100)))
@@ -73,7 +73,7 @@ def test_the_number_of_reasons_is_bounded() -> None:
 
 @given(st.text())
 def test_any_text_can_be_kept_and_shown(message: str) -> None:
-    """A kept reason has no control characters, and nothing that JSON or a database refuses."""
+    """A stored reason has no control characters, and nothing that JSON or a database refuses."""
     reason = fingerprint(refused(message))
     assert not any(ord(each) < 32 for each in reason)
     assert "\\u0000" not in json.dumps(reason)

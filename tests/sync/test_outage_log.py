@@ -8,7 +8,7 @@ from sync.outage_log import OutageLog
 
 
 def test_an_outage_is_logged_once_and_its_end_with_the_number_of_failures() -> None:
-    """An outage is logged once, however often the work fails, and so is the next one."""
+    """An outage is logged once, however often the work fails, and its end is logged; a later outage is logged again."""
     with capture_logs() as logs:
         outage_log = OutageLog("here", "began", "ended", queue="visit")
         outage_log.worked()
@@ -23,7 +23,7 @@ def test_an_outage_is_logged_once_and_its_end_with_the_number_of_failures() -> N
 
 
 def test_what_began_before_an_outage_does_not_end_it() -> None:
-    """Of many threads, one may succeed at last with what it began while all was well; the outage is logged once."""
+    """The late success of work that began before an outage does not end it, so the outage is logged only once."""
     with capture_logs() as logs:
         outage_log = OutageLog("here", "began", "ended")
         before = time.monotonic()

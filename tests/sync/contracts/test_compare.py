@@ -21,13 +21,13 @@ PATH = "/things/{thingId}"
 
 
 class Reason(Response):
-    """A reason in the form of newer services."""
+    """A reason in the form that newer services use."""
 
     code: str
 
 
 class Thing(Response):
-    """What is read."""
+    """A body that is read."""
 
     id: int
     name: str
@@ -41,7 +41,7 @@ class Thing(Response):
 
 
 class NewThing(Body):
-    """What is sent."""
+    """A body that is sent."""
 
     name: str
     price: Money
@@ -106,7 +106,7 @@ PUT = Operation(UpstreamName.NOMIS, "PUT", PATH, EMPTY, body=NewThing)
 
 
 def changed(*steps: tuple[str, Any]) -> Document:
-    """The good document with values set at paths of names, joined by `>`. None removes a value."""
+    """The good document with values set at paths (names joined by `>`). A value of None removes the entry."""
     raw: Any = copy.deepcopy(GOOD)
     for where, value in steps:
         *way, last = where.split(">")
@@ -130,7 +130,7 @@ PROPERTIES = f"{THING}>properties"
 
 
 def test_a_good_document_has_no_difference() -> None:
-    """Other names of path parameters, references and optional fields are not differences."""
+    """Renamed path parameters, references and optional fields do not count as differences."""
     assert found(GET, changed()) == []
     assert found(PUT, changed()) == []
 
@@ -204,12 +204,12 @@ def test_what_breaks_a_read_is_found(step: tuple[str, Any], difference: tuple[st
     ids=str,
 )
 def test_what_breaks_a_write_is_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """A new required field, a required field that is only sometimes sent, an unknown one and another type are found."""
+    """New required fields, required fields that are sometimes omitted, unknown fields and other types are found."""
     assert found(PUT, changed((f"components>schemas>NewThing>{step[0]}", step[1]))) == [difference]
 
 
 def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
-    """The version of a document gives the age of the service. Without one the service counts as current."""
+    """The version of a document gives the age of the service. A service without a version counts as current."""
     later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
     until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
     for version, fields, gone in (("2023-12-31.1", [], 1), ("2024-01-02.1", ["later"], 1), ("1.0", ["later"], 1)):
@@ -220,7 +220,7 @@ def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
 
 
 def test_values_that_rules_know() -> None:
-    """A new value is an error, or a warning if the rule has a default. A value that is sent may be refused."""
+    """A new value in a response is an error, or a warning if its rule has a default. A sent value may be refused."""
     document = changed((f"{PROPERTIES}>name", {"type": "string", "enum": ["X", "Y"]}))
     known = MappedValues(GET, "name", frozenset({"X"}))
     assert found(GET, document, mapped=[known]) == [("error", "value-new", "name")]
@@ -234,7 +234,7 @@ def test_values_that_rules_know() -> None:
 
 
 def test_pages_lists_and_renamed_parameters() -> None:
-    """The size of a page is a note. A parameter sent under both of its names is a note too, if one is known."""
+    """A limit on the page size is a note, and so is a renamed parameter that is sent under both of its names."""
     page = {
         "type": "object",
         "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}},
@@ -261,7 +261,7 @@ class Row(TypedDict, total=False):
 
 
 def test_a_real_response_is_compared_with_the_declaration() -> None:
-    """A field that is missing or of another type is named, never its value. Optional fields may be absent."""
+    """Missing fields and fields of another type are named without their values. Optional fields may be absent."""
     assert shape_errors(GET, {"id": 1, "name": "n", "at": "10:00", "kind": "A", "reason": {"code": "X"}}) == []
     wrong = {"id": "1", "at": "10:00", "kind": "A", "parts": [{"code": None}, 2]}
     assert shape_errors(GET, wrong) == [

@@ -22,7 +22,7 @@ ERROR, WARNING, NOTE = DriftLevel
 
 
 def checked(service: UpstreamName, month: str) -> ServiceResult:
-    """The check of a service as it was in a month."""
+    """The result of checking a service as it was in a given month."""
     name = "adjustments" if service is UpstreamName.SENTENCE_ADJUSTMENTS else service.value
     return check_service(service, document_of(name, month, TODAY), operations())
 
@@ -35,7 +35,7 @@ def today() -> dict[UpstreamName, ServiceResult]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_nothing_is_found_of_may_2023(service: UpstreamName) -> None:
-    """The contract that the program was written for differs only by known faults of documents."""
+    """The declared operations differ from the documents of May 2023 only by known faults in those documents."""
     result = checked(service, "2023-05")
     assert result.compared
     assert result.findings == ()
@@ -62,7 +62,7 @@ DRIFT = [
     (NOMIS, "GET /incentives/booking-id/{bookingId}/incentive-sequence/{incentiveSequence}", "role", "", WARNING),
     (NOMIS, "POST /prisoners/booking-id/{bookingId}/incentives", "operation-gone", "", ERROR),
     (NOMIS, "PUT /sentence-adjustments/{adjustmentId}", "body-required", "sentenceSequence", WARNING),
-    # A conflict is distinguished and fractions of seconds are read: what is left is the role.
+    # Conflicts are recognised and fractions of seconds are read, so only the role is left.
     (NOMIS, "POST /prisoners/{offenderNo}/visits", "role", "", WARNING),
     (NOMIS, "GET /visits/{visitId}", "role", "", WARNING),
     (NOMIS, "GET /visits/ids", "role", "", WARNING),
@@ -106,7 +106,7 @@ def test_what_broke_since_may_2023_is_found(
     field: str,
     level: DriftLevel,
 ) -> None:
-    """Each change that breaks a call, or would break a less tolerant program, has its line."""
+    """Each change that breaks a call, or would break a less tolerant program, is listed."""
     found = [(each.kind, each.field, each.level) for each in today[service].findings if operation in each.operations]
     assert (kind, field, level) in found
 

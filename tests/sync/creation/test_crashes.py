@@ -44,7 +44,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 def die_in(
     sandbox: Sandbox, database_url: str, booking: DpsEvent, service: str, method: str, path: str, kind: str
 ) -> None:
-    """Kills a process while one of its calls hangs: before the service applied it, or after."""
+    """Kills a process while one of its calls hangs, either before or after the service has applied the call."""
     with (
         held(sandbox, service, method, path, kind=kind) as call,
         child(deliver_in_a_process, sandbox.environment(), database_url, booking.event) as process,
@@ -76,7 +76,7 @@ def survivor(upstream: Sandbox, database_url: str) -> Iterator[Consumer]:
 def test_a_crash_at_any_call_leaves_one_visit(
     upstream: Sandbox, survivor: Consumer, database_url: str, service: str, method: str, path: str, kind: str
 ) -> None:
-    """Wherever kill -9 strikes, the next delivery succeeds at once, and NOMIS has the visit once, mapped."""
+    """At whichever call kill -9 strikes, the next delivery succeeds at once and leaves one mapped visit in NOMIS."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, service, method, path, kind)
     assert survivor.deliver(booking) is Outcome.APPLIED
@@ -113,7 +113,7 @@ def test_a_crash_with_a_known_course_leaves_one_course(
 
 
 def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
-    """After a crash, an absent record in NOMIS proves nothing yet, since the create may still be under way."""
+    """Soon after a crash, the absence of a record from NOMIS proves nothing, as the create may be under way."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with consuming(upstream, database_url, grace_seconds=3600) as cautious, pytest.raises(LeaseBusy):
@@ -125,7 +125,7 @@ def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: st
 
 @pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)])
 def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_url: str, step: timedelta) -> None:
-    """A process whose clock is wrong waits as long as the others, and no longer."""
+    """A process whose clock is wrong waits exactly as long as the others do."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with time_machine.travel(now() + step):
@@ -137,7 +137,7 @@ def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_u
 
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
-    """Two processes with several threads get every event twice at the same moment, and create one record each."""
+    """Two processes with several threads get every event twice at the same moment, and create each record once."""
     bookings = [visit_booked(upstream) for _ in range(10)]
     arguments = (upstream.environment(), database_url, 2 * [booking.event for booking in bookings])
     assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]
@@ -176,7 +176,7 @@ def _busy_elsewhere(consumer: Consumer, booking: DpsEvent) -> bool:
 
 
 def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> None:
-    """If the lease and the grace period are over, NOMIS gets two records, and a finding names the surplus one."""
+    """If the lease and the grace period have run out, NOMIS gets two records, and a finding names the surplus one."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
@@ -198,7 +198,7 @@ def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> N
 
 
 def test_a_holder_that_wakes_up_too_late_does_not_create(upstream: Sandbox, database_url: str) -> None:
-    """A process that lost its lease while it read the visit finds its intent refused, and creates nothing."""
+    """A process that lost its lease while reading the visit has its intent refused and creates nothing."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

@@ -1,4 +1,4 @@
-"""The creation protocol in success and plain failure: outcomes, and the telemetry in its order."""
+"""The creation protocol when it succeeds or simply fails: the outcomes, and the order of the telemetry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAPPINGS = "/mapping/visits"
 
 
 def started(booking: DpsEvent) -> dict[str, str]:
-    """The properties of a visit's event that are known once the visit was read."""
+    """The properties of a visit's event that are known once the visit has been read."""
     return {
         "visitId": booking.dps_id,
         "offenderNo": str(booking.prisoner_id),
@@ -49,7 +49,7 @@ def started(booking: DpsEvent) -> dict[str, str]:
 
 
 def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS has one visit with its mapping. One success event has the properties of event and mapping."""
+    """A new visit is created once and mapped, and one success event has the properties of event and mapping."""
     booking = visit_booked(upstream)
     assert consumer.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
@@ -63,7 +63,7 @@ def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) ->
 
 
 def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """The mapping exists: the event is acknowledged with its own properties, and NOMIS is not called."""
+    """If the mapping exists, the event is tracked as a duplicate and acknowledged, and NOMIS is not called."""
     booking = visit_booked(upstream)
     consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -73,7 +73,7 @@ def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox)
 
 
 def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """A record that another program created and mapped is not created again, and leaves no creation here."""
+    """A record that another program created and mapped is not created again, and no creation is recorded for it."""
     booking = visit_booked(upstream)
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, other_number()))
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -92,7 +92,7 @@ def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbo
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Even an error of the look-up of the mapping is tracked, and the next delivery creates."""
+    """Every failure before the create is tracked, even one to look up the mapping, and the next delivery creates."""
     booking = visit_booked(upstream)
     upstream.fault(service, method, path, status=503, times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -141,7 +141,7 @@ def test_a_refused_create_is_tried_again_at_once(
 def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
-    """Such a response neither creates nor acknowledges anything, and the next delivery creates once."""
+    """A response about another record neither creates nor acknowledges anything. The next delivery creates once."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
     with pytest.raises(NotUnderstood):
@@ -168,7 +168,7 @@ def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Cons
 
 
 def test_an_event_without_its_id_is_unreadable(consumer: Consumer, upstream: Sandbox) -> None:
-    """A message that lacks a field fails on its own, and tracks nothing."""
+    """A message that lacks the id of its record fails by itself and tracks nothing."""
     event = replace(visit_booked(upstream), information={})
     with pytest.raises(MalformedMessage):
         consumer.deliver(event)
@@ -176,7 +176,7 @@ def test_an_event_without_its_id_is_unreadable(consumer: Consumer, upstream: San
 
 
 def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbox) -> None:
-    """While another process has the lease, nothing is called and nothing is tracked."""
+    """While another process has the lease of a record, no service is called and nothing is tracked."""
     booking = visit_booked(upstream)
     upstream.clear_records()
     with consumer.leases.held(f"create:visit:{booking.dps_id}"), pytest.raises(LeaseBusy):
@@ -186,7 +186,7 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
 
 
 def test_an_open_breaker_is_not_a_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
-    """A call that was never made leaves no failed event, and its outcome is known."""
+    """If an open breaker prevents a call, no failed event is tracked, and the outcome of the create is known."""
     booking = visit_booked(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")

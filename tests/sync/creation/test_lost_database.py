@@ -45,14 +45,14 @@ def own_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def server(own_server: PostgresServer) -> PostgresServer:
-    """That server, running."""
+    """The server of the module, running."""
     own_server.start()
     return own_server
 
 
 @pytest.fixture
 def lost_url(server: PostgresServer) -> str:
-    """An empty database of that server, with the current schema."""
+    """An empty database on that server, with the current schema."""
     url = make_database(server.url).render_as_string()
     database = Database(url)
     database.upgrade()
@@ -61,7 +61,7 @@ def lost_url(server: PostgresServer) -> str:
 
 
 def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
-    """The message stays, and the next delivery creates once the database is back."""
+    """Without the database the message stays on its queue, and the first delivery after the outage creates."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         server.stop()
@@ -77,7 +77,7 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
 def test_an_intent_that_was_lost_says_nothing_of_the_next_one(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """Another process may begin an attempt of the same number, whose outcome stays unknown until NOMIS was searched."""
+    """An attempt with the same number may be from another process, and stays unknown until NOMIS is searched."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         with held(upstream, "visits", "GET", "/visits/{reference}") as reading:
@@ -100,7 +100,7 @@ def test_an_intent_that_was_lost_says_nothing_of_the_next_one(
 def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
 ) -> None:
-    """The mapping is saved anyway, and the next delivery, even by another process, recognises the record as its own."""
+    """The mapping is saved without the database, and the next delivery, to any process, recognises the record."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         lost = lose_during_create(upstream, server, consumer, booking, VISITS)
@@ -155,7 +155,7 @@ def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
 def lose_during_create(
     sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: DpsEvent, path: str
 ) -> BaseException | None:
-    """A delivery that loses its database while NOMIS handles its create. Returns the error."""
+    """Runs a delivery that loses its database while NOMIS handles the create, and returns its error."""
     with held(sandbox, "nomis", "POST", path) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()

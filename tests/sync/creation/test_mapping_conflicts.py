@@ -28,7 +28,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 def create_while(
     consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
-    """A delivery during which somebody else saves a mapping."""
+    """Runs a delivery during which another program saves a mapping."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()
@@ -38,7 +38,7 @@ def create_while(
 
 
 def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sandbox) -> None:
-    """The failed event precedes the duplicate event, which names both pairs. Finding and alert exist once."""
+    """A conflict is tracked as failed and then as a duplicate with both pairs, with one finding and one alert."""
     booking = visit_booked(upstream)
     number = other_number()
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
@@ -69,7 +69,7 @@ def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sand
 
 
 def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """The retry is acknowledged with the duplicate event, and a later delivery of the event does not alert again."""
+    """A retry that meets a conflict is acknowledged as a duplicate, and a later delivery does not alert again."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -110,7 +110,7 @@ def test_a_conflict_that_does_not_say_with_what_is_looked_up(
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
-    """Whether or not the service names its pair, ours is saved."""
+    """A conflict with the same pair means that our mapping is saved, whether or not the response names the pair."""
     booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
@@ -143,7 +143,7 @@ def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sand
 
 
 def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
-    """The mapping service responds 400 to it, so the existing mapping is looked up and named."""
+    """The mapping service responds 400 to a duplicate activity, so the existing mapping is looked up and named."""
     booking = schedule_created(upstream)
     number = other_number()
     theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}
@@ -159,7 +159,7 @@ def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer,
 
 
 def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, upstream: Sandbox) -> None:
-    """Any other 400 leads to a retry message."""
+    """A 400 that no existing mapping explains leads to a retry message."""
     booking = schedule_created(upstream)
     upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -167,7 +167,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our create lost its response and somebody else mapped another record, so NOMIS has one too many."""
+    """If our create lost its response and another record was mapped meanwhile, a finding names the surplus one."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

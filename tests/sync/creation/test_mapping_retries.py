@@ -30,7 +30,7 @@ MAPPINGS = "/mapping/visits"
 
 
 def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
-    """The failed event comes first, then the message in the format of the replaced service, then its own event."""
+    """A failed mapping is tracked, then goes into a retry message in the old format, which is tracked too."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -49,7 +49,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """The retry posts the mapping and tracks its own success. Both messages may be delivered any number of times."""
+    """The retry message saves the mapping and is tracked. Either message may be delivered any number of times."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -65,7 +65,7 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
 
 
 def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry without label, type or telemetry attributes, for a creation without a record, is mapped too."""
+    """A retry message with the ids alone, and without a recorded creation, is mapped too."""
     booking = visit_booked(upstream)
     number = other_number()
     message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
@@ -86,7 +86,7 @@ def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
 
 
 def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consumer, upstream: Sandbox) -> None:
-    """The message stays, and its next delivery only maps the record that NOMIS has."""
+    """If no retry message can be sent, the event stays on its queue, and its next delivery only maps the record."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -103,7 +103,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
 
 
 def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our own mapping, saved although the response was lost, is a success of this creation."""
+    """Our own mapping counts as a success if it was saved although the response was lost."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -121,7 +121,7 @@ def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Con
 def test_an_odd_response_to_a_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
-    """The mapping service responds to a save with an empty body. After any other response the mapping is looked up."""
+    """If the mapping service responds to a save with anything but an empty body, the mapping is looked up."""
     booking, kind = visit_booked(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
@@ -131,7 +131,7 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
 
 
 def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the event is delivered before its retry message, it saves the mapping, and the retry finds it saved."""
+    """If the event is delivered before its retry message, the event saves the mapping, and the retry finds it."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED

@@ -47,7 +47,7 @@ def failure(*, outcome_unknown: bool = False) -> UpstreamError:
 
 
 def test_each_state_holds_what_the_next_delivery_needs(store: CreationStore, database: Database) -> None:
-    """The states are intended, created and mapped."""
+    """A creation is intended, created and then mapped, and each state holds what the next delivery needs."""
     assert store.read(VISIT, "bq") is None
     assert intend(store) == 1
     record = read(store)
@@ -67,7 +67,7 @@ def test_each_state_holds_what_the_next_delivery_needs(store: CreationStore, dat
 
 
 def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
-    """Of two attempts that decided on the same record, the second is refused and changes nothing."""
+    """If two attempts decide on the same state of a record, the second is refused and changes nothing."""
     assert intend(store) == 1
     with pytest.raises(LeaseBusy):
         intend(store)
@@ -83,7 +83,7 @@ def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
 
 
 def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
-    """An earlier attempt, or one that has ended, writes nothing."""
+    """An attempt that has ended, or that a later one has overtaken, changes nothing."""
     intend(store)
     intended = read(store)
     intend(store, intended)
@@ -102,7 +102,7 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
 
 
 def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore) -> None:
-    """A process that had lost its lease recorded the response while another one searched NOMIS."""
+    """The search of a second process does not overwrite a create that the first has recorded late."""
     intend(store)
     intended = read(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -120,7 +120,7 @@ def test_an_intent_that_is_refused_for_another_reason_raises(store: CreationStor
         with pytest.raises(IntegrityError):
             intend(store, dps_id="another")
     finally:
-        # Databases are used again.
+        # Other tests use the same database again.
         with database.begin() as connection:
             connection.execute(text("DROP INDEX one_each"))
 
@@ -171,7 +171,7 @@ def test_people_resolve_open_creations(store: CreationStore, database: Database)
 
 
 def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: CreationStore, database: Database) -> None:
-    """Closed ones are left out unless requested."""
+    """A list of creations leaves out closed ones unless they are requested."""
     for dps_id in ("mapped", "ambiguous", "intended"):
         intend(store, dps_id=dps_id)
     store.mapped(VISIT, "mapped", MAPPING, "visit-create-success", {})
@@ -184,7 +184,7 @@ def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: Creation
 
 
 def test_a_deleted_creation_is_remembered_as_such(store: CreationStore, database: Database) -> None:
-    """The record no longer names the NOMIS record. A deletion before the creation is recorded too."""
+    """A deleted creation no longer names the NOMIS record. A deletion before the creation is recorded too."""
     intend(store)
     store.created(VISIT, "bq", 1, IDS)
     with database.begin() as connection:

@@ -93,7 +93,7 @@ def test_a_create_that_was_applied_despite_its_response_is_found(
 
 
 def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """If NOMIS does not have the visit after all, it is created."""
+    """If a search shows that NOMIS does not have the visit, the visit is created."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -124,7 +124,7 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
 
 
 def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, database_url: str) -> None:
-    """NOMIS lists its visits and then applies the create, and the grace period ends while the visits are read."""
+    """A look-up that began before the grace period ended is not believed, as NOMIS may apply the create later."""
     listed, booking = visit_booked(upstream), visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
@@ -151,7 +151,7 @@ def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, datab
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS cannot read courses. After a lost response a person is alerted once, and no delivery creates."""
+    """As NOMIS cannot read courses, a lost response alerts a person once, and no delivery creates the course."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -191,7 +191,7 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
 def test_a_course_that_may_have_been_committed_is_not_created_again(
     consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
 ) -> None:
-    """A 500 about the commit or the connection, or from elsewhere, leaves a course that nobody can look up."""
+    """After a 500 about the commit or the connection, or from elsewhere, the outcome for a course stays unknown."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
     with pytest.raises(UpstreamError):
@@ -201,7 +201,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """Any other 500 in NOMIS's own words counts as a rollback, so no person is asked."""
+    """A 500 from NOMIS about neither commit nor connection counts as a rollback, so no person is asked."""
     booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
@@ -213,7 +213,7 @@ def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: 
 
 
 def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """After a person declared that NOMIS does not have the record, the next delivery creates it."""
+    """After a person has declared that NOMIS does not have the record, the next delivery creates it."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -226,7 +226,7 @@ def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox)
 
 
 def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: Sandbox) -> None:
-    """After somebody saved the mapping by hand, the next delivery closes the creation and the finding."""
+    """After somebody has saved the mapping by hand, the next delivery closes the creation and the finding."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -241,7 +241,7 @@ def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: 
 
 
 def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
-    """A course was mapped, and its mapping is gone although DPS still has it, so a person is asked."""
+    """If the mapping of a course has vanished although DPS still has the course, a person is asked."""
     booking = schedule_created(upstream)
     consumer.deliver(booking)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")
@@ -251,7 +251,7 @@ def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) 
 
 
 def test_an_unknown_outcome_is_reported_despite_a_mapping_of_others(upstream: Sandbox, consumer: Consumer) -> None:
-    """A course may exist that nobody mapped: even with a mapping of another one a person is alerted once."""
+    """A person is alerted once about a course that may be unmapped in NOMIS, even if another one is mapped."""
     booking = schedule_created(upstream)
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)

@@ -24,7 +24,7 @@ from tests.harness.app import QUICK
 from tests.harness.examples import add_example, touched
 
 PACKAGE = Path("sync/domains/certificates")
-#: Which files outside its package had to know the domain: the registry and the settings.
+#: The files outside its package that have to know the domain: the registry and the settings.
 TOUCHED = {
     Path("sync/domains/registry.py"),
     Path("sync/settings/upstreams.py"),
@@ -96,7 +96,7 @@ class Services(BaseHTTPRequestHandler):
     """HMPPS Auth, NOMIS, the mapping service and the publisher, as far as the example calls them."""
 
     protocol_version = "HTTP/1.1"
-    #: What each path has; a POST to a collection adds to it.
+    #: The records at each path. A POST to a collection adds one.
     records: dict[str, Any]
 
     def do_GET(self) -> None:

@@ -156,7 +156,7 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """One session gets its state in DPS, and is tracked with both ids."""
+    """A session gets in NOMIS the state that it has in DPS, and is tracked with both ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"
@@ -183,7 +183,7 @@ def cancel_session(harness: Harness) -> Outcome | str:
 
 
 def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None:
-    """A session that is cancelled after an amendment has read the schedule, and before it writes, stays cancelled."""
+    """A session stays cancelled if it is cancelled between an amendment's read of the schedule and its write."""
     running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
     with ThreadPoolExecutor(1) as pool:
         amending = pool.submit(amend, running)

@@ -49,7 +49,7 @@ def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
 
 
 def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Update) -> None:
-    """The example writes what it says, under the lease of the visit, and tracks its own names."""
+    """The example writes what the page says, under the lease of the visit, and tracks under its own names."""
     times = {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id, "person_ids": [4_700_001]}
     harness.sandbox.put("visit", reference="aa-bb", room="A", **owner, **times)

@@ -79,7 +79,7 @@ def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Pr
 
 
 def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS refuses a key-date adjustment without a from-date, so the adjustment's date or today is sent."""
+    """NOMIS refuses a key-date adjustment without a from-date, so the adjustment's date, or else today, is sent."""
     put_adjustment(harness, prisoner, start=None)
     handle(harness, prisoner, "inserted")
     assert held(harness)["start"] == "2023-05-20"
@@ -114,7 +114,7 @@ def test_what_came_from_nomis_is_ignored(harness: Harness, prisoner: Prisoner, w
 
 
 def test_ignored_events_have_a_separate_group() -> None:
-    """An event from NOMIS is never coalesced with one from DPS, which would then be ignored with it."""
+    """An event from NOMIS is never coalesced with one from DPS, which would otherwise be ignored too."""
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (
         entity(DomainEvent(f"{EVENT}.updated", additional_information={"id": ADJUSTMENT, "source": source}))
@@ -152,7 +152,7 @@ def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, pri
 
 
 def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry is tracked under the name of the first success, with the properties of the message."""
+    """A saved retry is tracked under the name of a successful first attempt, with the properties of the message."""
     put_adjustment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
@@ -188,10 +188,7 @@ def test_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that changed its family is never written.
-
-    In the other family its number may be another prisoner's.
-    """
+    """An adjustment that changed its family is never written, as its number may be another prisoner's there."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")
@@ -204,7 +201,7 @@ def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """A deletion deletes record and mapping without reading DPS. Delivered again, it is ignored with its reason."""
+    """A deletion deletes record and mapping without reading DPS. A second delivery is ignored with its reason."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     harness.sandbox.drop("adjustment", ADJUSTMENT)
@@ -255,7 +252,7 @@ def test_event_without_id_is_unreadable(harness: Harness) -> None:
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
 def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner, category: str) -> None:
-    """The numbers of the families overlap, so a mapping of an unknown family changes nobody's record."""
+    """As the numbers of the families overlap, a mapping of an unknown family changes nobody's record."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
     (mapping,) = harness.sandbox.mappings("adjustments")
@@ -274,14 +271,14 @@ def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner
 
 
 def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
-    """The comment is cut to fit, so that the days arrive."""
+    """A comment that is too long for NOMIS is cut, so that the days of the adjustment are still written."""
     put_adjustment(harness, prisoner, comment="\u00e9" * 300)
     assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
     assert held(harness)["comment"] == "\u00e9" * 120
 
 
 def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
-    """Neither DPS nor the mapping service has it: nothing is written, and the event has both statuses."""
+    """If neither DPS nor the mapping service has the adjustment, nothing is written, and both statuses are tracked."""
     assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
     ((_, properties),) = harness.tracked()
     assert properties.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
@@ -295,7 +292,7 @@ def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, pr
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """If a deletion overtakes the insertion, nothing is left to insert. Without that deletion DPS is read again."""
+    """If a deletion overtakes the insertion, nothing is inserted. Without a recorded deletion, DPS is read again."""
     with pytest.raises(UpstreamError, match="adjustments: GET"):
         handle(harness, prisoner, "inserted")
     assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
@@ -308,7 +305,7 @@ def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, priso
 def test_an_update_always_says_of_which_sentence(
     harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str
 ) -> None:
-    """Newer versions of NOMIS require the sentence in the update, and older ones ignore it."""
+    """Every update names the sentence, which newer versions of NOMIS require and older ones ignore."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     handle(harness, prisoner, "updated")

@@ -52,7 +52,7 @@ def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str)
 
 @pytest.mark.parametrize("allocation_id", [ALLOCATION, ALLOCATION + 1], ids=["time without Z", "time with Z"])
 def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocation_id: int) -> None:
-    """The end of an allocation has reason and comment. The `Z` of some times is ignored."""
+    """An ended allocation is written with its reason and comment. The `Z` of some times is ignored."""
     put_allocation(running, prisoner, allocation_id, status="ENDED", end=TODAY.isoformat(), ended_by="MR BLOGS",
                    ended_at="2023-05-22T09:30:01", ended_why="COMPLETED")  # fmt: skip
     allocate(running, "allocation-amended", allocation_id)
@@ -63,7 +63,7 @@ def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocat
 
 @pytest.mark.parametrize("status", ["SUSPENDED", "AUTO_SUSPENDED"])
 def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, status: str) -> None:
-    """A suspension has its comment, with `null` for what is unknown."""
+    """A suspended allocation is written with a comment that has `null` for what is unknown."""
     put_allocation(running, prisoner, status=status, suspended_by="MRS BLOGS")
     allocate(running, "allocation-amended")
     row = one(running, "allocation")
@@ -72,7 +72,7 @@ def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, sta
 
 
 def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, prisoner: Prisoner) -> None:
-    """A late event of an ended allocation does not end a newer one of the same booking and schedule."""
+    """A late event for an ended allocation does not end a newer one of the same booking and schedule."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="A", ended_why="B")
     put_allocation(running, prisoner, ALLOCATION + 1, band=2)
     allocate(running, "allocated", ALLOCATION + 1)
@@ -116,7 +116,7 @@ def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner)
 
 
 def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisoner: Prisoner) -> None:
-    """Attendances and allocations of one booking and activity take the same lease."""
+    """Attendances and allocations for one booking and activity take the same lease."""
     allocate(running)
     put_attendance(running, prisoner)
     key = booking_activity_lease(prisoner.booking_id, one(running, "course")["id"])
@@ -125,7 +125,7 @@ def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisone
 
 
 def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance is created, then changed. Each is tracked with the word of its event and all properties."""
+    """An attendance is created and then changed, and each write is tracked with all its properties."""
     allocate(running)
     put_attendance(running, prisoner)
     assert attend(running) == "activity-attendance-create-success"
@@ -155,7 +155,7 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
 
 
 def test_locked_attendance_keeps_or_expires(running: Harness, prisoner: Prisoner) -> None:
-    """Locking keeps a recorded status, and expires an attendance that was never recorded or never in NOMIS."""
+    """Locking keeps a recorded status. An attendance that was never recorded, or never in NOMIS, expires."""
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
     attend(running, "amended")
@@ -207,7 +207,7 @@ def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, pri
 
 
 def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harness, prisoner: Prisoner) -> None:
-    """Of a schedule's other allocations only later ones of the same booking are read, and must be readable."""
+    """Among a schedule's other allocations, only later ones of the same booking are read and must be readable."""
     allocate(running)
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
     rows: list[dict[str, Any]] = [
@@ -230,7 +230,7 @@ def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harne
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
 def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
-    """Comments of an end and of an attendance are cut to fit, at a whole character."""
+    """A comment on an ending or an attendance that is too long for NOMIS is cut after a whole character."""
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
     assert attend(running) == "activity-attendance-create-success"
@@ -246,7 +246,7 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
 
 
 def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: Prisoner) -> None:
-    """The event of an expired attendance is an update. A waiting attendance of yesterday's session is expired."""
+    """The event of an expired attendance is an update. An attendance still waiting from yesterday is expired."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
@@ -269,7 +269,7 @@ def refusal(code: object) -> dict[str, Any]:
 def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
     running: Harness, prisoner: Prisoner, word: str
 ) -> None:
-    """If it is paid on the same day, or the prisoner moved, the event is acknowledged with the reason."""
+    """A refused attendance that was paid that day, or whose prisoner moved, is acknowledged with the reason."""
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
     put_schedule(running, prisoner, instances=[at])
     put_attendance(running, prisoner)
@@ -284,7 +284,7 @@ def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
 
 
 def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Harness, prisoner: Prisoner) -> None:
-    """It can never succeed, and says so. So does any other code, and a refusal that is not from NOMIS."""
+    """A refusal for an attendance paid on another day is final. Any other refusal is an error and never ignored."""
     put_attendance(running, prisoner)
     with (
         faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(1001)),

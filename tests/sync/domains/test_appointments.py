@@ -64,7 +64,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 
 
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's failure on an appointment in a cell is tracked as such, and as one that no retry resolves."""
+    """NOMIS's failure on an appointment in a cell is tracked as one that no retry resolves."""
     put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="takes no appointment without a location") as caught:
         handle(harness, "created")
@@ -74,7 +74,7 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
 
 
 def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, prisoner: Prisoner) -> None:
-    """Only NOMIS's response keeps an appointment in a cell from being created: it is sent without a location."""
+    """An appointment in a cell is sent without a location, so that it is created once NOMIS accepts such records."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -110,7 +110,7 @@ def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, pris
 
 
 def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has two at the place and time, ours is the one without a mapping."""
+    """If NOMIS has two appointments at the place and time, ours is the one without a mapping."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -132,7 +132,7 @@ def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, pr
 
 
 def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry reads both ids from the mapping in the message, and never saves a mapping of 0 and 0."""
+    """A retry reads both ids from the mapping in the message, and never saves a mapping of 0 and 0."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, "created") is Outcome.RETRY_QUEUED
@@ -187,7 +187,7 @@ def test_cancelled_needs_no_dps(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is changed or cancelled, never both at once, since NOMIS would refuse one of them."""
+    """An appointment is never changed and cancelled at the same time, since NOMIS would refuse one of the calls."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with harness.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
@@ -216,7 +216,7 @@ def test_deleted_with_its_mapping(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """A second delivery of the deletion finds neither mapping nor DPS record, and is ignored."""
+    """A second delivery of a deletion finds neither mapping nor DPS record, and is ignored."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -227,7 +227,7 @@ def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that NOMIS no longer has counts as deleted. Its mapping is deleted, and both are tracked."""
+    """A record that NOMIS no longer has counts as deleted. Its mapping is deleted, and both deletions are tracked."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     event_id = held(harness)["event_id"]
@@ -253,7 +253,7 @@ def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(harness: Harness
 
 
 def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """Cancellation and deletion may meet: an appointment that NOMIS no longer has needs no cancelling."""
+    """The cancellation of an appointment that NOMIS no longer has counts as done."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.services.nomis.call("DELETE", f"/appointments/{held(harness)['event_id']}")
@@ -270,7 +270,7 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
 def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
     harness: Harness, prisoner: Prisoner, word: str, name: str
 ) -> None:
-    """Neither DPS nor the mapping service has it: nothing is written, and the event has both statuses."""
+    """If neither DPS nor the mapping service has the record, nothing is written, and both statuses are tracked."""
     assert handle(harness, word) == name
     ((_, properties),) = harness.tracked()
     assert properties.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
@@ -290,7 +290,7 @@ def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
 def test_what_a_gateway_lacks_is_not_gone(harness: Harness, service: str, word: str) -> None:
-    """After a gateway's 404, or an empty response, the event is tried again."""
+    """After a gateway's 404 or an empty response, the event is tried again."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
             faulty(harness.sandbox, service, "GET", kind="status", status=status, text=text),
@@ -301,7 +301,7 @@ def test_what_a_gateway_lacks_is_not_gone(harness: Harness, service: str, word: 
 
 
 def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, prisoner: Prisoner) -> None:
-    """While nobody knows whether NOMIS has the appointment, its cancellation is kept."""
+    """While it is unknown whether NOMIS has the appointment, its cancellation is not ignored."""
     put_appointment(harness, prisoner)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         handle(harness, "created")
@@ -314,7 +314,7 @@ def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, pr
 
 
 def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
-    """A deletion that overtakes the creation is ignored if DPS has no record either, and so then is the creation."""
+    """A deletion that overtakes its creation is ignored if DPS has no record, and so is the creation afterwards."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(harness, "created")
     assert handle(harness, "deleted") == "appointment-delete-ignored"
@@ -329,7 +329,7 @@ def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
 
 
 def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, prisoner: Prisoner) -> None:
-    """An earlier deletion keeps nothing from NOMIS that DPS has."""
+    """A record that DPS has is created in NOMIS, even if an earlier deletion was recorded."""
     assert handle(harness, "deleted") == "appointment-delete-ignored"
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
@@ -337,7 +337,7 @@ def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, pri
 
 
 def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a mapping but with a DPS record a deletion fails, and is tried again after the creation."""
+    """Without a mapping but with a DPS record, a deletion fails and is tried again after the creation."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         handle(harness, "deleted")
@@ -345,7 +345,7 @@ def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prison
 
 
 def test_deleted_while_its_mapping_waits(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion is not ignored while NOMIS has a record whose mapping is yet to be saved."""
+    """A deletion is not ignored while NOMIS has a record whose mapping has yet to be saved."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")

@@ -1,4 +1,4 @@
-"""Incentive reviews: from the incentives API to NOMIS, one record each, even if two are equal."""
+"""Incentive reviews go from the incentives API to NOMIS as one record each, even if two are equal."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
 
 
 def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """An error of the look-up before the create is tracked too."""
+    """An error in the look-up before the create is tracked too."""
     sandbox.fault("mapping", "GET", kind="status", status=503)
     with pytest.raises(UpstreamError):
         insert(harness, 5, prisoner)
@@ -93,7 +93,7 @@ def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox
 
 @pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
-    """A record whose response was lost is found again, even one of an earlier date, which is not the current record."""
+    """A record whose response was lost is found again, even if it has an earlier date and is not the current one."""
     review_id = review(harness, prisoner, at=at)
     before = len(records(harness, prisoner))
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
@@ -143,7 +143,7 @@ def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -
 
 
 def test_reviews_of_a_prisoner_share_a_group() -> None:
-    """Reviews of a prisoner are handled one after the other, since NOMIS orders a day's records as written."""
+    """Reviews of one prisoner are handled one after another, since NOMIS orders a day's records as written."""
     entity = HANDLERS[INSERTED].entity
     one, other, nobody = (
         entity(DomainEvent(INSERTED, additional_information=each))
@@ -158,7 +158,7 @@ def level_in_nomis(harness: Harness, code: str) -> dict[str, Any]:
 
 
 def test_level_is_updated(harness: Harness) -> None:
-    """A level that NOMIS has is updated."""
+    """A level that NOMIS already has is updated."""
     assert harness.handle("incentives.level.changed", incentiveLevel="STD") == "global-incentive-level-updated"
     assert harness.tracked() == [
         ("global-incentive-level-updated", {"code": "STD", "description": "Standard", "active": "true"}),
@@ -172,7 +172,7 @@ ORDER_CALL = "/incentives/reference-codes/reorder$"
 
 
 def order_in_nomis(harness: Harness) -> list[str]:
-    """The codes of DPS, in the order of NOMIS."""
+    """The level codes of DPS, in the order of NOMIS."""
     place = {code: int(level_in_nomis(harness, code)["sequence"]) for code in CODES}
     return sorted(place, key=lambda code: place[code])
 
@@ -183,12 +183,12 @@ def change(harness: Harness, code: str) -> Outcome | str:
 
 
 def orders_told(harness: Harness) -> int:
-    """How often NOMIS was sent an order."""
+    """The number of times that NOMIS was sent an order."""
     return len([each for each in harness.sandbox.journal("nomis") if each["path"].endswith("/reorder")])
 
 
 def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
-    """A level that NOMIS does not have is created, and gets its place even if the order was sent before."""
+    """A level that NOMIS does not have is created and put in its place, even if the order was sent before."""
     assert harness.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
     assert change(harness, "EN3") == "global-incentive-level-inserted"
     assert order_in_nomis(harness) == CODES
@@ -215,7 +215,7 @@ def test_new_level_takes_its_place_when_it_comes_again(harness: Harness, path: s
 
 @pytest.mark.parametrize("told_before", [False, True], ids=["order never told", "order told"])
 def test_change_of_a_level_leaves_the_order(harness: Harness, told_before: bool) -> None:
-    """A change of a known level sends no order to NOMIS, whatever the order there is."""
+    """A change to a known level sends no order to NOMIS, whatever order NOMIS has."""
     if told_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")
@@ -235,7 +235,7 @@ def test_new_level_that_is_the_last_tells_no_order(harness: Harness) -> None:
 
 
 def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness) -> None:
-    """A new level never sends an order that was read before a newer one was sent: one lease covers both."""
+    """One lease covers reading and sending the order of levels, so an outdated order is never sent."""
     with harness.leases.held("write:incentive-levels-order"), pytest.raises(LeaseBusy):
         change(harness, "EN3")
     assert orders_told(harness) == 0
@@ -245,7 +245,7 @@ def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness)
 
 @pytest.mark.parametrize(("prison_id", "code"), [("MDI", "STD"), ("MDI", "EN2")])
 def test_prison_level_is_written(harness: Harness, prison_id: str, code: str) -> None:
-    """A prison's level is written with limits in pence and both allowances, whether NOMIS has it or not."""
+    """A prison's level is written with limits in pence and both allowances, whether or not NOMIS already has it."""
     dps = harness.services[UpstreamName.INCENTIVES].call("GET", f"/incentive/prison-levels/{prison_id}/level/STD")
     harness.sandbox.fault("incentives", kind="status", status=200, body={**dps, "levelCode": code, "visitOrders": 3})
     exists = harness.services.nomis.call("GET", f"/incentives/prison/{prison_id}/code/{code}", none_on_404=True)
@@ -278,7 +278,7 @@ def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> N
 
 
 def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
-    """A comment of 300 characters is cut to 240 bytes, however the record is written."""
+    """A comment of 300 characters is cut to 240 bytes, whichever call writes the record."""
     review_id = harness.sandbox.add_review(prisoner.offender_no, "ENH", publish=False, comments="\u00e9" * 300)
     assert insert(harness, review_id, prisoner) is Outcome.APPLIED
     assert records(harness, prisoner)[-1]["comment"] == "\u00e9" * 120

@@ -1,4 +1,4 @@
-"""In any order of activity events, with repetitions and lost responses, NOMIS ends with the same state as DPS."""
+"""Whatever the order, repetitions and lost responses of activity events, NOMIS ends with the state of DPS."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario,
 @BOUNDED
 @given(scenario=scenarios(4), locks=st.booleans())
 def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool) -> None:
-    """An attendance that is expected, recorded, corrected and perhaps locked is once in NOMIS, as in DPS."""
+    """An attendance that is expected, recorded, corrected and perhaps locked is in NOMIS once, as in DPS."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()
     sandbox.put("instance", id=number, schedule_id=1, day=day, **SESSION)
@@ -153,5 +153,5 @@ def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario,
     (row,) = [each for each in sandbox.nomis("attendance") if each["session_id"] == session]
     assert (row["outcome"], row["paid"]) == ("REST", False)
     assert row["comment"] == ("Was ill" if locks else "Was ill, says the nurse")
-    # What NOMIS never heard of before the lock expires; what it did keeps its status.
+    # An attendance unknown to NOMIS before the lock expires; a known one keeps its status.
     assert row["status"] in ({"COMP", "EXP"} if locks else {"COMP"})

@@ -1,4 +1,4 @@
-"""A write without a response may still be applied, so no other write of its record is sent until it cannot be."""
+"""While a write without a response may still be applied, no other write of its record is sent."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def lose(
 
 @pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
 def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, make: Make) -> None:
-    """Every event of every domain that changes, cancels or deletes a record leaves it alone."""
+    """While a lost write may be applied, no event changes, cancels or deletes its record, whatever the domain."""
     event = make(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     lose(harness, method, event_type, event, event.information)
@@ -65,12 +65,12 @@ def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, 
 
 @pytest.mark.parametrize(("event_type", "method", "information"), LEVELS, ids=[each[0] for each in LEVELS])
 def test_a_level_is_left_alone(harness: Harness, event_type: str, method: str, information: Mapping[str, Any]) -> None:
-    """Levels and their order are left alone too."""
+    """While a lost write may be applied, levels and their order are not written either."""
     lose(harness, method, event_type, None, information)
 
 
 def test_a_response_of_the_service_ends_it(harness: Harness) -> None:
-    """A 500 from NOMIS itself is not under way, so the next attempt need not wait."""
+    """A write to which NOMIS itself responds 500 is no longer under way, so the next attempt need not wait."""
     event = visit_booked(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     harness.set_grace_period(60)

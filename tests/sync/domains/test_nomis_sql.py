@@ -1,4 +1,4 @@
-"""The SQL to look rows up in the NOMIS database by hand: complete, read-only, and made of checked values only."""
+"""The SQL for looking up rows in the NOMIS database by hand: complete, read-only, and made of checked values only."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09
 
 
 def test_both_rows_of_an_allocation_are_shown_and_their_attendances() -> None:
-    """The statement shows the rows, and what prevents the deletion of one of them."""
+    """The statement shows both rows of an allocation, and what prevents the deletion of one of them."""
     assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_PROGRAM_PROFILES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -36,7 +36,7 @@ def test_both_rows_of_an_allocation_are_shown_and_their_attendances() -> None:
 
 
 def test_both_rows_of_an_attendance_are_shown() -> None:
-    """The rows are found by booking and session."""
+    """Both rows of an attendance are found by booking and session."""
     assert DuplicateRows(ATTENDANCE_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_COURSE_ATTENDANCES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -56,7 +56,7 @@ def test_the_runbook_shows_the_statements_as_they_are() -> None:
 
 
 def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time() -> None:
-    """NOMIS has no look-up of such an appointment."""
+    """An appointment without a location is looked up by SQL, since NOMIS has no other look-up for it."""
     assert domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT}) == (
         "SELECT * FROM OMS_OWNER.OFFENDER_IND_SCHEDULES WHERE OFFENDER_BOOK_ID = 1204417 AND EVENT_DATE = DATE "
         "'2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' AND EVENT_SUB_TYPE = 'GYM' ORDER BY EVENT_ID;"
@@ -75,7 +75,7 @@ def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> 
 
 @pytest.mark.parametrize("value", ["1 OR 1=1", "1'; DROP TABLE OFFENDERS; --", "", "²", "-1", "1.5", "LEI' --"])
 def test_what_would_change_a_statement_is_refused(value: str) -> None:
-    """Numbers and codes must be nothing else."""
+    """Any value that is not a plain number or code is refused, so that no value can change a statement."""
     assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
     with pytest.raises(ValueError, match="is not allowed in a statement"):
         domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

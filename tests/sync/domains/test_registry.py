@@ -1,4 +1,4 @@
-"""The registry: every event type, its queue, its switch and its telemetry, as the document says."""
+"""The registry: every event type, its queue, its switch and its telemetry, as documented."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_every_queue_has_its_events() -> None:
 
 
 def test_a_domain_is_called_as_its_package() -> None:
-    """A domain has one name inside the program: that of its package."""
+    """Inside the program, a domain has one name, which is that of its package."""
     for name, domain in DOMAINS.items():
         assert domain.name == name
         declared = (domain.creation, domain.repair)
@@ -107,12 +107,12 @@ def test_the_table_names_everything() -> None:
         assert ("creates" in row) is isinstance(handler, Creation)
 
 
-#: `f"{creation.name}-create-success"` and its like, as they stand in the code.
+#: `f"{creation.name}-create-success"` and similar names, as they stand in the code.
 EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a-z]+)+")
 
 
 def names_in_code() -> set[str]:
-    """Every name that the code between queue and NOMIS can track, as it is written there."""
+    """Every event name that the code between queue and NOMIS can track, as it is written there."""
     tracking = [Path(module.__file__ or "") for module in (protocol, store, handle)]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -121,7 +121,7 @@ def names_in_code() -> set[str]:
     names = {
         template.format(creation=each) for template in templates if EVENT_NAME.fullmatch(template) for each in creations
     }
-    # Only a creation that declares what it passes over passes anything over.
+    # A creation ignores events only if it declares which.
     names -= {f"{each.name}-create-ignored" for each in creations if not each.may_be_ignored}
     names |= {
         str(node.args[0].value)
@@ -141,7 +141,7 @@ def test_the_table_names_whatever_the_code_tracks() -> None:
 
 
 def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The check passes for the generated table, fails for any other text, and says what to do."""
+    """The check passes for the generated table, fails for any other text, and then says what to do."""
     document = tmp_path / "events.md"
     assert main(["--check", str(document)]) == 1
     assert main(["--write", str(document)]) == 0

@@ -1,4 +1,4 @@
-"""How times, money and codes are converted for NOMIS, for any values."""
+"""How times, money and codes are converted for NOMIS, whatever their values."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(20
 
 @given(TIMES)
 def test_times_are_cut_not_rounded(moment: time) -> None:
-    """Hours, minutes and seconds are kept, and anything finer is cut off."""
+    """Hours, minutes and seconds are kept, and anything finer is cut off without rounding."""
     assert with_seconds(moment) == f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
     assert with_minutes(moment) == f"{moment.hour:02}:{moment.minute:02}"
 
 
 def visit_at(text: str) -> Visit:
-    """A visit with its times in this form."""
+    """A visit whose times are written in the given form."""
     return Visit.model_validate(
         {
             "reference": "a",
@@ -89,7 +89,7 @@ def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours:
 
 @given(TIMES, st.sampled_from(["Z", "+00:00", "+01:00"]))
 def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> None:
-    """Without its date nobody can say which time of day in London it is."""
+    """A time of day with an offset but no date is refused, as nobody can say which time in London it means."""
     record = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
     assert Instance.model_validate(record).start_time == moment
     with pytest.raises(ValidationError, match="offset"):
@@ -98,14 +98,14 @@ def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> 
 
 @given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
 def test_the_z_of_the_activities_api_means_nothing(moment: datetime, zone: str) -> None:
-    """Only that service writes local times with or without a `Z`, and both mean the same."""
+    """Only the activities API writes local times with or without a `Z`, and both forms mean the same."""
     record = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
     assert record.suspended_time == moment
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> None:
-    """Whatever NOMIS dates at the intent or later is within the searched period, even when clocks change."""
+    """Any record that NOMIS dates at or after the intent is within the searched period, even when clocks change."""
     made = (intended + timedelta(seconds=1)).astimezone(LONDON).replace(tzinfo=None)
     assert earliest_creation(intended) < made
     assert made - earliest_creation(intended) < timedelta(hours=3)
@@ -123,7 +123,7 @@ def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
 
 @given(st.none() | st.integers(0, 10_000_000))
 def test_bonus_goes_over_undivided(bonus: int | None) -> None:
-    """The bonus keeps its number and gets three decimal places. A missing bonus stays missing."""
+    """The bonus keeps its amount and gets three decimal places. A missing bonus stays missing."""
     paid = bonus_pay(bonus)
     assert str(paid) == ("None" if bonus is None else f"{bonus}.000")
 
@@ -181,10 +181,7 @@ def test_missing_values_are_left_out() -> None:
     st.none() | LOCAL_TIMES,
 )
 def test_allocations_say_what_their_status_needs(status: str, who: str | None, when: datetime | None) -> None:
-    """Only an ended allocation has the reason and comment of its end.
-
-    Only a suspended one has those of its suspension.
-    """
+    """Only an ended allocation has a reason and comment for its end. Only a suspended one has a suspension comment."""
     record = allocation_with(
         status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when
     )
@@ -201,7 +198,7 @@ def test_allocations_say_what_their_status_needs(status: str, who: str | None, w
 
 @given(TIMES, st.none() | TIMES, st.booleans(), st.none() | st.integers(1, 9))
 def test_appointments_always_have_an_end(start: time, end: time | None, in_cell: bool, location: int | None) -> None:
-    """Every appointment that is sent has an end, and none in a cell has a location."""
+    """Every appointment that is sent has an end, and no appointment in a cell has a location."""
     record = AppointmentInstance.model_validate(
         {
             "id": 1,
@@ -274,7 +271,7 @@ def test_event_statuses(status: str, reason: str | None, in_nomis: str | None, e
 
 @pytest.mark.parametrize(("days", "expected"), [(-1, "EXP"), (0, "SCH"), (1, "SCH")])
 def test_what_nobody_recorded_expires_the_day_after(days: int, expected: str) -> None:
-    """A waiting attendance is scheduled until its day has passed. Others do not change with the days."""
+    """A waiting attendance is scheduled until its day has passed. Other statuses do not change with the day."""
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     record = {
         "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
@@ -293,7 +290,7 @@ WORDS = st.text(max_size=12) | st.sampled_from(["active", "ENDED ", "SUSPENDED_"
 
 @given(WORDS)
 def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
-    """An unknown word is named, and no retry resolves it. No word gets a default."""
+    """An unknown word never gets a default: it is named in an error that no retry resolves."""
     vocabularies: list[tuple[Callable[[str], object], set[str]]] = [
         (lambda each: attendance_outcome(each, paid=True), set()),
         (lambda each: event_status(each, None, None), {"LOCKED", "WAITING", "COMPLETED"}),
@@ -310,7 +307,7 @@ def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
 
 @given(st.text(max_size=30) | st.none())
 def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) -> None:
-    """Only this vocabulary has a default: newer outcomes of a cancelled visit are administrative cancellations."""
+    """Only the outcome of a visit has a default: an unknown outcome becomes an administrative cancellation."""
     assert nomis_outcome(outcome) == NOMIS_OUTCOMES.get(outcome or "", "ADMIN")
 
 
@@ -327,7 +324,7 @@ def test_a_reason_is_text_or_an_object(field: str) -> None:
 
 
 def test_who_planned_the_end_comes_first() -> None:
-    """If the service says who planned the end of an allocation, so does its comment."""
+    """If the service says who planned the end of an allocation, the comment says so too."""
     planned = {"plannedBy": "Jane", "plannedAt": "2025-09-17T10:00:00", "plannedReason": {"description": "Released"}}
     record = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
     assert (
@@ -336,5 +333,5 @@ def test_who_planned_the_end_comes_first() -> None:
 
 
 def test_an_allocation_without_pay_band_is_unpaid() -> None:
-    """A missing pay band is left out."""
+    """An allocation without a pay band is sent without one."""
     assert "payBandCode" not in nomis_allocation(allocation_with(prisonPayBand=None)).as_json()

@@ -21,7 +21,7 @@ BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))
 
 
 def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
-    """Books a visit by two people, or changes it."""
+    """Books or changes a visit by two people."""
     put_visit(harness.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
 
 
@@ -86,7 +86,7 @@ def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner
 
 
 def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit without an end is refused as malformed, and no end is invented."""
+    """A visit without an end time is refused as malformed, and no end time is made up."""
     answer = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
               "visitType": "SOCIAL", "visitRestriction": "OPEN", "startTimestamp": "2023-06-02T14:00:00"}  # fmt: skip
     harness.sandbox.fault("visits", kind="status", status=200, body=answer)
@@ -107,7 +107,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """A create whose response was lost is found by its reference among the newest visits, and is only mapped."""
+    """A create whose response was lost is found by its reference among the newest visits, and only mapped."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
     put(harness)
@@ -121,7 +121,7 @@ def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner
 
 
 def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner: Prisoner) -> None:
-    """The next delivery searches for a create that never reached NOMIS, does not find it, and creates it."""
+    """If a create never reached NOMIS, the next delivery searches for it, does not find it, and creates the visit."""
     put(harness)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -131,7 +131,7 @@ def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner
 
 
 def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit whose reference begins like ours is not mistaken for ours."""
+    """A visit whose reference only begins like ours is not mistaken for ours."""
     put(harness, f"{REFERENCE}-zz")
     book(harness, prisoner, f"{REFERENCE}-zz")
     put(harness)
@@ -183,7 +183,7 @@ def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Pr
 
 
 def test_hand_made_retry_needs_the_ids_alone(harness: Harness) -> None:
-    """A retry message with only the two ids, the number as a number, saves the mapping."""
+    """A retry message with only the two ids, and with the visit's id as a JSON number, saves the mapping."""
     body = '{"Type":"RETRY_CREATE_MAPPING","Message":"{\\"mapping\\":{\\"nomisId\\":5,\\"vsipId\\":\\"a-b\\"}}"}'
     assert harness.handle_retry("visit", body) is Outcome.APPLIED
     (mapping,) = harness.sandbox.mappings("visits")
@@ -191,7 +191,7 @@ def test_hand_made_retry_needs_the_ids_alone(harness: Harness) -> None:
 
 
 def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
-    """A change writes date, times, visitors, room and openness to NOMIS."""
+    """A change writes date, times, visitors, room and restriction to NOMIS."""
     put(harness)
     book(harness, prisoner)
     put(harness, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],
@@ -244,7 +244,7 @@ def test_cancelled_twice_is_done(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """Any other error of a cancellation fails, and is tracked with what was known."""
+    """A cancellation that gets any other error fails, and is tracked with what was known."""
     put(harness)
     book(harness, prisoner)
     sandbox.fault("nomis", "PUT", kind="status", status=400)
@@ -255,7 +255,7 @@ def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Priso
 
 
 def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit is changed or cancelled, never both at once, since NOMIS would refuse one of them."""
+    """A visit is never changed and cancelled at the same time, since NOMIS would refuse one of the calls."""
     put(harness)
     book(harness, prisoner)
     with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
@@ -305,7 +305,7 @@ def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> N
     ],
 )
 def test_outcomes(outcome_status: str | None, outcome: str) -> None:
-    """Every outcome of visit-scheduler has its code in NOMIS. An unknown one is an administrative cancellation."""
+    """Every outcome of visit-scheduler has its code in NOMIS. An unknown outcome is an administrative cancellation."""
     assert nomis_outcome(outcome_status) == outcome
 
 
@@ -317,7 +317,7 @@ def test_unknown_visit_type() -> None:
 
 
 def test_issue_date_is_that_of_the_events_own_offset(harness: Harness, prisoner: Prisoner) -> None:
-    """The visit order is issued on the date that the publisher wrote, not on that of UTC or London."""
+    """The issue date of the visit order is the date as the publisher wrote it, not the date in UTC or London."""
     put(harness)
     late = datetime(2023, 1, 9, 23, 45, tzinfo=timezone(timedelta(hours=-1)))
     harness.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
@@ -337,7 +337,7 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
 
 @pytest.mark.parametrize("as_told", [str, int])
 def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
-    """Newer versions of NOMIS refuse an equal visit and name it. It is ours if its comment names our reference."""
+    """If NOMIS refuses a visit as equal to a named one, that visit is ours if its comment has our reference."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
@@ -349,7 +349,7 @@ def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Pr
 
 @pytest.mark.parametrize("more_info", [None, "", "x", "0", {"visitId": 1}])
 def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisoner: Prisoner, more_info: object) -> None:
-    """A refusal that names no visit, or one without our reference, stays a refusal."""
+    """NOMIS's refusal of an equal visit stays a refusal if it names no visit, or one without our reference."""
     put(harness)
     strange = equal_visit(harness, prisoner, f"{REFERENCE}-x")
     for properties in (more_info, str(strange)):
@@ -360,7 +360,7 @@ def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisone
 
 
 def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit that NOMIS does not have needs no cancelling. A gateway's 404 or 409 says nothing about it."""
+    """A visit that NOMIS does not have needs no cancelling. A gateway's 404 or 409 says nothing about the visit."""
     put(harness)
     book(harness, prisoner)
     for status in (404, 409):
@@ -376,7 +376,7 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
 
 @pytest.mark.parametrize("restriction", ["CLOSED_VISIT", "closed", ""])
 def test_an_unknown_restriction_is_not_written(harness: Harness, prisoner: Prisoner, restriction: str) -> None:
-    """NOMIS would treat every unknown word as open, so nothing is sent, and the failure names the word."""
+    """Since NOMIS treats any unknown restriction as open, none is sent, and the failure names the word."""
     put(harness)
     book(harness, prisoner)
     put(harness, restriction=restriction)

@@ -1,4 +1,4 @@
-"""The process of the program whose drains the tests check. A module overrides what differs for it."""
+"""The process of the program whose drains the tests check. A module overrides the fixtures that differ for it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.harness.app import application
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The address of a database that is created on first use."""
+    """The address of a database that is created when it is first used."""
     return f"sqlite:///{tmp_path}/one.db"
 
 
 @pytest.fixture
 def queues() -> tuple[str, ...]:
-    """The queues that are created before the test."""
+    """The queues that are created before each test."""
     return ("visit",)
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """The settings that differ from those of all tests."""
+    """The settings that differ from those for all tests."""
     return {}
 
 

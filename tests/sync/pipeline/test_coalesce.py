@@ -1,4 +1,4 @@
-"""From messages to groups: every message once, in order, and coalesced if that is harmless."""
+"""From messages to groups: every message once, in order, and coalesced where that is harmless."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]
 
 @given(st.lists(visit_events, min_size=1, max_size=40))
 def test_a_group_keeps_the_order_in_which_events_occurred(events: list[tuple[str, str, int]]) -> None:
-    """In a group the creations come first, then the updates in the order of their events."""
+    """In a group the creations come first, followed by the updates in the order of their events."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         kinds = [isinstance(task.handler, Update) for task in group.tasks]
@@ -65,7 +65,7 @@ def _occurred_at(task: Task) -> datetime:
 
 @given(st.lists(visit_events, max_size=40))
 def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
-    """Creations and cancellations are never coalesced. Of coalesced neighbours the latest runs."""
+    """Creations and cancellations are never coalesced. Of coalesced neighbours, only the latest is handled."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         for task in group.tasks:
@@ -77,7 +77,7 @@ def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: 
 
 
 def test_updates_around_a_cancellation_are_not_put_together() -> None:
-    """An event between two updates keeps them apart."""
+    """Two updates with another event between them are not coalesced."""
     messages = [
         message(1, body("prison-visit.changed", "aa", 1)),
         message(2, body("prison-visit.cancelled", "aa", 2)),
@@ -114,14 +114,14 @@ def test_two_creations_stay_two() -> None:
     ],
 )
 def test_a_malformed_message_is_a_separate_group(text: str) -> None:
-    """The group says what is wrong, and affects no other message."""
+    """A malformed message forms a group by itself, which says what is wrong and affects no other message."""
     groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [group.tasks[0].malformed is not None for group in groups] == [True, False]
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading(text: str) -> None:
-    """Any text is a task: an event, or a malformed message."""
+    """Any text becomes a task: either an event or a malformed message."""
     (group,) = coalesce([message(1, text)], VISIT)
     assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 
@@ -142,7 +142,7 @@ json_values = st.recursive(
 def test_no_event_breaks_the_reading(
     event_type: str, information: object, occurred_at: object, prisoner: object
 ) -> None:
-    """Whatever the fields of an event contain, the message is one task, alone or with its entity."""
+    """Whatever the fields of an event contain, the message becomes one task, either alone or with its entity."""
     event = {
         "eventType": event_type,
         "occurredAt": occurred_at,

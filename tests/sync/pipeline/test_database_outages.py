@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
-#: With three receives before the dead letter queue, that many tries would long have led there.
+#: With three receives before the dead letter queue, this many attempts would long since have led there.
 MANY = 15
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """A SQLite file with an unfinished write of another process."""
+    """A SQLite file with an unfinished write by another process."""
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -52,7 +52,7 @@ def impatient(path: Path) -> str:
 
 
 def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """While the database is locked for writers nothing is received, however often it is tried."""
+    """While the database is locked for writers, nothing is received, however often it is tried."""
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
@@ -61,7 +61,7 @@ def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> No
                 with pytest.raises(StoreUnavailable):
                     drain.run_batch()
             assert (main.counts().visible, main.counts().in_flight) == (5, 0)
-        # On a slow machine a writer may wait too long for another, since all of them are impatient.
+        # On a slow machine one writer may wait too long for another, since all of them are impatient.
         with draining(made, "visit"):
             until(lambda: main.counts().total == 0)
         nothing_lost(sandbox, made, "visit")
@@ -70,7 +70,7 @@ def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> No
 def test_a_database_locked_in_the_midst_of_the_work(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages in flight when the database stops accepting writes are parked. They are handled once it accepts them."""
+    """If the database stops accepting writes, messages in flight are parked, and handled once it accepts them again."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
 
@@ -98,8 +98,8 @@ def test_a_database_locked_in_the_midst_of_the_work(
 def test_a_drain_waits_no_longer_for_a_database_that_hangs(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If one attempt after the other hangs, the drain keeps its limit, and the messages are returned."""
-    # A try takes as long as the pause between two looks, so that the group that tries is mostly running.
+    """If one attempt after another hangs, the drain still keeps its time limit, and the messages are returned."""
+    # An attempt takes as long as the pause between two checks, so that the trying group is mostly running.
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as made:
         pair = made.queue_pair("visit")
@@ -120,7 +120,7 @@ def test_a_drain_waits_no_longer_for_a_database_that_hangs(
 def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The drain receives once the database accepts writes again, and gives up after its limit, as for a service."""
+    """A drain by command receives once the database accepts writes again, and gives up after its time limit."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
     with application(sandbox.environment(), url) as made:
@@ -146,7 +146,7 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
 def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages that are parked afterwards, here for a lease, are not given up because of the past outage."""
+    """Messages that are parked after an outage, here for a lease, are not given up because of that outage."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)
@@ -175,7 +175,7 @@ def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
 def test_each_drain_waits_for_an_outage_anew(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """A drain after one that gave up has its full limit."""
+    """A drain after one that gave up has its full time limit again."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:

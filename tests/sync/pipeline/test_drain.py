@@ -28,14 +28,14 @@ def queues() -> tuple[str, ...]:
 
 
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
-    """The creates of visits that the journal has as accepted."""
+    """The creates of visits that the journal lists as accepted."""
     posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
     assert len(posts) == number
     return posts
 
 
 def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS has each record once and in its last state, despite double publishes and swapped pairs."""
+    """NOMIS has each record once and in its last state, despite events that are published twice or swapped."""
     sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
     assert summary.received >= 120
@@ -115,7 +115,7 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
 
 
 def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, one: Application) -> None:
-    """If NOMIS applied the create and the response was lost, the next delivery finds the record."""
+    """If NOMIS applied the create but the response was lost, the next delivery finds the record."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
     settle(one.open_drain("visit"), one.queue_pair("visit").main)
@@ -125,7 +125,7 @@ def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, one: Applicatio
 
 
 def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sandbox, one: Application) -> None:
-    """The record is created once, a separate message saves the mapping, and both are tracked."""
+    """If the mapping service fails, the record is created once, and a retry message saves the mapping."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
@@ -138,7 +138,7 @@ def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sa
 
 
 def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Application) -> None:
-    """While NOMIS responds 503 the messages are held. Once it is back, all are handled and none is on the DLQ."""
+    """While NOMIS responds 503, messages are held. Once it is back, all are handled and none is on the DLQ."""
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain, pair = one.open_drain("visit"), one.queue_pair("visit")
@@ -158,7 +158,7 @@ def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Appli
 
 
 def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one: Application) -> None:
-    """A drain started by hand returns the messages and says which service is down."""
+    """A drain started by hand returns the messages after its limit and says which service is down."""
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain = one.open_drain("visit", 0.5)
@@ -194,7 +194,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
 
 
 def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Application) -> None:
-    """What is in flight at the stop is finished, and what is published afterwards stays on the queue."""
+    """What is in flight when the drain stops is finished, and what is published afterwards stays on the queue."""
     sandbox.traffic(events=30, seed=1, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
@@ -210,7 +210,7 @@ def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, 
 
 
 def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
-    """If NOMIS is too slow to finish in time, the messages become visible again. No visit is created twice later."""
+    """If NOMIS is too slow to finish in time, the messages become visible again, and no visit is created twice."""
     url = f"sqlite:///{tmp_path}/grace.db"
     with application(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
         queue = hasty.queue_pair("visit").main
@@ -231,7 +231,7 @@ def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbo
 
 def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) -> None:
     """Two drains on one queue and one database get every message twice, and create each record once."""
-    # What one process has of a record may come before what the other has, and then tries again for a while.
+    # One process may get an event before its record, whose creation the other has, and then tries again for a while.
     often = {"HMPPS_SQS_MAX_RECEIVE_COUNT": "20", "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1"}
     services = sandbox.environment()
     with application(services, database_url, **often) as first, application(services, database_url, **often) as second:

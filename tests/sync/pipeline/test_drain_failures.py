@@ -1,4 +1,4 @@
-"""The cost of a failure: its own message, a growing wait, and a record of its cause."""
+"""The cost of a failure: only its own message waits, for longer each time, and the cause is recorded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, failure_of, send,
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
-#: What NOMIS itself says; without its status it would be the word of a gateway.
+#: A body from NOMIS itself; without its status it would count as the response of a gateway.
 REFUSAL = {"status": 400, "userMessage": "No room"}
 
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, without the changes that make it fast."""
+    """A sandbox with unpatched moto, without the changes that speed it up."""
     return unpatched_sandbox
 
 
@@ -34,7 +34,7 @@ def settings() -> dict[str, str]:
 
 
 def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Application) -> None:
-    """Coalesced updates whose one write fails have one failed attempt each, under their own ids."""
+    """If one write for several coalesced updates fails, each has one failed attempt under its own id."""
     put_visit(sandbox, "to-ge")
     queue = one.queue_pair("visit").main
     sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
@@ -48,7 +48,7 @@ def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbo
 
 
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application) -> None:
-    """Step, service, method, path, status, reason and attempt of a refused create are kept under both ids."""
+    """Step, service, method, path, status, reason and attempt of a refused create are recorded under both ids."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     message_id = send(queue, BOOKED, "aa-aa")
@@ -80,7 +80,7 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
 
 
 def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
-    """The waits of a type take precedence over those of its queue, and those over the general ones."""
+    """The waits of an event type take precedence over those of its queue, which precede the general ones."""
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
@@ -95,7 +95,7 @@ def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> Non
 
 
 def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Application) -> None:
-    """A change and a cancellation behind a failed booking wait as long as it does, without a failure of their own."""
+    """A change and a cancellation behind a failed booking wait as long as it does, without failing themselves."""
     queue = one.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
     others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
@@ -120,7 +120,7 @@ def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> No
 
 
 def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
-    """When the record appears in DPS a moment later, booking and change are both handled, in order."""
+    """If the record appears in DPS a moment later, booking and change are both handled, in order."""
     with application(sandbox.environment(), url) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
@@ -163,7 +163,7 @@ def test_a_long_group_continues_in_its_next_turn(
 
 
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: Application) -> None:
-    """Each coalesced event is tracked with its message. If the one run fails, all of them failed."""
+    """Each coalesced event is tracked with its message. If their one write fails, all of them have failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
@@ -181,7 +181,7 @@ def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: 
 
 
 def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
-    """A message whose record another process handles is parked, and handled once that process has finished."""
+    """A message whose record is being handled by another process is parked, and handled once that has finished."""
     with application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
         queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
         for reference in ("aa-aa", "bb-bb"):
@@ -190,7 +190,7 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
         elsewhere = Leases(one.database, "elsewhere", 600)
         assert elsewhere.acquire("create:visit:aa-aa")
         working = in_thread(drain.run_batch)
-        # Worked one after the other: once the second is made, the first has met the lease.
+        # Worked one after the other, so that the first has met the lease by the time the second is created.
         until(lambda: sandbox.nomis("visit"), "the second visit")
         assert [visit["comment"].endswith(": bb-bb") for visit in sandbox.nomis("visit")] == [True]
         assert queue.counts().in_flight >= 1
@@ -200,10 +200,7 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
 
 
 def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> None:
-    """Each receive would bring the messages closer to the dead letter queue.
-
-    Once the database is back, all are handled.
-    """
+    """With the database unavailable, nothing is received, and all messages are handled once it is back."""
     server = PostgresServer()
     try:
         server.start()
@@ -223,7 +220,7 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
 
 
 def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
-    """A record that makes NOMIS respond 500 each time opens the breaker for moments at most."""
+    """A record for which NOMIS always responds 500 opens the breaker for moments at most."""
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:

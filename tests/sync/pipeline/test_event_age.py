@@ -20,7 +20,7 @@ from tests.harness.pipeline import BOOKED, send, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
-#: The most there is, so that only the clock of the test makes an event old.
+#: The largest minimum age, so that only the clock of the test makes an event old.
 AGE = 60.0
 
 
@@ -32,7 +32,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that the age of events is measured by."""
+    """The clock by which the age of events is measured."""
     return clock_of(monkeypatch, too_early, groups, batch)
 
 
@@ -57,7 +57,7 @@ def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: 
 
 
 def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """Recent events are handled within the grace period. A return would cost them an attempt."""
+    """At a stop, recent events are handled within the grace period, as a return would cost them an attempt."""
     queue = one.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
     send(queue, BOOKED, "stop", prisonerId=who)
@@ -71,7 +71,7 @@ def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application, c
 
 
 def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """A publisher whose clock is a day ahead delays nothing: the time since its message was sent counts."""
+    """An event whose publisher's clock is a day ahead is not delayed; the time since its message was sent counts."""
     who = put_visit(sandbox, "future")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     queue = one.queue_pair("visit").main
@@ -89,7 +89,7 @@ def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Applicatio
     receives=st.integers(1, 3),
 )
 def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None, held: float, receives: int) -> None:
-    """The wait is limited however clocks differ, and a message that waited for that long waits no more."""
+    """The wait is limited however much clocks differ, and a message that has waited that long waits no longer."""
     sent_at = None if sent is None else datetime.now(UTC) - timedelta(seconds=sent)
     first = None if sent_at is None or queued is None else sent_at + timedelta(seconds=queued)
     message = Message("id", "handle", "", receives, sent_at, {}, first, time.monotonic() - held)
@@ -102,7 +102,7 @@ def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None,
 
 
 def test_the_default_is_two_seconds(sandbox: Sandbox) -> None:
-    """The default is two seconds."""
+    """The default minimum age of events is two seconds."""
     from sync.settings.loading import load_settings
 
     assert load_settings(sandbox.environment()).event_minimum_age_seconds == 2

@@ -62,7 +62,7 @@ class NoCopies:
 
 @contextmanager
 def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
-    """An acknowledger with this client of SQS, and a booking at its last receive."""
+    """An acknowledger with the given SQS client, and a booking at its last receive."""
     made = one.queue_pair("visit").main
     send(made, BOOKED, "aa-aa")
     for _ in range(MOST):
@@ -77,7 +77,7 @@ def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger,
 def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
     one: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
 ) -> None:
-    """If the message cannot be copied it fails, with one record and one event of each kind."""
+    """If the message cannot be copied, it fails with one record and one event of each kind."""
     monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
     with last_received(one, NoCopies(one.aws.client("sqs"))) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=waits_for)
@@ -89,7 +89,7 @@ def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
 
 
 def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Application) -> None:
-    """While the copy can be sent, nothing is recorded."""
+    """While the copy can be sent, a message that waits for its creation is not recorded as failed."""
     with last_received(one, one.aws.client("sqs")) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)
         assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
@@ -100,7 +100,7 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Applicati
 def test_a_create_that_is_always_in_doubt_ends_with_two_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The create is under way at each last receive: a copy asks NOMIS once more, and then the message is dead."""
+    """A create that stays in doubt at its last receive gets one copy to ask NOMIS again, then is a dead letter."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {
@@ -114,7 +114,7 @@ def test_a_create_that_is_always_in_doubt_ends_with_two_receives(
         fault = sandbox.fault("nomis", "POST", "/prisoners/", status=504, text="<html>Gateway Timeout</html>")
 
         def is_dead_letter() -> bool:
-            # If copies of it went round for ever, this would never end.
+            # If its copies were copied for ever, this would never end.
             assert hits(sandbox, fault) <= 2, "it is tried more often than it may be received"
             return pair.dlq.counts().total == 1
 

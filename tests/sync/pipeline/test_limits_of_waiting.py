@@ -1,4 +1,4 @@
-"""How long a message may wait for any reason, and that no wait makes it a dead letter."""
+"""How long a message may wait for each reason, and that no wait makes it a dead letter."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_a_new_outage_is_waited_for_anew() -> None:
 
 
 def test_no_message_waits_for_ever_by_turns() -> None:
-    """However often the reason changes, the total counts from the first wait."""
+    """However often the reason for waiting changes, the total time counts from the first wait."""
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
     for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
         message = replace(message, attributes=attributes_of_copy(message, waits_for))
     assert not may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
     assert not may_wait(message, WaitsFor.CREATION, 300.0)
-    # A wait that may be longer than all others is not cut short by them.
+    # A wait with a longer limit than all others is not cut short by them.
     assert may_wait(message, WaitsFor.CREATION, 3 * times.LONGEST_WAIT_SECONDS)
     sent_back = replace(message, attributes=attributes_anew(message))
     assert may_wait(sent_back, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
@@ -64,7 +64,7 @@ def waited(**seconds: float) -> dict[str, dict[str, str]]:
 def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQS hides no message for longer than half a day, so a copy with all its receives replaces it before that."""
+    """As SQS hides no message for longer than half a day, a copy with all its receives replaces it before that."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(4):
@@ -74,7 +74,7 @@ def test_messages_that_are_hidden_for_long_are_replaced(
             working = in_thread(drain.run_batch)
             create.wait_for_request()
             monkeypatch.setattr(times, "LONGEST_HIDDEN_SECONDS", 0.0)
-            # One is held, and one is next.
+            # One message is held, and the other is next.
             until(lambda: main.counts().visible == 2)
             copies = main.receive()
             create.release()
@@ -90,7 +90,7 @@ def test_messages_that_are_hidden_for_long_are_replaced(
 def test_parked_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient_breaker: None
 ) -> None:
-    """A message that an outage keeps in the batch for half a day is replaced too."""
+    """A message that an outage keeps in the batch for half a day is replaced by a copy too."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(2):
@@ -104,7 +104,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
                 error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
                 made.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
             create.release()
-            # In a batch only parked messages have the service pinged.
+            # Within a batch, the service is pinged only for parked messages.
             until(lambda: hits(sandbox, ping))
             until(lambda: main.counts().total == 1)
             assert main.counts().visible == 0
@@ -121,7 +121,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
 
 
 def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message whose record a living process handles is returned, but never becomes a dead letter."""
+    """A message whose record a living process is handling is returned, but never becomes a dead letter."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
     pair, event = one.queue_pair("visit"), visit_booked(sandbox)
@@ -129,7 +129,7 @@ def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monke
     other, key = Leases(one.database, "living", 300), creation_lease("visit", event.dps_id)
     assert other.acquire(key)
     with capture_logs() as logs, draining(one, "visit"):
-        # It has three receives.
+        # The queue allows three receives.
         until(lambda: sum(each["event"] == "lease-busy" for each in logs) >= 5)
         other.release(key)
         until(lambda: pair.main.counts().total == 0)

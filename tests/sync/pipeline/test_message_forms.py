@@ -19,7 +19,7 @@ from tests.harness.publishing import put_visit
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, without the changes that make it fast."""
+    """A sandbox with unpatched moto, without the changes that speed it up."""
     return unpatched_sandbox
 
 
@@ -30,7 +30,7 @@ def settings() -> dict[str, str]:
 
 
 def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Application) -> None:
-    """The event counts as malformed and is recorded with its type and its SNS id, and its domain tracks nothing."""
+    """An event that lacks a needed field is recorded as malformed, by its type and SNS id, and tracks nothing else."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     bad = send(queue, CHANGED, "bb", additionalInformation={})
@@ -63,7 +63,7 @@ def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: San
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
 def test_an_event_of_another_queue_is_not_an_unknown_type(sandbox: Sandbox, one: Application, event_type: str) -> None:
-    """The event would be lost here, so it fails, and the reason names its queue."""
+    """An event of another queue would be lost if it were deleted here, so it fails, and the reason names its queue."""
     queue = one.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
     summary = one.open_drain("visit").run_batch()
@@ -88,7 +88,7 @@ def test_an_event_of_another_queue_is_not_an_unknown_type(sandbox: Sandbox, one:
     ],
 )
 def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Application, event_type: str) -> None:
-    """The event is handled as the type that is plainly meant."""
+    """An event type with extra blanks or in another case is handled as the type that is plainly meant."""
     who = put_visit(sandbox, "blank")
     send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
     assert one.open_drain("visit").run_batch().applied == 1
@@ -113,7 +113,7 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: 
 
 
 def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Application) -> None:
-    """The case of neither a notification nor a mapping retry matters. Otherwise both would be deleted as unknown."""
+    """A notification or a mapping retry in another case is read, since it would otherwise be deleted as unknown."""
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
     message = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
@@ -127,7 +127,7 @@ def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Applicat
 
 
 def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -> None:
-    """The event has the mapping that could not be saved. Additional keys of the message do no harm."""
+    """A failed mapping retry is tracked with the mapping that could not be saved, and additional keys do no harm."""
     body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
     body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
     one.queue_pair("visit").main.send(json.dumps(body))
@@ -139,7 +139,7 @@ def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -
 
 
 def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
-    """`feature.event.<queue>.<type>` works like `feature.event.<type>`, and is not an unknown switch."""
+    """`feature.event.<queue>.<type>` works like `feature.event.<type>`, and does not count as an unknown switch."""
     settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
     with application(sandbox.environment(), url, **settings) as made:
         send(made.queue_pair("visit").main, BOOKED, "off")

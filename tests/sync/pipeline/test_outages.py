@@ -1,4 +1,4 @@
-"""Outages through the front door: they cause delay, and no message becomes a dead letter because of them."""
+"""Outages through the front door: they cause a delay, and no message becomes a dead letter because of them."""
 
 from __future__ import annotations
 
@@ -44,10 +44,7 @@ def settings() -> dict[str, str]:
 def test_ten_minutes_of_503_cost_delay_only(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long NOMIS responds 503, it is only pinged meanwhile.
-
-    There is no dead letter, and then all is handled.
-    """
+    """However long NOMIS responds 503, it is only pinged meanwhile. Then all is handled, without a dead letter."""
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)
     sandbox.traffic(events=60, seed=4, queues=["visit"])
@@ -67,7 +64,7 @@ def test_ten_minutes_of_503_cost_delay_only(
 
 
 def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
-    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Then all are handled."""
+    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards all are handled."""
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
     sandbox.fault("auth", status=503)
@@ -80,7 +77,7 @@ def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
 
 
 def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Application) -> None:
-    """If pings get 404, an outage still ends when the calls succeed again."""
+    """If pings get 404, an outage still ends once the calls succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
     sandbox.fault("nomis", method="POST", status=503, times=4)
@@ -93,7 +90,7 @@ def test_a_service_that_responds_to_pings_and_fails_its_calls_is_waited_for_no_l
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drain that waits for at most two seconds gives up and returns the messages."""
-    # By itself it is tried less and less often, so that the two seconds would pass before it is tried again.
+    # Otherwise it is tried less and less often, so that the two seconds would pass before the next attempt.
     for name in ("PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.5)
     sandbox.traffic(events=10, seed=22, queues=["visit"])
@@ -109,7 +106,7 @@ GOOD_SECONDS = 30
 
 
 def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS fails four records with 500 while its ping is up. A visit on another queue succeeds in half a minute."""
+    """NOMIS fails four records with 500 while its ping succeeds. A visit on another queue is done in half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -123,7 +120,7 @@ def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: 
 
 
 def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Application) -> None:
-    """On one queue, what failed waits behind what has not been tried."""
+    """On one queue, messages that failed are handled after those that have not been tried."""
     one.queue_pair("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -144,7 +141,7 @@ def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one:
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
 def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, service: str) -> None:
-    """The mapping service and the publisher are waited for as NOMIS is."""
+    """An outage of the mapping service or the publisher is waited for just as one of NOMIS is."""
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
     with draining(one, "visit"):
@@ -155,7 +152,7 @@ def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, se
 
 
 def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
-    """PostgreSQL crashes in the middle of the work and comes back. Nothing is duplicated, lost or a dead letter."""
+    """If PostgreSQL crashes during the work and comes back, nothing is duplicated, lost or made a dead letter."""
     server = PostgresServer()
     try:
         server.start()
@@ -175,7 +172,7 @@ def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
                 until(lambda: made.queue_pair("visit").main.counts().total == 0)
             nothing_lost(sandbox, made, "visit")
             said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
-            # Reads and writes, however many groups and threads met it.
+            # Both reads and writes, however many groups and threads met the outage.
             assert 1 <= said["database-unavailable"] <= 2
             assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
             assert sum(each["event"] == "database-available" for each in logs) == said["database-unavailable"]
@@ -205,7 +202,7 @@ def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Applic
 
 
 def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
-    """Each of 10,000 mangled messages is in one task, and what cannot be understood says why."""
+    """Each of 10,000 mangled messages is in one task, and the reason is given for each that cannot be understood."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
     groups = coalesce(messages, DOMAINS["visits"])
@@ -291,7 +288,7 @@ def _ids_of(queue: Queue) -> set[str]:
 
 
 def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
-    """NOMIS applies a change after its call was given up and the next change was published, and the last one wins."""
+    """If NOMIS applies a change late, after the next change was published, the last change still wins."""
     quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")

@@ -1,4 +1,4 @@
-"""Refusals of the services: permanent with a visible reason, or temporary and resolved by the next attempt."""
+"""Refusals by the services: permanent with a visible reason, or temporary and resolved by the next attempt."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
 def test_a_refused_create_is_a_dead_letter_with_its_reason(
     sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, DpsEvent], None], status: int, reason: str
 ) -> None:
-    """Service, method, path, status and the text of the response are recorded. A retry is not recommended."""
+    """For a refused create, service, method, path, status and response text are recorded, and no retry is advised."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         event = visit_booked(sandbox)
         spoil(sandbox, event)
@@ -73,7 +73,7 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 
 
 def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An event that comes before its record gets 404 once, and the next attempt applies it."""
+    """An event that comes before its record gets 404 once, and the next attempt succeeds."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         pair, drain = made.queue_pair("appointment"), made.open_drain("appointment")
         appointment_created(sandbox).publish()
@@ -84,7 +84,7 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
 
 
 def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS responds 500 to one of two simultaneous changes, and the next attempt succeeds."""
+    """If NOMIS responds 500 to one of two simultaneous changes, the next attempt succeeds."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"
@@ -96,7 +96,7 @@ def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A session of yesterday with another time."""
+    """A session of yesterday whose time has been changed."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
         activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
@@ -106,7 +106,7 @@ def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A dropped pay band that an allocation uses."""
+    """A pay band that is dropped although an allocation uses it."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner, band=1)
@@ -147,7 +147,7 @@ def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | s
 def test_a_change_that_nomis_never_takes_says_why(
     harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
-    """NOMIS's 400 fails for good, and the failed event has NOMIS's own words."""
+    """A change that NOMIS refuses with 400 fails for good, and the failed event has NOMIS's own words."""
     with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
         change(harness, prisoner)
     assert not caught.value.recoverable

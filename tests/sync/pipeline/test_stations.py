@@ -19,11 +19,11 @@ STATIONS = [
 
 @pytest.mark.parametrize(("module", "name"), STATIONS)
 def test_a_station_is_there(module: str, name: str) -> None:
-    """A module without a folder belongs to the pipeline."""
+    """Each function named in the path exists. A module named without a folder belongs to the pipeline."""
     folder = "sync" if "/" in module else "sync.pipeline"
     assert callable(attrgetter(name)(import_module(f"{folder}.{module.replace('/', '.')}")))
 
 
 def test_the_way_goes_from_receive_to_delete() -> None:
-    """Both ends are in the list, in this order."""
+    """The path has both ends, receive and delete, in this order."""
     assert STATIONS.index(("queues/queue", "Queue.receive")) < STATIONS.index(("queues/queue", "Queue.delete"))

@@ -28,7 +28,7 @@ REFERENCE = "later"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A waiting message is delivered again at once."""
+    """Waiting messages are delivered again at once."""
     monkeypatch.setattr(times, "FIRST_REQUEUE_SECONDS", 0)
     monkeypatch.setattr(times, "LONGEST_REQUEUE_SECONDS", 0)
 
@@ -51,7 +51,7 @@ def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt 
 
 
 def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Application) -> None:
-    """However often they are received before it, they are applied after it in order, and nothing has failed."""
+    """However often a change and a cancellation precede the booking, they are applied after it, and neither fails."""
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
@@ -81,7 +81,7 @@ def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Ap
 
 
 def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS refuses it before. It does not become a dead letter, and is applied once the allocation has come."""
+    """An attendance that NOMIS refuses because it precedes its allocation is applied once the allocation has come."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -105,7 +105,7 @@ def wait_since(queue: Queue, seconds: float) -> None:
 
 
 def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
-    """An event of a record that was never created fails after that time, and has as many attempts as any other."""
+    """An event for a record that was never created fails after a time limit, and has as many attempts as any other."""
     put_visit(sandbox, "never")
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.main, CHANGED, "never")
@@ -122,7 +122,7 @@ def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
 
 
 def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Application) -> None:
-    """The booking may have been sent back too."""
+    """A dead letter that is sent back waits again, since the booking may have been sent back too."""
     put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.dlq, CHANGED, REFERENCE)
@@ -138,7 +138,7 @@ def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Appli
 def test_a_creation_that_was_begun_is_waited_for_longer(
     sandbox: Sandbox, one: Application, state: str, *, waits: bool
 ) -> None:
-    """A creation that any process has begun is waited for longer, unless no process continues it."""
+    """An event waits longer for a creation that any process has begun, unless no process continues the creation."""
     who = put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     creation, store = DOMAINS["visits"].creation, CreationStore(one.database, one.telemetry)
@@ -163,7 +163,7 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
 
 
 def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message itself stays, and its failure is recorded, since it may become a dead letter next."""
+    """If a copy cannot be sent, the message stays, and its failure is recorded, as it may become a dead letter next."""
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:
         return messages

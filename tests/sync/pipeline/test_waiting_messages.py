@@ -30,15 +30,12 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-#: With three receives before the dead letter queue, that many tries would long have led there.
+#: With three receives before the dead letter queue, this many attempts would long since have led there.
 MANY = 15
 
 
 def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
-    """However often NOMIS responds 503 to the only message while its ping is up, the message waits.
-
-    It is then applied.
-    """
+    """However often NOMIS responds 503 to the only message while its ping succeeds, the message is finally applied."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(one, "visit"):
@@ -50,7 +47,7 @@ def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Applicati
 
 
 def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
-    """A single message does not become a dead letter after a minute, although it does not open the breaker."""
+    """During an outage, a single message does not become a dead letter, although it opens no breaker."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     one.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
@@ -88,7 +85,7 @@ def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, statu
 def test_a_write_that_is_always_in_doubt_ends(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
 ) -> None:
-    """Each receive counts, although the next write waits until the last one is over. In the end it is a dead letter."""
+    """Each receive counts for a write that is always in doubt, so in the end the message becomes a dead letter."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
@@ -102,12 +99,12 @@ def test_a_write_that_is_always_in_doubt_ends(
             fault = sandbox.fault("nomis", method, "/prisoners/", **response)
 
             def is_dead_letter() -> bool:
-                # If copies of it went round for ever, this would never end.
+                # If its copies were copied for ever, this would never end.
                 assert hits(sandbox, fault) <= 3, "it is tried more often than it may be received"
                 return pair.dlq.counts().total == 1
 
             until(is_dead_letter)
-        # Of a creation one receive looks in NOMIS, and waits until NOMIS is believed.
+        # For a creation, one receive searches NOMIS, and waits until the result can be believed.
         assert hits(sandbox, fault) == {"POST": 2, "PUT": 3}[method]
         found = failures.last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
         assert found is not None
@@ -124,7 +121,7 @@ def drain_by_command(made: Application, name: str) -> None:
 def test_drains_by_command_while_only_the_pings_are_fine(
     sandbox: Sandbox, one: Application, impatient_breaker: None
 ) -> None:
-    """However many drains give up, no booking becomes a dead letter. The failures of the tried ones are recorded."""
+    """However many drains give up, no booking becomes a dead letter. The failures of those tried are recorded."""
     for each in [visit_booked(sandbox) for _ in range(4)]:
         each.publish()
     sandbox.fault("nomis", "POST", status=503)
@@ -159,7 +156,7 @@ def test_wrong_credentials_hold_messages(
 
 
 def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Application) -> None:
-    """While it is unknown whether NOMIS is up again, no more messages are received than may try."""
+    """While it is unknown whether NOMIS is up again, no more messages are received than are allowed to try."""
     for _ in range(5):
         visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
@@ -175,7 +172,7 @@ def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Applicatio
 
 
 def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sandbox, one: Application) -> None:
-    """What the message needs beforehand is not read again and again until the other call has ended."""
+    """While another thread tries the service, a message waits without repeating the reads that it needs first."""
     visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
     (group,) = coalesce(main.receive(), drain._queue_context.domain)
@@ -216,7 +213,7 @@ def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Applica
 
 
 class OneReceiveBreaks:
-    """A client of SQS whose third receive raises an unexpected error."""
+    """An SQS client whose third receive raises an unexpected error."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -226,14 +223,14 @@ class OneReceiveBreaks:
         return getattr(self._client, name)
 
     def receive_message(self, **arguments: Any) -> Any:
-        """Receives, except for the third time."""
+        """Receives messages, but raises on the third call."""
         if next(self._numbers) == 3:
             raise ValueError("not thought of")
         return self._client.receive_message(**arguments)
 
 
 def test_what_other_receives_brought_is_handled_when_one_breaks(sandbox: Sandbox, one: Application) -> None:
-    """Whatever a receive raises, no message stays hidden without being handled."""
+    """Whatever a receive raises, the messages of the other receives are handled and do not stay hidden."""
     main = one.queue_pair("visit").main
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     until(lambda: main.counts().visible == 40)

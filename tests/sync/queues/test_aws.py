@@ -1,4 +1,4 @@
-"""The servers, keys and proxies that the clients of AWS use."""
+"""The servers, keys and proxies that the AWS clients use."""
 
 from typing import Any, Literal
 
@@ -34,14 +34,14 @@ def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -
 
 
 def header(request: Any, name: str) -> str:
-    """A header of a request as text, or an empty text without it."""
+    """A header of a request as text, or an empty text if the request lacks it."""
     value = request.headers.get(name, "")
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @pytest.mark.parametrize("service", ["sqs", "sns", "s3"])
 def test_an_own_endpoint_gets_the_keys_that_are_given(service: Literal["sqs", "sns", "s3"]) -> None:
-    """A server that checks keys gets the configured ones. LocalStack, which accepts any, gets invented ones."""
+    """A server that checks keys gets the configured ones. LocalStack, which accepts any, gets placeholders."""
     assert "Credential=minio-user/" in header(sent(service, **LOCALSTACK, **KEYS), "Authorization")
     assert "Credential=localstack/" in header(sent(service, **LOCALSTACK), "Authorization")
     with_token = sent(service, **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
@@ -49,7 +49,7 @@ def test_an_own_endpoint_gets_the_keys_that_are_given(service: Literal["sqs", "s
 
 
 def test_the_keys_of_a_queue_come_first() -> None:
-    """Each queue may have separate keys."""
+    """A queue with keys of its own uses them instead of the general ones."""
     request = sent("sqs", "of-queue", "secret", **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
     assert "Credential=of-queue/" in header(request, "Authorization")
     assert header(request, "X-Amz-Security-Token") == ""
@@ -57,7 +57,7 @@ def test_the_keys_of_a_queue_come_first() -> None:
 
 @pytest.mark.parametrize("given", list(KEYS))
 def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
-    """One part without the other is refused before any call."""
+    """A key without its secret, or a secret without its key, is refused before any call."""
     aws = Aws(load_settings({**LOCALSTACK, given: KEYS[given]}))
     (missing,) = KEYS.keys() - {given}
     with pytest.raises(SettingsError, match=f"{missing}: it is not set"):

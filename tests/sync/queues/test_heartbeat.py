@@ -1,4 +1,4 @@
-"""The heartbeat hides tracked messages and not released ones. The tests advance the clock of the queue."""
+"""The heartbeat hides tracked messages but not released ones. The tests advance the clock of the queue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_messages_that_were_let_go_come_again() -> None:
 
 
 def test_a_renewal_that_fails_is_tried_again() -> None:
-    """Entries that fail occasionally leave no gap in which a message is visible."""
+    """Renewals that fail occasionally are tried again, so that no message becomes visible."""
     with (
         stubbed(lambda action, number: action == RENEWAL and number % 3 == 0, messages=4) as made,
         Heartbeat(made.queue, _VISIBILITY) as heartbeat,
@@ -46,7 +46,7 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
 
 
 def test_it_ends_with_its_block() -> None:
-    """After the block nothing is renewed."""
+    """After the end of its block, the heartbeat renews nothing."""
     with stubbed(messages=1) as made:
         with Heartbeat(made.queue, _VISIBILITY) as heartbeat:
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))

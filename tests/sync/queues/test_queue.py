@@ -1,4 +1,4 @@
-"""One queue: batches of ten, retries of failed entries, and errors that name queue and call."""
+"""One queue: batches of ten, retries of failed entries, and errors that name the queue and the call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def receive_all(queue: Queue) -> list[Message]:
 
 
 def test_messages_are_deleted_in_batches_of_ten() -> None:
-    """Twenty-five messages take three calls, and none is left."""
+    """Twenty-five messages are deleted in three calls, and none is left."""
     with stubbed(messages=25) as made:
         assert made.queue.delete(receive_all(made.queue)) == []
         assert made.left() == 0
@@ -47,7 +47,7 @@ def test_entries_that_fail_for_ever_are_given_back() -> None:
 
 
 def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
-    """Returned messages are delivered again at once, although some entries failed at first."""
+    """Returned messages are delivered again at once, even if some entries failed at first."""
     with stubbed(lambda _action, number: number in (2, 5), messages=12) as made:
         messages = receive_all(made.queue)
         assert made.queue.receive() == []
@@ -58,7 +58,7 @@ def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
 
 
 def test_messages_tell_what_sqs_knows_of_them() -> None:
-    """The body, the receive count and the send time are read, and so are the counts of the queue."""
+    """The body, the receive count and the send time of a message are read, and so are the counts of the queue."""
     with stubbed() as made:
         sent = made.queue.send("hello")
         counts = made.queue.counts()
@@ -79,7 +79,7 @@ def test_a_refusal_names_queue_and_call() -> None:
 
 
 def test_a_missing_response_names_queue_and_call() -> None:
-    """An unreachable queue is named too, and a batch returns its messages instead of losing them."""
+    """If SQS does not respond, the error names queue and call, and a batch returns its messages without losing them."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
     with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):
@@ -98,12 +98,12 @@ def test_one_client_for_each_set_of_keys() -> None:
 
 
 def fails_always(_action: str, _number: int) -> bool:
-    """Every entry fails."""
+    """Returns a failure for every entry."""
     return True
 
 
 def test_a_batch_whose_entries_all_fail_is_given_back_whole() -> None:
-    """Nothing is reported as done that was not done."""
+    """If every entry of a batch fails, nothing is reported as done."""
     with stubbed(fails_always, messages=3) as made:
         _expect_all_back(made)
 

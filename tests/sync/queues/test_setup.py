@@ -20,7 +20,7 @@ from sync.settings.queues import QUEUES
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, without the changes that make it fast."""
+    """A sandbox with unpatched moto, without the changes that speed it up."""
     return unpatched_sandbox
 
 
@@ -55,7 +55,7 @@ def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
 
 
 def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
-    """After an endpoint lost everything, topic, queue and subscription are created again, and events arrive again."""
+    """If an endpoint lost everything, topic, queue and subscription are created again, and events arrive again."""
     chosen = settings(sandbox)
     opener = QueueOpener(chosen, Aws(chosen), event_types)
     opener.open("visit")
@@ -67,7 +67,7 @@ def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
 def test_an_endpoint_that_starts_again_empty_is_set_up_by_the_first_caller(sandbox: Sandbox, first: str) -> None:
-    """Open queues are created again with topic, DLQ and subscription, and the log says that they were gone."""
+    """If an endpoint restarts empty, open queues, topic, DLQ and subscription are created again, and this is logged."""
     chosen = settings(sandbox)
     pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")
     sandbox.reset(prisoners=20)
@@ -97,7 +97,7 @@ def test_a_dead_letter_queue_alone_is_made_again(sandbox: Sandbox) -> None:
 
 
 def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
-    """The settings are the visibility, a retention of fourteen days, and the receives before the DLQ."""
+    """Queues are created with the configured visibility and receive limit, and keep messages for fourteen days."""
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")
@@ -109,7 +109,7 @@ def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> No
 
 
 def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> None:
-    """An existing DLQ with other attributes gets the missing main queue, and keeps its attributes."""
+    """If only the DLQ exists, its main queue is created, and the DLQ keeps its attributes."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     sqs = aws.client("sqs")
@@ -124,7 +124,7 @@ def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> 
 
 
 def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
-    """An event of one domain is on its queue in the envelope of SNS, and on no other queue."""
+    """An event of one domain arrives on its queue in an SNS envelope, and on no other queue."""
     chosen = settings(sandbox)
     opened = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
@@ -134,7 +134,7 @@ def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
 
 
 def test_names_come_from_the_settings(sandbox: Sandbox) -> None:
-    """A queue whose name is set is opened by that name."""
+    """A queue whose name is configured is opened by that name."""
     names = {
         "HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "team-prod-visit-queue",
         "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "team-prod-visit-dlq",

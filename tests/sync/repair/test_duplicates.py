@@ -48,13 +48,13 @@ def test_adjustments_of_two_families_are_two_records() -> None:
     assert Duplicate(one, other).verdict is Verdict.SURPLUS
 
 
-#: Properties are text, in which `null` stands for an id that there is not.
+#: Properties are text, in which `null` stands for a missing id.
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """Each domain's properties give its two pairs, whatever the ids are. A missing pair is None."""
+    """Each domain's properties give its two pairs, whatever the ids are. A missing pair is read as None."""
     mappings = DOMAINS[domain].mappings
     properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
     properties[f"duplicate{mappings.dps[0].upper()}{mappings.dps[1:]}"] = dps
@@ -64,7 +64,7 @@ def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -
 
 
 def test_finding_that_names_no_record_is_refused() -> None:
-    """Without the refused pair there is nothing to check."""
+    """A finding without the refused pair is refused, since there is nothing to check."""
     with pytest.raises(ValueError, match="does not say which visit"):
         read_duplicate(finding("visit", duplicateNomisId="null", duplicateVsipId="a"))
 
@@ -123,21 +123,21 @@ def test_a_record_that_differs_is_not_proved_to_be_the_double(
 
 
 def test_what_neither_record_has_proves_nothing() -> None:
-    """Two records without a start are not equal because of that."""
+    """Two records without a start are not equal because both lack it."""
     record = {**APPOINTMENT, "start": None}
     view = NomisView(record, dict(record), readable=True, surplus_belongs_to=None)
     assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither has a start"]
 
 
 def test_a_visit_that_is_cancelled_needs_no_proof() -> None:
-    """Nothing is removed any more, so nothing needs proof."""
+    """A cancelled visit is not removed any more, so it needs no proof."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
     view = NomisView(cancelled, VISIT, readable=True, surplus_belongs_to=None)
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
 
 
 def test_nothing_speaks_against_a_proved_double() -> None:
-    """The visits have one offender, the mapped one exists, and the other is not mapped."""
+    """A duplicate is proved if both visits have one offender, the mapped visit exists, and the other is not mapped."""
     view = NomisView(VISIT, dict(VISIT), readable=True, surplus_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
@@ -156,7 +156,7 @@ def test_nothing_speaks_against_a_proved_double() -> None:
 def test_every_doubt_keeps_a_record(
     surplus: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
 ) -> None:
-    """A record that is mapped, the only one, or of another prisoner is never removed, whatever a person confirms."""
+    """A record that is mapped, the only one, or another prisoner's is never removed, whatever a person confirms."""
     view = NomisView(surplus, mapped, readable=True, surplus_belongs_to=belongs_to)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
@@ -166,7 +166,7 @@ IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 
 def test_two_iep_records_of_one_level_are_left_as_they_are() -> None:
-    """They do no harm, so their finding may be closed."""
+    """Two equal IEP records of one level do no harm, so their finding may be closed."""
     view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, surplus_belongs_to=None)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 
@@ -181,7 +181,7 @@ def test_a_duplicate_that_stays_is_not_resolved() -> None:
 
 @pytest.mark.parametrize("base", [RemovingRepair, AdvisingRepair])
 def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
-    """A repair without either cannot be constructed, so no operator meets a duplicate without advice."""
+    """A repair that neither removes a record nor gives advice cannot be constructed."""
     missing = "remove" if base is RemovingRepair else "advice"
     others = dict.fromkeys(("read", "nomis_ids", "search_text", "event_parts"))
     with pytest.raises(TypeError, match=missing):
@@ -189,7 +189,7 @@ def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
 
 
 def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
-    """Only a person knows whether it was deleted. A mapped record must not be deleted at all."""
+    """Only a person can say whether an unreadable record was deleted. A mapped record must never be deleted."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
     (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to=None))
     assert "--by-hand" in obstacle
@@ -198,7 +198,7 @@ def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
 
 
 def test_request_names_prisoner_and_sequence_alone() -> None:
-    """The request to the support team has what it needs to find the record."""
+    """The request to the support team has only what is needed to find the record: prisoner and sequence."""
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
@@ -211,12 +211,12 @@ SESSION = {"sessionDate": "2023-05-22", "sessionStartTime": "08:30", "sessionEnd
 
 
 def refusal(path: str, status: int = 500, message: str = NON_UNIQUE_TEXT, service: str = "nomis") -> UpstreamError:
-    """A refusal of a service."""
+    """A refusal by a service."""
     return UpstreamError(service, "PUT", path, status=status, message=message)
 
 
 def test_two_rows_are_recognised_by_path_and_words() -> None:
-    """The allocation PUT means an allocation. The attendance POST and its status look-up mean an attendance."""
+    """Two rows are recognised by path and text: for an allocation its PUT, for an attendance its POST or look-up."""
     allocation = recognise(row_kinds()["allocation"], refusal("/activities/540001/allocation"), ALLOCATION)
     assert allocation is not None
     assert allocation.finding_key == "non-unique:allocation:540001:123"
@@ -238,5 +238,5 @@ def test_two_rows_are_recognised_by_path_and_words() -> None:
 )
 @pytest.mark.parametrize("what", ["allocation", "attendance"])
 def test_other_failures_are_not_taken_for_two_rows(what: str, error: Exception) -> None:
-    """Another status, text, service, path or kind of error is not such a finding."""
+    """A failure with another status, text, service, path or kind of error is not taken for two rows."""
     assert recognise(row_kinds()[what], error, {**ALLOCATION, **SESSION}) is None

@@ -23,7 +23,7 @@ ATTENDED = "activities.prisoner.attendance-amended"
 
 
 def failure(**changes: Any) -> Failure:
-    """A failure of a call to NOMIS, changed as a test needs."""
+    """A failure of a call to NOMIS, with the changes that a test needs."""
     values: dict[str, Any] = {
         "step": "update visit",
         "service": "nomis",
@@ -69,7 +69,7 @@ def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
 def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
-    """However the save of a mapping failed, without the mapping the record is created a second time."""
+    """A mapping retry is never to be purged, as the record would be created again without its mapping."""
     advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
     assert "never purge" in advice
     assert "dlq retry" in advice
@@ -77,17 +77,17 @@ def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
 def test_outages_heal(status: int | None) -> None:
-    """The redrive resolves time-outs and errors of servers."""
+    """A redrive resolves time-outs and server errors."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
 
 
 def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
-    """Only the mapping service's own 404 says that a mapping is missing. Any 404 alone is not recoverable."""
+    """A gateway's 404 says nothing about the record, so a failure with it can be recoverable."""
     assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
 
 
 def test_an_attendance_heals_with_its_allocation() -> None:
-    """The housekeeping sends it back, since its allocation may only be late."""
+    """The housekeeping sends an attendance back, since its allocation may only be late."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
@@ -98,7 +98,7 @@ def test_an_attendance_heals_with_its_allocation() -> None:
 
 
 def test_refusals_do_not_heal() -> None:
-    """A refusal without a row of its own is the fault of the data."""
+    """A refusal that the runbook does not list is put down to the data."""
     assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
 
 
@@ -118,12 +118,12 @@ def test_rules_and_unreadable_messages() -> None:
     step=st.sampled_from(["read event", "update visit"]),
 )
 def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, **failed: Any) -> None:
-    """Whatever failed, a message with a recoverable failure is never to be purged."""
+    """A message with a recoverable failure is never to be purged, whatever failed."""
     assert "purge" not in hint(event_type, failure(**failed, recoverable=True))
 
 
 @pytest.mark.parametrize("name", FailureClass)
 def test_every_class_says_what_the_housekeeping_does(name: FailureClass) -> None:
-    """Messages worth a retry are sent back and never to be purged. All others are given up, or wait."""
+    """Messages worth a retry are sent back and never to be purged. All other messages are given up, or wait."""
     assert ("the housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))

@@ -1,4 +1,4 @@
-"""A setting that cannot work is rejected at the start, in one line that names it and shows no secret."""
+"""A setting that cannot work is rejected at start-up, in one line that names it and shows no secret."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_all_wrong_settings_are_reported_at_once() -> None:
 
 
 def error_of(name: str, value: str) -> str | None:
-    """The error about a value, or None when it is accepted."""
+    """The error about a value; None if the value is accepted."""
     try:
         load_settings({name: value})
     except SettingsError as error:
@@ -171,7 +171,7 @@ def test_any_value_is_accepted_or_rejected_on_one_line(name: str, value: str) ->
     ],
 )
 def test_accepts_what_can_work(name: str, value: str) -> None:
-    """No setting that works is rejected."""
+    """Every setting that can work is accepted."""
     load_settings({name: value})
 
 
@@ -184,7 +184,7 @@ def test_rejects_a_database_without_a_valid_port(port: str) -> None:
 
 
 def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing profile or an unreadable file only affects AWS, and is named there."""
+    """With a local endpoint, a missing profile or an unreadable file does no harm; with AWS, the error names it."""
     monkeypatch.setenv("AWS_PROFILE", "nope")
     own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
     assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
@@ -200,7 +200,7 @@ def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_local_endpoint_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies lead away from this machine, so they apply only to AWS."""
+    """A proxy leads away from this machine, so proxies are used only for AWS."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")

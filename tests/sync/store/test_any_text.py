@@ -30,7 +30,7 @@ from sync.upstream import breaker as breakers
 
 VISIT = DOMAINS["visits"].creation
 
-#: Short and long, plain and with what databases refuse: NULs and lone surrogates.
+#: Short and long, plain and with characters that databases refuse: NULs and lone surrogates.
 TEXTS = st.one_of(
     st.text(st.characters(codec=None), max_size=20),
     st.sampled_from(["\x00", "\ud800", "a\x00b", "\udfff\U0001f600", "\\u0000", "m" * 130]),
@@ -42,12 +42,12 @@ examples = settings(
 
 
 class Undo(Exception):
-    """Rolls a transaction back."""
+    """Raised to roll a transaction back."""
 
 
 @contextmanager
 def undone(database: Database) -> Iterator[Connection]:
-    """A transaction that is rolled back, so that examples do not meet each other's rows."""
+    """A transaction that is rolled back, so that no example sees the rows of another."""
     try:
         with database.begin() as connection:
             yield connection
@@ -57,7 +57,7 @@ def undone(database: Database) -> Iterator[Connection]:
 
 
 def empty_store(database: Database) -> CreationStore:
-    """A store without creations, so that examples do not meet each other's."""
+    """A store without creations, so that no example sees those of another."""
     with database.begin() as connection:
         connection.execute(tables.creations.delete())
     return CreationStore(database, Telemetry(database, get_logger()))
@@ -77,7 +77,7 @@ def of_text(text: str) -> FailedAttempt:
 @examples
 @given(text=TEXTS)
 def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, text: str) -> None:
-    """Its id, its request, the reason of a refusal, its NOMIS ids and its mapping may be any text."""
+    """The id of a creation, its request, refusal reason, NOMIS ids and mapping may be any text."""
     store = empty_store(database)
     body = {"comment": text, text: [text, {"deep": text}]}
     other, ids = f"{text}x", {"nomisId": text}
@@ -89,7 +89,7 @@ def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, tex
     assert record.state is CreationState.REFUSED
     assert readable(text) in (record.note or "")
     assert record.properties == {"visitId": readable(text)}
-    # What was read leads on, and the id that was read to the same row.
+    # The value that was read works as the next key, and the id that was read finds the same row.
     assert store.intend(VISIT, text, body, {}, record) == 2
     store.created(VISIT, record.dps_id, 2, ids)
     assert store.unclaimed(VISIT, other, [ids]) == []
@@ -103,7 +103,7 @@ def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, tex
 
 
 def _attempts(connection: Connection, sns_message_id: str | None, message_id: str) -> int:
-    """How many failed attempts to handle a message are found."""
+    """The number of recorded attempts to handle a message."""
     found = failures.attempts_at(connection, "visits", [(sns_message_id, message_id)])
     return found[message_id].number if found else 0
 
@@ -111,7 +111,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """A failure is found by the id that survives a redrive and by that of SQS, with its neighbours."""
+    """A failure is found by the id that survives a redrive and by the SQS id, with its neighbours."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
@@ -127,7 +127,7 @@ def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text
 @examples
 @given(text=TEXTS)
 def test_a_finding_about_anything_is_made_once(database: Database, text: str) -> None:
-    """Findings that differ only beyond what the column holds, or by characters that it cannot hold, are two."""
+    """Findings that differ only beyond a column's length, or in characters it cannot hold, are two findings."""
     with undone(database) as connection:
         for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
             given = (key, FindingKind.AMBIGUOUS, text, Severity.LOW, text, {text: text})
@@ -143,7 +143,7 @@ def test_a_finding_about_anything_is_made_once(database: Database, text: str) ->
 @examples
 @given(text=TEXTS)
 def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
-    """Its key, its content, its notes and its errors may be any text."""
+    """The key, content, notes and errors of a delivery may be any text."""
     with undone(database) as connection:
         assert outbox.enqueue(connection, text, "slack", {"text": text})
         assert not outbox.enqueue(connection, text, "slack", {})
@@ -160,7 +160,7 @@ def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
 @examples
 @given(text=TEXTS)
 def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> None:
-    """A dead letter is counted under its unchanged id, however long."""
+    """A dead letter is counted under its unchanged id, however long the id is."""
     with undone(database) as connection:
         failures.count_redrives(connection, "visits", [text, f"{text}x", text])
         expected = {text: 2, f"{text}x": 1}
@@ -198,7 +198,7 @@ def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None
 
 
 def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
-    """A body may hold any number."""
+    """A number in a body that is too large for a database is stored as text."""
     store = empty_store(database)
     assert store.intend(VISIT, "big", {"body": {"number": 2**70}}, {}, None) == 1
     record = store.read(VISIT, "big")
@@ -210,7 +210,7 @@ def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
 
 
 def test_a_text_as_long_as_its_column_stays_as_it_is(database: Database) -> None:
-    """Only text that does not fit is changed."""
+    """Only text that does not fit its column is changed."""
     attempt = replace(of_text("x"), message_id="é" * 100)
     with database.begin() as connection:
         failures.record_failures(connection, [attempt])

@@ -21,19 +21,19 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def lease(key: str) -> dict[str, object]:
-    """A row of a table."""
+    """A row of one of the tables."""
     return {"key": key, "owner": "me", "expires_at": now()}
 
 
 def upgrade(url: str) -> None:
-    """The work of each of several processes at its start."""
+    """The work that each of several processes does at its start."""
     database = Database(url)
     database.upgrade()
     assert database.schema_is_current()
 
 
 def write_rows(url: str, prefix: str) -> None:
-    """Many small transactions that read and then write."""
+    """Many small transactions, each of which reads and then writes."""
     database = Database(url)
     for number in range(40):
         with database.begin() as connection:
@@ -49,13 +49,13 @@ def test_the_migrations_lead_exactly_to_the_tables(database: Database) -> None:
 
 
 def test_the_newest_revision_is_that_of_the_migrations(database: Database) -> None:
-    """The newest revision by the names of the files is the one that Alembic leads to, in a single line."""
+    """The newest revision according to the file names is the one that Alembic leads to, in a single line."""
     with database.read() as connection:
         assert MigrationContext.configure(connection).get_current_heads() == (newest_revision(),)
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) -> None:
-    """Processes that start together on an empty database all end with the current schema."""
+    """Processes that start together on an empty database all end up with the current schema."""
     for url in (
         f"sqlite:///{tmp_path}/new/folder/store.db",
         make_database(postgres).render_as_string(hide_password=False),
@@ -72,7 +72,7 @@ def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
 
 
 def test_a_change_of_the_schema_is_undone_with_its_transaction(tmp_path: Path) -> None:
-    """A change of the schema that breaks off leaves no table behind, since it is one transaction."""
+    """A schema change that fails midway leaves no table behind, since it is one transaction."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
 
     def change_and_fail() -> None:
@@ -101,7 +101,7 @@ def test_a_failing_block_is_rolled_back(database: Database) -> None:
 
 
 def test_threads_and_processes_write_side_by_side(database: Database, database_url: str) -> None:
-    """Transactions of many threads and processes that read before they write all succeed."""
+    """Transactions that read before they write succeed in many threads and processes at the same time."""
 
     def write_shared(prefix: str) -> None:
         for number in range(40):
@@ -118,7 +118,7 @@ def test_threads_and_processes_write_side_by_side(database: Database, database_u
 
 
 def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    """A reader continues next to a writing transaction, and sees what was committed before."""
+    """A reader does not wait for a writing transaction, and sees what was committed before."""
     with database.begin() as writing:
         writing.execute(insert(leases), lease("a"))
 
@@ -141,7 +141,7 @@ def test_times_come_back_aware_and_in_utc(database: Database) -> None:
 
 
 def test_a_database_that_goes_away_is_unavailable_and_comes_back() -> None:
-    """While the server is down every transaction says so. Once it is back, the same object works again."""
+    """While the server is down, each transaction fails as unavailable. When it is back, the same object works again."""
     server = PostgresServer()
     try:
         server.start()
@@ -184,7 +184,7 @@ def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    """A SQLite database whose file became something else is unavailable, and is named without its password."""
+    """A SQLite database whose file was replaced by something else is unavailable, and is named without its password."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "store.db").mkdir()
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
@@ -203,7 +203,7 @@ def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) ->
 
 
 def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
-    """Below a file nothing can be created. Where a file can be created, the check leaves nothing behind."""
+    """A database file that cannot be created is reported. If it can be, the check leaves nothing behind."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
         Database(f"sqlite:///{tmp_path}/file/deeper/store.db").check_can_be_created()
@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
 
 
 def test_a_faulty_statement_is_not_an_outage(database: Database) -> None:
-    """A missing table is a fault to fix, not something to wait for."""
+    """A missing table is a fault to correct, not an outage to wait for."""
     with pytest.raises(DBAPIError), database.begin() as connection:
         connection.execute(text("SELECT * FROM nowhere"))
 
@@ -231,7 +231,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
-    """The error comes when the settings are read, not when the first writer waits."""
+    """An address whose timeout is not a time is refused when the settings are read, not when a writer first waits."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
@@ -271,7 +271,7 @@ def test_no_failure_shows_the_password(url: str) -> None:
 
 
 def test_a_database_in_memory_serves_several_threads() -> None:
-    """All threads use one and the same database in memory."""
+    """All threads that use a database in memory use the same one."""
     database = Database("sqlite://")
     database.upgrade()
     for pinging in [in_thread(database.ping) for _ in range(5)]:
@@ -280,7 +280,7 @@ def test_a_database_in_memory_serves_several_threads() -> None:
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """The file and those next to it are for their owner only, whatever the umask, since they hold ids of prisoners."""
+    """The file and those next to it are for their owner only, whatever the umask, since they hold prisoners' ids."""
     before = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path}/new/store.db")

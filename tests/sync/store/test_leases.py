@@ -27,7 +27,7 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def count_alone(url: str, folder: str) -> None:
-    """The work of racing processes: a step that would fail if two did it at once."""
+    """The work of the racing processes: a step that would fail if two of them did it at once."""
     mine = Leases(Database(url), "racer", 60)
     marker, counter = Path(folder) / "busy", Path(folder) / "counter"
     for _ in range(15):
@@ -39,7 +39,7 @@ def count_alone(url: str, folder: str) -> None:
 
 
 def test_one_holder_at_a_time(database: Database) -> None:
-    """A held key is refused to all others, in this process and elsewhere, until it is released."""
+    """While a key is held, all others are refused it, in this process and elsewhere, until it is released."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     assert one.acquire("a")
     assert not one.acquire("a")
@@ -50,7 +50,7 @@ def test_one_holder_at_a_time(database: Database) -> None:
 
 
 def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
-    """Two parts of one process that have the same name do not take each other's lease for their own."""
+    """Two parts of one process with the same name do not take each other's lease for their own."""
     one, other = (Leases(database, "scheduler", 60) for _ in range(2))
     assert one.acquire("a")
     assert not other.acquire("a")
@@ -84,7 +84,7 @@ def test_racing_processes_take_turns(database: Database, database_url: str, tmp_
 
 
 def test_racing_threads_take_turns(database: Database) -> None:
-    """Threads that share one object exclude each other as processes do."""
+    """Threads that share one object exclude each other as separate processes do."""
     shared, inside, most = Leases(database, "shared", 60), [0], [0]
 
     def work() -> None:
@@ -101,7 +101,7 @@ def test_racing_threads_take_turns(database: Database) -> None:
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
-    """A killed holder is known to be gone, however long its lease."""
+    """A killed holder on the same machine is known to be gone, however long its lease lasts."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
@@ -112,7 +112,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database,
 
 
 def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
-    """Whether a process of another machine is alive is unknown here, so its lease runs to its end."""
+    """Whether a process on another machine is alive is unknown, so its lease lasts until its end."""
     elsewhere = Leases(database, "elsewhere", 60)
     assert elsewhere.acquire("a")
     with database.begin() as connection:
@@ -135,14 +135,14 @@ def test_an_expired_lease_is_taken_over_and_not_released_by_its_old_holder(datab
 
 
 def expiry(database: Database) -> datetime:
-    """The end of the only lease."""
+    """The expiry time of the only lease."""
     with database.read() as connection:
         found: datetime = connection.execute(select(leases.c.expires_at)).scalar_one()
     return found
 
 
 def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
-    """While its holder renews it, a lease is extended again and again, and afterwards it ends."""
+    """A lease is extended while its holder renews it, and ends afterwards."""
     holder, other = Leases(database, "holder", 0.6), Leases(database, "other", 60)
     holder.acquire("a")
     first = expiry(database)
@@ -153,7 +153,7 @@ def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
 
 
 def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
-    """After a release that met an outage of the database, the next acquisition releases the lease."""
+    """If an outage of the database prevents a release, the next acquisition releases the lease."""
     server = PostgresServer()
     try:
         server.start()
@@ -178,7 +178,7 @@ def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
 
 
 def test_renewing_continues_through_an_outage() -> None:
-    """A renewal that fails is logged and tried again, so a short outage costs no lease."""
+    """A renewal that fails is logged and tried again, so a short outage does not cost the lease."""
     server = PostgresServer()
     try:
         server.start()
@@ -200,7 +200,7 @@ def test_renewing_continues_through_an_outage() -> None:
 
 
 def test_any_text_may_be_a_key(database: Database) -> None:
-    """Keys that are too long, or have characters that no database stores, exclude each other like any others."""
+    """Keys that are too long, or have characters that no database stores, exclude each other like all other keys."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     keys = ["a" * 300, "a" * 300 + "b", "a\x00", "a", "a\ud800", "a" * 200]
     assert all(one.acquire(key) for key in keys)
@@ -212,7 +212,7 @@ def test_any_text_may_be_a_key(database: Database) -> None:
 
 
 def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> None:
-    """Whatever is wrong with one key, threads that acquire others at the same moment get their leases."""
+    """If the database rejects one key, threads that acquire other keys at the same moment still get their leases."""
     mine = Leases(database, "me", 60)
     with database.begin() as connection:
         if database.dialect == "sqlite":
@@ -243,7 +243,7 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
 
 
 def test_leases_asked_for_together_are_taken_one_by_one(database: Database) -> None:
-    """Threads that ask at the same moment get the leases that are free; one that is held elsewhere stays there."""
+    """Threads that ask at the same moment get all free leases. A lease that is held elsewhere stays there."""
     mine, other = Leases(database, "me", 60), Leases(database, "other", 60)
     numbers = range(8)
     together = threading.Barrier(len(numbers))
@@ -265,7 +265,7 @@ def test_leases_asked_for_together_are_taken_one_by_one(database: Database) -> N
 
 
 def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database: Database, database_url: str) -> None:
-    """A thread that releases waits for nobody. The thread that is committing releases the lease too."""
+    """A releasing thread need not wait for another thread's commit, as the committing thread releases the lease too."""
     mine, other, blocker = Leases(database, "mine", 600), Leases(database, "other", 600), Database(database_url)
     assert mine.acquire("a")
     with blocker.begin() as connection:
@@ -280,7 +280,7 @@ def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database
 
 
 def test_processes_are_distinguished() -> None:
-    """The current process is alive. One that ended, or whose number was reused, is gone. Others are unknown."""
+    """The current process is alive; one that ended or whose number was reused is gone; any other is unknown."""
     mine = this_process()
     place, number, start = mine.split("/")
     assert not process_is_gone(mine)
@@ -293,7 +293,7 @@ def test_processes_are_distinguished() -> None:
 
 
 def test_many_threads_after_few_keys_exclude_each_other(database: Database) -> None:
-    """Each thread is alone with its key, and no lease is left at the end."""
+    """No two threads hold the same key at once, and no lease is left at the end."""
     leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
     inside: Counter[str] = Counter()
     most: Counter[str] = Counter()

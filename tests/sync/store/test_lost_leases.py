@@ -20,12 +20,12 @@ class Clock:
         self.seconds = 0.0
 
     def __call__(self) -> float:
-        """Returns the seconds that the test set."""
+        """Returns the seconds to which the test has set the clock."""
         return self.seconds
 
 
 def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) -> None:
-    """Past the end of an unrenewed lease its thread gets an error, while other threads keep theirs."""
+    """When an unrenewed lease has ended, its thread gets an error, while other threads keep their leases."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -53,7 +53,7 @@ def test_what_is_to_be_written_soon_is_not_written_late(database: Database) -> N
 
 
 def test_a_renewed_lease_is_held_on(database: Database) -> None:
-    """Each renewal counts from its start."""
+    """Each renewal extends the lease, counted from the start of that renewal."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -67,7 +67,7 @@ def test_a_renewed_lease_is_held_on(database: Database) -> None:
 
 
 def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> None:
-    """A late renewal renews nothing, and the old holder is informed."""
+    """A late renewal does not take a lease back from its new holder, and the old holder is told."""
     clock = Clock()
     mine, other = Leases(database, "mine", 0.001, clock), Leases(database, "other", 60)
     assert mine.acquire("a")
@@ -81,7 +81,7 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
 
 
 def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
-    """Nobody, including its old holder, can acquire it before it expires, and no renewal extends it."""
+    """A lease that is left to expire cannot be acquired before that, even by its old holder, or renewed."""
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")
     mine.expire_after("a", 600)
@@ -95,7 +95,7 @@ def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
 
 
 def test_the_lease_of_a_dead_process_may_be_waited_for(database: Database, database_url: str) -> None:
-    """A lease that is not taken over lasts its full time even if its holder was killed."""
+    """An acquisition without take-over waits for the full time of a lease, even if its holder was killed."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:

@@ -63,7 +63,7 @@ def everything(connection: Connection) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_an_upgrade_keeps_every_row(released: Database) -> None:
-    """After the upgrade, a row of every table has the same values in the columns that it had."""
+    """After the upgrade, every row still has the same values in the columns that it had before."""
     with released.begin() as connection:
         metadata = MetaData()
         metadata.reflect(connection)
@@ -84,7 +84,7 @@ def test_an_upgrade_keeps_every_row(released: Database) -> None:
 
 
 def test_mismatches_of_the_released_schema_belong_to_incentives(released: Database) -> None:
-    """A mismatch from before the upgrade is known by its booking afterwards, and so is its run."""
+    """After the upgrade, an earlier mismatch is known by its booking, and so is its run."""
     with released.begin() as connection:
         connection.execute(
             text(
@@ -109,7 +109,7 @@ def test_mismatches_of_the_released_schema_belong_to_incentives(released: Databa
 
 
 def test_results_of_the_released_schema_get_the_fields_that_every_result_has(released: Database) -> None:
-    """A result from before there were other reconciliations says which one it is of, and names its gaps."""
+    """After the upgrade, an earlier result says which reconciliation it belongs to, and names its gaps."""
     stored = {
         "runId": "run-1",
         "compared": 2,

@@ -57,7 +57,7 @@ def test_everything_works_through_a_pooler(pooled: str) -> None:
 
 
 def test_limits_of_a_writer_are_those_of_its_transaction(pooled: str) -> None:
-    """The limits do not apply to whoever gets the connection next, which may be another program."""
+    """The limits of a writer do not apply to the next user of the connection, which may be another program."""
     database = Database(pooled)
     asked = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
     with database.begin() as connection:

@@ -29,7 +29,7 @@ def record_one(connection: Connection, key: str = "k", alert_command: str | None
 
 
 def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
-    """A finding is recorded once however often it occurs, and its alert has all that a reader needs."""
+    """A finding is recorded once however often it occurs, and its alert has everything that a reader needs."""
     with database.begin() as connection:
         assert record_one(connection)
         assert not record_one(connection)
@@ -49,7 +49,7 @@ def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
 
 
 def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None:
-    """Neither exists without the other, whatever happens before the end of the transaction."""
+    """If the transaction is undone, neither the finding nor its alert exists."""
 
     def fail() -> None:
         with database.begin() as connection:
@@ -65,7 +65,7 @@ def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None
 
 
 def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
-    """The finding is recorded, and nothing is sent."""
+    """A finding without a command is recorded, and no alert is sent."""
     with database.begin() as connection:
         assert record_one(connection, alert_command=None)
         assert len(findings.list_findings(connection)) == 1
@@ -73,10 +73,7 @@ def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
 
 
 def test_findings_are_listed_and_resolved(database: Database) -> None:
-    """Findings are listed newest first, by status, kind and domain.
-
-    A resolved one says by whom, and is resolved once.
-    """
+    """Findings are listed newest first, by status, kind or domain. Each is resolved once, and says by whom."""
     with database.begin() as connection:
         for key in ("a", "b"):
             record_one(connection, key)
@@ -95,12 +92,12 @@ def test_findings_are_listed_and_resolved(database: Database) -> None:
 
 
 def claim(connection: Connection, delivery: Delivery) -> Delivery | None:
-    """Claims for one minute."""
+    """Claims a delivery for one minute."""
     return outbox.claim(connection, delivery, now() + timedelta(minutes=1))
 
 
 def test_a_delivery_is_sent_once(database: Database) -> None:
-    """A delivery is enqueued once by its key, claimed by one sender, completed, and never due again."""
+    """A delivery is enqueued once under its key, claimed by one sender, completed, and never due again."""
     with database.begin() as connection:
         assert outbox.enqueue(connection, "run-1:slack", "slack", {"run": 1})
         assert not outbox.enqueue(connection, "run-1:slack", "slack", {"run": 2})
@@ -123,7 +120,7 @@ def test_a_delivery_is_sent_once(database: Database) -> None:
 
 
 def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
-    """When a claim has expired the delivery is due again with its progress, and the late sender can change nothing."""
+    """When a claim has expired, the delivery is due again with its progress, and the late sender can change nothing."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "email", {})
         first = outbox.claim(connection, outbox.due(connection, 1)[0], now() - timedelta(seconds=1))
@@ -140,7 +137,7 @@ def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
 
 
 def test_a_delivery_is_put_off_or_given_up(database: Database) -> None:
-    """A deferred delivery is due at its time with its last error. One that is given up is never due."""
+    """A deferred delivery is due at its time, with its last error. A delivery that is given up is never due."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {})
         mine = claim(connection, outbox.due(connection, 1)[0])
@@ -174,7 +171,7 @@ ATTEMPT = FailedAttempt(
 
 
 def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
-    """The failure is found by the id that survives a redrive, or else by that of SQS."""
+    """The last failure of a message is found by the id that survives a redrive, or otherwise by the SQS id."""
     final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
     last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
     with database.begin() as connection:
@@ -188,7 +185,7 @@ def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
 
 
 def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
-    """Failures since a moment are counted, recoverable ones apart."""
+    """Failures since a given moment are counted, with a separate count of the recoverable ones."""
     final = replace(ATTEMPT, failure=replace(ATTEMPT.failure, recoverable=False))
     old = replace(ATTEMPT, time=ATTEMPT.time - timedelta(days=2))
     with database.begin() as connection:
@@ -201,7 +198,7 @@ def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
 
 
 def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
-    """An endless path is recorded as far as it fits, and does not affect the others."""
+    """A path that is too long for its column is recorded as far as it fits, and does not affect other records."""
     long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
     with database.begin() as connection:
         failures.record_failures(connection, [long, ATTEMPT])
@@ -225,7 +222,7 @@ def test_breakers_are_shared(database: Database) -> None:
 
 
 def test_actions_are_recorded_with_who_and_how(database: Database) -> None:
-    """The newest action comes first. It is started until it is completed with state, outcome and details."""
+    """Actions are listed newest first. An action is started until it is completed with state, outcome and details."""
     with database.begin() as connection:
         first = actions.start_action(
             connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "a:1"

@@ -1,4 +1,4 @@
-"""Moments that processes compare: a step of a local clock, or a wrong clock, changes nothing."""
+"""Moments that processes compare: neither a stepped nor a wrong local clock changes anything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 
 @STEPS
 def test_a_step_ends_no_lease(database: Database, database_url: str, step: timedelta) -> None:
-    """A lease lasts its full length, for the process whose clock was stepped and for one that starts later."""
+    """A lease lasts its full length, both for the process whose clock was stepped and for one that starts later."""
     assert Leases(database, "holder", 60).acquire("a")
     with time_machine.travel(now() + step):
         assert not Leases(database, "other", 60).acquire("a")
@@ -40,7 +40,7 @@ def test_a_step_ends_no_lease(database: Database, database_url: str, step: timed
 
 @STEPS
 def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
-    """An expired lease is taken over, whatever the clock says now."""
+    """An expired lease is taken over, whatever the local clock says."""
     holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
     with time_machine.travel(now() + step):
         assert holder.acquire("a")
@@ -50,10 +50,7 @@ def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
 
 @STEPS
 def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: timedelta) -> None:
-    """A delivery that is claimed for a minute is due to nobody else meanwhile.
-
-    A due one is still due after the step.
-    """
+    """A step of the clock neither makes a claimed delivery due to another sender nor delays a due one."""
     with database.begin() as connection:
         for key in ("claimed", "due"):
             outbox.enqueue(connection, key, "slack", {})
@@ -66,7 +63,7 @@ def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: time
 
 @STEPS
 def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
-    """After a step the intent has its true age."""
+    """After a step of the clock, the age of an intent is still right."""
     store = CreationStore(database, Telemetry(database, get_logger()))
     store.intend(VISIT, "bq", {}, {}, None)
     with time_machine.travel(now() + step):

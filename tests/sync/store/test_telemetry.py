@@ -23,7 +23,7 @@ def stored(database: Database) -> Telemetry:
 
 
 def test_events_are_read_as_they_were_tracked(database: Database) -> None:
-    """Events are read oldest first, with properties as text and without unknown ones. The log has them at once."""
+    """Events are read oldest first, with properties as text and without unknown values, and are logged at once."""
     telemetry = stored(database)
     with capture_logs() as logs:
         telemetry.track("first", {"number": 5, "truth": True, "unknown": None})
@@ -44,7 +44,7 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
 
 
 def test_failures_are_warnings_and_differences_are_not(database: Database) -> None:
-    """The replaced service calls the differences of activities failures, but they are results."""
+    """The differences of activities are results and not warnings, although the replaced service calls them failures."""
     telemetry = stored(database)
     levels = {
         "visit-create-failed": "warning",
@@ -74,7 +74,7 @@ def test_events_are_filtered_by_name_and_time(database: Database) -> None:
 
 
 def test_any_number_of_events_is_read_in_order(database: Database) -> None:
-    """Pages of a thousand lose and repeat nothing, even if events share a moment."""
+    """Reading pages of a thousand events loses and repeats none, even if events share a moment."""
     telemetry = stored(database)
     with time_machine.travel(now(), tick=False):
         for number in range(2500):
@@ -88,7 +88,7 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
 
 
 def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
-    """The buffer is written automatically at its limit."""
+    """The buffer is written automatically when it reaches its limit."""
     telemetry = stored(database)
     for _ in range(FLUSH_AT + 1):
         telemetry.track("each", {})
@@ -129,7 +129,7 @@ def test_many_threads_lose_nothing(database: Database) -> None:
 
 
 def test_an_outage_loses_nothing() -> None:
-    """While the database is unavailable events are buffered. A flush raises, and the next one writes all in order."""
+    """While the database is unavailable, events are buffered. A flush raises, and the next one writes all in order."""
     server = PostgresServer()
     try:
         server.start()
@@ -152,7 +152,7 @@ def test_an_outage_loses_nothing() -> None:
 
 
 def test_an_event_that_the_database_rejects_stops_no_other(database: Database) -> None:
-    """The others are written, now and later, and the log says which one was not."""
+    """If the database rejects one event, the others are written, now and later, and the log names the rejected one."""
     telemetry = stored(database)
     with database.begin() as connection:
         if database.dialect == "sqlite":

@@ -29,7 +29,7 @@ def recorded() -> RecordedCalls:
 
 @pytest.fixture
 def services(sandbox: Sandbox, recorded: RecordedCalls) -> Iterator[Services]:
-    """The services of the sandbox, with time-outs of a second."""
+    """The services of the sandbox, with time-outs of one second."""
     transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (recorded,))
     yield Services(transport)
     transport.close()

@@ -1,4 +1,4 @@
-"""The breakers: when they open, and how they find out that a service is back."""
+"""The breakers: when they open, and how they notice that a service is back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.harness.waiting import failure_of, in_thread, result_of
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
 def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: int | None) -> None:
-    """Three failures out of three open it. From then on calls are refused before they are made."""
+    """After three failures out of three the breaker opens, and from then on calls are refused before they are made."""
     process.fail(2, status)
     assert process.state is BreakerState.CLOSED
     process.fail(1, status)
@@ -27,14 +27,14 @@ def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 413, 421])
 def test_it_opens_when_a_gateway_responds_for_the_service(process: Process, status: int) -> None:
-    """A response that is not the service's own counts as its outage."""
+    """A response from a gateway in place of the service counts as an outage of the service."""
     process.fail(3, status, from_service=False)
     assert process.state is BreakerState.OPEN
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, status: int) -> None:
-    """They open the breaker, and the first call after their correction closes it."""
+    """Refused credentials open the breaker, and the first call after their correction closes it."""
     process.fail(3, status)
     assert process.later(times.FIRST_PING_SECONDS)
     process.fail(TRIALS, status)
@@ -51,7 +51,7 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
 def test_an_outage_is_tried_no_faster_since_its_records_are_known(
     process: Process, status: int | None, from_service: bool
 ) -> None:
-    """If the fault cannot be a record's, the service is left alone again, though the same few records try it."""
+    """If a failure cannot be due to a record, calls about known failed records do not try the service any faster."""
     seconds = 600
     tries, ends = 0, process.now + seconds
     while process.now < ends:
@@ -64,7 +64,7 @@ def test_an_outage_is_tried_no_faster_since_its_records_are_known(
 
 
 def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Process) -> None:
-    """A look-up that succeeds between the failing creates of its record does not close the breaker."""
+    """A look-up that succeeds between failing creates of the same record does not close the breaker."""
     error = UpstreamError(NOMIS, "POST", "/visits", status=503, message="no")
     for number in range(3):
         with process.breakers.working_on(f"visit:{number}"):
@@ -81,13 +81,13 @@ def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Proces
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 def test_a_response_that_refuses_is_not_an_outage(process: Process, status: int) -> None:
-    """A service that responds with 4xx is up: nothing opens, however many there are."""
+    """A service that responds with 4xx is up: the breaker stays closed, however many such responses there are."""
     process.fail(30, status)
     assert process.state is BreakerState.CLOSED
 
 
 def test_some_failures_among_successes_are_not_outage(process: Process) -> None:
-    """As long as at least half of the recent calls succeed, nothing opens."""
+    """As long as at least half of the recent calls succeed, the breaker stays closed."""
     for _ in range(40):
         process.call()
         process.call(failing=True)
@@ -95,7 +95,7 @@ def test_some_failures_among_successes_are_not_outage(process: Process) -> None:
 
 
 def test_old_failures_are_forgotten(process: Process) -> None:
-    """Failures that are minutes apart do not add up if calls succeed between them."""
+    """Failures that are minutes apart are not added up if calls between them succeed."""
     for _ in range(6):
         process.call(failing=True)
         process.now += times.BREAKER_WINDOW_SECONDS
@@ -104,7 +104,7 @@ def test_old_failures_are_forgotten(process: Process) -> None:
 
 
 def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None:
-    """Three failing records without a success between them open it, whatever succeeded in the minute before."""
+    """Three failing records without a success between them open the breaker, whatever succeeded in the last minute."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for wait in (1, 10, 0):
@@ -115,7 +115,7 @@ def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None
 
 
 def test_one_record_is_not_an_outage(process: Process) -> None:
-    """However often the calls about one or two records fail, the service stays available for the others."""
+    """However often calls for one or two records fail, the service stays available to the others."""
     for _ in range(20):
         process.fail(1, status=500, path="/one")
         process.fail(1, status=500, path="/two")
@@ -124,7 +124,7 @@ def test_one_record_is_not_an_outage(process: Process) -> None:
 
 
 def test_calls_of_one_message_count_once(process: Process) -> None:
-    """Calls of one message count once whatever their paths, since a message is identified by its record."""
+    """The calls of one message count once, whatever their paths, since a message is identified by its record."""
     for number in range(20):
         with process.breakers.working_on("visit:aa"):
             process.fail(1, path=f"/{number}")
@@ -137,7 +137,7 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
 
 
 def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
-    """Records that have already failed affect no other record, before and after that."""
+    """A different record that succeeds closes the breaker, and records that failed before do not open it again."""
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)
@@ -153,7 +153,7 @@ def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
 
 
 def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Process) -> None:
-    """If one of them succeeds together with the call that failed, the service was at fault."""
+    """If a failed record later succeeds, the service was at fault, and the record counts again in the next outage."""
     for _ in range(2):
         for name in "abc":
             with process.breakers.working_on(name):
@@ -166,7 +166,7 @@ def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Proces
 
 
 def test_three_failures_at_once_among_many_successes_are_not_outage(process: Process) -> None:
-    """In heavy traffic three successive calls may fail without an outage."""
+    """In heavy traffic, three successive calls may fail without counting as an outage."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for _ in range(3):
@@ -175,7 +175,7 @@ def test_three_failures_at_once_among_many_successes_are_not_outage(process: Pro
 
 
 def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: Process) -> None:
-    """Calls try one at a time, and others are refused until the trial has ended."""
+    """After a successful ping, calls try the service one at a time, and others are refused until the trial ends."""
     open_in(process)
     assert process.later(1)
     process.breakers.before_call(NOMIS)
@@ -186,7 +186,7 @@ def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: 
 
 
 def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process) -> None:
-    """While pings fail no call is allowed, and there is one ping for each pause."""
+    """While pings fail, no call is allowed, and one ping is sent in each pause."""
     process.down.add(NOMIS)
     open_in(process)
     for _ in range(600):
@@ -197,7 +197,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
-    """A service that responds to pings and fails calls is tried less and less often, but several times a minute."""
+    """A service that responds to pings but fails calls is tried less and less often, but several times a minute."""
     open_in(process)
     pauses = []
     for _ in range(8):
@@ -213,7 +213,7 @@ def test_trials_that_fail_double_the_pause(process: Process) -> None:
 
 
 def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
-    """While HMPPS Auth does not respond to its ping, nothing is tried."""
+    """While HMPPS Auth does not respond to its ping, no service is tried."""
     open_in(process)
     process.down.add(OAUTH)
     assert not process.later(10)
@@ -222,7 +222,7 @@ def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
 
 
 def test_the_wait_that_a_service_asks_for_is_kept(process: Process) -> None:
-    """With `Retry-After` the first ping waits that long."""
+    """If a service sends `Retry-After`, the first ping waits that long."""
     for number in range(3):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=429, message="slow down", retry_after=30)
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
@@ -232,7 +232,7 @@ def test_the_wait_that_a_service_asks_for_is_kept(process: Process) -> None:
 
 
 def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
-    """A process that drains nothing, and so never probes, finds out by its calls."""
+    """A process that drains nothing, and so never probes, learns from its own calls whether a service is back."""
     open_in(process)
     process.now += 1
     process.call()
@@ -241,7 +241,7 @@ def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
 
 
 def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process) -> None:
-    """If pings succeed and there is nothing to try, the breaker closes automatically."""
+    """If pings succeed and there is nothing to try, the breaker closes by itself."""
     open_in(process)
     assert process.later(1)
     process.later(times.UNTRIED_SECONDS - 1)
@@ -251,7 +251,7 @@ def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process
 
 
 def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> None:
-    """A caller that vanished during its trial does not keep the breaker half open for ever."""
+    """A caller that vanishes during its trial does not keep the breaker half open for ever."""
     open_in(process)
     process.later(1)
     result_of(in_thread(process.breakers.before_call, NOMIS))

@@ -1,4 +1,4 @@
-"""The adaptive limit of calls in flight is fair, never exceeded, and as large as the service can bear."""
+"""The adaptive limit on calls in flight is fair, never exceeded, and as high as the service can bear."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.harness.waiting import failure_of, in_thread, result_of, until
 
 
 class Clock:
-    """A monotonic clock that stands still until it is moved."""
+    """A monotonic clock that stands still until the test moves it."""
 
     def __init__(self) -> None:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """Returns the time that it shows."""
+        """Returns the time that the clock shows."""
         return self.now
 
 
@@ -45,7 +45,7 @@ def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
 
 
 def test_the_longest_waiter_comes_next() -> None:
-    """A thread that leaves and comes back at once queues behind the waiting ones, which keep their order."""
+    """A thread that leaves and comes back at once queues behind those already waiting, which keep their order."""
     limit = ConcurrencyLimit("nomis", 1)
     order: list[str] = []
 
@@ -67,7 +67,7 @@ def test_the_longest_waiter_comes_next() -> None:
 
 
 def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
-    """Threads that come and go, even with errors, all succeed. Then there is room for three, and a fourth waits."""
+    """Threads that come and go, even with errors, all succeed. Then three more may enter, and a fourth waits."""
     limit = ConcurrencyLimit("nomis", 3)
     inside, most = 0, 0
     lock = threading.Lock()
@@ -87,7 +87,7 @@ def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
             with pytest.raises(LookupError, match=str(number)):
                 fail_inside(number)
 
-    # Threads switch so often that one is always interrupted halfway.
+    # Threads switch so often that one of them is always interrupted halfway.
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -104,7 +104,7 @@ def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
 
 
 def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
-    """Ctrl+C during a wait leaves the queue unchanged, and the slot to the next."""
+    """Ctrl+C during a wait leaves the queue unchanged, and the slot goes to the next thread."""
     limit = ConcurrencyLimit("nomis", 1)
     main = threading.main_thread().ident
     assert main is not None
@@ -142,7 +142,7 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
 def test_whatever_happens_a_call_is_allowed_and_never_more_than_the_maximum(
     maximum: int, events: list[tuple[str, float]]
 ) -> None:
-    """The limit stays between one and its maximum, and returns to the maximum once all is well."""
+    """The limit stays between one and its maximum, and returns to the maximum once calls succeed again."""
     clock = Clock()
     limit = ConcurrencyLimit("nomis", maximum, clock)
     happen = {
@@ -167,7 +167,7 @@ def test_whatever_happens_a_call_is_allowed_and_never_more_than_the_maximum(
 
 
 def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
-    """Single throttled calls change nothing. Several within a second halve the limit, once for each burst."""
+    """Single throttled calls change nothing. Several within a second halve the limit, once in each burst."""
     limit = warm(40, Clock())
     for _ in range(BURST - 1):
         limit.on_throttled()
@@ -178,7 +178,7 @@ def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
 
 
 def test_throttled_calls_far_apart_are_not_a_burst() -> None:
-    """The same number over a longer time, or among many successes, is not a burst."""
+    """Several throttled calls over a longer time, or among many successes, are not a burst."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(4 * BURST):
@@ -193,7 +193,7 @@ def test_throttled_calls_far_apart_are_not_a_burst() -> None:
 
 
 def test_a_smaller_limit_holds_for_those_who_wait() -> None:
-    """After the limit has halved, released slots are passed on only down to the new limit."""
+    """After the limit has been halved, released slots are passed on only within the new limit."""
     limit = ConcurrencyLimit("nomis", 4)
     order: list[str] = []
 
@@ -214,7 +214,7 @@ def test_a_smaller_limit_holds_for_those_who_wait() -> None:
 
 
 def test_comes_back_step_by_step_and_never_above() -> None:
-    """Once all is well the limit grows in steps with a pause between them, and never exceeds the maximum."""
+    """Once calls succeed again, the limit grows in steps with a pause between them, and never exceeds the maximum."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(BURST):
@@ -231,7 +231,7 @@ def test_comes_back_step_by_step_and_never_above() -> None:
 
 
 def test_slow_responses_halve_down_to_one_at_a_time() -> None:
-    """Responses that take many times as long halve the limit repeatedly, but one call is always allowed."""
+    """Responses that take many times the usual time halve the limit repeatedly, but one call is always allowed."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -241,7 +241,7 @@ def test_slow_responses_halve_down_to_one_at_a_time() -> None:
 
 
 def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
-    """On a busy machine all calls in flight may look slow at once, but the next ones do not."""
+    """If all calls in flight are slow on a busy machine, but the next ones are not, the limit is unchanged."""
     clock = Clock()
     limit = warm(64, clock)
     for _ in range(20):
@@ -255,7 +255,7 @@ def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
 
 
 def test_one_slow_response_is_an_accident() -> None:
-    """A single slow response changes nothing, even if it took half a minute and few follow."""
+    """A single slow response changes nothing, even if it took half a minute and few calls follow."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_success(30.0)
@@ -281,7 +281,7 @@ def test_what_is_usual_is_learnt_again() -> None:
 
 
 def test_writes_do_not_say_how_fast_the_service_is() -> None:
-    """A success without a time neither reduces the limit nor counts as usual."""
+    """A success without a time neither reduces the limit nor counts towards the usual time."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -291,7 +291,7 @@ def test_writes_do_not_say_how_fast_the_service_is() -> None:
 
 
 def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
-    """The limit starts again from two, and each success allows one more, up to the maximum."""
+    """After an outage, the limit starts from two, and each success allows one more, up to the maximum."""
     limit = warm(40, Clock())
     limit.restart()
     seen = [limit.allowed]
@@ -303,7 +303,7 @@ def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
 
 
 def test_readers_wait_as_long_as_the_service_asks() -> None:
-    """`Retry-After` holds the threads of a reader back, but never for more than a minute."""
+    """`Retry-After` holds back the threads of a reader, but never for more than a minute."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_throttled(retry_after=7)
@@ -325,7 +325,7 @@ def test_readers_wait_as_long_as_the_service_asks() -> None:
 
 
 def test_a_reader_begins_no_more_calls_than_allowed() -> None:
-    """Threads beyond the current limit wait until it has grown, or until they are given up."""
+    """Threads beyond the current limit wait until it has grown, or until they give up."""
     limit = ConcurrencyLimit("nomis", 4)
     limit.restart()
     limit.wait_until_allowed(FIRST_IN_FLIGHT - 1, lambda: False)

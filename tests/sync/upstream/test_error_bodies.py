@@ -1,4 +1,4 @@
-"""The stored text of a failed call has no text that we sent."""
+"""The stored text of a failed call contains none of the texts that we sent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
     ],
 )
 def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
-    """Our texts are removed however they are quoted. Codes, rooms, times and field names stay."""
+    """Our texts are removed however they are quoted, whereas codes, rooms, times and field names stay."""
     body = {"comment": COMMENT, "room": "MDI-1-1", "prisonId": "MDI", "start": "2023-05-22T09:00:00"}
     assert own_words(message, body) == kept
 
@@ -57,7 +57,7 @@ def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
     ],
 )
 def test_a_text_that_is_escaped_or_cut_is_left_out(quote: Callable[[str], str]) -> None:
-    """They are removed in all the ways in which services and gateways quote a text."""
+    """Our texts are removed in whatever way a service or gateway quotes them, even if escaped or cut off."""
     comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
     kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
     assert kept.startswith("Could not execute")
@@ -72,7 +72,7 @@ def test_a_written_word_in_capitals_is_left_out() -> None:
 
 
 def test_what_rules_look_for_stays() -> None:
-    """It stays even if our text contains a part of it, or if it is beyond the end."""
+    """A text by which rules recognise an error stays, even if our text contains part of it or it is beyond the end."""
     for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
         kept = own_words(message, {"comment": "unique result"})
         assert NON_UNIQUE_TEXT in kept
@@ -81,7 +81,7 @@ def test_what_rules_look_for_stays() -> None:
 
 @given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))
 def test_no_comment_comes_through(comment: str) -> None:
-    """No comment remains, whatever it contains."""
+    """No comment remains in the stored text of an error, whatever the comment contains."""
     assume(len(comment) >= 3)
     kept = own_words(f"7: rejected value [{comment}]; codes 8", {"comment": comment})
     assert comment not in kept.replace("rejected value […]; codes", "")

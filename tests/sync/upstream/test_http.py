@@ -1,4 +1,4 @@
-"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and the outcome without a response."""
+"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and the outcome if there is no response."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from sync.upstream.http import (
 from tests.harness.certificates import server_context, write_certificate
 from tests.harness.scripted_host import Host, host, pool_of
 
-#: Where `struct tcp_info` has the number of received packets with data.
+#: The offset in `struct tcp_info` of the number of received packets with data.
 _DATA_SEGMENTS_IN = 152
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
 def get(pool: HTTPConnectionPool) -> HttpResponse:
-    """Makes one GET."""
+    """Makes one GET request."""
     return send(pool, "GET", "/a?b=1", {"Accept": "application/json"}, None)
 
 
 def test_a_request_is_sent_as_it_should_be() -> None:
-    """The request has method, target, host, headers, length and body, and nothing else from the caller."""
+    """The request has method, target, host, headers, length and body, and nothing that the caller did not ask for."""
     with host([OK, OK, OK]) as (made, pool):
         response = send(pool, "PUT", "/x%20y", {"Authorization": "Bearer t"}, b"{}")
         send(pool, "POST", "/empty", {}, None)
@@ -88,7 +88,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
     ],
 )
 def test_forms_of_responses(response: bytes, data: bytes) -> None:
-    """With chunk extensions, trailers, provisional responses, no body or a bare head, the connection is kept."""
+    """After chunk extensions, trailers, provisional responses, no body or a bare head, the connection is kept."""
     with host([response, OK]) as (made, pool):
         assert get(pool).data == data
         assert get(pool).data == b"hi"
@@ -104,7 +104,7 @@ def test_forms_of_responses(response: bytes, data: bytes) -> None:
     ],
 )
 def test_a_connection_that_ends_with_its_response_is_not_used_again(response: bytes) -> None:
-    """Old servers, servers that say so, and bodies without a length end the connection."""
+    """The connection ends after a response from an old server, with `Connection: close`, or without a length."""
     with host([response], [OK]) as (made, pool):
         assert get(pool).data == b"hi"
         assert get(pool).data == b"hi"
@@ -117,7 +117,7 @@ def test_a_connection_that_ends_with_its_response_is_not_used_again(response: by
     ids=["gzip", "deflate", "identity"],
 )
 def test_compressed_bodies(encoding: str, body: bytes) -> None:
-    """Bodies are decompressed, requested or not, with a length or in chunks."""
+    """Compressed bodies are decompressed, whether requested or not, with a length or in chunks."""
     encoded = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n".encode()
     whole = encoded + b"Content-Length: %d\r\n\r\n" % len(body) + body
     chunked = encoded + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
@@ -146,7 +146,7 @@ def test_compressed_bodies(encoding: str, body: bytes) -> None:
     ],
 )
 def test_malformed_responses(response: bytes) -> None:
-    """A response that ends too early or is not HTTP is a lost connection, which is not used again."""
+    """A response that ends too early or is not HTTP counts as a lost connection, which is not used again."""
     with host([response], [OK]) as (_, pool):
         with pytest.raises(ConnectionLost):
             get(pool)
@@ -155,13 +155,13 @@ def test_malformed_responses(response: bytes) -> None:
 
 @pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"])
 def test_silence_is_a_timeout(response: bytes) -> None:
-    """A service that is silent for too long, at first or midway, has timed out."""
+    """A service that is silent for too long, at first or midway, causes a time-out."""
     with host([response], hold=True) as (_, pool), pytest.raises(TimedOut, match=r"^timed out$"):
         get(pool)
 
 
 def test_what_was_not_sent_is_distinguished() -> None:
-    """With a closed port, an unknown host or closed connections the service has received nothing."""
+    """If a port is closed, a host is unknown or our pool has been closed, the service has received nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -208,7 +208,7 @@ def test_line_breaks_cannot_be_smuggled_in(target: str, headers: dict[str, str])
     ],
 )
 def test_what_is_left_of_a_response_is_never_the_next_one(response: bytes) -> None:
-    """Bytes beyond the end of a response are not read as the response to the next call."""
+    """Bytes after the end of a response are never read as the response to the next call."""
     with host([response, OK], [OK]) as (_, pool):
         get(pool)
         assert send(pool, "POST", "/", {}, b"{}").data == b"hi"
@@ -228,7 +228,7 @@ def test_what_is_left_of_a_response_is_never_the_next_one(response: bytes) -> No
 )
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
-    """A response that drips, and so is never silent, is given up when the call takes too long."""
+    """A response that drips, and so is never silent, is given up when the whole call takes too long."""
     over = threading.Event()
 
     def drip(listening: socket.socket) -> None:
@@ -254,7 +254,7 @@ def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, secure: bool) -> None:
-    """A server that reads slowly is given up when the call takes too long."""
+    """A server that reads the request slowly is given up when the whole call takes too long."""
     over = threading.Event()
 
     def sip(listening: socket.socket) -> None:
@@ -280,7 +280,7 @@ def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, s
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate of localhost that nobody trusts yet."""
+    """A certificate for localhost that nobody trusts yet."""
     path = tmp_path / "certificate.pem"
     write_certificate(path)
     return path
@@ -295,7 +295,7 @@ def test_head_and_body_go_out_in_one_piece(certificate: Path, secure: bool) -> N
         connection, _ = listening.accept()
         spoken = server_context(certificate).wrap_socket(connection, server_side=True) if secure else connection
         with spoken:
-            # One record is read at a time; what is read of a plain connection may be several packets.
+            # One record is read at a time, whereas one read from a plain connection may return several packets.
             pieces.append(spoken.recv(65_536))
             if not secure:
                 pieces.append(_data_packets(spoken))
@@ -316,13 +316,13 @@ def test_head_and_body_go_out_in_one_piece(certificate: Path, secure: bool) -> N
 
 
 def _data_packets(connection: socket.socket) -> int:
-    """How many packets with data a connection has received so far (Linux)."""
+    """The number of packets with data that a connection has received so far (Linux)."""
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
     return int.from_bytes(info[_DATA_SEGMENTS_IN : _DATA_SEGMENTS_IN + 4], sys.byteorder)
 
 
 def test_tls_is_verified(certificate: Path) -> None:
-    """A trusted service is called over TLS and its connection kept. One that is not trusted never sees the request."""
+    """A trusted service is called over TLS, and its connection is kept. An untrusted one never sees the request."""
     made = Host([OK, OK], [OK], [], [], context=server_context(certificate))
     base_url = f"https://localhost:{made.port}"
     trusting = tls_context(str(certificate))
@@ -353,7 +353,7 @@ def test_a_handshake_that_fails_was_not_sent() -> None:
 
 
 def test_a_token_or_ping_needs_no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the environment are not used, redirects are not followed, and no connection is kept."""
+    """A token or ping call uses no proxies from the environment, follows no redirect and keeps no connection."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     away = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"

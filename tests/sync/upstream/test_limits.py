@@ -1,4 +1,4 @@
-"""Health pings, and the limits of size and time for pings and for calls."""
+"""Health pings, and the limits on size and time for pings and for calls."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     for connection in accepted:
-        # A client may keep a connection whose response it has read to its end.
+        # A client may keep a connection once it has read the whole response.
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
     serving.join(10)
@@ -65,7 +65,7 @@ def bomb() -> bytes:
     return HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-#: The pieces of each response: the first once, the others again and again. Of "gzip" the one piece is made when needed.
+#: The pieces of each response: the first is sent once, the others repeatedly. The "gzip" piece is made when needed.
 ENDLESS: dict[str, tuple[bytes, ...]] = {
     "gzip": (),
     "without a length": (HEAD + b"\r\n", bytes(1_000_000)),
@@ -96,7 +96,7 @@ def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, piec
 
 
 def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
-    """Half a body never counts as the whole, even if its length is the declared one."""
+    """Half a compressed body never counts as the whole, even if its length is the declared one."""
     body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
     with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as address:
         transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
@@ -107,7 +107,7 @@ def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> 
 
 
 def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
-    """The time limit covers the whole ping, its head and its body."""
+    """The time limit applies to the whole ping, its head and its body."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
     assert transport.ping(UpstreamName.NOMIS, 0.5) == "timed out"
@@ -133,7 +133,7 @@ def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
-    """A redirect or a foreign page does not show that the service is up, and then no call is tried."""
+    """A redirect or a foreign page in response to a ping does not show that the service is up, so no call is tried."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
     assert transport.ping(UpstreamName.NOMIS) == reason
@@ -143,7 +143,7 @@ def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: di
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_a_ping_that_is_not_offered(sandbox: Sandbox, status: int) -> None:
-    """If the ping does not exist, or is not open to us, the calls show whether the service is up."""
+    """If a service has no ping, or none that we may call, the calls show whether the service is up."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
     assert transport.ping(UpstreamName.NOMIS) == f"status {status}"

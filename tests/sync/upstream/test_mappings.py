@@ -25,7 +25,7 @@ APPOINTMENT = {"appointmentInstanceId": 5, "nomisEventId": 7}
 ADJUSTMENT = {"adjustmentId": "5", "nomisAdjustmentId": 7, "nomisAdjustmentCategory": "KEY-DATE"}
 
 LookUp = Callable[[ServiceClient], Any]
-#: A look-up, the mapping it is to find, and the fields it asked for.
+#: A look-up, the mapping that it should find, and the fields that it asks for.
 LOOK_UPS: list[tuple[LookUp, dict[str, Any], tuple[str, ...]]] = [
     (lambda mapping: VISIT_MAPPINGS.get(mapping, "ab-cd"), VISIT, ("vsipId",)),
     (lambda mapping: VISIT_MAPPINGS.find(mapping, "ab-cd"), VISIT, ("vsipId",)),
@@ -79,7 +79,7 @@ def refused(mapping: ServiceClient, look_up: LookUp) -> str:
 def test_only_the_mapping_asked_for_is_believed(
     sandbox: Sandbox, mapping: ServiceClient, look_up: LookUp, found: dict[str, Any], asked: tuple[str, ...]
 ) -> None:
-    """No mapping, a partial one, and that of another record are errors. They mean neither a mapping nor its absence."""
+    """A partial mapping, or that of another record, is an error, and means neither a mapping nor its absence."""
     for body in NO_MAPPINGS:
         answered(sandbox, body)
         refused(mapping, look_up)
@@ -100,7 +100,7 @@ def test_only_the_mapping_asked_for_is_believed(
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
 def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
-    """The numbers of the families overlap, so an unknown category identifies no record."""
+    """As the numbers of the families overlap, a mapping with an unknown category is refused."""
     answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
     assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))
 

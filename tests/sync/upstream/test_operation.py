@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_ids_are_quoted_into_the_path() -> None:
-    """An id with a slash does not address another path, and a time keeps its colons."""
+    """An id with a slash cannot address another path, and a time keeps its colons."""
     operation = Operation(UpstreamName.NOMIS, "GET", "/bookings/{bookingId}/start/{dateTime}", EMPTY)
     assert operation.parameters == ("bookingId", "dateTime")
     assert operation.path_of(12, "2023-05-22T10:00:00") == "/bookings/12/start/2023-05-22T10:00:00"
@@ -25,7 +25,7 @@ def test_ids_are_quoted_into_the_path() -> None:
 
 
 def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
-    """An undeclared parameter is a mistake in the program, and every test finds it."""
+    """An undeclared parameter raises an error, so that a test reveals the mistake in the program."""
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(ValueError, match=r"undeclared parameters .*prisonCode"):
         SEARCH.page(Services(transport)[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)
@@ -34,7 +34,7 @@ def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
 
 
 def test_every_call_goes_through_its_declaration() -> None:
-    """Only the declaration calls a service by method and path."""
+    """Only a declared operation calls a service by method and path."""
     methods = {"GET", "POST", "PUT", "DELETE", "PATCH"}
     found = []
     for module in (each for room in ("sync", "reports", "jobs") for each in (ROOT / room).rglob("*.py")):

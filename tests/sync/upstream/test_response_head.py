@@ -1,4 +1,4 @@
-"""The head of a response: we read the fields that the standard library reads, and refuse what is not a field."""
+"""The head of a response: its fields are read as the standard library reads them, and anything else is refused."""
 
 import http.client
 import io
@@ -17,7 +17,7 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
 def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str, str]], end: bytes) -> None:
-    """Names, values and their order are the same, except for white space around a value."""
+    """The names, values and order of fields are as in the standard library, except for white space around values."""
     head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
     expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
     ours = parse_headers(io.BytesIO(head + b"the body"))
@@ -53,14 +53,14 @@ def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str
     ],
 )
 def test_a_head_that_is_not_one_is_refused(head: bytes) -> None:
-    """A head that breaks off, or has a line that could hide a length, is refused."""
+    """A head that is incomplete, or has a line that could hide a length, is refused."""
     with pytest.raises(http.client.HTTPException):
         parse_headers(io.BytesIO(head))
 
 
 @pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
 def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
-    """No service can keep this process busy with its head, where no time limit applies."""
+    """A long line of white space in the head is read quickly, since no time limit stops the parsing."""
     started = time.process_time()
     with suppress(http.client.HTTPException):
         parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))
@@ -68,7 +68,7 @@ def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
 
 
 def test_the_standard_library_reads_the_rest() -> None:
-    """Version, status, framing and length are left to `http.client`, with this reader of fields."""
+    """Version, status, framing and length are left to `http.client`, which uses our reader for the fields."""
 
     class Socket:
         """The part of a socket that a response needs."""

@@ -1,4 +1,4 @@
-"""Pages of a list: valid pages, and responses that are not a page or cannot be part of a whole list."""
+"""Pages of a list: valid pages, and responses that are not a page or do not fit into a complete list."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_both_forms_of_a_page_are_read(total: int, number: int, size: int, neste
 def test_a_page_with_one_wrong_count_is_refused(
     total: int, number: int, size: int, nested: bool, data: st.DataObject
 ) -> None:
-    """If any of its figures contradicts the others, the page is not read."""
+    """If any count of a page contradicts the others, the page is refused."""
     answer = spring_page(total, number, size, nested=nested)
     counts = answer["page"] if nested else answer
     name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))
     if name == "totalElements":
-        # A total that leaves this page and the number of pages as they are contradicts nothing.
+        # A total that changes neither this page nor the number of pages contradicts nothing.
         wrong = st.integers(-9, number * size) if answer["content"] else st.integers(number * size + 1, 10**10)
         counts[name] = data.draw(wrong)
     else:
@@ -89,7 +89,7 @@ def test_a_page_with_one_wrong_count_is_refused(
     ],
 )
 def test_what_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
-    """A response that contradicts itself never means that the list has ended."""
+    """A response that is not a page, or contradicts itself, never means that the list has ended."""
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
@@ -120,7 +120,7 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     ids=["comes twice", "became shorter"],
 )
 def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
-    """An element that comes twice, or a shorter list, may hide one that was not seen."""
+    """A list with an element that comes twice, or that became shorter, is refused, as an element may be missing."""
     first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
@@ -131,7 +131,7 @@ def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second
 
 
 def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
-    """The real lists, which may be empty, are read to the end."""
+    """The lists of the services, which may be empty, are read to the end."""
     transport = Transport(load_settings(sandbox.environment()))
     nomis = Services(transport).nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))

@@ -1,4 +1,4 @@
-"""How processes share the state of an outage, and how each caller notices its end."""
+"""How processes share the state of an outage, and how each caller notices the end of the outage."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tracked(database: Database, process: Process) -> Counter[str]:
 
 
 def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: Database, sandbox: Sandbox) -> None:
-    """A write that its lease no longer allows shows nothing about the service, and another call may try at once."""
+    """If an expired lease prevents the write of a trial, another call may try the service at once."""
     process = Process(database)
     open_in(process)
     process.later(1)
@@ -54,7 +54,7 @@ def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: D
 
 
 def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
-    """However the breaker closed, the client learns once that calls should come back slowly."""
+    """However the breaker closed, the client is told once that calls should come back slowly."""
     process = Process(database)
     assert not process.breakers.before_call(NOMIS)
     open_in(process)
@@ -68,7 +68,7 @@ def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
 
 
 def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
-    """After an outage forty callers are admitted two at first, then more and more, never all at once."""
+    """After an outage, forty waiting callers are admitted two at first, then more and more, and never all at once."""
     process = Process(database)
     open_in(process)
     process.later(1)
@@ -87,7 +87,7 @@ def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -
 
 
 def test_opening_and_closing_are_logged_once(database: Database, process: Process) -> None:
-    """However many calls and trials fail, there is one event for each outage and one for its end."""
+    """However many calls and trials fail, one event is tracked for each outage and one for its end."""
     for number in range(7):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
@@ -101,7 +101,7 @@ def test_opening_and_closing_are_logged_once(database: Database, process: Proces
 
 
 def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: Database, process: Process) -> None:
-    """The database says that NOMIS is down, so the new process refuses calls until its ping succeeds."""
+    """If the database says that NOMIS is down, a new process refuses calls until its own ping succeeds."""
     open_in(process)
     started = Process(database)
     started.down.add(NOMIS)
@@ -113,7 +113,7 @@ def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: D
 
 
 def test_processes_tell_each_other(database: Database, process: Process) -> None:
-    """When one process opens or closes, the other follows within seconds, and the outage is reported once."""
+    """When one process opens or closes its breaker, the other follows within seconds, and one outage is reported."""
     other = Process(database)
     open_in(process)
     other.down.add(NOMIS)
@@ -132,11 +132,11 @@ def test_processes_tell_each_other(database: Database, process: Process) -> None
 
 
 def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: Database, process: Process) -> None:
-    """Its pings succeed and it calls nothing, while each trial of the other fails. Both keep to single trials."""
+    """If one process only pings with success while each trial of another fails, both keep to single trials."""
     idle = Process(database)
     for name in "abc":
         process.fail(1, status=500, path=f"/{name}")
-    # The message of the record that failed comes again once a minute.
+    # The message of the failed record comes again once a minute.
     for _ in range(5):
         for _ in range(12):
             process.later(times.BREAKER_POLL_SECONDS)
@@ -153,7 +153,7 @@ def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: 
 
 
 def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
-    """When two processes find NOMIS down independently, the second finds the outage already reported."""
+    """When two processes find NOMIS down independently, the outage is reported once."""
     other = Process(database)
     open_in(process)
     open_in(other)
@@ -173,7 +173,7 @@ def test_it_works_without_the_database() -> None:
 
 
 def test_a_state_set_without_the_database_is_written_later() -> None:
-    """An outage that ends while the database is unavailable does not stay in it, and the next one has its event."""
+    """An outage that ends while the database is unavailable is closed there later, and the next one is reported."""
     server = PostgresServer()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""Tokens of HMPPS Auth: fetched once, renewed in time, and clear errors."""
+"""Tokens from HMPPS Auth: fetched once, renewed in time, and with clear errors."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from sync.upstream.tokens import TokenSource, authorities
 
 
 class Clock:
-    """A monotonic clock that stands still until it is moved."""
+    """A monotonic clock that stands still until the test moves it."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        """Returns the time that it is set to, in seconds."""
+        """Returns the time to which the clock is set, in seconds."""
         return self.seconds
 
 
 def answer(sandbox: Sandbox, token: object, **more: object) -> None:
-    """Makes auth respond once with a token."""
+    """Makes HMPPS Auth respond once with a token."""
     body = {"access_token": token, "token_type": "bearer", **more}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, body=body, times=1)
 
 
 def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = None) -> TokenSource:
-    """A source of the tokens of the client for NOMIS."""
+    """A source of tokens for the NOMIS client."""
     environment = sandbox.environment()
     base = environment["API_BASE_URL_OAUTH"]
     client_id, right = environment["SYSTEM_CLIENT_ID"], environment["SYSTEM_CLIENT_SECRET"]
@@ -41,7 +41,7 @@ def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = No
 
 
 def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:
-    """Auth gets the id and secret of the client, and its token says what the client may do."""
+    """HMPPS Auth gets the id and secret of the client, and the token says what the client may do."""
     held = authorities(source(sandbox).token())
     assert held is not None
     assert "ROLE_NOMIS_VISITS" in held
@@ -49,13 +49,13 @@ def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.W10.c", "....", "a.\u00e9.c"])
 def test_a_token_that_is_not_a_jwt_does_not_say_its_roles(token: str) -> None:
-    """A token that cannot be decoded has unknown roles, which differs from having none."""
+    """A token that cannot be decoded has unknown roles, which is not the same as having none."""
     assert authorities(token) is None
     assert authorities("a.e30.c") == frozenset()
 
 
 def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
-    """Thirty-two threads that need a token at the same moment cause one call."""
+    """Thirty-two threads that need a token at the same moment make one call."""
     answer(sandbox, "one", expires_in=3600)
     tokens = source(sandbox)
     together = threading.Barrier(32)
@@ -84,7 +84,7 @@ def test_renews_a_minute_before_expiry(sandbox: Sandbox) -> None:
 
 
 def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
-    """A token that lives shorter than the margin is still used for half of its life."""
+    """A token that lives for less than the margin is still used for half of its lifetime."""
     answer(sandbox, "one", expires_in=40)
     answer(sandbox, "two", expires_in=40)
     clock = Clock()
@@ -97,7 +97,7 @@ def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
 
 
 def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
-    """A response without a lifetime is valid for some minutes."""
+    """A token whose response has no lifetime is valid for some minutes."""
     answer(sandbox, "one")
     answer(sandbox, "two")
     clock = Clock()
@@ -110,7 +110,7 @@ def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
 
 
 def test_discards_only_the_refused_token(sandbox: Sandbox) -> None:
-    """A refused token is discarded. One that was fetched meanwhile is kept."""
+    """A refused token is discarded. A token that was fetched meanwhile is kept."""
     answer(sandbox, "one", expires_in=3600)
     answer(sandbox, "two", expires_in=3600)
     tokens = source(sandbox)
@@ -122,7 +122,7 @@ def test_discards_only_the_refused_token(sandbox: Sandbox) -> None:
 
 
 def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
-    """The error names auth, the call, the status and the client's service, not the secret."""
+    """The error names HMPPS Auth, the call, the status and the client's service, but not the secret."""
     with pytest.raises(NoToken) as caught:
         source(sandbox, secret="s3cret").token()
     assert str(caught.value) == (
@@ -134,7 +134,7 @@ def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
 @pytest.mark.parametrize("text", ["<html>Sign in</html>", "{}", "[]", "null", "", '{"error": "server_error"}'])
 def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text: str) -> None:
-    """Whatever comes instead of a token is not the fault of a message, and no redirect is followed."""
+    """A response without a token is never the fault of a message, and no redirect is followed."""
     headers = {"Location": "/auth/health/ping"} if status == 302 else {}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=status, text=text, headers=headers)
     with pytest.raises(NoToken) as caught:
@@ -145,7 +145,7 @@ def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text
 
 @pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
 def test_what_is_not_a_token_is_not_used_as_one(sandbox: Sandbox, token: object) -> None:
-    """A token is text that fits into a header."""
+    """Only text that fits into a header is used as a token."""
     answer(sandbox, token, expires_in=3600)
     with pytest.raises(NoToken, match="no access_token"):
         source(sandbox).token()
@@ -153,7 +153,7 @@ def test_what_is_not_a_token_is_not_used_as_one(sandbox: Sandbox, token: object)
 
 @pytest.mark.parametrize("expires_in", ["soon", "", 0, -1, True, [], {}, "NaN", "Infinity", "-inf"])
 def test_an_odd_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
-    """A lifetime that is not a length of time never leads to a token that is renewed never, or always."""
+    """A lifetime that is not a length of time is refused, so no token is renewed never or always."""
     answer(sandbox, "one", expires_in=expires_in)
     with pytest.raises(NoToken, match="expires_in"):
         source(sandbox).token()
@@ -161,7 +161,7 @@ def test_an_odd_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> Non
 
 @pytest.mark.parametrize("expires_in", ["1e400", "3600"])
 def test_a_lifetime_as_written(sandbox: Sandbox, expires_in: str) -> None:
-    """A number beyond all limits is refused, and one written as text is read."""
+    """A lifetime beyond all limits is refused, and one written as text is read."""
     text = json.dumps({"access_token": "one", "expires_in": expires_in})
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, text=text)
     if expires_in == "3600":
@@ -172,7 +172,7 @@ def test_a_lifetime_as_written(sandbox: Sandbox, expires_in: str) -> None:
 
 
 def test_unavailable_auth_is_recoverable(sandbox: Sandbox) -> None:
-    """If auth cannot be reached the error has no status, and a later attempt may succeed."""
+    """If HMPPS Auth cannot be reached, the error has no status, and a later attempt may succeed."""
     sandbox.fault("auth", kind="reset")
     with pytest.raises(NoToken) as caught:
         source(sandbox).token()
@@ -182,7 +182,7 @@ def test_unavailable_auth_is_recoverable(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("kind", ["trickle", "delay"])
 def test_a_token_that_drips_is_given_up(sandbox: Sandbox, kind: str) -> None:
-    """The time limit covers the whole call, not each read."""
+    """The time limit for a token covers the whole call, not each read."""
     sandbox.fault("auth", kind=kind, ms=400 if kind == "trickle" else 3000)
     with pytest.raises(NoToken, match="timed out"):
         source(sandbox).token()

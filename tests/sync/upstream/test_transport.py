@@ -1,4 +1,4 @@
-"""Calls to upstream services over real HTTP: their results, and their outcome without a response."""
+"""Calls to upstream services over real HTTP: their results, and their outcome if there is no response."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ VISIT_POST = "/prisoners/{offender_no}/visits"
 
 
 def post_visit(services: Services) -> None:
-    """Posts a visit that NOMIS would refuse if it read it."""
+    """Posts a visit that NOMIS would refuse if it read the body."""
     services.nomis.call("POST", "/prisoners/A1234BC/visits", body={})
 
 
 def statuses_of_pages(sandbox: Sandbox) -> list[int]:
-    """The statuses of NOMIS's responses to calls for pages of prisoners."""
+    """The statuses of NOMIS's responses to requests for pages of prisoners."""
     return [
         each["status"]
         for each in sandbox.requests("nomis")
@@ -50,7 +50,7 @@ def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
 
 
 def test_404_is_none_where_it_means_none(services: Services) -> None:
-    """A look-up returns None for 404. A read of what must exist raises with the status."""
+    """A look-up returns None for 404, whereas a read of a record that must exist raises an error with the status."""
     assert nomis_incentives.current_iep(services.nomis, 1) is None
     assert VISIT_MAPPINGS.find(services.mapping, "no-such") is None
     with pytest.raises(UpstreamError, match=r"^mapping: GET /mapping/visits/vsipId/no-such: status 404: Not Found: "):
@@ -61,7 +61,7 @@ def test_404_is_none_where_it_means_none(services: Services) -> None:
     "text", ["", "default backend - 404", '{"status": 404, "error": "Not Found"}', '{"message": "no Route matched"}']
 )
 def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """A gateway sends 404 for any path, so only the service's own error body says that the record is absent."""
+    """A gateway sends 404 for any path, so only the service's own error body means that the record is absent."""
     sandbox.fault("mapping", kind="status", status=404, text=text)
     with pytest.raises(UpstreamError, match="status 404") as caught:
         VISIT_MAPPINGS.find(services.mapping, "no-such")
@@ -69,7 +69,7 @@ def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, 
 
 
 def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
-    """A refused token is renewed and the call repeated, without the caller noticing."""
+    """If a token is refused, it is renewed and the call is repeated, without the caller noticing."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.expire_tokens()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -78,7 +78,7 @@ def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, rec
 
 
 def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
-    """If the service refuses the renewed token too, the call ends in an error after two attempts."""
+    """If the service refuses the renewed token too, the call ends with an error after two attempts."""
     sandbox.fault("nomis", kind="status", status=401)
     with pytest.raises(UpstreamError, match="status 401") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -88,7 +88,7 @@ def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
 
 @pytest.mark.parametrize("kind", ["timeout_after_write", "timeout_before_write", "reset", "reset_after_write"])
 def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """A write that lost its response may have been applied, and is not repeated."""
+    """A write whose response was lost may have been applied, and is not repeated."""
     sandbox.fault("nomis", "POST", VISIT_POST, kind=kind, hold=3)
     with pytest.raises(UpstreamError) as caught:
         post_visit(services)
@@ -99,7 +99,7 @@ def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Service
 
 
 def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> None:
-    """A PUT that lost its connection may still be under way, so the transport does not repeat it."""
+    """A PUT whose connection was lost may still be under way, so the transport does not repeat it."""
     fault = sandbox.fault("nomis", "PUT", kind="reset_after_write")
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("PUT", "/activities/1/allocation", body={})
@@ -108,7 +108,7 @@ def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> No
 
 
 def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
-    """If the lease has expired writes are refused before they are sent, and reads continue."""
+    """If the lease has expired, writes are refused before they are sent, whereas reads continue."""
 
     def too_late() -> None:
         raise LeaseBusy("visit:a")
@@ -123,7 +123,7 @@ def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
 
 
 def test_truncated_response_of_a_write_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A write whose response breaks off may have been applied."""
+    """A write whose response is cut off may have been applied."""
     sandbox.fault("mapping", "POST", kind="truncated")
     body = {"vsipId": "aa-bb", "nomisId": 1, "mappingType": "ONLINE"}
     with pytest.raises(UpstreamError) as caught:
@@ -132,7 +132,7 @@ def test_truncated_response_of_a_write_is_unknown(sandbox: Sandbox, services: Se
 
 
 def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Services) -> None:
-    """A read whose response breaks off is tried once more, and its outcome is never unknown."""
+    """A read whose response is cut off is tried once more, and its outcome is never unknown."""
     sandbox.fault("nomis", "GET", kind="truncated", times=1)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
     sandbox.fault("nomis", "GET", kind="truncated")
@@ -143,7 +143,7 @@ def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Ser
 
 
 def test_refused_connection_is_known(sandbox: Sandbox) -> None:
-    """A refused connection never reached the service, so the write was not applied."""
+    """If the connection was refused, nothing reached the service, so the write was not applied."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -223,7 +223,7 @@ def test_what_is_not_the_word_of_the_service(sandbox: Sandbox, services: Service
 )
 @pytest.mark.parametrize("field", ["userMessage", "developerMessage"])
 def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
-    """A service's 404 about the path, as at a wrong address, says nothing about the record. A write is refused."""
+    """A service's own 404 for the path, as with a wrong URL, says nothing about the record, and a write is refused."""
     body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
     sandbox.fault("mapping", kind="status", status=404, body=body)
     with pytest.raises(UpstreamError, match="status 404") as caught:
@@ -254,7 +254,7 @@ def test_texts_that_tell_a_refusal(sandbox: Sandbox, services: Services, words: 
 
 
 def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: Sandbox, services: Services) -> None:
-    """Any other 500 for an appointment without a location is not that refusal."""
+    """Only one known text means that NOMIS cannot store an appointment without a location. Other 500s do not."""
     words = "Unexpected error: Could not commit JPA transaction"
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
@@ -273,7 +273,7 @@ def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Serv
 
 
 def test_conflict_carries_both_mappings(services: Services) -> None:
-    """A refused mapping has the existing and the refused one."""
+    """The error for a refused mapping has both the existing and the refused mapping."""
     VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
         VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
@@ -284,7 +284,7 @@ def test_conflict_carries_both_mappings(services: Services) -> None:
 
 
 def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
-    """The error has the wait that a service asks for."""
+    """The error contains the wait that a service asks for."""
     sandbox.fault("nomis", kind="rate_limited", retry_after=7)
     with pytest.raises(UpstreamError) as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -312,7 +312,7 @@ def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
 def test_retry_after_is_seconds_or_a_date(
     sandbox: Sandbox, services: Services, header: str, seconds: float | None
 ) -> None:
-    """All forms of RFC 9110 are respected. Text that is neither a number nor a date is ignored."""
+    """All forms of `Retry-After` in RFC 9110 are respected. Text that is neither a number nor a date is ignored."""
     sandbox.fault("nomis", kind="status", status=503, headers={"Retry-After": header})
     with time_machine.travel(datetime(2023, 5, 22, 10, tzinfo=UTC), tick=False), pytest.raises(UpstreamError) as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -332,7 +332,7 @@ def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, reco
 def test_a_missing_optional_route_does_not_count_as_an_outage(
     services: Services, recorded: RecordedCalls, may_lack_route: bool
 ) -> None:
-    """If there is another route, the call counts as a success. A missing record is not a missing route."""
+    """A missing optional route counts as a success if there is another route. A missing record is not such a route."""
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("GET", "/prisons/MDI/added-later", may_lack_route=may_lack_route)
     assert caught.value.no_route
@@ -343,14 +343,14 @@ def test_a_missing_optional_route_does_not_count_as_an_outage(
 
 
 def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
-    """All callers in a process together have no more calls in flight to one service than the setting allows."""
+    """All callers in a process together have no more calls in flight to a service than the setting allows."""
     transport = Transport(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
     drain, reconciliation = Services(transport).nomis, Services(transport).nomis
     sandbox.latency(20, "nomis")
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(nomis_prisoners.prisoner_page, [drain, reconciliation] * 20, range(40), repeat(10)))
     transport.close()
-    # The service sees the end of a call a moment after its caller, so for that moment it counts one in two calls.
+    # A service sees the end of a call just after its caller does, so one call may briefly count as two.
     assert 1 < sandbox.load()["nomis"] <= 10
 
 
@@ -366,12 +366,12 @@ def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -
 
 
 def test_segments_are_quoted() -> None:
-    """External text stays one segment of a path."""
+    """External text stays a single segment of the path."""
     assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
 
 
 def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS repeats what it refuses, but errors and records contain neither that nor the text itself."""
+    """NOMIS quotes the text that it refuses, but errors and records contain neither the quotation nor the text."""
     said = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
     body = {"status": 400, "userMessage": said, "developerMessage": said}
     sandbox.fault("nomis", kind="status", status=400, body=body)
@@ -383,7 +383,7 @@ def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services:
 
 
 def test_an_unforeseen_error_is_recorded_without_its_text() -> None:
-    """The text may quote anything, and the kind and the place are enough to find the error."""
+    """An unforeseen error is recorded by kind and place, without its text, which may quote anything."""
     try:
         int("a comment")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Responses that are not what was requested lead to no conclusion."""
+"""Responses that differ from what was requested lead to no conclusion."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: 
 
 
 def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
-    """HTML instead of JSON is an error, and after a create the outcome is unknown."""
+    """HTML in place of JSON is an error, and after a create the outcome is unknown."""
     sandbox.fault("nomis", kind="html")
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -74,7 +74,7 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
     ],
 )
 def test_half_a_character_is_left_out(sandbox: Sandbox, services: Services, written: str, read: str) -> None:
-    """A text that was cut within a character does not keep its record from being read."""
+    """A text that was cut off within a character does not prevent its record from being read."""
     sandbox.fault("nomis", kind="status", status=200, text=f'{{"text": "{written}"}}')
     assert services.nomis.call("GET", "/visits/1") == {"text": read}
 
@@ -88,7 +88,7 @@ def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> 
     assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
 
 
-#: A read of each publisher.
+#: A read for each publisher.
 PUBLISHER_READS: dict[UpstreamName, Callable[[ServiceClient], object]] = {
     UpstreamName.VISITS: lambda client: visits_api.visit(client, "vv-1"),
     UpstreamName.INCENTIVES: lambda client: incentives_api.booking_summary(client, 1),
@@ -99,7 +99,7 @@ PUBLISHER_READS: dict[UpstreamName, Callable[[ServiceClient], object]] = {
 
 
 def test_no_domain_is_left_out() -> None:
-    """The table has a read of each domain's publisher."""
+    """The table has a read for each domain's publisher."""
     assert list(PUBLISHER_READS) == [domain.publisher for domain in DOMAINS.values()]
 
 
@@ -108,7 +108,7 @@ def test_no_domain_is_left_out() -> None:
 def test_an_empty_response_of_a_publisher_is_never_none(
     sandbox: Sandbox, services: Services, publisher: UpstreamName, text: str
 ) -> None:
-    """No read of a DPS record concludes anything from an empty 200, and the breaker counts it."""
+    """Nothing is concluded from an empty 200 in response to a read of a DPS record, and the breaker counts it."""
     (name,) = (client.service for client in CLIENTS if client.address_variable == publisher.address_variable)
     sandbox.fault(name, kind="status", status=200, text=text)
     with pytest.raises(NotUnderstood, match="status 200: the response is empty") as caught:
@@ -118,7 +118,7 @@ def test_an_empty_response_of_a_publisher_is_never_none(
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """Neither a look-up nor a read concludes anything from an empty 200, and the breaker counts it."""
+    """An empty 200 in response to a look-up or a read is never taken as None, and the breaker counts it."""
     for service in ("nomis", "mapping"):
         sandbox.fault(service, kind="status", status=200, text=text)
     for read in (
@@ -150,7 +150,7 @@ def test_unusable_response_names_fields_not_values(sandbox: Sandbox, services: S
 
 
 def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """The outcome of a create whose response lacks the id is unknown."""
+    """If the response to a create lacks the id, the outcome of the create is unknown."""
     sandbox.fault("nomis", "POST", kind="status", status=201, body={"visit": 1})
     with pytest.raises(UpstreamError, match="visitId") as caught:
         nomis_visits.create_visit(services.nomis, "A1234BC", {})
@@ -186,7 +186,7 @@ def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Se
 def test_another_record_than_the_one_asked_for_is_not_believed(
     sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], answer: object
 ) -> None:
-    """A response about a record counts only if it is the requested record."""
+    """A response about a record counts only if it is about the requested record."""
     sandbox.fault(service, kind="status", status=200, body=answer)
     with pytest.raises(NotUnderstood) as caught:
         read(services)
