@@ -30,10 +30,10 @@ lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated do
 	@$(BIN)/python -m sync.domains.event_table --check doc/events.md
 	@$(BIN)/python -m jobs.cli.reference --check
 
-format: $(VENV)/.tested ## put the code into the common form
+format: $(VENV)/.tested ## format the code
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-docs: $(VENV)/.tested ## write the generated documents again (events, settings, commands)
+docs: $(VENV)/.tested ## regenerate the documents (events, settings, commands)
 	@$(BIN)/python -m sync.domains.event_table --write doc/events.md
 	@$(BIN)/python -m jobs.cli.reference --write
 
@@ -64,7 +64,7 @@ lock: $(VENV)/.tested ## resolve the dependencies again into requirements/ (ARGS
 	$$compile pyproject.toml --extra dev -c requirements/bench.txt -o requirements/dev.txt; \
 	$$compile pyproject.toml -c requirements/bench.txt -o requirements/runtime.txt
 
-clean: ## remove everything the targets made
+clean: ## remove everything that the targets created
 	@rm -rf $(VENV) dist build demo-out reports-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log
 
 $(VENV)/bin/python:

@@ -300,7 +300,7 @@ def _lease_key(run_id: str) -> str:
 
 def new_run_id(moment: datetime) -> str:
     """An id for a run that starts at `moment`. Ids sort by time, and are readable."""
-    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def scheduled_run_id(job: str, due: datetime) -> str:

@@ -167,6 +167,12 @@ def test_ids_sort_by_time_and_fit_their_column() -> None:
     """Run ids sort by the start of the run, and the id of the longest job name still fits."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
+
+
+def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
+    """A run whose id another has is refused: commands typed in quick succession must not meet that by chance."""
+    moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
+    assert len({new_run_id(moment) for _ in range(1000)}) == 1000
     assert scheduled_run_id("reconcile-incentives", moment) == "reconcile-incentives-20230522T0300Z"
     assert len(scheduled_run_id("reconcile-incentives", moment)) <= 40
 
