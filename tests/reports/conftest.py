@@ -1,4 +1,4 @@
-"""A sandbox without queues for the tests of the reports, and the parts against it."""
+"""A sandbox without queues for the tests of the reports, and the parts of the program that use it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upstream(quiet_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[OpenApp]:
-    """Opens the parts against the sandbox, with further settings, always on the same database."""
+    """Opens the program's parts with the sandbox and further settings, always on the same database."""
     url = f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'store.db')}"
     with ExitStack() as stack:
 

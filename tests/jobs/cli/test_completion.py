@@ -1,4 +1,4 @@
-"""What the shell proposes: queues, kinds, names and the ids in the database, and nothing that it cannot know."""
+"""Shell completion proposes queues, kinds, names and the ids in the database, and nothing that it cannot know."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.app import App
 
 
 def proposed(app: App, *words: str, **more: str) -> list[str]:
-    """The proposals of bash for the last of the words, which may be empty."""
+    """What bash proposes for the last of the words, which may be empty."""
     typed = {"COMP_WORDS": " ".join(("prisoner-to-nomis", *words)), "COMP_CWORD": str(len(words))}
     ended = app.run_process(**typed, _PRISONER_TO_NOMIS_COMPLETE="complete_bash", **more)
     assert (ended.code, ended.err) == (0, "")
@@ -31,7 +31,7 @@ def proposed(app: App, *words: str, **more: str) -> list[str]:
     ],
 )
 def test_names_are_proposed(app: App, words: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """Things with names are proposed by their names."""
+    """Queues, kinds and other things with names are proposed by name."""
     assert proposed(app, *words) == list(expected)
 
 
@@ -51,7 +51,7 @@ def test_ids_are_proposed(app: App) -> None:
 
 
 def test_what_cannot_be_known_is_not_proposed(app: App) -> None:
-    """Without a database, or with a wrong setting, nothing is proposed and no error is shown."""
+    """Without a database, or with an invalid setting, nothing is proposed and no error is shown."""
     assert proposed(app, "runs", "show", "", DATABASE_URL="postgresql://127.0.0.1:1/none") == []
     assert proposed(app, "runs", "show", "", DATABASE_URL=f"sqlite:///{app.folder}/none.db") == []
     assert not (app.folder / "none.db").exists()

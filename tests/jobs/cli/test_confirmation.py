@@ -1,4 +1,4 @@
-"""Questions before something is done, with and without somebody to answer them."""
+"""Commands ask for confirmation before they act, whether or not somebody is there to answer."""
 
 from pathlib import Path
 
@@ -30,19 +30,19 @@ def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 2)])
 def test_a_no_ends_the_command(app: App, answer: str, code: int) -> None:
-    """A no, or an empty line, ends the command with exit code 1. A closed keyboard counts as no terminal."""
+    """Answering no, or nothing, ends the command with exit code 1. A closed standard input is no terminal."""
     done = app.run("dlq", "purge", "visit", "--as", "jane", answer=Terminal(answer))
     assert (done.code, app.messages("visit")) == (code, 1)
     assert done.errors[-1] == ("Aborted!" if code == 1 else NOBODY)
 
 
 def test_an_answer_may_come_from_a_pipe(app: App) -> None:
-    """`yes | …` answers the question."""
+    """A question can be answered through a pipe, as with `yes | …`."""
     assert "1 message removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 
 def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(app: App) -> None:
-    """A harmless command runs without a terminal, and ends with one clear line if the terminal is closed."""
+    """A harmless command runs without a terminal. If standard input is closed, it ends with one clear line."""
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")

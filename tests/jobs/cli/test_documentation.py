@@ -55,7 +55,7 @@ COMMANDS = dict(walk(typer.main.get_command(app)))
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_promised_commands_are_there(name: str) -> None:
-    """The commands and options that people and Kubernetes rely on exist."""
+    """All commands and options that people and Kubernetes rely on exist."""
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert PROMISED[name] <= options
 
@@ -89,7 +89,7 @@ def test_help_imports_nothing_that_is_slow_to_import() -> None:
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize("group", ["", *(name for name, each in COMMANDS.items() if hasattr(each, "commands"))])
 def test_lists_of_commands_fit_the_screen(group: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No summary of a command is cut off."""
+    """No command's summary is cut off in the list of commands."""
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = CliRunner().invoke(app, [*group.split(), "--help"]).stdout
     listed = shown.partition("\nCommands:\n")[2].splitlines()

@@ -12,7 +12,7 @@ from tests.harness.results import visit_result
 
 
 def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) -> str:
-    """The text for people."""
+    """The text that people read."""
     outcome = ReconciliationOutcome(result.status, result, result.run_id)
     show_reconciliation(Reconciled(outcome, Delivered()), as_json=False)
     return capsys.readouterr().out
@@ -24,7 +24,7 @@ def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) ->
 def test_prisons_without_records_are_doubted(
     capsys: pytest.CaptureFixture[str], prisons: tuple[str, ...], right: str
 ) -> None:
-    """A mistyped prison finds nothing, which must not look like agreement: the command fails and says so."""
+    """If a chosen prison has no records, the command fails and says so, since the prison may be mistyped."""
     result = visit_result(0, status="incomplete", empty_prisons=prisons, parameters={"prisons": list(prisons)})
     with pytest.raises(WorkError) as error:
         printed(result, capsys)
@@ -32,7 +32,7 @@ def test_prisons_without_records_are_doubted(
 
 
 def test_a_record_of_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    """All fields of the record differ from nothing, so a line with each of them would not fit any terminal."""
+    """A record that only one side has is shown by its first fields, since all of them would not fit on a line."""
     result = visit_result(1)
     (mismatch,) = result.mismatches
     fields = tuple(FieldValues(field=name, nomis=name.upper(), dps=None) for name in ("a", "b", "c", "d", "e"))

@@ -18,7 +18,7 @@ def test_pages_of_the_project_are_up_to_date() -> None:
 
 
 def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that differs, or is missing, fails the check by its name. Writing it again fixes that."""
+    """The check fails and names any page that is out of date or missing. Writing the pages again fixes that."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()
     (tmp_path / "doc" / "settings.md").write_text("old")
@@ -45,7 +45,7 @@ def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_setting_has_a_row_and_a_meaning() -> None:
-    """Every setting has a row and a meaning, and no default of a secret is shown."""
+    """Every setting has a row and a meaning, and no secret's default is shown."""
     page = settings_page()
     rows = {
         row.split("|")[1].strip().strip("`"): row.split("|")[3].strip() for row in page.splitlines() if "| `" in row
@@ -58,7 +58,7 @@ def test_every_setting_has_a_row_and_a_meaning() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """Commands of groups have a section under all the words that people type."""
+    """Every command has a section, headed by all the words that people type."""
     page = commands_page()
     for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
         assert f"## prisoner-to-nomis {name}\n" in page

@@ -38,7 +38,7 @@ def test_command_exists_with_its_options(line: str) -> None:
 
 @pytest.mark.parametrize("text", sorted(set(TEXTS.values())))
 def test_every_alert_leads_to_a_section(text: str) -> None:
-    """Each alert has a row of the first table, and the row begins as the alert does."""
+    """Each alert has a row in the first table, and the row begins with the same words as the alert."""
     table = PAGE.partition("## From the alert")[2].partition("\n\n## ")[0]
     beginnings = [found.partition("…")[0].strip() for found in re.findall(r"`([^`\n]+…)`", table)]
     assert [each for each in beginnings if text.startswith(each)], text
@@ -54,7 +54,7 @@ def test_duplicates_have_the_severity_of_the_code(domain: Domain) -> None:
 
 
 def test_links_lead_to_sections() -> None:
-    """Each link within the page has its heading."""
+    """Each link within the page leads to a heading."""
     lines = [line.lstrip("# ").lower() for line in PAGE.splitlines() if line.startswith("#")]
     headings = {re.sub(r"[^a-z0-9 -]", "", line).replace(" ", "-") for line in lines}
     assert set(re.findall(r"\]\(#([a-z0-9-]+)\)", PAGE)) <= headings

@@ -1,4 +1,4 @@
-"""The text for people that the commands list and show print."""
+"""The text that the `list` and `show` commands print for people."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def run_with(app: App, run_id: str, counts: dict[str, object]) -> None:
 
 
 def track(app: App, *events: tuple[str, str]) -> None:
-    """Puts events into the telemetry, each with its name and moment (UTC)."""
+    """Tracks events, each with its name and time (UTC)."""
     with closing(sqlite3.connect(app.database)) as connection, connection:
         rows = [(name, at, '{"visitId": "v1"}') for name, at in events]
         connection.executemany("INSERT INTO telemetry_events (name, time, properties) VALUES (?, ?, ?)", rows)
@@ -61,13 +61,13 @@ def track(app: App, *events: tuple[str, str]) -> None:
     ],
 )
 def test_nothing_is_said_in_a_sentence(app: App, command: str, says: str) -> None:
-    """If there is nothing to list, people read a sentence instead of bare headings, and JSON has an empty list."""
+    """If there is nothing to list, the text is a sentence instead of bare headings, and the JSON is an empty list."""
     assert app.run_ok(*command.split()) == f"{says}\n"
     assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
 
 
 def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
-    """The parameters and counts of a run are text: a line for each queue, lists with commas, yes and no."""
+    """The parameters and counts of a run are shown as text: one line per queue, comma-separated lists, yes and no."""
     app.run_ok("drain", "visit", "incentive")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
@@ -80,7 +80,7 @@ def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
 
 
 def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
-    """Zeros, and texts that only repeat the name of the queue, are left out."""
+    """A queue's line leaves out zeros and texts that only repeat the name of the queue."""
     counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
     run_with(app, "r1", counts)
     shown = app.run_ok("runs", "show", "r1").splitlines()
@@ -88,7 +88,7 @@ def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
 
 
 def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None:
-    """A run of a reconciliation has the same id. Only a shard or a resumed run shows the other id."""
+    """The id of the reconciliation is shown only if it differs from the run's own id: for a shard or a resumed run."""
     run_with(app, "r1", {"reconciliation": "r1", "prisoners": 7})
     run_with(app, "r2", {"reconciliation": "r1", "prisoners": 7})
     second, first = app.run_ok("runs", "list").splitlines()[1:]
@@ -101,7 +101,7 @@ def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None
 def test_newest_events_are_shown_in_local_time(app: App) -> None:
     """`--limit` keeps the newest events, oldest first.
 
-    Text shows the time of TZ as the other lists do, JSON shows UTC.
+    The text shows times in the time zone of TZ, as the other lists do. The JSON shows them in UTC.
     """
     track(app, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
     shown = app.run_ok("telemetry", "--limit", "2", TZ="Europe/London").splitlines()

@@ -21,7 +21,7 @@ FOUND = {("MDI", 1): "NOMIS_only", ("LEI", 2): "DPS_only"}
 
 
 def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ...] = (3,), **more: Any) -> Findings:
-    """A run over 40 bookings that found these differences."""
+    """The findings of a run over 40 bookings with these differences."""
     result = ReconciliationResult(
         reconciliation="allocations",
         title="Allocations",
@@ -47,7 +47,7 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
 
 
 def test_what_was_planted_was_found() -> None:
-    """If all that was planted is found there is no problem, and what was planted not to be reported is counted too."""
+    """If all planted differences are found there is no problem. Those planted as not to be reported are counted too."""
     assert findings().problems() == []
     assert findings().text() == ("2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 40 bookings compared")
 
@@ -64,12 +64,12 @@ def test_what_was_planted_was_found() -> None:
     ],
 )
 def test_anything_else_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """Any other difference is named with its key."""
+    """A difference that was missed, not planted or found as another kind is a problem, named with its key."""
     assert findings(**more).problems() == [problem]
 
 
 def test_a_key_that_a_record_lacks_is_empty() -> None:
-    """A record that only one side has may be known by one of two ids."""
+    """A record that only one side has is recognised although one of its two ids is missing."""
     planted = [{"key": [None, 9], "kind": "DPS_only", "outcome": "reported"}]
     result = findings({("MDI", 9): "DPS_only"}, ()).result
     (mismatch,) = result.mismatches

@@ -105,7 +105,7 @@ def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) ->
 
 
 def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> None:
-    """A difference planted as in flight that is still unsettled counts as in flight, as in the report's headline."""
+    """A difference planted as in flight and still so at the recheck is in flight, as in the report's headline."""
     late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
@@ -122,7 +122,7 @@ def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:
 
 
 def test_what_the_weeks_before_recorded_must_be_found_again(good: DemoOutcome) -> None:
-    """A difference of last week that is neither persisting nor resolved, but should be, is named by its booking."""
+    """A difference of last week that should be persisting or resolved, and is neither, is named by its booking."""
     assert replace(good, earlier=EarlierWeeks(frozenset({1}), frozenset({7}))).problems() == [
         "wrongly persisting, or not: bookings 1",
         "wrongly resolved, or not: bookings 7",

@@ -1,4 +1,4 @@
-"""The figures as metrics: the numbers that `status` shows, read seldom, and complete except for what cannot be read."""
+"""The figures as metrics: the numbers that `status` shows, read rarely, and complete except for unreadable ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 20.0
 
 
 def rendered(metrics: Metrics) -> dict[str, str]:
-    """The figures on a page, by name and labels."""
+    """The figures on a metrics page, by name and labels."""
     lines = metrics.render().decode().splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
@@ -86,7 +86,7 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
 
 
 def test_what_cannot_be_read_is_left_out_and_named(app: App) -> None:
-    """Without the database the queues have their figures.
+    """If the database is unavailable, the queues still have their figures.
 
     Unknown figures are not zero, and the missing part is named.
     """
@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_left_out_and_named(app: App) -> None:
 
 
 def test_figures_are_read_twice_a_minute() -> None:
-    """However often the page is requested, the queues and CloudWatch are asked only every half minute."""
+    """However often the page is requested, the queues and CloudWatch are read only every half minute."""
     moment, reads = 0.0, 0
     unknown: ReadResult[Any] = ReadResult(unknown="away")
 
@@ -117,7 +117,7 @@ def test_figures_are_read_twice_a_minute() -> None:
 
 
 def test_page_names_the_build_and_no_times_of_making() -> None:
-    """The running version is a metric. The time at which a counter was created is not."""
+    """The running version is a metric. The creation times of counters are not."""
     metrics = Metrics()
     metrics.name_build("1.2.3", "dev")
     metrics.message_ended("visit", Outcome.APPLIED, 1)
@@ -127,7 +127,7 @@ def test_page_names_the_build_and_no_times_of_making() -> None:
 
 
 def test_every_metric_is_documented(app: App, sandbox: Sandbox) -> None:
-    """The page of metrics in `doc` names each family with its labels."""
+    """The page on metrics in `doc` names each metric with its labels."""
     documented = Path("doc/metrics.md").read_text(encoding="utf-8")
     with application(app.settings, app.settings["DATABASE_URL"], Metrics()) as made:
         assert made.metrics is not None

@@ -30,12 +30,12 @@ INFO = {"build": {"name": "prisoner-to-nomis"}}
 
 
 def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **options: Any) -> HealthPage:
-    """The page with the given parts."""
+    """The health page with the given parts."""
     return HealthPage([Probe(name, ask, name) for name, ask in (probes or {"part": lambda: OK}).items()], **options)
 
 
 def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
-    """A process that is ready, and whose drains count as hanging after a minute."""
+    """A process that is ready and whose drains count as hanging after a minute."""
     return Liveness(lambda: True, lambda: progress or {}, 60)
 
 
@@ -47,12 +47,12 @@ def serving(metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
 
 
 def get(address: str) -> requests.Response:
-    """Requests a page."""
+    """Requests a page, and returns the response."""
     return requests.get(address, timeout=10)
 
 
 def test_pages_respond(tmp_path: Path) -> None:
-    """Each page is there with its content type, and any other path is 404."""
+    """Each page has its content type, and any other path gives 404."""
     with serving(lambda: b"figure 1\n") as address:
         assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
         assert get(f"{address}/health/liveness").json() == {"status": "UP"}
@@ -66,7 +66,7 @@ def test_pages_respond(tmp_path: Path) -> None:
 
 
 def test_part_that_breaks_or_hangs_is_down() -> None:
-    """A check that raises and one that never returns are both shown as down. The page still comes in time."""
+    """A check that raises and one that never returns are both shown as down, and the page still responds in time."""
     hanging = threading.Event()
 
     def breaks() -> ProbeResult:
@@ -82,7 +82,7 @@ def test_part_that_breaks_or_hangs_is_down() -> None:
     )
 
     def others_responded() -> HealthResponse | None:
-        # On a slow machine they may be too late as well.
+        # On a slow machine the other checks may also be too late.
         response = shown.overall()
         late = [name for name, part in response.body["components"].items() if "no response" in str(part)]
         return response if late == ["slow"] else None
@@ -131,7 +131,7 @@ def test_results_are_shared_for_two_seconds() -> None:
 
 
 def test_probes_of_one_component_are_shown_together() -> None:
-    """A component is up when all its probes are, and shows what each saw. A probe without a component is left out."""
+    """A component is up if all its probes are, and shows each result. A probe without a component is left out."""
 
     def probe(name: str, component: str | None, ok: bool) -> Probe:
         return Probe(name, lambda: ProbeResult(ok, "", {name: 1}), component)
@@ -144,14 +144,14 @@ def test_probes_of_one_component_are_shown_together() -> None:
 
 
 def test_liveness_fails_for_a_drain_that_hangs_alone() -> None:
-    """A drain without progress fails liveness but not the page: a restart would not help an unavailable service."""
+    """Liveness fails only if a drain makes no progress: an unavailable service would not be helped by a restart."""
     assert liveness({"visit": 59.0}).alive().status == 200
     response = liveness({"visit": 61.0, "activity": 1.0}).alive()
     assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])
 
 
 def test_port_that_is_taken_is_named() -> None:
-    """If another process has the port, the error names the setting."""
+    """If another process uses the port, the error names the setting."""
     with serving() as address:
         port = int(address.rpartition(":")[2])
         with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} is not available"):
@@ -159,7 +159,7 @@ def test_port_that_is_taken_is_named() -> None:
 
 
 def opened(app: App, **more: str) -> AbstractContextManager[Application]:
-    """The program with metrics."""
+    """The program, opened with metrics."""
     return application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
 
 
@@ -212,9 +212,9 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
-    """A drain that holds messages through an outage makes progress in the eyes of liveness.
+    """A drain that waits for a service to recover counts as making progress.
 
-    One whose call hangs does not.
+    A drain whose call hangs does not.
     """
     with opened(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
         drain = made.open_drain("appointment")
@@ -240,7 +240,7 @@ def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sa
 
 
 def gets_on(seconds: Callable[[], float]) -> None:
-    """Returns once the seconds since the last progress have started again several times."""
+    """Returns once the drain has made progress several times."""
     before, times = seconds(), 0
 
     def begun_anew() -> bool:

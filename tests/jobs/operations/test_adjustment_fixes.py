@@ -18,7 +18,7 @@ def reconcile(app: App) -> dict[int, dict[str, Any]]:
 
 
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
-    """Only the differences that DPS cannot fix are left: adjustments made only in NOMIS, moved or merged."""
+    """The proposed resyncs leave only differences that DPS cannot fix: made only in NOMIS, moved or merged."""
     sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)
     commands = [

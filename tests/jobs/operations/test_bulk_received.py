@@ -1,4 +1,4 @@
-"""Received events of all prisoners of a run: listed, confirmed once, published one by one, recorded, resumable."""
+"""Received events for all prisoners of a run: listed, confirmed once, published one by one, recorded, resumable."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Compared:
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """Three prisoners whose arrival DPS never heard of, one whose admission it missed, one whose review was lost."""
+    """Three prisoners whose arrival DPS did not hear of, one whose admission it missed, one whose review was lost."""
     app.sandbox.reset(prisoners=60, mismatches={"4": 3, "3": 1, "2": 1})
     app.forget_queues()
     app.make_queues()
@@ -46,7 +46,7 @@ def compared(app: App) -> Compared:
 
 
 def test_one_yes_publishes_each_once_with_its_own_arrival(compared: Compared) -> None:
-    """After a dry run and one question each prisoner has one event, with the arrival of the report, and one action."""
+    """After one confirmation, each prisoner has one event, with the arrival from the report, and one action."""
     dry = compared.publish("--dry-run")
     assert (dry.code, compared.published(), compared.app.read_json("actions")) == (0, [], [])
     assert all(number in dry.out for cause in (3, 4) for number in compared.by_cause[cause])
@@ -82,7 +82,7 @@ def test_one_yes_publishes_each_once_with_its_own_arrival(compared: Compared) ->
 
 
 def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
-    """The refused one is recorded as refused, nothing after it is tried, and later only what is left is published."""
+    """A refused event is recorded and ends the command. The same command later publishes only the remaining events."""
     listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
     assert [each["state"] for each in listed["records"]] == ["to publish"] * 3
     second = listed["records"][1]
@@ -99,7 +99,7 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
 
 
 def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
-    """What differs after the wait ends the command: nothing drains the queue here that brings the review to NOMIS."""
+    """With a wait, both sides are read again, and a prisoner who still differs ends the command."""
     (number,) = compared.by_cause[3]
     done = compared.publish("--cause", "missed the admission", "--yes", "--wait", "0.1", "--json")
     (record,) = done.json()["records"]
@@ -120,6 +120,6 @@ def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
     ],
 )
 def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Such arguments are refused as bad usage, in one line."""
+    """Missing, contradictory or unknown arguments are refused as bad usage, in one line."""
     done = app.run("reconcile", "fix", "received", *arguments)
     assert (done.code, said in done.error) == (2, True)

@@ -27,7 +27,7 @@ class Compared:
         return self.app.run("incentives", "repair", "--from", self.run_id, "--as", "jane", *more, answer=answer)
 
     def written(self) -> int:
-        """How many IEP records NOMIS was sent."""
+        """How many IEP records were sent to NOMIS."""
         return len(self.app.sandbox.journal("nomis"))
 
 
@@ -56,7 +56,7 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
 
 
 def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
-    """The question says how many get which level. Each prisoner has a separate action, and both sides agree."""
+    """The question says how many get which level. Each repair is a separate action, and both sides agree afterwards."""
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
     assert "This writes 5 records, one by one, to NOMIS (" in done.out
@@ -72,7 +72,7 @@ def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
 
 
 def test_no_writes_nothing(compared: Compared) -> None:
-    """A no changes nothing."""
+    """If the operator answers no, nothing is changed."""
     assert compared.repair(answer=Terminal("n\n")).code == 1
     assert compared.written() == 0
 
@@ -80,7 +80,7 @@ def test_no_writes_nothing(compared: Compared) -> None:
 def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
     """Only prisoners of the cause are repaired.
 
-    A part that fits several causes, or none, is refused with a list of them.
+    A part that fits several causes, or none, is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
@@ -99,7 +99,7 @@ def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
 def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
     """The refused prisoner is recorded as refused, and nothing is tried after it.
 
-    The next run writes only the others.
+    The same command, run again, writes only the others.
     """
     second = compared.repair("--dry-run", "--json").json()["records"][1]
     path = str(second["plan"]["request"]).removeprefix("nomis: POST ")
@@ -117,7 +117,7 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
 
 
 def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compared) -> None:
-    """The levels of both sides must still be those of the run, both when it is planned and when it is written."""
+    """A prisoner whose levels are no longer those of the run is skipped and named, when planning and when writing."""
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
 
@@ -132,7 +132,7 @@ def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compare
 
 
 def level_of(compared: Compared, offender_no: str) -> set[str]:
-    """The levels of both sides of a planted difference."""
+    """The level on each side of a planted difference."""
     (found,) = [each for each in compared.app.sandbox.planted()["mismatches"] if each["offenderNo"] == offender_no]
     return {str(found["nomis"]), str(found["dps"])}
 
@@ -149,6 +149,6 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
     ],
 )
 def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Such arguments are refused as bad usage, in one line."""
+    """Missing, contradictory or unknown arguments are refused as bad usage, in one line."""
     done = app.run("incentives", "repair", *arguments)
     assert (done.code, said in done.error) == (2, True)

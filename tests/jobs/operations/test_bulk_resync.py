@@ -19,14 +19,14 @@ def reconciled(app: App, name: str) -> str:
 
 
 def states(done: Any) -> dict[str, int]:
-    """How many records ended in each state."""
+    """The number of records that ended in each state."""
     return {state: count for state, count in done["counts"].items() if count}
 
 
 def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
-    """Records for which only DPS can be right are written, and the others are named.
+    """Records for which only DPS can be right are written to NOMIS, and the others are named.
 
-    The next run no longer finds them.
+    The next reconciliation no longer finds those that were written.
     """
     run_id = reconciled(app, "appointments")
     resync = ["resync", "--from", run_id, "--as", "jane"]
@@ -53,9 +53,9 @@ def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
 
 
 def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
-    """NOMIS refuses an allocation at a prison that its prisoner has left.
+    """A refused allocation, here of a prisoner who has left the prison, ends the command.
 
-    Allocations that were written are not written again.
+    The same command, run again, does not write the written ones again.
     """
     run_id = reconciled(app, "allocations")
     resync = ["resync", "--from", run_id, "--yes", "--json", "--as", "jane"]
@@ -83,7 +83,7 @@ def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
 def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) -> None:
     """A visit whose mapping must be deleted first is listed with the reason.
 
-    One where nobody knows who is right is not.
+    A visit for which nobody knows which side is right is not listed.
     """
     run_id = reconciled(app, "visits")
     listed = app.run("resync", "--from", run_id, "--dry-run", "--json")
@@ -99,9 +99,9 @@ def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) ->
 
 
 def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
-    """A record that cannot be verified ends the command.
+    """A record whose mapping cannot be saved ends the command.
 
-    It is in NOMIS without its mapping, and nothing else is tried.
+    It cannot be verified, so nothing else is tried.
     """
     run_id = reconciled(app, "visits")
     resync = ["resync", "--from", run_id, "--cause", "booking was lost", "--yes", "--json", "--as", "jane"]
@@ -123,6 +123,6 @@ def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
     ],
 )
 def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Such arguments are refused as bad usage, in one line."""
+    """Missing, contradictory or unknown arguments are refused as bad usage, in one line."""
     done = app.run("resync", *arguments)
     assert (done.code, said in done.error) == (2, True)

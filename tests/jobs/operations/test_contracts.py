@@ -1,4 +1,4 @@
-"""The comparison with the documents of the services: its output, its exit code, the probe, and the message to Slack."""
+"""The comparison with the services' API documents: its output, its exit code, the probe, and the message to Slack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The part of `--json` about a service."""
+    """The part of the `--json` output about a service."""
     found: Mapping[str, Any] = next(each for each in checked["services"] if each["service"] == name)
     return found
 
@@ -47,7 +47,7 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
 
 
 def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) -> None:
-    """Only known faults of the documents differ, each with its reason, and every probe succeeds."""
+    """For the services of May 2023, only known faults of the documents differ, and every probe succeeds."""
     sandbox.reset(prisoners=50, generation="2023")
     checked = app.read_json("contracts", "check", "--probe", "--json")
     assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
@@ -59,7 +59,7 @@ def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) ->
 
 
 def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbox) -> None:
-    """A probe finds what no document says: a client without its role, and a response that differs from its document."""
+    """A probe finds what no document shows: a client without its role, or a response that differs from it."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("visits", [])
     changed = [{"code": "STD", "name": 1, "active": True}, {"code": "BAS", "active": None}]
@@ -78,7 +78,7 @@ def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbo
 
 
 def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
-    """If the database knows a record, the probe reads that record."""
+    """A probe reads the last record that was created, if the database knows one."""
     sandbox.reset(prisoners=50, generation="2023")
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -88,7 +88,7 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """An outage, and a page that is not a document, are errors of their service. The others are compared."""
+    """An outage, or a page that is not an API document, is an error of that service. The others are compared."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
     sandbox.fault("visits", path="/v3/api-docs", kind="status", status=200, text="<html>")
@@ -101,7 +101,7 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
 
 
 def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
-    """A check that finds the same as the last one says nothing, nor does one that could not read a document."""
+    """Slack is told of each change once: a check that finds nothing new, or cannot read a document, posts nothing."""
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
     assert app.alerts() == []

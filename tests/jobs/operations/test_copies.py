@@ -1,4 +1,4 @@
-"""`duplicates remove`: a record without a mapping that a reconciliation found to be the duplicate of a mapped one."""
+"""`duplicates remove` deletes an unmapped record that a reconciliation found to be the duplicate of a mapped one."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def records(app: App) -> App:
 
 
 def in_nomis(app: App) -> set[int]:
-    """The appointments that NOMIS has."""
+    """The ids of the appointments in NOMIS."""
     return {each["event_id"] for each in app.sandbox.nomis("appointment")}
 
 
 def test_removes_the_double_and_records_it(records: App) -> None:
-    """A dry run only shows the record. After the real run the finding is closed, and nobody was alerted."""
+    """A dry run only shows the record. The real run deletes it, records the action, and alerts nobody."""
     shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
     assert "delete appointment 9002" in shown
     assert in_nomis(records) == {9001, 9002, 9003}
@@ -62,14 +62,14 @@ def test_removes_the_double_and_records_it(records: App) -> None:
     ],
 )
 def test_keeps_what_is_not_proved_to_be_a_double(records: App, arguments: tuple[str, ...], reason: str) -> None:
-    """The reason is shown, and nothing is deleted."""
+    """If a record is not proved to be a duplicate, the reason is shown and nothing is deleted."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
     assert reason in ended.out + ended.err
     assert in_nomis(records) == {9001, 9002, 9003}
 
 
 def test_kinds_without_a_number_of_their_own_are_refused(app: App) -> None:
-    """An example is adjustments: NOMIS has two kinds of them with overlapping numbers."""
+    """Kinds whose numbers are ambiguous are refused: NOMIS has two kinds of adjustment with overlapping numbers."""
     ended = app.run("duplicates", "remove", "sentencing-adjustment", "5", "--of", "6", "--yes")
     assert ended.code == 2
     assert "visit, " in ended.err

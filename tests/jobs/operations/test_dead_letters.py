@@ -31,7 +31,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 class Drained:
-    """Drains a queue repeatedly while a command waits for it."""
+    """Drains a queue repeatedly while a command waits for the messages."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -53,7 +53,7 @@ class Drained:
 
 
 def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> None:
-    """Each batch is sent once the one before was handled, and at the end the dead letter queue is empty."""
+    """Each batch is sent once the one before has been handled, and in the end the dead letter queue is empty."""
     booked = [visit_booked(sandbox) for _ in range(5)]
     bury(app, *(each.dps_id for each in booked))
     with Drained(app):
@@ -69,7 +69,7 @@ def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> Non
 
 
 def test_batches_stop_when_one_fails_again(app: App) -> None:
-    """A failure in a batch keeps the others from being sent: they stay, and the command says why and fails."""
+    """If a message of a batch fails again, later batches stay on the DLQ, and the command says why and fails."""
     bury(app, "gone-1", "gone-2", "gone-3")
     with Drained(app):
         done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
@@ -86,7 +86,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time is on the main queue, and the command says how many messages are there."""
+    """A batch that is not handled in time stays on the main queue, and the command says how many messages it has."""
     bury(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert (done.code, "the queue still holds 2 messages" in done.error) == (1, True)
@@ -95,7 +95,7 @@ def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
 
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
-    """The others stay, in a dry run, all at once, and in batches."""
+    """Messages beyond the limit stay, whether in a dry run, all at once or in batches."""
     bury(app, *(f"visit-{number}" for number in range(14)))
     assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
     app.run_ok("dlq", "retry", "visit", "--limit", "11")
@@ -113,7 +113,7 @@ def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
 
 
 def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
-    """A redrive keeps the body and the attributes of a message in a new message with no receives."""
+    """A redrive sends the body and attributes of a message unchanged, in a new message that counts no receives."""
     attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
     app.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
     app.run_ok("dlq", "retry", "visit")
@@ -124,7 +124,7 @@ def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
 
 
 def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
-    """The advice names the queue, and the redrive takes the message there."""
+    """The advice for an event on the wrong queue names the right one, and the redrive sends the event there."""
     app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
     app.drain_out("incentive")
     (message,) = app.read_json("dlq", "show", "incentive")
@@ -171,7 +171,7 @@ def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
 
 
 def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
-    """The account of the image is not a person: the recorded name comes from `--as` or OPERATOR."""
+    """In a pod an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
     bury(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
     nameless = app.run("dlq", "retry", "visit", **pod)
@@ -187,7 +187,7 @@ def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
 
 
 def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
-    """A message that came back too often stays and is reported. A person can still send it back."""
+    """The housekeeping leaves and reports a message that came back too often. A person can still send it back."""
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
     bury(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
@@ -229,7 +229,7 @@ def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: Ap
 def test_the_message_of_an_unfinished_creation_is_known_however_it_comes(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
 ) -> None:
-    """The message that finishes a creation is not given up: the housekeeping sends it to the queue of its domain."""
+    """The housekeeping never gives up a message that finishes a creation, and sends it to the queue of its domain."""
     app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
@@ -243,7 +243,7 @@ def test_the_message_of_an_unfinished_creation_is_known_however_it_comes(
 
 
 def test_housekeeping_run_can_be_repeated(app: App) -> None:
-    """A housekeeping run can be rerun like any other."""
+    """A run of the housekeeping is recorded, and can be repeated by hand."""
     app.run_ok("dlq", "retry-all")
     (first,) = app.read_json("runs", "list")
     bury(app, "visit-1")
@@ -263,7 +263,7 @@ def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
 
 
 def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> None:
-    """Whatever fails for one dead letter, those of the other queues are sent back."""
+    """If the database refuses one dead letter, those of the other queues are still sent back."""
     app.run_ok("runs", "list")
     with sqlite3.connect(app.database) as connection:
         refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -283,7 +283,7 @@ class Failing(Queue):
         self.sends = sends
 
     def send(self, body: str, attributes: Any = None) -> str:
-        """Sends as long as it may."""
+        """Sends a message, until the limit is reached."""
         if self.sends == 0:
             raise QueueUnavailable("queue is away")
         self.sends -= 1
@@ -321,7 +321,7 @@ class Refusing(Queue):
 
 
 def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -> None:
-    """The other messages are sent back. The refused one stays on the dead letter queue, and the result says why."""
+    """A message that the main queue refuses stays on the DLQ, and the result says why. The others are sent back."""
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     telemetry = Telemetry(database, structlog.get_logger())
@@ -333,7 +333,7 @@ def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -
 
 
 def test_key_survives_a_re_drive() -> None:
-    """A message is recognised by its SNS id, or without one by its body."""
+    """A message is recognised by its SNS id or, if it has none, by its body."""
     retry = write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {})
     one, two = (read_dead_letter(Message(number, "", retry, 1)) for number in ("1", "2"))
     assert one.key == two.key

@@ -1,4 +1,4 @@
-"""Dead letters that are removed, and the file that keeps them."""
+"""Dead letters that are purged, and the file in which they are kept."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
 
 
 def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
-    """A queue that holds mapping retries is purged message by message, and a retry among them is still refused."""
+    """From a queue that holds mapping retries, single messages can be purged, but a retry is still refused."""
     bury(app, "visit-1")
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
     ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
@@ -57,7 +57,7 @@ def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox
 
 
 def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> None:
-    """When the export cannot be written, the messages stay."""
+    """If the export cannot be written, the messages stay on the queue."""
     bury(app, "visit-1")
     (tmp_path / "file").write_text("in the way")
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
@@ -66,7 +66,7 @@ def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> N
 
 
 def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -> None:
-    """The signature of SNS says nothing about the event, so only the export has it."""
+    """The signature of SNS says nothing about the event, so only the export contains it."""
     signature = {
         "Signature": "EXAMPLE",
         "SignatureVersion": "1",
@@ -84,7 +84,7 @@ def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -
 
 
 def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:
-    """An existing file is kept, and so are the messages."""
+    """If the export file already exists, it is kept and no message is purged."""
     bury(app, "visit-1")
     export = tmp_path / "export.json"
     export.write_text("precious")
@@ -97,7 +97,7 @@ def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> 
 
 
 def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> None:
-    """A file that somebody else creates while the question waits is not overwritten either."""
+    """A file that somebody else creates while the question is open is not overwritten either."""
     bury(app, "visit-1")
     export = tmp_path / "export.json"
 

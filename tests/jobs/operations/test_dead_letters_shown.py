@@ -38,7 +38,7 @@ def test_empty_queues_are_listed_as_such(app: App) -> None:
 
 
 def test_looking_hides_nothing(app: App) -> None:
-    """Two commands one after the other see the same messages, oldest first. One message can be picked by its id."""
+    """Two commands in a row show the same messages, oldest first. A single message can be chosen by its id."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     first = app.read_json("dlq", "show", "visit")
     assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
@@ -53,7 +53,7 @@ def test_looking_hides_nothing(app: App) -> None:
 
 
 def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
-    """Every message is read. Classes and reasons add up to the content of the queue; equal reasons are counted once."""
+    """Every message is read: classes and reasons add up to the whole queue, and equal reasons are listed together."""
     fail(app, *(f"gone-{number}" for number in range(13)))
     bury(app, "died-1", "died-2")
     app.queues()["visit"].dlq.send("no json")
@@ -74,7 +74,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
 
 
 def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
-    """The output says what could not be read in the time given, by the number that SQS reports."""
+    """If not all messages can be read in time, the output says how many were read, of the number that SQS reports."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
@@ -98,7 +98,7 @@ def test_show_groups_what_failed_for_one_reason(app: App) -> None:
 
 
 def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: Sandbox) -> None:
-    """An empty queue does not mean that all is well: the messages may be on the main queue again for a time."""
+    """If the housekeeping has just sent messages back, an empty dead letter queue is shown with that remark."""
     bury(app, "visit-1", "visit-2")
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
@@ -138,7 +138,7 @@ def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
 
 
 def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
-    """If no service was called, the step and the reason are shown."""
+    """If a message failed before any service was called, only the step and the reason are shown."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
@@ -169,7 +169,7 @@ def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
 
 
 def test_what_a_message_says_steers_no_terminal(app: App) -> None:
-    """Types, ids and reasons of messages are shown without their escapes. The JSON has them in full."""
+    """Types, ids and reasons of messages are shown without escape codes. The JSON has them in full."""
     evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
     dlq = app.queues()["visit"].dlq
     dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))

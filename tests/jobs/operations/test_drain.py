@@ -1,4 +1,4 @@
-"""The job that drains queues: what it counts when it breaks off."""
+"""The job that drains queues: what it counts if it breaks off."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
 
 
 def test_what_was_drained_is_counted_when_the_queue_breaks_off(sandbox: Sandbox, one: Application) -> None:
-    """If receiving fails after messages were deleted, the run fails and still says what it did before."""
+    """If receiving fails after some messages were handled, the run fails and still counts them."""
     main = one.queue_pair("visit").main
     for _ in range(3):
         visit_booked(sandbox).publish()

@@ -1,4 +1,4 @@
-"""A dry run ends as the real command would: the same conditions refuse it, in the same words."""
+"""A dry run ends as the real command would: it is refused on the same conditions, in the same words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.harness.faults import faulty
 from tests.harness.publishing import schedule_created, visit_booked
 from tests.harness.waiting import until
 
-#: Puts the operator before a command that is refused; its arguments.
+#: Sets up a command that is refused, and returns its arguments.
 Refused = Callable[[App], list[str]]
 
 
@@ -68,14 +68,14 @@ def a_message(app: App) -> None:
 
 
 def export_in_the_way(app: App) -> list[str]:
-    """A file in the way of the export of the messages."""
+    """A file that already exists where the messages would be exported."""
     a_message(app)
     (app.folder / "file").write_text("in the way")
     return ["dlq", "purge", "visit", "--export", str(app.folder / "file" / "export.json")]
 
 
 def no_place_for_exports(app: App) -> list[str]:
-    """A location of the reports where nothing can be written."""
+    """A reports location where nothing can be written."""
     a_message(app)
     (app.folder / "file").write_text("in the way")
     app.settings["REPORTS_LOCATION"] = str(app.folder / "file" / "reports")
@@ -115,7 +115,7 @@ def no_such_record(app: App) -> list[str]:
 
 
 def event_that_cannot_be_sent(app: App) -> list[str]:
-    """An event that should be sent again while the queues are unavailable."""
+    """An event to send again while the queues are unavailable."""
     number = open_creation(app)
     app.let_creates_end()
     queue_away(app)
@@ -194,7 +194,7 @@ def resync_under_way(app: App) -> list[str]:
 
 
 def resync_ambiguous(app: App) -> list[str]:
-    """An activity that NOMIS may or may not have."""
+    """An activity that may or may not be in NOMIS."""
     told = schedule_created(app.sandbox)
     told.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
@@ -252,7 +252,7 @@ REFUSED: list[Refused] = [
 
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda each: each.__name__)
 def test_a_dry_run_is_refused_as_the_real_one(app: App, refused: Refused) -> None:
-    """The exit code and the message are the same, and neither command changes anything."""
+    """If a command is refused, its dry run has the same exit code and message, and neither changes anything."""
     arguments = [*refused(app), "--yes"]
     with nothing_written(app.sandbox):
         dry = app.run(*arguments, "--dry-run")
@@ -264,14 +264,14 @@ def test_a_dry_run_is_refused_as_the_real_one(app: App, refused: Refused) -> Non
 
 @contextmanager
 def nothing_written(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody writes to NOMIS or to the publisher of received events in the block."""
+    """Checks that nothing is written to NOMIS or to the publisher of received events within the block."""
     before = [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")]
     yield
     assert [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")] == before
 
 
 def test_a_dry_run_of_what_would_be_done_succeeds(app: App, tmp_path: Path) -> None:
-    """The dry run says that nothing was changed. It leaves no trace in the actions or in the folder of reports."""
+    """A dry run says that nothing was changed, and leaves no trace in the actions or in the reports folder."""
     a_message(app)
     assert "dry run: nothing was changed" in app.run_ok("dlq", "purge", "visit", "--dry-run")
     assert app.actions() == []

@@ -119,9 +119,9 @@ def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> 
 
 
 def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> None:
-    """A recoverable failure is sent back at once, and then only after its pause.
+    """A message with a recoverable failure is sent back at once the first time, and then only after a pause.
 
-    By hand it is sent back at any time.
+    A person can send it back at any time.
     """
     app.make_queues()
     visit_booked(sandbox).publish()
@@ -140,7 +140,7 @@ def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> N
 
 
 def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox: Sandbox) -> None:
-    """Messages with the same SNS id do not count as each other's returns, wherever they are on the queue."""
+    """Two messages with the same SNS id are both sent back: neither counts as a return of the other."""
     body = json.loads(write_domain_event(BOOKED, {"reference": "twice"}, "A1234BC", "2023-05-22T09:00:00Z"))
     number = BATCH + 1
     for _ in range(number):
@@ -149,14 +149,14 @@ def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox
 
 
 def test_pauses_grow_to_hours() -> None:
-    """The first pause is over by the next housekeeping, ten minutes later, and none is longer than six hours."""
+    """The first pause ends before the next housekeeping, ten minutes later, and no pause is longer than six hours."""
     pauses = [pause_after(times) for times in range(1, 40)]
     assert pauses[0] < timedelta(minutes=10)
     assert all(later == min(2 * earlier, timedelta(hours=6)) for earlier, later in pairwise(pauses))
 
 
 def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
-    """One dead letter fails alone: the others have their findings, and the command says that something failed."""
+    """If one finding cannot be recorded, the others still are, and the command says that something failed."""
     refuse(app, "gone-1", "gone-2")
     first = app.read_json("dlq", "show", "visit")[0]["messageId"]
     with closing(sqlite3.connect(app.database)) as connection:
@@ -169,7 +169,7 @@ def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
 
 
 def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None:
-    """Each of the three commands names the queue that failed, and handles the others."""
+    """If a queue is unavailable, each of the three commands names it and handles the others."""
     app.make_queues()
     away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
@@ -181,7 +181,7 @@ def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None
 
 
 def test_foreign_texts_stop_nothing(app: App) -> None:
-    """A message with a long SNS id and NULs in its texts is given up like any other, and so are those around it."""
+    """A message with a very long SNS id, or with NULs, is given up like any other, and affects no other message."""
     dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):

@@ -1,4 +1,4 @@
-"""The two commands that fix a difference act once, whatever other operators and later messages do."""
+"""The two commands that fix a difference act only once, whatever other operators and later messages do."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ POST_IEP = "/prisoners/booking-id/{id}/incentives"
 
 
 def writes(sandbox: Sandbox, service: str = "nomis") -> int:
-    """How many writes a service has received."""
+    """The number of writes that a service has received."""
     return len(sandbox.journal(service))
 
 
 @pytest.mark.parametrize("cause", [2, 6])
 def test_the_dps_level_is_written_again(app: App, cause: int) -> None:
-    """NOMIS has one more record, both sides agree when read again, and event and action say what was written."""
+    """A repair adds one NOMIS record, both sides agree when read again, and event and action say what was written."""
     offender_no = differing(app, cause)
     said = app.run_ok("incentives", "repair", offender_no, "--yes")
     assert "both sides have" in said
@@ -38,13 +38,13 @@ def test_the_dps_level_is_written_again(app: App, cause: int) -> None:
 
 
 def review_of(app: App, offender_no: str) -> dict[str, object]:
-    """What the record of NOMIS repairs says about the last review."""
+    """What the table of NOMIS repairs says about the last review."""
     (action,) = [each for each in app.read_json("actions") if offender_no in each["target"]]
     return dict(action["details"])
 
 
 def test_two_repairs_at_once_write_once(app: App) -> None:
-    """While NOMIS has one operator's request, the command of another ends without a write. So does a later one."""
+    """While NOMIS is handling one operator's repair, another operator's ends without a write. So does a later one."""
     offender_no = differing(app, 2)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     repair = ["incentives", "repair", offender_no, "--yes", "--as"]
@@ -61,7 +61,7 @@ def test_two_repairs_at_once_write_once(app: App) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "force"])
 def test_a_repair_while_one_thinks_is_not_repeated(app: App, more: list[str]) -> None:
-    """The plan is made again after the confirmation, so what somebody else did meanwhile is not done twice."""
+    """The plan is made again after the confirmation, so a repair that somebody else made meanwhile is not repeated."""
     offender_no = differing(app, 6)
 
     def another_repairs() -> None:
@@ -74,7 +74,7 @@ def test_a_repair_while_one_thinks_is_not_repeated(app: App, more: list[str]) ->
 
 
 def test_a_review_whose_message_waits_is_left_to_it(app: App) -> None:
-    """A repair is refused while its message is on the DLQ. If it is forced, the late event is a duplicate."""
+    """A repair is refused while the review's message is on the DLQ. If it is forced, the late event is a duplicate."""
     offender_no = differing(app, 1)
     assert app.sandbox.send_waiting() == 1
     refused = app.run("incentives", "repair", offender_no, "--yes")
@@ -92,7 +92,7 @@ def test_a_review_whose_message_waits_is_left_to_it(app: App) -> None:
 
 
 def test_a_review_whose_message_may_wait_is_left_to_it(app: App) -> None:
-    """A dead letter that another receiver holds cannot be read, and may be the message of the review."""
+    """A repair is refused while another receiver holds a dead letter, which may be the message of the review."""
     offender_no = differing(app, 1)
     app.sandbox.send_waiting()
     letters = app.queues()["incentive"].dlq.receive()
@@ -102,7 +102,7 @@ def test_a_review_whose_message_may_wait_is_left_to_it(app: App) -> None:
 
 
 def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None:
-    """NOMIS wrote the record, and the next repair of the review finds it."""
+    """If the response to a repair was lost, the next repair finds the record that NOMIS wrote."""
     offender_no = differing(app, 1)
     with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
         lost = app.run("incentives", "repair", offender_no, "--yes", "--force", API_TIMEOUT_SECONDS="1")
@@ -116,7 +116,7 @@ def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None
 def test_a_received_event_is_published_once(app: App) -> None:
     """An event that somebody publishes while the question is open is not published again.
 
-    A second one soon after is refused.
+    A second event soon afterwards is refused.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--as"]
@@ -133,9 +133,9 @@ def test_a_received_event_is_published_once(app: App) -> None:
 
 
 def test_a_received_event_without_a_response_is_not_published_again(app: App) -> None:
-    """The event may have been published although DPS shows nothing yet.
+    """An event without a response may have been published although DPS shows nothing yet.
 
-    The next command refuses and names who tried.
+    The next command is refused, and names the operator who tried.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--yes", "--as"]

@@ -14,11 +14,11 @@ from tests.harness.app import App
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the sudden end of the process."""
 
 
 def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> None:
-    """The process died after it recorded the result. The next one records how the reconciliation ended."""
+    """If a process dies after it has recorded an incomplete result, the next one does not record a success."""
     app.sandbox.reset(prisoners=20)
     app.sandbox.switch_agencies("ACTIVITY", "LEI", "MDI")
     app.sandbox.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)

@@ -1,4 +1,4 @@
-"""Actions of people are recorded before they happen, so the record has them whatever interrupts the command."""
+"""People's actions are recorded before they happen, so none is missing, whatever interrupts the command."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def received(app: App) -> list[str]:
 
 
 def delete_allocation(_: App) -> list[str]:
-    """A NOMIS row that is deleted by its number."""
+    """The deletion of a NOMIS row by its number."""
     return ["activities", "delete-allocation", "99", "--unchecked"]
 
 
 def delete_all(app: App) -> list[str]:
-    """The deletion of every appointment; there is one."""
+    """The deletion of all appointments, of which there is one."""
     app.settings |= {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
     appointment_created(app.sandbox).publish()
     app.drain("appointment")
@@ -46,7 +46,7 @@ def delete_all(app: App) -> list[str]:
 
 
 def settle(app: App) -> list[str]:
-    """A visit without a response to its create, mapped to the NOMIS record that a person found."""
+    """A visit whose creation had no response, mapped to the NOMIS record that a person found."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         app.drain("visit")
@@ -56,7 +56,7 @@ def settle(app: App) -> list[str]:
 
 
 def resolve(app: App) -> list[str]:
-    """An appointment that NOMIS has twice, and the deletion of the surplus one."""
+    """The deletion of the surplus record of an appointment that NOMIS has twice."""
     event = appointment_created(app.sandbox)
     event.publish()
     app.drain("appointment")
@@ -70,7 +70,7 @@ def resolve(app: App) -> list[str]:
     return ["duplicates", "resolve", str(finding["id"])]
 
 
-#: How each command is brought to its call, and that call.
+#: How to bring each command to its call, and that call.
 WRITES: dict[Prepare, tuple[str, str, str]] = {
     repair: ("nomis", "POST", "/prisoners/booking-id/{id}/incentives"),
     received: ("prisoner-search", "PUT", "/events/prisoner/received/{id}"),
@@ -79,7 +79,7 @@ WRITES: dict[Prepare, tuple[str, str, str]] = {
     settle: ("mapping", "POST", "/mapping/visits"),
     resolve: ("nomis", "DELETE", "/appointments/{id}"),
 }
-#: Those that make one call, and end with it.
+#: The commands that make one call and end with it.
 SINGLE = [repair, received, delete_allocation, settle, resolve]
 
 
@@ -87,7 +87,7 @@ SINGLE = [repair, received, delete_allocation, settle, resolve]
 def stopped_at_its_call(
     app: App, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
 ) -> Iterator[tuple[ForkedCommand, Hold]]:
-    """A process of the command. The service has its request and has not responded yet."""
+    """A process that runs the command. The service has received its request and has not responded yet."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     with held(app.sandbox, *call, kind=kind) as hold:
         log = app.folder / "log"
@@ -106,7 +106,7 @@ def states(app: App) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
-    """The action shows that the command is running, and after a kill that its outcome is unknown.
+    """An action is recorded as started while the command runs, and as of unknown outcome after it is killed.
 
     It never counts as done.
     """
@@ -120,7 +120,7 @@ def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: signal.Signals) -> None:
-    """The command ends at once with exit code 1 and one line. The action says that it may have been done."""
+    """After a signal the command ends at once with exit code 1 and one line, and the action's outcome is unknown."""
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         command.send_signal(number)
         assert command.wait() == 1
@@ -131,7 +131,7 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
-    """While the service has one operator's request, the command of the other is refused and sends nothing."""
+    """While a service handles one operator's request, another operator's command is refused and sends nothing."""
     arguments = prepare(app)
     with stopped_at_its_call(app, WRITES[prepare], arguments, kind="delay") as (command, hold):
         second = app.run(*arguments, "--yes", "--as", "joe")
@@ -143,7 +143,7 @@ def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
 def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: Prepare) -> None:
-    """A lost response is not a failure, while a refusal is the decision of the service."""
+    """If the response is lost, the outcome is unknown. If the service refuses, the action is recorded as refused."""
     arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
     with faulty(app.sandbox, service, method, path, kind="status", status=400):
@@ -166,7 +166,7 @@ def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: 
     ids=["commit failed", "gateway", "gateway refuses", "refused", "no role", "unavailable"],
 )
 def test_only_the_word_of_the_service_is_a_refusal(app: App, fault: dict[str, Any], state: str) -> None:
-    """If anything other than the service responds to a write, the write may have been done."""
+    """A write counts as refused only if the service itself refuses it. After any other error its outcome is unknown."""
     arguments = [*received(app), "--yes", "--as", "jane"]
     with faulty(app.sandbox, *WRITES[received], kind="status_after_write", **fault):
         assert app.run(*arguments).code == 1
@@ -174,7 +174,7 @@ def test_only_the_word_of_the_service_is_a_refusal(app: App, fault: dict[str, An
 
 
 def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: PostgresServer) -> None:
-    """The database becomes unavailable while the question is open. The command fails, and changes nothing in NOMIS."""
+    """If the database fails while the question is open, the command fails and changes nothing in NOMIS."""
     arguments = [*repair(app), "--as", "jane"]
     done = app.run(*arguments, answer=Terminal("y\n", before=own_postgres.stop))
     assert (done.code, app.sandbox.journal("nomis")) == (1, [])
@@ -183,7 +183,7 @@ def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: Postgre
 def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
     app: App, own_postgres: PostgresServer
 ) -> None:
-    """The command says that it could not record what was done, and the action stays started."""
+    """If the database fails at the call, the action stays started, and the command says that it was not recorded."""
     with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()
         hold.release()

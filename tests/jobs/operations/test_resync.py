@@ -19,12 +19,12 @@ def resync(kind: str, told: DpsEvent, who: str = "jane") -> list[str]:
 
 
 def made(sandbox: Sandbox) -> tuple[int, int]:
-    """How many visits NOMIS has, and how many are mapped."""
+    """The number of visits in NOMIS, and of those that are mapped."""
     return len(sandbox.nomis("visit")), len(sandbox.mappings("visits"))
 
 
 def test_two_at_once_write_once(app: App, sandbox: Sandbox) -> None:
-    """While NOMIS has one operator's request, the command of another ends without a write."""
+    """While NOMIS is handling one operator's request, another operator's command ends without a write."""
     told = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
         first = app.start(*resync("visit", told))
@@ -38,7 +38,7 @@ def test_two_at_once_write_once(app: App, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["create", "update"])
 def test_what_another_does_while_one_thinks_is_not_done_again(app: App, sandbox: Sandbox, mapped: bool) -> None:
-    """The plan is made again after the confirmation, even if both operators write the same."""
+    """The plan is made again after the confirmation, so what another operator wrote meanwhile is not written again."""
     told = visit_booked(sandbox)
     if mapped:
         told.publish()
@@ -55,7 +55,7 @@ def test_what_another_does_while_one_thinks_is_not_done_again(app: App, sandbox:
 
 
 def test_its_event_at_the_same_time_makes_no_second_record(app: App, sandbox: Sandbox) -> None:
-    """The message waits for the lease, and is a duplicate when it is delivered again."""
+    """An event that comes during a resync waits for its lease, and is a duplicate when it is delivered again."""
     told = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
         first = app.start(*resync("visit", told))
@@ -69,7 +69,7 @@ def test_its_event_at_the_same_time_makes_no_second_record(app: App, sandbox: Sa
 
 
 def test_crash_between_create_and_mapping_is_made_good(app: App, sandbox: Sandbox) -> None:
-    """NOMIS has the record and the database its number, so the next resync saves the mapping and creates nothing."""
+    """After a crash between create and mapping, the next resync saves the mapping and creates nothing."""
     told = visit_booked(sandbox)
     with held(sandbox, "mapping", "POST", kind="timeout_before_write") as hold:
         crashed = app.start(*resync("visit", told))
@@ -82,7 +82,7 @@ def test_crash_between_create_and_mapping_is_made_good(app: App, sandbox: Sandbo
 
 @pytest.mark.parametrize("kind", ["visit", "adjustment"])
 def test_crash_while_nomis_has_the_request_is_made_good(app: App, sandbox: Sandbox, kind: str) -> None:
-    """The resync is refused while the request may be under way. Afterwards the record that NOMIS has is mapped."""
+    """After a crash during the create, a resync is refused while the request may be under way, then maps the record."""
     told = visit_booked(sandbox) if kind == "visit" else adjustment_inserted(sandbox)
     with held(sandbox, "nomis", "POST", POSTS[kind], kind="timeout_after_write") as hold:
         crashed = app.start(*resync(kind, told))
@@ -98,7 +98,7 @@ def test_crash_while_nomis_has_the_request_is_made_good(app: App, sandbox: Sandb
 
 
 def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """The outcome is recorded as unknown, and the next resync finds the record in NOMIS."""
+    """If a response is lost, the outcome is recorded as unknown, and the next resync finds the record in NOMIS."""
     told = visit_booked(sandbox)
     with faulty(sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         assert app.run(*resync("visit", told)).code == 1
@@ -109,7 +109,7 @@ def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None
 
 
 def test_mapping_that_cannot_be_saved_is_left_to_its_message(app: App, sandbox: Sandbox) -> None:
-    """As after an event, the record is in NOMIS and a message saves the mapping. Another resync would save it too."""
+    """A mapping that a resync could not save is saved by a message, as after an event, or by another resync."""
     told = visit_booked(sandbox)
     with faulty(sandbox, "mapping", "POST", kind="status", status=503):
         said = app.run_ok(*resync("visit", told))
@@ -120,7 +120,7 @@ def test_mapping_that_cannot_be_saved_is_left_to_its_message(app: App, sandbox: 
 
 
 def test_what_nomis_refuses_is_recorded_as_refused(app: App, sandbox: Sandbox) -> None:
-    """The record of the action quotes NOMIS, and the handler's failed event is tracked."""
+    """If NOMIS refuses a resync, the recorded action quotes the reason, and the handler's failed event is tracked."""
     told = visit_booked(sandbox)
     put_visit(sandbox, told.dps_id, person_ids=[999_999_999])
     refused = app.run(*resync("visit", told))
@@ -133,7 +133,7 @@ def test_what_nomis_refuses_is_recorded_as_refused(app: App, sandbox: Sandbox) -
 
 
 def test_what_was_done_in_part_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If the cancellation fails after the creation, the next resync only cancels."""
+    """If the cancellation fails after the creation, the outcome is unknown, and the next resync only cancels."""
     told = appointment_created(sandbox)
     sandbox.put("appointment", id=int(told.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):

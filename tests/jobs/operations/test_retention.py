@@ -1,4 +1,4 @@
-"""The housekeeping removes what is old enough, and keeps what is still needed."""
+"""The housekeeping removes what is old enough and no longer needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG_AGO = now() - timedelta(days=31)
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation that compared incentives twice, both times a month ago except for the last run."""
+    """An installation with two reconciliations of incentives, of which all but the last run happened a month ago."""
     sandbox.reset(prisoners=40, mismatches={"2": 1})
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.make_queues()
@@ -49,7 +49,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def counts(app: App) -> dict[str, int]:
-    """How many rows of each kind there are."""
+    """The number of rows of each kind."""
     database = Database(app.settings["DATABASE_URL"])
     tables = (telemetry_events, failures, job_runs, outbox, reconciliation_runs)
     with database.read() as connection:
@@ -69,7 +69,7 @@ def test_what_is_older_goes(app: App) -> None:
     names = {event["name"] for event in app_events(app)}
     assert names == {"waits", "young"}
     found = counts(app)
-    # Of the two runs of the reconciliation the last stays, beside that of the housekeeping.
+    # Of the two runs of the reconciliation, the last one stays, and so does the run of the housekeeping.
     assert (found["job_runs"], found["outbox"], found["reconciliation_runs"]) == (2, 0, 1)
     kept = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(kept) == 1
@@ -78,7 +78,7 @@ def test_what_is_older_goes(app: App) -> None:
 
 
 def test_what_status_and_housekeeping_need_stays(app: App) -> None:
-    """The last success of a job that has failed since stays. So do failures of messages that may be dead letters."""
+    """A job's last success stays if the job has failed since. So do failures of messages that may be dead letters."""
     database = Database(app.settings["DATABASE_URL"])
     attempt = {"queue": "visit", "message_id": "m", "reason": "odd", "recoverable": False, "attempt": 1}
     with database.begin() as connection:
@@ -108,7 +108,7 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
     (folder,) = (each for each in reports if each.name == first)
     elsewhere = location / "elsewhere"
     folder.rename(elsewhere)
-    # What is no folder is not removed as one.
+    # A symbolic link is not removed as a folder would be.
     folder.symlink_to(elsewhere)
     done = app.run("dlq", "retry-all", **KEEP)
     assert (done.code, "report-not-removed" in done.err) == (0, True)
@@ -123,7 +123,7 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
 
 
 def test_slow_removal_of_files_keeps_nobody_from_the_database(app: App) -> None:
-    """While files are being removed others write to the database; a run that is resumed meanwhile stays."""
+    """While files are being removed, others can write to the database. A run that is resumed meanwhile stays."""
     folders = {path.parent for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])
     seen: list[str] = []

@@ -1,4 +1,4 @@
-"""Cron lines have their usual meaning, in London time."""
+"""Cron expressions have their usual meaning, in London time."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def moments(line: str, start: datetime, count: int) -> list[datetime]:
-    """The first `count` moments of `line`, beginning with `start`."""
+    """The first `count` times of the cron expression `line`, from `start` on."""
     schedule = CronSchedule(line, LONDON)
     found: list[datetime] = []
     previous, now = None, start
@@ -51,42 +51,42 @@ def test_one_is_monday() -> None:
     ],
 )
 def test_weekdays_count_as_in_cron(field: str, days: str) -> None:
-    """Numbers, names, lists, ranges and steps of weekdays start with Sunday, as in cron."""
+    """Numbers, names, lists, ranges and steps of weekdays count from Sunday, as in cron."""
     week = moments(f"0 4 * * {field}", datetime(2023, 5, 21, 12, tzinfo=UTC), 8)
     seen = {moment.weekday() for moment in week}
     assert [WEEKDAYS[day] for day in sorted(seen)] == days.split()
 
 
 def test_hour_repeated_in_autumn_fires_once() -> None:
-    """On the last Sunday of October 01:30 comes twice, and the job runs only the first time."""
+    """On the last Sunday of October, 01:30 comes twice, and a job at that time runs only the first time."""
     first, second = moments("30 1 * * *", datetime(2023, 10, 28, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 10, 29, 0, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 10, 30, 1, 30, tzinfo=UTC)
 
 
 def test_hour_skipped_in_spring_still_fires() -> None:
-    """On the last Sunday of March 01:30 does not exist, and the job of that day still runs once."""
+    """On the last Sunday of March, 01:30 does not exist, and a job at that time still runs once that day."""
     first, second = moments("30 1 * * *", datetime(2023, 3, 25, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 3, 26, 1, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 3, 27, 0, 30, tzinfo=UTC)
 
 
 def test_every_ten_minutes_continues_through_the_repeated_hour() -> None:
-    """A job that runs every hour keeps its real interval while the clocks go back."""
+    """A job that runs in every hour keeps its real interval while the clocks go back."""
     found = moments("*/10 * * * *", datetime(2023, 10, 29, 0, 0, tzinfo=UTC), 15)
     gaps = {(later - sooner).total_seconds() for sooner, later in zip(_utc(found), _utc(found)[1:], strict=False)}
     assert gaps == {600.0}
 
 
 def test_day_of_month_or_weekday() -> None:
-    """If both are restricted, a match of either fires, as in cron."""
+    """If the day of the month and the weekday are both restricted, a match of either is enough, as in cron."""
     found = moments("0 4 1 * 1", datetime(2023, 6, 26, 12, tzinfo=UTC), 3)
     assert [moment.day for moment in found] == [1, 3, 10]
 
 
 @given(st.integers(1672531200, 1798675200).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
 def test_latest_is_the_moment_before_the_next(now: datetime) -> None:
-    """The last and the next moment of a weekly schedule have `now` between them, and are a week of wall time apart."""
+    """The last and the next time of a weekly schedule enclose the present, and are a week of local time apart."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     latest = schedule.latest(now, timedelta(days=8))
     following = schedule.get_next_fire_time(None, now + timedelta(microseconds=1))
@@ -104,7 +104,7 @@ def test_latest_is_never_in_the_hour_that_spring_skips() -> None:
 
 
 def test_latest_is_none_when_nothing_was_due() -> None:
-    """A schedule without a moment within the window has no latest one."""
+    """A schedule without a time in the period that is searched has no latest time."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     assert schedule.latest(datetime(2023, 5, 24, tzinfo=UTC), timedelta(hours=1)) is None
 
@@ -114,7 +114,7 @@ def test_latest_is_none_when_nothing_was_due() -> None:
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_wrong_lines_are_refused_in_one_line(line: str) -> None:
-    """A text that is not a cron line is a settings error that names the setting in one line."""
+    """A text that is not a cron expression is a settings error that names the setting in one line."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

@@ -21,7 +21,7 @@ MakeLedger = Callable[[str], JobRuns]
 
 @pytest.fixture
 def make_job_runs(database: Database) -> MakeLedger:
-    """Creates the job runs of a process with the given name, on the one database."""
+    """Creates the job runs of a process with the given name, all on one database."""
     return lambda owner: JobRuns(database, Leases(database, owner, 60))
 
 
@@ -70,7 +70,7 @@ def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
-    """A run whose process no longer renews its lease is interrupted. One whose process does is running."""
+    """A run counts as running while its process renews its lease, and as interrupted once it no longer does."""
     now = clock.now()
     dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
@@ -83,7 +83,7 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
 
 
 def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
-    """The list is limited, newest first, and can be restricted to one job."""
+    """The list of runs is limited, newest first, and can be restricted to one job."""
     job_runs = make_job_runs("one")
     for job in ("drain", "reconcile-incentives", "drain"):
         with job_runs.run(job, {}):
@@ -95,7 +95,7 @@ def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
 
 
 def test_only_runs_over_everyone_are_measures_of_the_whole(make_job_runs: MakeLedger) -> None:
-    """The recorded scope decides, or the parameters of runs of earlier versions, which recorded no scope."""
+    """The scope decides whether a run covers everyone or, for runs of versions that recorded none, the parameters."""
     job_runs = make_job_runs("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
     for parameters, scope in (
@@ -129,7 +129,7 @@ def test_run_is_found_by_the_beginning_of_its_id(make_job_runs: MakeLedger) -> N
 
 
 def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None:
-    """If many processes reach a moment together, one runs the job, and later ones see that it is done."""
+    """If several processes reach a scheduled time together, one runs the job, and later ones see that it is done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []

@@ -1,4 +1,4 @@
-"""Logs are JSON objects, one on each line of the given stream, for libraries too."""
+"""Logs are JSON objects, one on each line of the given stream. Logs of libraries are too."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def logged(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 def test_json_lines_carry_what_is_bound() -> None:
-    """A line has its message, its level, its time in UTC, its own fields and those bound around it."""
+    """A line has its message, level, time in UTC, own fields, and the fields that are bound around it."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     with bound(run_id="20230522-040000-ab12", queue="visit"):
@@ -58,7 +58,7 @@ def test_libraries_log_in_the_same_form() -> None:
 
 
 def test_exceptions_stay_on_one_line() -> None:
-    """A traceback is a field of the one line. The text of the error, which may quote anything, is not logged."""
+    """A traceback is a field of its log line. The text of the error is not logged, since it may quote anything."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     try:
@@ -71,7 +71,7 @@ def test_exceptions_stay_on_one_line() -> None:
 
 
 def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
-    """Nothing below the level is written, and DEBUG writes full tracebacks."""
+    """Nothing below the set level is logged, and DEBUG adds full tracebacks."""
     stream = io.StringIO()
     configure_logging("json", "WARNING", stream)
     structlog.get_logger("somewhere").info("batch")
@@ -83,7 +83,7 @@ def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]) -> None:
-    """Numbers and booking ids keep only their last two characters in texts, properties and tracebacks."""
+    """With masking on, prisoner numbers and booking ids keep only their last two characters in texts and fields."""
     stream = io.StringIO()
     configure_logging(log_format, "INFO", stream, Masking(on=True))
     log = structlog.get_logger("somewhere")
@@ -107,7 +107,7 @@ def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]
 
 
 def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
-    """With the setting no line of a drain has a prisoner number. Without it the numbers are not masked."""
+    """Prisoner numbers in the log of a drain are masked if the setting says so, and not masked otherwise."""
     numbers = [each["offenderNo"] for each in sandbox.prisoners()]
     for masked in (True, False):
         sandbox.traffic(events=3, queues=["visit"], seed=2 + masked)
@@ -127,7 +127,7 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
 
 
 def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
-    """The scheduler's library warns of each skipped tick, which is not logged. Its errors are logged."""
+    """Skipped ticks, of which the scheduler's library warns, are not logged. The errors of the library are."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")
@@ -181,14 +181,14 @@ def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, ra
     ],
 )
 def test_a_trace_that_is_none_is_not_passed_on(written: str) -> None:
-    """A trace that W3C Trace Context does not allow is replaced by a new trace of the message."""
+    """A trace that W3C Trace Context does not allow is replaced by a new trace for the message."""
     made = trace_of("message", written)
     assert made == trace_of("message")
     assert trace_of("another", made) == made
 
 
 def test_a_line_for_a_terminal_steers_nothing() -> None:
-    """Values and tracebacks may hold foreign text, and none of it reaches the terminal as an escape."""
+    """Foreign text in values and tracebacks never reaches the terminal as an escape code."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     try:
@@ -201,9 +201,9 @@ def test_a_line_for_a_terminal_steers_nothing() -> None:
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
-    """The first failure, each other reason and the recovery are logged.
+    """In an outage, the first failure, each new reason and the recovery are logged.
 
-    A reason that changes each time does not flood the log.
+    An error text that changes each time does not flood the log.
     """
     failures = failure_log("drain of visit")
     with capture_logs() as logs:

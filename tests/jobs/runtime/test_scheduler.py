@@ -25,7 +25,7 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain that receives `sizes` messages, batch by batch, then nothing. It fails as long as it is `broken`."""
+    """A drain that receives `sizes` messages, batch by batch, then nothing. It fails while it is `broken`."""
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes
@@ -47,20 +47,20 @@ class CountingDrain:
 
 
 class Clock:
-    """The clock of a scheduler, which stands still until it is set, and counts how often it is read."""
+    """The clock of a scheduler. It stands still until it is set, and counts how often it is read."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.looks = 0
 
     def __call__(self) -> datetime:
-        """Returns the moment that it shows."""
+        """Returns the time that the clock shows."""
         self.looks += 1
         return self.moment
 
     def wait_for_a_look(self) -> None:
-        """Returns once a job of the scheduler has read the clock and finished what followed."""
-        # The second look from now on begins when the first, with all that it led to, is over.
+        """Returns once the scheduler has checked whether a job is due, and has finished what followed."""
+        # The second check from now begins only after the first, with everything that it started, is over.
         enough = self.looks + 2
         until(lambda: self.looks >= enough, "the scheduler looks whether a job is due")
 
@@ -89,7 +89,7 @@ class Running:
         self._running = in_thread(scheduler.run)
 
     def finish(self) -> dict[str, int]:
-        """Stops it and waits for its end."""
+        """Stops the scheduler and waits for it to end."""
         self.scheduler.stop()
         return result_of(self._running)
 

@@ -1,4 +1,4 @@
-"""No response of the endpoint loses an event, delays the process, or keeps good events back."""
+"""No response of the endpoint loses an event, delays the process or holds up good events."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Endpoint:
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
-            """Handles one request."""
+            """Handles the requests to the endpoint."""
 
             def do_POST(self) -> None:
-                """Responds."""
+                """Responds as the test says."""
                 items = json.loads(gzip.decompress(self.rfile.read(int(self.headers["Content-Length"]))))
                 endpoint.batches.append(len(items))
                 status, headers, body = endpoint.answer(items)
@@ -80,13 +80,13 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def sender(database: Database, url: str, clock: Callable[[], float] = time.monotonic) -> TelemetryExport:
-    """A sender to the endpoint at this address."""
+    """A sender to the endpoint."""
     ingestion = Ingestion(f"InstrumentationKey={KEY};IngestionEndpoint={url}/")
     return TelemetryExport(database, Leases(database, "test", 30), ingestion, clock)
 
 
 def put(database: Database, number: int) -> None:
-    """Puts events into the table that have yet to be sent."""
+    """Adds unsent events to the table."""
     rows = [{"name": "made-up", "time": now(), "properties": {}, "export": "due"} for _ in range(number)]
     with database.begin() as connection:
         connection.execute(insert(telemetry_events), rows)
@@ -110,7 +110,7 @@ def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> No
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, endpoint: Endpoint, number: int) -> None:
-    """If nothing is accepted and no reason is given, another server may be in the way."""
+    """If nothing is accepted and no reason is given, no event is lost, since another server may have responded."""
     put(database, number)
     endpoint.answer = lambda _: (400, {}, b"<html>Bad Request</html>")
     assert sender(database, endpoint.url).send_due() == 0
@@ -118,7 +118,7 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 
 
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
-    """Events that are too old, for example, are not sent again in halves, and later events are not kept back."""
+    """Events that are all refused for a reason, such as age, are not sent again and do not hold up later ones."""
     put(database, 2)
     endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()
@@ -128,7 +128,7 @@ def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Databa
 
 @pytest.mark.parametrize("index", [-1, 2])
 def test_a_response_about_another_event_is_not_believed(database: Database, endpoint: Endpoint, index: int) -> None:
-    """An index outside the batch says nothing about whether an event of the batch arrived."""
+    """A response that names an index outside the batch is not taken as proof that any event of the batch arrived."""
     put(database, 2)
     endpoint.answer = lambda items: told(items, {index: 400})
     assert sender(database, endpoint.url).send_due() == 0
@@ -149,7 +149,7 @@ def test_a_region_that_is_gone_is_not_asked_for_ever(database: Database, endpoin
 
 @pytest.mark.parametrize("wait", ["99999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: str) -> None:
-    """However long the endpoint asks to wait, it is tried again within an hour."""
+    """However long the endpoint asks the sender to wait, it is tried again within an hour."""
     put(database, 1)
     endpoint.answer = lambda _: (439, {"Retry-After": wait}, b"")
     clock = [0.0]
@@ -161,7 +161,7 @@ def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: st
 
 
 def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: Sandbox) -> None:
-    """A request lasts no longer than the caller allows, and the halves of a batch end with the first one that hangs."""
+    """A request lasts no longer than the caller allows. If one half of a batch hangs, the other is not sent."""
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
     sandbox.fault("application-insights", kind="delay", until_released=True)
@@ -172,7 +172,7 @@ def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: San
 
 
 def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, endpoint: Endpoint) -> None:
-    """The request under way is finished and recorded. A backlog, even half a batch, waits for the next process."""
+    """A process that is to end finishes and records its request. The backlog, even half a batch, waits for the next."""
     put(database, 1_200)
     assert sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 1) == 500
     assert endpoint.batches == [500]
@@ -182,7 +182,7 @@ def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, en
 
 
 def test_an_event_is_small_enough_in_bytes() -> None:
-    """Long values of characters that take several bytes are cut until the event is small enough."""
+    """The size of an event is limited in bytes: long values are cut, even if their characters take several bytes."""
     properties = {f"property{n}": "😀" * 8_192 for n in range(60)}
     packed = json.dumps(envelope(CustomEvent(1, "made-up", now(), properties, None), KEY), ensure_ascii=False)
     assert len(packed.encode()) <= LARGEST_ITEM

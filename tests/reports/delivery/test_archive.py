@@ -1,4 +1,4 @@
-"""Where reports are kept: a folder, or a bucket of S3."""
+"""Where reports are kept: a folder or an S3 bucket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def s3(sandbox: Sandbox) -> Any:
 
 
 def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
-    """Each object has its type.
+    """Each object in a bucket has its content type.
 
     The index links the runs with a report in the bucket, and all objects are below the prefix.
     """
@@ -66,7 +66,7 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
 
 
 def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any, tmp_path: Path) -> None:
-    """Anybody can open the address until it expires. A folder has none, nor has a bucket if messages are masked."""
+    """If set, a link to a bucket opens for anybody until it expires. Folders and masked reports have no such link."""
     in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
     settings, result = load_settings(in_bucket), made_result(3)
     store_report(open_archive(settings, lambda: s3), result)
@@ -90,7 +90,7 @@ def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any
 
 @pytest.mark.parametrize("kept_in", ["folder", "bucket"])
 def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
-    """A run of visits and one of incentives stay apart, even with the same id.
+    """The reports of a visits run and an incentives run stay apart, even if the runs have the same id.
 
     The index links to both, and both link back.
     """
@@ -124,14 +124,14 @@ def test_refuses_a_reconciliation_that_leads_elsewhere(tmp_path: Path, name: str
 
 
 def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
-    """S3 lists a limited number of objects at a time, so the rest is requested."""
+    """All runs are found although S3 lists only a limited number of objects at a time."""
     for number in range(5):
         s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
     assert len(Bucket(s3, "reports", "", listed_at_once=2).report_folders()) == 5
 
 
 def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
-    """A failed write is tried again. A bucket that does not exist before a run is a wrong setting."""
+    """A failed write is an outage, and is tried again. A bucket missing before a run is a wrong setting."""
     missing = Bucket(s3, "missing", "")
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
         missing.probe()
@@ -158,13 +158,13 @@ def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
     [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
 )
 def test_a_bucket_that_may_not_be_written_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
-    """A bucket that can be listed may not be writable, so an object is put before a run begins."""
+    """A bucket that cannot be written is a wrong setting, so a test object is written before a run begins."""
     with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
         Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
 
 
 def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
-    """The object is deleted again. If that is refused, reports can still be kept, and a warning says so."""
+    """The test object is deleted again. If that is refused, reports can still be kept, and a warning says so."""
     assert Bucket(s3, "reports", "weekly").probe() is None
     assert "Contents" not in s3.list_objects_v2(Bucket="reports")
     left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
@@ -187,14 +187,14 @@ def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
-    """If S3 does not respond, the report waits for it."""
+    """If S3 does not respond, this does not count as a wrong setting, and the report waits."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         Bucket(Aws(settings).client("s3"), "reports", "").probe()
 
 
 def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
-    """The check removes the folders that it made, and keeps what was there before."""
+    """The check of a folder removes the folders that it made, and keeps what was there before."""
     Folder(tmp_path / "some" / "where").probe()
     assert list(tmp_path.iterdir()) == []
     Folder(tmp_path).write("run/report.html", "kept")
@@ -205,7 +205,7 @@ def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that another folder would fix names the setting. One that may pass does not."""
+    """An error of the folder itself names the setting. An error that may pass, such as a full disk, does not."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
         SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be created or written"
@@ -230,7 +230,7 @@ def test_refuses_a_run_id_that_leads_elsewhere(tmp_path: Path, run_id: str) -> N
 
 
 def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
-    """With an address set, messages give that address. Otherwise they give the path in the file system."""
+    """Messages give the address that is set or, if none is, the path in the file system."""
     result = made_result(0, run_id="run-1")
     reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
     assert report_path(reached, result) == "https://reports.example/weekly/run-1/report.html"
@@ -240,7 +240,7 @@ def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
 def test_reports_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
-    """Private files are for their owner only, whatever the umask."""
+    """Reports get the permissions of the umask. Private files are for their owner only, whatever the umask."""
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")

@@ -34,10 +34,10 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """Accepts messages. It refuses receivers, the sender, or the message to a receiver, with the given responses."""
+    """Accepts messages, or refuses receivers, the sender, or the message to a receiver, with the given responses."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Starts empty."""
         self.messages: list[tuple[str, EmailMessage]] = []
         self.answers: dict[str, list[str]] = {}
         self.sender_answers: list[str] = []
@@ -141,7 +141,7 @@ def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_a
 def test_brings_the_page_of_a_report_that_has_no_address(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
-    """Without `REPORTS_URL` there is nothing to click on, so the page is attached and its location is named."""
+    """Without `REPORTS_URL` there is no link, so the page is attached and its location is named."""
     mailbox, port = serve()
     kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
@@ -160,7 +160,7 @@ def test_brings_the_page_of_a_report_that_has_no_address(
 
 
 def test_continues_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """A deferred receiver gets the report later, an unknown one never, and the others not twice."""
+    """A deferred receiver gets the report later, an unknown one never gets it, and the others do not get it twice."""
     mailbox, port = serve()
     mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
@@ -183,7 +183,7 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
 ) -> None:
-    """Each receiver has a separate outcome, whichever step refuses one and whatever the server does next."""
+    """Each receiver has a separate outcome, whichever step refuses a receiver and whatever the server does next."""
     mailbox, port = serve()
     refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
     refusing["a@example.org"] = [answer] * 3
@@ -200,7 +200,7 @@ def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
 def test_what_nobody_took_is_not_sent_and_tried_again(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, answer: str
 ) -> None:
-    """A report that every receiver was refused waits in the outbox with the response of the mail server."""
+    """A report that was refused for every receiver waits in the outbox with the mail server's response."""
     mailbox, port = serve()
     receivers = RECEIVERS.split(",")
     answers = [answer] * 2
@@ -224,7 +224,7 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
 
 
 def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """The status and the text of the mail server are kept and logged, on one line and cut to a limit."""
+    """The mail server's status and text are kept and logged, on one line of limited length."""
     mailbox, port = serve()
     mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
@@ -285,7 +285,7 @@ def test_puts_it_off_when_the_server_cannot_be_used(
 
 
 def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """No email contains a whole prisoner number."""
+    """With masking on, no email contains a whole prisoner number."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"
@@ -298,7 +298,7 @@ def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: Ope
         assert not any(each.offender_no in part or str(each.booking_id) in part for part in parts)
 
 
-#: Gmail cuts off what is longer; the attachments do not count.
+#: Gmail cuts off longer emails, not counting attachments.
 LONGEST_BODY = 100_000
 
 
@@ -306,7 +306,7 @@ LONGEST_BODY = 100_000
 def test_an_email_is_short_however_many_differences_there_are(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, number: int
 ) -> None:
-    """The email has what to do, causes and prisons, then twenty rows. The page and the CSV have all of them."""
+    """An email has what to do, causes, prisons and at most twenty rows. The page and the CSV have all rows."""
     mailbox, port = serve()
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     result = kept(opened, made_result(number), "email")
@@ -336,7 +336,7 @@ def test_an_email_is_short_however_many_differences_there_are(
 
 
 def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mail server would refuse large files, so they are left out, and the email says where the report is."""
+    """Files too large for a mail server are left out, and the email says where the report is."""
     monkeypatch.setattr("reports.presentation.message_content.LONGEST_FILE", 10_000)
     for number, kinds in ((3, ["csv"]), (60, [])):
         report = email_report(made_result(number), None, "s3://reports/x", Masking())
@@ -349,9 +349,9 @@ def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.M
 
 
 def test_draws_the_trend_of_table_cells_and_letters() -> None:
-    """Outlook shows neither SVG nor style sheets, so each run is a table cell.
+    """In an email each run of the trend is a table cell, since Outlook shows neither SVG nor style sheets.
 
-    Letters and words give the same figures.
+    Letters and words give the same figures as the cells.
     """
     result = made_result(430)
     report = email_report(result, None, "somewhere", Masking())
@@ -362,7 +362,7 @@ def test_draws_the_trend_of_table_cells_and_letters() -> None:
 
 
 def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """The bytes begin with the mark that tells Excel the text is UTF-8, and no cell is a formula."""
+    """A masked CSV begins with the mark by which Excel recognises UTF-8, and no cell is a formula."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"

@@ -21,7 +21,7 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def test_two_senders_do_not_send_one_thing_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Senders in several threads claim what they send."""
+    """If several threads send at once, each delivery is sent only once."""
     opened = open_app()
     for key in range(12):
         alert(opened, str(key))
@@ -38,7 +38,7 @@ def pending(app: ReportsApp) -> int:
 
 
 def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without a token nothing is posted or enqueued. The log warns once, and no flush waits for it."""
+    """Without a token nothing is posted to Slack or enqueued, the log warns once, and no flush waits."""
     opened = open_app(slack_token="")
     alert(opened, "1")
     alert(opened, "2")
@@ -87,7 +87,7 @@ def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
 def test_puts_off_what_a_wrong_setting_keeps_back(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A wrong setting destroys nothing: once it is right, the report is stored."""
+    """A wrong setting loses no report: once the setting is corrected, the report is stored."""
 
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
@@ -106,7 +106,7 @@ def test_puts_off_what_a_wrong_setting_keeps_back(
 def test_gives_up_after_a_fortnight_and_says_so(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """A delivery that fails for fourteen days is given up, not an hour sooner, and the log says so."""
+    """A delivery that fails for fourteen days is given up, but not an hour sooner, and the log says so."""
     opened = open_app(slack_token=token)
     alert(opened, "1")
     alert(opened, "2")
@@ -120,7 +120,7 @@ def test_gives_up_after_a_fortnight_and_says_so(
 
 
 def test_keeps_trying_what_slack_refuses_without_holding_up_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A refused token is tried again later, and the archive gets its report meanwhile."""
+    """A delivery that Slack refuses is tried again later, and the archive gets its report meanwhile."""
     opened = open_app(slack_token="xoxb-wrong")
     kept(opened, made_result(1), "slack", "archive")
     assert opened.sender().send_due() == SendCounts(sent=1, later=1)
@@ -148,7 +148,7 @@ def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_
 
 
 def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """A full or missing disk counts as an outage."""
+    """A delivery to an archive that cannot be written is deferred, as in an outage."""
     (tmp_path / "reports").write_text("in the way")
     opened = open_app()
     kept(opened, made_result(1), "archive")
@@ -160,7 +160,7 @@ def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app:
 
 
 def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: OpenApp) -> None:
-    """At the end of a command, short deferrals are waited for, and long ones are left."""
+    """At the end of a command, deliveries with a short deferral are waited for, and those with a long one are left."""
     opened = open_app()
     clock = Clock()
     alert(opened)

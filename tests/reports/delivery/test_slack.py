@@ -1,4 +1,4 @@
-"""What Slack gets: each message, thread and file once, despite rate limits, refusals, lost responses and crashes."""
+"""Slack gets each message, thread and file once, despite rate limits, refusals, lost responses and crashes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
     ],
 )
 def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
-    """An alert has the text of the runbook, followed by event, properties, domain, severity and the command."""
+    """An alert has the runbook's text, followed by the event, its properties, the domain, severity and command."""
     opened = open_app()
     alert(opened, event=event)
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -65,7 +65,7 @@ def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: Op
 
 
 def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The channel has one message whatever the number. Its thread has the first twenty differences and both files."""
+    """However many differences there are, the channel has one message, and its thread twenty of them and both files."""
     opened = open_app()
     result = kept(opened, made_result(400), "slack")
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -95,7 +95,7 @@ def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: S
 
 @pytest.mark.parametrize("reached", [False, True])
 def test_links_the_report_or_brings_it(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
-    """The message has a link if people reach the reports by one. Otherwise it has the page itself and its path."""
+    """The message links to the report if it has an address. Otherwise it brings the page itself and its path."""
     opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
@@ -137,7 +137,7 @@ def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenA
 def test_sends_each_part_once_whatever_slack_does(
     upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
-    """Whether a response is a refusal or lost before or after the effect, every message and file arrives once."""
+    """Whether a call is refused or its response is lost, every message and file arrives once."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     alert(opened)
@@ -153,7 +153,7 @@ def test_sends_each_part_once_whatever_slack_does(
 
 
 def test_comes_back_when_slack_says_and_waits_for_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A rate limit defers the delivery by its `Retry-After`, and other deliveries to Slack are not tried meanwhile."""
+    """A rate limit defers the delivery by its `Retry-After`. No other delivery to Slack is tried meanwhile."""
     opened = open_app()
     clock = Clock()
     for key in ("1", "2", "3"):
@@ -190,7 +190,7 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
 def test_continues_after_a_crash_at_any_step(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
-    """Wherever the process dies, before or after Slack accepted a message, another one finishes without a repeat."""
+    """If a process dies before or after Slack accepts a message, another finishes the delivery without a repeat."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
@@ -212,7 +212,7 @@ def test_continues_after_a_crash_at_any_step(
 def test_a_part_that_slack_refuses_keeps_nothing_else_back(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused blocks are sent as plain text. What is refused as text too is recorded, and the rest is sent."""
+    """A message whose blocks are refused is sent as text. A second refusal is recorded, and the rest is sent."""
     result = made_result(40)
     report = slack_report(result, None, "somewhere", Masking())
     summary, first, second, *_ = report.posts
@@ -239,7 +239,7 @@ def test_a_part_that_slack_refuses_keeps_nothing_else_back(
 def test_a_refused_first_message_leaves_the_others(
     upstream: Sandbox, open_app: OpenApp, as_text: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message is sent as plain text.
+    """A first message that Slack refuses is sent as plain text.
 
     If that is refused too, the others are posted in the channel without a thread.
     """
@@ -281,7 +281,7 @@ def test_sends_again_rather_than_lose_where_it_may_not_look(upstream: Sandbox, o
 
 
 def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp) -> None:
-    """No whole prisoner number or booking id reaches Slack, in texts, commands or the CSV."""
+    """With masking on, no whole prisoner number or booking id reaches Slack, in texts, commands or the CSV."""
     opened = open_app(alerts_mask_prisoners="true")
     result = kept(opened, made_result(12), "slack")
     alert(opened)

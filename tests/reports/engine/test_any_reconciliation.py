@@ -1,4 +1,4 @@
-"""What the engine does for every reconciliation, shown by a made-up one."""
+"""What the engine does for every reconciliation, shown with a made-up one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No 
 
 @pytest.fixture(autouse=True)
 def nothing_given() -> Iterator[None]:
-    """Removes what the last test gave to the reconciliation."""
+    """Removes the records that the last test gave to the reconciliation."""
     MadeUp.units = {}
     yield
     MadeUp.units = {}
@@ -50,18 +50,18 @@ def reconciled(app: ReportsApp, kind: type[MadeUp] = MadeUp, **arguments: Any) -
 
 
 def tracked(app: ReportsApp, name: str) -> list[dict[str, str]]:
-    """The properties of the events of this name."""
+    """The properties of the events with this name."""
     app.telemetry.flush()
     return [dict(each["properties"]) for each in read_events(app.database, name)]
 
 
 def named(result: ReconciliationResult) -> dict[int | None, str]:
-    """The kind of each mismatch, by booking."""
+    """The kind of each mismatch, by booking id."""
     return {each.booking_id: each.kind for each in result.mismatches}
 
 
 def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> None:
-    """Records on only one side, and records with another count, are found with both values."""
+    """Records on only one side, and records with different counts, are found with the values of both sides."""
     MadeUp.units = {
         "MDI": [row("MDI", 1, 2, 1), row("MDI", 2, 1, 1), row("MDI", 3, 1, None)],
         "LEI": [row("LEI", 4, None, 2)],
@@ -82,7 +82,7 @@ def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> Non
 
 
 def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenApp) -> None:
-    """A mismatch persists until it agrees or its record is gone. Runs of other reconciliations do not affect it."""
+    """A mismatch persists until both sides agree or the record is gone, whatever other reconciliations find."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     first = reconciled(app)
@@ -96,7 +96,7 @@ def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenA
 
 
 def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_resumed(open_app: OpenApp) -> None:
-    """The unit is named, nothing in it is resolved, and the others count. The resumed run reads only this unit."""
+    """An unread unit is named and resolves nothing, the other units count, and the resumed run reads only this unit."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
     reconciled(app)
@@ -106,13 +106,13 @@ def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_re
     assert [(each.unit, each.reason) for each in broken.unread] == [("MDI", str(DOWN))]
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": DOWN}
     resumed = reconciled(app, parameters=ReconciliationParameters(resume="broken"))
-    # The difference of LEI was read before, and cannot be read again: seen, not confirmed.
+    # The difference at LEI was read before and cannot be read again, so it was seen but is not confirmed.
     assert [each.booking_id for each in resumed.resolved] == [1]
     assert (resumed.status, [each.booking_id for each in resumed.unconfirmed]) == ("incomplete", [2])
 
 
 class Flaky(MadeUp):
-    """Records that fail to be read a number of times, by their bookings."""
+    """Records that cannot be read the first few times, by booking id."""
 
     failures: ClassVar[dict[int, int]] = {}
 
@@ -143,7 +143,7 @@ def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_a
 
 
 def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
-    """A service that is too old is not agreement: the run fails, and names the service and the route."""
+    """If a service lacks a route, the run fails and names the service and the route."""
     MadeUp.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
     result = reconciled(open_app())
     assert result.status == "failed"
@@ -194,7 +194,7 @@ def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, le
 
 
 def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
-    """Records that vanished after the failed run was reviewed are not accepted with it."""
+    """A smaller population is accepted as the failed run found it: if more records vanish, the next run fails too."""
     app = open_app()
     for numbers, status in ((100, "complete"), (44, "failed")):
         MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
@@ -207,14 +207,14 @@ def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
 
 
 def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: OpenApp) -> None:
-    """A prison without records is probably mistyped: nothing was compared, which is not agreement."""
+    """A run over a prison without any record is incomplete, since the prison is probably mistyped."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": []}
     result = reconciled(open_app(), parameters=ReconciliationParameters(prisons=("MDI", "LEI")))
     assert (result.status, result.compared, result.empty_prisons) == ("incomplete", 1, ("LEI",))
 
 
 class CountedByNomis(MadeUp):
-    """Units of whose records only NOMIS gives the number."""
+    """Units for which only NOMIS gives the number of records."""
 
     def population(self, reads: Reads) -> Population:
         """Returns the units, and how many of their records NOMIS has."""
@@ -223,7 +223,7 @@ class CountedByNomis(MadeUp):
 
 
 def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None:
-    """There are at least as many records as were compared, and the result has the number of each side."""
+    """The total is never below the number compared, and the result has the number of records on each side."""
     CountedByNomis.units = {"MDI": [row("MDI", 1, 1, 1), row("MDI", 2, 1, None), row("MDI", 3, None, 1)]}
     result = reconciled(open_app(), CountedByNomis)
     assert (result.total, result.compared, result.in_nomis, result.in_dps) == (2, 3, 2, 2)
@@ -232,7 +232,7 @@ def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None
 
 
 def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
-    """The differences are kept, and one event replaces their separate events."""
+    """Very many differences are kept, and one event replaces their separate events."""
     app = open_app(reconciliation_suspicious_count="10")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     result = reconciled(app)
@@ -244,7 +244,7 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
 
 @pytest.mark.parametrize(("count", "percent"), [(11, 2), (10, 11)])
 def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
-    """Up to the count, or up to the share, every difference has its alert."""
+    """While differences exceed only the count or only the share of suspicious runs, each has its own alert."""
     app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     assert reconciled(app).suspicious is None
@@ -252,7 +252,7 @@ def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, 
 
 
 def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
-    """Differences that the incomplete run alerted are not alerted again. New ones, and those that changed, are."""
+    """A resumed run does not repeat the alerts of the incomplete run. It alerts new and changed differences."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
     reconciled(app, run_id="first")
@@ -264,7 +264,7 @@ def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
 
 
 def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
-    """The last event says how many more differences there are."""
+    """If there are more differences than may be alerted, the last event says how many more there are."""
     app = open_app(reconciliation_most_alerts="3")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
     assert len(reconciled(app).mismatches) == 5
@@ -286,7 +286,7 @@ def test_a_record_on_the_list_of_exclusions_is_reported_apart(open_app: OpenApp,
 
 @pytest.mark.parametrize("side", ["nomis", "dps"])
 def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side: str) -> None:
-    """The event of a recent change may be under way, while an older change is a mismatch."""
+    """A recent change is in flight, since its event may be under way. An older change is a mismatch."""
     app = open_app()
     recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)
     MadeUp.units = {
@@ -304,12 +304,12 @@ class ByAllocation(MadeUp):
     """Records whose allocation the messages of the domain name."""
 
     def entities(self, row: Row) -> tuple[str, ...]:
-        """Returns allocations with the numbers of the bookings."""
+        """Returns allocations with the same numbers as the bookings."""
         return (f"allocation:{row['booking_id']}",)
 
 
 def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_app: OpenApp) -> None:
-    """The message may be on the queue or its dead letter queue. It names the record as the domain's messages do."""
+    """A difference whose record has a message on the queue or its dead letter queue is in flight."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     pending = PendingMessages(on_dlq=frozenset({"allocation:1"}), failed=frozenset({"allocation:2"}))
@@ -333,7 +333,7 @@ class OfOwnParts(MadeUp):
 
 @pytest.mark.parametrize("kind", [MadeUp, OfOwnParts])
 def test_a_doubt_is_shown_with_a_difference(open_app: OpenApp, kind: type[MadeUp]) -> None:
-    """While the main queue is not empty, a message that left no record yet may be about any record."""
+    """While the main queue is not empty, each difference says that a message about it may be pending."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)]}
     doubt = "the activity queue holds 3 messages"
     found = reconciled(open_app(), kind, find_pending=lambda _domain: PendingMessages(doubt=doubt))
@@ -342,7 +342,7 @@ def test_a_doubt_is_shown_with_a_difference(open_app: OpenApp, kind: type[MadeUp
 
 
 class OfADay(MadeUp):
-    """Records of a day, by default yesterday."""
+    """Records of one day, by default yesterday."""
 
     key: ClassVar = {"date": "string", **MadeUp.key}
 
@@ -353,7 +353,7 @@ class OfADay(MadeUp):
 
 
 def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) -> None:
-    """A difference of another day is neither resolved nor persisting. Later runs are not measured by a chosen day."""
+    """A run changes nothing about differences of other days, and is not compared with a run over a chosen day."""
     app = open_app()
     yesterday = now().date() - timedelta(days=1)
     OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}
@@ -379,7 +379,7 @@ class ListedByNomis(MadeUp):
 
 
 def test_a_run_that_waits_for_a_single_call_can_be_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """While a call is retried, the run reports progress, and the callback may end the run."""
+    """While a single call is retried, the run reports progress, and the callback can end the run."""
     upstream.fault("nomis", "GET", "/agency-switches/ACTIVITY", kind="status", status=503)
 
     def stop(stage: str, _done: int, _total: int) -> None:

@@ -26,7 +26,7 @@ from tests.harness.messages import attached
 from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 from tests.harness.waiting import until
 
-#: Far below what waiting for an outage would take, and far above what the attempts take.
+#: A time in seconds, far less than waiting for an outage would take, and far more than the attempts take.
 SOON = 60.0
 
 
@@ -41,14 +41,14 @@ def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run that would wait ten minutes for an unavailable service."""
 
     def wait(_seconds: float) -> None:
-        # A page of the list waits for a breaker in steps, which are over when its service responds again.
+        # A page of the list waits for a breaker in steps. A step ends once the services respond again.
         until(lambda: app.breakers.probe(UpstreamName), "the services are up")
 
     return result_of(app.reconcile(ReconciliationParameters(**parameters), outage_seconds=600, sleep=wait))
 
 
 def planted(upstream: Sandbox) -> list[int]:
-    """The bookings that differ."""
+    """The bookings that were planted as different."""
     return sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
 
 
@@ -56,7 +56,7 @@ def planted(upstream: Sandbox) -> list[int]:
 def test_bad_bookings_are_not_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """The bad bookings are soon unread. Everybody else is compared, and their differences are found."""
+    """Bookings that always fail are soon given up as unread. All others are compared, with their differences found."""
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.05)
     upstream.reset(prisoners=200, mismatches={"7": 4})
@@ -68,13 +68,13 @@ def test_bad_bookings_are_not_outage(
     assert (result.status, result.compared) == ("incomplete", 200 - bad)
     assert {each.booking_id for each in result.unread} == set(others[:bad])
     assert [each.booking_id for each in result.mismatches] == planted(upstream)
-    # Anyone who is unread is read once more when the list has been looked at again.
+    # Unread prisoners are read once more after the list has been checked again.
     asked = Counter(each["path"] for each in upstream.requests("nomis"))
     assert all(asked[f"/incentives/booking-id/{each}/current"] <= 8 for each in others[:bad])
 
 
 def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Page, CSV, JSON, Slack and email name the difference with its levels. It counts neither as found nor as equal."""
+    """All reports name a difference that was seen but not read again. It counts neither as found nor as equal."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     seen, confirmed = planted(upstream)
     spoil(upstream, [seen], status=400, skip=1)
@@ -95,7 +95,7 @@ def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox,
 
 
 def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The headline says what was seen, and does not say that there are no differences."""
+    """If no difference can be read again, the headline says what was seen, and not that there are no differences."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     spoil(upstream, planted(upstream), status=400, skip=1)
     result = reconciled(open_app())
@@ -108,7 +108,7 @@ def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstrea
 
 @pytest.mark.parametrize("differs", [True, False])
 def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenApp, differs: bool) -> None:
-    """A bad booking on the list of exclusions leaves the run complete, and is shown with the reason."""
+    """An excluded booking that cannot be read leaves the run complete, and is shown with the reason."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     bad = planted(upstream)[0] if differs else others[0]

@@ -1,4 +1,4 @@
-"""The comparison of a frame and the join of both sides, checked against plain comparisons of dictionaries."""
+"""The comparison of a frame and the join of both sides, checked against a plain comparison of dictionaries."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_values_that_count_as_the_same_differ_only_on_one_side(nomis: Side, dps: Side) -> None:
-    """Where both sides have the record, a field is left out of what differs in the rows that are named."""
+    """Values that count as the same are ignored if both sides have the record, and differ if only one has it."""
     frame = frame_of(nomis, dps)
     same = {"count": frame["nomis_count"].isna() | frame["dps_count"].isna()}
     rows = records(differing(frame, Compared.fields, KINDS, same))
@@ -95,7 +95,7 @@ def test_values_that_count_as_the_same_differ_only_on_one_side(nomis: Side, dps:
 
 
 def test_a_row_has_the_first_kind_that_holds() -> None:
-    """An unknown condition does not hold; a row without a kind is not among the differences."""
+    """A row has the first kind whose condition holds. An unknown one does not hold. A row without a kind is equal."""
     rows = pd.DataFrame({"id": [1, 2, 3, 4]})
     first = pd.Series([True, pd.NA, False, False], dtype="boolean")
     found = with_kinds(rows, [("", pd.Series([False, False, False, True])), ("a", first), ("b", rows["id"] < 3)])
@@ -105,7 +105,7 @@ def test_a_row_has_the_first_kind_that_holds() -> None:
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
 def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
-    """Each key of either side is one row with the values of both. A side without the key has no values."""
+    """Each key of either side is one row with the values of both sides. A side without the key has no values."""
     rows = {(row["prison_id"], row["booking_id"]): row for row in records(frame_of(nomis, dps))}
     assert rows.keys() == {*nomis, *dps}
     for key, row in rows.items():
@@ -130,7 +130,7 @@ def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
 
 
 def test_has_its_columns_and_dtypes_without_a_row() -> None:
-    """An empty frame has the same types as any other, and nothing differs in it."""
+    """A frame without rows has the same columns and types as any other, and nothing differs in it."""
     empty = typed(Compared, [])
     assert list(empty.columns) == list(columns_of(Compared))
     assert {name: empty[name].dtype.name for name in ("booking_id", "in_nomis", "nomis_count")} == {
@@ -144,13 +144,13 @@ def test_has_its_columns_and_dtypes_without_a_row() -> None:
 
 
 def test_refuses_a_column_that_the_reconciliation_does_not_have() -> None:
-    """A mistyped column would otherwise be lost silently."""
+    """A column that the reconciliation does not have is refused, since it would otherwise be lost silently."""
     with pytest.raises(ValueError, match="has no column nomis_cuont"):
         typed(Compared, [{"nomis_cuont": 1}])
 
 
 def test_refuses_a_key_that_a_side_has_twice() -> None:
-    """A key that occurs twice would be counted twice or lost."""
+    """A key that a side has twice is refused, since it would be counted twice or lost."""
     twice = pd.DataFrame({"booking_id": [5, 5], "nomis_count": [1, 2]})
     once = pd.DataFrame({"booking_id": [5], "dps_count": [1]})
     for sides in ((twice, once), (once.rename(columns={"dps_count": "nomis_count"}), twice)):

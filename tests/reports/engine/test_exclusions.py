@@ -1,4 +1,4 @@
-"""The list of exclusions, from a file or from the setting."""
+"""The list of exclusions, read from a file or from the setting itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
 )
 @pytest.mark.parametrize("name", ["exclusions.csv", "2023-exclusions.csv", "1204417", "known, old; exclusions.csv"])
 def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str) -> None:
-    """Files with remarks above the heading, a byte order mark, any line end and any name are read."""
+    """A file may have remarks above the heading, a byte order mark, any line endings and any name."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content.encode())
     assert read_exclusions(name) == BOTH
@@ -50,12 +50,12 @@ def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_reads_the_setting_itself_as_it_is_meant(setting: str) -> None:
-    """Entries are on separate lines or separated by semicolons."""
+    """In the setting, entries are on separate lines or separated by semicolons."""
     assert read_exclusions(setting) == BOTH
 
 
 def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
-    """Quoted text separates nothing."""
+    """A semicolon within quotes does not separate entries."""
     read = read_exclusions('1204417,"merged; see ticket";1204418,known')
     assert {each.key: each.reason for each in read.values()} == {
         1204417: "merged; see ticket",
@@ -135,7 +135,7 @@ def test_says_in_one_line_what_is_wrong_and_how_to_write_it(setting: str, what: 
     ],
 )
 def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str) -> None:
-    """A quote without an end does not swallow the lines below it."""
+    """If a quotation mark is not closed, the lines below it are still read, and the error names the faulty line."""
     file = tmp_path / "exclusions.csv"
     file.write_text(content)
     with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):

@@ -63,7 +63,7 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, 
 
 
 def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The page is counted and named, and the resumed run reads only the prisoners of that page."""
+    """A page that cannot be read is counted and named, and the resumed run reads only its prisoners."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -84,7 +84,7 @@ def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, o
 
 
 def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Beyond the threshold the run fails visibly, says why, and later runs are not compared with it."""
+    """If too much fails, the run fails and says why, and later runs are not compared with it."""
     upstream.reset(prisoners=300, mismatches={"7": 2})
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     opened = open_app()
@@ -97,7 +97,7 @@ def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_a
 
 
 def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the list the result is a failure, not an empty success."""
+    """If nothing can be listed, the run fails instead of succeeding with nothing."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     opened = open_app()
     outcome = opened.reconcile()
@@ -107,7 +107,7 @@ def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: O
 
 
 def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A missing response has another event than a bad response."""
+    """A missing response has a different event from a bad response."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     booking = upstream.prisoners()[5]["bookingId"]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")

@@ -26,7 +26,7 @@ from tests.harness.reconciliations import (
 
 @pytest.mark.parametrize("where", ["queue", "dlq"])
 def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, open_app: OpenApp, where: str) -> None:
-    """Fresh reviews and pending messages are not mismatches. Excluded bookings are listed apart, even if they agree."""
+    """Fresh reviews and pending messages are not mismatches. Excluded bookings are listed separately, even if equal."""
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]
     opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
@@ -48,7 +48,7 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, 
 
 
 def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A transfer of this minute is not a missed arrival. It becomes one if its event does not come for some time."""
+    """A transfer counts as a missed arrival only if its event has not come for some time."""
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
         upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
@@ -66,7 +66,7 @@ def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox,
 def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks(
     upstream: Sandbox, open_app: OpenApp
 ) -> None:
-    """A review or record dated in the future differs in every run, except for a few minutes of clock difference."""
+    """A change of the last ten minutes is in flight. One dated in the future is too, but only by a few minutes."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)
     moments = {
@@ -117,7 +117,7 @@ def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
 
 
 def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nothing sends the message back, so it is not in flight. The report says why, and how to inspect it."""
+    """A dead letter that is given up is not in flight. The report says why, and how to inspect it."""
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
@@ -150,7 +150,7 @@ def test_drops_what_agrees_when_read_again(upstream: Sandbox, open_app: OpenApp)
 
 
 def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Messages on the incentive queue hide no difference. Its evidence says that they may resolve it."""
+    """Messages on the incentive queue hide no difference. Its evidence says that a message may resolve it."""
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"
     [mismatch] = result_of(open_app().reconcile(find_pending=lambda _domain: PendingMessages(doubt=doubt))).mismatches
@@ -162,7 +162,7 @@ def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox
 
 
 def test_reports_when_the_queues_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the queues a run reports every difference that it found."""
+    """If the queues cannot be read, a run reports every difference that it finds."""
     upstream.reset(prisoners=100, mismatches={"7": 1})
 
     def find_pending(_domain: Domain) -> PendingMessages:

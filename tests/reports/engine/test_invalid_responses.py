@@ -23,7 +23,7 @@ def rows_of(upstream: Sandbox) -> Rows:
 
 
 def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]:
-    """A page of `rows`, with false `claims` about itself."""
+    """A page of `rows`, with the given `claims` about its figures."""
     pages = -(-len(rows) // size)
     truth = {"number": number, "size": size, "totalElements": len(rows), "totalPages": pages}
     last = {"last": number + 1 >= pages}
@@ -61,7 +61,7 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
 
 
 def planted(upstream: Sandbox) -> set[int]:
-    """The bookings that differ."""
+    """The bookings that were planted as different."""
     return {each["bookingId"] for each in upstream.planted()["mismatches"]}
 
 
@@ -83,7 +83,7 @@ ODD_ROWS: list[tuple[dict[str, Any], str]] = [
 def test_an_odd_row_of_the_list_costs_its_own_prisoner(
     upstream: Sandbox, open_app: OpenApp, odd: list[tuple[dict[str, Any], str]]
 ) -> None:
-    """Each row is named by its id and its place, and everybody else is compared."""
+    """An invalid row of the list is named by its id and its place, and everybody else is compared."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     agreeing = [place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(upstream)]
@@ -116,7 +116,7 @@ ODD_RECORDS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("at_first", [True, False])
 def test_an_odd_record_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenApp, at_first: bool) -> None:
-    """In the first reading or in the recheck, that prisoner is unread and named. The others are compared and kept."""
+    """A prisoner with an invalid record, when first read or rechecked, is unread and named. The others are compared."""
     number = len(ODD_RECORDS)
     upstream.reset(prisoners=90, mismatches={"7": number + 1})
     odd = dict(zip(sorted(planted(upstream)), ODD_RECORDS, strict=False))
@@ -136,7 +136,7 @@ def test_an_odd_record_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenA
 
 
 def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The same holds for the DPS review of one booking."""
+    """A prisoner whose DPS review is invalid is unread and named. The others are compared."""
     odd: list[dict[str, Any]] = [
         {"iepCode": "THIRTEEN_LONG"},
         {"iepCode": "S\x00D"},
@@ -156,7 +156,7 @@ def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenA
 
 
 def test_an_odd_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A row that cannot be read costs one more call, not the whole response."""
+    """An invalid row of the bulk response costs one more call, and the other rows are used."""
     spoils: list[Callable[[dict[str, Any]], object]] = [
         lambda row: row | {"iepLevel": None},
         lambda row: row | {"bookingId": 2**63},
@@ -189,7 +189,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     names = {row["bookingId"]: row["iepLevel"] for row in answer}
     claims = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
-    # As if both sides agreed, besides the truth: believing either row of these two by its place would be chance.
+    # Each booking has a true row and one in which both sides would agree, so choosing by position would be chance.
     twice = [{"bookingId": each, "iepLevel": by_code[claims[each] or "STD"]} for each in claims if each in names]
     body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
@@ -199,7 +199,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
 
 
 def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner on another page than the order implies was not released. Only the whole list shows a release."""
+    """A prisoner on a different page from what the order implies does not count as released."""
     upstream.reset(prisoners=200, mismatches={"7": 3})
     rows = rows_of(upstream)
     moved = [row for row in rows if row["bookingId"] in planted(upstream)]
@@ -215,7 +215,7 @@ def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: Ope
 def test_a_total_that_is_too_low_leaves_nobody_out(
     upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
-    """Pages are read until one is empty. Everyone is compared, and the contradiction is named."""
+    """If the total is too low, pages are read until one is empty, all are compared, and the contradiction is named."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20, **claims)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="20"))
@@ -229,7 +229,7 @@ def test_a_total_that_is_too_low_leaves_nobody_out(
 def test_a_total_that_cannot_be_is_refused_in_one_sentence(
     upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
-    """The run fails after a few calls instead of forty thousand, and says why."""
+    """If the list claims an impossible total, the run fails after a few calls and says why."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), **claims)
     result = reconciled(open_app())
@@ -241,7 +241,7 @@ def test_a_total_that_cannot_be_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("same_page", [True, False])
 def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenApp, same_page: bool) -> None:
-    """If a row comes twice and one is missing, the number is right, but the run is incomplete and says so."""
+    """If one row comes twice and another is missing, the total is right, but the run is incomplete and says so."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     place = next(place for place in range(60, 120) if rows[place]["bookingId"] not in planted(upstream))
@@ -256,7 +256,7 @@ def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenAp
 
 
 def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The levels could belong to either prisoner, so the booking is named with both and not compared."""
+    """A booking listed for two prisoners is named with both and not compared."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     booking_id, other = min(planted(upstream)), next(r for r in rows if r["bookingId"] not in planted(upstream))
@@ -299,7 +299,7 @@ def test_what_is_not_a_page_is_not_an_empty_list(upstream: Sandbox, open_app: Op
 
 
 def test_smaller_pages_than_asked_for_are_all_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A service may limit the size of its pages, and then there are more of them."""
+    """If a service limits the size of its pages, all of them are read, though there are more than expected."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="50"))

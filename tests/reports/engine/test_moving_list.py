@@ -44,7 +44,7 @@ def test_one_page_is_read_once() -> None:
 
 
 def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
-    """An item leaves the first page after it was read: the total agrees with what was seen, but item 3 was not seen."""
+    """An item that moves to a page that was already read is found, even if the total agrees with what was seen."""
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.changes = {1: [4, 3, 2, 1]}
     found, failed = shelf.read()
@@ -53,7 +53,7 @@ def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
 
 
 def test_a_list_that_never_stands_still_is_not_whole() -> None:
-    """After some readings the list counts as unread, and what was seen is kept."""
+    """A list that keeps changing counts as unread after some readings, and the items that were seen are kept."""
     shelf = Shelf([2, 1, 0])
     shelf.changes = {call: [call + 10, 2, 1] for call in range(1, 20)}
     found, failed = shelf.read()
@@ -62,7 +62,7 @@ def test_a_list_that_never_stands_still_is_not_whole() -> None:
 
 
 def test_a_later_page_that_fails_is_named() -> None:
-    """The other pages are read once. Without the first page nothing is known."""
+    """A later page that fails is named, and the others are read once. Without the first page nothing is known."""
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.failing[1] = UpstreamError("nomis", "GET", "/x", status=500, message="no")
     found, failed = shelf.read()

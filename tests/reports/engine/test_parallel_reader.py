@@ -24,7 +24,7 @@ def quick_retries() -> None:
 
 
 def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
-    """The limit halves with one item left. The thread that failed may never run again, but another one does."""
+    """The last item is retried even if the limit halves and the thread that failed may not run again."""
     together = threading.Barrier(WORKERS)
     others_done = threading.Event()
     begun = threading.Lock()
@@ -65,7 +65,7 @@ def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
 
 
 def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
-    """However few items are left, the time counts and not the calls that were not made."""
+    """However few items are left, an outage is waited out for as long as the setting allows."""
 
     def read(_item: int) -> int:
         raise BreakerOpen("nomis")
@@ -113,7 +113,7 @@ class Upstream:
 
 @pytest.mark.parametrize("bad", [{0, 1, 2, 3}, {96, 97, 98, 99}])
 def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> None:
-    """While others can be read there is no outage to wait for, wherever the bad items are."""
+    """While other items can be read, bad items are soon given up, since there is no outage to wait for."""
     upstream = Upstream(bad)
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)
@@ -171,7 +171,7 @@ def test_the_progress_says_what_is_waited_for() -> None:
 
 
 def test_a_run_can_be_stopped_after_a_signal_that_was_handled_late() -> None:
-    """However late a signal is handled, a run that waits keeps giving signs of life, by which it can be stopped."""
+    """A waiting run keeps reporting progress, so it can be stopped however late a signal is handled."""
 
     class Stopped(Exception):
         pass

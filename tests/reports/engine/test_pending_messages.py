@@ -49,14 +49,14 @@ def dead_letters(one: Application) -> DeadLetterQueue:
 
 
 def pending(one: Application, later: float = 0) -> PendingMessages:
-    """What is pending `later` seconds from now."""
+    """The messages that are pending `later` seconds from now."""
     moment = now() + timedelta(seconds=later)
     pair = one.queue_pair("incentive")
     return find_pending_messages(DOMAIN, pair, dead_letters(one), one.database, one.settings, moment)
 
 
 def where(found: PendingMessages, review_id: int, offender_no: str) -> str | None:
-    """The queue that has the message of a review."""
+    """The kind of queue that has the message of a review."""
     return found.where(entities(review_id, offender_no))
 
 
@@ -79,7 +79,7 @@ def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
 ) -> None:
     """However often the queue is checked, a message is neither received nor sent again.
 
-    It keeps all of its attempts.
+    It keeps all its attempts.
     """
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
@@ -110,7 +110,7 @@ def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
 def test_a_review_that_waits_for_its_next_attempt_is_known(
     sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
-    """The failure of a hidden message makes the reviews of its prisoner pending, and no others."""
+    """The recorded failure of a hidden message makes its prisoner's reviews pending, and no others."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
@@ -119,14 +119,14 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(
     waiting = pending(one)
     assert (where(waiting, review_id, offender_no), where(waiting, review_id + 1, other)) == ("queue", None)
     assert waiting.doubt is not None
-    # When it can be seen again, or lies on the DLQ, or was purged, the failure explains nothing.
+    # Once the message is visible again, is on the DLQ, or was purged, the failure explains nothing.
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert where(pending(one, after - 5), review_id, offender_no) == "queue"
     assert where(pending(one, after + 5), review_id, offender_no) is None
 
 
 def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, database_url: str) -> None:
-    """A failure that was followed by the creation explains no difference."""
+    """A review is not pending if its creation followed the failure."""
     with application(sandbox.environment(), database_url) as quick:
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
@@ -145,7 +145,7 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
 def test_dead_letters_that_nothing_sends_back_are_distinguished(
     sandbox: Sandbox, one: Application, pair: QueuePair
 ) -> None:
-    """Refused messages, and those that came back too often, have their reason. The housekeeping retries the others."""
+    """Dead letters that are refused or came back too often have their reason. The housekeeping retries the others."""
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
@@ -169,7 +169,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
 
 
 def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """A message on its first receive has left no record yet, so the pending messages include an unknown one."""
+    """While a message is handled for the first time, the pending messages include an unknown one."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
@@ -178,7 +178,7 @@ def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Appli
 
 
 def test_dead_letters_in_other_hands_are_a_doubt(one: Application, pair: QueuePair) -> None:
-    """A message that another receiver holds cannot be read, and may be about any review."""
+    """A dead letter that another receiver holds cannot be read, so it may be about any review."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
     assert pending(one).doubt == "somebody else is reading 1 message of the dead letter queue"

@@ -1,4 +1,4 @@
-"""If many levels suddenly vanish, or one does, the run concludes neither agreement nor a difference."""
+"""If many levels suddenly vanish, or even one does, the run concludes neither agreement nor a difference."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def listed_to_few(upstream: Sandbox) -> None:
 
 
 def claims_nothing(result: IncentiveResult) -> bool:
-    """Whether a run failed without a claim about anybody."""
+    """Whether a run failed without claiming anything about anybody."""
     counted = (result.compared, result.mismatches, result.resolved, result.in_flight, result.matrix)
     return result.status == "failed" and counted == (0, (), (), (), ())
 
@@ -50,7 +50,7 @@ def claims_nothing(result: IncentiveResult) -> bool:
 def test_nobody_is_believed_to_have_a_level(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...], prisoners: int, first: bool
 ) -> None:
-    """A side says of everyone that there is no level, in its own words: the run fails and claims nothing."""
+    """If a side says that nobody has a level, the run fails and claims nothing."""
     upstream.reset(prisoners=prisoners, mismatches={"7": 2})
     opened = open_app()
     if not first:
@@ -66,7 +66,7 @@ def test_nobody_is_believed_to_have_a_level(
 
 
 def test_a_share_far_above_that_of_the_last_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One of several servers has lost its data: a quarter of levels missing is not a quarter of mismatches."""
+    """A far larger share of missing levels than in the last run fails the run, and claims no differences."""
     upstream.reset(prisoners=200, mismatches={"3": 3, "7": 2})
     opened = open_app()
     before = reconciled(opened)
@@ -80,7 +80,7 @@ def test_a_share_far_above_that_of_the_last_run_is_not_believed(upstream: Sandbo
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_large_share_of_few_is_not_believed(upstream: Sandbox, open_app: OpenApp, first: bool) -> None:
-    """A third of fewer than twenty is the same fault of a service in a small population."""
+    """In a population of fewer than twenty, a third of the levels missing also counts as a fault of the service."""
     upstream.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
     opened = open_app()
     if not first:
@@ -94,7 +94,7 @@ def test_a_large_share_of_few_is_not_believed(upstream: Sandbox, open_app: OpenA
 
 
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A list agrees with its own total but lacks nine of ten prisoners. The missing ones were not released."""
+    """If a list suddenly lacks most prisoners, the missing ones do not count as released, even if its total agrees."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
     opened = open_app()
     before = reconciled(opened)
@@ -108,7 +108,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
 
 
 def test_a_list_that_is_as_short_a_day_later_is_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """After a refresh of the data in a test environment, the next run but one accepts the new list."""
+    """A list that is just as short a day later is accepted, as after a data refresh in a test environment."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
     opened = open_app()
     reconciled(opened)
@@ -124,14 +124,14 @@ def test_a_list_that_is_as_short_a_day_later_is_believed(upstream: Sandbox, open
 
 
 def test_some_without_a_level_are_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Admissions that DPS missed are differences, in a first run and in later ones."""
+    """A few missing levels, such as of admissions that DPS missed, are differences, in a first run and later ones."""
     upstream.reset(prisoners=200, mismatches={"3": 8, "2": 4})
     opened = open_app()
     assert [len(reconciled(opened).mismatches) for _ in range(2)] == [12, 12]
 
 
 def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An implausible result is not kept: once the service has recovered, the resumed run finds the real differences."""
+    """A resumed run keeps nothing implausible: once the service has recovered, it finds the real differences."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     opened = open_app()
     without_levels(upstream, "DPS")
@@ -172,7 +172,7 @@ def test_what_the_service_does_not_say_is_not_an_absent_level(
     "how", [{"status": 200, "text": ""}, {"status": 200, "text": "null"}, {"text": "no such page"}]
 )
 def test_one_empty_response_is_one_unread(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
-    """The prisoner does not count as having no level: a difference neither vanishes nor appears."""
+    """After one empty response the prisoner is unread, and does not count as having no level."""
     upstream.reset(prisoners=60, mismatches={"7": 2, "2": 1}, bulk="404")
     bookings = sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):
@@ -188,7 +188,7 @@ def test_one_empty_response_is_one_unread(upstream: Sandbox, open_app: OpenApp, 
 def test_a_level_that_the_recheck_does_not_find_is_not_gone(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
-    """If neither side had a level they would agree, but nobody loses a level between two readings."""
+    """A level that was read first and is missing at the recheck does not count as gone."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
     booking_id = min(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):

@@ -40,7 +40,7 @@ def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, o
 
 
 def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run that gives up stops reading."""
+    """If the listing fails, the run also stops the reading that has begun."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
@@ -51,7 +51,7 @@ def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app:
 
 
 def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Reading also stops before the run uses what was read: here the database cannot store its pages any more."""
+    """If the run breaks after the listing, here because the database fails, the reading stops too."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     one = open_app(**PAGED)

@@ -29,7 +29,7 @@ def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_a
     outcome = opened.reconcile(find_pending=pending_on_dlq(upstream, opened))
     result = result_of(outcome)
     assert outcome.status == "complete"
-    # A pending message is in flight: the levels differ only until it is handled.
+    # A difference with a pending message is in flight: the levels differ only until the message is handled.
     reported = causes(result.mismatches) | {each.booking_id: 1 for each in result.in_flight}
     assert reported == {each["bookingId"]: each["cause"] for each in planted_causes(upstream)}
     assert {"dlq retry incentive" in each.why for each in result.in_flight} == {True}
@@ -43,7 +43,7 @@ def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_a
 
 
 def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) -> None:
-    """There is one event at the start, one for each mismatch, and a summary with a property for each prisoner."""
+    """A run tracks one event at the start, one for each mismatch, and a summary with a property for each of them."""
     upstream.reset(prisoners=100, mismatches={"2": 1, "3": 1, "4": 1})
     opened = open_app()
     opened.reconcile()
@@ -71,7 +71,7 @@ def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) 
 
 
 def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An entry whose booking is not active can be removed, unless the list of active bookings is not complete."""
+    """Exclusions of bookings that are no longer active are named, unless the list of active bookings is incomplete."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     opened = open_app(reconciliation_exclusions="99999999,merged long ago")
     assert result_of(opened.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)
@@ -81,7 +81,7 @@ def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Everyone who stayed is compared once, and released prisoners are not mismatches."""
+    """If prisoners move during a run, everyone who stays is compared once, and released ones are not mismatches."""
     upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
     before = {each["bookingId"] for each in upstream.prisoners()}
     opened = open_app(reports_incentives_reconciliation_page_size="20")
@@ -94,7 +94,7 @@ def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, 
 
 
 def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference of a prisoner who was released meanwhile is not a mismatch."""
+    """A difference of a prisoner who was released during the run is not a mismatch."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     leaver = planted_causes(upstream)[0]
     result = result_of(open_app().reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
@@ -115,7 +115,7 @@ def test_enqueues_its_report_once_for_each_channel(upstream: Sandbox, open_app: 
 
 
 def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference is reported although its cause is unknown."""
+    """A difference whose evidence cannot be read is reported without a cause."""
     upstream.reset(prisoners=100, mismatches={"7": 1})
     upstream.fault("mapping", "GET", kind="status", status=400)
     mismatch = result_of(open_app().reconcile()).mismatches[0]
@@ -125,7 +125,7 @@ def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_
 
 
 def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The progress callback may raise to stop the run, so only the thread that runs it calls the callback."""
+    """The progress callback may raise to stop the run, so it is called only by the thread of the run."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []

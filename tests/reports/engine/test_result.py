@@ -28,12 +28,12 @@ from tests.harness.results import (
     "result", [visits_with_everything(7), allocation_result(), with_everything(7)], ids=lambda each: each.title
 )
 def test_goes_to_json_and_back(result: ReconciliationResult) -> None:
-    """Nothing is lost. Names are in camelCase, also those of the key."""
+    """A result that goes to JSON and back loses nothing. Names are in camelCase, including those of the key."""
     text = result.to_json()
     assert parse_result(text) == result
     assert type(parse_result(text)) is type(result)
     content = json.loads(text)
-    # What a run was asked to look at is kept as it was recorded.
+    # The scope that a run was given is kept as it was recorded.
     del content["parameters"]
     assert not re.findall(r'"([a-z]+_[a-z_]+)":', json.dumps(content))
 
@@ -80,7 +80,7 @@ OF_RECORDS = ("key", "kind", "missingIn", "differences", "otherFields")
 
 
 def test_loads_what_earlier_versions_stored() -> None:
-    """A result from when incentives were the only reconciliation is the same, with its general fields filled in."""
+    """A result from when only incentives were reconciled still loads, with its general fields filled in."""
     result = with_everything(7)
     stored = json.loads(result.to_json())
     for name in OF_ALL:

@@ -36,7 +36,7 @@ def active(upstream: Sandbox) -> set[int]:
 
 
 def level_reads(upstream: Sandbox) -> int:
-    """How many levels were read from NOMIS."""
+    """The number of levels that were read from NOMIS."""
     return sum(each["path"].endswith("/current") for each in upstream.requests("nomis"))
 
 
@@ -61,7 +61,7 @@ def fail_looking_again(upstream: Sandbox, page_size: int) -> None:
 
 
 def stop_at(stage: str, last: int = 0) -> Any:
-    """A progress callback that ends the run, as a stop would, once `last` of a stage are done."""
+    """A progress callback that ends the run, as a stop would, once `last` items of a stage are done."""
 
     def stop(reported: str, done: int, _total: int) -> None:
         if reported == stage and done >= last:
@@ -77,7 +77,7 @@ def deliveries(opened: ReportsApp) -> list[str]:
 
 
 def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Prisoners who moved to pages that had been read are found when the run is resumed, and the total is new."""
+    """A resumed run finds prisoners who have moved to pages that had been read, and has a new total."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -105,7 +105,7 @@ def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: O
 
 @pytest.mark.parametrize("seed", [1, 3])
 def test_is_incomplete_when_it_cannot_recheck(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If prisoners moved and the second list fails, the run says so and names the page. The resumed run is complete."""
+    """If prisoners moved and the second list fails, the run is incomplete and names the page. Resuming completes it."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     fail_looking_again(upstream, 50)
@@ -120,7 +120,7 @@ def test_is_incomplete_when_it_cannot_recheck(upstream: Sandbox, open_app: OpenA
 
 
 def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A second list that failed for a while is read after the prisoners."""
+    """A second list that cannot be read at first is read again after the prisoners."""
     upstream.reset(prisoners=200)
     for turn in range(4):
         size = 5 * 50 + 16 * (turn + 1)
@@ -130,7 +130,7 @@ def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: O
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
 def test_keeps_the_pages_of_another_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
-    """A run over one prisoner or prison takes nothing from the weekly run that waits to be resumed."""
+    """A run over one prisoner or prison removes nothing from a weekly run that waits to be resumed."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     broken = break_one(upstream)
@@ -157,7 +157,7 @@ def test_drops_the_pages_of_older_runs_over_everyone(upstream: Sandbox, open_app
 
 
 def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, open_app: OpenApp) -> None:
-    """However many small runs followed, the comparison, the trend and the index use the runs over everyone."""
+    """However many small runs follow, the comparison, the trend and the index use the runs over everyone."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     opened = open_app()
     opened.reconcile(run_id="week-1")
@@ -177,7 +177,7 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, ope
 
 
 def test_indexes_weekly_runs_behind_many_daily_ones_of_others(open_app: OpenApp) -> None:
-    """The card of each reconciliation has its runs, however often the others have run since."""
+    """The card of each reconciliation shows its last runs, however often the other reconciliations have run since."""
     opened = open_app()
     with opened.database.begin() as connection:
         for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
@@ -204,7 +204,7 @@ def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, op
 
 @pytest.mark.parametrize("shard", [0, 1])
 def test_resumes_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
-    """A retry of the last shard reads what is left of every shard, and stays incomplete while anything is left."""
+    """A retry of the last shard reads what every shard has left. The run is incomplete while anything is left."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     booking = break_one(upstream, shard)
@@ -238,7 +238,7 @@ def test_resumes_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenA
 
 
 def test_resumes_the_last_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` begins a run, resumes it while it is incomplete, delivers what is new, and begins the next."""
+    """`LAST` begins a run, resumes it while it is incomplete, reports it once, and then begins the next."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
     opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
@@ -259,7 +259,7 @@ def test_resumes_the_last_run_and_reports_it_once(upstream: Sandbox, open_app: O
 
 
 def test_resumes_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` resumes the run of a process that died, and no run over single prisoners."""
+    """`LAST` resumes the run of a process that died, but not a run over single prisoners."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
     opened = open_app()
@@ -295,7 +295,7 @@ def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_
 
 
 def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run over single prisoners still names the number that no active prisoner has."""
+    """A resumed run over single prisoners still names a number that belongs to no active prisoner."""
     opened = open_app()
     someone = upstream.prisoners()[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)
@@ -309,7 +309,7 @@ def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
-    """Shards join a run, end incomplete and are resumed on PostgreSQL and on SQLite."""
+    """Shards can join a run, end incomplete and be resumed, on PostgreSQL as on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
         break_one(upstream)
@@ -324,7 +324,7 @@ def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_pa
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
 def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
-    """A resumed run covers the prisoners that it began with, and says so when others are named."""
+    """A resumed run covers the prisoners that it began with, so naming others is refused."""
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="weekly")
@@ -333,7 +333,7 @@ def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, f
 
 
 def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Overlapping pages of two processes, which an older version may leave, do not keep a run from its end."""
+    """A booking on overlapping pages, which an older version may leave, is counted once, and the run can end."""
     upstream.reset(prisoners=60)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):
@@ -361,7 +361,7 @@ def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, o
 
 
 def test_knows_the_scope_of_parameters() -> None:
-    """Prisoners narrow the scope more than prisons do."""
+    """If the parameters of a run name both prisoners and prisons, the prisoners decide its scope."""
     assert Coverage.of(ReconciliationParameters().recorded()) is Coverage.EVERYONE
     assert Coverage.of(ReconciliationParameters(prisons=("MDI",)).recorded()) is Coverage.PRISONS
     assert Coverage.of(ReconciliationParameters(prisons=("MDI",), offender_nos=("A",)).recorded()) is Coverage.PRISONERS

@@ -12,7 +12,7 @@ from tests.harness.reconciliations import (
 
 
 def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Only prisoners of that prison are counted, and its mismatches include those without a NOMIS record."""
+    """A run over one prison counts only its prisoners, and its mismatches include those without a NOMIS record."""
     upstream.reset(prisoners=400, mismatches={"2": 6, "7": 6})
     prison = next(each["prisonId"] for each in planted_causes(upstream) if each["cause"] == 2)
     expected = {each["bookingId"] for each in planted_causes(upstream) if each["prisonId"] == prison}
@@ -23,7 +23,7 @@ def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None
 
 
 def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A mistyped prison does not look fine: it is named, even with another prison whose prisoners were compared."""
+    """A chosen prison without prisoners makes the run incomplete and is named, even if another prison was compared."""
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
     opened = open_app()
@@ -74,7 +74,7 @@ def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, o
 
 
 def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner who could not be read may be there."""
+    """A prison does not count as empty if a prisoner could not be read, since that prisoner may be there."""
     upstream.reset(prisoners=60)
     prison = upstream.prisoners()[0]["prisonId"]
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)
@@ -92,7 +92,7 @@ def test_nobody_at_all_is_complete_where_nobody_was_before(upstream: Sandbox, op
 
 
 def test_looks_at_single_prisoners_whatever_dps_knows_of_them(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The active booking comes from the review, or from the list if there is no review.
+    """For a single prisoner, the active booking comes from the review or, if there is none, from the list.
 
     An unknown number is reported.
     """

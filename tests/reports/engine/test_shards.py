@@ -35,7 +35,7 @@ THIRD = ReconciliationParameters(shards=3, shard=1)
 def test_leaves_when_another_run_is_under_way(
     upstream: Sandbox, open_app: OpenApp, first: ReconciliationParameters, second: ReconciliationParameters
 ) -> None:
-    """A second run does nothing, whether whole or in shards. A run over one prisoner is allowed."""
+    """While a run is under way, a second one does nothing, whole or in shards. A run over one prisoner is allowed."""
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, first, "first"):
@@ -65,7 +65,7 @@ def test_refuses_to_resume_what_cannot_be_resumed(upstream: Sandbox, open_app: O
 
 
 def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> None:
-    """A process that reconciles and kills itself after two pages, as a crash would."""
+    """Reconciles, and kills its own process after two pages, as a crash would."""
 
     def die(stage: str, done: int, _total: int) -> None:
         if stage == "reading" and done >= 100:
@@ -76,7 +76,7 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
 
 
 def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """After a kill the finished pages are there and are not read again, and the resumed run is like any other."""
+    """After a kill the finished pages are kept and not read again, and the resumed run ends like any other."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 2})
     opened = open_app()
     arguments = (upstream.environment(), str(tmp_path), opened.settings.database_url)

@@ -1,4 +1,4 @@
-"""What page, email and Slack say about a run that is not complete: what is known, what is not, and no all-clear."""
+"""The page, email and Slack say what is known and what is not about an unfinished run, and give no all-clear."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.harness.reconciliations import OpenApp, result_of
 from tests.harness.results import STARTED, ended_run, made_result, with_everything
 
 CURRENT = "/incentives/booking-id/{b}/current"
-#: What a hurried reader would take for good news, or for a figure that was counted.
+#: Words that a hurried reader would take for good news, or for a figure that was counted.
 ALL_CLEAR = re.compile(
     r"no prison has|no differences\b|every prisoner has|ha(ve|s|d) the same"
     r"|\b0 (?:new|persisting|resolved|differences|of 0|compared|listed|active)|of 0 compared",
@@ -45,7 +45,7 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
 
 
 def test_a_run_that_failed_says_how_it_is_repeated() -> None:
-    """The message says to repeat the run once the service is up.
+    """The report of a failed run says to repeat it once the service is up.
 
     A prisoner who was not found is not a reason to resume.
     """
@@ -59,7 +59,7 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
 
 
 def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
-    """Next to a prison without a difference, an empty prison is not an all-clear."""
+    """The report gives no all-clear for a prison where nobody was found, even if another prison has no differences."""
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
     for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
@@ -69,7 +69,7 @@ def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
 
 
 def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the list the report gives the reason in a whole sentence.
+    """If nobody could be listed, the report gives the reason in a whole sentence.
 
     It says that nothing is known, without zeros.
     """
@@ -85,7 +85,7 @@ def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, ope
 
 
 def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_app: OpenApp) -> None:
-    """What was compared before the failure is shown as such, with the number of prisoners not read."""
+    """The report of a run that gave up shows what was compared before, with the number of prisoners not read."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = result_of(open_app().reconcile())
@@ -107,7 +107,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
 
 
 def test_the_differences_of_a_failed_run_are_shown_as_found_before() -> None:
-    """All of them are shown, and their number cannot be mistaken for the total."""
+    """All differences that a failed run found are shown, and their number cannot be mistaken for the total."""
     result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
     for where, text in texts(result).items():
         assert "failed; before that it found 3 differences among 900 of 87,012 prisoners" in text, where
@@ -131,7 +131,7 @@ def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream:
 
 
 def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
-    """Some people read only the subject of an email."""
+    """The headline of an incomplete run says so first, since some people read only the subject of an email."""
     result = with_everything(3)
     for where, text in texts(result).items():
         assert "Incomplete: on 22 May 2023, 3 of 87,012 prisoners had different incentive levels" in text, where
@@ -147,7 +147,7 @@ def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
 
 
 def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
-    """In an empty prison nobody has the same level either."""
+    """The report of a complete run over nobody does not say that all levels are the same."""
     no_one = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
     for where, text in texts(no_one).items():
         assert "no prisoner was compared" in text, where
@@ -156,7 +156,7 @@ def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
 def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
-    """The last bar belongs to another run, so it is not marked as this one, and the page says why."""
+    """The trend does not show an unfinished run: its last bar belongs to another run, and the page says so."""
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
     assert 'class="day now"' not in render_report(result)
     assert "This run is not in the trend" in texts(result)["page"]
@@ -165,9 +165,9 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
 
 
 def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
-    """A failed run that compared nobody has dashes, which are read out as unknown.
+    """In the index, a failed run that compared nobody has dashes, which are read out as unknown.
 
-    So has an incomplete one for its pages.
+    An incomplete run gives the number of missing parts of its list.
     """
     none = {"compared": 0, "mismatches": 0, "new": 0}
     runs = [ended_run("a", "failed", **none), ended_run("b", "incomplete", **none | {"compared": 150, "gaps": 1})]

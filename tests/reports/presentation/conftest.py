@@ -13,7 +13,7 @@ from tests.harness.chromium import chromium
 
 
 class Tabs:
-    """Tabs of one browser. A new tab is a new process, which costs ten times what a page in an open tab costs."""
+    """Tabs of one browser, which are reused, since a new tab takes ten times as long as a page in an open tab."""
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
@@ -24,7 +24,7 @@ class Tabs:
         self.complaints: list[str] = []
 
     def open(self, file: Path, fragment: str = "", width: int = 1280, height: int = 900, *, script: bool = True) -> Any:
-        """Opens a file in a tab that no other page of the test is in; `script` says whether scripts run."""
+        """Opens a file in a tab that the test is not using yet. `script` says whether scripts run."""
         tab = self._idle[script].pop() if self._idle[script] else self._new(script)
         self._in_use.append((script, tab))
         tab.set_viewport_size({"width": width, "height": height})
@@ -32,7 +32,7 @@ class Tabs:
         return tab
 
     def finish(self) -> list[str]:
-        """Empties the tabs in use for the next test; returns the complaints."""
+        """Empties the tabs in use for the next test, and returns the complaints."""
         complaints, self.complaints = self.complaints, []
         for script, tab in self._in_use:
             tab.emulate_media(media="null", color_scheme="null")
@@ -51,14 +51,14 @@ class Tabs:
         return tab
 
     def _check(self, url: str) -> None:
-        # A page may save what it holds itself.
+        # A page may save its own data, which has a `blob:` address.
         if not url.startswith(("file:", "blob:")):
             self.complaints.append(url)
 
 
 @pytest.fixture(scope="module")
 def browser_tabs() -> Iterator[Tabs]:
-    """The tabs of Chromium, if it is installed. It runs only during these tests, as does the loop of its driver."""
+    """The tabs of Chromium, if it is installed. The browser and its driver's event loop run only during these tests."""
     program = chromium(os.environ)
     from playwright.sync_api import sync_playwright
 

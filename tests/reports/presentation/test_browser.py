@@ -29,20 +29,20 @@ from tests.harness.results import (
 from tests.reports.presentation.conftest import Tabs
 
 pytestmark = pytest.mark.browser
-#: The widths of screens, from a desk's to a small phone's.
+#: The widths of screens, from a desktop to a small phone.
 SCREENS = (1280, 1000, 800, 768, 400, 390, 320)
 LEVELS = ("BAS", "STD", "ENH", "EN2", None)
 #: Regions whose table is wider than they are, by their names.
 CUT = """[...document.querySelectorAll(".scroll")]
     .filter(each => each.scrollWidth > each.clientWidth).map(each => each.getAttribute("aria-label"))"""
-#: Texts of the page that stand outside the screen.
+#: Texts of the page that are outside the screen.
 OUTSIDE = """[...document.querySelectorAll("main td, main th, main p, main a, main dd")]
     .filter(each => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".visually-hidden"))
     .map(each => each.textContent)"""
 FAILED_AT_ONCE = made_result(
     0, status="failed", failure="nomis is down", total=0, listed=0, compared=0, prisons=(), matrix=(), trend=()
 )
-#: The values of the first field of a difference, and what the page puts before one.
+#: The values of the first field of a difference, and the label that the page puts before a value.
 FIELDS = ".inside .sides tbody tr:first-child td"
 LABEL = """cell => getComputedStyle(cell, "::before").content.replace(/["\\s]/g, "")"""
 SHOWN = "tbody.one:not([hidden])"
@@ -168,7 +168,7 @@ def test_cuts_no_table_of_a_general_report(open_page: Any) -> None:
 
 
 def test_the_index_fits_every_screen(open_page: Any) -> None:
-    """The whole of each run is visible without scrolling sideways. On a phone it is a card with named figures."""
+    """In the index each run is visible without scrolling sideways. On a phone it is a card with labelled figures."""
     page = open_page(made_result(3), page="index.html")
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -196,7 +196,7 @@ def test_index_has_no_accessibility_fault(open_page: Any) -> None:
 
 
 def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) -> None:
-    """The page may be days old. Without a script it says how old it was when it was made."""
+    """The index gives the ages of runs by its reader's clock. Without a script it gives the ages when it was made."""
     page = open_page(visit_result(3), page="index.html", script=False)
     card = page.inner_text(".card >> text=Official visits >> xpath=../..")
     assert "less than a minute before this page was made" in card
@@ -205,7 +205,7 @@ def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) 
 
 
 def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
-    """Every word counts, in any order. Escape shows all rows again, and the count is announced."""
+    """Typed words filter the rows, in any order, and the number left is announced. Escape shows all rows again."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -241,7 +241,7 @@ def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
 
 
 def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
-    """The headings are buttons that Tab reaches, screen readers hear the order, and evidence moves with its row."""
+    """The table is sorted from the keyboard. Screen readers announce the order, and evidence moves with its row."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#print-evidence")
@@ -261,7 +261,7 @@ def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
 
 
 def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
-    """Evidence and command are behind a summary that Enter opens."""
+    """The evidence and command of a difference are behind a summary that Enter opens."""
     result = made_result(3)
     page = open_page(result)
     page.focus("tbody.one summary >> nth=0")
@@ -273,7 +273,7 @@ def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
 
 
 def test_works_without_script(open_page: Any) -> None:
-    """All content is visible, and controls that need a script are hidden."""
+    """Without a script all content is visible, and controls that need one are hidden."""
     page = open_page(made_result(3), script=False)
     assert page.locator("tbody.one").count() == 3
     assert not page.is_visible("#find")
@@ -314,7 +314,7 @@ def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: Reco
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
 def test_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
-    """Long commands and requests wrap, and need no scrolling."""
+    """Long commands and requests in an email wrap, so a phone need not scroll sideways."""
     html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
     page = tabs.open(tmp_path / "email.html", width=360, height=800)
@@ -351,7 +351,7 @@ def test_shows_the_first_screen_whole(open_page: Any) -> None:
 def test_a_missing_browser_is_a_failure_where_nobody_reads_of_skipped_tests(
     tmp_path: Path, ci: str, ends: type[BaseException]
 ) -> None:
-    """On a build server a report that was never opened must not look tested."""
+    """On a build server a missing browser fails the tests, so that no unopened report looks tested."""
     with pytest.raises(ends, match="no Chromium"):
         chromium({"PATH": str(tmp_path), "CI": ci})
     assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

@@ -1,4 +1,4 @@
-"""Texts of the services: harmless on every page, in emails, CSVs and Slack, and masked where the setting says."""
+"""Texts of the services are harmless on pages, in emails, CSVs and Slack, and masked if the setting says so."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_escapes_everything_from_outside(page: str) -> None:
 
 
 def test_lets_nothing_be_loaded_or_run_but_its_own() -> None:
-    """The policy names the page's own style and script by their hashes, and nothing else."""
+    """The content security policy allows the page's own style and script, by their hashes, and nothing else."""
     html = render_report(made_result(3))
     [policy] = [a["content"] for tag, a in Tags(html).found if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
@@ -99,7 +99,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
 
 
 def test_no_text_steers_a_page_or_an_email() -> None:
-    """Escapes, NULs and direction changes in texts of the services are removed."""
+    """Escape codes, NULs and direction marks are removed from texts of the services."""
     evil = "\x1b[2Jgone\0\x9b\u202eevil"
     bad = mismatch(1, nomis=Side(level="STD", user_id=evil, record=1), evidence_missing=evil)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "failure": evil, "environment": evil})
@@ -135,7 +135,7 @@ def test_leaves_nothing_unmasked() -> None:
     ],
 )
 def test_masks_what_upstream_errors_name(path: str) -> None:
-    """Paths and responses of services name bookings in different ways, and two digits of each are left."""
+    """However paths and responses of services name bookings, only two digits of each are left."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -190,7 +190,7 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """A text of a service is cut, and the command above it is still there."""
+    """In an alert a long text of a service is cut, and the command is still there."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE

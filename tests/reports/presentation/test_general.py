@@ -1,4 +1,4 @@
-"""Report, CSV, email and Slack of a reconciliation without special fields: correct, safe to open, and masked."""
+"""The report, CSV, email and Slack message of any reconciliation are correct, safe to open, and masked."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
 
 
 def test_leaves_nothing_unmasked() -> None:
-    """No whole prisoner number or booking remains in the row, a value, a key, an explanation or a command."""
+    """With masking on, no whole prisoner number or booking id remains anywhere in a report, email or message."""
     number, booking = "A4471CK", 714893
     hidden = visit_mismatch(
         1,
@@ -155,7 +155,7 @@ def test_leaves_nothing_unmasked() -> None:
     ("places", "others"), [(13, "The other prison with differences"), (14, "The other 2 prisons with differences")]
 )
 def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: str) -> None:
-    """One further prison is in the singular, and so is a list of one prison."""
+    """Prisons beyond the twelfth are counted in words. A single one is in the singular."""
     prisons = tuple(PrisonCount(prison_id=f"P{n:02}", compared=9, mismatches=1, new=0) for n in range(places))
     assert others in text_of(render_report(visit_result(places, prisons=prisons)))
     alone = (PrisonCount(prison_id="LEI", compared=9, mismatches=0, new=0),)
@@ -163,7 +163,7 @@ def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: st
 
 
 def test_an_email_without_a_known_cause_has_no_table_of_causes() -> None:
-    """A heading with nothing below it is left out."""
+    """An email without a known cause has no heading for causes."""
     unknown, known = mail_of(allocation_result()), mail_of(visit_result(1))
     for mail, shown in ((unknown, False), (known, True)):
         assert ("BY CAUSE" in mail.text, "By cause" in mail.html) == (shown, shown)
@@ -190,7 +190,7 @@ def test_is_small_enough_to_be_opened_anywhere(result: ReconciliationResult) -> 
 
 
 def test_shows_what_differs_field_by_field() -> None:
-    """The row and its table show both values of each field that differs. A side without the record has none."""
+    """The row and its table show both values of each field that differs. A side without the record has no values."""
     result = visit_result(3)
     page = render_report(result)
     rows = re.findall(r'<tbody class="one".*?</details></td></tr>', page, flags=re.DOTALL)
@@ -239,14 +239,14 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
     ],
 )
 def test_words_the_headline_by_what_is_counted(result: ReconciliationResult, headline: str) -> None:
-    """The page, the email and Slack have the same words."""
+    """The headline on the page, in the email and in Slack has the same words."""
     mail = mail_of(result)
     for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
         assert headline in text
 
 
 def test_says_first_what_is_suspicious_or_missing() -> None:
-    """Page, email and Slack say what could not be read, and what to check before anything is fixed."""
+    """Page, email and Slack say first what could not be read, and what to check before anything is fixed."""
     result = visits_with_everything(3)
     for text in (render_report(result), mail_of(result).text, channel_text(slack_of(result))):
         words = " ".join(text.split())
@@ -269,7 +269,7 @@ def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
 
 
 def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
-    """Some of its values are shown, not all of them and not the prisoner again.
+    """For a record on only one side, some of its values are shown, without the prisoner, who is already named.
 
     The side with the record is never "none".
     """
@@ -291,7 +291,7 @@ def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
 
 
 def test_names_keys_of_several_columns() -> None:
-    """Each number is named, even if another one is missing."""
+    """In a key of several columns each number is named, even if another one is missing."""
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
         assert f"1 · *{name}* B0000AA" in thread_text(slack_of(result))
@@ -313,7 +313,7 @@ def test_numbers_the_rows_alike_everywhere() -> None:
 
 
 def test_the_csv_has_both_values_of_every_field() -> None:
-    """Equal values are included, unformatted."""
+    """The CSV has both sides' values of every field, including equal ones, unformatted."""
     rows = {row["kind"]: row for row in csv.DictReader(io.StringIO(render_csv(visit_result(3))))}
     row = rows["details-differ"]
     assert (row["nomis_start"], row["dps_start"]) == ("2023-05-25T09:30:00", "2023-05-25T10:00:00")
@@ -346,12 +346,12 @@ def test_the_csv_has_both_values_of_every_field() -> None:
     ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    """Dates are in words, a missing value is "none", and all other values are unchanged."""
+    """In reports dates are in words, a missing value is "none", and all other values are unchanged."""
     assert value_text(value) == text
 
 
 def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
-    """The last bar is the current run."""
+    """The trend is drawn for every reconciliation, and its last bar is the current run."""
     points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
     result = visit_result(1)
     page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))

@@ -1,4 +1,4 @@
-"""The report, its index, the CSV and the messages: what they say of a run, in valid pages."""
+"""The report, its index, the CSV and the messages say what they should about a run, in valid pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def index_of(*runs: EndedRun) -> str:
 
 
 def rows_of(result: IncentiveResult) -> dict[int, str]:
-    """The prisoner of each row of the page, by the number that links to the row."""
+    """The prisoner in each row of the page, by the number that links to the row."""
     found = re.findall(
         r'<tbody class="one" id="([^"]+)".*?<a href="#([^"]+)">(\d+)</a></td><th scope="row">(\S+)',
         render_report(result),
@@ -59,7 +59,7 @@ def test_says_on_the_first_screen_what_matters() -> None:
 
 
 def test_never_looks_like_success_when_it_was_not_one() -> None:
-    """An incomplete run and a failed run say so first, and what to do."""
+    """The report of an incomplete or failed run first says so, and what to do."""
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete
     assert "--resume run-of-today" in incomplete
@@ -70,14 +70,14 @@ def test_never_looks_like_success_when_it_was_not_one() -> None:
 
 
 def test_says_whom_it_looked_at_and_how_long() -> None:
-    """The page gives the ids of the prisons, and the duration in words."""
+    """The page gives the ids of the chosen prisons, and the duration in words."""
     part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
     assert "22 May 2023 at 04:00, covering only MDI and LEI. It took 1 second." in Tags(render_report(part)).text
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
 
 
 def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
-    """Such prisoners have a separate row, which does not count as a prison."""
+    """Prisoners without a NOMIS record have a separate row, which does not count as a prison."""
     made = made_result(3)
     nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
     page = Tags(render_report(made.model_copy(update={"prisons": (*made.prisons, nowhere)}))).text
@@ -86,7 +86,7 @@ def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
 
 
 def test_links_differences_only_of_a_run_that_looked() -> None:
-    """The list of a run that compared nobody would be empty, and would look like good news."""
+    """The page of a run that compared nobody has no link to its list of differences, which would be empty."""
     lines = [
         ended_run("looked", compared=5, mismatches=0, new=0),
         ended_run("failed", "failed", compared=0, mismatches=0, new=0),
@@ -108,7 +108,7 @@ def test_differences_that_do_not_count_are_not_agreement() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
-    """Every mismatch is shown with its cause, its command and both histories."""
+    """The page shows every mismatch with its cause, its command and both histories."""
     result = made_result(number)
     page = Tags(render_report(result))
     assert sorted(rows_of(result).values()) == sorted(each.offender_no for each in result.mismatches)
@@ -118,7 +118,7 @@ def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
 
 
 def test_tells_runs_of_one_day_apart() -> None:
-    """If two points of the trend share a day, or even a minute, each shows its time. Other points stay short."""
+    """If two points of the trend share a day, or even a minute, each shows its time. Other points show only the day."""
     base = made_result(3)
     later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
     points = [
@@ -153,7 +153,7 @@ def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
 
 
 def test_keeps_the_columns_that_people_rely_on() -> None:
-    """Spreadsheets rely on the heading of the CSV."""
+    """The CSV keeps its heading, since people's spreadsheets rely on it."""
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
@@ -164,7 +164,7 @@ def test_keeps_the_columns_that_people_rely_on() -> None:
 
 
 def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
-    """Slack, email, CSV and report use the same row numbers, without asterisks, which Slack removes."""
+    """Slack, email, CSV and report use the same row numbers, and no asterisks for masking, which Slack removes."""
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
     assert sorted(rows) == list(range(1, 31))
@@ -184,7 +184,7 @@ def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
 
 
 def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
-    """The message has the command with the run's id and number of shards. Other runs need no resuming."""
+    """Every message about an incomplete run has the command that resumes it. Messages about other runs have none."""
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
@@ -201,7 +201,7 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
 
 
 def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
-    """No command fixes such a difference, so Slack and the email have the request too."""
+    """If only NOMIS support can fix a difference, Slack and the email have the request too."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
     assert asked.diagnosis is not None
@@ -212,14 +212,14 @@ def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
 
 
 def test_says_in_the_csv_why_evidence_is_missing() -> None:
-    """The row explains why the cells of a cause are empty."""
+    """If the evidence of a difference is missing, its CSV row says why."""
     result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
     [row] = csv.DictReader(io.StringIO(render_csv(result)))
     assert (row["cause"], row["evidence_missing"]) == ("", "busy")
 
 
 def test_goes_to_json_and_back() -> None:
-    """The result is the same after a round trip through JSON, with camelCase names."""
+    """A result is the same after a round trip through JSON, in which names are in camelCase."""
     result = with_everything(30)
     text = result.to_json(indent=1)
     assert parse_result(text) == result
@@ -236,12 +236,12 @@ def test_goes_to_json_and_back() -> None:
     ],
 )
 def test_alerts_are_known_by_their_text(event: str, title: str) -> None:
-    """The runbook leads from the text to the action. An event without a separate text has a general one."""
+    """Each alert has the text that the runbook lists. An event without its own text has a general one."""
     assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 
 def with_failure() -> IncentiveResult:
-    """A result with everything that a page may show, of a run that failed."""
+    """The result of a failed run, with everything that a page may show."""
     return with_everything().model_copy(update={"status": "failed", "failure": "NOMIS did not answer"})
 
 
@@ -256,7 +256,7 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-#: What elements of these names are already, so that a role as well is wrong or idle.
+#: Elements that are parts of a table by themselves, so a role would be wrong or redundant.
 TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 

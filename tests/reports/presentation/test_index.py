@@ -58,13 +58,13 @@ def test_a_card_is_of_runs_over_everyone() -> None:
 
 
 def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
-    """A zero would look like good news."""
+    """A failed run that compared nothing has no figures, since a zero would look like good news."""
     [card] = cards_of(index_of(ended_run("bad", "failed", compared=0, mismatches=0, new=0)))
     assert card == "Incentive levels Failed No prisoners were compared No complete run yet"
 
 
 def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
-    """The figures are read out oldest first, without runs that failed or lacked a part of the list."""
+    """Screen readers read the trend's figures oldest first, without runs that failed or lacked part of the list."""
     outcomes: tuple[dict[str, Any], ...] = ({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {})
     runs = [
         ended_run(
@@ -87,7 +87,7 @@ def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
 def test_a_card_says_what_to_do_first() -> None:
     """The card says who acts, for how many differences, and whether there is more to do.
 
-    Without differences it says nothing.
+    Without differences the card has no such text.
     """
     result = made_result(12)
     page = render_index({}, [ended_run(result.run_id)], {result.run_id: result}, "Production", STARTED)
@@ -106,6 +106,6 @@ def test_a_card_says_what_to_do_first() -> None:
 
 
 def test_reports_lead_back_to_the_index() -> None:
-    """A report in the folder of a reconciliation is one step further away."""
+    """A report links back to the index, even from the folder of a reconciliation."""
     assert 'href="../index.html"' in render_report(made_result(1))
     assert 'href="../../index.html"' in render_report(visit_result(1))

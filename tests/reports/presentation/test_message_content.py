@@ -12,7 +12,7 @@ from tests.harness.results import made_result, visit_mismatch, visit_result, vis
 
 
 def test_a_masked_page_has_no_whole_number_anywhere() -> None:
-    """No cell, attribute, sentence or command has a whole number, nor has the CSV that is packed into the page."""
+    """A masked page has no whole number in any cell, attribute, sentence or command, nor in the CSV packed into it."""
     for result in (made_result(30), visits_with_everything(30)):
         [page, sheet] = report_files(result, Masking(on=True), page=True)
         packed = re.findall(r"[0-9a-f]{400,}", page.content)
@@ -24,7 +24,7 @@ def test_a_masked_page_has_no_whole_number_anywhere() -> None:
 
 
 def test_a_masked_page_keeps_its_figures() -> None:
-    """A short booking could be any figure of the page, so it is not masked in the text of the page."""
+    """A short booking id could be any figure on the page, so it is not masked in the page's text."""
     odd = visit_mismatch(0, booking_id=3, evidence=(EvidenceRow(side="DPS", text="visit 1300000 of 3 visitors"),))
     [page, _] = report_files(visit_result(0, mismatches=(odd,)), Masking(on=True), page=True)
     assert "of 3 visitors" in page.content

@@ -19,7 +19,7 @@ from tests.harness.results import made_result, visit_result, with_everything
 from tests.reports.presentation.conftest import Tabs
 
 pytestmark = pytest.mark.browser
-#: Every link that filters and says a number: its filter, the number, and how many rows it leaves.
+#: For every filter link with a number: its filter, the number, and how many rows it leaves.
 LINKS = """async () => {
     const found = [];
     for (const link of document.querySelectorAll("a[data-filter]")) {
@@ -61,7 +61,7 @@ def levels_result() -> IncentiveResult:
 
 @pytest.fixture
 def pages(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
-    """Opens the page of a result as a saved file that nothing else is kept with."""
+    """Opens the page of a result as a saved file, without any other files."""
 
     def visit(result: ReconciliationResult, fragment: str = "", masking: Masking | None = None) -> Any:
         saved = tmp_path / f"{result.run_id}.html"
@@ -74,7 +74,7 @@ def pages(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("result", [levels_result(), visit_result(40)], ids=lambda each: each.title)
 def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: ReconciliationResult) -> None:
-    """Figures, prisons, levels, kinds, fields, ages, teams and causes each leave as many rows as they say."""
+    """The links of figures, prisons, levels, kinds, fields, ages, teams and causes leave as many rows as they say."""
     found = pages(result).evaluate(LINKS)
     assert [each for each in found if each[1] != each[2]] == []
     filters = {name.split("=")[0] for query, _, _ in found for name in query.split("&")}
@@ -83,7 +83,7 @@ def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: Re
 
 
 def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
-    """Excluded prisoners and those in flight with the same pair follow after a plus, since no row shows them."""
+    """The link of a pair counts its differences. Excluded ones and those in flight follow a plus, without a link."""
     result = levels_result()
     more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
     matrix = tuple(
@@ -121,7 +121,7 @@ def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any
 
 
 def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
-    """The address shows the row with its evidence, even if a filter hides it, and going back returns to the filter."""
+    """A row's address shows it with its evidence, even if a filter hides it. Going back returns to the filter."""
     page = pages(levels_result(), "#dps=BAS")
     hidden = page.locator("tbody.one[hidden]").first
     anchor = hidden.get_attribute("id")
@@ -134,7 +134,7 @@ def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
 
 
 def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: Path) -> None:
-    """The page saves lines of the whole CSV, in its order even if the rows are sorted otherwise."""
+    """The page saves lines of its CSV, in the order of the CSV even if the rows are sorted differently."""
     result = levels_result()
     [heading, *lines] = list(csv.reader(render_csv(result).splitlines()))
     page = pages(result)
@@ -158,7 +158,7 @@ def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: 
 
 
 def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> None:
-    """The packed data in the page is masked too."""
+    """A masked page saves masked lines, since the data packed into it is masked too."""
     result = made_result(12, run_id="masked")
     page = pages(result, masking=Masking(on=True))
     with page.expect_download() as downloading:
@@ -174,7 +174,7 @@ def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> N
 
 
 def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
-    """The evidence of the visible rows is printed without closed disclosures, and afterwards the page is as before."""
+    """If asked for, the evidence of the visible rows is printed, and afterwards the page is as before."""
     page = pages(levels_result(), "#dps=BAS")
     page.emulate_media(media="print")
     page.evaluate("""window.print = () => {
@@ -194,7 +194,7 @@ def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
 
 @pytest.mark.parametrize("result", [with_everything(3), visit_result(3)], ids=lambda each: each.title)
 def test_can_be_read_in_the_dark(pages: Any, result: ReconciliationResult) -> None:
-    """Every text has enough contrast in the dark too, and bars differ from the page and from each other."""
+    """In dark mode every text has enough contrast, and bars differ from the page and from each other."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = pages(result)

@@ -19,7 +19,7 @@ from tests.harness.results import STARTED, made_result, mismatch
 
 
 def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
-    """Weekly runs with these numbers of differences, new ones among them, and resolved ones."""
+    """Weekly runs with these numbers of differences, of new ones among them, and of resolved ones."""
     return tuple(
         TrendPoint(
             run_id=f"run-{week}",
@@ -38,7 +38,7 @@ def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoi
     [((), ""), ((0, 0), "▁▁"), ((0, 1, 5, 10), "▁▂▅█"), ((430, 11, 0), "█▂▁"), ((7,), "█")],
 )
 def test_a_line_of_blocks_is_in_proportion(values: tuple[int, ...], line: str) -> None:
-    """The largest value is a full line, no line is empty, and a single difference among hundreds is visible."""
+    """The largest value has a full line, no line is empty, and a single difference among hundreds is visible."""
     assert sparkline(values) == line
 
 
@@ -77,7 +77,7 @@ def test_runs_of_earlier_versions_are_drawn_whole() -> None:
 
 
 def test_counts_how_long_differences_have_been_open() -> None:
-    """The ages run from new to the oldest, including empty ones in between."""
+    """The ages run from new to the oldest, including those in between without differences."""
     days = (None, 3, 7, 8, 400)
     found = tuple(
         mismatch(number, standing="new", since=STARTED)
@@ -143,7 +143,7 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
 
 
 def test_says_which_level_is_higher() -> None:
-    """The picture runs from far higher in NOMIS to far higher in DPS, and shows apart what cannot be compared.
+    """The picture runs from far higher in NOMIS to far higher in DPS. Levels that cannot be compared are separate.
 
     Standard is the level after Basic: DPS no longer gives Entry, which NOMIS has in between.
     """

@@ -32,7 +32,7 @@ from tests.harness.results import (
 )
 
 PAGE = (Path(__file__).parents[3] / "doc" / "report.md").read_text(encoding="utf-8")
-#: What a value in the JSON is, by the word that the page has for it.
+#: The type of a value in the JSON, by the word that the page uses for it.
 JSON_TYPES: Mapping[str, type] = {
     "boolean": bool,
     "text": str,
@@ -51,14 +51,14 @@ def table(section: str) -> list[list[str]]:
 
 
 def test_names_every_column_of_incentive_levels_in_its_place() -> None:
-    """All columns of the CSV are in their order, each with a meaning."""
+    """The page lists all CSV columns of incentive levels in their order, each with a meaning."""
     rows = table("The CSV of incentive levels")
     assert [row[0] for row in rows] == list(COLUMNS)
     assert all(len(row) == 3 and row[2] for row in rows)
 
 
 def test_names_every_column_of_the_others_in_its_place() -> None:
-    """The general columns include the key and the fields of the reconciliation at the documented place."""
+    """In general CSVs the key and the fields of the reconciliation are at the documented place."""
     expected: list[str] = []
     for column in (row[0] for row in table("The CSV")):
         if column == "*the key*":
@@ -75,7 +75,7 @@ def test_names_every_column_of_the_others_in_its_place() -> None:
     ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
 )
 def test_columns_have_the_type_that_is_said(section: str, result: ReconciliationResult) -> None:
-    """Integers and times can be parsed as such in every line that has them."""
+    """Columns documented as integers or times can be parsed as such in every line that has them."""
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
     lines = list(csv.DictReader(io.StringIO(render_csv(result))))

@@ -18,7 +18,7 @@ from sandbox.slack.blocks import refusal
 from tests.harness.messages import channel_text
 from tests.harness.results import STARTED, made_result, visit_mismatch, visits_with_everything
 
-#: Words of services: short and long ones, markup, and letters that are escaped.
+#: Words from services: short and long ones, markup, and characters that are escaped.
 WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sampled_from(
     ["&" * 3_500, "x " * 2_000, "`" * 99]
 )
@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 @st.composite
 def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
-    """What a mismatch may have of any length: its diagnosis, its prison, what is missing of its evidence, its age."""
+    """Parts of a mismatch that may have any length: its diagnosis, prison, missing evidence and age."""
     action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
     commands = tuple(draw(st.lists(WORDS, max_size=2)))
     found = Diagnosis(
@@ -54,7 +54,7 @@ def results(draw: Any) -> ReconciliationResult:
 
 
 def taken(message: SlackMessage) -> None:
-    """Checks a message against the limits of Slack, and against those of readability."""
+    """Checks that a message is within Slack's limits, and short enough to be read."""
     assert message.text.strip()
     assert len(message.text) <= 4_000
     assert len(message.blocks) <= 50
@@ -101,7 +101,7 @@ def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> No
 
 
 def test_an_alert_of_a_reconciliation_says_what_happened_and_what_to_type() -> None:
-    """Sentences come first, and the ids follow."""
+    """An alert of a reconciliation says what happened and what to type. The sentences come first, then the ids."""
     payload = {
         "event": "visits-reports-reconciliation-not-run",
         "time": "2026-11-29T04:00:00.000+00:00",

@@ -43,7 +43,7 @@ def visit(
     request: str | None = None,
     days: int = 0,
 ) -> Mismatch:
-    """A visit with this fix that was first seen that many days before the run."""
+    """A mismatch of a visit with this fix, first seen this many days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
@@ -58,7 +58,7 @@ def visit(
 
 
 def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
-    """The actions for these differences."""
+    """The actions for these mismatches."""
     return what_to_do(visit_result(0, mismatches=mismatches)).actions
 
 
@@ -113,7 +113,7 @@ def test_says_once_a_command_that_is_the_same_for_all() -> None:
 
 
 def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
-    """The other commands are in their rows. A single difference has its own commands, in order."""
+    """If no one command fixes all, each row has its commands. A single difference has its own commands, in order."""
     (several,) = actions(
         visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
         visit(3, "Remove it.", "prisoner-to-nomis duplicates remove visit 22 --of 21"),
@@ -147,7 +147,7 @@ def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
 
 
 def test_puts_what_is_most_serious_first() -> None:
-    """Visitors who come in vain precede three differences in details."""
+    """The most serious action comes first: a visitor who comes in vain precedes three differences in details."""
     details, cancel = "Write the visit to NOMIS again.", "Cancel the visit in NOMIS too."
     found = [visit(each, details, f"prisoner-to-nomis resync visit {each}") for each in range(3)]
     found.append(visit(4, cancel, "prisoner-to-nomis resync visit 4"))
@@ -178,7 +178,7 @@ def test_headline_stays_true_and_names_the_new_ones() -> None:
 
 
 def test_says_what_changed_since_the_last_complete_run() -> None:
-    """An incomplete run says nothing, and earlier incomplete runs are skipped."""
+    """A run is compared with the last complete one. An incomplete run says nothing about changes."""
     assert what_to_do(made_result(11)).change == (
         "2 fewer than in the last complete run, of 15 May 2023, which found 13."
     )
@@ -216,7 +216,7 @@ def test_a_jump_against_last_week_raises_the_severity(
 
 
 def test_severity_follows_from_what_is_to_be_done() -> None:
-    """Failed and suspicious runs are serious, differences are medium, and low is what needs nobody."""
+    """Failed and suspicious runs are serious, and differences medium, or low if nobody needs to act."""
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
@@ -234,7 +234,7 @@ def test_severity_follows_from_what_is_to_be_done() -> None:
     ],
 )
 def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: str) -> None:
-    """A run that needs nobody does not ask anyone to act this week."""
+    """The page and the messages give the same urgency, and ask nobody to act if there is nothing to do."""
     result = visit_result(0, mismatches=(mismatch,))
     email = email_report(result, None, "kept", Masking())
     slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
@@ -243,7 +243,7 @@ def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: st
 
 
 def test_a_new_difference_of_adjustments_is_serious_and_a_known_one_is_not() -> None:
-    """Release dates are calculated from adjustments."""
+    """A new difference of adjustments is serious, since release dates depend on them. A known one is not."""
     new = visit_result(1, reconciliation="adjustments")
     known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})
     assert what_to_do(new).severity is Severity.SERIOUS

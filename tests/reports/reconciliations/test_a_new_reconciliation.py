@@ -1,4 +1,4 @@
-"""The example of the page on adding a reconciliation works unchanged, and touches no more than the page says."""
+"""The example on the page about adding a reconciliation works unchanged, and changes only what the page says."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Services(BaseHTTPRequestHandler):
     """HMPPS Auth, NOMIS and the activities API, as far as the example calls them."""
 
     protocol_version = "HTTP/1.1"
-    #: What each path has.
+    #: The response to each path.
     records: ClassVar[dict[str, Any]] = {}
-    #: What a path without a record says.
+    #: The error for a path without a record.
     missing: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
@@ -116,7 +116,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
             "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
             "REPORTS_LOCATION": str(tmp_path / "reports-out"),
             "RECONCILIATION_RECHECK_SECONDS": "0",
-            # There is no queue to look at; that is a doubt, and no failure.
+            # There is no queue to check, which is a doubt and not a failure.
             "HMPPS_SQS_PROVIDER": "localstack",
             "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
             "LOG_LEVEL": "ERROR",
@@ -132,7 +132,7 @@ def test_only_the_registry_knows_a_reconciliation(program: Program) -> None:
 
 
 def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
-    """Both differences are found and explained. A second run recognises them, and the one that was resolved."""
+    """Both differences are found and explained. A second run recognises the persisting and the resolved one."""
     code, first, _ = program.run("reconcile", "pay-bands")
     assert code == 0
     assert (first["reconciliation"], first["status"], first["compared"]) == ("pay-bands", "complete", 3)
@@ -156,7 +156,7 @@ def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
 
 
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
-    """The other prisons are compared, and the exit code and the event say that the run is incomplete."""
+    """If a prison cannot be read, the others are compared, and exit code and event say that the run is incomplete."""
     del Services.records["/synchronisation/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")
     assert (code, found["status"], found["compared"]) == (1, "incomplete", 1)
@@ -166,7 +166,7 @@ def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program)
 
 
 def test_a_service_without_the_route_fails_the_run(program: Program) -> None:
-    """The service is too old, and the run claims nothing."""
+    """If a service is too old to have the route, the run fails and claims nothing."""
     Services.missing = {"status": 404, "userMessage": "No resource found: No static resource pay-bands/MDI."}
     del Services.records["/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")

@@ -36,7 +36,7 @@ def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
 
 
 def test_service_prisons_are_what_switches_were(upstream: Sandbox) -> None:
-    """A NOMIS of 2024 has the older route."""
+    """If NOMIS is a version of 2024, its older route names the prisons."""
     upstream.reset(prisoners=20, generation="2024-06")
     upstream.switch_agencies("ACTIVITY", "MDI")
     assert prisons(upstream) == (("MDI",), {})
@@ -51,7 +51,7 @@ def test_the_rollout_is_enough(upstream: Sandbox) -> None:
 
 
 def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
-    """Services of 2023 can only be asked about single prisons. A prison that does not use activities is a gap."""
+    """Prisons that are set are checked one by one, even by services of 2023. One without activities is a gap."""
     without = next(
         each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]
     )
@@ -64,7 +64,7 @@ def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
 
 
 def test_nobody_can_say(upstream: Sandbox) -> None:
-    """Services of 2023 list no prisons, and an error of NOMIS does not count as an older version."""
+    """If no service lists the prisons, or NOMIS fails, the prisons are unknown. An error is not an older version."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         prisons(upstream)

@@ -36,7 +36,7 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
 
 
 def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example the prisons come first, then a failure for each booking, without success of the prison."""
+    """In the worked example the prisons come first, then a failure for each booking, but no success for its prison."""
     answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     app = open_app()
@@ -60,7 +60,7 @@ def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
 def test_events_of_suspended_allocations(
     upstream: Sandbox, open_app: OpenApp, location: str, failed: list[str]
 ) -> None:
-    """A prison with differences only of bookings elsewhere is a success."""
+    """A prison whose only differences are of bookings elsewhere has a success event."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -71,7 +71,7 @@ def test_events_of_suspended_allocations(
 
 
 def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The difference is left out from then on, and the report does not say that both sides agree now."""
+    """If a booking moves away its difference is left out, and the report does not say that both sides now agree."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1}
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002="WWI")
@@ -85,7 +85,7 @@ def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream
 
 
 def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Each event has the date. The two bookings of one prisoner are one difference with an event each."""
+    """Each attendance event has the date. Two bookings of one prisoner are one difference with two events."""
     answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app()
     result = run(app, Attendances, from_date=DAY, to_date=DAY)
@@ -110,7 +110,7 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
 
 
 def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The others continue. The run is neither complete nor equal, and the resumed run reads only that prison."""
+    """If a prison cannot be read, the run is incomplete with the others compared. Resuming reads only that prison."""
     upstream.reset(prisoners=20, plant=["allocations"])
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
     broken = upstream.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
@@ -130,7 +130,7 @@ def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nothing in it was compared, so it does not count as equal. The other chosen prisons are compared."""
+    """A chosen prison without activities does not count as equal. The other chosen prisons are compared."""
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI")
     app = open_app()
@@ -141,7 +141,7 @@ def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp
 
 
 def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The run fails, and an error event without a prison says so."""
+    """If the prisons cannot be listed, the run fails, and an error event without a prison says so."""
     upstream.fault("nomis", path="/agency-switches/", status=500)
     app = open_app()
     assert run(app, Allocations).status == "failed"
@@ -160,7 +160,7 @@ def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: t
 
 
 def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The suspended allocation differs when its prison is read. The prisoner has left when the booking is checked."""
+    """A suspended allocation that differs is left out if the prisoner has left by the time the booking is checked."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]

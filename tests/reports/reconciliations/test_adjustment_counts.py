@@ -31,7 +31,7 @@ Side = dict[int, list[Counted]]
 
 
 def plain_days(found: list[Counted], counter: str) -> int | None:
-    """The sum of days, or None if one is not known."""
+    """The sum of days. If any number is unknown, so is the sum (None)."""
     days = [each.days for each in found if each.counter == counter]
     return None if None in days else sum(each for each in days if each is not None)
 
@@ -58,7 +58,7 @@ def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
 
 
 def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tuple[str, ...]] | None:
-    """The kind and the fields, computed one by one."""
+    """The kind of a difference and its fields, computed one by one."""
     ours, theirs = plain(nomis), plain(dps)
     counts = [name for name in NAMES if ours[name] != theirs[name]]
     days = [
@@ -93,7 +93,7 @@ def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
 
 
 def test_the_text_of_differences() -> None:
-    """The text has DPS minus NOMIS in the order of the counters, without equal ones."""
+    """The text of a difference has DPS minus NOMIS in the order of the counters, without equal ones."""
     values = {"taggedBail": (1, 0), "remand": (1, 2), "specialRemission": (1, 1)}
     assert differences_text(values) == "remand 1, taggedBail -1"
     assert differences_text({"remandDays": (20, 15)}) == "remandDays -5"

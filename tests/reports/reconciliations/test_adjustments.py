@@ -29,9 +29,9 @@ from tests.harness.sandboxes import Caller
 
 Make = Callable[..., AdjustmentReconciliation]
 ALL = {"REPORTS_SENTENCING_RECONCILIATION_ALL_PRISONERS": "true"}
-#: How the ids of adjustments that tests make in DPS begin; two digits follow.
+#: The beginning of the ids of adjustments that tests make in DPS. Two digits follow.
 DPS_ADJUSTMENTS = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e"
-#: What a run makes of each planted cause.
+#: The cause that a run reports for each planted one.
 TOLD = {
     planted.NOT_IN_DPS: causes.NOT_IN_DPS,
     planted.DELETED_IN_DPS: causes.DELETED_IN_DPS,
@@ -44,7 +44,7 @@ TOLD = {
     planted.OTHER_DAYS: causes.OTHER_DAYS,
     planted.JUST_MADE: causes.NOT_IN_NOMIS,
 }
-#: What can be seen of adjustments that NOMIS created in a window, from DPS services of 2023.
+#: The planted causes that a window of adjustments created in NOMIS can show with services of 2023.
 SEEN_FROM_NOMIS = (
     planted.NOT_IN_DPS,
     planted.DELETED_IN_DPS,
@@ -167,7 +167,7 @@ def worked_example(upstream: Sandbox) -> tuple[int, str]:
 
 
 def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
-    """Each side has three bookings. DPS has one more remand and one tagged bail fewer."""
+    """In the worked example each side has three bookings. DPS has one more remand and one tagged bail fewer."""
     booking_id, offender_no = worked_example(upstream)
     [row] = compare(make()).differing
     assert (row["booking_id"], row["offender_no"], row["kind"]) == (booking_id, offender_no, "different-counts")
@@ -208,7 +208,7 @@ def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) ->
     ("service", "side", "path"), [("nomis", "NOMIS", "sentencing-adjustments"), ("adjustments", "DPS", "/adjustments")]
 )
 def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: str, side: str, path: str) -> None:
-    """The booking is unread on that side, neither equal nor different, and the others of its page are compared."""
+    """A booking that cannot be read is neither equal nor different, and the others of its page are compared."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[5]
     if service == "nomis":
@@ -227,7 +227,7 @@ def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: s
 
 
 def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: Make) -> None:
-    """The 404 does not mean that there are no adjustments."""
+    """If NOMIS lists a booking and responds 404 to its id, this does not mean that it has no adjustments."""
     prisoner = upstream.prisoners()[5]
     body = {"status": 404, "userMessage": "Not Found: booking", "developerMessage": "booking"}
     path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
@@ -248,7 +248,7 @@ def test_a_released_booking_is_gone_when_read_again(upstream: Sandbox, make: Mak
 
 
 def test_a_page_that_cannot_be_listed_is_a_gap(upstream: Sandbox, make: Make) -> None:
-    """The gap is named with the key of the page, and what lies beyond is compared."""
+    """A page that cannot be listed is a gap, named with its key. The bookings beyond it are compared."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[9]
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -265,7 +265,7 @@ def listed(population: Population) -> list[int]:
 
 
 def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
-    """A resumed run lists what is in the gap, and nothing twice."""
+    """A resumed run lists the bookings in the gap, and none twice."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     steps = [everyone[9] + step for step in (0, 1, 10, 100, 1_000)]
     for key in steps:
@@ -281,7 +281,7 @@ def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
 
 
 def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
-    """Only they are read. A prisoner without a booking on the list is named."""
+    """Only chosen prisoners or prisons are read. A prisoner without a booking on the list is named."""
     upstream.reset(prisoners=200, plant=["adjustments"])
     first, *_ = upstream.prisoners()
     found = compare(make(Scope(offender_nos=(first["offenderNo"], "A0000AA"))))
@@ -293,7 +293,7 @@ def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
 
 
 def test_names_the_records_of_pending_messages(upstream: Sandbox, make: Make) -> None:
-    """The adjustments of both sides are named, including one that DPS has deleted and NOMIS still has."""
+    """Messages may name the adjustments of either side, including one that DPS has deleted and NOMIS still has."""
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation = make()
     mapped = {each["nomisAdjustmentId"]: each["adjustmentId"] for each in upstream.mappings("adjustments")}
@@ -324,13 +324,13 @@ def test_the_commands_of_causes(upstream: Sandbox, make: Make) -> None:
 
 
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
-    """A world of that generation with planted differences, and the scope of the last days."""
+    """Creates a world of this generation with planted differences, and returns the scope of the last days."""
     upstream.reset(prisoners=200, seed=2, plant=["adjustments"], every_cause=True, generation=generation)
     return Scope(from_date=(london_now() - timedelta(days=days)).date())
 
 
 def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
-    """Each adjustment that NOMIS created since a day has its counterpart in DPS, or is found."""
+    """With services of 2023, adjustments that NOMIS created since a given day are found if DPS has no equal."""
     scope = windowed(upstream, 100, "2023")
     found = compare(make(scope))
     wanted = {
@@ -346,7 +346,7 @@ def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
 
 
 def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
-    """The recheck compares the same adjustments, not the whole booking."""
+    """The recheck of a window compares the same adjustments, not the whole booking."""
     reconciliation, reads = make(windowed(upstream, 100, "2023")), PlainReads()
     [unit] = reconciliation.population(reads).units
     first = reconciliation.differing(reconciliation.read(unit, reads).rows)
@@ -357,14 +357,14 @@ def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
 
 
 def test_a_window_without_adjustments(upstream: Sandbox, make: Make) -> None:
-    """If nothing was created, nothing is compared."""
+    """If no adjustment was created in the window, nothing is compared."""
     upstream.reset(prisoners=20, generation="2023")
     found: Compared = compare(make(Scope(from_date=london_now().date())))
     assert (found.population.units, found.population.total) == ((), 0)
 
 
 def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
-    """Without the list by key nothing is compared, and nothing counts as equal."""
+    """Without the list of bookings by key, a run without a window fails, and nothing counts as equal."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         compare(make())

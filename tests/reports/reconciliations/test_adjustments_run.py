@@ -27,18 +27,18 @@ PREFIX = "sentencing-reports-reconciliation"
 
 
 def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
-    """A run that does not really wait."""
+    """Runs the reconciliation, without really waiting."""
     return app.reconcile(ReconciliationParameters(**parameters), kind=AdjustmentReconciliation)  # type: ignore[arg-type]
 
 
 def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
-    """The result, which must be there."""
+    """The result of a run that must have one."""
     assert outcome.result is not None
     return outcome.result
 
 
 def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
-    """The properties of the events of this name, oldest first."""
+    """The properties of the events with this name, oldest first."""
     app.telemetry.flush()
     return [each["properties"] for each in read_events(app.database, f"{PREFIX}-{name}")]
 
@@ -49,7 +49,7 @@ def found(result: ReconciliationResult) -> dict[int, str]:
 
 
 def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The events have the names and properties of the replaced service."""
+    """In the worked example the events have the names and properties of the service that was replaced."""
     booking_id, offender_no = worked_example(upstream)
     app = open_app()
     assert found(result_of(reconcile(app))) == {booking_id: "different-counts"}
@@ -70,7 +70,7 @@ def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
-    """Whole or in shards, the run reports what is planted. What has just been made is in flight."""
+    """Whole or in shards, a run reports the planted differences. Adjustments that have just been made are in flight."""
     upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
     app = open_app(
         reports_sentencing_reconciliation_all_prisoners="true", reports_sentencing_reconciliation_page_size="20"
@@ -92,7 +92,7 @@ def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> 
 
 
 def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The event names the key of the page, and a resumed run reads what is in the gap."""
+    """A gap makes the run incomplete. Its event names the key of the page, and a resumed run reads what is in it."""
     booking_id, _ = worked_example(upstream)
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[4]
@@ -115,7 +115,7 @@ def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenA
 def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
     upstream: Sandbox, open_app: OpenApp
 ) -> None:
-    """The window lacks the adjustment until then. Afterwards the run finds what it would find without the fault."""
+    """An adjustment of a window that cannot be read is read on resuming. The run then finds all that it should."""
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")
@@ -143,7 +143,7 @@ def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
 
 
 def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """More gaps than allowed are a fault of the list, so the run fails."""
+    """If there are more gaps than allowed, the list is at fault and the run fails."""
     key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
     for step in (0, 1):
         query = f"bookingId={key + step}"
@@ -155,7 +155,7 @@ def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None
 
 
 def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The booking is named, neither equal nor different, and a resumed run reads it."""
+    """An unread booking is named, neither equal nor different, and a resumed run reads it."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[7]
     upstream.fault("adjustments", query=f"person={prisoner['offenderNo']}", status=500)
@@ -172,7 +172,7 @@ def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, ope
 
 
 def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Nothing sends the message back, so the difference stays.
+    """If the message about a difference was given up, the difference stays.
 
     A message that may still be handled puts it in flight.
     """
@@ -193,7 +193,7 @@ def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenAp
 
 
 def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The run fails and says why, instead of finding everything equal."""
+    """Without a window, a run against services of 2023 fails and says why."""
     upstream.reset(prisoners=20, generation="2023")
     app = open_app()
     result = result_of(reconcile(app))
@@ -203,7 +203,7 @@ def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_a_report_of_many_differences_is_small(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Types without adjustments on either side are left out of the page: 400 differences stay below 1 MB."""
+    """A report of 400 differences stays below 1 MB, since types without adjustments on either side are left out."""
     upstream.reset(prisoners=150, plant=["adjustments"], every_cause=True)
     result = result_of(reconcile(open_app()))
     assert len(result.mismatches) == len(truth(upstream, "reported"))

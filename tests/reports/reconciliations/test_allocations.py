@@ -20,7 +20,7 @@ from tests.harness.activity_counts import answer, answer_bookings, answer_counts
 from tests.harness.comparisons import compare, opened
 from tests.harness.reads import PlainReads
 
-#: Seeds of worlds, and how many prisons are open and read in them.
+#: Seeds of worlds, each with the number of open prisons that are read.
 WORLDS = ((1, 24), (2, 24), (3, 120))
 PLANTED: dict[str, Any] = {
     "prisoners": 150,
@@ -58,7 +58,7 @@ def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: st
 
 
 def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> None:
-    """A booking that NOMIS does not know is reported, without a location, which only NOMIS knows."""
+    """A booking that NOMIS does not know is still reported, but without the prisoner number and location."""
     answer_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream)
     with opened(SuspendedAllocations, upstream) as suspended:
@@ -73,7 +73,7 @@ def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> N
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
 def test_found_is_planted(upstream: Sandbox, kind: type[Allocations], seed: int, prisons: int) -> None:
-    """Exactly the planted differences are reported."""
+    """Exactly the planted differences of allocations are reported."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"][kind.name]
     with opened(kind, upstream) as reconciliation:
@@ -107,7 +107,7 @@ CAUSES = {
 def test_each_difference_has_its_cause_and_the_command_that_fixes_it(
     upstream: Sandbox, kind: type[Allocations]
 ) -> None:
-    """The DPS allocation to resynchronise is named."""
+    """Each difference has its cause, and the DPS allocations to resynchronise are named."""
     upstream.reset(**PLANTED)
     allocations = {each["id"]: each for each in upstream.entities("allocation")}
     with opened(kind, upstream) as reconciliation:
@@ -139,7 +139,7 @@ def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
 
 
 def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
-    """Late arrivals are then equal. If a prison cannot be read again, its rows are unread."""
+    """In a recheck late arrivals are equal. If a prison cannot be read again, its rows are unread."""
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
     with opened(Allocations, upstream) as allocations:
@@ -169,7 +169,7 @@ def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
 def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
     upstream: Sandbox, service: str, body: object
 ) -> None:
-    """Another prison, a booking twice, a count below zero or no list: no part of such a response counts as equal."""
+    """A response with another prison, a repeated booking, a negative count or no list leaves the prison unread."""
     answer_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
@@ -179,7 +179,7 @@ def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
 
 
 def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
-    """Other prisons are not read, one without activities is not a unit, and a prisoner cannot be chosen."""
+    """If a prison is chosen, no other is read. One without activities is not read, and a prisoner cannot be chosen."""
     scope = Scope(prisons=("LEI", "XYZ"))
     with opened(Allocations, upstream, scope) as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]
@@ -191,9 +191,9 @@ def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
 
 
 def test_services_that_are_too_old(upstream: Sandbox) -> None:
-    """Without the counts nothing is compared, and the error names the route.
+    """If a service lacks the counts, nothing is compared, and the error names the route.
 
-    Before May 2025 suspended ones are missing.
+    Services from before May 2025 lack those of suspended allocations.
     """
     upstream.reset(prisoners=20, generation="2023")
     with opened(Allocations, upstream, activity_prisons="MDI") as allocations:
@@ -215,7 +215,7 @@ class Given(Allocations):
     """Allocations with counts that a test gives."""
 
     def __init__(self, nomis: dict[int, int], dps: dict[int, int]) -> None:
-        """Takes the counts of both sides, and calls no service."""
+        """Takes the counts of both sides. No service is called."""
         self._given = nomis, dps
 
     def read_nomis(self, _: str) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""When two appointments are the same: the vectorised rules, checked against plain ones record by record."""
+"""The vectorised rules about when two appointments are the same, checked against plain ones record by record."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_mapped_pairs_differ_as_the_plain_rules_say(
         for place, row in found.items()
     } == expected
     for place, row in found.items():
-        # What is shown is what each side has, not what it was taken for in the comparison.
+        # The values shown are those of each side, not those that the comparison put in their place.
         attendee = pairs[place][1]
         if attendee is not None:
             end = None if attendee.end_time is None else attendee.end_time.strftime("%H:%M")
@@ -181,7 +181,7 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
     ],
 )
 def test_ends(nomis: str | None, dps: str | None, same: bool) -> None:
-    """From 09:30, no end means an hour in NOMIS. An end equal to the start is how a missing end is written there."""
+    """No end in NOMIS agrees with none or a length of one hour in DPS. An end equal to the start agrees with none."""
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})
     attendee = replace(ATTENDEE, end_time=None if dps is None else time.fromisoformat(dps))
@@ -193,7 +193,7 @@ def test_ends(nomis: str | None, dps: str | None, same: bool) -> None:
     ("day", "ahead"), [(date(2027, 8, 24), False), (date(2027, 8, 25), True), (date(2062, 8, 25), True)]
 )
 def test_a_year_ahead(day: date, ahead: bool) -> None:
-    """A pair is left out by the date in NOMIS, from the same day of the next year on."""
+    """A mapped pair is left out if its date in NOMIS is at least a year ahead."""
     record = RECORD.model_copy(update={"start_date_time": datetime.combine(day, time(9, 30))})
     pairs = pd.DataFrame([(901, 71), (902, None)], columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(pairs, nomis_columns({901: record, 902: record}), dps_columns({71: ATTENDEE})))
@@ -201,7 +201,7 @@ def test_a_year_ahead(day: date, ahead: bool) -> None:
 
 
 def test_times_of_change_are_london_times_in_utc() -> None:
-    """In the repeated hour in autumn the later moment is used. The hour that spring leaves out ends at two."""
+    """Times of change are read as London time. In autumn's repeated hour, the later time is used."""
     moments = [datetime.fromisoformat(text) for text in ("2026-08-01T10:00", "2026-10-25T01:30", "2027-03-28T01:30")]
     nomis = {
         901 + place: RECORD.model_copy(update={"created_date": each, "modified_date": None})

@@ -47,7 +47,7 @@ def kinds(found: Compared) -> set[tuple[Any, ...]]:
 
 @GENERATIONS
 def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -> None:
-    """The worked example has each rule, with the command for each difference."""
+    """The worked example has a difference for each rule, with the command that fixes it."""
     upstream.reset(prisoners=20, generation=generation)
     make_worked_example(upstream, upstream.receive(PRISON))
     reconciliation = appointments(open_app)
@@ -96,14 +96,14 @@ def test_finds_what_is_planted_and_nothing_else(
 
 
 def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Services of 2023 cannot list the prisons, which does not mean that there are none."""
+    """Services of 2023 cannot list the prisons, so a run without chosen prisons fails."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises((UpstreamError, ServiceTooOld)):
         compare(appointments(open_app, Scope()))
 
 
 def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """Each of the nine rules finds its difference on its own."""
+    """Each of the nine rules finds a difference in its field alone."""
     other = upstream.receive(PRISON)
     elsewhere = upstream.receive("LEI")
     changes: dict[str, dict[str, Any]] = {
@@ -147,7 +147,7 @@ def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: Open
 def test_mappings_that_lead_nowhere(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
 ) -> None:
-    """A mapping that lacks one of its records is a kind of difference. One that lacks both is not."""
+    """A mapping with only one existing record is a difference. A mapping with neither is not."""
     for number in (71, 72, 73):
         put_in_dps(upstream, prisoner, number, f"{number - 62:02}:00", None)
         put_in_nomis(upstream, prisoner, 9000 + number, f"{number - 62:02}:00", None, number)
@@ -161,7 +161,7 @@ def test_mappings_that_lead_nowhere(
 
 
 def test_deleted_appointments_are_none(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A search still finds an appointment that is deleted in DPS, but it needs nothing in NOMIS."""
+    """An appointment that is deleted in DPS needs no record in NOMIS, although a search still finds it."""
     put_in_dps(upstream, prisoner, 71, "09:00", None, deleted=True)
     put_in_dps(upstream, prisoner, 72, "09:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "09:00", None, 72, status="CANC")
@@ -169,7 +169,7 @@ def test_deleted_appointments_are_none(upstream: Sandbox, open_app: OpenApp, pri
 
 
 def test_alike_on_both_sides_without_a_mapping(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """Each names the other one, and one command maps them."""
+    """If equal records on both sides are not mapped, each names the other, and one command maps them."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:00", None)
     reconciliation = appointments(open_app)
@@ -196,7 +196,7 @@ def test_pages_of_ids(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, 
 
 
 def test_a_page_that_cannot_be_read_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """The others are compared, and records of that page that DPS knows are found by their mappings."""
+    """A page that cannot be read is a gap. Its records that DPS knows are found by their mappings."""
     for number in range(8):
         put_in_dps(upstream, prisoner, 70 + number, f"09:{number:02}", None)
         start = "14:00" if number == 5 else f"09:{number:02}"
@@ -238,7 +238,7 @@ def test_what_cannot_be_read_is_neither_equal_nor_different(
 
 
 def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The prison was chosen and cannot be compared, so it is neither equal nor full of differences."""
+    """A chosen prison without appointments in DPS is a gap, neither equal nor full of differences."""
     prison_id = next(
         each["prisonCode"]
         for each in Caller(upstream).get("activities", "/rollout?prisonsLive=false")
@@ -254,7 +254,7 @@ def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_a
 def test_a_prison_that_dps_does_not_search_is_a_gap(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """DPS says that the prison is not active after all."""
+    """A prison that DPS refuses to search, because it is not active, is a gap."""
     put_in_nomis(upstream, prisoner, 9001, "09:00", None)
     body = {"status": 400, "userMessage": "not active", "developerMessage": "not active"}
     with faulty(
@@ -266,7 +266,7 @@ def test_a_prison_that_dps_does_not_search_is_a_gap(
 
 
 def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """DPS refuses a whole month in one search. Both ends of the window are included."""
+    """A long window is searched in parts, since DPS refuses a whole month at once. Both ends are included."""
     first, last = date(2026, 1, 31), date(2026, 4, 1)
     for number, day in enumerate((first - timedelta(days=1), first, last, last + timedelta(days=1)), start=71):
         put_in_dps(upstream, prisoner, number, "09:00", None, day=day.isoformat())
@@ -281,7 +281,7 @@ def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp
 
 
 class _ChangingReads(PlainReads):
-    """Runs a change after the first pages of NOMIS that are read."""
+    """Makes a change after each of the first pages that are read from NOMIS."""
 
     def __init__(self, changes: list[Callable[[], object]]) -> None:
         super().__init__()
@@ -296,7 +296,7 @@ class _ChangingReads(PlainReads):
 
 
 def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A deletion moves a record to a page that was already read. It is found, and so is one created meanwhile."""
+    """A record that a deletion moves to a page already read is found, and so is one created meanwhile."""
     for number in range(6):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
     reconciliation = appointments(open_app, reports_appointments_reconciliation_page_size="2")
@@ -315,7 +315,7 @@ def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp
 def test_a_list_that_never_stands_still_is_a_gap(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """What was seen is compared, and the run is not complete."""
+    """If a list keeps changing, the records that were seen are compared, and the run is incomplete."""
     for number in range(4):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
 
@@ -354,7 +354,7 @@ def test_what_has_agreed_since_is_gone_from_the_second_reading(
 def test_what_cannot_be_read_again_is_unread_by_its_row(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A row is also unread if only the mapped record of a copy fails. The others are read, at their prison."""
+    """A row that cannot be read again is unread, even if only a copy's mapped record fails. Other rows are read."""
     make_worked_example(upstream, prisoner)
     reconciliation, reads = appointments(open_app), PlainReads()
     units = reconciliation.population(reads).units

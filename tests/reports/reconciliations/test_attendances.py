@@ -17,7 +17,7 @@ from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_atte
 from tests.harness.comparisons import Compared, compare, opened
 from tests.harness.reads import PlainReads
 
-#: Seeds of worlds, and how many prisons are open and read in them.
+#: Seeds of worlds, each with the number of open prisons that are read.
 WORLDS = ((1, 24), (2, 24), (3, 120))
 PLANTED: dict[str, Any] = {"prisoners": 150, "prisons": 24, "plant": ["attendances"], "every_cause": True}
 
@@ -28,7 +28,7 @@ def compared(
     dps: dict[int, int] = DPS,
     bookings: dict[int, tuple[str, str]] = BOOKINGS,
 ) -> Compared:
-    """The comparison of a day at Moorland with these counts and bookings."""
+    """The comparison of one day at Moorland, with these counts and bookings."""
     answer_attendances(upstream, nomis, dps, bookings)
     with opened(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
@@ -61,7 +61,7 @@ def test_worked_example(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("over", [1204430, 1204440])
 def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
-    """NOMIS may have closed one booking of the pair, or both: then neither is reported."""
+    """A pair with one booking elsewhere is still one difference. If both are elsewhere, the pair is not reported."""
     found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
     assert cause(found, booking_id=1204440) == ANOTHER
     assert ("MDI", 1204430, DAY.isoformat()) in found.ignored
@@ -89,7 +89,7 @@ def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
 
 
 def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
-    """The job compares a day that is over."""
+    """By default the attendances of yesterday are compared, since that day is over."""
     upstream.reset(prisoners=20, prisons=24)
     today = london_today()
     with opened(Attendances, upstream) as attendances:
@@ -101,7 +101,7 @@ def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 def test_found_is_planted(upstream: Sandbox, seed: int, prisons: int) -> None:
-    """Exactly the planted differences are reported."""
+    """Exactly the planted differences of attendances are reported."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     with opened(Attendances, upstream) as attendances:
         found = compare(attendances)
@@ -122,7 +122,7 @@ CAUSES = {
 
 
 def test_each_difference_has_its_cause_and_its_cure(upstream: Sandbox) -> None:
-    """The DPS attendances to resynchronise are named, and so is the day to compare again."""
+    """Each difference has its cause, the DPS attendances to resynchronise and the day to compare again."""
     upstream.reset(**PLANTED)
     attendances = {each["id"]: each["prisoner_number"] for each in upstream.entities("attendance")}
     numbers = {each["bookingId"]: each["offenderNo"] for each in upstream.prisoners()}
@@ -145,7 +145,7 @@ def test_each_difference_has_its_cause_and_its_cure(upstream: Sandbox) -> None:
 
 
 def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> None:
-    """Nothing is left to synchronise, since NOMIS never accepts the change."""
+    """If NOMIS refused the change for good because payroll had paid, the cause says so and no resync is proposed."""
     upstream.reset(**PLANTED)
     planted = upstream.planted()["reconciliations"]["attendances"]
     booking = next(each["key"][1] for each in planted if each["cause"] == "payroll ran")
@@ -164,7 +164,7 @@ def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> No
 
 
 def test_a_recheck_keeps_the_day(upstream: Sandbox) -> None:
-    """The rows that were read again have the keys of those that differed."""
+    """A recheck keeps the day: the rows that are read again have the same keys."""
     upstream.reset(**PLANTED)
     with opened(Attendances, upstream) as attendances:
         rows = compare(attendances, again=False).rows

@@ -55,7 +55,7 @@ def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
 
 @given(IDS, st.integers(1, 70))
 def test_lists_every_booking_once_in_order(ids: list[int], size: int) -> None:
-    """The size of the page does not matter. If it divides the total, one extra call returns an empty page."""
+    """Whatever the page size, every booking is listed once, in order. If it divides the total, one page is empty."""
     bookings = Bookings(ids)
     assert walk(bookings, size) == (ids, [])
     assert len(bookings.calls) == len(ids) // size + 1
@@ -76,7 +76,7 @@ def test_names_what_it_cannot_list(ids: list[int], size: int, data: st.DataObjec
 
 
 def test_nothing_beyond_can_be_read() -> None:
-    """A service that lists nothing leaves one gap without an end."""
+    """If nothing can be read beyond a key, the walk leaves one gap without an end."""
 
     def read(key: int, size: int) -> list[PrisonerId]:
         return Bookings([key + 1], frozenset({key + 1})).read(key, size)
@@ -96,7 +96,7 @@ def test_walks_a_part(ids: list[int], size: int, after: int, last: int) -> None:
 
 @pytest.mark.parametrize("error", [BreakerOpen("nomis"), UpstreamError("nomis", "GET", "/", status=403, message="no")])
 def test_a_service_that_takes_no_calls_ends_the_walk(error: SyncError) -> None:
-    """Nothing is skipped, since the fault is not in a page."""
+    """If the service takes no calls, the walk ends and skips nothing, since the fault is not in a page."""
 
     def read(key: int, size: int) -> list[PrisonerId]:
         raise error
@@ -133,7 +133,7 @@ def test_walks_over_nomis(services: Services, upstream: Sandbox, size: int) -> N
 
 
 def test_a_page_is_retried_before_it_is_given_up(services: Services, upstream: Sandbox) -> None:
-    """The third page fails three times and is then read, after waits of 1, 5 and 20 seconds with jitter."""
+    """A page that fails three times is then read, after waits of 1, 5 and 20 seconds with jitter."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={everyone[9]}", status=500, times=3)
     waits: list[float] = []
@@ -143,7 +143,7 @@ def test_a_page_is_retried_before_it_is_given_up(services: Services, upstream: S
 
 
 def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox) -> None:
-    """Only what is between the keys that fail and the next one that works is lost."""
+    """If a page stays broken, only the bookings up to the next key that works are lost."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     for key in (everyone[9], everyone[9] + 1):
         upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -173,7 +173,7 @@ def test_a_page_that_cannot_be_right_is_not_believed(services: Services, upstrea
 
 
 def test_a_nomis_without_the_list_is_too_old(services: Services, upstream: Sandbox) -> None:
-    """A missing route is not an error of a page, so nothing is skipped."""
+    """If NOMIS lacks the route, the walk fails and skips nothing, since this is not an error of one page."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         walk_nomis(services, 5)

@@ -79,7 +79,7 @@ def evidence(records: list[IepRecord], reviews: list[Review], **more: object) ->
 
 
 def written(sequence: int, booking: int = BOOKING) -> ReviewMapping:
-    """The mapping of the current review."""
+    """The mapping of the current review to this sequence."""
     return ReviewMapping(booking, sequence)
 
 
@@ -219,7 +219,7 @@ def test_asks_for_the_surplus_record_to_be_deleted() -> None:
     ],
 )
 def test_takes_the_reason_from_the_module(module: str, earlier: bool, reason: str) -> None:
-    """A transfer screen means a transfer. An admission stays one if the booking has an earlier period in prison."""
+    """A transfer screen means a transfer. An admission stays one even if the booking has an earlier time in prison."""
     at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module, "LEI")],
@@ -249,7 +249,7 @@ def test_publishes_no_event_for_what_was_not_an_arrival(module: str | None) -> N
 
 
 def test_near_is_the_same_day_or_as_near_as_the_setting_says() -> None:
-    """A review of the evening before belongs to an arrival of the morning, if the setting reaches that far."""
+    """A review from the evening before belongs to an arrival in the morning, if the setting reaches that far."""
     case = evidence(
         [
             record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),
@@ -263,7 +263,7 @@ def test_near_is_the_same_day_or_as_near_as_the_setting_says() -> None:
 
 
 def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
-    """NOMIS goes by the day: a record dated before the wrong one would change nothing, so a deletion is requested."""
+    """A repair dated before the wrong record would change nothing in NOMIS, so a deletion is requested instead."""
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],
         [review(60, "ENH", "2023-01-20T10:00:00")],
@@ -279,7 +279,7 @@ def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
 
 
 def test_writes_nothing_while_the_message_may_still_wait() -> None:
-    """A review written by hand would be in NOMIS twice once its message comes, so compare again first."""
+    """While a review's message may still be waiting, no repair is proposed, since NOMIS would have the review twice."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",

@@ -25,14 +25,14 @@ def planted(upstream: Sandbox, row: int) -> dict[str, Any]:
 
 
 def test_a_repair_that_would_not_become_current_is_objected_to(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A NOMIS record of a later day would stay current whatever is written."""
+    """A repair is objected to if a NOMIS record of a later day would stay current."""
     upstream.reset(prisoners=60, mismatches={"7": 1})
     plan = fixes.plan_repair(open_app().services, planted(upstream, 7)["offenderNo"])
     assert "would not become current" in str(plan.objection)
 
 
 def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reason without a review, a prisoner without one, and an unknown prisoner are refused with a message."""
+    """A reason without a review, a prisoner without a review, and an unknown prisoner are refused with a message."""
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
@@ -57,7 +57,7 @@ def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp
 
 
 def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Cause and evidence are as in the report. If the levels agree, only the histories are shown."""
+    """An explanation has the report's cause and evidence. If the levels agree, it has only the histories."""
     upstream.reset(prisoners=60, mismatches={"5": 1})
     opened = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]

@@ -20,7 +20,7 @@ from tests.harness.waiting import in_thread, result_of
 def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, listed_before: bool) -> None:
     """Listed bookings are found on their page.
 
-    A released one and unknown ones are not, whatever the list said before.
+    Released and unknown bookings are not found, whatever the list said before.
     """
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
@@ -38,7 +38,7 @@ def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, lis
 
 
 def test_a_listed_prisoner_is_looked_for_on_the_same_page_first(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One call shows that a booking is still active."""
+    """A booking that was listed is looked for on the same page first, so one call shows that it is still active."""
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -64,7 +64,7 @@ def test_those_who_ask_at_once_share_a_page(upstream: Sandbox, open_app: OpenApp
 
 
 def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read raises, and is read again on the next call."""
+    """A page that cannot be read raises an error, and is read again on the next call."""
     upstream.reset(prisoners=50)
     is_active = ActiveBookingLookup(open_app().services.nomis, 50)
     booking_id = upstream.prisoners()[0]["bookingId"]
@@ -75,7 +75,7 @@ def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_a
 
 
 def test_a_prisoner_who_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A release moves others up, even to a page that was read before, so only fresh pages show absence."""
+    """A prisoner whom a release has moved to a page that was read before is found, since the page is read again."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -97,7 +97,7 @@ def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: Op
 
 
 def test_a_list_that_has_grown_hides_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner on a page that did not exist before is found."""
+    """A prisoner on a page that did not exist at the first listing is found."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

@@ -25,7 +25,7 @@ def bookings(upstream: Sandbox) -> set[int]:
 
 
 def quickly(read: Callable[[], PrisonerPage]) -> PrisonerPage:
-    """Reads a page, without a pause before the next attempt."""
+    """Reads a page, without pausing before the next attempt."""
     return retry(read, lambda _seconds: None)
 
 
@@ -94,7 +94,7 @@ def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_
 
 
 def test_reads_on_when_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Another page than the first can give the count."""
+    """If the first page fails, another page gives the count."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
     listing = list_prisoners(open_app().services.nomis, 20, read_page=quickly)
@@ -113,7 +113,7 @@ def test_gives_up_when_too_many_pages_fail(upstream: Sandbox, open_app: OpenApp,
 
 
 def test_says_that_not_even_the_count_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without any page there is no listing."""
+    """If no page can be read, the listing fails, since not even the count is known."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
     with pytest.raises(ListingFailed, match="number of active prisoners"):
         list_prisoners(open_app().services.nomis, 20, read_page=quickly)

@@ -49,7 +49,7 @@ def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_ap
     assert len(levels) == 300
     found = differing(levels)
     assert planted(upstream).items() <= found.items()
-    # The bulk call goes by a flag that single calls do not know: what it alone says is resolved by the recheck.
+    # The bulk call uses a flag that single calls do not. The recheck drops differences that only it shows.
     bulk_only = set(upstream.planted()["bulkDiffers"]) if bulk == "on" else set()
     assert found.keys() - planted(upstream).keys() <= bulk_only
     assert found.keys().isdisjoint(upstream.planted()["unmapped"])
@@ -74,7 +74,7 @@ def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app
 
 
 def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Refusals for a while make it slower, but nobody is left out."""
+    """Temporary refusals make the reading slower, but nobody is left out."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
@@ -146,8 +146,8 @@ def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> 
 def test_gets_through_when_nomis_has_too_few_connections(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NOMIS responds 500 beyond its pool of connections. The snapshot slows down, and nobody is left out."""
-    # As in production: NOMIS needs the time of some calls, which a slow machine stretches, to work off its pool.
+    """If NOMIS responds 500 because its connections are all in use, reading slows down, and nobody is left out."""
+    # Wait as long as in production: NOMIS needs time for the calls in its pool, and more on a slow machine.
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.1, 0.4, 1.6))
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:

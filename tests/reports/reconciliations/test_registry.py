@@ -13,7 +13,7 @@ from sync.settings.loading import load_settings
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_is_what_the_list_says(entry: Entry) -> None:
-    """The name, the title and the kind of key agree, and the domain is one that is synchronised."""
+    """Each reconciliation has the name, title and kind of key of its list entry, and its domain is synchronised."""
     kind = entry.load()
     assert (kind.name, kind.title) == (entry.name, entry.title)
     assert (list(kind.key) == ["booking_id"]) == entry.of_bookings
@@ -22,7 +22,7 @@ def test_each_is_what_the_list_says(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
 def test_each_has_a_frame_that_can_be_compared(entry: Entry) -> None:
-    """No column is named twice, and a frame without rows has no difference."""
+    """In each reconciliation no column is named twice, and a frame without rows has no difference."""
     kind = entry.load()
     columns = columns_of(kind)
     names = [*kind.key, *(f"{side}_{field.name}" for field in kind.fields for side in ("nomis", "dps")), *kind.extra]
@@ -40,7 +40,7 @@ def test_each_has_a_frame_that_can_be_compared(entry: Entry) -> None:
     ],
 )
 def test_without_a_switch_of_its_own_each_has_that_of_all(switches: dict[str, str], expected: set[bool]) -> None:
-    """An installation that reconciles by CronJobs does not start to reconcile in its scheduler too."""
+    """A reconciliation without its own switch follows the general one, so CronJobs and scheduler do not both run it."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

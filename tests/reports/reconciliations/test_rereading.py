@@ -52,7 +52,7 @@ def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: San
 
 
 def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Many lookups share one page. A passing failure is retried, and released prisoners are recognised."""
+    """If the list fails once, it is read again, and released prisoners are still recognised."""
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     for each in upstream.planted()["mismatches"]:
         upstream.release(each["offenderNo"])
@@ -63,7 +63,7 @@ def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sand
 
 
 def test_the_list_is_asked_when_all_levels_were_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """No page of the list is older than a level that it is checked for."""
+    """The list is read after all levels, so that no page of it is older than a level."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     with reading_again(upstream, open_app()) as (planted, _):
         paths = [each["path"] for each in upstream.requests("nomis")]

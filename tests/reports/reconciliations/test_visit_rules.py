@@ -1,4 +1,4 @@
-"""The comparison of visits, checked against one that compares them one by one, and the references in comments."""
+"""The comparison of visits, checked against a comparison one by one, and the references in comments."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDeta
 def test_finds_what_a_comparison_one_by_one_finds(
     world: tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]],
 ) -> None:
-    """Both find the same keys with the same kinds and fields."""
+    """The comparison finds the same keys, kinds and fields as a comparison one by one."""
     dps, nomis, mappings = world
     named = {each: _named(visit) for each, visit in nomis.items() if each not in mappings.values()}
-    # A mapping of neither record is nothing to look at.
+    # A mapping whose records do not exist is not compared.
     mappings = {name: each for name, each in mappings.items() if name in dps or each in nomis}
     frame = rules.join(
         rules.dps_frame(dps.values()),
@@ -225,12 +225,12 @@ def test_comment_without_a_reference(comments: list[str | None]) -> None:
 @FEW
 @given(st.lists(st.lists(st.text("abc123", min_size=1), min_size=2, max_size=5).map("-".join), max_size=20))
 def test_reference_of_another_form(texts: list[str]) -> None:
-    """The reference is used unchanged, since the mapping decides."""
+    """A reference of another form is used unchanged, since the mapping decides."""
     assert _references_in([f"DPS booking reference: {text} and more" for text in texts]) == texts
 
 
 @FEW
 @given(st.lists(st.from_regex(r"[A-Z][a-z]*( [a-z]+)?|[a-z]+", fullmatch=True), max_size=20))
 def test_a_word_that_is_not_a_reference_is_ignored(words: list[str]) -> None:
-    """Staff comments may be personal, so they are not read."""
+    """A word that is not a reference is ignored, since staff comments may be personal."""
     assert _references_in([f"Seen. Reference: {word}" for word in words]) == [None] * len(words)

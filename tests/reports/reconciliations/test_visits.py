@@ -94,7 +94,7 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
 
 
 def test_cancelled_visit_without_mapping_is_cancelled_by_the_prison(world: World) -> None:
-    """No mapping leads to the NOMIS visit, so a resync would do nothing and none is proposed."""
+    """For a cancelled visit without a mapping no resync is proposed, since it would do nothing."""
     world.book("aa-aa", TODAY + timedelta(days=4))
     world.write("aa-aa", mapped=False)
     world.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
@@ -174,7 +174,7 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
 
 
 def test_events(world: World) -> None:
-    """The names and properties of the events of a run."""
+    """The events of a run have the documented names and properties."""
     world.book("aa-aa", TODAY + timedelta(days=4))
     visit_id = world.write("aa-aa", person_ids=[SECOND])
     compared = world.compare()
@@ -228,7 +228,7 @@ def test_events(world: World) -> None:
 
 
 def test_how_a_difference_is_shown() -> None:
-    """A difference has the start of the visit and the severity, also in the stored result."""
+    """A difference of visits has the visit's start and the severity, and keeps them in the stored result."""
     began = clock.now()
     start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
     mismatch = VisitMismatch(

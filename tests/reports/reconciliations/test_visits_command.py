@@ -26,7 +26,7 @@ def reconcile(app: App, *arguments: str, code: int = 0, **settings: str) -> dict
 
 
 def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
-    """The kinds of differences by the keys of their rows."""
+    """The kinds of the differences, by the keys of their rows."""
     return {each["key"]["visit"]: each["kind"] for each in result[what]}
 
 
@@ -53,7 +53,7 @@ def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
 @pytest.mark.parametrize("planted", ["2023", "today"], indirect=True)
 @pytest.mark.usefixtures("waiting")
 def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Each difference has its cause, its fix and an event. Those in flight are apart."""
+    """A run finds each planted difference, with its cause, fix and event. Those in flight are separate."""
     result = reconcile(app)
     assert result["status"] == "complete"
     assert found(result) == planted["reported"]
@@ -75,7 +75,7 @@ def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]])
 
 @pytest.mark.usefixtures("waiting")
 def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """What the commands fix is resolved.
+    """In the next run, differences that the proposed commands fixed are resolved.
 
     Everything else persists, including what only the first run looked back for.
     """
@@ -98,7 +98,7 @@ def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, di
 
 @pytest.mark.usefixtures("waiting")
 def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """The run is incomplete, names the prison, and can be resumed."""
+    """If a prison cannot be read, the run is incomplete, names the prison, and can be resumed."""
     prison = app.sandbox.prisoners()[0]["prisonId"]
     app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)
     result = reconcile(app, code=1)
@@ -111,7 +111,7 @@ def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]
 
 
 def test_search_that_suddenly_finds_nothing(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """This happens when the parameters are renamed: the run fails, and resolves nothing."""
+    """If a search suddenly finds nothing, as with renamed parameters, the run fails and resolves nothing."""
     reconcile(app)
     empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)

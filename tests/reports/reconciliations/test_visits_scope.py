@@ -13,7 +13,7 @@ from tests.harness.visits import PRISON, TODAY, World
 
 
 def test_chosen_days(world: World) -> None:
-    """No difference of other days is found, whatever the other side has on them."""
+    """If days are chosen, no difference on other days is found, whatever either side has on them."""
     world.book("aa-aa", TODAY + timedelta(days=3))
     world.book("bb-bb", TODAY + timedelta(days=4))
     world.write("bb-bb", mapped=False)
@@ -24,7 +24,7 @@ def test_chosen_days(world: World) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
-    """Its days were not chosen by a person, so NOMIS visits of other days are still examined."""
+    """A run resumed after midnight keeps its days. Since nobody chose them, NOMIS visits on other days still count."""
     first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
     world.book("bb-bb", last + timedelta(days=1))
     world.write("bb-bb", mapped=False)

@@ -1,4 +1,4 @@
-"""Visits that cannot be read, and lists that change while they are read: the run says what it missed."""
+"""If visits cannot be read, or lists change while they are read, the run says what it missed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_list_that_changes_while_it_is_read(world: World) -> None:
 def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
     """A visit that leaves the list between two pages moves another one to a page that was read.
 
-    That one still counts.
+    The moved visit is still compared.
     """
     for number in range(201):
         world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
@@ -58,7 +58,7 @@ def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
 
 
 def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
-    """A 404 that is not the service's own does not mean an older service with another list."""
+    """A 404 from a gateway does not mean that the service is older and has a shorter list of prisons."""
     path = "/config/prisons/user-type/PUBLIC/supported"
     world.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
     world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
@@ -72,7 +72,7 @@ def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
 
 
 def test_page_that_cannot_be_read(world: World) -> None:
-    """The visits of the other pages are compared, and the page is named."""
+    """If a page cannot be read, it is named, and the visits on the other pages are compared."""
     for number in range(201):
         world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
     world.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
@@ -86,7 +86,7 @@ def test_page_that_cannot_be_read(world: World) -> None:
 
 
 def test_first_page_that_cannot_be_read(world: World) -> None:
-    """Without any page nothing is known of the prison."""
+    """If the first page cannot be read, nothing is known of the prison."""
     world.sandbox.fault("visits", path=r"/visits/search", kind="status", status=503)
     with pytest.raises(UpstreamError):
         world.compare()
@@ -96,7 +96,7 @@ def test_first_page_that_cannot_be_read(world: World) -> None:
     ("service", "path", "side"), [("nomis", r"/visits/\d+$", "NOMIS"), ("mapping", r"/vsipId/aa-aa$", "mapping")]
 )
 def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: str) -> None:
-    """The visit is neither equal nor different, and the others are compared."""
+    """A visit that cannot be read is neither equal nor different, and the others are compared."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     world.book("bb-bb", TODAY)
@@ -107,7 +107,7 @@ def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: 
 
 
 def test_invalid_visit_in_the_list(world: World) -> None:
-    """Only the visit that lacks a field is unread."""
+    """If a visit in the list lacks a field, only that visit is unread."""
     world.book("aa-aa", TODAY)
     world.book("bb-bb", TODAY)
     query = f"prisonId={PRISON}&visitStatus=BOOKED&page=0&size=200"
@@ -130,6 +130,6 @@ def test_service_that_is_too_old(world: World, service: str) -> None:
     world.sandbox.fault(service, method="GET", path=path, kind="status", status=404, body=body)
     with pytest.raises((ServiceTooOld, UpstreamError)) as raised:
         world.compare()
-    # Of a page the engine makes the one of the other.
+    # If a page fails because of a missing route, the engine turns the UpstreamError into ServiceTooOld.
     error = raised.value
     assert error.no_route if isinstance(error, UpstreamError) else service == "nomis"
