@@ -48,7 +48,7 @@ class MappingPlan:
         repair = domain_of_record(self.record.domain).repair
         if repair.readable:
             return None
-        return f"NOMIS has no read of a {repair.noun}: nobody checked that {self.target} exists, or that it is this one"
+        return f"NOMIS has no read of a {repair.noun}: nobody checked that {self.target} exists and is the right one"
 
     @property
     def target(self) -> str:

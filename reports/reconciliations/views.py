@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AdjustmentView(View):
-    """The view of a result of sentencing adjustments."""
+    """The view of the result of a reconciliation of sentencing adjustments."""
 
     def severity(self, mismatch: Mismatch) -> Severity:
         """Serious: release dates are worked out from adjustments."""

@@ -22,7 +22,7 @@ UNFINISHED_HINT = (
     "its last attempt may have created the record in NOMIS: send the message back, and its next delivery looks "
     "for the record"
 )
-NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
+NO_FAILURE_HINT = "no failure was recorded (a process died with the message, or somebody sent it here): send it back"
 #: A message that came back once is sent back again after the first pause, a little less than the ten minutes between
 #: two runs of the housekeeping; each pause is twice the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)

@@ -41,12 +41,12 @@ _POLL_SECONDS = 0.5
 class ConcurrencyLimit:
     """A fair semaphore whose size adapts to `service`, from `maximum` down to 1. Safe to share between threads.
 
-    A call is made inside a `with` block of the limit. A released slot goes to the longest waiter: with a semaphore of
-    `threading`, a thread that makes one call after another takes its own slot again before a waiting thread has woken
-    up.
+    A call is made inside a `with` block of the limit. A released slot goes to the thread that has waited longest: with
+    a `threading` semaphore, a thread that makes one call after another would take its own slot again before a waiting
+    thread had woken up.
 
-    A reader with many threads does not queue all of them here, since a single call of another would then wait for all
-    of theirs: its threads are numbered from 0 and ask `wait_until_allowed` before they begin.
+    A reader with many threads does not queue all of them here, since a single call by any other caller would then wait
+    for all of theirs: its threads are numbered from 0 and ask `wait_until_allowed` before they begin.
     """
 
     def __init__(self, service: str, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:

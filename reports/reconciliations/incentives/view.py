@@ -112,7 +112,7 @@ COLUMNS = (
 
 
 class IncentiveView(View):
-    """The view of a result of incentive levels."""
+    """The view of the result of a reconciliation of incentive levels."""
 
     part: ClassVar[str] = "report/levels.html.j2"
     shows_kind: ClassVar[bool] = False

@@ -43,7 +43,7 @@ class VisitResult(ReconciliationResult):
 
 
 class VisitView(View):
-    """The view of a result of visits."""
+    """The view of the result of a reconciliation of visits."""
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
         """The general details, when the visit starts, and how urgent its difference is."""
