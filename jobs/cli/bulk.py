@@ -1,7 +1,7 @@
 """A fix for many records of a run on the command line: the list, one question, each record as it ends, the figures."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +12,8 @@ from jobs.cli.output import live_progress, print_json, print_table, say
 from jobs.errors import UsageError, WorkError
 
 if TYPE_CHECKING:
-    from jobs.operations.bulk import BulkItem, ProposedFix, ProposedFixes, State, Wording
+    from jobs.operations.bulk import BulkItem, ProposedFix, State, Wording
+    from jobs.runtime.application import Application
     from reports.engine.result import ReconciliationResult
 
 FromRun = Annotated[
@@ -49,9 +50,11 @@ def check_json(from_run: str | None, *, as_json: bool, yes: bool, dry_run: bool)
 
 
 def fix_all(
-    result: "ReconciliationResult",
-    proposed: "ProposedFixes",
-    plan: "Callable[[ProposedFix], BulkItem]",
+    application: "Application",
+    run_id: str,
+    cause: str | None,
+    names: Sequence[str],
+    plan: "Callable[[Application, ReconciliationResult, ProposedFix], BulkItem]",
     wording: "Wording",
     *,
     yes: bool,
@@ -60,14 +63,18 @@ def fix_all(
 ) -> None:
     """Plans every fix, asks once, and carries the fixes out up to the first that does not end as expected.
 
+    The fixes are those that the report of the run proposes by the command `names`, for one `cause` if it is given.
     Raises `WorkError` if a fix did not end as expected, or if there is an objection to one.
     """
-    from jobs.operations.bulk import State, carry_out
+    from jobs.operations.bulk import State, carry_out, proposed_fixes
+    from jobs.operations.report_delivery import find_result
 
+    result = find_result(application, run_id)
+    proposed = proposed_fixes(result, cause, *names)
     with live_progress() as progress:
         items = []
         for fix in proposed.fixes:
-            items.append(plan(fix))
+            items.append(plan(application, result, fix))
             progress("reading both sides", len(items), len(proposed.fixes))
     ready = [item for item in items if item.state is State.READY]
     if not as_json:

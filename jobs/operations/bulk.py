@@ -314,7 +314,7 @@ def plan_resync_item(
         check_result(planned, done)
         if done.left is None:
             raise WorkError(f"{done.outcome}: it was not read again")
-        return f"{done.outcome}; {'read again: correct' if planned.is_readable else 'it is mapped'}"
+        return f"{done.outcome}; {f'read again: {planned.agreement}' if planned.is_readable else 'it is mapped'}"
 
     effect = planned.plan.effect
     because = planned.proposal.removeprefix(f"{effect}: ")

@@ -36,7 +36,7 @@ _OLDEST_MESSAGE = timedelta(minutes=30)
 _OLDEST_HEARTBEAT = timedelta(minutes=2)
 #: Where the queues are drained by a CronJob, it runs every minute.
 _OLDEST_DRAIN = timedelta(minutes=15)
-#: A message waits on its queue for up to twelve hours; what it creates is unsettled for no longer.
+#: A message rarely waits on its queue for more than twelve hours; what it creates is unsettled for no longer.
 _OLDEST_CREATION = timedelta(hours=12)
 #: Whatever has to be sent is tried again at least every ten minutes.
 _OLDEST_DELIVERY = timedelta(minutes=30)

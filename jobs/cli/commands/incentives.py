@@ -89,7 +89,13 @@ def received(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
-            _receive_run(application, who, from_run, cause, wait, yes=yes, dry_run=dry_run, as_json=as_json)
+            from jobs.operations.bulk import PUBLISHING, plan_received_item
+
+            plan_item = partial(plan_received_item, who=who, wait_seconds=wait)
+            names = ("reconcile", "fix", "received")
+            fix_all(
+                application, from_run, cause, names, plan_item, PUBLISHING, yes=yes, dry_run=dry_run, as_json=as_json
+            )
             return
         from jobs.operations.incentive_fixes import choose_arrival, plan_received, publish_received
 
@@ -103,26 +109,6 @@ def received(
             publish_received(application, plan, plan_now, who, force=force)
             say("published; DPS creates a review from it, which reaches NOMIS through the incentive queue")
             _verify(application, plan, wait)
-
-
-def _receive_run(
-    application: "Application",
-    who: str,
-    run_id: str,
-    cause: str | None,
-    wait: float,
-    *,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from jobs.operations.bulk import PUBLISHING, plan_received_item, proposed_fixes
-    from jobs.operations.report_delivery import find_result
-
-    result = find_result(application, run_id)
-    plan = partial(plan_received_item, application, result, who=who, wait_seconds=wait)
-    proposed = proposed_fixes(result, cause, "reconcile", "fix", "received")
-    fix_all(result, proposed, plan, PUBLISHING, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("repair")
@@ -156,30 +142,14 @@ def repair(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
-            _repair_run(application, who, from_run, cause, wait, yes=yes, dry_run=dry_run, as_json=as_json)
+            from jobs.operations.bulk import WRITING, plan_repair_item
+
+            plan_item = partial(plan_repair_item, who=who, wait_seconds=wait)
+            names = ("incentives", "repair")
+            fix_all(application, from_run, cause, names, plan_item, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)
         else:
             assert prisoner is not None
             _repair_one(application, who, prisoner, wait, force=force, yes=yes, dry_run=dry_run)
-
-
-def _repair_run(
-    application: "Application",
-    who: str,
-    run_id: str,
-    cause: str | None,
-    wait: float,
-    *,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from jobs.operations.bulk import WRITING, plan_repair_item, proposed_fixes
-    from jobs.operations.report_delivery import find_result
-
-    result = find_result(application, run_id)
-    plan = partial(plan_repair_item, application, result, who=who, wait_seconds=wait)
-    proposed = proposed_fixes(result, cause, "incentives", "repair")
-    fix_all(result, proposed, plan, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _repair_one(

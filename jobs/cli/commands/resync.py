@@ -64,35 +64,16 @@ def resync(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
-            _resync_run(
-                application, who, from_run, cause, unchecked=unchecked, yes=yes, dry_run=dry_run, as_json=as_json
-            )
+            from jobs.operations.bulk import WRITING, plan_resync_item
+
+            plan = partial(plan_resync_item, who=who, unchecked=unchecked)
+            fix_all(application, from_run, cause, ("resync",), plan, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)
         else:
             assert kind is not None
             assert record_id is not None
             _resync_one(
                 application, who, kind, record_id, unchecked=unchecked, yes=yes, dry_run=dry_run, as_json=as_json
             )
-
-
-def _resync_run(
-    application: "Application",
-    who: str,
-    run_id: str,
-    cause: str | None,
-    *,
-    unchecked: bool,
-    yes: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from jobs.operations.bulk import WRITING, plan_resync_item, proposed_fixes
-    from jobs.operations.report_delivery import find_result
-
-    result = find_result(application, run_id)
-    plan = partial(plan_resync_item, application, result, who=who, unchecked=unchecked)
-    proposed = proposed_fixes(result, cause, "resync")
-    fix_all(result, proposed, plan, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
 def _resync_one(
