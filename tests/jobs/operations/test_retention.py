@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from jobs.operations.retention import remove_expired
 from sandbox import Sandbox
 from sync.clock import now
 from sync.store.database import Database
 from sync.store.tables import failures, job_runs, outbox, reconciliation_runs, telemetry_events
-from tests.harness.app import App, make_app
+from tests.harness.app import App, application, make_app
 
 KEEP = {"TELEMETRY_KEEP_DAYS": "30", "RUNS_KEEP_DAYS": "30", "REPORTS_KEEP_DAYS": "30"}
 LONG_AGO = now() - timedelta(days=31)
@@ -156,3 +157,18 @@ def test_without_a_setting_all_is_kept(app: App) -> None:
 def app_events(app: App) -> list[dict[str, object]]:
     """The tracked events."""
     return [json.loads(line) for line in app.run_ok("telemetry", "--json").splitlines()]
+
+
+def test_a_run_that_is_resumed_during_the_removal_keeps_its_new_report(app: App) -> None:
+    """The removal may take long, and a run that ends again meanwhile has written its report again."""
+    reports = set(Path(app.settings["REPORTS_LOCATION"]).rglob("report.html"))
+    with application({**app.settings, "REPORTS_KEEP_DAYS": "30"}, app.settings["DATABASE_URL"]) as made:
+
+        def resumed_meanwhile() -> bool:
+            with made.database.begin() as connection:
+                connection.execute(update(reconciliation_runs).values(finished_at=now()))
+            return False
+
+        remove_expired(made, resumed_meanwhile)
+    assert set(Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")) == reports
+    assert counts(app)["reconciliation_runs"] == 2
