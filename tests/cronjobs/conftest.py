@@ -12,9 +12,9 @@ from tests.harness.manifests import VARIANTS, Manifest, render
 
 @pytest.fixture(scope="session")
 def renders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None], list[Manifest]]:
-    """Renders an overlay, with a component if one is given, once for all tests of a worker.
+    """A function that renders an overlay, with a component if one is given.
 
-    The tests only read the result.
+    Each combination is rendered once for all tests of a worker, so a test must only read the result.
     """
     return functools.cache(lambda overlay, component: render(overlay, component, tmp_path_factory.mktemp("rendered")))
 

@@ -1,4 +1,4 @@
-"""The containers that developers work against."""
+"""The containers that developers run the program against."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sync.settings.declaration import variables
 from sync.settings.loading import load_settings
 from tests.harness.manifests import ROOT
 
-#: Variables that are read by boto3, not by the program.
+#: Variables that boto3 reads, not the program.
 AWS = {
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",

@@ -1,4 +1,4 @@
-"""The files of the deployment, checked one by one on any machine."""
+"""The deployment's files, each checked without rendering it."""
 
 from __future__ import annotations
 
@@ -83,21 +83,24 @@ def test_the_values_for_the_chart_are_those_of_the_overlays() -> None:
     assert {reference for reference, optional in references.items() if not optional} <= given
 
 
-def test_the_documented_schema_is_the_newest() -> None:
+def test_the_documentation_names_the_newest_schema() -> None:
     """The last row of the table of versions and schemas names this version's schema."""
     assert f"| this one | {newest_revision()} |" in (ROOT.parent / "doc" / "deploy.md").read_text()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_environment_has_the_address_of_every_service(overlay: str) -> None:
-    """Every environment sets the address of every service, so none uses the default, a developer's machine."""
+    """Every environment sets the address of every service.
+
+    The default addresses are for a developer's machine.
+    """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     assert {name.address_variable for name in UpstreamName} <= set(settings)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
-    """If a creating event is off, so are all other events on its queue, which would fail without the mapping."""
+    """If a creating event is off, so are its queue's other events, since they would fail without the mapping."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     for queue in QUEUES:
@@ -109,16 +112,16 @@ def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> No
     ("overlay", "queues"),
     [("dev", QUEUES), ("preprod", ("visit", "incentive")), ("prod", ("visit", "incentive"))],
 )
-def test_environments_synchronise_the_domains_they_are_meant_to(overlay: str, queues: tuple[str, ...]) -> None:
-    """Development has every domain on; pre-production and production have visits and incentives."""
+def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[str, ...]) -> None:
+    """In development every domain is on. In pre-production and production only visits and incentives are."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     assert tuple(queue for queue in QUEUES if not {feature_variable(e) for e in event_types(queue)} & off) == queues
     assert settings["FEATURE_EVENT_DELETEALL"] == ("true" if overlay == "dev" else "false")
 
 
-def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
-    """The names of the secrets and their keys are those of the replaced service, with one set per service and queue."""
+def test_the_credentials_come_from_the_existing_secrets() -> None:
+    """The secrets and keys have the names that the replaced service used, with one set for each service and queue."""
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)
     assert pod is not None

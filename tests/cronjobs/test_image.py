@@ -18,14 +18,17 @@ PROJECT = ROOT.parent
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 
 
-def test_the_account_that_names_nobody_is_that_of_the_image() -> None:
-    """Commands that change something do not accept the account of the image as the name of a person."""
+def test_the_account_of_the_image_is_not_a_person() -> None:
+    """A command that changes something does not accept the image's account as the operator's name."""
     (account,) = re.findall(r"useradd .* (\S+) \\\n", DOCKERFILE)
     assert account == SERVICE_ACCOUNT
 
 
-def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> None:
-    """The build argument, by default the version of the project, is written into the package before it is built."""
+def test_the_program_shows_the_version_that_was_built(tmp_path: Path) -> None:
+    """Before the build makes the wheel, it writes its version argument into the package.
+
+    By default that is the version of the project.
+    """
     (default,) = re.findall(r"^ARG VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
     project = (PROJECT / "pyproject.toml").read_text()
     assert default == tomllib.loads(project)["project"]["version"]
@@ -35,7 +38,7 @@ def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> N
     assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"] == "7.8.9"
 
 
-def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
+def test_files_that_the_program_never_reads_are_pruned(tmp_path: Path) -> None:
     """Tests, sources of compiled modules and descriptions of other AWS services are removed, and nothing else is."""
     kept = ["pandas/core.py", "pandas/lib.so", "botocore/data/endpoints.json", "moto/tests.py"]
     called = get_args(get_type_hints(Aws.client)["service"])
@@ -54,13 +57,13 @@ def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["sync", "reports", "templates", "sandbox", "jobs"])
-def test_every_part_of_the_package_goes_into_the_build(folder: str) -> None:
-    """Everything that the wheel is made from is copied into the build, and `.dockerignore` excludes none of it."""
+def test_every_source_of_the_wheel_goes_into_the_build(folder: str) -> None:
+    """The build copies every file and folder that the wheel is made from, and `.dockerignore` excludes none of them."""
     assert f"COPY {folder}/ {folder}/" in DOCKERFILE
     assert f"!{folder}" in (PROJECT / ".dockerignore").read_text().splitlines()
 
 
-def test_nothing_in_the_image_belongs_to_who_runs_it() -> None:
-    """The program belongs to root, so the account that runs it cannot change it."""
+def test_the_account_of_the_image_cannot_change_the_program() -> None:
+    """The files of the program belong to root, and the container runs under another account."""
     assert "COPY --from=build /app /app" in DOCKERFILE
     assert "--chown" not in DOCKERFILE

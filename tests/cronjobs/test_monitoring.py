@@ -54,7 +54,7 @@ def test_every_alert_has_a_case() -> None:
 
 
 def test_the_rules_fire_and_clear(tmp_path: Path) -> None:
-    """Prometheus evaluates the rules as their tests expect."""
+    """Prometheus evaluates the rules, and every test case of the rules passes."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool, which evaluates the rules, is not installed")
@@ -64,8 +64,8 @@ def test_the_rules_fire_and_clear(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_reconciliation_has_its_longest_wait() -> None:
-    """The weekly reconciliation has its own rule; the rule for the others expects a run every day."""
+def test_every_reconciliation_has_an_alert_for_a_missed_run() -> None:
+    """One rule expects the weekly reconciliation, and another expects each of the others every day."""
     weekly = {name for name, entry in RECONCILIATIONS.items() if not entry.cron.endswith("* * *")}
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS}
     assert weekly == {"incentives"}
@@ -74,7 +74,7 @@ def test_every_reconciliation_has_its_longest_wait() -> None:
 
 
 def test_the_dashboard_shows_documented_metrics() -> None:
-    """Every panel has a title, and its queries use metrics that exist."""
+    """Every panel has a title, and its queries use only documented metrics."""
     dashboard = json.loads((COMPONENT / "dashboard.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     documented = (DOC / "metrics.md").read_text()
@@ -86,7 +86,7 @@ def test_the_dashboard_shows_documented_metrics() -> None:
 
 
 def test_an_overlay_with_the_component_renders(tmp_path: Path) -> None:
-    """With the component, Prometheus finds the scheduler's service, and Grafana finds the dashboard."""
+    """With the component, Prometheus can find the scheduler's service, and Grafana can find the dashboard."""
     manifests = render("prod", "monitoring", tmp_path)
     (monitor,) = of_kind(manifests, "ServiceMonitor").values()
     (service,) = of_kind(manifests, "Service").values()

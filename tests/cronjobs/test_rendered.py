@@ -46,7 +46,7 @@ def test_every_object_is_valid(rendered: list[Manifest]) -> None:
     assert len({manifest["metadata"]["namespace"] for manifest in rendered}) == 1
 
 
-def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
+def test_every_pod_has_the_least_privilege(rendered: list[Manifest]) -> None:
     """No pod runs as root, gains privileges, writes to its root file system or holds a cluster token."""
     assert len(pods_of(rendered)) == 4 + len(CRONJOBS)
     for pod in pods_of(rendered).values():
@@ -61,8 +61,8 @@ def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
             assert "memory" in container["resources"]["limits"]
 
 
-def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
-    """The program can read the environment that each pod gives it, and the schedules are in London time."""
+def test_every_pod_starts_with_valid_settings(rendered: list[Manifest]) -> None:
+    """The program accepts the environment of each pod, and the schedules are in London time."""
     for name, pod in pods_of(rendered).items():
         settings = load_settings(environment_of(pod, rendered, SECRETS))
         assert settings.tz == "Europe/London"
@@ -93,7 +93,9 @@ def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) ->
 
 
 @pytest.mark.parametrize("after", [datetime(2026, 1, 7, tzinfo=LONDON), datetime(2026, 7, 8, tzinfo=LONDON)])
-def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manifest], after: datetime) -> None:
+def test_the_weekly_reconciliation_starts_on_monday_at_four_in_london(
+    rendered: list[Manifest], after: datetime
+) -> None:
     """In winter and in summer the weekly run starts on Monday at 04:00 London time."""
     cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
     moment = CronSchedule(cronjob["spec"]["schedule"], LONDON).get_next_fire_time(None, after)
@@ -102,9 +104,9 @@ def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manife
 
 
 def is_live(job: ScheduledJob, settings: Settings) -> bool:
-    """Whether an environment sends NOMIS the records that a job compares.
+    """Whether an environment sends NOMIS the records that the job compares.
 
-    Any other job is live in every environment.
+    A job that compares no records is live in every environment.
     """
     entry = next((each for each in RECONCILIATIONS.values() if each.job == job.name), None)
     return entry is None or settings.event_enabled(DOMAINS[entry.load().domain].creation.event_type)
@@ -130,7 +132,7 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
     spec = cronjob_of(job, rendered)["spec"]
     assert spec["schedule"] == job.schedule(settings).line
     runs = [job.is_on(settings), not spec.get("suspend", False)]
-    # Either the CronJob or the scheduler runs it, never both; neither does if its records do not go to NOMIS.
+    # Either the CronJob or the scheduler runs the job, never both. If its records do not go to NOMIS, neither does.
     assert sum(runs) == int(is_live(job, settings))
 
 
@@ -174,7 +176,7 @@ def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> No
             assert service["spec"]["selector"].items() <= labels.items()
 
 
-def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Manifest]) -> None:
+def test_every_pod_that_drains_has_time_to_finish(rendered: list[Manifest]) -> None:
     """After SIGTERM a pod that drains has time for the longest call, and then for the grace period of the drain."""
     draining = {
         name: pod
@@ -188,8 +190,11 @@ def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Man
         assert pod["terminationGracePeriodSeconds"] > longest, name
 
 
-def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
-    """The pod for operators starts only by hand, then waits, and has the other pods' settings and credentials."""
+def test_operators_have_a_separate_pod(rendered: list[Manifest]) -> None:
+    """The operators' pod starts only when a person starts it.
+
+    It waits for commands, and has the settings and credentials of the other pods.
+    """
     cronjobs = of_kind(rendered, "CronJob")
     operator = cronjobs.pop("prisoner-to-nomis-operator")
     assert operator["spec"]["suspend"] is True
@@ -209,7 +214,7 @@ def test_people_have_a_separate_pod(rendered: list[Manifest]) -> None:
 
 @pytest.mark.parametrize("name", CRONJOBS)
 def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str) -> None:
-    """There are as many pods as shards, and together they make no more concurrent calls than NOMIS can bear."""
+    """There is one pod for each shard, and all shards together make no more concurrent calls than NOMIS can handle."""
     cronjob = of_kind(rendered, "CronJob")[CRONJOBS[name]]
     job = cronjob["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]

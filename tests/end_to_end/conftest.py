@@ -14,7 +14,7 @@ from tests.harness.app import App
 
 @pytest.fixture
 def bare(tmp_path: Path) -> App:
-    """An installation with no services and no database yet."""
+    """An installation that has neither services nor a database yet."""
     return App(tmp_path, {"DATABASE_URL": f"sqlite:///{tmp_path}/test.db", "LOG_FORMAT": "json", "TZ": "UTC"})
 
 

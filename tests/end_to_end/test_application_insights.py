@@ -24,13 +24,13 @@ def _connected(app: App) -> None:
 
 
 def tracked(app: App) -> Counter[str]:
-    """How often each name with its properties is in the table of events."""
+    """Counts the events in the table, by name and properties."""
     lines = app.run_ok("telemetry", "--json").splitlines()
     return Counter(as_text(event["name"], event["properties"]) for event in map(json.loads, lines))
 
 
 def arrived(app: App) -> Counter[str]:
-    """How often Application Insights accepted each name with its properties; a repeated id counts once."""
+    """Counts the events that Application Insights accepted, by name and properties. A repeated id counts once."""
     by_id = {event["properties"]["eventId"]: event for event in app.sandbox.custom_events()}
     return Counter(
         as_text(each["name"], {name: value for name, value in each["properties"].items() if name not in OURS})
@@ -39,12 +39,12 @@ def arrived(app: App) -> Counter[str]:
 
 
 def as_text(name: str, properties: dict[str, Any]) -> str:
-    """An event as text."""
+    """An event's name and properties as one text."""
     return json.dumps([name, properties], sort_keys=True)
 
 
 def put_events(app: App, number: int, name: str = "made-up") -> None:
-    """Puts events with this name, which have yet to be sent, into the table."""
+    """Adds unsent events with this name to the table."""
     database = Database(app.settings["DATABASE_URL"])
     with database.begin() as connection:
         rows = [{"name": name, "time": now(), "properties": {"n": str(n)}, "export": "due"} for n in range(number)]
@@ -52,8 +52,11 @@ def put_events(app: App, number: int, name: str = "made-up") -> None:
     database.dispose()
 
 
-def test_check_asks_it_without_sending_an_event(app: App) -> None:
-    """`check` shows the address and the number of waiting events, or that it is down and what to change."""
+def test_check_tests_the_connection_without_sending_an_event(app: App) -> None:
+    """`check` shows the address of Application Insights and the number of waiting events.
+
+    If the service is down, `check` says so and what to change. It sends no event.
+    """
     put_events(app, 3)
     address = app.sandbox.connection_string().partition("IngestionEndpoint=")[2].rstrip("/;")
     up = {each["name"]: each for each in app.read_json("check")["checks"]}["application-insights"]
@@ -71,9 +74,9 @@ def test_check_asks_it_without_sending_an_event(app: App) -> None:
 
 
 def test_the_events_of_a_message_share_its_operation(app: App) -> None:
-    """A message's operation is the trace that its publisher began.
+    """A message's events belong to the trace that its publisher began.
 
-    A message without such a trace has its own operation, as does each run.
+    A message without such a trace has its own operation, and so does each run.
     """
     visits = [visit_booked(app.sandbox) for _ in range(2)]
     app.sandbox.fault("nomis", "POST", kind="status", status=400)
@@ -148,7 +151,7 @@ def test_nothing_is_lost_in_a_storm(app: App) -> None:
 
 
 def test_a_killed_process_loses_nothing(app: App) -> None:
-    """The next process sends the events that a killed process was sending again, under the same ids."""
+    """The next process resends the events that a killed process was sending, with the same ids."""
     put_events(app, 1_200)
     app.sandbox.fault("application-insights", kind="delay", until_released=True, skip=1)
     process = app.start("drain", "visit")
@@ -161,7 +164,7 @@ def test_a_killed_process_loses_nothing(app: App) -> None:
     assert len(app.sandbox.custom_events()) <= 1_200 + 500
 
 
-def test_an_event_that_cannot_be_accepted_keeps_no_other_back(app: App) -> None:
+def test_an_event_that_cannot_be_accepted_delays_no_other(app: App) -> None:
     """An event that cannot be accepted is recorded as refused, logged once, and not sent again. The others are sent."""
     put_events(app, 2)
     put_events(app, 1, "not-accepted")
@@ -177,7 +180,7 @@ def test_an_event_that_cannot_be_accepted_keeps_no_other_back(app: App) -> None:
 
 
 def test_a_batch_that_is_refused_as_a_whole_is_sent_in_parts(app: App) -> None:
-    """If a batch is refused without a reason for each event, its halves are sent separately."""
+    """If a batch is refused without a reason for each event, it is split and its halves are sent separately."""
     put_events(app, 6)
     app.sandbox.fault("application-insights", kind="status", status=413, times=2)
     app.run_ok("drain", "visit")
@@ -196,7 +199,7 @@ def test_without_the_setting_nothing_is_sent(app: App) -> None:
 
 @pytest.mark.parametrize("text", ["InstrumentationKey=x", "IngestionEndpoint=https://host.example/", "nonsense"])
 def test_an_invalid_connection_string_is_refused(app: App, text: str) -> None:
-    """If the connection string is invalid, the error names the setting and what to give, without quoting the value."""
+    """The error names the setting and says what it must contain, without quoting the invalid value."""
     ended = app.run("drain", "visit", APPLICATIONINSIGHTS_CONNECTION_STRING=text)
     assert ended.code == 2
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING: give InstrumentationKey=<uuid>" in ended.err

@@ -30,8 +30,8 @@ def test_everything_is_up(installed: App) -> None:
     assert not Path(installed.settings["REPORTS_LOCATION"]).exists()
 
 
-def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox) -> None:
-    """A service that is down and a wrong credential each have a line that says what to change."""
+def test_what_is_down_is_shown_with_its_fix(installed: App, sandbox: Sandbox) -> None:
+    """For a service that is down, and for a wrong credential, a line says what to change."""
     sandbox.fault("mapping", path="/health/ping", kind="status", status=503)
     checked = installed.run(
         "check",
@@ -73,7 +73,7 @@ def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
 )
 def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
-    """A login page with status 200 does not count as a response from the service."""
+    """A login page with status 200 does not count as a valid response from the service."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
     checked = installed.run("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
@@ -83,7 +83,7 @@ def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, nam
 def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> None:
     """`check` names the events that are switched off.
 
-    A switch for an unknown event is down in `check`, and every drain warns about it.
+    A switch that names an unknown event is down in `check`, and every drain warns about it.
     """
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
     checked = installed.run("check", **off)
@@ -127,7 +127,7 @@ def test_unavailable_database_and_queues_are_reported(installed: App) -> None:
 
 
 def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
-    """A single cause that prevents every queue from being read is shown once, with the names of all queues."""
+    """If one cause prevents every queue from being read, it is shown once, with the names of all queues."""
     listed = installed.run("dlq", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert listed.code == 1
     said = listed.err.splitlines()[-1]
@@ -135,8 +135,8 @@ def test_dead_letters_without_a_database_say_why_once(installed: App) -> None:
     assert said.count("Connection refused") == 1
 
 
-def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
-    """All services without a token share one line, above those that are ok.
+def test_services_without_a_token_share_one_line(installed: App, sandbox: Sandbox) -> None:
+    """All services without a token share one line, above the lines that are ok.
 
     The last line says how many checks are down and names them.
     """
@@ -158,8 +158,8 @@ def test_one_cause_is_said_once(installed: App, sandbox: Sandbox) -> None:
     assert away.endswith("gives no tokens; wait until the service is up, or set API_BASE_URL_OAUTH")
 
 
-def test_what_leaves_is_checked_too(installed: App) -> None:
-    """An unreadable list, a folder that cannot be made, a wrong token and an unavailable mail server are all down."""
+def test_the_destinations_of_reports_are_checked_too(installed: App) -> None:
+    """`check` tests the archive, Slack and email, and also reads the list of exclusions."""
     checked = installed.run(
         "check",
         "--json",
@@ -189,8 +189,8 @@ def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
 
 
 @pytest.mark.parametrize("answer", ["unknown_method", "not found"])
-def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: Sandbox, answer: str) -> None:
-    """A Slack address that responds but cannot check tokens is not down."""
+def test_a_slack_that_cannot_check_tokens_is_not_down(installed: App, sandbox: Sandbox, answer: str) -> None:
+    """If the Slack address responds but cannot check tokens, `check` shows only that a token is given."""
     if answer == "unknown_method":
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
     else:
@@ -211,7 +211,7 @@ def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: S
         ("API_CA_BUNDLE", "/nowhere/ca.pem"),
     ],
 )
-def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -> None:
+def test_settings_that_cannot_be_read_end_the_command(bare: App, name: str, value: str) -> None:
     """If a setting cannot be read, the command checks nothing.
 
     It prints one line that names the setting, and exits 2.
@@ -223,7 +223,7 @@ def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -
 
 
 def test_all_wrong_settings_are_reported_at_once(bare: App) -> None:
-    """All wrong settings are reported together, including those that other parts check."""
+    """All wrong settings are reported together, including those that another part of the program validates."""
     wrong = {
         "LEASE_SECONDS": "1e300",
         "RECONCILIATION_SCHEDULE": "99 * * * *",
@@ -243,8 +243,8 @@ def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
     assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
 
 
-def test_the_environment_does_not_matter_to_a_local_endpoint(installed: App) -> None:
-    """Neither a proxy nor an AWS profile in the shell's environment keeps the program from a local endpoint."""
+def test_proxies_and_profiles_do_not_affect_a_local_endpoint(installed: App) -> None:
+    """The program reaches a local endpoint even if the shell sets a proxy or an AWS profile."""
     checked = installed.run("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out
 
@@ -255,8 +255,8 @@ HINT = (
 )
 
 
-def test_bare_surroundings_get_a_hint(bare: App) -> None:
-    """If no credentials are set at all, the output ends with a hint on where to begin. The JSON is unchanged."""
+def test_an_environment_without_credentials_gets_a_hint(bare: App) -> None:
+    """If no credentials are set, the text ends with a hint on where to begin. The JSON has no hint."""
     away = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
     checked = bare.run("check", **away)
     assert (checked.code, checked.error) == (1, HINT)

@@ -1,4 +1,4 @@
-"""What every command has: exit codes, one-line errors, and help."""
+"""What all commands share: exit codes, one-line errors and help."""
 
 import contextlib
 import json
@@ -71,15 +71,15 @@ def test_bad_settings_and_bad_usage_end_in_one_line(
 
 
 def test_unknown_options_are_bad_usage(bare: App) -> None:
-    """An unknown option ends the command with exit code 2 and a message that says where to find help."""
+    """An unknown option ends the command with exit code 2 and a message that says how to get help."""
     ended = bare.run_as_installed("drain", "--for-ever")
     assert ended.code == 2
     assert "No such option" in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
-    """An error is shown in one line. With LOG_LEVEL=DEBUG the traceback is shown above it."""
+def test_a_traceback_is_shown_only_at_log_level_debug(bare: App) -> None:
+    """An error is shown in one line. With LOG_LEVEL=DEBUG the traceback comes before that line."""
     plain = bare.run_process("runs", "show", "nothing")
     full = bare.run_process("runs", "show", "nothing", LOG_LEVEL="DEBUG")
     assert "Traceback" not in plain.err
@@ -87,8 +87,8 @@ def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
     assert full.err.rstrip().splitlines()[-1] == plain.error
 
 
-def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
-    """Without automatic upgrades a new database is refused with exit code 1 until `db upgrade` has run."""
+def test_a_database_without_automatic_upgrades_needs_the_command(bare: App) -> None:
+    """A new database is refused with exit code 1 until `db upgrade` has run."""
     refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
     assert bare.run("db", "current").code == 1
@@ -134,16 +134,16 @@ def test_a_new_database_is_logged(bare: App, tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A database that does not respond ends the command with exit code 1 and one line, without the password."""
+def test_an_unavailable_database_exits_1(bare: App) -> None:
+    """If the database does not respond, the command ends with exit code 1 and one line, without the password."""
     ended = bare.run_process("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert ended.code == 1
     assert "127.0.0.1" in ended.error
     assert "hush" not in ended.err
 
 
-def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
-    """A queue that does not respond ends the command with exit code 1, and the ledger records the run as failed."""
+def test_an_unavailable_queue_exits_1(bare: App) -> None:
+    """If a queue does not respond, the command ends with exit code 1, and the ledger records the run as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
     ended = bare.run("drain", "visit", **settings)
     assert ended.code == 1
@@ -154,15 +154,15 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
     assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
 
 
-def test_missing_keys_are_named(bare: App) -> None:
-    """With AWS but without keys, the command says which to set and where it looked, without a traceback."""
+def test_missing_aws_keys_are_named(bare: App) -> None:
+    """Without AWS keys, the command says which to set and where it searched for them, without a traceback."""
     ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
     assert "AWS in eu-west-2 rejected the keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
 
 def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
-    """Only jobs with parameters can be repeated; a scheduler has to be started afresh."""
+    """Only jobs with parameters can be repeated. A scheduler has to be started again."""
     alone = {
         "SCHEDULER_RECONCILIATION": "false",
         "SCHEDULER_HOUSEKEEPING": "false",

@@ -23,7 +23,7 @@ main()
 
 
 def processes_of(mark: str) -> list[str]:
-    """The command lines of all processes with `mark` somewhere in their environment."""
+    """The command lines of all processes that have `mark` in their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -35,12 +35,12 @@ def processes_of(mark: str) -> list[str]:
 
 
 def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
-    """Whatever the shell has set, the demo succeeds, reports, writes only to its folder and leaves no process."""
+    """The demo succeeds, writes its reports only to its folder, and leaves no process running."""
     home, temporary, here = (tmp_path / name for name in ("home", "temporary", "here"))
     for folder in (home, temporary, here):
         folder.mkdir()
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
-    # Whatever the shell has set for proxies and AWS must make no difference.
+    # The shell's settings for proxies and AWS must make no difference.
     environment |= dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
     environment |= {"AWS_PROFILE": "nope", "AWS_CONFIG_FILE": str(home / "none")}
     arguments = ["demo", "--dir", "shown", "--prisoners", "80", "--events", "60", "--seed", "4"]
@@ -79,7 +79,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) -> None:
-    """Eight weekly runs with reports precede the demo's own run, and their figures are consistent with each other."""
+    """Checks that eight weekly runs with reports precede the demo's run, and that their figures are consistent."""
     result = json.loads((report.parent / "result.json").read_text("utf-8"))
     standings = [each["standing"] for each in result["mismatches"]]
     new, persisting, resolved = standings.count("new"), standings.count("persisting"), len(result["resolved"])
@@ -109,7 +109,7 @@ def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) ->
     ],
 )
 def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
-    """At any stage Ctrl+C ends the demo and every process that it started, with exit code 1 and one line."""
+    """At any stage Ctrl+C ends the demo and every process that it started. It prints one line and exits 1."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--events", "150", *arguments],
         cwd=bare.folder,
@@ -132,7 +132,7 @@ def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) 
 
 
 def test_demo_asks_for_its_extra(bare: App) -> None:
-    """Without the packages of the sandbox the demo says in one line what to install."""
+    """If the packages of the sandbox are not installed, the demo says in one line how to install them."""
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_EXTRA],
         capture_output=True,

@@ -50,10 +50,10 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
     assert booked != []
 
 
-def test_sigterm_after_the_work_lets_the_alerts_be_sent(
+def test_sigterm_after_the_last_event_is_not_a_failure(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A SIGTERM after all events are applied is not a failure: the alert is sent, and the ledger records a success."""
+    """If SIGTERM comes when all events are applied, the alert is still sent, and the ledger records a success."""
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
@@ -73,7 +73,7 @@ def test_sigterm_after_the_work_lets_the_alerts_be_sent(
 def test_a_handler_that_hangs_does_not_hold_the_process(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """After the grace period the message returns to the queue, and the process ends even if the call still runs."""
+    """After the grace period the message returns to the queue. The process ends even if the call is still running."""
     installed.make_queues()
     visit_booked(sandbox).publish()
     with held(sandbox, "nomis", "POST") as create:
@@ -87,7 +87,7 @@ def test_a_handler_that_hangs_does_not_hold_the_process(
 
 
 def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandbox) -> None:
-    """A message that fails is counted and stays on its queue. The drain itself succeeds."""
+    """A message that fails is counted and stays on its queue, but the drain succeeds."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["appointment"], vanished=1)
     drained = installed.run("drain", "appointment", "--json")
@@ -100,7 +100,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     sandbox.fault("nomis", kind="status", status=503)
-    # A create that was sent when NOMIS went down is in doubt until the longest possible call would be over.
+    # The outcome of a create that was sent when NOMIS went down is unknown until the longest possible call has ended.
     installed.settings["API_TIMEOUT_SECONDS"] = "2"
     drained = installed.run_process("drain", "visit", "--json", "--wait-seconds", "0.5")
     assert drained.code == 1
@@ -112,7 +112,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
     sandbox.clear_faults()
 
     def all_applied() -> bool:
-        # The messages that met the outage wait on the queue, hidden for some seconds.
+        # The messages that failed during the outage are hidden on the queue for some seconds.
         assert installed.run("drain", "visit", "--until-empty").code == 0
         return not sandbox.verify()["problems"]
 
@@ -120,7 +120,7 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App
 
 
 def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
-    """`--max-batches` limits the micro-batches, and the other messages stay on the queue."""
+    """`--max-batches` limits the number of micro-batches, and the remaining messages stay on the queue."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     drained = installed.run("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
@@ -128,7 +128,7 @@ def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
 
 
 def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox) -> None:
-    """If credentials are refused, the messages wait, and one line below the counts names the settings to correct."""
+    """If credentials are refused, the messages wait, and a line below the counts names the settings to correct."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["visit"])
     reason = "hmpps-auth: status 401: no token for client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"

@@ -12,7 +12,7 @@ from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def said(installed: App, message: str) -> list[dict[str, object]]:
-    """The log lines that have this message."""
+    """The log lines with this message."""
     return [line for line in installed.log() if line["message"] == message]
 
 

@@ -27,7 +27,7 @@ def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
 
 
 def by_cause(sandbox: Sandbox, cause: int) -> str:
-    """The prisoner number for the mismatch that has this cause."""
+    """The number of the planted prisoner whose mismatch has this cause."""
     return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
 
 
@@ -79,9 +79,9 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sa
 def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     installed: App, sandbox: Sandbox, location: str
 ) -> None:
-    """A report location that cannot work is a wrong setting.
+    """A report location that cannot work counts as a wrong setting.
 
-    The command exits 2 with one line, reads nobody and makes no folder.
+    The command exits 2 with one line, before it reads any prisoner or makes a folder.
     """
     (installed.folder / "file").write_text("in the way")
     run = installed.run("reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file"))
@@ -91,10 +91,10 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     assert not (installed.folder / "ftp:").exists()
 
 
-def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
-    """A wrong list of exclusions causes one line and one alert, however often the job is tried.
+def test_a_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
+    """An invalid list of exclusions causes one error line and one alert, however often the job is tried.
 
-    `--no-notify` sends no alert.
+    With `--no-notify` it causes no alert.
     """
     wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
     before = len(app.alerts())
@@ -112,8 +112,8 @@ def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) ->
     assert "REPORTS_LOCATION" in later
 
 
-def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
-    """If several schedulers cannot begin a run, only the first sends an alert, and the ledger has the reason."""
+def test_a_scheduled_run_that_cannot_begin_alerts_slack_once(app: App, sandbox: Sandbox) -> None:
+    """If several schedulers cannot begin a run, only the first sends an alert."""
     before = len(app.alerts())
     environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
     with application(environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]) as made:
@@ -126,8 +126,8 @@ def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: S
     assert "'²' is not a booking id" in alert
 
 
-def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose report cannot be kept at the end fails, and says why on stderr and in the ledger."""
+def test_a_report_that_cannot_be_kept_fails_the_run(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose report cannot be stored at the end fails, and says why on stderr and in the ledger."""
     monkeypatch.setattr("jobs.operations.reconcile._DELIVERY_SECONDS", 0)
     archive = Path(app.settings["REPORTS_LOCATION"])
     held = app.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
@@ -149,8 +149,8 @@ def test_a_report_that_is_not_kept_is_reported(app: App, monkeypatch: pytest.Mon
     assert (kept["status"], kept["error"]) == ("success", complaint)
 
 
-def test_late_alerts_are_reported_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
-    """A wrong token delays the messages to Slack, as one line says, but the report is kept and the run succeeds."""
+def test_a_wrong_slack_token_delays_only_the_messages(installed: App, sandbox: Sandbox) -> None:
+    """A line says that the messages to Slack are late. The report is kept, and the run succeeds."""
     run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
     said, _, place = run.out.splitlines()[-1].partition(": ")
@@ -200,10 +200,10 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     assert (again.code, "compared 2, mismatches 0" in again.out) == (0, True), again.out
 
 
-def test_stopped_reconciliation_is_gone_on_with(
+def test_stopped_reconciliation_is_resumed(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """SIGTERM stops a run, which says how to resume it. The resumed run skips the finished pages."""
+    """A run that SIGTERM stops says how to resume it. The resumed run skips the finished pages."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
@@ -217,14 +217,14 @@ def test_stopped_reconciliation_is_gone_on_with(
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
-    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages in work, one waiting for incentives, and the current calls
+    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages at work, one waiting, and current calls
 
 
 @pytest.mark.parametrize("service", ["incentives", "nomis"])
 def test_a_run_that_waits_for_a_service_can_be_stopped(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
-    """While a service is down, a signal ends the run promptly, and the run says how to resume."""
+    """While a service is down, a signal ends the run promptly, and the run says how to resume it."""
     sandbox.reset(prisoners=60)
     path = {"nomis": "/incentives/booking-id/{booking}/current", "incentives": None}[service]
     sandbox.fault(service, path=path, kind="status", status=503)
@@ -234,10 +234,10 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
     interrupted(installed, process)
 
 
-def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) -> None:
+def test_retries_of_a_job_resume_the_run_and_announce_it_once(installed: App, sandbox: Sandbox) -> None:
     """If a prisoner cannot be read, the first start of a Job and both retries exit 1.
 
-    Only one report is announced, and nobody who was read is read again.
+    Only one report is announced, and no prisoner is read twice.
     """
     sandbox.reset(prisoners=40, mismatches={"7": 1})
     installed.make_queues()
@@ -268,7 +268,7 @@ def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox)
 
 
 def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
-    """A resumed run refuses a filter, so that nobody believes it read only one prison."""
+    """A resumed run refuses a filter, so that nobody believes that it reads only one prison."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison, --prisoner and days" in run.err) == (2, True)
@@ -291,8 +291,8 @@ def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
     assert len(installed.run("runs", "list", "--json").json()) == 1
 
 
-def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox) -> None:
-    """The command's table has the same rows and causes as the report, the CSV and Slack."""
+def test_the_command_and_the_report_list_the_same_mismatches(installed: App, sandbox: Sandbox) -> None:
+    """The command's table has the same rows and causes as the report, the CSV and the message on Slack."""
     sandbox.reset(prisoners=40, mismatches={"3": 2, "7": 2})
     run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
@@ -324,10 +324,10 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
     assert "A9999ZZ: not among the active prisoners, and no review in DPS" in run.out
 
 
-def test_process_that_lost_its_run_leaves_it_alone(
+def test_a_process_that_lost_its_run_ends(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """Another process takes over the run of a suspended one, which ends with one clear line when it wakes."""
+    """If another process takes over the run of a suspended process, that process ends with one line when it wakes."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {
@@ -355,11 +355,11 @@ def test_process_that_lost_its_run_leaves_it_alone(
 
 
 def kept_pages(installed: App) -> int:
-    """The number of finished pages, of all runs, in the database."""
+    """The number of finished pages in the database, for all runs together."""
     with closing(sqlite3.connect(installed.database)) as connection:
         return int(connection.execute("SELECT count(*) FROM reconciliation_pages").fetchone()[0])
 
 
 def reads(sandbox: Sandbox) -> int:
-    """The number of single levels that were read from NOMIS."""
+    """The number of prisoners whose level was read from NOMIS by a single call."""
     return sum(seen["path"].endswith("/current") for seen in sandbox.requests("nomis"))

@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sandbox.clock import london_today
 from tests.harness.app import App
 
-#: The kinds that no command fixes: they are for people to fix, or NOMIS refuses the change.
+#: The kinds of difference that no command fixes: a person has to fix them, or NOMIS refuses the change.
 UNMENDED = {
     "moved, still open in DPS",
     "moved, still open in NOMIS",
@@ -23,7 +23,7 @@ UNMENDED = {
 
 
 def reset(app: App, **options: Any) -> Sandbox:
-    """Puts a world with planted activities in place."""
+    """Resets the sandbox to a world with planted activities."""
     plant = ["allocations", "suspended-allocations", "attendances"]
     app.sandbox.reset(prisoners=60, prisons=20, plant=plant, every_cause=True, **options)
     app.forget_queues()
@@ -37,8 +37,11 @@ def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
 
 
 @pytest.mark.parametrize("name", ["allocations", "suspended-allocations", "attendances"])
-def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
-    """Exactly the planted differences are reported, and the named commands fix all but those left to people."""
+def test_planted_differences_of_activities_are_found_and_fixed(app: App, name: str) -> None:
+    """Exactly the planted differences are reported.
+
+    The proposed commands fix all except those that a person has to fix.
+    """
     planted = [each for each in reset(app).planted()["reconciliations"][name] if each["outcome"] == "reported"]
     result = app.read_json("reconcile", name, "--no-notify")
     assert (result["status"], result["unread"], result["gaps"]) == ("complete", [], [])
@@ -54,8 +57,8 @@ def test_finds_what_is_planted_and_fixes_it(app: App, name: str) -> None:
     assert keys(left["mismatches"]) == sorted(tuple(each["key"]) for each in planted if each["cause"] in UNMENDED)
 
 
-def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
-    """An allocation with a message on the dead letter queue counts as in flight until the message is sent back.
+def test_records_in_flight_or_late_are_not_mismatches(app: App) -> None:
+    """An allocation with a message on the dead letter queue is in flight, and matches after the redrive.
 
     A record that arrives late is no longer reported.
     """
@@ -75,8 +78,8 @@ def test_what_waits_and_what_is_late_is_not_a_mismatch(app: App) -> None:
     assert keys(again["mismatches"]) == keys(result["mismatches"])
 
 
-def test_attendances_of_another_day(app: App) -> None:
-    """With `--date` only that day is compared, and with `--prison` only that prison."""
+def test_only_attendances_of_the_chosen_day_and_prison_are_compared(app: App) -> None:
+    """`--date` limits the comparison to one day, and `--prison` to one prison."""
     reset(app)
     day = (london_today() - timedelta(days=2)).isoformat()
     result = app.read_json("reconcile", "attendances", "--date", day, "--no-notify")

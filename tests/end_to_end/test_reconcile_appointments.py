@@ -16,7 +16,7 @@ PREFIX = "appointments-reports-reconciliation"
 
 
 def reset(app: App, plant: Sequence[str] = ("appointments",), **options: Any) -> Sandbox:
-    """Puts a world with planted appointments in place."""
+    """Resets the sandbox to a world with planted appointments."""
     app.sandbox.reset(prisoners=40, prisons=20, plant=list(plant), every_cause=True, **options)
     app.forget_queues()
     app.make_queues()
@@ -29,10 +29,10 @@ def keys(found: list[dict[str, Any]]) -> list[tuple[Any, Any, str]]:
     return sorted(listed, key=str)
 
 
-def test_finds_what_is_planted_tells_of_it_and_fixes_it(app: App) -> None:
+def test_planted_differences_of_appointments_are_found_and_fixed(app: App) -> None:
     """Exactly the planted differences are reported, each with a telemetry event.
 
-    The commands fix all but those that need a person's decision.
+    The proposed commands fix all except those that need a person's decision.
     """
     sandbox = reset(app, in_flight=2)
     planted = sandbox.planted()["reconciliations"]["appointments"]
@@ -92,8 +92,8 @@ def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
     assert keys(resumed["mismatches"]) == sorted(reported, key=str)
 
 
-def test_services_of_2023(app: App) -> None:
-    """With services of 2023 each prison in the setting is compared. Without the setting the run fails and says why."""
+def test_services_of_2023_need_the_prisons_in_the_setting(app: App) -> None:
+    """With services of 2023, the prisons in the setting are compared. If none is set, the run fails and says why."""
     sandbox = reset(app, generation="2023")
     ended = app.run("reconcile", "appointments", "--no-notify")
     assert ended.code == 1
@@ -108,8 +108,8 @@ def test_services_of_2023(app: App) -> None:
     assert keys(result["mismatches"]) == sorted(reported, key=str)
 
 
-def test_a_prison_and_days_alone(app: App) -> None:
-    """Only appointments at the chosen prison or on the chosen days are compared, and nothing is written to NOMIS."""
+def test_only_appointments_at_the_chosen_prison_and_days_are_compared(app: App) -> None:
+    """With `--prison`, `--from` or `--to`, only matching appointments are compared. Nothing is written to NOMIS."""
     sandbox = reset(app)
     everything = app.read_json("reconcile", "appointments", "--no-notify")
     prison = next(each["prisonId"] for each in everything["mismatches"] if each["kind"] == "nomis-only")
@@ -125,8 +125,8 @@ def test_a_prison_and_days_alone(app: App) -> None:
     assert sandbox.journal("nomis") == []
 
 
-def test_events_of_the_worked_example(app: App) -> None:
-    """The telemetry events have the names and properties that alerts and queries use."""
+def test_telemetry_of_the_worked_example_is_as_published(app: App) -> None:
+    """The telemetry events have the names and properties that alerts and queries rely on."""
     reset(app, plant=())
     prisoner = app.sandbox.receive(PRISON)
     make_worked_example(app.sandbox, prisoner)

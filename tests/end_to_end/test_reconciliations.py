@@ -1,4 +1,4 @@
-"""The other reconciliations, as the installed program runs them: their options, and the list of all reconciliations."""
+"""The options of the other reconciliations, and the list of all reconciliations, in the installed program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tests.harness.app import App
 
 
 def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed: App, sandbox: Sandbox) -> None:
-    """Allocations are compared and reported. The list shows this run, and that the other reconciliations never ran."""
+    """`reconcile allocations` compares and reports.
+
+    The list shows this run, and says that the other reconciliations never ran.
+    """
     sandbox.reset(prisoners=60, prisons=24, plant=["allocations"], every_cause=True)
     installed.make_queues()
     run = installed.run("reconcile", "allocations", "--json")
@@ -35,7 +38,7 @@ def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed:
 
 
 def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
-    """The chosen day is kept with the run, and a repetition of the run uses it too."""
+    """The chosen day is kept with the run, and a repeat of the run uses it too."""
     sandbox.reset(prisoners=60, prisons=24, plant=["attendances"], every_cause=True)
     installed.make_queues()
     day = (london_now().date() - timedelta(days=3)).isoformat()
@@ -58,14 +61,16 @@ def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> No
         (("balances",), "balances"),
     ],
 )
-def test_what_makes_no_sense_is_bad_usage(installed: App, arguments: tuple[str, ...], complaint: str) -> None:
+def test_options_that_do_not_fit_together_are_bad_usage(
+    installed: App, arguments: tuple[str, ...], complaint: str
+) -> None:
     """Options that do not fit together end the command with exit code 2 and a message that says what is wrong."""
     run = installed.run("reconcile", *arguments)
     assert (run.code, complaint in run.err) == (2, True)
 
 
-def test_a_run_is_resumed_by_its_own_reconciliation(installed: App, sandbox: Sandbox) -> None:
-    """If the command of another reconciliation is asked to resume the run, it names the right command."""
+def test_a_run_is_resumed_only_by_the_command_that_began_it(installed: App, sandbox: Sandbox) -> None:
+    """The command of another reconciliation refuses to resume the run, and names the right command."""
     sandbox.reset(prisoners=60)
     installed.make_queues()
     ended = installed.run("reconcile", "adjustments", "--no-notify", "--json").json()

@@ -1,4 +1,4 @@
-"""The runbook on creations whose outcome is unknown: alerts, look-ups by a person, and both ways of settling them."""
+"""The runbook on creations whose outcome is unknown: the alerts, a person's search, and both ways of settling them."""
 
 import pytest
 
@@ -49,15 +49,15 @@ def lose(app: App, told: DpsEvent, *, applied: bool) -> None:
 
 
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, although no look-up can settle it, and returns the creation as it is listed."""
+    """Delivers the message again, which cannot settle the creation, and returns the creation as it is listed."""
     until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
     return dict(creation)
 
 
-def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
-    """One alert says what to type. A course that a person found is mapped and never created again."""
+def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> None:
+    """One alert says what to type. The course that the person found is mapped, and is never created again."""
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
     creation = ambiguous(app)
@@ -93,11 +93,11 @@ def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
     assert len(sandbox.nomis("course")) == 1
     again = app.run(*settle, "--nomis-id", str(course["id"]), "--yes")
     assert (again.code, "needs no settling" in again.error) == (2, True)
-    assert " ".join(settle) not in app.run_ok(*settle), "what is settled is not proposed to be settled"
+    assert " ".join(settle) not in app.run_ok(*settle), "a settled creation has no command that settles it"
 
 
-def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None:
-    """If a person did not find the record, the event is sent again and the record is created once."""
+def test_record_that_a_person_did_not_find_is_created(app: App, sandbox: Sandbox) -> None:
+    """If a person says that the record was not created, the event is sent again and creates it once."""
     lose(app, schedule_created(sandbox), applied=False)
     creation = ambiguous(app)
     assert sandbox.nomis("course") == []
@@ -109,7 +109,10 @@ def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None
 
 
 def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sandbox: Sandbox) -> None:
-    """NOMIS may apply the create after a person looked, so nothing is sent again while a create may be under way."""
+    """While a create may still be under way, NOMIS may apply it after the person's search.
+
+    The command refuses to declare it missing, and nothing is sent again.
+    """
     told = schedule_created(sandbox)
     told.publish()
     with held(sandbox, "nomis", "POST", "/activities") as hold:
@@ -126,7 +129,7 @@ def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sand
     assert [each["nomisCourseActivityId"] for each in sandbox.mappings("activities")] == [course["id"]]
 
 
-def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
+def lose_create_of_mapped_record(app: App, told: DpsEvent, *, applied: bool) -> str:
     """Sends a create that gets no response, while another installation creates and maps the same record.
 
     Returns the id of the open creation.
@@ -134,7 +137,7 @@ def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
     lose(app, told, applied=applied)
     app.use_new_database("second")
     told.publish()
-    # The message whose create lost its response is received too, and is a duplicate by then.
+    # The message whose create lost its response is received too, and counts as a duplicate now.
     assert app.drain("activity")["applied"] == 1
     app.use_database("app")
     told.publish()
@@ -145,9 +148,9 @@ def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
 
 
 def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
-    """If a person finds a second record besides the mapped one, it becomes a finding for `duplicates resolve`."""
+    """If a person finds a second record as well as the mapped one, it becomes a finding for `duplicates resolve`."""
     told = schedule_created(sandbox)
-    creation = doubt_beside_a_mapping(app, told, applied=True)
+    creation = lose_create_of_mapped_record(app, told, applied=True)
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
     assert f"nomisCourseActivityId={mapped}" in app.run_ok("creations", "settle", creation)
     said = app.run_ok("creations", "settle", creation, "--nomis-id", str(surplus), "--yes", "--unchecked")
@@ -160,10 +163,10 @@ def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sa
     assert [each[0] for each in app.actions()] == ["creations settle", "duplicates resolve"]
 
 
-def test_a_mapping_without_another_record_closes_the_doubt(app: App, sandbox: Sandbox) -> None:
-    """If a person finds no other record, the creation is closed and nothing is created."""
+def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: Sandbox) -> None:
+    """If a person finds no record other than the mapped one, the creation is closed and nothing is created."""
     told = schedule_created(sandbox)
-    creation = doubt_beside_a_mapping(app, told, applied=False)
+    creation = lose_create_of_mapped_record(app, told, applied=False)
     (course,) = sandbox.nomis("course")
     app.let_creates_end()
     said = app.run_ok("creations", "settle", creation, "--not-created", "--yes")
@@ -175,7 +178,7 @@ def test_a_mapping_without_another_record_closes_the_doubt(app: App, sandbox: Sa
 
 @pytest.mark.parametrize("queue", MAKERS)
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
-    """In each domain, a record that was declared missing is created, and a record that was found is mapped."""
+    """In each domain, a record that a person declares missing is created, and one that a person found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for told, applied in ((first, False), (second, True)):
         lose(app, told, applied=applied)
@@ -211,10 +214,10 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
     assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [other.dps_id]
 
 
-def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(app: App, sandbox: Sandbox) -> None:
-    """A record whose number cannot be checked is not reported as found.
+def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
+    """The command asks twice about a number that it cannot check, and does not claim to have found the record.
 
-    `creations reopen` deletes its mapping, so that the right number can be given.
+    `creations reopen` deletes the mapping of a wrong number, so that the right number can be given.
     """
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
@@ -242,8 +245,8 @@ def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(app: App, san
     assert [each[0] for each in app.actions()] == ["creations settle", "creations reopen", "creations settle"]
 
 
-def test_only_what_a_person_mapped_is_taken_back(app: App, sandbox: Sandbox) -> None:
-    """A mapping that the program saved stays, and so does one that the mapping service cannot delete."""
+def test_only_a_mapping_by_a_person_can_be_deleted(app: App, sandbox: Sandbox) -> None:
+    """`creations reopen` refuses to delete a mapping that the program saved."""
     told = schedule_created(sandbox)
     told.publish()
     app.drain("activity")
@@ -268,8 +271,8 @@ def change(app: App, queue: str, made: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("queue", ["appointment", "sentencing"])
-def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
-    """A record that differs from the request, as far as NOMIS can read it, is refused. An override is recorded."""
+def test_a_record_that_differs_from_the_request_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
+    """A record that NOMIS can read, and that differs from the request, is refused. An override is recorded."""
     lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]
     (made,) = sandbox.nomis(kind)
@@ -299,8 +302,8 @@ def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: San
     assert sandbox.mappings("visits") == []
 
 
-def test_what_another_settles_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """Both ways of settling check the creation again after the confirmation."""
+def test_a_creation_that_another_operator_settled_is_left(app: App, sandbox: Sandbox) -> None:
+    """After the confirmation, both ways of settling check the creation again, and change nothing if it is settled."""
     lose(app, schedule_created(sandbox), applied=False)
     number = str(ambiguous(app)["id"])
     app.let_creates_end()

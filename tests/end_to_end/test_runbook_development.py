@@ -20,7 +20,7 @@ def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group
 
 
 def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
-    """Every mapped course and its mapping are deleted and reported, and the schedule can then be created again."""
+    """Every mapped course is deleted with its mapping and reported. The schedule can then be created again."""
     told = schedule_created(sandbox)
     told.publish()
     app.drain("activity")

@@ -1,4 +1,4 @@
-"""The runbook on duplicates: planted, alerted, shown and resolved, so that NOMIS is correct afterwards."""
+"""The runbook on duplicates: a planted duplicate is alerted, shown and resolved, and NOMIS is correct afterwards."""
 
 import re
 
@@ -46,7 +46,10 @@ def plant(app: App, told: DpsEvent) -> int:
 
 
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
-    """The unmapped visit is cancelled as an administrative error, read again to verify this, and recorded."""
+    """The unmapped visit is cancelled as an administrative error.
+
+    It is read again to verify this, and the action is recorded.
+    """
     told = visit_booked(sandbox)
     finding = plant(app, told)
     (alert,) = app.alerts()
@@ -79,8 +82,8 @@ def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     assert (again.code, "resolved already" in again.error) == (2, True)
 
 
-def test_visit_that_was_cancelled_before_is_only_recorded(app: App, sandbox: Sandbox) -> None:
-    """If somebody else has already cancelled the duplicate visit, the resolution is only recorded."""
+def test_a_duplicate_visit_that_is_already_cancelled_is_only_recorded(app: App, sandbox: Sandbox) -> None:
+    """If somebody has already cancelled the duplicate visit, the command only records the resolution."""
     finding = plant(app, visit_booked(sandbox))
     visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
     path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
@@ -96,7 +99,7 @@ def operator_call(app: App, path: str) -> None:
     assert answer.status_code == 200
 
 
-def test_duplicate_adjustment_is_deleted_in_its_family(app: App, sandbox: Sandbox) -> None:
+def test_duplicate_adjustment_is_deleted(app: App, sandbox: Sandbox) -> None:
     """The unmapped adjustment is deleted, and the mapped one is read to prove that it exists."""
     finding = plant(app, adjustment_inserted(sandbox))
     assert "duplicate sentencing adjustment detected" in app.alerts()[0]
@@ -119,7 +122,7 @@ def change_adjustment(app: App, number: int, days: int) -> None:
     assert answer.status_code == 200
 
 
-def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox: Sandbox) -> None:
+def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sandbox) -> None:
     """An adjustment with different days is not deleted unless a person confirms that it is the duplicate."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
@@ -139,8 +142,8 @@ def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox:
     assert action[2].endswith("although the two differ in days (7 and 14)")
 
 
-def test_adjustment_that_changes_while_one_thinks_stays(app: App, sandbox: Sandbox) -> None:
-    """An adjustment that changed before the confirmation stays: both records are read and compared again after it."""
+def test_adjustment_that_changes_before_the_confirmation_stays(app: App, sandbox: Sandbox) -> None:
+    """Both records are compared again after the confirmation, so an adjustment that changed meanwhile stays."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
 
@@ -156,14 +159,14 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
     assert "duplicate appointment detected" in app.alerts()[0]
     (listed,) = app.read_json("duplicates", "list")
     assert "offenderNo" not in listed["properties"]
-    assert re.fullmatch(r"[A-Z]\d{4}[A-Z]{2}", listed["offenderNo"]), "it is read from NOMIS"
+    assert re.fullmatch(r"[A-Z]\d{4}[A-Z]{2}", listed["offenderNo"]), "the days are read from NOMIS"
     first, second = sorted(each["event_id"] for each in sandbox.nomis("appointment"))
     assert f"delete appointment {second}" in resolve(app, finding)
     assert [each["event_id"] for each in sandbox.nomis("appointment")] == [first]
 
 
 def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, sandbox: Sandbox) -> None:
-    """A 400 from the mapping service is recognised as a duplicate course, and the unmapped course is deleted."""
+    """A response 400 of the mapping service is recognised as a duplicate, and the unmapped course is deleted."""
     finding = plant(app, schedule_created(sandbox))
     assert "duplicate activity detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -171,8 +174,8 @@ def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, s
     assert [each["id"] for each in sandbox.nomis("course")] == [first]
 
 
-def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
-    """Two records with the same level harm nobody, so nothing is changed and a request to the support team is shown."""
+def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandbox: Sandbox) -> None:
+    """Two records with the same level harm nobody. Nothing is changed, and a request to the support team is shown."""
     told = review_inserted(sandbox)
     finding = plant(app, told)
     shown = app.read_json("duplicates", "show", str(finding))
@@ -186,7 +189,7 @@ def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
     assert sandbox.nomis("incentive") == before
 
 
-def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
+def test_duplicate_incentive_with_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
     """If the levels differ, the finding stays open until a person closes it, since no service can delete the record."""
     finding = plant(app, review_inserted(sandbox))
     booking, sequence = app.read_json("duplicates", "show", str(finding))["surplusNomisId"].split()
@@ -205,8 +208,8 @@ def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sand
     assert app.read_json("duplicates", "list") == []
 
 
-def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> None:
-    """If both NOMIS records turn out to be mapped, nothing is deleted and a person has to decide."""
+def test_mapped_records_are_never_deleted(app: App, sandbox: Sandbox) -> None:
+    """If both NOMIS records are mapped, nothing is deleted and a person has to decide."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
@@ -237,8 +240,8 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
     assert app.actions()[-1][2] == "closed by hand: DPS merged the two visits"
 
 
-def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandbox) -> None:
-    """After a refresh NOMIS may give out an id again.
+def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sandbox) -> None:
+    """After a refresh NOMIS may assign an id again.
 
     Once the old mapping of the id is deleted, the event saves the new mapping and creates nothing.
     """
@@ -268,8 +271,8 @@ def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandb
     assert app.read_json("duplicates", "list") == []
 
 
-def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """Everything is read again after the confirmation, so only one deletion is made and one action recorded."""
+def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: Sandbox) -> None:
+    """Everything is read again after the confirmation, so there is one deletion and one recorded action."""
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 
@@ -283,9 +286,9 @@ def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sa
 
 
 def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS does not confirm the deletion, the outcome is unknown and the finding stays open.
+    """If NOMIS does not confirm the deletion, the finding stays open.
 
-    It is not a failure.
+    The outcome is recorded as unknown, not as failed.
     """
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.nomis("appointment"))

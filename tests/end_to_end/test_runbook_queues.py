@@ -10,8 +10,11 @@ from tests.harness.publishing import appointment_created, review_inserted, visit
 from tests.harness.waiting import until
 
 
-def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbox) -> None:
-    """A message that met a failing service becomes a dead letter with its cause. The next redrive succeeds."""
+def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandbox) -> None:
+    """A message that fails while a service is down becomes a dead letter with its cause.
+
+    After the next redrive it succeeds.
+    """
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
@@ -36,7 +39,7 @@ def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbo
     assert (run["status"], run["counts"]["retried"]) == ("success", 1)
 
 
-def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_unrecoverable_failure_is_exported_and_purged(app: App, sandbox: Sandbox, tmp_path: Path) -> None:
     """A message that can never succeed is shown with its reason, written to a file, and removed."""
     sandbox.publish("prison-visit.booked", {"reference": "rolled-back"}, "A1234BC")
     app.drain_out("visit")
@@ -55,7 +58,7 @@ def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, t
 
 
 def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox) -> None:
-    """Retries do not help an appointment that NOMIS cannot hold. The advice says whom to inform."""
+    """A retry does not help an appointment that NOMIS cannot hold. The advice says whom to inform."""
     appointment_created(sandbox, in_cell=True).publish()
     app.drain_out("appointment")
     (message,) = app.read_json("dlq", "show", "appointment")
@@ -63,8 +66,11 @@ def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox
     assert "in a cell: tell the prison" in message["hint"]
 
 
-def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox) -> None:
-    """Mapping retries are not purged by mistake. Once the service is back, they save the mapping of the only record."""
+def test_mapping_retries_survive_a_purge(app: App, sandbox: Sandbox) -> None:
+    """A purge leaves mapping retries out.
+
+    Once the mapping service is back, they save the mapping of the only record.
+    """
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"}):
@@ -79,8 +85,8 @@ def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox
     assert len(sandbox.nomis("visit")) == 1
 
 
-def test_mapping_retries_are_purged_when_asked_for(app: App, sandbox: Sandbox) -> None:
-    """If the option for mapping retries is given, they are exported and removed too."""
+def test_mapping_retries_are_purged_only_with_the_option(app: App, sandbox: Sandbox) -> None:
+    """With the option for mapping retries, a purge exports and removes them too."""
     visit_booked(sandbox).publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400):
         app.drain_out("visit")
@@ -103,8 +109,8 @@ def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
     assert app.drain("visit")["applied"] == 1
 
 
-def test_revoked_client_gathers_messages_until_it_is_back(app: App, sandbox: Sandbox) -> None:
-    """Messages wait on their queue while the client lacks its role, and are handled once it has the role again."""
+def test_messages_wait_while_the_client_lacks_its_role(app: App, sandbox: Sandbox) -> None:
+    """Messages stay on their queue while the client lacks its role, and are handled once it has the role again."""
     review_inserted(sandbox).publish()
     sandbox.grant("nomis", ["NOMIS_VISITS"])
     for _ in range(4):

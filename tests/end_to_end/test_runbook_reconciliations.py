@@ -35,10 +35,10 @@ def test_no_reconciliation_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_what_a_report_proposes_fixes_the_difference(app: App, name: str) -> None:
-    """A resync that succeeds resolves its difference.
+def test_the_proposed_resyncs_fix_the_differences(app: App, name: str) -> None:
+    """A resync that succeeds removes its difference.
 
-    A resync that is refused leaves the difference, and the next run finds nothing new.
+    A resync that NOMIS refuses leaves the difference, and the next run finds nothing new.
     """
     app.sandbox.reset(prisoners=60, prisons=20, plant=[name], every_cause=True)
     found = {json.dumps(each["key"]): each for each in compare(app, name)}

@@ -26,21 +26,22 @@ from tests.harness.sandboxes import Caller
 
 Make = Callable[[Sandbox], DpsEvent]
 
-#: The kinds with separate mappings: the DPS event that makes a record, its NOMIS name, and the mappings' domain.
+#: The kinds with separate mappings, each with the DPS event that creates a record, its NOMIS name, and the domain of
+#: its mappings.
 MAPPED: dict[str, tuple[Make, str, str]] = {
     "visit": (visit_booked, "visit", "visits"),
     "activity": (schedule_created, "course", "activities"),
     "appointment": (appointment_created, "appointment", "appointments"),
     "adjustment": (adjustment_inserted, "adjustment", "adjustments"),
 }
-#: A change in DPS, and the field of the NOMIS record that shows it.
+#: For each kind, a change in DPS, and the field of the NOMIS record that shows it.
 CHANGES: dict[str, tuple[dict[str, object], str, object]] = {
     "visit": ({"start": "2023-06-02T14:30:00"}, "start", "2023-06-02T14:30:00"),
     "activity": ({"capacity": 7}, "capacity", 7),
     "appointment": ({"start": "09:15"}, "start", "09:15:00"),
     "adjustment": ({"days": 21}, "days", 21),
 }
-#: The telemetry event of the replaced service, and its property with the DPS id.
+#: For each kind, the telemetry event of the replaced service, and its property with the DPS id.
 TRACKED = {
     "visit": ("to-nomis-synch-visit-resynchronisation-repair", "visitId"),
     "adjustment": ("to-nomis-synch-adjustment-repair", "adjustmentId"),
@@ -57,7 +58,7 @@ def change(sandbox: Sandbox, kind: str, told: DpsEvent, values: dict[str, object
 
 
 def in_step(app: App, kind: str) -> DpsEvent:
-    """Handles a record's event, so that NOMIS has the record, and returns the event."""
+    """Handles the event of a new record, so that NOMIS has the record too, and returns the event."""
     told = MAPPED[kind][0](app.sandbox)
     told.publish()
     assert app.drain(told.queue)["applied"] == 1
@@ -102,7 +103,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
 
 @pytest.mark.parametrize("kind", MAPPED)
 def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A change without an event is written to the existing NOMIS record, and none is added."""
+    """A change without an event is written to the existing NOMIS record, and no record is added."""
     told, (values, field, expected) = in_step(app, kind), CHANGES[kind]
     change(sandbox, kind, told, values)
     said = app.run_ok("resync", kind, told.dps_id, "--yes")
@@ -112,8 +113,8 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", TRACKED)
-def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """The telemetry has the event that the replaced service tracked as well as those that any handled event has."""
+def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
+    """A resync tracks the event that the replaced service tracked, as well as those of every handled event."""
     told = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, told.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -134,7 +135,7 @@ def row(app: App, kind: str) -> DpsEvent:
     return attended(app.sandbox, schedule)
 
 
-def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
+def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> None:
     """NOMIS cannot read allocations, so the command reports whether NOMIS created or updated the row."""
     told = row(app, "allocation")
     said = app.run_ok("resync", "allocation", told.dps_id, "--yes")
@@ -162,8 +163,8 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
     assert len(app.telemetry("activity-attendance-update-success")) == 1
 
 
-def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS refuses for good, the command fails, quotes NOMIS and says that there is nothing left to do."""
+def test_a_paid_attendance_is_refused(app: App, sandbox: Sandbox) -> None:
+    """If NOMIS refuses permanently, the command fails, quotes NOMIS and says that there is nothing left to do."""
     told = row(app, "attendance")
     said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
     assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in said
@@ -177,8 +178,8 @@ def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("kind", ["allocation", "attendance"])
-def test_row_without_its_course_is_left(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If the course of its schedule is not in NOMIS, a row is not written, and the command for the course is shown."""
+def test_an_allocation_or_attendance_without_its_course_is_not_written(app: App, sandbox: Sandbox, kind: str) -> None:
+    """If NOMIS does not have the course of the schedule, nothing is written and the command for the course is shown."""
     schedule = schedule_created(sandbox)
     allocation = allocated(sandbox, schedule)
     told = allocation if kind == "allocation" else attended(sandbox, schedule)
@@ -197,8 +198,8 @@ CANCELLED: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("kind", CANCELLED)
-def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A visit whose cancellation was lost is cancelled once. A second resync has nothing to do."""
+def test_a_visit_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
+    """A visit whose cancellation was lost is cancelled once. A second resync does nothing."""
     told, (values, event) = in_step(app, kind), CANCELLED[kind]
     change(sandbox, kind, told, values)
     said = app.run_ok("resync", kind, told.dps_id, "--yes")
@@ -210,8 +211,8 @@ def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind
     assert (writes(sandbox), len(app.actions())) == (before, 1)
 
 
-def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
-    """NOMIS expresses the restriction by the room, so a visit that stays in an open room still differs."""
+def test_the_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
+    """A resync writes a changed restriction of a visit to NOMIS, which expresses the restriction by the room."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"restriction": "CLOSED"})
     differences = app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"]
@@ -221,7 +222,7 @@ def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> N
 
 
 def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> None:
-    """An id in capitals or with leading zeros, which only DPS accepts, does not lead to a second record."""
+    """DPS also accepts an id in capitals or with leading zeros. Such an id does not lead to a second record."""
     told = in_step(app, "adjustment")
     assert app.read_json("resync", "adjustment", told.dps_id.upper(), "--yes")["id"] == told.dps_id
     assert len(sandbox.nomis("adjustment")) == 1
@@ -229,7 +230,7 @@ def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> 
     assert app.read_json("resync", "appointment", f"00{appointment.dps_id}", "--yes")["id"] == appointment.dps_id
 
 
-def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sandbox: Sandbox) -> None:
+def test_a_cancelled_visit_is_never_created(app: App, sandbox: Sandbox) -> None:
     """A visit that was cancelled in DPS before it reached NOMIS is not written there."""
     told = visit_booked(sandbox)
     change(sandbox, "visit", told, {"status": "CANCELLED"})
@@ -238,9 +239,9 @@ def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sand
 
 
 def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
-    """A cancelled appointment without a mapping is created and cancelled, as its events would have done.
+    """The appointment is created and then cancelled, as its events would have done.
 
-    Both sides list cancelled appointments.
+    NOMIS and DPS both list cancelled appointments.
     """
     told = appointment_created(sandbox)
     change(sandbox, "appointment", told, {"cancelled": True})
@@ -250,8 +251,8 @@ def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App,
 
 
 @pytest.mark.parametrize("kind", CANCELLED)
-def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
-    """No event can reinstate a visit that only NOMIS cancelled: nothing is written, and the command says what to do."""
+def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
+    """No event can reinstate a visit that only NOMIS cancelled. Nothing is written, and the command says what to do."""
     told = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     if kind == "visit":
@@ -266,8 +267,8 @@ def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, 
 
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
-def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A record that DPS no longer has is deleted in NOMIS after the confirmation, and then its mapping is deleted."""
+def test_a_record_deleted_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
+    """After the confirmation, the NOMIS record is deleted first and its mapping second."""
     told = in_step(app, kind)
     sandbox.drop(kind, told.dps_id)
     no = app.run("resync", kind, told.dps_id, answer="n\n")
@@ -280,7 +281,7 @@ def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, k
 
 
 @pytest.mark.parametrize("kind", ["visit", "activity"])
-def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
+def test_a_record_deleted_in_dps_without_an_event_still_differs(app: App, sandbox: Sandbox, kind: str) -> None:
     """If no event deletes the record, it stays in NOMIS, and the command fails because the systems still differ."""
     told = in_step(app, kind)
     sandbox.drop("schedule" if kind == "activity" else kind, told.dps_id)
@@ -290,8 +291,8 @@ def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox,
 
 
 @pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "appointment", "adjustment"])
-def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
-    """With a mistyped id the command exits 1 and says what is missing. Nothing is recorded."""
+def test_an_unknown_record_is_refused(app: App, sandbox: Sandbox, kind: str) -> None:
+    """If the id is mistyped, the command exits 1 and says which record is missing. It records no action."""
     unknown = "b1b9c9d0-0000-4000-8000-999999999999" if kind == "adjustment" else "999999"
     missing = app.run("resync", kind, unknown, "--yes")
     assert (missing.code, "nothing was written: " in missing.error) == (1, True)
@@ -300,7 +301,7 @@ def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str)
 
 @pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If a mapping names a record that NOMIS does not have, the mapping is deleted and the record created again."""
+    """If NOMIS no longer has the mapped record, the mapping is deleted and the record is created again."""
     told = in_step(app, kind)
     (made,) = sandbox.nomis(kind)
     path = f"/appointments/{made['event_id']}" if kind == "appointment" else f"/key-date-adjustments/{made['id']}"
@@ -314,7 +315,7 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If another process died between create and mapping, NOMIS is searched, and the record found is mapped."""
+    """If another process died between create and mapping, the command searches NOMIS and maps the record it finds."""
     make, noun, domain = MAPPED[kind]
     told = make(sandbox)
     told.publish()
@@ -344,10 +345,10 @@ def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: 
     assert (len(sandbox.nomis("adjustment")), len(sandbox.mappings("adjustments"))) == (2, 1)
 
 
-def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
-    """A resync does not need the newer routes.
+def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) -> None:
+    """A resync does not need newer routes.
 
-    Old services list no adjustments in NOMIS, so the command asks twice about them.
+    Services of 2023 cannot list the adjustments in NOMIS, so the command asks twice about an adjustment.
     """
     sandbox.reset(generation="2023")
     app.forget_queues()
@@ -364,8 +365,8 @@ def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
             assert [each["status"] for each in sandbox.nomis(kind)] == ["CANC"]
 
 
-def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
-    """If a difference remains after the write, such as the prison of a visit, the command says so and fails."""
+def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -> None:
+    """If the sides still differ after the write, such as in the prison of a visit, the command says so and fails."""
     told = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
     change(sandbox, "visit", told, {"prison_id": other})
@@ -376,7 +377,7 @@ def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
 
 
 def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
-    """The visitors of both sides are compared, and differences are written to NOMIS."""
+    """The visitors on both sides are compared, and differences are written to NOMIS."""
     told, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
     change(sandbox, "visit", told, {"person_ids": visitors})
     said = app.run_ok("resync", "visit", told.dps_id, "--yes")

@@ -1,4 +1,4 @@
-"""The runbook on allocations and attendances that NOMIS has twice: explained, resolved and verified."""
+"""The runbook on an allocation or attendance that NOMIS has twice: explained, resolved and verified."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,7 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent
 def test_second_row_is_deleted_by_its_number(
     app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
 ) -> None:
-    """While NOMIS has two rows, it refuses changes: there is one alert, and the list of dead letters gives advice.
+    """While NOMIS has two rows, it refuses changes. There is one alert, and the list of dead letters gives advice.
 
     Once one row is deleted, the retry succeeds.
     """
@@ -81,8 +81,8 @@ def test_second_row_is_deleted_by_its_number(
     assert (app.messages("activity"), app.read_json("duplicates", "list")) == (0, [])
 
 
-def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """If the row cannot be checked, the command says so, asks twice, and does not claim that the row existed."""
+def test_a_row_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
+    """The command says that it cannot check the row, asks twice, and does not claim that the row existed."""
     once = app.run("activities", "delete-allocation", "99", answer="y\n")
     assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
     said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
@@ -92,8 +92,8 @@ def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox
     assert "allocation 99" in action["details"]["unchecked"]
 
 
-def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
-    """If another operator deletes the row before the confirmation, the command notices this and deletes nothing."""
+def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox) -> None:
+    """If another operator deletes the row before the confirmation, the command notices and deletes nothing."""
     delete = ("activities", "delete-attendance", "99")
 
     def another_deletes() -> None:
@@ -104,7 +104,7 @@ def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: 
     assert len(sandbox.journal("nomis")) == 1
 
 
-def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox) -> None:
+def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -> None:
     """If this program created both rows, the command proposes and deletes the newer one and keeps the older one."""
     told = plant_two_rows(app, allocated, "allocation")
     (finding,) = app.read_json("duplicates", "list")
@@ -118,7 +118,7 @@ def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox)
     sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
     told.publish()
     app.drain("activity")
-    assert len(app.alerts()) == 2, "a pair that was fixed and comes again is alerted again"
+    assert len(app.alerts()) == 2, "a pair that recurs after its fix is alerted again"
 
 
 def remember(app: App, name: str, properties: dict[str, str]) -> None:

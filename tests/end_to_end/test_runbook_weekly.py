@@ -7,7 +7,7 @@ from tests.harness.waiting import until
 
 
 def planted(app: App, cause: int) -> str:
-    """Plants one prisoner whose records differ for this cause, and returns the prisoner number."""
+    """Plants a prisoner whose levels differ for this cause, and returns the prisoner number."""
     sandbox = app.sandbox
     sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
@@ -17,12 +17,12 @@ def planted(app: App, cause: int) -> str:
 
 
 def agree(app: App, offender_no: str) -> bool:
-    """Whether both systems now have the same level for a prisoner."""
+    """Whether both systems now have the same level for the prisoner."""
     return bool(app.read_json("reconcile", "explain", offender_no)["equal"])
 
 
-def test_mismatch_is_alerted_with_all_that_is_needed(app: App, sandbox: Sandbox) -> None:
-    """The alert has its established text, the prisoner, both levels and the location of the report."""
+def test_mismatch_is_alerted_with_both_levels_and_the_report(app: App, sandbox: Sandbox) -> None:
+    """The alert has its established text, and names the prisoner, both levels and the location of the report."""
     offender_no = planted(app, 8)
     app.run_ok("reconcile", "incentives")
     texts = "\n".join(app.alerts())
@@ -33,8 +33,8 @@ def test_mismatch_is_alerted_with_all_that_is_needed(app: App, sandbox: Sandbox)
     assert (event["offenderNo"], event["dpsIncentiveLevel"]) == (offender_no, str(mismatch["dps"] or "null"))
 
 
-def test_review_that_waits_on_the_dead_letter_queue(app: App, sandbox: Sandbox) -> None:
-    """A review that never reached NOMIS is found on the dead letter queue and sent back; then both sides agree."""
+def test_a_review_on_the_dead_letter_queue_is_sent_back(app: App, sandbox: Sandbox) -> None:
+    """The diagnosis finds the review's message on the dead letter queue. After its redrive both sides agree."""
     offender_no = planted(app, 1)
     assert sandbox.send_waiting() == 1
     assert "prisoner-to-nomis dlq retry incentive" in app.run_ok("reconcile", "explain", offender_no)
@@ -43,8 +43,8 @@ def test_review_that_waits_on_the_dead_letter_queue(app: App, sandbox: Sandbox) 
     assert agree(app, offender_no)
 
 
-def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
-    """The prisoner-received event that the diagnosis proposes is published, and the resulting review reaches NOMIS."""
+def test_an_arrival_that_dps_missed_is_published(app: App, sandbox: Sandbox) -> None:
+    """The command of the diagnosis publishes the prisoner-received event, and the resulting review reaches NOMIS."""
     offender_no = planted(app, 4)
     app.run_ok("reconcile", "fix", "received", offender_no, "--yes")
     # The publisher does not wait until the topic has the event.
@@ -54,18 +54,18 @@ def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
     assert app.actions()[-1][0] == "reconcile fix received"
 
 
-def test_record_of_nomis_itself_is_for_the_support_team(app: App) -> None:
-    """If the record originated in NOMIS, the text of a request to the support team is shown."""
+def test_a_record_that_began_in_nomis_needs_the_support_team(app: App) -> None:
+    """If somebody entered the record in NOMIS, the text of a request to the support team is shown."""
     offender_no = planted(app, 5)
     shown = app.run_ok("reconcile", "explain", offender_no)
     assert "To #dps-appsupport: please delete" in shown
     assert offender_no in shown
 
 
-def test_weekly_job_that_failed_is_repeated(app: App, sandbox: Sandbox) -> None:
-    """The ledger has a failed run with its reason, and the run can be repeated once its cause is gone."""
+def test_a_failed_weekly_job_is_repeated(app: App, sandbox: Sandbox) -> None:
+    """The ledger has the failed run with its reason. The run can be repeated once the cause has been fixed."""
     planted(app, 8)
-    # The run would wait for more than a minute after a 503.
+    # After a 503 the run would wait for more than a minute.
     with faulty(sandbox, "nomis", "GET", "/prisoners/ids", kind="status", status=400):
         failed = app.run("reconcile", "incentives", RECONCILIATION_MAX_PAGE_ERRORS="0")
     assert failed.code == 1

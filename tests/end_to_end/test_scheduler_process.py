@@ -21,17 +21,17 @@ Running = Callable[..., ForkedCommand]
 
 
 def said(installed: App, message: str) -> int:
-    """The number of times that this message is in the log."""
+    """The number of log lines with this message."""
     return sum(line["message"] == message for line in installed.log())
 
 
 def in_order(sandbox: Sandbox) -> bool:
-    """Whether every published record is in NOMIS."""
+    """Whether every published record is in NOMIS, as it should be."""
     return not sandbox.verify()["problems"]
 
 
 def all_subscribed(sandbox: Sandbox) -> bool:
-    """Whether every queue gets its events."""
+    """Whether every queue is subscribed to its events."""
     sns = Aws(load_settings(sandbox.environment())).client("sns")
     return len(sns.list_subscriptions()["Subscriptions"]) == len(QUEUES)
 
@@ -54,7 +54,7 @@ def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, 
     assert run["counts"]["applied"] > 0
 
 
-def test_sigterm_finishes_the_work_in_hand(installed: App, sandbox: Sandbox, running: Running) -> None:
+def test_sigterm_finishes_the_message_in_progress(installed: App, sandbox: Sandbox, running: Running) -> None:
     """A message that is in progress when SIGTERM comes is finished before the process ends."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
@@ -69,7 +69,7 @@ def test_sigterm_finishes_the_work_in_hand(installed: App, sandbox: Sandbox, run
 
 
 def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: Running) -> None:
-    """If the work in progress does not end, a second SIGTERM ends the process, and the run is shown as interrupted."""
+    """If a message takes too long to finish, a second SIGTERM ends the process. The run is shown as interrupted."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
     with held(sandbox, "nomis", "POST") as create:
@@ -112,12 +112,12 @@ def own_postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
-def test_scheduler_lives_without_its_database(
+def test_the_scheduler_survives_without_its_database(
     installed: App, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
-    """A scheduler survives a database that is unavailable at the start and again later.
+    """The scheduler survives a database that is unavailable at the start and again later.
 
-    Each outage is logged once, and the scheduler recovers.
+    Each outage is logged once, and work continues when the database is back.
     """
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
@@ -136,7 +136,7 @@ def test_scheduler_lives_without_its_database(
     assert process.wait(LONGEST_SECONDS) == 0
 
 
-def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
+def test_the_scheduler_survives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
     """Each unavailable queue is logged once. The process continues, and exits 0 when asked to end."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
@@ -145,10 +145,8 @@ def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, ru
     assert said(installed, "work-failing") == 5
 
 
-def test_an_emulator_that_starts_again_empty_is_set_up_again(
-    installed: App, sandbox: Sandbox, running: Running
-) -> None:
-    """If the emulator restarts empty, the scheduler creates its queues again, and later events arrive."""
+def test_queues_are_created_again_in_an_empty_emulator(installed: App, sandbox: Sandbox, running: Running) -> None:
+    """If the emulator restarts without queues, the scheduler creates them again, and later events arrive."""
     process = running("scheduler")
     until(lambda: said(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
@@ -164,7 +162,7 @@ def test_an_emulator_that_starts_again_empty_is_set_up_again(
 
 
 def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> None:
-    """If another job upgrades the database, the scheduler waits until that is done and then starts."""
+    """If another job upgrades the database, the scheduler starts only after the upgrade."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
     until(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")

@@ -1,4 +1,4 @@
-"""The status command: everything on one screen, and beside each problem that needs a person the command to type."""
+"""The `status` command: all parts on one screen, and next to each problem the command that solves it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opened(app: App) -> Iterator[Application]:
 
 
 def needs(shown: dict[str, Any], part: str, name: str) -> list[dict[str, str]]:
-    """What needs a person, according to the line of one part of the program."""
+    """What needs a person, according to the line about one part of the program."""
     (line,) = [line for line in shown[part] if line["name"] == name]
     found: list[dict[str, str]] = line["needs"]
     return found
@@ -75,7 +75,7 @@ def test_all_is_well(app: App) -> None:
 
 
 @pytest.fixture
-def troubled(app: App) -> App:
+def with_problems(app: App) -> App:
     """An installation with one problem of each kind."""
     app.queues()["visit"].dlq.send("no valid message")
     app.main_queue("visit").send("waits")
@@ -102,9 +102,9 @@ def troubled(app: App) -> App:
     return app
 
 
-def test_each_trouble_has_its_command(troubled: App) -> None:
-    """Each line about a problem names the reason and the command. The screen marks it, and the exit code is 1."""
-    read = troubled.run("status", "--json")
+def test_each_problem_has_its_command(with_problems: App) -> None:
+    """Each line about a problem gives the reason and the command. The screen marks the line, and the exit code is 1."""
+    read = with_problems.run("status", "--json")
     shown = read.json()
     assert (read.code, read.err, shown["needsPerson"]) == (1, "", True)
     assert command_of(shown, "queues", "visit") == "prisoner-to-nomis dlq show visit"
@@ -123,7 +123,7 @@ def test_each_trouble_has_its_command(troubled: App) -> None:
     again = "prisoner-to-nomis report send 20230522-030000-abcd --to email"
     assert command_of(shown, "deliveries", "email") == again
 
-    screen = troubled.run("status")
+    screen = with_problems.run("status")
     assert screen.code == 1
     assert fits_the_screen(screen)
     lines = screen.out.splitlines()
@@ -136,23 +136,23 @@ def test_each_trouble_has_its_command(troubled: App) -> None:
         assert f"{command}\n" in screen.out
         program, *arguments = shlex.split(command)
         assert program == PROGRAM
-        assert run_here([*arguments, "--help"], troubled.settings).code == 0
+        assert run_here([*arguments, "--help"], with_problems.settings).code == 0
 
 
-def test_looking_changes_nothing(troubled: App) -> None:
+def test_status_changes_nothing(with_problems: App) -> None:
     """`status` receives no message from a main queue, and leaves dead letters visible."""
-    troubled.run("status")
-    (message,) = troubled.main_queue("visit").receive()
+    with_problems.run("status")
+    (message,) = with_problems.main_queue("visit").receive()
     assert message.receive_count == 1
-    assert troubled.messages("visit") == 1
+    assert with_problems.messages("visit") == 1
 
 
-def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sandbox) -> None:
+def test_overdue_and_failed_reconciliations_are_marked(app: App, sandbox: Sandbox) -> None:
     """A complete run is shown with its age and differences. Failed, incomplete and late runs are marked."""
     sandbox.reset(prisoners=40, mismatches={"7": 2})
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
-    # The other reconciliations are not expected to have run before they are first due.
+    # No run of the other reconciliations is expected before they are first due.
     app.drain("visit")
     shown = app.run("status", "--json").json()
     (incentives,) = [line for line in shown["reconciliations"] if line["name"] == "incentives"]
@@ -181,8 +181,8 @@ def test_reconciliations_that_are_overdue_or_ended_badly(app: App, sandbox: Sand
     assert (incentives["lastStatus"], incentives["lastUnread"], incentives["differences"]) == ("incomplete", 1, 2)
 
 
-def test_a_run_that_its_process_left_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
-    """A person's run that died or was stopped is shown as interrupted, with the command that resumes it."""
+def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sandbox) -> None:
+    """If a person's run was stopped or its process died, it is shown as interrupted, with the command to resume it."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -203,8 +203,8 @@ def test_a_run_that_its_process_left_is_shown_until_it_is_resumed(app: App, sand
     assert needs(app.run("status", "--json").json(), "reconciliations", "incentives") == []
 
 
-def test_a_reconciliation_that_is_switched_off_is_expected_of_a_cronjob_only(app: App, sandbox: Sandbox) -> None:
-    """If the switch is off, a run is expected after one by a CronJob, but not after one that a person began."""
+def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
+    """If the switch is off, another run is expected after a run by a CronJob, but not after a run by a person."""
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -233,14 +233,14 @@ def test_a_reconciliation_that_is_switched_off_is_expected_of_a_cronjob_only(app
 
 
 def _ended_at(connection: Connection, moment: datetime) -> bytes:
-    """The packed result of the only reconciliation, as if it had ended at this moment."""
+    """The packed result of the only reconciliation, changed to end at this time."""
     packed = connection.execute(select(reconciliation_runs.c.result)).scalar_one()
     content = {**json.loads(zlib.decompress(packed)), "finishedAt": moment.isoformat()}
     return zlib.compress(json.dumps(content).encode())
 
 
 def _long_ago_run() -> dict[str, Any]:
-    """A row for a run of another job, long enough ago for reconciliations to have been due since."""
+    """A row for a run of another job, so old that every reconciliation has been due since."""
     return {
         "id": "20200101-000000-abcd",
         "job": "drain",
@@ -254,8 +254,8 @@ def _long_ago_run() -> dict[str, Any]:
     }
 
 
-def test_dead_letters_that_nothing_sends_back(app: App) -> None:
-    """A recoverable dead letter needs a person only if the housekeeping is long overdue."""
+def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue(app: App) -> None:
+    """While the housekeeping runs on time, it sends a recoverable dead letter back, so nobody needs to act."""
     app.drain("visit")
     app.queues()["visit"].dlq.send(
         '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
@@ -271,9 +271,9 @@ def test_dead_letters_that_nothing_sends_back(app: App) -> None:
 
 
 def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
-    """If the database is unavailable, the queues are still shown, and the other way round.
+    """If the database is unavailable, the queues are still shown, and the reverse.
 
-    Each cause is shown once; the exit code is 1.
+    Each cause is shown once, and the exit code is 1.
     """
     app.main_queue("visit").send("waits")
     app.queues()["visit"].dlq.send("dead")
@@ -294,7 +294,7 @@ def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
 
 
 def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sandbox) -> None:
-    """With AWS the age comes from CloudWatch, and a queue whose oldest message is too old needs a person."""
+    """With AWS, CloudWatch gives the age. A queue whose oldest message is too old needs a person."""
     app.drain("visit")
     app.main_queue("visit").send("waits")
     app.queues()["visit"].dlq.send("dead")
@@ -316,8 +316,8 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
     assert refused["agesUnknown"] == "CloudWatch: GetMetricData: EndpointConnectionError"
 
 
-def test_scheduler_says_that_it_lives(app: App) -> None:
-    """Each scheduler is shown with its last heartbeat and batch. One that fails, hangs or is silent is marked."""
+def test_each_scheduler_is_shown_with_its_heartbeat(app: App) -> None:
+    """The line shows the last heartbeat and the last batch. A scheduler that fails, hangs or is silent is marked."""
     moment = now()
     with opened(app) as made, made.job_runs.run("scheduler", {}) as run:
 

@@ -1,4 +1,4 @@
-"""The drain against unpatched moto: what other tests find is not caused by the sandbox's changes for speed."""
+"""Drains against unpatched moto, which prove that the sandbox's changes for speed do not affect the other tests."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.harness.waiting import in_thread, result_of
 
 
 def test_every_queue_is_drained_from_unpatched_moto(unpatched_sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each record is in NOMIS once and as DPS has it, and a malformed message becomes a dead-letter message."""
+    """Each record is in NOMIS once, with the values of DPS. A malformed message becomes a dead letter."""
     sandbox = unpatched_sandbox
     sandbox.reset()
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/app.db") as opened:
@@ -18,7 +18,7 @@ def test_every_queue_is_drained_from_unpatched_moto(unpatched_sandbox: Sandbox, 
         sandbox.traffic(events=60, seed=3, duplicates=5, out_of_order=5)
         pairs["visit"].main.send("{not JSON")
         drains = {queue: opened.open_drain(queue) for queue in QUEUES}
-        # Moto's races are within a queue, so each queue has one drain, and all drains run at the same time.
+        # Moto has races between receivers of one queue, so each queue has only one drain. The drains run in parallel.
         for draining in [in_thread(settle, drains[queue], pair.main) for queue, pair in pairs.items()]:
             result_of(draining)
         assert sandbox.verify()["problems"] == []

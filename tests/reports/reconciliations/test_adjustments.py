@@ -329,7 +329,7 @@ def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
     return Scope(from_date=(london_now() - timedelta(days=days)).date())
 
 
-def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
+def test_services_of_2023_need_the_prisons_in_the_setting(upstream: Sandbox, make: Make) -> None:
     """With services of 2023, adjustments that NOMIS created since a given day are found if DPS has no equal."""
     scope = windowed(upstream, 100, "2023")
     found = compare(make(scope))
