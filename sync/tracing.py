@@ -1,4 +1,4 @@
-"""The trace of a message or a run: its operation id in logs and telemetry, and the header that passes it on."""
+"""Traces messages and runs: sets the operation id in logs and telemetry, and passes the trace on in a header."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,15 +11,15 @@ from uuid import UUID, uuid5
 import structlog
 
 ATTRIBUTE = "traceparent"
-#: By W3C Trace Context, section 3.2, the version ff and ids that consist only of zeros are not valid.
+#: According to W3C Trace Context, section 3.2, version ff is not valid, and neither are ids that are all zeros.
 _FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-#: The namespace from which, together with their ids, the traces of messages and runs are derived.
+#: The UUID namespace for the traces that are derived from the ids of messages and runs.
 _OURS = UUID("6f0c7a52-5f3c-4a53-9d0f-2f0f6f1f4f5e")
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def trace_of(identity: str, traceparent: str | None = None) -> str:
-    """The W3C trace context of a message or run: `traceparent` if it is well formed, else one derived from `identity`.
+    """The W3C trace context of a message or run: `traceparent` if it is valid, or one derived from `identity`.
 
     The same id always gives the same trace, so that all attempts at a message share their operation id.
     """
@@ -41,10 +41,10 @@ def traced(traceparent: str) -> Iterator[None]:
 
 
 class TracedThreads(ThreadPoolExecutor):
-    """A pool of threads whose work belongs to the trace of the thread that submits it."""
+    """A pool of threads in which each call belongs to the trace of the thread that submitted it."""
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
-        """Submits a call, to be made in the trace of the submitting thread."""
+        """Submits a call, which runs in the trace of the submitting thread."""
         return super().submit(copy_context().run, work, *args, **options)
 
 

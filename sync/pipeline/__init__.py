@@ -2,12 +2,12 @@
 
 - `drain`: the loop over one queue; begin here
 - `receive`: receives a batch, and pauses while a service is unavailable
-- `coalesce`: which messages form a group, and which updates become one task
+- `coalesce`: decides which messages form a group, and which updates become one task
 - `batch`: handles the groups of a batch in parallel
 - `groups`: handles the tasks of one group, and decides what a failure means for it
-- `handle`: handles one task by the rules of its domain
+- `handle`: handles one task according to the rules of its domain
 - `acknowledge`: deletes messages, returns them to the queue, and records failures
-- `outages`: what happens while a service or the database is unavailable
-- `too_early`: what happens to an event that comes before its change is committed, or before its creation
-- `queue_context`: what all of these share
+- `outages`: decides what happens while a service or the database is unavailable
+- `too_early`: decides what happens to an event that comes before its change is committed, or before its record exists
+- `queue_context`: the services, stores and controls that all of these share
 """

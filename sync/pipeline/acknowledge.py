@@ -1,4 +1,4 @@
-"""The end of each message: it is deleted, or becomes visible again after a wait; the cause of a failure is recorded."""
+"""Ends the handling of each message: deletes it or makes it visible again after a wait, and records any failure."""
 
 import sys
 from collections import Counter, defaultdict
@@ -27,18 +27,18 @@ from sync.tracing import traced
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """How a task ended, and when its messages come again if they are not deleted.
+    """How a task ended, and when its messages are delivered again if they are not deleted.
 
-    `wait_seconds` takes precedence over the pause that follows from `waits_for`, and both take precedence over the
-    configured wait, which is at least `least_seconds`.
+    The wait before that is `wait_seconds` if it is set, or else the pause for `waits_for`, or else the configured wait,
+    which is at least `least_seconds`.
 
-    failure: recorded, except while a creation is awaited, when nothing has failed yet.
-    wait_seconds: after how many seconds its messages come again.
-    waits_for: what its messages wait for on the queue; they wait as copies, without using up their receives.
-    least_seconds: the least wait before its messages come again after a failure.
-    is_copied: its messages are returned as copies although they wait for nothing.
-    failure_at_last_receive: recorded if the message reaches its last receive a second time. The first time, a copy
-        replaces it; the second time, it becomes a dead letter.
+    failure: the failure to record. It is not recorded while a creation is awaited, since nothing has failed yet.
+    wait_seconds: the wait before the messages are delivered again, in seconds.
+    waits_for: what the messages wait for on the queue. They wait as copies, without using up their receives.
+    least_seconds: the minimum wait after a failure, in seconds.
+    is_copied: the messages are returned as copies although they wait for nothing.
+    failure_at_last_receive: the failure to record if the message reaches its last receive a second time. The first
+        time, a copy replaces it; the second time, it becomes a dead letter.
     """
 
     task: Task
@@ -56,7 +56,7 @@ class TaskEnd:
         return self.failure is not None and self.waits_for is not WaitsFor.CREATION
 
 
-#: Recorded for a message of which no copy could be sent, and which may therefore become a dead letter.
+#: The failure of a message that may become a dead letter because no copy of it could be sent.
 _NOT_COPIED = Failure(
     step="return to the queue",
     service=None,
@@ -70,14 +70,14 @@ _NOT_COPIED = Failure(
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """The copy that is to replace a message: what it waits for, and after how many seconds it comes."""
+    """The copy that replaces a message: what it waits for, and its delay in seconds."""
 
     waits_for: WaitsFor | None
     delay: int
 
 
 class Acknowledger:
-    """Acknowledges the messages of one queue. `failures` counts why attempts failed."""
+    """Acknowledges the messages of one queue. `failures` counts the failed attempts by reason."""
 
     def __init__(self, queue_context: QueueContext, main: Queue, heartbeat: Heartbeat) -> None:
         self._queue_context = queue_context
@@ -92,7 +92,7 @@ class Acknowledger:
         self._log = structlog.get_logger("sync.pipeline.acknowledge")
 
     def return_untried(self, messages: Sequence[Message]) -> None:
-        """Returns untried messages to the queue, where they can be received again at once.
+        """Returns untried messages to the queue, from which they can be received again at once.
 
         A copy replaces each message at its last receive, so that it does not become a dead letter untried.
         """
@@ -101,13 +101,13 @@ class Acknowledger:
         self._finish(done, {0: [each for each in messages if each.receipt_handle not in copied]})
 
     def acknowledge(self, ends: Sequence[TaskEnd]) -> Counter[Outcome]:
-        """Records the ends of tasks, deletes or returns their messages, and returns the outcomes, counted by message.
+        """Records how tasks ended and deletes or returns their messages. Returns the number of messages by outcome.
 
         Copies are sent first, since a message that a copy replaces does not become a dead letter.
 
-        While the database is unavailable nothing is deleted, because telemetry could be lost: the messages come again,
-        and the next handler finds their effects. A message that was not handled to the end, or whose failure is not
-        recorded, must not become a dead letter: at its last receive a copy replaces it.
+        While the database is unavailable nothing is deleted, because telemetry could be lost. The messages are
+        delivered again, and their next handler finds that the work is done. A message that was not handled to the end,
+        or whose failure is not recorded, must not become a dead letter: at its last receive a copy replaces it.
         """
         ends = [self._fail_if_copied_before(end) for end in ends]
         ends, copied = self._copy(ends)
@@ -128,7 +128,7 @@ class Acknowledger:
         return outcomes
 
     def _fail_if_copied_before(self, end: TaskEnd) -> TaskEnd:
-        """Turns the end into a failure if its message is at its last receive and has been replaced by a copy before."""
+        """Turns the end into a failure if the message is at its last receive and is itself a copy that has waited."""
         if end.failure_at_last_receive is None or not self._is_last_receive(end.task.message):
             return end
         if not has_waited(end.task.message, WaitsFor.LEASE):
@@ -136,9 +136,9 @@ class Acknowledger:
         return replace(end, outcome=Outcome.FAILED, failure=end.failure_at_last_receive)
 
     def _copy_of(self, end: TaskEnd, message: Message, *, recorded: bool) -> _Copy | None:
-        """The copy that replaces a message; None for a message that is deleted or comes again itself.
+        """The copy that replaces a message, or None if the message is deleted or delivered again itself.
 
-        `recorded`: whether its effect or its failure is in the database, or will be.
+        `recorded`: whether the effect or the failure of the message is in the database, or will be.
         """
         if end.waits_for is not None:
             pause = pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
@@ -151,10 +151,10 @@ class Acknowledger:
     def _copy(
         self, ends: Sequence[TaskEnd], copied: Set[str] = frozenset(), *, recorded: bool = True
     ) -> tuple[list[TaskEnd], Set[str]]:
-        """Sends the copies that are to replace messages of `ends`, except those that were `copied` before.
+        """Sends the copies that replace messages of `ends`, except for messages already in `copied`.
 
-        Returns the ends, as failures where no copy could be sent, and the receipt handles of all messages that were
-        copied.
+        Returns the ends and the receipt handles of all copied messages. If a message could not be copied, its end is
+        returned as a failure.
         """
         wanted = [
             (message, copy)
@@ -168,7 +168,7 @@ class Acknowledger:
         return [_failed_if(end, not_copied) for end in ends], copied | sent
 
     def _send_copies(self, wanted: Sequence[tuple[Message, _Copy]]) -> set[str]:
-        """Sends copies of messages; returns the receipt handles of those messages of which a copy was sent.
+        """Sends copies of messages. Returns the receipt handles of the messages that were copied.
 
         If the process dies before the originals are deleted, both are delivered, just as SQS may deliver a message
         twice.
@@ -204,7 +204,7 @@ class Acknowledger:
             self._queue_context.telemetry.flush()
             self._write_failures([attempt for _, attempt in failed])
             if last:
-                # Not buffered: if this cannot be written now, copies replace these messages.
+                # These events are not buffered: if they cannot be written now, copies replace the messages.
                 with self._queue_context.database.begin() as connection:
                     for task, attempt in last:
                         with traced(task.trace):
@@ -214,12 +214,12 @@ class Acknowledger:
                 "database-unavailable", queue=self._queue_context.queue, reason=str(error), messages=len(ends)
             )
             return False
-        except Exception:  # a fault in one record must not keep the others from being acknowledged
+        except Exception:  # a fault in one record must not prevent other messages from being acknowledged
             self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(ends))
         return True
 
     def _write_failures(self, attempts: Sequence[FailedAttempt]) -> None:
-        """Writes failed attempts. Raises `StoreUnavailable`; a fault in a record is only logged."""
+        """Writes failed attempts to the database. Raises `StoreUnavailable`; a fault in a record is only logged."""
         if not attempts:
             return
         try:
@@ -244,7 +244,7 @@ class Acknowledger:
         )
 
     def _track_last(self, connection: Connection, attempt: FailedAttempt) -> None:
-        """Tracks that SQS moves a message to the dead letter queue after this, its last attempt."""
+        """Tracks that SQS will move a message to the dead letter queue, since this was its last attempt."""
         event_type = attempt.event_type or ""
         # Text from elsewhere must not become the name of a telemetry event.
         known = event_type == MAPPING_RETRY or queue_of(event_type) is not None
@@ -260,11 +260,14 @@ class Acknowledger:
         self._queue_context.telemetry.track_with(connection, name, properties)
 
     def _is_last_receive(self, message: Message) -> bool:
-        """Whether SQS moves the message to the dead letter queue instead of delivering it again."""
+        """Whether SQS will move the message to the dead letter queue instead of delivering it again."""
         return message.receive_count >= self._most_receives()
 
     def _most_receives(self) -> int:
-        """After how many receives a message becomes a dead letter; the queue's redrive policy is read once."""
+        """The number of receives after which a message becomes a dead letter.
+
+        The redrive policy of the queue is read once. If SQS is unavailable, the setting applies for now.
+        """
         if self._max_receives is None:
             try:
                 most = self._queue.max_receives()
@@ -291,9 +294,9 @@ class Acknowledger:
         return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
-        """Deletes what is done; hides the others for their number of seconds, after which they come again."""
+        """Deletes the messages in `done`; hides those in `waiting` for their number of seconds."""
         self._heartbeat.release(done)
-        # What is not deleted comes again when its visibility timeout ends, and the next handler finds its effects.
+        # If SQS does not delete a message, it is delivered again, and the next handler finds that the work is done.
         if done:
             _note(self._deleting, self._queue.delete(done))
         for seconds, messages in waiting.items():
@@ -310,7 +313,7 @@ def _tasks(end: TaskEnd) -> tuple[Task, ...]:
 
 
 def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
-    """Turns the end into a failure if it has a message of which no copy could be sent."""
+    """Turns the end into a failure if one of its messages could not be copied."""
     if not_copied.isdisjoint(message.receipt_handle for message in end.task.messages):
         return end
     failure = end.failure or _NOT_COPIED
@@ -318,7 +321,7 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
 
 
 def _note(log: OutageLog, left: Sequence[Message]) -> None:
-    """Notes whether a call to SQS succeeded, or for how many messages it failed."""
+    """Notes whether a call to SQS succeeded; `left` are the messages for which it failed."""
     if left:
         log.failed("SQS did not accept the change", len(left))
     else:

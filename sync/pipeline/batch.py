@@ -1,7 +1,7 @@
 """Handles the message groups of one batch in parallel, until every message is acknowledged or returned.
 
-A group is ready, running or parked. Each turn of a group is a future that returns what ended and what remains
-(`sync.pipeline.groups`); the thread that runs the batch alone decides what happens next.
+A group is ready, running or parked. Each turn of a group is a future; its result says which tasks ended and which
+remain (`sync.pipeline.groups`). Only the thread that runs the batch decides what happens next.
 """
 
 import math
@@ -25,7 +25,7 @@ from sync.settings import times
 
 
 class Batch:
-    """The message groups of one batch; `run` handles them, and is called once."""
+    """The message groups of one batch. `run` handles them, and may only be called once."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Batch:
         self._acknowledger = acknowledger
         self._outage = outage
         self._control = control
-        # The longest groups first, so that none of them is left over at the end.
+        # The longest groups start first, so that the batch does not end with one thread still busy with a long group.
         self._ready = deque(sorted(groups, key=lambda group: -len(group.tasks)))
-        #: When the first of its messages was received, on the monotonic clock.
+        #: When the first message of the batch was received, on the monotonic clock.
         self._first_received_at = min(
             (message.received_at for group in self._ready for task in group.tasks for message in task.messages),
             default=math.inf,
@@ -51,7 +51,7 @@ class Batch:
         #: The finished futures whose results have not been taken yet.
         self._done: Queue[Future[Any]] = Queue()
         self._parked: list[Parked] = []
-        #: The groups that found the database unavailable, and have not used it successfully since.
+        #: The groups that found the database unavailable and have not used it successfully since.
         self._barred: set[MessageGroup] = set()
         self._ended: list[TaskEnd] = []
         self._acknowledging: Future[Counter[Outcome]] | None = None
@@ -61,14 +61,14 @@ class Batch:
         self.gave_up = False
 
     def run(self) -> Counter[Outcome]:
-        """Works until all messages are acknowledged or returned to the queue; returns the outcomes of the messages."""
+        """Handles all messages until each is acknowledged or returned to the queue. Returns their number by outcome."""
         queue, threads = self._queue_context.queue, self._queue_context.settings.drain_concurrency
         workers = Workers(threads, f"work {queue}")
         acknowledging = ThreadPoolExecutor(1, thread_name_prefix=f"acknowledge {queue}")
         try:
             while self._ready or self._running or self._parked or self._ended or self._acknowledging:
                 self._unpark()
-                # A few more than there are threads, so that no thread waits for its next group.
+                # A few more groups are submitted than there are threads, so that no thread waits for its next group.
                 self._start(workers, threads + threads // 4 + 1)
                 self._collect()
                 self._acknowledge(acknowledging)
@@ -88,7 +88,7 @@ class Batch:
         return self._outcomes
 
     def _unpark(self) -> None:
-        """Makes ready the parked groups that no longer have to wait."""
+        """Moves the parked groups that no longer have to wait to the ready groups."""
         self._outage.note()
         if not self._parked:
             return
@@ -112,7 +112,7 @@ class Batch:
             future.add_done_callback(self._done.put)
 
     def _collect(self) -> None:
-        """Takes the results of finished turns; waits a moment for the first of them."""
+        """Collects the results of finished turns; waits a moment if there is none yet."""
         if not (self._running or self._acknowledging or self._ready or self._parked):
             return
         try:
@@ -120,21 +120,21 @@ class Batch:
         except Empty:
             return
         if self._running:
-            # What ends meanwhile is acknowledged together with it.
+            # Turns that end during this pause are acknowledged together with the first one.
             time.sleep(times.ACKNOWLEDGE_POLL_SECONDS)
         while not self._done.empty():
             done.append(self._done.get())
         for future in done:
             group = self._running.pop(future, None)
             if group is None:
-                # The acknowledgement, or a group that was returned to the queue at the end of the grace period.
+                # This is the acknowledgement, or a group that was returned to the queue after the grace period.
                 continue
             result = future.result()
             self._note_database(group, result)
             self._take(result)
 
     def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
-        """Notes what a turn shows about the database: that it is unavailable, or that a group has used it again."""
+        """Notes whether a turn found the database unavailable, or used it again after that."""
         missing = None if result.parked is None else result.parked.missing
         if result.parked is not None and missing is Missing.DATABASE:
             self._barred.discard(group)
@@ -142,7 +142,7 @@ class Batch:
             self._outage.note_database(available=False)
         elif group in self._barred:
             if missing in (Missing.SERVICE, Missing.AGE) and not result.ended:
-                # Parked before it needed the database.
+                # The group was parked before it needed the database.
                 return
             self._barred.clear()
             self._outage.note_database(available=True)
@@ -163,7 +163,7 @@ class Batch:
                 return
             self._outcomes += self._acknowledging.result()
             self._acknowledging = None
-        # Only full batches of ten while more messages are on their way, but nothing waits for long.
+        # While groups are running, only full batches of ten are acknowledged, unless the last one was too long ago.
         number = len(self._ended)
         if self._running and time.monotonic() - self._acknowledged_at < times.ACKNOWLEDGE_SECONDS:
             number -= number % BATCH
@@ -174,9 +174,10 @@ class Batch:
             self._acknowledging.add_done_callback(self._done.put)
 
     def _wind_down(self) -> None:
-        """Finishes what can be handled at once while there is time, and returns everything else to the queue.
+        """Finishes the groups that can be handled during the grace period, and returns the rest to the queue.
 
-        After the grace period a group that is still running is returned too; its next handler finds its effects.
+        After the grace period, a group that is still running is returned too; the next handler of its messages finds
+        the work that was done.
         """
         self._return_parked(lambda each: each.missing is not Missing.AGE)
         if self._control.grace_over:
@@ -188,7 +189,7 @@ class Batch:
             self._running.clear()
 
     def _replace_long_hidden(self) -> None:
-        """Lets copies replace the messages that SQS will soon stop hiding, whatever they wait for."""
+        """Replaces the messages that SQS can soon no longer hide with copies, whatever they are waiting for."""
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
         if self._first_received_at >= oldest:
             return
@@ -210,7 +211,7 @@ class Batch:
         return [each.group for each in taken]
 
     def _return(self, groups: Iterable[MessageGroup], *, is_copied: bool = False) -> None:
-        """Returns groups to the queue, where their messages can be received again at once."""
+        """Returns groups to the queue, from which their messages can be received again at once."""
         self._ended.extend(
             TaskEnd(task, Outcome.DEFERRED, wait_seconds=0, is_copied=is_copied)
             for group in groups
@@ -219,16 +220,16 @@ class Batch:
 
 
 def _is_older(group: MessageGroup, moment: float) -> bool:
-    """Whether a message of the group was received before `moment`, on the monotonic clock."""
+    """Whether any message of the group was received before `moment`, on the monotonic clock."""
     return any(message.received_at < moment for task in group.tasks for message in task.messages)
 
 
 class Workers:
-    """A pool of up to `size` daemon threads, each started when a call finds none idle. Only one thread may use it.
+    """A pool of up to `size` daemon threads, started as needed. Only one thread may submit calls.
 
-    On exit the interpreter waits for the threads of `concurrent.futures`, and therefore for a handler that hangs in a
-    call long after the grace period. It does not wait for daemon threads: such a handler dies with the process, and the
-    next handler of its message finds its effects.
+    `concurrent.futures` is not used because the interpreter waits for its threads on exit, even for a handler that
+    hangs in a call long after the grace period. The interpreter does not wait for daemon threads: such a handler ends
+    with the process, and the next handler of its message finds the work that was done.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -239,7 +240,7 @@ class Workers:
         self._calls: SimpleQueue[tuple[Future[GroupResult], Callable[[], GroupResult]] | None] = SimpleQueue()
 
     def submit(self, call: Callable[[], GroupResult]) -> Future[GroupResult]:
-        """Makes a call as soon as a thread is free."""
+        """Submits a call, which is made as soon as a thread is free. The future has its result or its error."""
         future: Future[GroupResult] = Future()
         self._calls.put((future, call))
         if self._threads < self._size and not self._idle.acquire(blocking=False):
@@ -249,7 +250,7 @@ class Workers:
         return future
 
     def close(self) -> None:
-        """Ends each thread once it has no call left; does not wait for them."""
+        """Ends each thread once there are no calls left. Does not wait for the threads."""
         for _ in range(self._threads):
             self._calls.put(None)
 
@@ -259,7 +260,7 @@ class Workers:
             if future.set_running_or_notify_cancel():
                 try:
                     result = call()
-                except BaseException as error:  # whatever it is, the batch has to see it
+                except BaseException as error:  # whatever the error is, the batch has to see it
                     future.set_exception(error)
                 else:
                     future.set_result(result)

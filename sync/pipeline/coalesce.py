@@ -1,6 +1,6 @@
-"""Turns a batch of messages into message groups: one for each entity, in the order of the events, updates coalesced.
+"""Sorts a batch of messages into one group for each entity, in the order of the events, and coalesces updates.
 
-Pure functions: nothing here calls a queue or a service.
+These are pure functions: they do not call a queue or a service.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,11 +20,11 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One message to handle, with the earlier messages that are coalesced into it.
+    """One message to handle, together with the earlier messages that were coalesced into it.
 
-    `content` is what the message says; if it cannot be parsed, `content` is None and `malformed` says why. `handler` is
+    `content` is the parsed message; if it cannot be parsed, `content` is None and `malformed` says why. `handler` is
     None for a message that is acknowledged without work, and for a mapping retry, which the creation protocol handles.
-    `properties` are the telemetry properties that the event itself gives.
+    `properties` are the telemetry properties that come from the event itself.
     """
 
     message: Message
@@ -40,26 +40,26 @@ class Task:
 
     @property
     def event_type(self) -> str | None:
-        """The event type, or the type of a message that is not an event; None if it cannot be read."""
+        """The event type, or the type of a message that is not an event, or None if the type cannot be read."""
         return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
 
     @property
     def trace(self) -> str:
-        """The trace context of the message: that of its publisher, or one derived from the id of the message."""
+        """The trace context of the message: the publisher's, or one derived from the id of the message."""
         return trace_of(self.sns_message_id or self.message.message_id, self.traceparent)
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages that end with this task."""
+        """All messages of the task: the coalesced ones, then its own message."""
         return (*(task.message for task in self.coalesced), self.message)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageGroup:
-    """The tasks of one entity, to be handled one after the other, as in a message group of an SQS FIFO queue.
+    """The tasks of one entity, handled one after the other, as in a message group of an SQS FIFO queue.
 
-    `key` names the lease under which they are handled, or None if they need none. `busy_since`: since when, on the
-    monotonic clock, they have waited for a lease that is held elsewhere.
+    `key` names the lease that is held while they are handled, or is None if they do not need a lease. `busy_since`: the
+    time, on the monotonic clock, from which they have waited for a lease that is held elsewhere.
     """
 
     key: str | None
@@ -70,9 +70,9 @@ class MessageGroup:
 def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
     """The groups of a batch, in the order in which their first messages arrived.
 
-    Every message is in exactly one task. Events of one entity share a group: creations come first, then updates, both
-    in the order of `occurredAt` (or of sending, if that is absent; or of arrival, if the times are equal). Neighbouring
-    updates of one event type become one task, which writes the state that the last of them left. Creations are never
+    Every message is in exactly one task. Events of one entity share a group: creations come first, then updates. Both
+    are in the order of `occurredAt`, or of sending if that is absent, or of arrival if the times are equal. Consecutive
+    updates with the same event type become one task, which writes the state after the last of them. Creations are never
     coalesced, nor are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain forms a
     separate group.
     """
@@ -85,7 +85,7 @@ def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
 
 
 def read_task(message: Message, domain: Domain) -> Task:
-    """The task of one message. Never raises: a malformed message is a task with `malformed`."""
+    """The task of one message. Never raises: a malformed message becomes a task with `malformed` set."""
     try:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:
@@ -101,14 +101,14 @@ def read_task(message: Message, domain: Domain) -> Task:
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
     content = envelope.content
     if isinstance(content, DomainEvent):
-        # The declared event types are in lower case; in another case an event type is still the same.
+        # The declared event types are in lower case, and the case of an event type does not matter.
         handler = domain.handlers.get(content.event_type.lower())
         entity: str | None = None
         properties: Properties = {}
         if handler is not None:
             content = replace(content, event_type=handler.event_type)
             entity = _entity(handler, content)
-            # Reads every field that the handler needs, so that a missing one shows here as a fault of the message.
+            # This reads every field that the handler needs, so that a message without one is found to be malformed.
             properties = handler.start(content)
         return Task(message, content, handler, entity, envelope.sns_message_id, properties=properties)
     retry = content if isinstance(content, MappingRetry) else None
@@ -127,7 +127,7 @@ def _entity(handler: Creation | Update, event: DomainEvent) -> str:
     if "\x00" in entity:
         raise MalformedMessage(f"{event.event_type}: an id contains a NUL")
     if entity.endswith((":.", ":..")):
-        # As a path segment it would address the whole collection instead of one record.
+        # Such an id in a path would address the whole collection instead of one record.
         raise MalformedMessage(f"{event.event_type}: an id is only dots")
     return entity
 
@@ -135,8 +135,7 @@ def _entity(handler: Creation | Update, event: DomainEvent) -> str:
 def _group(tasks: Sequence[Task]) -> MessageGroup:
     ordered = _coalesced(sorted(tasks, key=_order))
     alone = len(ordered) == 1 and not isinstance(ordered[0].handler, Update)
-    # A lone creation is protected by its own lease; tasks that depend on the state of an entity need the entity's
-    # lease.
+    # A lone creation takes its own lease. Tasks that depend on the state of an entity need the lease of the entity.
     return MessageGroup(None if alone else ordered[0].entity, tuple(ordered))
 
 

@@ -3,11 +3,11 @@
 | step | module | what it does |
 | --- | --- | --- |
 | receive | `receive` | receives a micro-batch; the heartbeat keeps its messages hidden from then on |
-| group | `coalesce` | reads each body (`envelope`); one group for each entity, in the order of its events |
-| handle | `batch`, `groups`, `handle` | handles the groups in parallel, by the rules of the domain |
+| group | `coalesce` | parses each body (`envelope`) and makes one group for each entity, in the order of its events |
+| handle | `batch`, `groups`, `handle` | handles the groups in parallel, according to the rules of the domain |
 | acknowledge | `acknowledge` | deletes finished messages, and returns failed ones to the queue after a wait |
 
-What happens while a service or the database is unavailable is explained in `outages`.
+`outages` explains what happens while a service or the database is unavailable.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ from sync.store.database import StoreUnavailable
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """What became of the messages of a batch; every received message is in exactly one of the counts."""
+    """The outcomes of the messages of one or more batches. Each received message is in exactly one of the counts."""
 
     queue: str
     received: int = 0
@@ -60,7 +60,7 @@ class BatchSummary:
         return BatchSummary(name, **{key: mine[key] + theirs[key] for key in mine if key != "queue"})
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts by name, for JSON; seconds with three decimals."""
+        """The counts by name, for JSON; seconds are rounded to three decimals."""
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
@@ -74,11 +74,11 @@ class UpstreamsUnavailable(SyncError):
 
 
 class Drain:
-    """Drains the main queue of one domain. Use as a context manager; `stop` may be called from any thread.
+    """Drains the main queue of one domain. It is a context manager; any thread may call `stop`.
 
-    `summary` counts what became of the messages since the last call of `run_batch` or `run_until_empty`, even if that
-    raised. `hold_seconds`: how long messages are held while a required service or the database is unavailable before
-    they are returned to the queue; None holds them until it is back.
+    `summary` has the outcomes of the last call of `run_batch` or `run_until_empty`, even if that call raised an error.
+    `hold_seconds`: how long messages are held during an outage of a required service or the database before they are
+    returned to the queue; None holds them until the outage ends.
     """
 
     def __init__(self, queue_context: QueueContext, main: Queue, hold_seconds: float | None = None) -> None:
@@ -105,24 +105,24 @@ class Drain:
         self._closing.close()
 
     def stop(self) -> None:
-        """Stops receiving; what was received is handled for `DRAIN_GRACE_SECONDS`, and the rest goes back to the queue.
+        """Stops receiving. Handles received messages for up to `DRAIN_GRACE_SECONDS`, then returns the rest.
 
         Groups that are ready are still started during the grace period. Parked groups are returned at once, except for
-        those whose event is too young.
+        groups that wait because their event is too young.
         """
         self._control.stop()
 
     @property
     def failure_counts(self) -> Counter[str]:
-        """Why messages failed in this drain, with the number of failed attempts for each reason."""
+        """The number of failed attempts in this drain, by reason."""
         return self._acknowledger.failures.counts()
 
     def seconds_since_progress(self) -> float:
-        """The seconds since a message ended or the drain waited for an outage to end; they grow while it hangs."""
+        """The seconds since a message ended or the drain waited for an outage to end. They grow if the drain hangs."""
         return self._control.seconds_since_progress()
 
     def run_batch(self) -> BatchSummary:
-        """Drains one micro-batch and returns what became of its messages.
+        """Drains one micro-batch and returns the outcomes of its messages.
 
         Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
         without a limit raises `StoreUnavailable` instead if it cannot receive because the database is unavailable.
@@ -140,7 +140,8 @@ class Drain:
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
         """Drains micro-batches until a receive comes back empty, or `max_batches` have been drained.
 
-        While one batch is handled, the next is received. Raises the same errors as `run_batch`.
+        While one batch is handled, the next is received. Returns the outcomes of all messages. Raises the same errors
+        as `run_batch`.
         """
         self.summary = BatchSummary(self.queue)
         ahead: Future[list[Message]] | None = None
@@ -166,9 +167,9 @@ class Drain:
         return self.summary
 
     def _receive(self, ahead: "Future[list[Message]] | None") -> list[Message]:
-        """The next batch, from `ahead` if it is being received already.
+        """Receives the next batch, or takes it from `ahead` if it is already being received.
 
-        A drain that waits for a limited time waits for the database too. Raises the same errors as `run_batch`.
+        A drain with a limit (`hold_seconds`) also waits for the database. Raises the same errors as `run_batch`.
         """
         while True:
             try:
@@ -189,7 +190,7 @@ class Drain:
                 return messages
 
     def _work(self, messages: list[Message], started: float) -> None:
-        """Handles a batch and adds what became of its messages to the summary."""
+        """Handles a batch and adds the outcomes of its messages to the summary."""
         if not messages:
             return
         groups = coalesce(messages, self._queue_context.domain)
@@ -197,7 +198,7 @@ class Drain:
         try:
             outcomes = batch.run()
         finally:
-            # Whatever happened, nothing stays hidden for longer than its visibility timeout.
+            # Even after an error, no message stays hidden for longer than its visibility timeout.
             self._heartbeat.release(messages)
         seconds = monotonic() - started
         counts = {outcome.value: number for outcome, number in outcomes.items()}
@@ -206,7 +207,7 @@ class Drain:
             raise self._unavailable()
 
     def _end_if_too_long(self) -> None:
-        """Raises `UpstreamsUnavailable` when an outage has lasted for longer than the drain may wait."""
+        """Raises `UpstreamsUnavailable` if an outage has lasted for longer than the drain may wait."""
         if self._outage.too_long():
             raise self._unavailable()
 
@@ -216,7 +217,7 @@ class Drain:
         return error
 
     def _return_to_queue(self, ahead: "Future[list[Message]] | None") -> None:
-        """Returns to the queue a batch that was received ahead, so that it can be received again at once."""
+        """Returns a batch that was received ahead to the queue, so that it can be received again at once."""
         if ahead is None:
             return
         try:

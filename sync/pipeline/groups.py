@@ -1,6 +1,6 @@
-"""Handles the tasks of one message group in order, and decides what a failure means for those behind it.
+"""Handles the tasks of one message group in order, and decides what a failure means for the tasks behind it.
 
-A thread handles a group for one turn and returns a `GroupResult`: the tasks that ended, what remains, and why.
+A thread handles a group for one turn and returns a `GroupResult`: the tasks that ended, and those that remain.
 """
 
 import math
@@ -29,19 +29,22 @@ from sync.tracing import traced
 
 
 class Missing(Enum):
-    """What a parked group waits for, hidden in the batch. For what a message waits for on the queue, see `WaitsFor`."""
+    """What a parked group waits for while it is hidden in the batch.
+
+    `WaitsFor` is the counterpart for a message that waits on the queue.
+    """
 
     SERVICE = auto()
     DATABASE = auto()
-    #: The lease of its record, which another thread or process holds.
+    #: The lease of the group's record, which another thread or process holds.
     LEASE = auto()
-    #: Its first event is so young that its publisher may not have committed the change yet.
+    #: The age of its first event, which is so young that the publisher may not have committed the change.
     AGE = auto()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parked:
-    """A group that cannot be handled now. `retry_at`: when it is tried again, on the monotonic clock."""
+    """A group that cannot be handled now. `retry_at`: when to try it again, on the monotonic clock."""
 
     group: MessageGroup
     missing: Missing
@@ -50,7 +53,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """The tasks that ended in a turn. What remains can be handled at once (`rest`) or is `parked`."""
+    """The tasks that ended in a turn. The others can be handled at once (`rest`) or have to wait (`parked`)."""
 
     ended: tuple[TaskEnd, ...] = ()
     rest: MessageGroup | None = None
@@ -58,7 +61,7 @@ class GroupResult:
 
 
 class GroupRunner:
-    """Handles the groups of one queue. Safe to share between threads, each with its own group."""
+    """Handles the groups of one queue. It is safe to share between threads if each has its own group."""
 
     def __init__(self, queue_context: QueueContext, control: DrainControl) -> None:
         self._queue_context = queue_context
@@ -66,7 +69,7 @@ class GroupRunner:
         self._log = structlog.get_logger("sync.pipeline.groups")
 
     def run(self, group: MessageGroup) -> GroupResult:
-        """Handles a group until it has ended or has to wait, or its turn is over. Never raises."""
+        """Handles a group until all its tasks have ended, it has to wait, or its turn is over. Never raises."""
         try:
             # Checked before the lease is taken, since the check costs nothing.
             if (young := self._park_if_young(group)) is not None:
@@ -77,7 +80,7 @@ class GroupRunner:
             return self._wait_for_lease(group, error)
         except StoreUnavailable as error:
             return self._wait_for_database(group, error)
-        except BaseException as error:  # whatever it is, no message is left without an end
+        except BaseException as error:  # whatever the error is, every message needs an end
             self._log.exception("group-failed", queue=self._queue_context.queue)
             failure = describe_failure(error)
             return GroupResult(tuple(TaskEnd(task, Outcome.FAILED, failure) for task in group.tasks))
@@ -99,7 +102,7 @@ class GroupRunner:
         if task.handler is not None and breakers.open_services(upstreams):
             return _park(group, Missing.SERVICE, 0)
         if task.handler is not None and breakers.tried_elsewhere(upstreams):
-            # Whatever the task does before it calls that service would be repeated at each attempt.
+            # The task is not started, since it would repeat everything before its call to that service at each attempt.
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
@@ -112,7 +115,7 @@ class GroupRunner:
         except StoreUnavailable as error:
             return self._wait_for_database(group, error)
         except BreakerOpen:
-            # Nothing was tried, so the task need not go back to the queue.
+            # The service was not called, so the task need not go back to the queue.
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         except MalformedMessage as error:
             failure = describe_failure(error, context.current_step)
@@ -121,12 +124,12 @@ class GroupRunner:
             # The whole group needs the record, and its creation may be on the queue too.
             missing = describe_failure(error.missing, context.current_step)
             return GroupResult(_wait_on_queue(group.tasks, WaitsFor.CREATION, missing))
-        except Exception as error:  # the failure of this message alone, whatever it is
+        except Exception as error:  # whatever the error is, only this message fails
             return self._fail(group, error, context.current_step)
         return _end_first(group, TaskEnd(task, outcome))
 
     def _park_if_young(self, group: MessageGroup) -> GroupResult | None:
-        """Parks a group whose first event may announce a change that its publisher has not committed yet."""
+        """Parks a group if the publisher of its first event may not have committed the change yet."""
         task, minimum = group.tasks[0], self._queue_context.settings.event_minimum_age_seconds
         if task.handler is None:
             return None
@@ -134,11 +137,11 @@ class GroupRunner:
         return _park(group, Missing.AGE, seconds) if seconds > 0 else None
 
     def _fail(self, group: MessageGroup, error: Exception, step: str) -> GroupResult:
-        """Decides what the failure of the first task means for it and for the others in its group."""
+        """Decides what the failure of the first task means for it and for the other tasks in the group."""
         task, failure = group.tasks[0], describe_failure(error, step)
         if isinstance(error, SyncError):
             if is_outage(error, task.message, self._queue_context):
-                # On the queue it does not hold up messages that have not been tried yet.
+                # It waits on the queue, so that it does not hold up messages that have not been tried yet.
                 return GroupResult(_wait_on_queue(group.tasks, WaitsFor.SERVICE, failure))
         else:
             self._log.error(
@@ -152,10 +155,10 @@ class GroupRunner:
         )
 
     def _fail_creation(self, group: MessageGroup, failure: Failure) -> GroupResult:
-        """Ends a failed creation; returns the tasks that depend on it to the queue for as long as the creation waits.
+        """Ends a failed creation, and returns the tasks that depend on it to the queue for the same wait.
 
-        Updates need the record, whatever made the creation fail. Other creations in the group wait for it too, but only
-        if it may still succeed: one that needs a person must not hold them up.
+        Updates need the record, so they always wait. Other creations in the group only wait if the failed one may still
+        succeed: a creation that needs a person must not hold them up.
         """
         first, *others = group.tasks
         waits = self._queue_context.settings.event_visibility_timeouts(
@@ -171,18 +174,18 @@ class GroupRunner:
         return GroupResult(tuple(ended), replace(group, tasks=tuple(rest)) if rest else None)
 
     def _seconds_of_unknown_outcome(self, error: Exception) -> int:
-        """How long, in whole seconds, the next attempt at a change would have to wait for this request.
+        """The time in whole seconds for which the failed request may still be under way; 0 if it is not.
 
-        The attempt is made after that time. If it were made earlier, the message would wait for a lease and be replaced
-        by a copy, which does not count the failed attempt: a message that fails each time would never become a dead
-        letter.
+        The next attempt is made after that time. If it were made earlier, the message would wait for a lease and be
+        replaced by a copy, which does not count the failed attempt. A message that fails each time would then never
+        become a dead letter.
         """
         if not isinstance(error, UpstreamError) or not error.under_way:
             return 0
         return math.ceil(self._queue_context.settings.longest_request_seconds)
 
     def _wait_for_lease(self, group: MessageGroup, error: LeaseBusy) -> GroupResult:
-        """Parks a group whose lease is held elsewhere; returns it to the queue if that takes too long."""
+        """Parks a group if its lease is held elsewhere; returns it to the queue if that lasts too long."""
         moment = time.monotonic()
         since = moment if group.busy_since is None else group.busy_since
         left = times.LEASE_WAIT_SECONDS - (moment - since)
@@ -192,9 +195,9 @@ class GroupRunner:
         seconds = None if error.free_in is None else math.ceil(error.free_in)
         if not isinstance(error, CreateUnderWay):
             return GroupResult(_wait_on_queue(group.tasks, WaitsFor.LEASE, wait_seconds=seconds))
-        # The first message comes again itself, so that the receives in which it was tried add up: if a copy replaced it
-        # each time, a create that always fails would never end. At its last receive a single copy allows NOMIS to be
-        # checked once more.
+        # The first message itself is delivered again, so that the receives in which it was tried add up. If a copy
+        # replaced it each time, a creation that always fails would never end. At its last receive a single copy allows
+        # one more check in NOMIS.
         first, *others = group.tasks
         ended = TaskEnd(first, Outcome.DEFERRED, wait_seconds=seconds, failure_at_last_receive=describe_failure(error))
         return GroupResult((ended, *_wait_on_queue(others, WaitsFor.LEASE, wait_seconds=seconds)))
@@ -218,7 +221,7 @@ def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
 def _wait_on_queue(
     tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
 ) -> tuple[TaskEnd, ...]:
-    """Returns tasks to the queue, for `wait_seconds` if that is known; `failure` is the failure of the first task."""
+    """Returns tasks to the queue, for `wait_seconds` if the time is known; `failure` is that of the first task."""
     return tuple(
         TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for)
         for number, task in enumerate(tasks)

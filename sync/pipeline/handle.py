@@ -1,6 +1,6 @@
 """Handles one task: an event that creates or updates a record in NOMIS, or a mapping retry.
 
-A resync handles events too, without a message (`handle_event`).
+A resync also handles events, but without a message (`handle_event`).
 
 Messages of unknown types are acknowledged without work.
 """
@@ -23,20 +23,20 @@ from sync.pipeline.too_early import CreationAwaited, may_still_be_created
 from sync.store.database import StoreUnavailable
 from sync.store.telemetry import Properties
 
-#: The step at which an event is found to be on the wrong queue.
+#: The name of the step that finds an event on the wrong queue.
 ROUTING_STEP = "find queue"
-#: How many characters are kept of an unknown event type, and of a mapping that could not be saved.
+#: How many characters of an unknown event type, and of a mapping that could not be saved, go into telemetry.
 _LONGEST_TYPE = 120
 _LONGEST_MAPPING = 500
-#: The endings of telemetry events of an update that had nothing to do.
+#: The endings of the telemetry events of updates that had nothing to change.
 _IGNORED = ("-ignored", "-skipped")
-#: Errors that say nothing about the record, so that the failure of an update or mapping retry is not tracked in
-#: telemetry: the message was not handled to the end, or cannot be read.
+#: Errors that say nothing about the record: the message was not handled to the end, or cannot be read. Updates and
+#: mapping retries do not track these in telemetry.
 _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 
 
 def start_context(queue_context: QueueContext, properties: Properties) -> HandlerContext:
-    """The context of one event with its properties; it shows afterwards how far the handling got."""
+    """A new context for one event, with its properties; afterwards it shows how far the handling got."""
     seconds = queue_context.settings.longest_request_seconds
     context = HandlerContext(
         queue_context.services,
@@ -50,7 +50,7 @@ def start_context(queue_context: QueueContext, properties: Properties) -> Handle
 
 
 def handle(queue_context: QueueContext, task: Task, context: HandlerContext) -> Outcome:
-    """Handles one task and returns how it ended. Raises whatever made the attempt fail."""
+    """Handles one task and returns its outcome. Raises the error that made the attempt fail."""
     if _is_switched_off(queue_context, task):
         _log().warning("event-switched-off", event_type=task.event_type, message_id=task.message.message_id)
         return Outcome.SWITCHED_OFF
@@ -75,9 +75,9 @@ def handle_event(
     context: HandlerContext,
     is_awaited: Callable[[UpstreamError], bool] = lambda _: False,
 ) -> Outcome:
-    """Handles an event of a drain or of a resync, with its telemetry. Raises what made the attempt fail.
+    """Handles an event of a drain or a resync, and tracks telemetry. Raises the error that made the attempt fail.
 
-    `is_awaited`: whether a failed update waits for the creation of a record that it needs (`CreationAwaited`).
+    `is_awaited` decides whether a failed update waits for the creation of a record that it needs (`CreationAwaited`).
     """
     if isinstance(handler, Creation):
         return queue_context.creations.create(handler, event, context)
@@ -98,14 +98,14 @@ def handle_event(
 
 
 def _track_coalesced(task: Task, context: HandlerContext) -> None:
-    """Tracks the earlier messages that the handling of a task covered."""
+    """Tracks an event for each earlier message that was coalesced into the task."""
     for each in task.coalesced:
         properties = {"eventType": task.event_type, "entity": task.entity, "messageId": each.message.message_id}
         context.track("message-coalesced", properties)
 
 
 def _is_switched_off(queue_context: QueueContext, task: Task) -> bool:
-    """Whether its event type is switched off, even if the message is otherwise malformed."""
+    """Whether the event type of the task is switched off, even if the message is malformed."""
     event_type = task.event_type
     if event_type is None or event_type not in queue_context.domain.handlers:
         return False
@@ -128,7 +128,7 @@ def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext)
 
     Raises `RuleError` for an event that belongs on another queue: it would be lost here.
     """
-    # The text comes from elsewhere and may have any length.
+    # The text comes from outside and may have any length.
     event_type = (task.event_type or "").replace("\x00", "")[:_LONGEST_TYPE]
     owner = queue_of(event_type)
     if owner is not None:
@@ -143,7 +143,7 @@ def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext)
 def _record_duplicate_rows(
     queue_context: QueueContext, kind: RowKind, error: Exception, context: HandlerContext
 ) -> None:
-    """Records a finding, with its alert, if NOMIS failed because it has two rows where one is allowed."""
+    """Records a finding, with its alert, if NOMIS failed because it has two rows where only one is allowed."""
     duplicate_rows = recognise(kind, error, context.properties)
     if duplicate_rows is None:
         return
@@ -156,7 +156,7 @@ def _record_duplicate_rows(
             with queue_context.database.begin() as connection:
                 record_duplicate_rows(connection, key, kind, context.properties, rows)
     except StoreUnavailable as unavailable:
-        # The message fails again, and the finding is recorded then.
+        # The message will fail again, and the finding is recorded at that time.
         _log().warning("finding-not-recorded", key=duplicate_rows.finding_key, reason=str(unavailable))
 
 

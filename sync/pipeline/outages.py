@@ -1,36 +1,36 @@
-"""What happens to messages while a service or the database is unavailable.
+"""Decides what happens to messages while a service or the database is unavailable.
 
 Suppose that NOMIS responds to every call with 503:
 
 1. **The call fails** with an `UpstreamError`, and the breaker of NOMIS counts it (`sync.upstream.breaker`). When most
 calls fail, the breaker opens, and no further call to NOMIS is made: `BreakerOpen` is raised instead.
 2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
-A copy of the message, which comes after a pause, is sent, and the original is deleted (`sync.queues.requeue`). A copy
-has not been received yet, so however long the outage lasts, none of the receives before the dead letter queue is used
-up. The messages behind it in its group go back with it. Each failure is recorded anyway.
+A copy of the message is sent with a delay, and the original is deleted (`sync.queues.requeue`). A copy has a receive
+count of zero, so however long the outage lasts, the message does not move to the dead letter queue because of it. The
+messages behind it in its group go back with it. Each failure is still recorded.
 3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
 5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may respond to pings and
-still fail all other calls. One message is received and one group is handled, with a pause between two groups
+still fail all other calls. One message is received and one group is handled, with a pause before the next group
 (`most_to_receive` and `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain
-continues; when more calls fail, it opens again.
+continues. When more calls fail, the breaker opens again.
 
-How long that may last:
+The limits of these waits:
 
 - A message waits on the queue for up to `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The pauses before its copies grow to a minute. After that it fails like any other message: if NOMIS
-  responds to pings but fails calls for two hours, the messages that were tried early on end up on the dead letter
-  queue, with each failure recorded. They are redriven when NOMIS works again.
-- A message that was not tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for up to
-  12 hours. Then a copy replaces it, so that no receive is used up.
-- The scheduler waits without a limit. A `drain` command waits for `hold_seconds`; then its messages are returned to the
-  queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies to the database.
+  credentials. The delays of its copies grow to a minute. After that it fails like any other message: if NOMIS responds
+  to pings but fails calls for two hours, the messages that were tried early on move to the dead letter queue, with each
+  failure recorded. They are redriven when NOMIS works again.
+- A message that was not tried stays in the batch for up to `LONGEST_HIDDEN_SECONDS`, since SQS hides messages for no
+  longer than 12 hours. After that a copy replaces it, which starts with a receive count of zero.
+- The scheduler waits without a limit. A `drain` command waits for `hold_seconds`, then returns its messages to the
+  queue and ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same applies to the database.
 - On SIGTERM, messages parked because of an outage are returned at once.
 
-While the database is unavailable nothing is received, since a receive would only bring messages nearer to the dead
-letter queue. Groups in the batch are parked until it is back. Its outage ends only when one of these groups, or a
-receive, has used it successfully: while the database hangs, a group that tries it again looks like work in progress. A
-message is deleted only after its record was written (`sync.pipeline.acknowledge`).
+While the database is unavailable nothing is received, since a receive would only bring messages nearer to the
+dead letter queue. Groups in the batch are parked until the database is back. The outage only counts as over when one of
+these groups, or a receive, has used the database successfully: while it hangs, a group that tries it again looks like
+work in progress. A message is only deleted after its record was written (`sync.pipeline.acknowledge`).
 
 All these times are in `sync.settings.times`.
 """
@@ -45,7 +45,7 @@ from sync.settings import times
 
 
 def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -> bool:
-    """Whether `error` blames the service and not the record, so that the message waits on the queue for the service.
+    """Whether `error` is the fault of the service, not of the record, so that the message waits on the queue.
 
     False once the message has waited for as long as it may.
     """
@@ -58,10 +58,10 @@ def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -
 
 
 class OutageWatch:
-    """Whether the drain of one queue has to wait for a service or the database, and how long it has waited.
+    """Watches whether the drain of one queue has to wait for a service or the database, and for how long.
 
-    `hold_seconds`: how long it may wait before its messages are returned to the queue; None waits without a limit. Used
-    by the thread of the drain alone.
+    `hold_seconds`: how long it may wait before its messages are returned to the queue; None waits without a limit. Only
+    the thread of the drain uses this object.
     """
 
     def __init__(self, queue_context: QueueContext, hold_seconds: float | None) -> None:
@@ -74,11 +74,11 @@ class OutageWatch:
 
     @property
     def has_limit(self) -> bool:
-        """Whether the drain waits for a limited time only."""
+        """Whether the drain only waits for a limited time."""
         return self._hold_seconds is not None
 
     def services_usable(self) -> bool:
-        """Pings the services whose breaker is open; returns whether all can be called now, if only as a trial."""
+        """Pings the services with open breakers. Returns whether all services can be called, even if as a trial."""
         return self._breakers.probe(self._upstreams)
 
     def all_up(self) -> bool:
@@ -86,7 +86,7 @@ class OutageWatch:
         return self._breakers.all_up(self._upstreams)
 
     def most_to_receive(self) -> int | None:
-        """One message while a service is being tried; otherwise as many as the batch takes (None)."""
+        """1 while a service is being tried; otherwise None, which means a full batch."""
         return 1 if self._breakers.trying(self._upstreams) else None
 
     def groups_to_start(self, running: int, limit: int) -> int:
@@ -100,14 +100,14 @@ class OutageWatch:
         return 1
 
     def note_database(self, *, available: bool) -> None:
-        """Notes whether work used the database successfully or found it unavailable. Only success ends its outage."""
+        """Notes whether the database was used successfully or is unavailable. Only a success ends the outage."""
         self._database_unavailable = not available
         self.note()
 
     def note(self) -> None:
-        """Notes whether anything is currently unavailable, to measure for how long.
+        """Notes whether anything is unavailable, in order to measure for how long.
 
-        A ping alone does not end an outage: a service that responds to it may fail every call.
+        A successful ping alone does not end an outage: a service may respond to it and fail every call.
         """
         if self.all_up() and not self._database_unavailable:
             self._since = None
@@ -125,6 +125,6 @@ class OutageWatch:
         self._since = None
 
     def unavailable(self) -> list[str]:
-        """What is not known to be up, by the names that people use."""
+        """The names, for people, of the database and the services that are not known to be up."""
         names: list[str] = ["the database"] if self._database_unavailable else []
         return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

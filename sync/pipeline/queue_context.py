@@ -1,4 +1,4 @@
-"""What the parts of the pipeline of one queue share: services and stores, the request to stop, and the progress."""
+"""The objects that all parts of one queue's pipeline share: services, stores, and the control of the drain."""
 
 import threading
 import time
@@ -17,16 +17,16 @@ from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services
 
-#: Called with the queue id, the outcome of a message, and how often it had been received.
+#: A callback for the end of a message: the queue id, the outcome, and how often the message was received.
 OnMessageEnd = Callable[[str, Outcome, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueContext:
-    """The domain of one queue, with the services and stores that the handling of its messages needs.
+    """The domain of one queue, with the services and stores that its messages need.
 
     upstreams: the services without which no message of the queue can be handled.
-    on_message_end: called for every message that is acknowledged or returned, so that metrics can be kept.
+    on_message_end: called for every message that is acknowledged or returned, for the metrics.
     """
 
     domain: Domain
@@ -75,7 +75,7 @@ class DrainControl:
 
     @property
     def grace_over(self) -> bool:
-        """Whether the drain was asked to stop and its grace period has ended."""
+        """Whether the drain was asked to stop and the grace period has ended."""
         return self.stopping and time.monotonic() >= self._grace_ends
 
     def wait(self, seconds: float) -> None:
@@ -87,5 +87,5 @@ class DrainControl:
         self._progressed_at = time.monotonic()
 
     def seconds_since_progress(self) -> float:
-        """The seconds since the last progress; they grow while the drain hangs."""
+        """The seconds since the last progress. They grow if the drain hangs."""
         return time.monotonic() - self._progressed_at

@@ -12,7 +12,7 @@ from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.settings import times
 
-#: The number of receives made at once when a queue proves to be full; each returns at most ten messages.
+#: The number of parallel receives when a queue has many messages; each returns at most ten messages.
 _RECEIVERS = 4
 
 
@@ -39,10 +39,10 @@ class Receiver:
         self._threads.shutdown()
 
     def wait_for_services(self) -> bool:
-        """Waits while a required service is unavailable; returns whether to receive now.
+        """Waits while a required service is unavailable. Returns whether messages may be received now.
 
-        A drain without a limit returns after the pause between two batches, so that its caller can react. A drain with
-        a limit returns False once the outage has lasted too long.
+        A drain without a limit returns False after the usual pause between two batches, so that its caller can react. A
+        drain with a limit returns False once the outage has lasted too long.
         """
         since = monotonic()
         while not self._control.stopping:
@@ -60,14 +60,14 @@ class Receiver:
         return False
 
     def receive_ahead(self) -> Future[list[Message]]:
-        """Receives the next batch while the current one is handled."""
+        """Starts to receive the next batch while the current one is handled."""
         return self._threads.submit(self.receive_batch)
 
     def receive_batch(self) -> list[Message]:
         """Receives until a receive comes back empty, the batch is full, or `BATCH_RECEIVE_SECONDS` have passed.
 
-        Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: without the database a receive
-        would only bring messages nearer to the dead letter queue.
+        Raises `QueueUnavailable`. If the database is unavailable, it raises `StoreUnavailable` before it receives
+        anything, since a receive would only bring messages nearer to the dead letter queue.
         """
         self._queue_context.database.ping(writing=True)
         most = self._outage.most_to_receive()
@@ -85,9 +85,9 @@ class Receiver:
         return messages
 
     def _receive_at_once(self) -> list[list[Message]]:
-        """Makes several receives at once; returns the messages of each, or none for a receive that failed.
+        """Makes several receives in parallel. Returns the messages of each; a failed receive has no messages.
 
-        What the others received is handled; if the error lasts, the next batch meets it again.
+        The messages of the other receives are still handled. If the error persists, the next batch fails.
         """
         received: list[list[Message]] = []
         for receive in [self._threads.submit(self._receive, 0) for _ in range(_RECEIVERS)]:
@@ -96,7 +96,7 @@ class Receiver:
             except QueueUnavailable as error:
                 self._failing.failed(str(error))
                 received.append([])
-            except Exception:  # whatever it is: what the others received is tracked, and stays hidden until handled
+            except Exception:  # whatever the error is, the other receives have messages to handle
                 self._log.exception("receive-failed", queue=self._queue_context.queue)
                 received.append([])
             else:

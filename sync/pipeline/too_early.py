@@ -1,10 +1,10 @@
-"""Events that come too early: before their publisher has committed the change, or before their record is created.
+"""Handles events that come too early: before the publisher has committed the change, or before the record exists.
 
-An event may be sent before the transaction that caused it is committed, so it is parked until it is a few seconds old.
+An event may be sent before the transaction behind it is committed, so it is parked until it is a few seconds old.
 
-SQS keeps no order and several processes drain one queue, so a change may be met before the creation that it follows,
-and an attendance before the allocation. The event then waits on the queue (`sync.queues.requeue`) while the creation
-may still come; after `CREATION_WAIT_SECONDS` it fails like any other event.
+SQS does not keep the order, and several processes drain one queue. So a change may arrive before the creation of its
+record, and an attendance before its allocation. Such an event waits on the queue (`sync.queues.requeue`) while the
+creation may still come. After `CREATION_WAIT_SECONDS` it fails like any other event.
 """
 
 import time
@@ -18,16 +18,16 @@ from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationState, find_record
 
-#: The wait for a creation that has begun is this many times as long: it may fail and be tried again before it succeeds.
+#: The wait is this many times as long if the creation has begun, since it may fail and be retried before it succeeds.
 _BEGUN_FACTOR = 6
 
 _BEGUN = frozenset({CreationState.INTENDED, CreationState.REFUSED, CreationState.CREATED})
-#: These states lead to no mapping by themselves: a person has to decide, or the record was deleted on purpose.
+#: States that will not lead to a mapping: a person has to decide, or the record was deleted on purpose.
 _HOPELESS = frozenset({CreationState.AMBIGUOUS, CreationState.DUPLICATE, CreationState.DELETED})
 
 
 class CreationAwaited(SyncError):
-    """A record that the event needs does not exist yet; the event changed nothing, and did not fail."""
+    """A record that the event needs does not exist yet. The event has changed nothing, and has not failed."""
 
     recoverable = True
 
@@ -66,8 +66,8 @@ def _unmapped_id(error: UpstreamError) -> str | None:
 def seconds_until_old_enough(message: Message, minimum_age: float) -> float:
     """The seconds until the event of `message` is `minimum_age` seconds old, from 0 to `minimum_age`.
 
-    The age is that of the message, since the clocks of publishers are unknown. At the first receive only the clock of
-    SQS measures it. Later our own clock does, but the age is at least the time since the receive.
+    The age is that of the message, since the clocks of publishers are unknown. At the first receive it is measured by
+    the clock of SQS alone. Later it is measured by our clock, but it is at least the time since the receive.
     """
     since_receive = time.monotonic() - message.received_at
     age = since_receive

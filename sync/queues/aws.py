@@ -1,4 +1,4 @@
-"""AWS clients; this is the only module that makes them."""
+"""Creates all AWS clients of the program."""
 
 import threading
 from typing import Any, Literal
@@ -9,11 +9,11 @@ from sync.settings.loading import SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
-#: Longer than the twenty seconds of the longest poll.
+#: This is longer than the longest poll, which takes twenty seconds.
 _READ_SECONDS = 30
-#: The options of botocore that are ignored for a local endpoint: none of them is given a source.
+#: Options that botocore must not read for a local endpoint, so none of them has a source.
 _NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
-#: Errors of AWS and of its client that other keys would fix.
+#: Error codes of AWS and of its client that mean that the keys are wrong or missing.
 _KEY_ERRORS = frozenset(
     {
         "AccessDenied",
@@ -34,7 +34,7 @@ _KEY_ERRORS = frozenset(
 
 
 class Aws:
-    """Clients of AWS services over one session, each created once for a set of keys and then shared."""
+    """The clients of AWS services, over one session. Each is created once for a set of keys, and then shared."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,10 +48,10 @@ class Aws:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> Any:
-        """A client of `service`, with the given keys or else those of the AWS credential chain (web identity).
+        """A client of `service` with the given keys, or with those of the AWS credential chain (web identity).
 
-        With the provider `localstack` only the keys of the settings are used. Raises `SettingsError` if `AWS_PROFILE`
-        names an unknown profile, or one part of the keys is missing.
+        With the provider `localstack`, the keys in the settings replace that chain. Raises `SettingsError` if
+        `AWS_PROFILE` names an unknown profile, or if one part of the keys is missing.
         """
         with self._lock:
             found = self._clients.get((service, access_key_id))
@@ -61,7 +61,7 @@ class Aws:
             return found
 
     def check_settings(self) -> None:
-        """Raises `SettingsError` if `AWS_PROFILE` names an unknown profile, or one part of the keys is missing."""
+        """Raises `SettingsError` if `AWS_PROFILE` names an unknown profile, or if one part of the keys is missing."""
         if self._is_local:
             self._local_keys()
         with self._lock:
@@ -77,7 +77,7 @@ class Aws:
         if service == "s3":
             endpoint = settings.aws_endpoint_url_s3 or endpoint
         if self._is_local:
-            # `{}` bypasses the proxies of the environment, which cannot reach this machine.
+            # `{}` bypasses the proxies in the environment variables, which cannot reach this machine.
             more["proxies"] = {}
             if access_key_id is None:
                 options |= self._local_keys()
@@ -90,7 +90,7 @@ class Aws:
         if access_key_id is not None:
             options |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         config = Config(
-            # The user agent that boto3 would assemble for each call costs a twentieth of the time of a drain.
+            # A fixed text: boto3 would assemble a user agent for each call, which takes a twentieth of a drain's time.
             user_agent="prisoner-to-nomis",
             max_pool_connections=_CONNECTIONS,
             connect_timeout=_CONNECT_SECONDS,
@@ -101,7 +101,7 @@ class Aws:
         return self._get_session().client(service, config=config, **options)
 
     def _local_keys(self) -> dict[str, str | None]:
-        """The keys of the settings, or made-up ones: LocalStack accepts any, but the client needs some."""
+        """The keys in the settings, or made-up keys: LocalStack accepts any keys, but the client needs some."""
         settings = self._settings
         key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
         if key is None and secret is None:
@@ -139,7 +139,7 @@ class Aws:
 
 
 def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
-    """Where a queue that cannot be reached was looked for, and which settings may fix that."""
+    """A line for people: where the program tried to reach a queue, and which settings may fix the problem."""
     code = str(error).rpartition(": ")[2]
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:

@@ -1,6 +1,6 @@
-"""Keeps messages hidden while they are in flight, parked or being handled, so that none is delivered twice.
+"""Keeps messages hidden while they are handled or parked, so that they are not delivered twice.
 
-`browsing` reads the messages of a queue without taking them: they are hidden meanwhile, and visible again at the end.
+`browsing` reads the messages of a queue and leaves them there. They are hidden meanwhile, and visible again at the end.
 """
 
 import threading
@@ -21,7 +21,7 @@ _RENEWALS_IN_A_TIMEOUT = 3
 class Heartbeat:
     """One thread that renews the visibility timeout of every tracked message well before it ends.
 
-    `visibility_seconds` is the timeout that each renewal asks for. Use as a context manager.
+    `visibility_seconds` is the timeout that each renewal sets. It is a context manager.
     """
 
     def __init__(self, queue: Queue, visibility_seconds: int) -> None:
@@ -37,14 +37,14 @@ class Heartbeat:
         self._log = structlog.get_logger("sync.queues.heartbeat")
 
     def track(self, messages: Iterable[Message]) -> None:
-        """Keeps `messages` hidden from now on; they were received just before."""
+        """Keeps `messages`, which were received just now, hidden until `release`."""
         with self._lock:
             self._tracked.update((message.receipt_handle, message) for message in messages)
 
     def release(self, messages: Iterable[Message]) -> None:
         """Stops renewing `messages`. Call it before deleting them or changing their visibility.
 
-        Waits for a renewal under way, so that it cannot undo the change.
+        Waits for a renewal that is under way, so that it cannot undo that change.
         """
         with self._lock:
             for message in messages:
@@ -67,11 +67,12 @@ class Heartbeat:
             for start in range(0, len(tracked), BATCH):
                 try:
                     self._renew(tracked[start : start + BATCH])
-                except Exception:  # whatever it is, the next renewal must come
+                except Exception:  # whatever the error is, the next renewal must take place
                     self._log.exception("heartbeat-failed", queue=self._queue.name)
 
     def _renew(self, batch: list[Message]) -> None:
-        # Under the lock, so that none is renewed after its release; in batches, so that `release` does not wait long.
+        # Under the lock, so that no message is renewed after its release, but in batches, so that `release` does not
+        # wait for long.
         with self._lock:
             batch = [message for message in batch if message.receipt_handle in self._tracked]
             failed = self._queue.change_visibility(batch, self._seconds) if batch else []
@@ -81,12 +82,12 @@ class Heartbeat:
             self._renewing.worked()
 
 
-#: How long a receive waits while fewer messages have come than the queue reports.
+#: How long a receive waits, in seconds, while fewer messages have come than the queue reports.
 _LONG_POLL_SECONDS = 1
 
 
 class Browse:
-    """The messages of a queue that have been read, by their ids. What is not deleted becomes visible again."""
+    """The messages that have been read from a queue, by id. A message that is not deleted becomes visible again."""
 
     def __init__(self, queue: Queue, heartbeat: Heartbeat) -> None:
         self._queue = queue
@@ -95,7 +96,7 @@ class Browse:
         self.deleted: set[str] = set()
 
     def receive(self, most: int | None = None, seconds: float | None = None) -> Iterator[list[Message]]:
-        """Receives new messages, a few at a time, until none comes, `most` have come, or `seconds` have passed.
+        """Receives new messages a few at a time, until there are no more, `most` have come, or `seconds` have passed.
 
         At least one batch is received. Raises `QueueUnavailable`.
         """
@@ -107,7 +108,7 @@ class Browse:
             received = self._queue.receive(size, wait, times.DEAD_LETTER_VISIBILITY_SECONDS)
             self._heartbeat.track(received)
             new = [message for message in received if message.message_id not in self.messages]
-            # If SQS delivers a message twice, the later receipt handle is the valid one.
+            # If SQS delivers a message twice, only the later receipt handle is valid.
             self.messages.update((message.message_id, message) for message in received)
             if not new:
                 return
@@ -116,7 +117,7 @@ class Browse:
                 return
 
     def delete(self, messages: Sequence[Message]) -> list[Message]:
-        """Deletes messages; returns those that SQS did not delete, which come again after their visibility timeout."""
+        """Deletes messages. Returns those that SQS did not delete; they are visible again after their timeout."""
         self.deleted.update(message.message_id for message in messages)
         self._heartbeat.release(messages)
         return self._queue.delete(messages)
@@ -124,7 +125,7 @@ class Browse:
 
 @contextmanager
 def browsing(queue: Queue) -> Iterator[Browse]:
-    """Reads the messages of `queue` in the `with` block; those that are not deleted are visible again after it."""
+    """Reads the messages of `queue` in the `with` block. Messages that are not deleted are visible again after it."""
     browse = None
     try:
         with Heartbeat(queue, times.DEAD_LETTER_VISIBILITY_SECONDS) as heartbeat:

@@ -1,10 +1,10 @@
-"""One SQS queue: receive, delete, change visibility, send, count.
+"""The calls to one SQS queue: receive, delete, change visibility, send and count.
 
-Batch calls respond with 200 even if some entries failed, so the `Failed` entries of each response are tried again.
+Batch calls return status 200 even if some entries failed, so the `Failed` entries of each response are tried again.
 
-SQS itself does not say how old the oldest message is: only a receive shows when a message was sent, and each receive
-from a main queue costs the message one of its attempts and hides it. CloudWatch publishes this age for each queue once
-a minute, and asking for it affects no message (`oldest_ages`).
+SQS itself does not say how old the oldest message is. Only a receive shows when a message was sent, but it hides the
+message, and on a main queue it uses up one of its attempts. CloudWatch publishes the age for each queue once a minute,
+and reading it there does not affect any message (`oldest_ages`).
 """
 
 import json
@@ -20,16 +20,16 @@ from sync.clock import now
 from sync.failures import SyncError
 from sync.settings import times
 
-#: The most entries of a batch call, and the most messages of a receive.
+#: The maximum number of entries in a batch call, and of messages in a receive.
 BATCH = 10
-#: The longest delay of a sent message, in seconds.
+#: The longest possible delay of a sent message, in seconds.
 _MOST_DELAY_SECONDS = 900
-#: The most attempts of a batch call, each for the entries that are left.
+#: How often a batch call is tried; each attempt has only the entries that have failed so far.
 _TRIES = 4
 
 
 class QueueUnavailable(SyncError):
-    """SQS did not respond, or refused; the text names the queue and the call."""
+    """SQS did not respond, or refused the call. The text names the queue and the call."""
 
     recoverable = True
 
@@ -38,7 +38,7 @@ class QueueUnavailable(SyncError):
 class Message:
     """A received message. `receive_count` includes this receive.
 
-    `sent_at` and `first_received_at` are by the clock of SQS; `received_at` is the time of this receive on the
+    `sent_at` and `first_received_at` come from the clock of SQS. `received_at` is the time of this receive on the
     monotonic clock.
     """
 
@@ -62,14 +62,15 @@ class QueueCounts:
 
     @property
     def total(self) -> int:
-        """All messages of the queue, in whatever state."""
+        """The number of messages in all three states."""
         return self.visible + self.in_flight + self.delayed
 
 
 class Queue:
-    """A main queue or a dead letter queue, over a boto3 SQS client. Safe to share between threads.
+    """A main queue or a dead letter queue, over a boto3 SQS client. It is safe to share between threads.
 
-    `recreate` creates the queue, with its topic and DLQ, when it turns out to be missing; None leaves it missing.
+    `recreate` is called if the queue turns out to be missing; it creates the queue with its topic and DLQ. With None, a
+    missing queue is an error.
     """
 
     def __init__(self, client: Any, name: str, url: str, recreate: Callable[[], object] | None = None) -> None:
@@ -81,7 +82,7 @@ class Queue:
     def receive(self, most: int = BATCH, wait_seconds: int = 0, visibility_seconds: int | None = None) -> list[Message]:
         """Receives up to `most` (≤ 10) messages; waits for the first one up to `wait_seconds` (≤ 20).
 
-        `visibility_seconds`: how long they are hidden; None is the queue's own timeout. Raises `QueueUnavailable`.
+        `visibility_seconds`: how long they are hidden; None uses the queue's own timeout. Raises `QueueUnavailable`.
         """
         options: dict[str, Any] = {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
         response = self._call(
@@ -96,11 +97,11 @@ class Queue:
         return [_message(entry, received_at) for entry in response.get("Messages", ())]
 
     def delete(self, messages: Sequence[Message]) -> list[Message]:
-        """Deletes messages in batches of ten; returns those that could not be deleted after several attempts."""
+        """Deletes messages in batches of ten. Returns those that could not be deleted after several attempts."""
         return self._in_batches("delete_message_batch", messages, lambda _message: {})
 
     def change_visibility(self, messages: Sequence[Message], seconds: int) -> list[Message]:
-        """Lets messages come again after `seconds`; returns those for which that failed after several attempts."""
+        """Makes messages visible after `seconds`. Returns those for which this failed after several attempts."""
         hidden = max(0, min(int(seconds), times.MOST_VISIBILITY_SECONDS))
         return self._in_batches(
             "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
@@ -114,10 +115,10 @@ class Queue:
     def copy(
         self, messages: Sequence[Message], attributes: Callable[[Message], Mapping[str, Any]], delay_seconds: int
     ) -> list[Message]:
-        """Sends copies of messages that come after `delay_seconds`, with a receive count of zero.
+        """Sends copies of messages with a delay of `delay_seconds` and a receive count of zero.
 
-        `attributes` returns the attributes of a copy. Returns the messages of which no copy could be sent after several
-        tries.
+        `attributes` returns the attributes for the copy of a message. Returns the messages that could not be copied
+        after several attempts.
         """
         delay = max(0, min(delay_seconds, _MOST_DELAY_SECONDS))
         left: list[Message] = []
@@ -144,7 +145,7 @@ class Queue:
         return QueueCounts(*(int(response.get(name, 0)) for name in wanted))
 
     def max_receives(self) -> int | None:
-        """After how many receives a message goes to a dead letter queue; None if there is none.
+        """The number of receives after which SQS moves a message to the dead letter queue; None if there is no DLQ.
 
         Raises `QueueUnavailable`.
         """
@@ -209,7 +210,7 @@ def is_missing(error: QueueUnavailable) -> bool:
 
 
 def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    """Makes an AWS call about a queue and returns the response. Raises `QueueUnavailable`, naming queue and call."""
+    """Makes an AWS call and returns the response. Raises `QueueUnavailable`, which names the `queue` and the `call`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -244,20 +245,20 @@ def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         yield messages[start : start + BATCH]
 
 
-#: CloudWatch gets the figures of SQS once a minute, some minutes late.
+#: CloudWatch gets the figures from SQS once a minute, with a delay of some minutes.
 _PERIOD_SECONDS = 60
 _SPAN = timedelta(minutes=15)
 
 
 class AgesUnavailable(SyncError):
-    """CloudWatch did not respond, or refused; the text says why."""
+    """CloudWatch did not respond, or refused the call. The text says why."""
 
 
 def oldest_ages(cloudwatch: Any, names: Sequence[str]) -> dict[str, float]:
-    """Seconds since the oldest message was sent, by the SQS name of its queue; 0 for an empty queue.
+    """The age of the oldest message in seconds, by the SQS name of its queue; 0 for an empty queue.
 
-    A queue without a recent figure is left out, such as one that nobody has used for six hours. `cloudwatch` is a boto3
-    client with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.
+    A queue without a recent figure is left out, such as one that has not been used for six hours. `cloudwatch` is a
+    boto3 client with the permission `cloudwatch:GetMetricData`. Raises `AgesUnavailable`.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,12 +1,11 @@
-"""Lets a message wait on the queue without using up its receives: a copy comes later, and the original is deleted.
+"""Lets a message wait on the queue without using up its receives: a delayed copy replaces the original.
 
-SQS counts every receive, and after a few of them a message becomes a dead letter. A message that cannot be handled yet,
-for a reason that lies outside it, is therefore replaced by a copy. The copy says since when the message has waited, and
-for what.
+SQS counts every receive, and after a few receives a message becomes a dead letter. So if a message cannot be handled
+yet for a reason outside it, a copy replaces it. The copy says what the message waits for, and since when.
 
-When a message begins to wait for something else, that wait is measured from its own beginning. So that a message cannot
-wait for ever by alternating between two things, its copies also say since when it has waited for anything: after
-`LONGEST_WAIT_SECONDS`, or after the limit of its current wait if that is longer, it fails like any other message.
+If a message begins to wait for something else, a new wait begins. A message that alternates between two waits could
+wait for ever, so its copies also say when its first wait began. It fails like any other message
+`LONGEST_WAIT_SECONDS` after that, or after the limit of its current wait if that is longer.
 """
 
 from collections.abc import Mapping
@@ -20,53 +19,53 @@ from sync.settings import times
 
 
 class WaitsFor(StrEnum):
-    """What a message waits for on the queue; the value is the attribute that says since when, in ISO form.
+    """What a message waits for on the queue. The value names the attribute with the start of the wait, in ISO form.
 
-    For what a message group waits for, hidden in a batch, see `sync.pipeline.groups.Missing`.
+    `sync.pipeline.groups.Missing` is the counterpart for a message group that waits in a batch.
     """
 
     #: Its record has no mapping yet.
     CREATION = "waitsForCreationSince"
-    #: Its record is being handled elsewhere, or a write whose outcome is unknown may be under way.
+    #: Its record is being handled elsewhere, or a write with an unknown outcome may be under way.
     LEASE = "waitsForLeaseSince"
     #: A service is unavailable.
     SERVICE = "waitsForServiceSince"
 
 
-#: Says since when a message has waited for anything; it outlives a change of what the message waits for.
+#: The attribute with the start of a message's first wait. It stays if the message then waits for something else.
 _WAITS_SINCE = "waitsSince"
 #: The attributes that this program adds to messages.
 _WAITING_ATTRIBUTES = frozenset({*WaitsFor, _WAITS_SINCE})
 
 
 def seconds_waited(message: Message, waits_for: WaitsFor) -> float:
-    """How long a message has waited for this so far."""
+    """How long a message has waited for `waits_for` so far, in seconds."""
     return _seconds_since(message, waits_for)
 
 
 def has_waited(message: Message, waits_for: WaitsFor) -> bool:
-    """Whether a message is a copy that waited for this, and for nothing else afterwards."""
+    """Whether a message is a copy that has waited for `waits_for`, and for nothing else after that."""
     return waits_for in message.attributes
 
 
 def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
-    """Whether a message may wait for this any longer; `longest` is the limit of this wait in seconds."""
+    """Whether a message may still wait for `waits_for`; `longest` is the limit of this wait in seconds."""
     total = _seconds_since(message, _WAITS_SINCE)
     return seconds_waited(message, waits_for) < longest and total < max(longest, times.LONGEST_WAIT_SECONDS)
 
 
 def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
-    """The next pause of a message in seconds, which grows with the time it has waited."""
+    """The next pause of a message in whole seconds, which grows with the time that it has waited."""
     waited = seconds_waited(message, waits_for)
     return max(times.FIRST_REQUEUE_SECONDS, min(int(waited / 2), times.LONGEST_REQUEUE_SECONDS))
 
 
 def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes of the copy of a message; `waits_for` is None for a message that is only returned."""
+    """The attributes for the copy of a message; `waits_for` is None if the message is returned without a wait."""
     if waits_for is None:
         return message.attributes
     now = clock.now()
-    # A copy made by an earlier version lacks `_WAITS_SINCE`: it has waited since the first of its waits.
+    # A copy made by an earlier version lacks `_WAITS_SINCE`, so use the earliest of its waits.
     first = min(_since(message, name, now) for name in _WAITING_ATTRIBUTES)
     since = {str(waits_for): _since(message, waits_for, now), _WAITS_SINCE: first}
     times_of_copy = {name: {"DataType": "String", "StringValue": time.isoformat()} for name, time in since.items()}
@@ -74,7 +73,7 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
 
 
 def attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes of a message without those that say how long it has waited."""
+    """The attributes of a message without those about its waits."""
     return {name: value for name, value in message.attributes.items() if name not in _WAITING_ATTRIBUTES}
 
 
@@ -84,7 +83,7 @@ def _seconds_since(message: Message, attribute: str) -> float:
 
 
 def _since(message: Message, attribute: str, now: datetime) -> datetime:
-    """The time that an attribute of a message gives; `now` if it gives none."""
+    """The time in an attribute of a message; `now` if there is no valid time."""
     given = message.attributes.get(attribute, {}).get("StringValue")
     try:
         since = datetime.fromisoformat(given or "")

@@ -1,4 +1,4 @@
-"""Opens the queues; with a local endpoint, creates what is missing: topic, queues, DLQs, subscriptions."""
+"""Opens the queues. At a local endpoint it also creates any missing topic, queues, DLQs and subscriptions."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -23,9 +23,10 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by their ids; with the provider `localstack` it creates what is missing, on opening and later.
+    """Opens queues by id. With the provider `localstack` it creates missing queues, on opening and also later.
 
-    `event_types` returns the event types that the subscription of a queue lets through. Safe to share between threads.
+    `event_types` returns the event types that the subscription of a queue lets through. It is safe to share between
+    threads.
     """
 
     def __init__(self, settings: Settings, aws: Aws, event_types: Callable[[str], Iterable[str]]) -> None:
@@ -35,7 +36,7 @@ class QueueOpener:
         self._topic: _Topic | None = None
 
     def open(self, name: str) -> QueuePair:
-        """Opens the main queue of a queue id and its DLQ. Raises `QueueUnavailable` if one cannot be opened."""
+        """Opens the main queue and the DLQ of a queue id. Raises `QueueUnavailable` if either cannot be opened."""
         queue = self._settings.queue(name)
         main_client = self._aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
         dlq_client = self._aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
@@ -46,9 +47,9 @@ class QueueOpener:
             return self.open(name)
 
         main = _find(main_client, queue.queue_name, again)
-        # If a queue is missing, the topic may be too, although it existed before.
+        # If the queue is missing, the topic may be missing too, even if this process has already created it.
         topic = self._topic_of_events(anew=main is None)
-        # Creating a DLQ that exists returns it, since no attributes are asked for.
+        # Creating a DLQ that exists returns it, since the call sets no attributes.
         dlq = _create(dlq_client, queue.dlq_name, {}, again)
         if main is None:
             main = _create(main_client, queue.queue_name, self._attributes(topic.arn_of(dlq)), again)
@@ -56,7 +57,7 @@ class QueueOpener:
         return QueuePair(main, dlq)
 
     def _topic_of_events(self, *, anew: bool) -> "_Topic":
-        # Threads that get here at the same time each create it, so that none waits for another while SNS is slow.
+        # Threads that get here at the same time each create the topic, so that none waits for another if SNS is slow.
         topic = None if anew else self._topic
         if topic is None:
             topic = self._topic = _Topic(self._aws.client("sns"))
@@ -79,12 +80,12 @@ class _Topic:
         self._arn: str = call_aws(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
 
     def arn_of(self, queue: Queue) -> str:
-        """The ARN of a queue: a local endpoint has one account and region."""
+        """The ARN of a queue, from that of the topic: a local endpoint has only one account and region."""
         arn, partition, _, region, account, _ = self._arn.split(":")
         return ":".join((arn, partition, "sqs", region, account, queue.name))
 
     def subscribe(self, queue: Queue, event_types: Iterable[str]) -> None:
-        """Subscribes the queue to events of these types, unless it has a subscription already."""
+        """Subscribes the queue to events of these types, unless it already has a subscription."""
         arn = self.arn_of(queue)
         if arn in self._subscribed:
             return

@@ -1,14 +1,15 @@
 """Leases: one holder at a time for an entity, among all threads and processes that share the database.
 
-A lease outlives its holder by at most its own length. It is taken over at once if its holder is known to be dead, that
-is, a process of the same machine that no longer exists, unless what that process was doing may still be under way in
-NOMIS.
+A lease outlives its holder by at most its own length. Another process takes it over at once if the holder is known to
+be dead, that is, a process on the same machine that no longer exists. The exception is work that may still be under way
+in NOMIS.
 
-A holder that could not renew a lease in time has lost it, possibly without noticing: it was stopped, or cut off from
-the database. `ensure_held` raises in that case, before anything is written.
+A holder that could not renew a lease in time has lost it. It may not have noticed, because it was stopped or cut off
+from the database. In that case `ensure_held` raises before anything is written.
 
-A process is named after the boot id of its machine, its process namespace (a container has its own), its number and its
-start time: a name is never used again, and any process in the same namespace can tell whether the named one is gone.
+The name of a process consists of the boot id of its machine, its process namespace (a container has its own), its
+number and its start time. A name is never used again, and any process in the same namespace can find out whether the
+named process still exists.
 """
 
 import itertools
@@ -35,8 +36,8 @@ _RENEWALS_IN_A_LEASE = 3
 _LONGEST_NAME = 80
 _UNKNOWN_PLACE = "?"
 
-#: As text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution: with 64 messages in flight that
-#: took 29% more CPU for each message of a drain on PostgreSQL, and 16% more on SQLite.
+#: SQL as text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution. With 64 messages in flight
+#: that took 29% more CPU for each message of a drain on PostgreSQL, and 16% more on SQLite.
 _ACQUIRE = (
     "INSERT INTO leases (key, owner, expires_at) VALUES (:the_key, :the_owner, :expiry) "
     "ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "
@@ -44,16 +45,16 @@ _ACQUIRE = (
 )
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
 _RELEASE = delete(leases).where(_MINE)
-#: Numbers the acquisitions of this process, whatever they are for.
+#: Numbers all acquisitions in this process.
 _numbers = itertools.count(1)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
 
 
 @dataclass(slots=True)
 class _Request:
-    """What a thread wants from the database: the lease of `key` for `length`, or its release (`length` None).
+    """A thread's request: to acquire the lease of `key` for `length`, or to release it if `length` is None.
 
-    The result of `taken` is whether the lease is then held.
+    The result of `taken` is whether the thread holds the lease afterwards.
     """
 
     key: str
@@ -65,7 +66,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Held:
-    """A lease that is held: its owner in the database, its thread, its end by the monotonic clock, and its length."""
+    """A held lease: its owner in the database, its thread, its end on the monotonic clock, and its length."""
 
     owner: str
     thread: int
@@ -74,9 +75,9 @@ class _Held:
 
 
 class Leases:
-    """The leases that one process holds. Safe to share between threads, which exclude each other as processes do.
+    """The leases that one process holds. It is safe to share: threads exclude each other just as processes do.
 
-    `owner` names the holder for people; `seconds` is how long a lease outlives its holder's last renewal.
+    `owner` names the holder for people; `seconds` is how long a lease lasts after its last renewal.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Leases:
         self._owner = f"{owner[:_LONGEST_NAME]}|{this_process()}"
         expiry: ColumnElement[datetime] = bindparam("expiry", type_=SharedDateTime)
         if database.dialect == "postgresql":
-            # Many machines share a server, so the server's own clock counts.
+            # Many machines share a server, so the server's clock counts.
             expiry = func.clock_timestamp(type_=UtcDateTime) + bindparam("length", type_=Interval)
         self._acquisition = _acquisition(database.dialect)
         self._renewal = update(leases).where(_MINE).values(expires_at=expiry)
@@ -100,7 +101,7 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._unreleased: set[tuple[str, str]] = set()
-        #: Requests that no thread has begun to commit, and the lock of the thread that commits.
+        #: Requests that no thread has begun to commit, and the lock that the committing thread holds.
         self._waiting: list[_Request] = []
         self._committing = threading.Lock()
         self._write_before = threading.local()
@@ -108,14 +109,14 @@ class Leases:
         self._renewing: threading.Thread | None = None
 
     def acquire(self, key: str, *, take_over: bool = True, least_seconds: float = 0.0) -> bool:
-        """Takes the lease of `key`; returns False if another thread or process holds it. Raises `StoreUnavailable`.
+        """Acquires the lease of `key`; returns False if another thread or process holds it. Raises `StoreUnavailable`.
 
-        Without `take_over`, even the lease of a dead process cannot be taken until it expires. The lease lasts at least
-        `least_seconds` after its last renewal.
+        Without `take_over`, even the lease of a dead process cannot be acquired until it expires. The lease lasts at
+        least `least_seconds` after its last renewal.
         """
         length = max(self._length, timedelta(seconds=least_seconds))
-        # Unique for each acquisition: the owner in the database shows which one has the lease, and a holder that lost
-        # its lease cannot release the lease of the next holder.
+        # The owner is unique for each acquisition. So the database shows which acquisition has the lease, and a holder
+        # that has lost its lease cannot release that of the next holder.
         owner = f"{self._owner}|{next(_numbers)}"
         until = self._monotonic() + length.total_seconds()
         with self._lock:
@@ -132,7 +133,7 @@ class Leases:
             self._commit_waiting(wait=True)
             taken = request.taken.result()
         except StoreUnavailable:
-            # It may still be taken: the connection may have been lost during the commit.
+            # The lease may have been acquired anyway, if the connection was lost during the commit.
             with self._lock:
                 self._unreleased.add((key, owner))
             raise
@@ -142,22 +143,22 @@ class Leases:
         return taken
 
     def release(self, key: str) -> None:
-        """Releases the lease of `key`; if the database is unavailable, as soon as it is back."""
+        """Releases the lease of `key`. If the database is unavailable, the lease is released once it is back."""
         with self._lock:
             held = self._held.pop(key, None)
             if held is None:
                 return
             request = _Request(key, held.owner)
             request.taken.add_done_callback(lambda taken: self._keep_unreleased(request, taken))
-            # Before another thread of this process can ask for the same lease.
+            # Still under the lock, so that no other thread of this process can ask for the same lease first.
             self._waiting.append(request)
         self._commit_waiting(wait=False)
 
     def expire_after(self, key: str, seconds: float) -> None:
-        """Lets the lease of `key` expire in `seconds`: until then nobody can take it, this process included.
+        """Stops renewing the lease of `key`, so that it expires in `seconds`. Nobody can acquire it before that.
 
-        For work whose request may still be under way. If the database is unavailable, the lease expires when it would
-        have anyway.
+        This process cannot acquire it either. It is for work whose request may still be under way. If the database is
+        unavailable, the lease expires when it would have without this call.
         """
         held = self._forget(key)
         if held is None:
@@ -182,9 +183,9 @@ class Leases:
 
     @contextmanager
     def write_within(self, seconds: float, key: str) -> Iterator[None]:
-        """Lets `ensure_held` raise for the lease `key` in the `with` block, in this thread, after `seconds`.
+        """Makes `ensure_held` raise `LeaseBusy(key)` in this thread if the `with` block takes longer than `seconds`.
 
-        For a write that others expect to have been sent by then, even if this process died.
+        It is for a write that other processes expect to have been sent by then, even if this process has died.
         """
         self._write_before.limit = (self._monotonic() + seconds, key)
         try:
@@ -194,7 +195,7 @@ class Leases:
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """Holds the lease of `key` for the `with` block, in one thread. Raises `LeaseBusy` when another holds it."""
+        """Holds the lease of `key` in the `with` block. Raises `LeaseBusy` if another thread or process holds it."""
         if not self.acquire(key):
             raise LeaseBusy(key)
         try:
@@ -203,7 +204,7 @@ class Leases:
             self.release(key)
 
     def renew(self) -> None:
-        """Renews all leases held, and releases those that could not be released before. Raises `StoreUnavailable`."""
+        """Renews all held leases, and releases any that could not be released earlier. Raises `StoreUnavailable`."""
         self._release_left_over()
         with self._lock:
             held = sorted(self._held.items())
@@ -212,7 +213,7 @@ class Leases:
         moment = self._monotonic()
         kept = []
         with self._database.begin() as connection:
-            # One statement each: only then does the row count show for each lease whether it was still held.
+            # One statement for each lease, so that the row count shows whether that lease was still held.
             for key, each in held:
                 values = {"the_key": key, "the_owner": each.owner} | self._times(each.length)
                 if connection.execute(self._renewal, values).rowcount == 1:
@@ -227,7 +228,7 @@ class Leases:
         self._renewing.start()
 
     def stop(self) -> None:
-        """Stops renewing. Leases still held expire by themselves, since their work may still be under way."""
+        """Stops renewing. Leases that are still held are left to expire, since their work may still be under way."""
         self._stopping.set()
         if self._renewing is not None:
             self._renewing.join()
@@ -241,18 +242,18 @@ class Leases:
                 structlog.get_logger().debug("leases-not-renewed", reason=str(error))
 
     def _commit_waiting(self, *, wait: bool) -> None:
-        """Commits the requests of all threads together. Without `wait`, leaves them to a thread that is committing.
+        """Commits the requests of all threads together. Without `wait`, leaves them to a thread already committing.
 
-        With 64 messages in flight a transaction for each request made a drain on PostgreSQL a quarter slower (263
-        against 364 messages a second); on SQLite it made little difference.
+        With 64 messages in flight, a separate transaction for each request made a drain on PostgreSQL a quarter slower
+        (263 instead of 364 messages a second). On SQLite it made little difference.
         """
         # Checked again after each commit: a thread that did not wait relies on the one that was committing.
         while self._waiting and self._committing.acquire(blocking=wait):
             try:
                 with self._lock:
                     requests, self._waiting = self._waiting, []
-                # In the order of their keys, and releases apart from acquisitions, so that transactions of different
-                # processes never deadlock. Releases first, since the same lease may have been asked for again.
+                # Requests are applied in the order of their keys, with releases and acquisitions apart, so that
+                # processes never deadlock. Releases come first, since the same lease may have been requested again.
                 requests.sort(key=lambda each: each.key)
                 self._commit_together([each for each in requests if each.length is None])
                 self._commit_together([each for each in requests if each.length is not None])
@@ -260,7 +261,7 @@ class Leases:
                 self._committing.release()
 
     def _commit_together(self, requests: list[_Request]) -> None:
-        """Commits requests, all of them releases or all acquisitions."""
+        """Commits requests, which are either all releases or all acquisitions."""
         if not requests:
             return
         try:
@@ -268,7 +269,7 @@ class Leases:
                 taken = self._apply(connection, requests)
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, StoreUnavailable) and len(requests) > 1:
-                # What is wrong with one of them does not concern the others.
+                # An error in one request must not affect the others.
                 for each in requests:
                     self._commit_together([each])
                 return
@@ -279,9 +280,9 @@ class Leases:
             each.taken.set_result(result)
 
     def _apply(self, connection: Connection, requests: list[_Request]) -> list[bool]:
-        """Releases or acquires leases; returns whether each is held now.
+        """Releases or acquires leases. Returns for each request whether its lease is held now.
 
-        All in one execution: on PostgreSQL it takes one round trip.
+        All requests go into one execution, which is one round trip on PostgreSQL.
         """
         values = [
             {"the_key": each.key, "the_owner": each.owner, **({} if each.length is None else self._times(each.length))}
@@ -295,7 +296,7 @@ class Leases:
         return [self._is_taken(connection, *each) for each in zip(requests, values, strict=True)]
 
     def _is_taken(self, connection: Connection, request: _Request, values: dict[str, object]) -> bool:
-        """Whether a lease was acquired, or could be taken over from a dead process."""
+        """Whether a lease was acquired; takes it over from a dead process if the request allows that."""
         holder = connection.execute(_HOLDER, values).scalar()
         if holder == request.owner:
             return True
@@ -309,7 +310,7 @@ class Leases:
                 self._unreleased.add((request.key, request.owner))
 
     def _release_left_over(self) -> None:
-        """Releases what could not be released while the database was unavailable."""
+        """Releases the leases that could not be released while the database was unavailable."""
         with self._lock:
             left_over = sorted(self._unreleased)
         if not left_over:
@@ -331,7 +332,7 @@ class Leases:
 
 
 def _acquisition(dialect: str) -> TextClause:
-    """The statement that inserts a lease, or takes over an expired one."""
+    """The SQL statement that inserts a lease, or takes over an expired one."""
     names = (bindparam("the_key", type_=leases.c.key.type), bindparam("the_owner", type_=leases.c.owner.type))
     if dialect == "postgresql":
         by_server = _ACQUIRE.replace(":expiry", "clock_timestamp() + :length").replace(":moment", "clock_timestamp()")
@@ -341,17 +342,17 @@ def _acquisition(dialect: str) -> TextClause:
 
 
 def holder_is_gone(owner: str) -> bool:
-    """Whether the `owner` of a lease is known to be dead: a process of this machine that no longer exists."""
+    """Whether the `owner` of a lease is known to be dead: a process on this machine that no longer exists."""
     return process_is_gone(owner.rpartition("|")[0].rpartition("|")[2])
 
 
 def this_process() -> str:
-    """The name of this process."""
+    """The name of this process in leases, which no other process has or will have."""
     return f"{_place()}/{os.getpid()}/{_start_of(os.getpid())}"
 
 
 def process_is_gone(name: str) -> bool:
-    """Whether the process called `name` has certainly ended. False if this process cannot know."""
+    """Whether the process called `name` has certainly ended; False if this process cannot know."""
     place, _, rest = name.partition("/")
     number, _, start = rest.partition("/")
     if not number.isdigit() or not start.isdigit() or place == _UNKNOWN_PLACE or place != _place():
@@ -369,11 +370,11 @@ def _place() -> str:
 
 
 def _start_of(number: int) -> str | None:
-    """When a process was started, in ticks since boot; None if there is no such process, or only a zombie."""
+    """When a process started, in ticks since boot; None if there is no such process or it is a zombie."""
     try:
         status = Path(f"/proc/{number}/stat").read_text()
     except OSError:
         return None
-    # The name in brackets may itself contain spaces and brackets; the state and numbers follow the last bracket.
+    # The name in brackets may itself contain spaces and brackets. The state and the numbers follow the last bracket.
     fields = status.rpartition(")")[2].split()
     return None if fields[0] in ("Z", "X") else fields[19]

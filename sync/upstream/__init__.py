@@ -5,15 +5,15 @@ A call goes from an `operation` through the `transport` to `http`.
 - `services`: all services, one client each
 - `operation`: what a call sends, and what it relies on in the response
 - `transport`: one call: breaker, token, limit, and what a failure means
-- `http`: one request and its response; `response_head` parses the head of it
+- `http`: one request and its response; `response_head` parses the head of the response
 - `sockets`: the time limit of a whole request
 - `tokens`: the tokens of HMPPS Auth
-- `breaker`: stops the calls to a service that is down; `circuit` has its rules
+- `breaker`: stops the calls to a service that is down; `circuit` holds the rules for this
 - `concurrency_limit`: how many calls may be in flight to a service
-- `error_bodies`: what a failed response says
+- `error_bodies`: reads the bodies of failed responses
 - `responses`: the models of bodies, responses and pages
 - `mappings`: the mapping service
-- `prisoners`: NOMIS's lists of bookings, and the events of prisoners received
+- `prisoners`: NOMIS's lists of bookings, and the "prisoner received" events
 - `prisons`: which prisons use the new services
 - `application_insights`: sends telemetry events to Application Insights
 """

@@ -1,6 +1,6 @@
-"""Application Insights: custom events in its envelope, sent in batches to its ingestion endpoint.
+"""Sends custom events to the ingestion endpoint of Application Insights, in batches.
 
-The form of the envelope and the meaning of the responses are those of the Breeze protocol (`/v2.1/track`).
+The envelopes and responses follow the Breeze protocol (`/v2.1/track`).
 """
 
 import gzip
@@ -20,22 +20,22 @@ from sync.settings.parsing import ingestion_parts
 from sync.upstream.error_bodies import parse_retry_after
 from sync.upstream.http import ConnectionLost, HttpResponse, NotSent, TimedOut, TooLarge, fetch, tls_context
 
-#: The role name by which operators' queries find the events; the replaced service had the same.
+#: The role name by which operators' queries find the events. The replaced service used the same name.
 ROLE = "hmpps-prisoner-to-nomis-update"
-#: The most events in one request.
+#: The maximum number of events in one request.
 BATCH = 500
-#: The most seconds that one request takes.
+#: The longest that one request may take, in seconds.
 LONGEST_SECONDS = 30.0
 _PATH = "/v2.1/track"
-#: The limits of the service in characters, and of one envelope in bytes.
+#: The limits of the service: names in characters, one envelope in bytes.
 _LONGEST_EVENT_NAME = 512
 _LONGEST_NAME = 150
 _LARGEST_ENVELOPE = 64_000
-#: Values are cut at the first of these lengths with which the envelope is small enough. The first is the service's own.
+#: Values are cut to the first of these lengths that makes the envelope small enough. The first is the service's limit.
 _LONGEST_VALUES = (8_192, 1_000, 100)
-#: Statuses of one event, or of a request, after which it may be accepted later: overload, outage, daily quota.
+#: Statuses of an event or a request that may be accepted later: overload, outage, daily quota.
 _LATER = frozenset({402, 408, 429, 439, 500, 502, 503, 504})
-#: The status of a request in which at least one event is refused because of its content.
+#: Statuses of a request in which at least one event is refused because of its content.
 _MALFORMED = frozenset({400, 413})
 _UNEXPLAINED = "refused without a reason"
 _WRONG_KEY = "the instrumentation key is not known"
@@ -43,7 +43,7 @@ _WRONG_KEY = "the instrumentation key is not known"
 
 @dataclass(frozen=True, slots=True)
 class CustomEvent:
-    """An event as it was tracked. `id`: its row; `operation_id`: 32 hexadecimal digits, None outside a trace."""
+    """A tracked event. `id`: the id of its row; `operation_id`: 32 hexadecimal digits, None outside a trace."""
 
     id: int
     name: str
@@ -54,10 +54,11 @@ class CustomEvent:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a batch, by the ids of the events; events in neither group are to be sent again.
+    """What became of the events of a batch, by id. Events that are neither sent nor refused must be sent again.
 
-    refused: those that can never be accepted, with the reason. problem: why some events are left, if any are.
-    retry_after: how many seconds the service asks to wait.
+    sent: the events that were accepted. refused: the events that can never be accepted, with the reason. problem: why
+    some events must be sent again, None if none of them must. retry_after: the wait that the service asks for, in
+    seconds.
     """
 
     sent: frozenset[int] = frozenset()
@@ -66,7 +67,7 @@ class Accepted:
     retry_after: float | None = None
 
     def __or__(self, other: "Accepted") -> "Accepted":
-        """Both together."""
+        """The results of two batches as one."""
         return Accepted(
             self.sent | other.sent,
             {**self.refused, **other.refused},
@@ -76,7 +77,7 @@ class Accepted:
 
 
 class Ingestion:
-    """The ingestion endpoint of one Application Insights resource, by its connection string."""
+    """The ingestion endpoint of one Application Insights resource, made from a connection string."""
 
     def __init__(self, connection_string: str) -> None:
         self._key, self._configured = ingestion_parts(connection_string)
@@ -90,8 +91,9 @@ class Ingestion:
     ) -> Accepted:
         """Sends at most `BATCH` events; never raises. One request takes `seconds` at most.
 
-        A batch that is refused without a reason is sent again in halves, so that one bad event does not hold back the
-        others, until `stop_requested` returns true. If all are refused in this way, none of them is to blame.
+        A batch that is refused without a reason is sent again in halves until `stop_requested` returns true, so that
+        one bad event does not hold back the others. If every event is refused without a reason, the fault is not in
+        the events, and none counts as refused.
         """
         accepted = self._send(events, seconds, stop_requested)
         if len(accepted.refused) == len(events) and set(accepted.refused.values()) == {_UNEXPLAINED}:
@@ -104,9 +106,9 @@ class Ingestion:
         return self._configured
 
     def ping(self, seconds: float) -> str | None:
-        """Why the endpoint does not respond within `seconds`, on one line, or None if it does.
+        """Returns None if the endpoint responds within `seconds`, or one line that says why it does not.
 
-        It sends no event, although only an event would show whether the instrumentation key is known.
+        It sends no event, so it does not show whether the instrumentation key is known.
         """
         tls = self._tls if self._configured.startswith("https:") else None
         try:
@@ -121,7 +123,7 @@ class Ingestion:
         try:
             response = self._post(packed, headers, seconds)
         except (NotSent, TimedOut, ConnectionLost, TooLarge, ValueError) as error:
-            # A region that no longer exists is not called again for ever.
+            # The endpoint of the region may no longer exist, so the next call uses the configured one.
             self._endpoint = self._configured
             return Accepted(problem=f"no response: {error}")
         if response.status in (200, 206):
@@ -148,7 +150,7 @@ class Ingestion:
     def _post(self, content: bytes, headers: Mapping[str, str], seconds: float) -> HttpResponse:
         response = self._post_to(self._endpoint, content, headers, seconds)
         if response.status in (307, 308):
-            # A global endpoint names that of its region, which is called directly from now on.
+            # A global endpoint redirects to a regional one, which is called directly from now on.
             target = urljoin(self._endpoint + _PATH, response.headers.get("location", ""))
             if target.endswith(_PATH) and target.partition(":")[0] == self._endpoint.partition(":")[0]:
                 self._endpoint = target.removesuffix(_PATH)
@@ -165,11 +167,11 @@ class Ingestion:
 
 
 def envelope(event: CustomEvent, instrumentation_key: str) -> dict[str, Any]:
-    """An event as Application Insights takes it, within its limits.
+    """An event in the form that Application Insights accepts, within its limits.
 
-    Properties with too long a name are left out, values are cut. `service.version` is added, which queries read, and
-    `eventId`: an event that is sent twice, because a process died before it had recorded the response, has the same id
-    both times.
+    Properties whose names are too long are left out, and long values are cut. Two properties are added:
+    `service.version`, which queries use, and `eventId`, which is the same each time if an event is sent twice because a
+    process died before it had recorded the response.
     """
     properties = {**event.properties, "service.version": _version(), "eventId": str(event.id)}
     for longest_value in _LONGEST_VALUES:
@@ -199,7 +201,7 @@ def _envelope(
 
 
 def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
-    """What a response says about each event; those of a response that cannot be read are sent again."""
+    """What a response says about each event. If the response cannot be read, all its events are sent again."""
     try:
         body = orjson.loads(response.data)
         listed = body.get("errors") or ()

@@ -1,9 +1,10 @@
 """A breaker for each upstream: when most calls fail as recoverable, the service counts as down.
 
-While it is open no call is made and the drain receives nothing, so that an outage leaves messages waiting on the queue,
-not on the dead letter queue. After a successful health ping one call at a time tries the service; when one succeeds,
-the breaker closes. The state is kept in the database: processes inform each other, also of trials that fail, and one
-that starts during an outage pings before it receives. The rules of when to open and close are in `circuit.py`.
+While a breaker is open, the service is not called and the drain receives nothing. Messages therefore wait on the queue
+during an outage instead of moving to the dead letter queue. After a successful health ping, one call at a time tries
+the service, and the breaker closes when one succeeds. The state is kept in the database, so that every process learns
+of an outage, or of a failed trial, that another one noticed. A process that starts during an outage pings before it
+receives. `circuit.py` has the rules for opening and closing.
 """
 
 import threading
@@ -37,7 +38,7 @@ class Breakers:
         ping: Callable[[UpstreamName], str | None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Starts from the state in the database. `ping` asks a service: None if it is up, else why it is not."""
+        """Starts from the state in the database. `ping` returns None if a service is up, or else why it is not."""
         self._database = database
         self._telemetry = telemetry
         self._ping = ping
@@ -47,14 +48,14 @@ class Breakers:
         self._log = structlog.get_logger("sync.upstream.breaker")
         self._working_on = threading.local()
         self._next_reading = 0.0
-        #: What could not be written while the database was unavailable, and the lock under which states are written.
+        #: Writes that failed while the database was unavailable, and the lock that a thread holds to write states.
         self._unwritten: dict[UpstreamName, Callable[[Connection], bool]] = {}
         self._writing = threading.Lock()
         self._read_shared_state()
 
     @contextmanager
     def working_on(self, record: str) -> Iterator[None]:
-        """Attributes the calls of this thread to `record`; without it a call is attributed to what its path names."""
+        """Attributes the calls of this thread to `record`. Outside this block a call is attributed to its path."""
         self._working_on.record = record
         try:
             yield
@@ -62,10 +63,10 @@ class Breakers:
             self._working_on.record = None
 
     def before_call(self, service: UpstreamName) -> bool:
-        """Raises `BreakerOpen` while the service counts as down; lets one call at a time try it when half open.
+        """Raises `BreakerOpen` while the service counts as down. If it is half open, lets one call at a time try it.
 
-        Returns whether this is the first call after an outage. A call that comes when a ping is due makes the ping, so
-        that a process which drains nothing finds out too.
+        Returns whether this is the first call after an outage. If a ping is due, the call makes it first, so that a
+        process that drains nothing also notices the end of the outage.
         """
         circuit = self._circuits[service]
         if circuit.state is BreakerState.CLOSED and not circuit.just_closed:
@@ -83,13 +84,13 @@ class Breakers:
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, _seconds: float) -> None:
         """Counts how the call ended; opens or closes the breaker."""
-        # Refused credentials count: every call fails until a person corrects them, and messages are better held.
+        # Refused credentials count as well: every call fails until a person corrects them, so messages should wait.
         failed = error is not None and error.recoverable
         circuit = self._circuits[service]
         record = getattr(self._working_on, "record", None)
         with self._lock:
             moment, before, trial_failed = self._monotonic(), circuit.state, False
-            # A look-up for a record whose create failed may succeed while creates keep failing: that shows nothing.
+            # A look-up may succeed while creates keep failing, so for a record whose create failed it proves nothing.
             conclusive = failed or not circuit.failed_otherwise(record, method)
             if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
@@ -105,25 +106,25 @@ class Breakers:
             if not failed and circuit.failed and record is not None:
                 circuit.recovered(record, method)
             after = circuit.state
-        # A trial that failed leaves the service down, as it was.
+        # The service was down before a failed trial, and still is: there is no change to announce.
         if trial_failed:
             self._share_failed_trial(service)
         elif after is not before:
             self._announce(service, after, str(error) if error else None)
 
     def not_called(self, service: UpstreamName) -> None:
-        """Passes the trial on to the next call, since this call was not made."""
+        """Leaves the trial to the next call, since this call was not made."""
         circuit = self._circuits[service]
         with self._lock:
             if circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
 
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
-        """Those of `services` that currently count as down (half open does not)."""
+        """The services among `services` that count as down now. A half-open breaker does not count as down."""
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]
 
     def not_up(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
-        """The services among `services` that count as down, or that are only being tried."""
+        """The services among `services` that count as down or are being tried."""
         return [name for name in services if self._circuits[name].state is not BreakerState.CLOSED]
 
     def all_up(self, services: Iterable[UpstreamName]) -> bool:
@@ -139,9 +140,9 @@ class Breakers:
         return any(self._is_tried_elsewhere(self._circuits[name]) for name in services)
 
     def probe(self, services: Iterable[UpstreamName]) -> bool:
-        """Pings the services among `services` that are down and due; True if all of them can be called.
+        """Pings the services that are down and due for a ping. Returns whether all `services` can be called.
 
-        Reads from time to time what other processes found.
+        From time to time it also reads what other processes found out.
         """
         services = tuple(services)
         if self._monotonic() >= self._next_reading:
@@ -159,7 +160,7 @@ class Breakers:
         return {name: circuit.state for name, circuit in self._circuits.items()}
 
     def _record(self, error: UpstreamError) -> str:
-        """What a failed call was about."""
+        """The record that a failed call is attributed to."""
         return getattr(self._working_on, "record", None) or f"{error.method} {error.path}?{error.query}"
 
     def _try(self, service: UpstreamName, circuit: Circuit) -> None:
@@ -177,7 +178,7 @@ class Breakers:
         with self._lock:
             if circuit.state is not BreakerState.OPEN or self._monotonic() < circuit.next_ping:
                 return
-            # Other threads see meanwhile that the ping is not due.
+            # Meanwhile other threads see that no ping is due.
             circuit.next_ping = self._monotonic() + circuit.pause
         # Without tokens the service cannot be called.
         if self._ping(name) is None and self._ping(UpstreamName.OAUTH) is None:
@@ -208,7 +209,7 @@ class Breakers:
                 self._unwritten[service] = write
                 changed = True
         if changed:
-            # If several processes notice one outage, the first sends the event.
+            # If several processes notice the same outage, only the first sends the event.
             self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
 
     def _write_late(self) -> None:
@@ -220,7 +221,7 @@ class Breakers:
             self._unwritten.clear()
 
     def _share_failed_trial(self, service: UpstreamName) -> None:
-        """Prevents processes that make no calls from closing the breaker because nobody tries the service."""
+        """Lets other processes know of the failed trial, so that they do not close the breaker as untried."""
         try:
             with self._database.begin() as connection:
                 note_failed_trial(connection, service)
@@ -242,13 +243,13 @@ class Breakers:
                 row = rows.get(name)
                 if row is not None and circuit.shared != (row.state, row.changed_at):
                     if circuit.shared is not None and circuit.shared[0] == row.state:
-                        # A trial of some process failed since.
+                        # A trial in some process has failed since the last reading.
                         circuit.half_open_since = self._monotonic()
                     circuit.shared = (row.state, row.changed_at)
                     self._adopt(circuit, row.state)
 
     def _adopt(self, circuit: Circuit, state: str) -> None:
-        """Takes over what another process found; what this process wrote itself changes nothing."""
+        """Adopts the state that another process found. A state that this process wrote itself changes nothing."""
         if state == BreakerState.OPEN and circuit.state is BreakerState.CLOSED:
             moment = self._monotonic()
             circuit.open(moment, None)
@@ -259,7 +260,7 @@ class Breakers:
 
 @dataclass(frozen=True, slots=True)
 class BreakerRow:
-    """The state of one service's breaker, `open` (down) or `closed`, and when it was last found so."""
+    """The stored state of one service's breaker, `open` (down) or `closed`, and when it was last confirmed."""
 
     service: str
     state: str
@@ -269,14 +270,14 @@ class BreakerRow:
 
 
 def read_breakers(connection: Connection) -> dict[str, BreakerRow]:
-    """The breakers that were ever opened, by service."""
+    """All breakers that have ever been opened, by service."""
     return {row.service: BreakerRow(*row) for row in connection.execute(select(breakers))}
 
 
 def set_breaker(
     connection: Connection, service: str, state: str, *, opened_at: datetime | None = None, reason: str | None = None
 ) -> bool:
-    """Sets a breaker to `state`; False if it was in that state already (nothing is changed then)."""
+    """Sets a breaker to `state`. Returns False, and changes nothing, if it is in that state already."""
     values = {"state": state, "opened_at": opened_at, "changed_at": now(), "reason": reason}
     statement = insert_into(connection.dialect.name, breakers).values(values | {"service": service})
     statement = statement.on_conflict_do_update(
@@ -286,6 +287,6 @@ def set_breaker(
 
 
 def note_failed_trial(connection: Connection, service: str) -> None:
-    """Renews the time of an open breaker, which informs other processes that the service was tried and failed."""
+    """Updates the time of an open breaker, which shows other processes that a call tried the service and failed."""
     still_open = (breakers.c.service == service) & (breakers.c.state == "open")
     connection.execute(update(breakers).where(still_open).values(changed_at=now()))

@@ -1,7 +1,7 @@
-"""When one service counts as down: the rules of a breaker, without threads, pings or a database.
+"""The rules that decide when a service counts as down, without threads, pings or a database.
 
-A record that a service cannot handle is not an outage, however often it is tried: a failure counts once for each
-record, and a record that failed before says nothing new when it fails again.
+A record that a service cannot handle is not an outage, however often it is tried. So each record's failure counts once:
+if the same record fails again, that does not count.
 """
 
 from collections import deque
@@ -12,17 +12,17 @@ from enum import StrEnum
 from sync.failures import UpstreamError
 from sync.settings import times
 
-#: The number of recent calls that count, and the number of records that must have failed among them.
+#: How many of the most recent calls count, and how many records must have failed among them.
 WINDOW_CALLS = 20
 _FAILURES_TO_OPEN = 3
-#: How many records may fail, one after another, before the calls to a service that responds to pings stop again: the
-#: records that opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause
-#: always count.
+#: How many records may fail, one after another, before calls to a service that responds to pings stop again. It is more
+#: than one, since the records that opened the breaker may be the only ones that the service cannot handle. A failure
+#: that no record causes always counts.
 TRIALS = 5
 
 
 class BreakerState(StrEnum):
-    """Whether calls are made, held back, or tried one at a time."""
+    """Whether calls are made (closed), held back (open), or made one at a time (half open)."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -31,7 +31,7 @@ class BreakerState(StrEnum):
 
 @dataclass(slots=True)
 class Circuit:
-    """The state of one breaker. Not safe to share between threads: `Breakers` holds its lock."""
+    """The state of one breaker. It is not safe to share between threads: `Breakers` has the lock."""
 
     state: BreakerState = BreakerState.CLOSED
     #: Set by `close`, until the first call after it.
@@ -43,17 +43,17 @@ class Circuit:
     pause: float = field(default_factory=lambda: times.PING_SECONDS)
     next_ping: float = 0.0
     half_open_since: float = 0.0
-    #: The number of trials that failed since the last ping, of those that count.
+    #: How many of the trials that count have failed since the last ping.
     failed_trials: int = 0
     trial_thread: int | None = None
     trial_since: float = 0.0
     #: The state in the database and when it was set, as last read.
     shared: tuple[str, datetime] | None = None
-    #: The records that failed, the methods, and when each last failed.
+    #: For each record that failed, the method and the time of its last failure.
     failed: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def open(self, moment: float, retry_after: float | None) -> None:
-        """Marks the service as down; the pause before the next ping grows if it was only being tried."""
+        """Marks the service as down. If it was being tried, the pause before the next ping doubles."""
         tried = self.state is BreakerState.HALF_OPEN
         self.pause = min(self.pause * 2, times.MAX_PING_SECONDS) if tried else times.PING_SECONDS
         asked = min(retry_after or 0, times.MAX_RETRY_AFTER_SECONDS)
@@ -62,7 +62,7 @@ class Circuit:
         self._clear_window()
 
     def half_open(self, moment: float) -> None:
-        """Allows one call at a time."""
+        """Lets one call at a time try the service."""
         self.state = BreakerState.HALF_OPEN
         self.half_open_since = moment
         self.failed_trials = 0
@@ -84,7 +84,7 @@ class Circuit:
                 self.open(moment, error.retry_after)
 
     def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
-        """Records a failed call; if it was in flight when the breaker opened, only its record is noted."""
+        """Records a failed call. A call that was in flight when the breaker opened only adds its record to `failed`."""
         if self._is_first_failure(moment, record, method) and self.state is BreakerState.CLOSED:
             self._count(moment, failed=True)
             if self._is_failing(moment):
@@ -99,14 +99,14 @@ class Circuit:
         return record in self.failed and self.failed[record][0] != method
 
     def recovered(self, record: str, method: str) -> None:
-        """A record that failed and now succeeds with the same method shows that the service was to blame."""
+        """Forgets all failed records if `record` failed with the same method: the service was to blame, not they."""
         if record in self.failed and self.failed[record][0] == method:
             self.failed.clear()
 
     def _is_first_failure(self, moment: float, record: str, method: str) -> bool:
         _, last = self.failed.pop(record, ("", -times.FAILED_RECORD_SECONDS))
         self.failed[record] = (method, moment)
-        # The oldest come first.
+        # The dict is in the order of the failures, oldest first.
         while (oldest := next(iter(self.failed.items())))[1][1] <= moment - times.FAILED_RECORD_SECONDS:
             del self.failed[oldest[0]]
         return last <= moment - times.FAILED_RECORD_SECONDS
@@ -125,7 +125,7 @@ class Circuit:
         self.failed_in_a_row += 1
 
     def _is_failing(self, moment: float) -> bool:
-        """Whether most of the recent calls failed, or all for a while, and enough of them."""
+        """Whether enough recent calls failed: most of them, or every call for some time."""
         outcomes = [failed for time_, failed in self.recent if time_ >= moment - times.BREAKER_WINDOW_SECONDS]
         failures = sum(outcomes)
         if failures >= _FAILURES_TO_OPEN and 2 * failures > len(outcomes):

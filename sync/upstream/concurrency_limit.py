@@ -1,8 +1,8 @@
-"""How many calls may be in flight to one service: all that are allowed while it is well, fewer while it struggles.
+"""Limits how many calls are in flight to one service: the maximum while it is well, fewer while it struggles.
 
-One limit for each service, shared by everything in the process that calls it. It increases additively and decreases
-multiplicatively (AIMD), as TCP does: it halves when the service throttles calls or becomes slow, and comes back step by
-step. After an outage it starts again from a few calls, one more for each that succeeds.
+Each service has one limit, shared by everything in the process that calls it. The limit increases additively and
+decreases multiplicatively (AIMD), as in TCP: it halves when the service throttles calls or becomes slow, and returns
+step by step. After an outage it starts from a few calls and grows by one with each success.
 """
 
 import math
@@ -14,24 +14,24 @@ from types import TracebackType
 
 import structlog
 
-#: Throttled calls within `BURST_SECONDS` that lower the limit; a single one may be an accident.
+#: How many throttled calls within `BURST_SECONDS` lower the limit. A single one may be chance.
 BURST = 3
 BURST_SECONDS = 1.0
-#: A throttled call among this number of successes is about its own record, and is not a sign of overload.
+#: One throttled call in this many successes is caused by its own record, and is not a sign of overload.
 _RARE = 20
-#: A service is slow when its responses take this many times as long as usual, and this many seconds longer, for
-#: `SETTLE_SECONDS`: a moment without CPU makes all calls in flight look slow.
+#: A service is slow when, for `SETTLE_SECONDS`, its responses take `_SLOW_FACTOR` times as long as usual and at least
+#: `_SLOW_SECONDS` longer. A shorter period does not count, since all calls in flight look slow after a moment without
+#: CPU.
 _SLOW_FACTOR = 4.0
 _SLOW_SECONDS = 0.25
-#: The wait after each change of the limit, in which the service settles, and before a change because the service is
-#: slow.
+#: How long the service gets to settle after each change of the limit, and how long it must be slow before a change.
 SETTLE_SECONDS = 1.0
-#: The number of steps in which the limit returns from 0 to its maximum.
+#: The number of steps from 0 to the maximum when the limit grows back.
 STEPS_BACK = 8
 #: The limit at the end of an outage.
 FIRST_IN_FLIGHT = 2
 MAX_PAUSE_SECONDS = 60.0
-#: How often the usual time of a response is measured afresh, since it differs between night and day.
+#: How often the usual response time is measured again, since it differs between night and day.
 BASELINE_SECONDS = 600.0
 _SMOOTHING = 0.05
 _WARM_UP_RESPONSES = 20
@@ -41,19 +41,19 @@ _POLL_SECONDS = 0.5
 class ConcurrencyLimit:
     """A fair semaphore whose size adapts to `service`, from `maximum` down to 1. Safe to share between threads.
 
-    A call is made inside a `with` block of the limit. A released slot goes to the thread that has waited longest: with
-    a `threading` semaphore, a thread that makes one call after another would take its own slot again before a waiting
-    thread had woken up.
+    A call is made inside a `with` block of the limit. A released slot goes to the thread that has waited longest. A
+    `threading` semaphore is not fair in this way: a thread that makes one call after another would take its slot again
+    before a waiting thread had woken up.
 
-    A reader with many threads does not queue all of them here, since a single call by any other caller would then wait
-    for all of theirs: its threads are numbered from 0 and ask `wait_until_allowed` before they begin.
+    The threads of a parallel reader do not all queue here, since a single call by any other caller would then wait for
+    all of theirs. Instead they are numbered from 0 and call `wait_until_allowed` before each call to the service.
     """
 
     def __init__(self, service: str, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.maximum = maximum
-        #: The present limit; read without the lock where many calls are made.
+        #: The current limit. It is read without the lock where many calls are made.
         self.allowed = maximum
-        #: When `wait_until_allowed` next lets threads continue, 0 if it does now. Read without the lock like `allowed`.
+        #: When `wait_until_allowed` lets threads continue, 0 for now. It is read without the lock, like `allowed`.
         self.paused_until = 0.0
         self._monotonic = monotonic
         self._log = structlog.get_logger("sync.upstream.concurrency_limit").bind(service=service)
@@ -66,7 +66,7 @@ class ConcurrencyLimit:
         self._successes = 0
         self._changed_at = 0.0
         self._starting = False
-        #: The time of a response in seconds: smoothed, and the shortest that this has been since `_baseline_at`.
+        #: The smoothed response time in seconds, and its minimum since `_baseline_at`.
         self._smoothed = 0.0
         self._baseline = 0.0
         self._baseline_at = 0.0
@@ -74,7 +74,7 @@ class ConcurrencyLimit:
 
     @property
     def waiting(self) -> int:
-        """The number of threads that wait for a slot."""
+        """The number of threads that are waiting for a slot."""
         return len(self._waiting)
 
     def __enter__(self) -> None:
@@ -100,7 +100,7 @@ class ConcurrencyLimit:
             self._admit()
 
     def on_success(self, seconds: float | None = None) -> None:
-        """Records a response, which came after `seconds` if that says how fast the service is."""
+        """Records a successful call; `seconds` is its response time, None if that does not show the service's speed."""
         self._successes += 1
         now = self._monotonic()
         if self._starting:
@@ -112,7 +112,7 @@ class ConcurrencyLimit:
             self._baseline, self._baseline_at = self._smoothed, now
             return
         slow = max(_SLOW_FACTOR * self._baseline, self._baseline + _SLOW_SECONDS)
-        # However long a single response took, it is one of many.
+        # Cap the time of a single response, so that one very slow response does not count as many.
         self._smoothed += _SMOOTHING * (min(seconds, 2 * slow) - self._smoothed)
         if self._smoothed < self._baseline or now - self._baseline_at >= BASELINE_SECONDS:
             self._baseline, self._baseline_at = self._smoothed, now
@@ -126,7 +126,7 @@ class ConcurrencyLimit:
             self._grow(max(1, self.maximum // STEPS_BACK), now, SETTLE_SECONDS)
 
     def on_throttled(self, retry_after: float | None = None) -> None:
-        """Records that the service has too much to do; `retry_after` is the wait that it asks for, in seconds."""
+        """Records that the service is overloaded; `retry_after` is the wait that it asks for, in seconds."""
         now = self._monotonic()
         with self._lock:
             self._throttled.append((now, self._successes))
@@ -139,18 +139,18 @@ class ConcurrencyLimit:
             self._halve(now)
 
     def restart(self) -> None:
-        """Begins again with a few concurrent calls: the service is only just back."""
+        """Starts again with a few concurrent calls, because the service has only just come back."""
         with self._lock:
             self._starting = self.maximum > FIRST_IN_FLIGHT
             self._set(min(FIRST_IN_FLIGHT, self.maximum), self._monotonic())
 
     def pause(self, seconds: float) -> None:
-        """Holds readers in `wait_until_allowed` for `seconds`, 60 at most. Single calls are left to the breaker."""
+        """Holds readers in `wait_until_allowed` for `seconds`, at most 60. The breaker handles single calls."""
         with self._lock:
             self.paused_until = max(self.paused_until, self._monotonic() + min(seconds, MAX_PAUSE_SECONDS))
 
     def wait_until_allowed(self, number: int, given_up: Callable[[], bool]) -> None:
-        """Returns when thread `number` of a reader may begin a call, or when `given_up()`."""
+        """Returns when thread `number` of a reader may begin a call, or when `given_up` returns true."""
         with self._changed:
             while not given_up():
                 now = self._monotonic()
@@ -172,7 +172,7 @@ class ConcurrencyLimit:
             if self._changed_at and now - self._changed_at < SETTLE_SECONDS:
                 return
             self._starting = False
-            # What was measured before is about the former limit.
+            # The times measured so far belong to the old limit.
             self._smoothed = min(self._smoothed, _SLOW_FACTOR * self._baseline)
             self._slow_since = math.inf
             self._set(max(1, self.allowed // 2), now)
@@ -196,7 +196,7 @@ class ConcurrencyLimit:
         self._changed.notify_all()
 
     def _admit(self) -> None:
-        """Hands free slots to the longest waiters; a slot that is handed over is never free in between."""
+        """Hands free slots to the threads that have waited longest. A slot is never free while it changes hands."""
         while self._waiting and self._in_flight < self.allowed:
             self._in_flight += 1
             self._waiting.popleft().release()

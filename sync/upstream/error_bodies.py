@@ -1,10 +1,11 @@
-"""What a failed response says: whose words it holds, and whether the write may have been applied.
+"""Reads a failed response: which server wrote it, what it says, and whether the write may have been applied.
 
-An error body is the service's own if it is a JSON object with `status` and one of the fields that the HMPPS services
-share, such as `userMessage`. Gateways, proxies and other servers at the address respond differently.
+A body counts as written by the service itself if it is a JSON object with `status` and one of the fields that the HMPPS
+services share, such as `userMessage`. Gateways, proxies and other servers at the address respond differently.
 
-Services quote what they refuse (`rejected value [the comment]`). Such quotes must not reach logs, telemetry and the
-database, so `own_words` removes them. Codes, numbers and times stay: they are not personal, and they say what is wrong.
+Services quote the values that they refuse (`rejected value [the comment]`). Such quotes must not reach logs, telemetry
+or the database, so `own_words` removes them. Codes, numbers and times are kept: they are not personal, and they show
+what is wrong.
 """
 
 import html
@@ -20,7 +21,7 @@ import orjson
 from sync import clock
 from sync.failures import NON_UNIQUE_TEXT
 
-#: A message that is not JSON is quoted up to this number of characters.
+#: How many characters of a message are quoted if it is not JSON.
 _QUOTE_CHARACTERS = 200
 _OWN_FIELDS = frozenset({"userMessage", "developerMessage", "errorCode", "moreInfo"})
 #: Spring's words for an unknown path: the service's own words, but not about the record.
@@ -28,11 +29,11 @@ _NO_ROUTE = re.compile(
     r"no (static )?resource\b|no resource found|no handler found|no endpoint (get|post|put|delete|patch)\b",
     re.IGNORECASE,
 )
-#: Refused before any work, if the service itself says so or the body is empty.
+#: The service refuses such a request before any work, if the service itself responds or the body is empty.
 _REFUSED_BEFORE_WORK = frozenset({401, 403, 429})
-#: The server stopped waiting, or wants the request again: it may still be running.
+#: The server stopped waiting or asks for the request again. The first request may still be running.
 _GAVE_UP = frozenset({408, 425, 499})
-#: The transaction was rolled back: another one was quicker, or NOMIS found two rows where there may be one.
+#: The transaction was rolled back: another one was quicker, or NOMIS found two rows instead of one.
 _ROLLED_BACK = re.compile(
     rf"{NON_UNIQUE_TEXT}|updated or deleted by another transaction|optimistic lock|unexpected row count", re.IGNORECASE
 )
@@ -44,18 +45,18 @@ _IN_DOUBT = re.compile(
 )
 _SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
 
-#: Long enough for every text that a rule or a hint looks for, since those come first in a message.
+#: How much of a message is kept. The texts that rules and hints search for come first in a message, so they fit.
 MESSAGE_CHARACTERS = 1000
 _READ_CHARACTERS = 20 * MESSAGE_CHARACTERS
 _LEFT_OUT = "…"
-#: A quote of part of a text is recognised by this number of characters in a row.
+#: A partial quote of a text is recognised by this many consecutive characters.
 _PART = 10
-#: A quoted text may be escaped by one service and again by the next.
+#: How often a quoted text may have been escaped: by one service, and again by the next.
 _ESCAPE_LEVELS = 2
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"'\\/bfnrt]))")
 _ESCAPES = dict.fromkeys("bfnrt", " ")
 _PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
-#: A shorter text identifies nobody, and is part of many words.
+#: A text with fewer characters identifies nobody and is part of many words, so it is not removed.
 _SHORTEST = 3
 _REJECTED = re.compile(
     r"(rejected value)\b.*?(?=\s*;\s*(?:codes|arguments|default message)\b|\s*$)", re.IGNORECASE | re.DOTALL
@@ -63,7 +64,7 @@ _REJECTED = re.compile(
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 #: Codes, numbers, dates, times and ids: not written by a person.
 _CODE = re.compile(r"[A-Z0-9_]{1,12}|(?=\S*\d)[A-Z0-9_.:+/-]{1,60}|[0-9a-fA-F-]{36}")
-#: Fields that people fill in, even with a single word in capitals.
+#: Fields that people fill in. Their values are removed even if they look like a code, as a word in capitals does.
 _WRITTEN = re.compile(r"comment|description|text|note|name|detail", re.IGNORECASE)
 
 
@@ -71,10 +72,10 @@ _WRITTEN = re.compile(r"comment|description|text|note|name|detail", re.IGNORECAS
 class ErrorBody:
     """The body of a failed response.
 
-    message: its message for a person; the beginning of a text that is not JSON. texts: all its messages.
-    error_code: the service's number for the reason, where one status has several.
-    from_service: the service itself wrote it. no_route: it says that the service does not have the path.
-    empty: there is no body, as when Spring refuses a token.
+    message: its message for people, or the beginning of the body if that is not JSON. texts: all its messages.
+    more_info: its `moreInfo`. error_code: the service's number for the reason, where one status has several reasons.
+    from_service: the service itself wrote it. no_route: it says that the service does not have the path. empty: the
+    response has an empty body, as when Spring refuses a token.
     """
 
     message: str = ""
@@ -87,7 +88,7 @@ class ErrorBody:
 
 
 def is_error_body(body: object) -> bool:
-    """Whether decoded JSON is the error body that the HMPPS services share."""
+    """Whether decoded JSON has the form of error body that the HMPPS services share."""
     return isinstance(body, dict) and "status" in body and not _OWN_FIELDS.isdisjoint(body)
 
 
@@ -117,15 +118,15 @@ def parse_error_body(data: bytes) -> ErrorBody:
 def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> bool:
     """Whether a write that ended with this status, outside 200 to 299, may have been applied.
 
-    It was certainly not applied after 401, 403 and 429 from the service itself or without a body: those are decided
-    before the work, and 429 means that the request was not processed. 503 does not: a gateway also sends it when the
-    service stops in the middle of its work. Another 4xx from the service itself is a refusal; so is a 500 with a text
-    that is known to mean a rollback. After any other 5xx, and any response that is not the service's own, the outcome
-    is unknown.
+    A write was certainly not applied after a 401, 403 or 429 that comes from the service itself or has no body: the
+    service decides these before it does any work. A 503 is different: a gateway also sends it when the service stops in
+    the middle of its work. Any other 4xx from the service itself is a refusal, except a 408, 425 or 499. A 500 whose
+    text is known to mean a rollback is a refusal as well. After any other 5xx, and after any response that the service
+    did not write itself, the outcome is unknown.
 
-    With `no_look_up` the service cannot be asked afterwards either. A 500 from the service itself then counts as rolled
-    back, as it nearly always is, unless its text is about the commit or a connection; and 401, 403 and 429 count as
-    decided before the work, no matter which server sent them.
+    `no_look_up` means that no later look-up can show the outcome either. A 500 from the service itself then counts as
+    rolled back, as it nearly always is, unless its text is about the commit or a connection. A 401, 403 or 429 counts
+    as not applied, no matter which server sent it.
     """
     if status in _REFUSED_BEFORE_WORK and (body.from_service or body.empty or no_look_up):
         return False
@@ -140,7 +141,10 @@ def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> 
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """The wait of a `Retry-After` header in seconds, from a number or a date (RFC 9110), or None if it is neither."""
+    """The wait that a `Retry-After` header asks for, in seconds, or None if it is neither a number nor a date.
+
+    Source: RFC 9110, section 10.2.3.
+    """
     if value is None:
         return None
     text = value.strip()
@@ -150,13 +154,13 @@ def parse_retry_after(value: str | None) -> float | None:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    # The asctime form, one of the three that the RFC allows, has no zone and means UTC.
+    # The RFC allows three forms; one of them (asctime) has no zone and means UTC.
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return max(0.0, (moment - clock.now()).total_seconds())
 
 
 def own_words(message: str, sent: object = None) -> str:
-    """The message on one line and of limited length, without the texts of the request's body (`sent`, as JSON)."""
+    """The message on one line, shortened, without any text that the request's body (`sent`, as JSON) contained."""
     beginning = message[:_READ_CHARACTERS]
     line, plain = beginning.encode(errors="ignore").decode(), _unescaped(beginning)
     written = set(_written(sent))
@@ -191,7 +195,7 @@ def _without_all(line: str, texts: Iterable[str]) -> str:
 
 
 def _without(line: str, text: str) -> str:
-    """The line without `text`, and without any larger part of it."""
+    """The line without `text`, and without any longer part of it."""
     words = r"\s+".join(re.escape(word) for word in text.split())
     if len(text) < _PART:
         # A short text may be part of another word.
@@ -211,7 +215,7 @@ def _without(line: str, text: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """The text without the escapes of HTML, JSON, SQL and URLs, in which a quoted text may appear."""
+    """The text with the escapes of HTML, JSON, SQL and URLs decoded, since a quote may contain any of them."""
     for _ in range(_ESCAPE_LEVELS):
         text = _ESCAPED.sub(_unescaped_one, html.unescape(text))
         text = unquote(text) if _PERCENT.search(text) else text
@@ -224,7 +228,7 @@ def _unescaped_one(found: re.Match[str]) -> str:
 
 
 def _number(code: object) -> int | None:
-    """A number or its digits, or None if it is neither."""
+    """The number that `code` is, or that its digits say, or None if it is neither."""
     if isinstance(code, str) and code.isascii() and code.isdecimal():
         return int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) else None

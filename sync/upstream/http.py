@@ -1,7 +1,7 @@
-"""HTTP by urllib3, and by requests for tokens and pings, with the limits that a call between services needs.
+"""HTTP with urllib3 (and with requests for tokens and pings), within the limits that calls between services need.
 
-Neither library limits the time of a whole response or the size of a body, nor says whether a request was certainly not
-sent; this module adds these three. Nothing here is sent twice, no redirect is followed and no proxy is used.
+Neither library limits the time of a whole response or the size of a body, and neither says whether a request was
+certainly not sent. This module adds all three. It sends nothing twice, follows no redirects and uses no proxy.
 """
 
 import socket
@@ -28,15 +28,15 @@ from sync.upstream.sockets import PlainSocket, TlsSocket
 #: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
-#: Methods whose requests state the length of their body even if they have none.
+#: Methods whose requests state the length of their body even if they have no body.
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _USER_AGENT = "prisoner-to-nomis"
-#: Made once: `retries=False` would make one for each call, which takes a tenth of its CPU time.
+#: Made once: with `retries=False`, urllib3 would make one for each call, which takes a tenth of the call's CPU time.
 _NO_RETRIES = urllib3.Retry(False)
 
 
 class NotSent(Exception):
-    """No connection was made, or the request is not valid HTTP: the service has not seen it. The text says why."""
+    """The service has not seen the request: there was no connection, or it is not valid HTTP. The text says which."""
 
 
 class TimedOut(Exception):
@@ -83,10 +83,10 @@ class _TlsConnection(HTTPSConnection):
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    """Connections of urllib3 over which `send` makes each request in one piece and reads its response at once.
+    """A pool of urllib3 connections over which `send` writes each request in one piece and reads the whole response.
 
-    urllib3 keeps, checks and drops the connections. Its own way of making a request writes field by field and copies
-    the response into objects that `send` does not need, which takes twice the CPU time.
+    urllib3 keeps, checks and drops the connections. Its own code for a request writes field by field and copies the
+    response into objects that `send` does not need, which takes twice as much CPU time.
     """
 
     def _make_request(  # type: ignore[override]
@@ -101,13 +101,13 @@ class _Pool(urllib3.HTTPConnectionPool):
         **options: Any,
     ) -> HttpResponse | urllib3.BaseHTTPResponse:
         if not preload_content:
-            # A request made by the library requests, which reads urllib3's response itself.
+            # The requests library made this request. It reads urllib3's response itself.
             return super()._make_request(conn, method, url, body, headers, preload_content=False, **options)
         if conn.sock is None:
             conn.connect()
         else:
             conn.sock.settimeout(conn.timeout)
-        # A service may respond, and close the connection, before it has received everything.
+        # A service may respond and close the connection before it has received everything.
         with suppress(BrokenPipeError, ConnectionResetError):
             conn.sock.sendall(_request(conn, method, url, headers or {}, body))
         with closing(HeadResponse(conn.sock, method=method)) as response:
@@ -141,9 +141,9 @@ def _request(
 
 
 def _whole(response: HeadResponse) -> HttpResponse:
-    """Reads the body of a response: at once if its length is known and it is not compressed, or else in pieces.
+    """Reads the body of a response: in one go if its length is known and it is not compressed, or else in pieces.
 
-    Raises `ConnectionLost` for a response with two lengths: where it ends, and the next one begins, is unknown.
+    Raises `ConnectionLost` for a response with two lengths, since nobody knows where it ends and the next one begins.
     """
     if len(set(response.headers.get_all("content-length", ()))) > 1:
         raise ConnectionLost("two lengths")
@@ -157,7 +157,7 @@ def _whole(response: HeadResponse) -> HttpResponse:
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """How TLS is spoken: certificates are verified against `ca_bundle`, or else those of the system."""
+    """A TLS context that verifies certificates against `ca_bundle`, or against the system's certificates if None."""
     context = ssl.create_default_context(cafile=ca_bundle)
     context.sslsocket_class = TlsSocket
     return context
@@ -166,7 +166,7 @@ def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
 def connection_pool(base_url: str, tls: ssl.SSLContext | None, size: int, seconds: float) -> urllib3.HTTPConnectionPool:
     """Connections to the host of `base_url`, at most `size` of them kept. Safe to share between threads.
 
-    `seconds` limits each call from the making of a connection to the end of the response.
+    `seconds` limits each call, from the start of the connection to the end of the response.
     """
     parts = urlsplit(base_url)
     assert parts.hostname is not None
@@ -205,9 +205,10 @@ def send(
 
 
 def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
-    """One request over a separate connection, for tokens and pings; `options` are those of `requests`.
+    """Makes one request over a separate connection, for tokens and pings; `options` are those of `requests`.
 
-    `seconds` limits the response, and so does `CONNECT_SECONDS` the connection before it. Raises as `send` does.
+    `seconds` limits the wait for the response. The connection may take `seconds` or `CONNECT_SECONDS` before that,
+    whichever is less. Raises the same errors as `send`.
     """
     with requests.Session() as session:
         session.trust_env = False
@@ -224,27 +225,27 @@ def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **o
 
 
 class _Adapter(HTTPAdapter):
-    """Makes the library requests use the connections of this module."""
+    """Makes the requests library use the connections of this module."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Makes the pools."""
+        """Sets up the pools of this module for both schemes."""
         super().init_poolmanager(*args, **options, ssl_context=self._tls)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
 
     def cert_verify(self, *_args: Any) -> None:
-        """Leaves the verification to the context; requests would add its own certificates."""
+        """Leaves the verification to the TLS context; requests would add its own certificates."""
 
 
 @contextmanager
 def _connecting(connection: HTTPConnection) -> Iterator[None]:
-    """Limits the time to connect, with every failure as `NotSent`: the request goes out afterwards."""
+    """Limits the time to connect. Raises `NotSent` for every failure, since the request is only sent afterwards."""
     whole, started = connection.timeout, time.monotonic()
     assert isinstance(whole, int | float)
-    # urllib3 would give a separate limit for connecting to each request over a kept connection too.
+    # A separate connect timeout in urllib3 would also apply to every request over a kept connection.
     connection.timeout = min(CONNECT_SECONDS, whole)
     try:
         yield
@@ -280,14 +281,17 @@ def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
 def _refuse_provisional(status: int) -> None:
     """Raises `ConnectionLost` for a provisional response: the real one may still follow on this connection.
 
-    http.client skips those with the status 100, and no others.
+    `http.client` only skips provisional responses with status 100.
     """
     if status < 200:
         raise ConnectionLost(f"status {status}")
 
 
 def _failure(error: BaseException) -> Exception:
-    """What an error of either library means once the connection was made; they wrap each other as the last argument."""
+    """The error to raise for an error of either library on an open connection.
+
+    The libraries wrap one error in another, as its last argument.
+    """
     while not isinstance(error, ReadTimeoutError | TimeoutError | DecodeError):
         if not (error.args and isinstance(error.args[-1], Exception)):
             return ConnectionLost(type(error).__name__)
@@ -296,25 +300,29 @@ def _failure(error: BaseException) -> Exception:
 
 
 _PING_PATH = "/health/ping"
-#: Responses of a service that does not offer the ping, or not to us.
+#: Statuses of a service that does not offer the ping, or does not offer it to us.
 _NOT_OFFERED = frozenset({401, 403, 404, 405})
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The result of a ping: the status of the response, if there was one, and why the service counts as down, if so."""
+    """The result of a ping.
+
+    status: the status of the response, None if there was no response. problem: why the service counts as down, None if
+    it is up.
+    """
 
     status: int | None
     problem: str | None
 
     @property
     def problem_unless_not_offered(self) -> str | None:
-        """None even if the ping is not offered: the calls themselves then show whether the service is up."""
+        """As `problem`, but None if the ping is not offered: calls then have to show whether the service is up."""
         return None if self.status in _NOT_OFFERED else self.problem
 
 
 def ping(base_url: str, tls: ssl.SSLContext | None, seconds: float) -> Health:
-    """Asks `{base_url}/health/ping`, without a token; never raises."""
+    """Requests `{base_url}/health/ping` without a token; never raises. `seconds` limits the ping."""
     try:
         response = fetch("GET", base_url.rstrip("/") + _PING_PATH, tls, seconds)
     except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
@@ -327,7 +335,7 @@ def ping(base_url: str, tls: ssl.SSLContext | None, seconds: float) -> Health:
 
 
 def _says_up(data: bytes) -> bool:
-    """Whether this is the health of a service that is up, and not the page of another server in its place."""
+    """Whether this is the health response of a service that is up, and not a page from some other server."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:

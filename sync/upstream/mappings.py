@@ -1,9 +1,10 @@
-"""The mapping service: which NOMIS record belongs to which DPS record.
+"""The mapping service, which knows which NOMIS record belongs to which DPS record.
 
-A POST of the same pair again is accepted; another pair with either id is refused with 409 (with 400 for activities).
-A look-up returns the mapping as the service wrote it, since findings and telemetry name its fields. Only a mapping that
-names both records, and the very record that was asked for, is believed. Anything else is `NotUnderstood`: a mapping
-prevents a creation, and decides which record is changed or deleted.
+The service accepts a POST of a pair that it already has. It refuses a different pair with either id, with status 409
+(400 for activities).
+A look-up returns the mapping as the service wrote it, since findings and telemetry name its fields. A mapping is only
+accepted if it names both records, one of which is the record that was asked for. Anything else raises `NotUnderstood`,
+because a mapping prevents a creation and decides which record is changed or deleted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +21,13 @@ from sync.upstream.transport import ServiceClient
 
 MappingBody = Mapping[str, Any]
 
-#: An id that is text, such as a visit's reference.
+#: An id in text form, such as the reference of a visit.
 TextId = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class MappingIds:
-    """A DPS record and the NOMIS record it belongs to, all ids as text."""
+    """The ids of a DPS record and of the NOMIS record that it belongs to, all as text."""
 
     dps_id: str
     nomis_ids: tuple[str, ...]
@@ -41,12 +42,12 @@ class MappingIds:
 class Mappings:
     """The mappings of one kind of record.
 
-    path: where the service keeps them. role: the role for its calls. model: what a mapping must say to be believed.
-    dps, nomis: the fields that name the DPS record and the NOMIS record. by_dps, by_nomis: the paths of the look-ups,
-    below `path`, with these fields in braces; `by_nomis` is None if the service has no such look-up, and all mappings
-    are listed instead. numbers: the fields that are posted as numbers although our mappings have them as text.
-    has_type: a mapping says how it came about. is_listed: the program lists all mappings. is_deleted: the service can
-    delete a single mapping.
+    path: their path on the service. role: the role that the calls need. model: the fields that a mapping must have to
+    be accepted. dps, nomis: the fields that name the DPS record and the NOMIS record. by_dps, by_nomis: the paths of
+    the look-ups, below `path`, with these fields in braces; `by_nomis` is None if the service has no such look-up, and
+    all mappings are listed instead. numbers: the fields that are posted as numbers although our mappings have them as
+    text. has_type: a mapping has a field `mappingType`. is_listed: the program lists all mappings. is_deleted: the
+    service can delete a single mapping.
     """
 
     path: str
@@ -60,7 +61,7 @@ class Mappings:
     has_type: bool = True
     is_listed: bool = False
     is_deleted: bool = True
-    #: The calls by what they do.
+    #: The calls by name, such as `get` and `post`.
     operations: Mapping[str, Operation[Any]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +117,8 @@ class Mappings:
     def post(self, client: ServiceClient, body: MappingBody) -> None:
         """Saves a mapping; fields that are null are left out.
 
-        The service responds with an empty body. Any other body is `NotUnderstood`: the mapping may be saved, or not.
+        The service responds with an empty body. Any other body raises `NotUnderstood`: the mapping may or may not have
+        been saved.
         """
         posted = {
             name: int(value) if name in self.numbers else value for name, value in body.items() if value is not None
@@ -131,7 +133,7 @@ class Mappings:
         self.operations["delete"].call(client, dps_id)
 
     def ids(self, mapping: Mapping[str, object]) -> MappingIds:
-        """The ids of the two records that a mapping connects."""
+        """The ids of the two records that belong together according to `mapping`."""
         return MappingIds(str(mapping[self.dps]), tuple(str(mapping[name]) for name in self.nomis))
 
     def _read(
@@ -142,7 +144,7 @@ class Mappings:
         return None if body is None else self._checked(body, client, operation.path_of(*ids), asked)
 
     def _checked(self, body: Any, client: ServiceClient, path: str, asked: Mapping[str, int | str]) -> MappingBody:
-        """`body`, if it is a mapping of this kind with the ids that were asked for."""
+        """Returns `body`. Raises `NotUnderstood` unless it is a mapping of this kind with the ids in `asked`."""
         try:
             parse_response(self.model, body, client, "GET", path, asked=asked)
         except UpstreamError as error:
@@ -167,7 +169,7 @@ _LOCATION = Operation(
 
 
 def nomis_location(mapping: ServiceClient, dps_location_id: str) -> int | None:
-    """The NOMIS number of an internal location, which DPS names by its own id, or None if it is not mapped.
+    """The NOMIS number of the internal location with this DPS id, or None if it is not mapped.
 
     Mapping services before 2025 do not have this endpoint.
     """

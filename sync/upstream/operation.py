@@ -1,7 +1,7 @@
-"""An operation of an upstream service, declared once: what the program sends, and what it relies on in the response.
+"""Declares each operation of an upstream service once: what the program sends, and what it needs from the response.
 
-Clients call through the declaration, so the two cannot diverge; `prisoner-to-nomis contracts check` compares it with
-the document that the service publishes.
+Every call goes through the declaration, so the two cannot diverge. `prisoner-to-nomis contracts check` compares the
+declarations with the document that the service publishes.
 """
 
 import re
@@ -25,11 +25,11 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec(Generic[T]):
-    """What is read of a response.
+    """Which parts of a response are read, and how.
 
-    shape: the model of one record, a `Response`, a `TypedDict` or a plain type. form: how the records are laid out.
-    parse: makes the result of the decoded JSON. none_on_404: a record that is absent is None. or_list: newer services
-    respond with a list instead of one record, which is read as well.
+    shape: the model of one record: a `Response`, a `TypedDict` or a plain type. form: how the records are laid out.
+    parse: converts the decoded JSON to the result. none_on_404: an absent record is returned as None. or_list: newer
+    services respond with a list instead of one record, and the program reads that as well.
     """
 
     shape: Any
@@ -49,7 +49,7 @@ def one(model: type[Model]) -> ResponseSpec[Model]:
 
 
 def optional(model: type[Model]) -> ResponseSpec[Model | None]:
-    """One record, or None if the service says that it has none."""
+    """One record, or None if the service says that it does not have the record."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model | None:
         return None if response is None else parse_response(model, response, client, method, path, asked=asked)
@@ -58,7 +58,7 @@ def optional(model: type[Model]) -> ResponseSpec[Model | None]:
 
 
 def written(model: type[Model]) -> ResponseSpec[Model]:
-    """What a write made or changed; a response that cannot be read leaves its outcome unknown."""
+    """The record that a write created or changed. If the response cannot be read, the outcome is unknown."""
 
     def parse(response: Any, client: ServiceClient, method: str, path: str, asked: Asked) -> Model:
         return parse_response(model, response, client, method, path, writes=True, asked=asked)
@@ -74,16 +74,16 @@ def rows(model: type[Model]) -> ResponseSpec[tuple[Model, ...]]:
 
 
 def paged(model: type[Model]) -> ResponseSpec[Model]:
-    """A page of records, each of which is read on its own: see `Operation.page` and `Operation.pages`."""
+    """A page of records that are parsed one by one: see `Operation.page` and `Operation.pages`."""
     return ResponseSpec(model, "page", one(model).parse)
 
 
 def unparsed(shape: Any, form: Form = "one", *, none_on_404: bool = False, or_list: bool = False) -> ResponseSpec[Any]:
-    """The decoded JSON itself, of which the caller reads the fields of `shape`."""
+    """The decoded JSON itself. The caller reads the fields that `shape` names."""
     return ResponseSpec(shape, form, lambda response, *_: response, none_on_404, or_list)
 
 
-#: Nothing is read: the status says all.
+#: Nothing is read, since the status says everything.
 EMPTY: ResponseSpec[None] = ResponseSpec(None, "empty", lambda *_: None)
 
 
@@ -91,13 +91,13 @@ EMPTY: ResponseSpec[None] = ResponseSpec(None, "empty", lambda *_: None)
 class Operation(Generic[T]):
     """One operation: its method and path template, and everything that the program relies on.
 
-    response: what is read of the response. role: the role that the client needs for it, without `ROLE_`, or None if any
-    token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
-    always sent, besides `page` and `size` for a page; `optional_query` those that are sent only sometimes.
-    renamed_query: the new names of parameters by the old ones; both are sent. statuses: those that the program
-    distinguishes, besides 404 where absence is not a failure. since, until: the months (`2023-10`) in which the service
-    got and lost the operation, where the program can do without it. headers, no_look_up, may_lack_route: see
-    `ServiceClient.call`.
+    response: which parts of the response are read. role: the role that the client needs, without `ROLE_`, or None if
+    any token will do. body: the model of the request body, or the type of a bare list. query: the parameters that are
+    always sent, in addition to `page` and `size` for a page. optional_query: the parameters that are only sometimes
+    sent. renamed_query: the new names of parameters by their old names; both are sent. statuses: the error statuses
+    that the program distinguishes, in addition to 404 where absence is not a failure. since, until: the months
+    (`2023-10`) in which the service gained and lost the operation, for operations that the program can do without.
+    headers, no_look_up, may_lack_route: see `ServiceClient.call`.
     """
 
     service: UpstreamName
@@ -115,7 +115,7 @@ class Operation(Generic[T]):
     headers: Mapping[str, str] | None = None
     no_look_up: bool = False
     may_lack_route: bool = False
-    #: The names of the path's parameters, in their order.
+    #: The names of the parameters in the path, in order.
     parameters: tuple[str, ...] = field(init=False)
     _format: str = field(init=False, repr=False)
     _query_names: frozenset[str] = field(init=False, repr=False)
@@ -128,7 +128,7 @@ class Operation(Generic[T]):
         object.__setattr__(self, "_query_names", frozenset(names))
 
     def path_of(self, *ids: object) -> str:
-        """The path with its parameters replaced by the ids, in their order."""
+        """The path with its parameters replaced by `ids`, in order."""
         return self._format % tuple(map(segment, ids))
 
     def call(
@@ -142,24 +142,25 @@ class Operation(Generic[T]):
     ) -> T:
         """Makes the call and reads the response.
 
-        body: a `Body`, or its JSON. asked: the fields of the response, by their JSON names, whose values the request
-        named. Raises `UpstreamError`, as `ServiceClient.call` and `parse_response` do.
+        ids: the values of the path's parameters. body: a `Body`, or its JSON. asked: the values that fields of the
+        response must have, by JSON name, because the request named them. Raises `UpstreamError`, as
+        `ServiceClient.call` and `parse_response` do.
         """
         path = self.path_of(*ids)
         return self.response.parse(self._send(client, path, query, body, refusal), client, self.method, path, asked)
 
     def read_raw(self, client: ServiceClient, *ids: object, query: Mapping[str, object] | None = None) -> Any:
-        """The decoded JSON of a read, whatever it is, or None if absence is not a failure. Raises `UpstreamError`."""
+        """The decoded JSON of a read, unchecked, or None for a record that may be absent. Raises `UpstreamError`."""
         return self._send(client, self.path_of(*ids), query, None, None)
 
     def parse(self, client: ServiceClient, element: object) -> T:
-        """Reads one element of a page. Raises `UpstreamError`."""
+        """Parses one element of a page. Raises `UpstreamError`."""
         return self.response.parse(element, client, self.method, self.path, None)
 
     def page(self, client: ServiceClient, *ids: object, query: Mapping[str, object], number: int, size: int) -> Page:
         """Page `number` (from 0) of a list; the service may make the pages smaller than `size`.
 
-        Raises `UpstreamError`, as `NotUnderstood` if the response is not a page or contradicts itself.
+        Raises `UpstreamError`: `NotUnderstood` if the response is not a page or contradicts itself.
         """
         path = self.path_of(*ids)
         response = self._send(client, path, {**query, "page": number, "size": size}, None, None)
@@ -170,7 +171,7 @@ class Operation(Generic[T]):
             raise NotUnderstood(client.name, self.method, path, status=200, message=message) from None
 
     def pages(self, client: ServiceClient, *ids: object, query: Mapping[str, object], size: int = 1000) -> Iterator[T]:
-        """Every record of a list; a page is read when its first record is needed.
+        """Every record of a list. Each page is read when its first record is needed.
 
         Raises `NotUnderstood` if a record may have been missed: the list became shorter, or a record came twice.
         """
@@ -217,9 +218,10 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class MappedValues:
-    """The values of a field (`visitRestriction`, inner ones with dots) that a rule knows, or that one sends.
+    """The values of a field that a rule knows or sends.
 
-    has_default: the rule covers any other value too. older: the values that only older services have.
+    field: the field's name (`visitRestriction`), with dots for an inner field. has_default: the rule covers any other
+    value too. older: the values that only older services have.
     """
 
     operation: Operation[Any]
@@ -231,10 +233,10 @@ class MappedValues:
 
 @dataclass(frozen=True, slots=True)
 class ContractProbe:
-    """A harmless read that shows whether a service grants the role, and whether its responses have the declared form.
+    """A harmless read that shows whether the client has the role and whether the response has the declared form.
 
-    ids, query: what it asks for. record: the word for a domain's records; the id is then that of the last one that was
-    created in NOMIS, and `ids` are used where there is none.
+    ids, query: the parameters of the call. record: the word for a domain's records. If it is set, the probe reads the
+    last record of this kind that was created in NOMIS; `ids` are used if there is none.
     """
 
     operation: Operation[Any]

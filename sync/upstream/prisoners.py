@@ -1,6 +1,6 @@
-"""Prisoners: NOMIS's lists of their bookings, and prisoner-offender-search's events of prisoners received.
+"""NOMIS's lists of prisoners' bookings, and the "prisoner received" events of prisoner-offender-search.
 
-Publishing a received event again is the fix for one that was missed.
+If a received event was missed, publishing it again is the fix.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BOOKING_IDS_END = 2**63
 
 @dataclass(frozen=True, slots=True)
 class PrisonerId:
-    """A booking and its prisoner."""
+    """The id of a booking and the number of its prisoner."""
 
     booking_id: int
     offender_no: str
 
 
 class _Row(TypedDict, total=False):
-    """A booking in a list of NOMIS; a row that lacks a field is unusable, and the others are read anyway."""
+    """A booking in one of NOMIS's lists. A row that lacks a field is unusable, but the other rows are still read."""
 
     bookingId: int
     offenderNo: str
@@ -62,7 +62,7 @@ LATEST_BOOKINGS = Operation(
 
 @dataclass(frozen=True, slots=True)
 class UnusableRow:
-    """A row of the list (from 1, on a page from 0) that identifies no prisoner: the ids it has, and what is wrong."""
+    """A row that does not identify a prisoner: its page (from 0), its place (from 1), its ids, and what is wrong."""
 
     page: int
     row: int
@@ -73,10 +73,10 @@ class UnusableRow:
 
 @dataclass(frozen=True, slots=True)
 class PrisonerPage:
-    """One page of active bookings, by booking id ascending; `total_elements` counts the bookings of all pages now.
+    """One page of active bookings, in ascending order of booking id.
 
-    size: the number of rows of a page, as the service states it. unusable: rows without a usable booking id or
-    prisoner number.
+    total_elements: the number of bookings on all pages at the time of the call. size: the number of rows in a page, as
+    the service states it. unusable: rows without a usable booking id or prisoner number.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -91,9 +91,9 @@ class PrisonerPage:
 def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     """Page `page` (from 0) of the active prisoners; NOMIS silently caps `size` at 20,000.
 
-    A page whose rows do not agree with its counts is accepted, and is not taken for the last one: the prisoners on it
-    are known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`, as `NotUnderstood` if
-    the response is not such a page, is another page, or counts more prisoners than there can be.
+    A page that has more rows than its counts allow is accepted, but does not count as the last page: the prisoners on
+    it are known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`: `NotUnderstood` if
+    the response is not such a page, is a different page, or counts more prisoners than there can be.
     """
     query = {"active": "true", "sort": "bookingId,ASC", "page": page, "size": size}
     response = PRISONER_IDS.call(nomis, query=query)
@@ -134,11 +134,11 @@ def _page_of(response: Any, page: int, size: int) -> PrisonerPage:
 
 
 def latest_bookings(nomis: ServiceClient, after: int, size: int, *, active_only: bool) -> tuple[PrisonerId, ...]:
-    """The first `size` bookings with greater ids than `after`, by booking id; fewer only at the end of the list.
+    """The first `size` bookings whose ids are greater than `after`, by id; fewer only at the end of the list.
 
-    The list has the latest booking of each prisoner, with `active_only` where that is active. Raises `UpstreamError`,
-    as `NotUnderstood` for a page with a row that is not a booking, with too many rows, or with ids that do not ascend
-    from `after`.
+    The list has the latest booking of each prisoner; with `active_only`, it has only those that are active. Raises
+    `UpstreamError`: `NotUnderstood` for a page with a row that is not a booking, with too many rows, or with ids that
+    do not ascend from `after`.
     """
     query = {"bookingId": after, "activeOnly": str(active_only).lower(), "pageSize": size}
     response = LATEST_BOOKINGS.call(nomis, query=query)
@@ -164,7 +164,7 @@ def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]
             raise ValueError(f"booking {row.booking_id} comes after {last}")
         last = row.booking_id
         found.append(row)
-    # An empty page says 0, which is the key of no page but the first.
+    # An empty page says 0, which is where the first page starts; the last booking is not checked for it.
     if found and response.get("lastBookingId") != last:
         raise ValueError(f"its last booking is {last}, and it names another")
     return tuple(found)
@@ -189,7 +189,7 @@ def _is_offender_no(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_OFFENDER_NO and text.isascii() and text.isalnum()
 
 
-#: How many bookings NOMIS takes in one call: its database does not accept a longer list of values.
+#: The maximum number of bookings in one call: NOMIS's database does not accept a longer list of values.
 MOST_BOOKINGS = 1000
 
 
@@ -214,9 +214,10 @@ _BOOKINGS = Operation(
 
 
 def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, BookingDetails]:
-    """The bookings among `booking_ids` (at most `MOST_BOOKINGS`) that NOMIS knows, by id (since October 2023).
+    """The bookings among `booking_ids` (at most `MOST_BOOKINGS`) that NOMIS knows, by id.
 
-    Raises `UpstreamError`, as `NotUnderstood` for a booking that was not asked for.
+    NOMIS has had this endpoint since October 2023. Raises `UpstreamError`: `NotUnderstood` for a booking that was not
+    asked for.
     """
     found = {each.booking_id: each for each in _BOOKINGS.call(nomis, body=list(booking_ids))}
     if not found.keys() <= set(booking_ids):
@@ -225,7 +226,7 @@ def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, Book
     return found
 
 
-#: The reasons for which the incentives API writes a review; two more are accepted and have no effect there.
+#: The reasons for which the incentives API writes a review. It accepts two more, which have no effect there.
 REVIEWED_REASONS = ("NEW_ADMISSION", "READMISSION", "TRANSFERRED")
 REASONS = (*REVIEWED_REASONS, "RETURN_FROM_COURT", "TEMPORARY_ABSENCE_RETURN")
 
@@ -249,11 +250,11 @@ _PUBLISH_RECEIVED = Operation(
 
 
 def received_event(reason: str, prison_id: str, occurred_at: datetime) -> ReceivedEvent:
-    """The body of a received event of a movement at `occurred_at`, local to London."""
+    """The body of a received event for a movement at `occurred_at`, a London local time."""
     moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
     return ReceivedEvent(reason=reason, prison_id=prison_id, occurred_at=moment)
 
 
 def publish_received(prisoner_search: ServiceClient, offender_no: str, event: ReceivedEvent) -> None:
-    """Publishes the event again, once for each call. Raises `UpstreamError`, status 400 for bad values."""
+    """Publishes the event again, once for each call. Raises `UpstreamError`: status 400 for bad values."""
     _PUBLISH_RECEIVED.call(prisoner_search, offender_no, body=event)

@@ -1,4 +1,4 @@
-"""Which prisons use the new services: the agency switches of NOMIS, and the rollout of the activities API."""
+"""Finds which prisons use the new services, from NOMIS's agency switches and the activities API's rollout plans."""
 
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, optional, rows
@@ -7,7 +7,7 @@ from sync.upstream.transport import ServiceClient
 
 #: The service code of activities in the agency switches.
 ACTIVITY = "ACTIVITY"
-#: A row of an agency switch with this agency means every prison.
+#: An agency switch with this agency applies to every prison.
 EVERY_PRISON = "*ALL*"
 
 
@@ -61,23 +61,23 @@ PROBE = ContractProbe(_ROLLOUT_PLAN, ("MDI",))
 
 
 def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:
-    """The agencies for which NOMIS has switched a service on; `EVERY_PRISON` among them stands for all.
+    """The agencies for which NOMIS has switched a service on; `EVERY_PRISON` stands for all of them.
 
-    Raises `UpstreamError`: with `no_route` before June 2025, 404 for an unknown service.
+    Raises `UpstreamError`: with `no_route` from versions before June 2025, with status 404 for an unknown service.
     """
     return tuple(each.agency_id for each in _AGENCY_SWITCHES.call(nomis, service))
 
 
 def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
-    """As `switched_on`, for the route from October 2023 to June 2025."""
+    """As `switched_on`, from the route that NOMIS had from October 2023 to June 2025."""
     return tuple(each.prison_id for each in _SERVICE_PRISONS.call(nomis, service))
 
 
 def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:
-    """The plans of all prisons that use some part of the activities API; available since November 2024."""
+    """The plans of all prisons that use any part of the activities API. The API has had this since November 2024."""
     return _ROLLOUT_PLANS.call(activities, query={"prisonsLive": "true"})
 
 
 def rollout_plan(activities: ServiceClient, prison_id: str) -> RolloutPlan | None:
-    """The plan of one prison, or None for an unknown prison."""
+    """The rollout plan of one prison, or None for an unknown prison."""
     return _ROLLOUT_PLAN.call(activities, prison_id, asked={"prisonCode": prison_id})

@@ -1,7 +1,7 @@
 """The head of an HTTP response, read line by line instead of by a mail parser.
 
-`http.client` gives the header fields of a response to the package `email`, which allows for all that mail does. That
-is a fifth of the CPU of a call, and more with each field.
+`http.client` leaves the header fields of a response to the package `email`, which allows for everything that mail can
+contain. This takes a fifth of the CPU time of a call, and more with each field.
 """
 
 import http.client
@@ -12,17 +12,16 @@ from typing import BinaryIO
 #: The limits of `http.client`: bytes in a line and fields in a head.
 _LINE_BYTES = 65_536
 _FIELDS = 100
-#: A field according to RFC 9112, section 5: a name without white space, a colon, a value on the same line.
-#: White space around the value is removed afterwards: a regular expression that removes it takes seconds if there is a
-#: lot of it.
+#: A field according to RFC 9112, section 5: a name without white space, a colon, and a value on the same line. White
+#: space around the value is removed afterwards: a regular expression for it takes seconds if there is a lot of it.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 
 
 def parse_headers(stream: BinaryIO, **_limits: object) -> http.client.HTTPMessage:
     """The header fields up to the empty line that ends them.
 
-    Raises `http.client.HTTPException` for a line that is not a field, such as one that continues the line before, for
-    the end of the stream, and for too long a line or too many fields.
+    Raises `http.client.HTTPException` for a line that is not a field (such as one that continues the line before) or is
+    too long, for too many fields, and if the stream ends early.
     """
     message = http.client.HTTPMessage()
     for _ in range(_FIELDS + 1):
@@ -37,7 +36,7 @@ def parse_headers(stream: BinaryIO, **_limits: object) -> http.client.HTTPMessag
 
 
 class HeadResponse(http.client.HTTPResponse):
-    """A response of the standard library, whose `begin` is the library's own with the `parse_headers` above."""
+    """A response of the standard library that parses its header fields with the `parse_headers` above."""
 
     begin = FunctionType(
         http.client.HTTPResponse.begin.__code__, {**vars(http.client), "parse_headers": parse_headers}, "begin"

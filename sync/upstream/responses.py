@@ -1,10 +1,10 @@
-"""The shape of what goes over the wire: request bodies, responses, and the pages of a list.
+"""The shapes of request bodies and responses, and the pages of a list.
 
-Outside, a body is camelCase JSON; inside, it is a frozen model that names only the fields that are read or sent.
+A body is camelCase JSON on the wire, and a frozen model in the program that has only the fields that are read or sent.
 
-Spring writes a page in two forms: `number`, `size`, `totalElements`, `totalPages` and `last` are either fields of the
-page itself, or all but `last` are fields of an object `page` in it. A page that contradicts itself is refused: a list
-never counts as complete because such a page says so.
+Spring writes a page in one of two forms. In the first, `number`, `size`, `totalElements`, `totalPages` and `last` are
+fields of the page itself. In the second, all of them except `last` are fields of an object `page` inside it. A page
+that contradicts itself is refused, so that a list never counts as complete because of such a page.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from sync.upstream.transport import ServiceClient
 
 Model = TypeVar("Model", bound="Response")
 
-#: The longest list that is believed: a larger total is an error, not a reason to make calls for days.
+#: The longest list that is accepted. A larger total is an error, not a reason to make calls for days.
 MAX_ELEMENTS = 1_000_000
 
 _COUNTS = ("number", "size", "totalElements", "totalPages", "numberOfElements")
@@ -32,7 +32,7 @@ def _in_london(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(LONDON).replace(tzinfo=None)
 
 
-#: A local date-time of London, as the services write it; one with an offset is converted to London time.
+#: A date-time in London, as the services write it. One with an offset is converted to London time.
 LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
 
 
@@ -42,7 +42,7 @@ def _no_offset(moment: time) -> time:
     return moment
 
 
-#: A time of day in London. One with an offset is refused: without its date the local time is not known.
+#: A time of day in London. One with an offset is refused, since the local time depends on the date.
 LocalTime = Annotated[time, AfterValidator(_no_offset)]
 
 
@@ -52,44 +52,44 @@ def _not_boolean(value: object) -> object:
     return value
 
 
-#: The number of a record: never below 1.
+#: The number of a record, at least 1.
 RecordNumber = Annotated[int, BeforeValidator(_not_boolean), Field(gt=0)]
 
 
 def cut_to_bytes(text: str, limit: int) -> str:
-    """`text`, cut to at most `limit` bytes of UTF-8, the unit in which NOMIS's columns are measured."""
+    """`text` cut to at most `limit` bytes of UTF-8. NOMIS's columns are measured in bytes."""
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
-#: A comment in NOMIS, whose columns for comments hold 240 bytes; the rest is cut off.
+#: A comment in NOMIS, cut to the 240 bytes that fit in its comment columns.
 Comment = Annotated[str, AfterValidator(lambda text: cut_to_bytes(text, 240))]
 
-#: An amount of money; Decimal inside, a JSON number outside.
+#: An amount of money: a Decimal in the program, a number in JSON.
 Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Marks a field that services have had since a given month (`2023-11`), and that the program can do without."""
+    """Marks a field that services have had since a given month (`2023-11`) and that the program can do without."""
 
     month: str
 
 
 @dataclass(frozen=True, slots=True)
 class AlsoRead:
-    """Marks a field that newer services write as `shape` instead, which is read as well."""
+    """Marks a field that newer services write as `shape`. The program reads both forms."""
 
     shape: Any
 
 
 class Response(BaseModel):
-    """What is read of a response; further fields are ignored."""
+    """The fields that are read from a response; further fields are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore", populate_by_name=True)
 
 
 class Body(BaseModel):
-    """The body of a request."""
+    """The fields of a request's body; a field that is not declared is an error."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid", populate_by_name=True)
 
@@ -108,12 +108,12 @@ def parse_response(
     writes: bool = False,
     asked: Mapping[str, int | str] | None = None,
 ) -> Model:
-    """`response` as `model`; `asked` are the fields, by their JSON names, whose values the request named.
+    """Parses `response` as `model`; `asked` has the values that fields must have, by their JSON names.
 
     Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
-    It is `NotUnderstood` if the response has none of the fields, and so is not such a record at all, or if it is not
-    the requested record. If the call `writes`, it is always `NotUnderstood` with an unknown outcome: something was
-    created or changed, but not which record.
+    It raises `NotUnderstood` if the response has none of the fields, and so is a different kind of record, or if it is
+    not the requested record. If the call `writes`, it always raises `NotUnderstood` with an unknown outcome: something
+    was created or changed, but the response does not say which record.
     """
     status = 201 if method == "POST" and writes else 200
     try:
@@ -135,7 +135,7 @@ def parse_response(
 
 
 def parse_list(model: type[Model], response: Any, client: ServiceClient, method: str, path: str) -> tuple[Model, ...]:
-    """`response` as a list of `model`; raises as `parse_response`, and `NotUnderstood` for anything but a list."""
+    """Parses `response` as a list of `model`. Raises as `parse_response`, and `NotUnderstood` if it is not a list."""
     if not isinstance(response, list):
         raise NotUnderstood(client.name, method, path, status=200, message="the response is not a list")
     return tuple(parse_response(model, each, client, method, path) for each in response)
@@ -147,7 +147,7 @@ def _has_any_field(model: type[Response], response: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list: its elements as received, and its place among the pages, counted from 0."""
+    """One page of a list: its elements as received, its number (from 0), and the totals of the whole list."""
 
     content: tuple[Any, ...]
     number: int
@@ -157,9 +157,9 @@ class Page:
 
 
 def parse_page(response: Any, number: int, size: int) -> Page:
-    """`response` as page `number` of `size` elements; raises `ValueError` if it is not that page.
+    """Parses `response` as page `number` of at most `size` elements. Raises `ValueError` if it is not that page.
 
-    Without `last`, the totals decide whether it is the last page; without totals it is refused.
+    If it lacks `last`, the totals decide whether it is the last page. If it lacks the totals, it is refused.
     """
     if not isinstance(response, dict):
         raise ValueError(f"it is {_kind(response)}, not an object")
@@ -194,7 +194,7 @@ def parse_page(response: Any, number: int, size: int) -> Page:
 
 
 def page_counts(response: Mapping[str, Any]) -> dict[str, int]:
-    """The counts of a page by name, in either form; raises `ValueError` for a count that is not a whole number."""
+    """The counts of a page in either form, by name. Raises `ValueError` for a count that is not a whole number."""
     inner = response.get("page", {})
     if not isinstance(inner, dict):
         raise ValueError(f"its page is {_kind(inner)}, not an object")
@@ -212,7 +212,7 @@ def page_counts(response: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _kind(value: object) -> str:
-    """The JSON type of a value; the value itself may be personal."""
+    """The JSON type of a value, for messages that must not contain the value itself, which may be personal."""
     if value is None:
         return "missing or null"
     if isinstance(value, bool):

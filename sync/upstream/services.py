@@ -10,7 +10,8 @@ from sync.upstream.transport import ServiceClient, Transport
 class Services:
     """A client for each upstream service: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`.
 
-    A client is made when it is first asked for; nothing is called yet. HMPPS Auth has none: it gives the tokens.
+    A client is created when it is first used; creating one makes no call. HMPPS Auth has no client here: `tokens`
+    calls it.
     """
 
     transport: Transport

@@ -1,4 +1,4 @@
-"""Sockets whose timeout limits a whole request and its response, not each piece of them."""
+"""Sockets with a timeout that limits a whole request and its response, not each piece of them."""
 
 import math
 import socket
@@ -7,14 +7,14 @@ import struct
 import time
 from typing import Any
 
-#: The limit of a piece may exceed what is left of the whole by a twentieth, since each change costs system calls.
+#: The limit of a piece may exceed the remaining time by a twentieth, since each change of it takes system calls.
 _CLOSE_ENOUGH = 1.05
 
 
 class _TotalTimeout(socket.socket):
-    """A socket whose timeout limits everything that is sent or received from when it was set.
+    """A socket with a timeout that covers everything sent or received after it was set.
 
-    A server that sends or takes some bytes now and then never exceeds a timeout for each piece.
+    A timeout for each piece is not enough: a server that sends or accepts a few bytes now and then never exceeds it.
     """
 
     _deadline = math.inf
@@ -22,17 +22,17 @@ class _TotalTimeout(socket.socket):
     _limit: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        """Sets the limit for all that follows, in seconds."""
+        """Limits everything that follows to `value` seconds in total; None means no limit."""
         self._deadline = math.inf if value is None else time.monotonic() + value
         self._limit_piece(value)
 
     def recv_into(self, *args: Any) -> int:
-        """Receives within what is left of the limit; raises `TimeoutError` when it has passed."""
+        """Receives within the remaining time. Raises `TimeoutError` when there is none left."""
         self._limit_next_piece()
         return super().recv_into(*args)
 
     def send(self, *args: Any) -> int:
-        """Sends within what is left of the limit; raises `TimeoutError` when it has passed."""
+        """Sends within the remaining time. Raises `TimeoutError` when there is none left."""
         self._limit_next_piece()
         return super().send(*args)
 
@@ -53,32 +53,32 @@ class _TotalTimeout(socket.socket):
 
 
 class TlsSocket(_TotalTimeout, ssl.SSLSocket):
-    """A socket over TLS whose timeout limits the whole of what follows."""
+    """A TLS socket with a timeout that covers everything that follows."""
 
 
 class PlainSocket(_TotalTimeout):
-    """A socket without TLS whose timeout limits the whole of what follows; the kernel enforces the limit.
+    """A socket without TLS, with a timeout that covers everything that follows. The kernel enforces the limit.
 
-    Python waits for the socket and then receives, and threads queue for the interpreter after each of the two: with 64
-    messages in flight that slows a drain by a twentieth.
+    With an ordinary timeout Python first waits for the socket and then receives, and the thread queues for the
+    interpreter after each of the two. With 64 messages in flight this slows a drain by a twentieth.
     """
 
     def recv_into(self, *args: Any) -> int:
-        """Receives within the limit; raises `TimeoutError` when it has passed."""
+        """Receives within the remaining time. Raises `TimeoutError` when there is none left."""
         try:
             return super().recv_into(*args)
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
 
     def send(self, *args: Any) -> int:
-        """Sends within the limit; raises `TimeoutError` when it has passed."""
+        """Sends within the remaining time. Raises `TimeoutError` when there is none left."""
         try:
             return super().send(*args)
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
 
     def sendall(self, data: Any, *args: Any) -> None:
-        """Sends everything within the limit; the kernel limits each piece alone, and begins again with the next."""
+        """Sends everything within the remaining time, although the kernel only limits each piece."""
         left = memoryview(data)
         while left:
             left = left[self.send(left, *args) :]
@@ -86,7 +86,7 @@ class PlainSocket(_TotalTimeout):
     def _set_limit(self, seconds: float | None) -> None:
         if self._limit is None:
             self.setblocking(True)
-        # No time at all would be no limit.
+        # The kernel treats 0 as no limit.
         microseconds = 0 if seconds is None else max(1, int(seconds * 1_000_000))
         limit = struct.pack("@ll", *divmod(microseconds, 1_000_000))
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

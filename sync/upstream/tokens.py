@@ -1,4 +1,4 @@
-"""Tokens of HMPPS Auth: client credentials, one client for each service, renewed before they expire."""
+"""Fetches tokens from HMPPS Auth with client credentials, one client for each service, and renews them in time."""
 
 import base64
 import math
@@ -15,15 +15,15 @@ from sync.failures import NoToken
 from sync.settings.upstreams import UpstreamName, UpstreamSettings
 from sync.upstream.http import ConnectionLost, NotSent, TimedOut, TooLarge, fetch
 
-#: A token is renewed this long before it expires, so that none expires on its way.
+#: A token is renewed this long before it expires, so that it does not expire during a call.
 RENEW_BEFORE_SECONDS = 60.0
-#: The lifetime of a token whose response does not state it.
+#: The lifetime of a token if the response does not state it.
 DEFAULT_LIFETIME_SECONDS = 300.0
-#: The share of a short lifetime that is used, so that each token serves more than one call.
+#: The share of a short lifetime after which a token is renewed, so that each token serves more than one call.
 _SHORT_LIVED_SHARE = 0.5
-#: Responses of HMPPS Auth to wrong credentials.
+#: Statuses with which HMPPS Auth refuses wrong credentials.
 _REFUSED = frozenset({400, 401, 403})
-#: The characters that can be in a header.
+#: The characters of a token that are allowed in a header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -51,7 +51,7 @@ class TokenSource:
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """A token that is good for the next minute. Raises `NoToken` (service `hmpps-auth`)."""
+        """The current token, renewed if it is about to expire. Raises `NoToken` (service `hmpps-auth`)."""
         token = self._token
         if token is not None and self._monotonic() < self._renew_at:
             return token
@@ -62,7 +62,7 @@ class TokenSource:
             return self._token
 
     def discard(self, token: str) -> None:
-        """Drops `token`, which a service refused; a newer one fetched in the meantime is kept."""
+        """Drops `token`, which a service refused. A newer token that was fetched in the meantime is kept."""
         with self._lock:
             if self._token == token:
                 self._token = None
@@ -91,7 +91,7 @@ class TokenSource:
 
 
 def authorities(token: str) -> frozenset[str] | None:
-    """What a token says its client may do (`ROLE_…`), unverified, or None if it is not a JWT."""
+    """The authorities (`ROLE_…`) in a token, unverified, or None if the token is not a JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -110,7 +110,7 @@ def _no_token(status: int | None, message: str) -> NoToken:
 
 
 def _json_object(data: bytes) -> Mapping[str, Any]:
-    """The JSON object in `data`; an empty one if there is none."""
+    """The JSON object in `data`, or an empty one if `data` is anything else."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -119,7 +119,7 @@ def _json_object(data: bytes) -> Mapping[str, Any]:
 
 
 def _lifetime(expires_in: object) -> float | None:
-    """The lifetime of a token in seconds, or None if the response states something else."""
+    """The lifetime of a token in seconds, or None if `expires_in` is not a positive number."""
     if expires_in is None:
         return DEFAULT_LIFETIME_SECONDS
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):

@@ -1,4 +1,4 @@
-"""Calls to the upstream services: which are repeated, what a response means, and what is known when there is none."""
+"""Calls to the upstream services: when a call is repeated, and what a response, or the lack of one, means."""
 
 import re
 import ssl
@@ -38,13 +38,13 @@ from sync.upstream.http import (
 )
 from sync.upstream.tokens import TokenSource, authorities
 
-#: Statuses that may mean that the service has too much to do, and those whose `Retry-After` is about the service.
+#: Statuses that may mean that the service is overloaded, and the statuses for which its `Retry-After` counts.
 _OVERLOADED = frozenset({429, 500, 503})
 _ASKS_TO_WAIT = frozenset({429, 503})
 _DOCUMENT_PATH = "/v3/api-docs"
 #: How long a health ping may take.
 _PING_SECONDS = 5.0
-#: Two escapes of one character in JSON, and one of the two without the other; two backslashes are one character.
+#: In JSON: an escaped backslash, a pair of escapes for one character (surrogates), and one half of a pair on its own.
 _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -52,30 +52,33 @@ _ESCAPES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A 500 that means that the service can never take this request: a part of its text, and what to say instead."""
+    """A 500 that means that the service can never accept this request.
+
+    text: the part of the message that identifies it. reason: what the error says, before the service's own message.
+    """
 
     text: str
     reason: str
 
 
 class CallObserver(Protocol):
-    """Observes every call: the breaker, the metrics."""
+    """Something that observes every call, such as the breakers and the metrics."""
 
     def before_call(self, service: UpstreamName) -> bool:
-        """Whether the service is only just back from an outage. Raises `BreakerOpen` to prevent the call."""
+        """Returns whether the service has only just come back. Raises `BreakerOpen` to prevent the call."""
         ...
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
-        """Learns how the call ended and how long it took, in seconds."""
+        """Records how the call ended and how long it took, in seconds."""
         ...
 
     def not_called(self, service: UpstreamName) -> None:
-        """Learns that the call was not made after all, so that it shows nothing about the service."""
+        """Records that the call was not made after all, and so shows nothing about the service."""
         ...
 
 
 class ServiceClient:
-    """Calls to one upstream service, with its own token and the process's `limit` of calls to the service."""
+    """Makes calls to one upstream service, with its own token and within the process's `limit` for the service."""
 
     def __init__(
         self,
@@ -110,16 +113,16 @@ class ServiceClient:
     ) -> Any:
         """Makes one call. Returns the decoded JSON of the response, or None for the empty body of a write.
 
-        `path` begins with `/` and is quoted already (see `segment`). With `none_on_404` the result is None for a 404
-        from the service itself (see `UpstreamError.absent`), and for nothing else: a read whose response is empty or
-        `null` raises `NotUnderstood`. A token that the service refuses is renewed once. A read whose connection was
-        lost is repeated once; a write never is, since only its caller knows whether it may be.
+        `path` begins with `/` and is already quoted (see `segment`). With `none_on_404` the result is None for a 404
+        from the service itself (see `UpstreamError.absent`), and for nothing else: a read with an empty or `null`
+        response raises `NotUnderstood`. A token that the service refuses is renewed once. If the connection is lost, a
+        read is repeated once. A write is never repeated here, since only the caller knows whether that is safe.
 
-        Raises `UpstreamError`; before the call `BreakerOpen`, and for a write `LeaseBusy` if the lease that allows it
-        has run out; `NeverAccepted` for a response that is the known `refusal` of such a request. `no_look_up` means
-        that nobody can find out later whether the write was applied, so that a 500 counts as rolled back where it may
-        (see `may_have_been_applied`). `may_lack_route` means that the caller has another route for a service that is
-        too old for this one, so that a missing route (`no_route`) does not count as an outage.
+        Raises `UpstreamError`, and `NeverAccepted` if the response is the known `refusal` of such a request. Before it
+        sends anything, it raises `BreakerOpen`, or `LeaseBusy` for a write if its lease has expired. `no_look_up` means
+        that nobody can find out later whether the write was applied, so a 500 counts as rolled back where possible (see
+        `may_have_been_applied`). `may_lack_route` means that the caller has a different route for older services, so a
+        missing route (`no_route`) does not count as an outage.
         """
         just_back = [observer.before_call(self.name) for observer in self._observers]
         if any(just_back):
@@ -138,7 +141,7 @@ class ServiceClient:
             error.query = _query(query)
             self._notify(method, None if may_lack_route and error.no_route else error, started)
             raise
-        except Exception as caught:  # whatever the response caused, it is the failure of this call alone
+        except Exception as caught:  # whatever the response causes, only this call fails
             broken = self._no_response(method, path, f"broke with {type(caught).__name__}")
             self._notify(method, broken, started)
             raise broken from caught
@@ -151,11 +154,11 @@ class ServiceClient:
             observer.after_call(self.name, method, error, seconds)
 
     def authenticate(self) -> None:
-        """Makes sure that HMPPS Auth gives this client a token; raises `NoToken` otherwise."""
+        """Checks that HMPPS Auth gives this client a token. Raises `NoToken` if it does not."""
         self._tokens.token()
 
     def authorities(self) -> frozenset[str] | None:
-        """What this client may do (`ROLE_…`), by its token, or None if the token does not say. Raises `NoToken`."""
+        """The authorities (`ROLE_…`) in this client's token, or None if the token is not a JWT. Raises `NoToken`."""
         return authorities(self._tokens.token())
 
     def _send(
@@ -171,11 +174,11 @@ class ServiceClient:
         if response.status == 401:
             self._tokens.discard(token)
             refusal = parse_error_body(response.data)
-            # The page of another server does not mean that a write has not reached the service.
+            # If another server wrote the response, a write may still have reached the service, so it is not repeated.
             if method == "GET" or refusal.from_service or refusal.empty:
                 response = self._send_with(self._tokens.token(), method, path, query, content, headers)
         elif response.status == 403:
-            # The next call has a new token: a role that the client is given in the meantime is not in this one.
+            # The next call fetches a new token, since a role that is granted meanwhile is not in the current token.
             self._tokens.discard(token)
         return response
 
@@ -208,14 +211,14 @@ class ServiceClient:
             except (TimedOut, TooLarge) as error:
                 raise self._no_response(method, path, str(error)) from error
             except ConnectionLost as error:
-                # A kept connection may be closed by the service while the request is on its way: try a fresh one.
+                # The service may close a kept connection while the request is on its way, so try a new connection.
                 if not attempts:
                     raise self._no_response(method, path, f"connection lost ({error})") from error
 
     def _send_in_turn(
         self, method: str, target: str, headers: Mapping[str, str], content: bytes | None
     ) -> HttpResponse:
-        """Sends the request when the limit allows it, and reports to the limit how the service responded."""
+        """Sends the request when the limit allows it, and lets the limit know how the service responded."""
         with self.limit:
             if method != "GET":
                 self._may_write()
@@ -225,12 +228,12 @@ class ServiceClient:
             asks_to_wait = response.status in _ASKS_TO_WAIT
             self.limit.on_throttled(parse_retry_after(response.headers.get("retry-after")) if asks_to_wait else None)
         elif response.status < 500:
-            # Writes differ too much among themselves to say how fast the service is.
+            # The times of writes differ too much to show how fast the service is.
             self.limit.on_success(time.perf_counter() - started if method == "GET" else None)
         return response
 
     def _no_response(self, method: str, path: str, reason: str) -> UpstreamError:
-        """The error of a call that was sent and whose response, if there was one, is not known."""
+        """The error for a call that was sent, but whose response did not arrive or cannot be read."""
         return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=method != "GET")
 
     def _decode(
@@ -276,9 +279,9 @@ class ServiceClient:
 
 
 class Transport:
-    """The clients of the upstream services, one for each. Close it at the end.
+    """The clients of the upstream services, one for each. It must be closed at the end.
 
-    `may_write` is called before each write is sent; it raises `LeaseBusy` if the lease that allows it has run out.
+    `may_write` is called before each write is sent. It raises `LeaseBusy` if the lease for the write has expired.
     """
 
     def __init__(
@@ -294,13 +297,13 @@ class Transport:
         self._pools: list[HTTPConnectionPool] = []
 
     def client(self, name: UpstreamName) -> ServiceClient:
-        """The client of `name`: all its callers share its connections, its token and its limit."""
+        """The client of the service `name`. All callers share its connections, its token and its limit."""
         if name not in self._clients:
             self._clients.setdefault(name, self._new_client(name))
         return self._clients[name]
 
     def ping(self, name: UpstreamName, timeout_seconds: float = _PING_SECONDS) -> str | None:
-        """Sends a health ping. Returns None if the service says that it is up, else why it counts as down."""
+        """Sends a health ping. Returns None if the service says that it is up, or else why it counts as down."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
 
@@ -318,7 +321,7 @@ class Transport:
         return response.data
 
     def reach(self, name: UpstreamName) -> str | None:
-        """Whether calls are worth trying: as `ping`, but None even if the service does not offer the ping to us."""
+        """Checks whether calls are worth trying: as `ping`, but None if the service does not offer the ping to us."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered
 
@@ -356,12 +359,12 @@ def _query(query: Mapping[str, object] | None) -> str:
 
 
 def segment(value: object) -> str:
-    """`value` as one segment of a path; the colons of a time stay, as they mean nothing there."""
+    """`value` as one segment of a path. Colons, as in a time, are not quoted: they have no meaning there."""
     return str(value) if type(value) is int else quote(str(value), safe=":")
 
 
 def _decoded(data: bytes) -> Any:
-    """Decodes JSON, even if a text in it was cut within a character, as Java does: the half character is left out.
+    """Decodes JSON. If Java cut a text in the middle of a character, the half character is left out.
 
     Raises `orjson.JSONDecodeError`.
     """
