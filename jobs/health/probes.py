@@ -17,7 +17,7 @@ from reports.delivery.channels import NEEDED_SETTINGS, Channel, TryLater, is_set
 from reports.engine.exclusions import exclusions_variable, read_exclusions
 from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
-from sync.domains.registry import event_types, required_roles, unknown_switches
+from sync.domains.registry import event_types, missing_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable, is_missing
@@ -219,7 +219,7 @@ def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamN
         raise _Down(one_line(error), shared=each if refused else _auth_down(settings)) from error
     if authorities is None:
         return ProbeResult(True, "token issued, but it does not say its roles")
-    missing = sorted(role for role in required_roles(name) if f"ROLE_{role}" not in authorities)
+    missing = missing_roles(name, authorities)
     if missing:
         roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
         raise _Down(f"client {upstream.client_id} lacks {roles}: ask HMPPS Auth to give it to the client")

@@ -18,7 +18,7 @@ from sync.alerting import Severity, command
 from sync.contracts.check import ContractFinding, ServiceResult, check_service, last_findings, record_findings
 from sync.contracts.compare import DriftLevel
 from sync.contracts.declared import shape_errors
-from sync.domains.registry import operations, probes
+from sync.domains.registry import missing_roles, operations, probes
 from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store import outbox
@@ -135,10 +135,10 @@ def _compared(transport: Transport, service: UpstreamName, called: Sequence[Oper
 
 
 def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """What a probe found, and, in one word, what it showed."""
+    """What a probe found, and, in a few words, what it showed."""
     probe = probes().get(service)
     if probe is None:
-        return [], "nothing to read"
+        return _probed_by_token(transport, service)
     operation = probe.operation
     named = (f"{operation.method} {operation.path}",)
     try:
@@ -146,14 +146,33 @@ def _probed(application: Application, transport: Transport, service: UpstreamNam
     except UpstreamError as error:
         if error.absent:
             return [], "role granted, no record to read"
-        kind, text = ("role-refused", "refuses") if error.credentials_refused else ("probe-failed", "fails")
-        return [ContractFinding(DriftLevel.ERROR, kind, "", f"{text} the probe: {error}", named)], text
+        return _probe_failed(error, named)
     wrong = shape_errors(operation, response)
     found = [
         ContractFinding(DriftLevel.ERROR, "shape", "", f"response differs from its declaration: {each}", named)
         for each in wrong
     ]
     return found, "role granted, format differs" if wrong else "role granted, format as declared"
+
+
+def _probed_by_token(transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
+    """The probe of a service in which every call has an effect: its token says whether the client has the roles."""
+    try:
+        authorities = transport.client(service).authorities()
+    except UpstreamError as error:
+        return _probe_failed(error, ())
+    if authorities is None:
+        return [], "token issued, but it does not say its roles"
+    found = [
+        ContractFinding(DriftLevel.ERROR, "role-refused", "", f"the client's token lacks the role {role}")
+        for role in missing_roles(service, authorities)
+    ]
+    return found, "role missing" if found else "role granted, nothing to read"
+
+
+def _probe_failed(error: UpstreamError, named: tuple[str, ...]) -> tuple[list[ContractFinding], str]:
+    kind, text = ("role-refused", "refuses") if error.credentials_refused else ("probe-failed", "fails")
+    return [ContractFinding(DriftLevel.ERROR, kind, "", f"{text} the probe: {error}", named)], text
 
 
 def _ids(application: Application, probe: ContractProbe) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def mapped_values() -> tuple[MappedValues, ...]:
 
 
 def probes() -> Mapping[UpstreamName, ContractProbe]:
-    """A harmless read of each service, by service."""
+    """A harmless read of each service, by service; prisoner search has none, since each of its calls has an effect."""
     return {each.operation.service: each for each in _variables(ContractProbe)}
 
 
@@ -113,6 +113,11 @@ def required_roles(service: UpstreamName) -> frozenset[str]:
     """
     lasting = (each for each in operations() if each.service is service and not each.until)
     return frozenset(each.role for each in lasting if each.role is not None)
+
+
+def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[str]:
+    """The required roles of a service that a token with these authorities (`ROLE_…`) lacks, in alphabetical order."""
+    return sorted(role for role in required_roles(service) if f"ROLE_{role}" not in authorities)
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:

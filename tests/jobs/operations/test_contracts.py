@@ -55,7 +55,7 @@ def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) ->
     probed = {each["service"]: each["probe"] for each in checked["services"]}
     assert probed["nomis"] == probed["incentives"] == "role granted, format as declared"
     assert probed["visits"] == probed["mapping"] == "role granted, no record to read"
-    assert probed["prisoner-search"] == "nothing to read"
+    assert probed["prisoner-search"] == "role granted, nothing to read"
 
 
 def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbox) -> None:
@@ -75,6 +75,19 @@ def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbo
         "response differs from its declaration: [].name is missing",
         "response differs from its declaration: [].active is missing",
     }
+
+
+def test_a_probe_calls_nothing_that_has_an_effect(app: App, sandbox: Sandbox) -> None:
+    """Every call of prisoner search publishes an event, so its probe reads the roles of the client's token instead."""
+    sandbox.reset(prisoners=50, generation="2023")
+    sandbox.grant("prisoner-search", [])
+    checked = app.run("contracts", "check", "--probe", "--service", "prisoner-search", "--json")
+    assert checked.code == 1
+    (found,) = of_service(checked.json(), "prisoner-search")["findings"]
+    assert (found["level"], found["kind"]) == ("error", "role-refused")
+    assert found["text"] == "the client's token lacks the role EVENTS_ADMIN"
+    called = [each["path"] for each in sandbox.requests() if each["service"] == "prisoner-search"]
+    assert called == ["/v3/api-docs"]
 
 
 def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandbox) -> None:
