@@ -10,9 +10,10 @@ import orjson
 from sqlalchemy import select
 
 import reports.reconciliations
+from jobs.errors import StopRequested
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import ActiveRun, Trigger
+from jobs.runtime.job_runs import ActiveRun, RunStatus, Trigger
 from sync import clock
 from sync.alerting import Severity, command
 from sync.contracts.check import ContractFinding, ServiceResult, check_service, last_findings, record_findings
@@ -32,6 +33,8 @@ ALERT = "contract-drift"
 SERVICES = tuple(name for name in UpstreamName if name is not UpstreamName.OAUTH)
 #: The differences of a service that a message quotes.
 _QUOTED = 5
+#: The kind of finding of a service that could not be compared.
+_UNREAD = "document-unread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class ContractsResult:
     def ok(self) -> bool:
         """Whether no difference is an error; warnings and notes do not count."""
         return not self.counts()["errors"]
+
+    @property
+    def unread(self) -> tuple[UpstreamName, ...]:
+        """The services that could not be compared, since their documents could not be read."""
+        return tuple(each.service for each in self.services if _is_unread(each))
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON shows it."""
@@ -76,20 +84,19 @@ def check_contracts(
     *,
     probe: bool = False,
     notify: bool = False,
-    stop_requested: Callable[[], bool] = lambda: False,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> ContractsResult:
     """Compares the services with their documents, one by one; a document that cannot be read is an error too.
 
     probe: also makes one harmless read of each. notify: records the result, and puts one message for Slack into the
-    outbox if anything changed since the last one.
+    outbox if anything changed since the last one. check_stop: called before each service; may raise to stop the check.
     """
     called = operations(reports.reconciliations)
     results, probed = [], {}
     # No breaker stops these calls, and their outcomes do not open one.
     with closing(Transport(application.settings)) as transport:
         for service in services:
-            if stop_requested():
-                break
+            check_stop()
             result = _compared(transport, service, called)
             if probe:
                 found, probed[service] = _probed(application, transport, service)
@@ -101,9 +108,13 @@ def check_contracts(
 
 
 def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """The weekly check. Differences are its result, not a failure."""
-    result = check_contracts(application, notify=True, stop_requested=stop_requested.is_set)
-    active_run.counts |= result.counts()
+    """The weekly check, as `run_contracts_check`. Raises `StopRequested` soon after `stop_requested` is set."""
+
+    def check_stop() -> None:
+        if stop_requested.is_set():
+            raise StopRequested("stopped while comparing the services with their documents")
+
+    _put_into(active_run, check_contracts(application, notify=True, check_stop=check_stop))
 
 
 def run_contracts_check(
@@ -114,13 +125,27 @@ def run_contracts_check(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> ContractsResult:
-    """The check that notifies, as a recorded run of the job. The run succeeds whatever differs."""
+    """The check that notifies, as a recorded run of the job.
+
+    Differences are its result, not a failure; it is incomplete if a document could not be read.
+    """
     parameters = {"services": [str(each) for each in services], "probe": probe}
     with application.job_runs.run(JOB, parameters, trigger=trigger, rerun_of=rerun_of) as active_run:
         result = check_contracts(application, services, probe=probe, notify=True)
-        active_run.counts |= result.counts()
+        _put_into(active_run, result)
     send_pending(application, ALERT_SECONDS)
     return result
+
+
+def _put_into(active_run: ActiveRun, result: ContractsResult) -> None:
+    active_run.counts |= result.counts()
+    if result.unread:
+        active_run.status = RunStatus.INCOMPLETE
+        active_run.error = f"the documents of these services cannot be read: {', '.join(result.unread)}"
+
+
+def _is_unread(result: ServiceResult) -> bool:
+    return any(finding.kind == _UNREAD for finding in result.findings)
 
 
 def _compared(transport: Transport, service: UpstreamName, called: Sequence[Operation[Any]]) -> ServiceResult:
@@ -130,7 +155,7 @@ def _compared(transport: Transport, service: UpstreamName, called: Sequence[Oper
         reason = str(error)
     except ValueError:
         reason = "the response is not an OpenAPI document"
-    finding = ContractFinding(DriftLevel.ERROR, "document-unread", "", f"its document cannot be read: {reason}")
+    finding = ContractFinding(DriftLevel.ERROR, _UNREAD, "", f"its document cannot be read: {reason}")
     return ServiceResult(service, "", 0, (finding,))
 
 
@@ -195,7 +220,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
     A service whose document could not be read keeps its last result: an outage does not change its contract.
     """
-    read = [each for each in results if not any(finding.kind == "document-unread" for finding in each.findings)]
+    read = [each for each in results if not _is_unread(each)]
     with application.database.begin() as connection:
         last = last_findings(connection)
         properties: dict[str, str] = {}

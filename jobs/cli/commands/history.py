@@ -132,7 +132,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
             checked = contracts.run_contracts_check(
                 application, services, probe=probe, trigger=Trigger.RERUN, rerun_of=earlier.id
             )
-            show_check(checked, as_json=as_json)
+            show_check(checked, as_json=as_json, notified=True)
         else:
             raise UsageError(f"a run of {earlier.job} cannot be repeated; start a new one")
 
