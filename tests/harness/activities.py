@@ -1,4 +1,4 @@
-"""A schedule of an activity in DPS, its allocation and attendance, and the events about them."""
+"""An activity schedule in DPS with its allocation and attendance, and the events about them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def put_attendance(harness: Harness, prisoner: Prisoner, **changes: Any) -> None
 
 
 def one(harness: Harness, kind: str) -> dict[str, Any]:
-    """The only record of a kind in NOMIS."""
+    """The only NOMIS record of this kind."""
     (record,) = harness.sandbox.nomis(kind)
     return dict(record)
 

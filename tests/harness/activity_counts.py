@@ -1,4 +1,4 @@
-"""Responses of both services with the counts of one prison, as a test needs them."""
+"""Makes NOMIS and DPS return the counts of one prison that a test needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from datetime import date
 from sandbox import Sandbox
 
 BOOKINGS_PATH = "^/prisoners/bookings$"
-#: The worked example of attendances: the counts of both sides at Moorland, and the bookings' prisoners and prisons.
+#: The worked example of attendances at Moorland: the counts of both sides by booking, and the prisoner and prison of
+#: each booking.
 DAY = date(2026, 8, 20)
 NOMIS = {1204417: 2, 1204430: 1, 1204499: 1}
 DPS = {1204417: 2, 1204440: 1, 1204470: 2}
@@ -21,14 +22,14 @@ BOOKINGS = {
 
 
 def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
-    """Makes a service respond to a path with this body."""
+    """Makes a service return this body for a path."""
     upstream.fault(service, path=path, kind="status", status=200, body=body)
 
 
-def answer_counts(
+def respond_with_counts(
     upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
 ) -> None:
-    """Gives a prison these counts on both sides; only this prison has activities."""
+    """Makes both sides return these counts for a prison, the only one that has activities."""
     listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
     answer(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
     path = f"^/synchronisation/reconciliation/{what}/{prison}$"
@@ -36,8 +37,8 @@ def answer_counts(
     upstream.switch_agencies("ACTIVITY", prison)
 
 
-def answer_bookings(upstream: Sandbox, **locations: str) -> None:
-    """Gives NOMIS these bookings (`b1204417="LEI"`), each of a different prisoner."""
+def respond_with_bookings(upstream: Sandbox, **locations: str) -> None:
+    """Makes NOMIS return these bookings, each of a different prisoner. An argument is `b1204417="LEI"`."""
     bookings = [
         {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
         for number, location in ((int(name[1:]), location) for name, location in locations.items())
@@ -45,13 +46,16 @@ def answer_bookings(upstream: Sandbox, **locations: str) -> None:
     answer(upstream, "nomis", BOOKINGS_PATH, bookings)
 
 
-def answer_attendances(
+def respond_with_attendances(
     upstream: Sandbox,
     nomis: Mapping[int, int],
     dps: Mapping[int, int],
     bookings: Mapping[int, tuple[str, str]],
 ) -> None:
-    """Gives only Moorland these attendance counts for the example's day, and NOMIS these bookings and prisons."""
+    """Makes both sides return these attendance counts for Moorland on the example's day.
+
+    No other prison has any. NOMIS returns these bookings with their prisoners and prisons.
+    """
     nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
     shared: dict[str, object] = {"date": DAY.isoformat()}
     path = "/attendances/reconciliation/MDI$"

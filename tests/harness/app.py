@@ -1,7 +1,7 @@
 """One installation of the program: its settings, its database, its commands and its parts.
 
 A command runs in the process of the test (`App.run`), which is fast, or in a separate process (`App.run_process`,
-`App.start`), where exit codes, signals and streams are real. `application` opens the composition root itself.
+`App.start`), which has real exit codes, signals and streams. `application` opens the composition root itself.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
 #: The variables that a command in a separate process keeps from the environment of the tests.
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
 
-#: Nothing waits unnecessarily: a failed message is redelivered at once, and whatever the sandbox publishes is already
-#: committed.
+#: The tests need not wait: a failed message is redelivered at once, and the sandbox commits each record before it
+#: publishes.
 QUICK = {
     "EVENT_MINIMUM_AGE_SECONDS": "0",
     "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
@@ -53,7 +53,7 @@ QUICK = {
     "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
 }
 
-#: The queues that the program created, as the sandbox describes them, by the program's settings.
+#: The queues that the sandbox describes for the program's settings.
 _MADE_QUEUES: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}
 
 
@@ -84,7 +84,7 @@ class App:
 
     @property
     def sandbox(self) -> Sandbox:
-        """The sandbox that it runs against."""
+        """The sandbox that the installation uses."""
         assert self._sandbox is not None
         return self._sandbox
 
@@ -94,17 +94,20 @@ class App:
         return Path(self.settings["DATABASE_URL"].removeprefix("sqlite:///"))
 
     def use_new_database(self, name: str) -> None:
-        """Continues with another, empty database, as another installation would."""
+        """Continues with a new, empty database, as another installation would have."""
         assert self._template is not None
         shutil.copyfile(self._template, self.folder / f"{name}.db")
         self.use_database(name)
 
     def use_database(self, name: str) -> None:
-        """Continues with a database that was used before. The first database is called `app`."""
+        """Continues with a database that the test used before. The first database is called `app`."""
         self.settings["DATABASE_URL"] = f"sqlite:///{self.folder / name}.db"
 
     def run(self, *arguments: str, answer: str | Terminal = "", **more: str) -> Ended:
-        """Runs a command to its end in this process. `more` holds further settings; `answer` is the typed input."""
+        """Runs a command to its end in this process.
+
+        `more` has further settings, and `answer` is the typed input.
+        """
         return run_here(arguments, {**self.settings, **more}, answer)
 
     def run_ok(self, *arguments: str, answer: str = "", **more: str) -> str:
@@ -118,7 +121,7 @@ class App:
         return json.loads(self.run_ok(*arguments, "--json"))
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The whole environment of a command in a separate process."""
+        """The complete environment of a command in a separate process."""
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return {**kept, **self.settings, **more}
 
@@ -127,7 +130,7 @@ class App:
         return Ended(*run_command(arguments, self.environment(**more), self.folder, answer))
 
     def run_as_installed(self, *arguments: str, answer: str = "", **more: str) -> Ended:
-        """Runs the installed command in a new process, as a shell does, so the program is imported first."""
+        """Runs the installed command as a shell does, in a new process that first has to import the program."""
         done = subprocess.run(
             [COMMAND, *arguments],
             env=self.environment(**more),
@@ -156,7 +159,7 @@ class App:
         return dict(json.loads(self.run_ok("drain", queue, "--json", **more)))
 
     def drain_out(self, queue: str, **more: str) -> None:
-        """Drains a queue until it is empty, so that every failing message is on its dead letter queue."""
+        """Drains a queue until it is empty and every failing message is on its dead letter queue."""
         # Batch by batch, since `drain --until-empty` waits a second for more messages after each.
         for _ in range(20):
             if self.drain(queue, **more)["received"] == 0:
@@ -179,7 +182,7 @@ class App:
             return [(action, target, outcome) for action, target, outcome in rows]
 
     def let_creates_end(self) -> None:
-        """Makes an hour pass for every creation, so that no create can still be under way in NOMIS."""
+        """Makes every creation an hour older, so that no create can still be under way in NOMIS."""
         database, earlier = Database(self.settings["DATABASE_URL"]), now() - timedelta(hours=1)
         with database.begin() as connection:
             connection.execute(update(creations).values(intended_at=earlier, updated_at=earlier))
@@ -209,7 +212,7 @@ class App:
             _MADE_QUEUES[chosen] = self.sandbox.queues()
 
     def forget_queues(self) -> None:
-        """Looks the queues up again after a reset of the sandbox."""
+        """Forgets the queues, so that they are found again after a reset of the sandbox."""
         self._queues = None
 
     def messages(self, queue: str) -> int:
@@ -218,7 +221,7 @@ class App:
 
 
 def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
-    """An installation against the sandbox, on copies of the database file `template`, that logs only warnings."""
+    """An installation against the sandbox that logs only warnings. Its databases are copies of the file `template`."""
     settings = {
         **sandbox.environment(),
         **QUICK,
@@ -245,13 +248,13 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 def application(
     environment: Mapping[str, str], database_url: str, metrics: Metrics | None = None, /, **settings: str
 ) -> Iterator[Application]:
-    """The parts of the program, closed at the end. A message becomes a dead letter after three receives.
+    """The parts of the program, which are closed at the end. A message becomes a dead letter after three receives.
 
-    A SQLite file that does not exist is created with the current schema.
+    If the SQLite file does not exist, it is created with the current schema.
     """
     file = Path(make_url(database_url).database or "")
     if database_url.startswith("sqlite:") and not file.exists():
-        # Applying all migrations would take fifty times as long.
+        # This takes a fiftieth of the time that all migrations would take.
         file.write_bytes(empty_sqlite_database())
     quick = {**QUICK, "HMPPS_SQS_MAX_RECEIVE_COUNT": "3", "CREATION_SETTLING_SECONDS": "0.1", "SLACK_TOKEN": ""}
     opened = Application(
@@ -264,7 +267,7 @@ def application(
 
 
 def differing(app: App, cause: int) -> str:
-    """Makes a world in which one prisoner differs because of this cause. Returns the prisoner's number."""
+    """Makes a world in which one prisoner's levels differ for this cause. Returns the prisoner number."""
     app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     app.forget_queues()
     app.make_queues()

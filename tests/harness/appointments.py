@@ -71,7 +71,10 @@ def put_in_nomis(
     mapped_to: int | None = None,
     **more: Any,
 ) -> None:
-    """Creates an appointment in NOMIS that is old enough to be compared, mapped to one in DPS if that is given."""
+    """Creates an appointment in NOMIS that is old enough to be compared.
+
+    With `mapped_to`, it is mapped to that appointment in DPS.
+    """
     values = {
         "event_id": number,
         "booking_id": prisoner["bookingId"],
@@ -88,7 +91,11 @@ def put_in_nomis(
 
 
 def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
-    """Creates four on each side: the same, the same without an end, another start, a duplicate, only in DPS."""
+    """Creates the worked example, with four appointments on each side.
+
+    One agrees, one has no end in NOMIS, and one starts at another time there. One in NOMIS is an unmapped duplicate,
+    and one is only in DPS.
+    """
     for number, start, end in (
         (71, "09:00", "10:00"),
         (72, "09:30", "10:30"),

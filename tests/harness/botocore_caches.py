@@ -1,4 +1,4 @@
-"""Lets the many AWS clients of a test process share what a real process computes once for its single client."""
+"""Lets the many AWS clients of a test process share what the program computes once for its only client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Session(boto3.session.Session):  # type: ignore[misc]
     """Returns the same client to all callers that ask for the same service, address, keys and settings."""
 
     def client(self, service_name: str, **options: Any) -> Any:
-        """A client for the service, which may already be in use."""
+        """A client for the service. The caller may share it with others."""
         if not {"endpoint_url", "aws_access_key_id"} <= options.keys():
             return super().client(service_name, **options)
         key = repr((service_name, sorted((name, getattr(value, "__dict__", value)) for name, value in options.items())))
@@ -48,6 +48,6 @@ def share_botocore_caches() -> None:
 
 
 def forget_clients() -> None:
-    """Makes the next test begin with new clients, since a client counts how often it may still retry."""
+    """Gives the next test new clients, since a client counts the retries that it has left."""
     with _clients_lock:
         _clients.clear()

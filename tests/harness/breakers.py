@@ -18,7 +18,7 @@ NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.O
 
 
 class Process:
-    """The breakers of one process, on a clock that is moved by hand, with services that respond as set."""
+    """The breakers of one process, with a clock that the test moves and services that respond as the test sets."""
 
     def __init__(self, database: Database) -> None:
         self.now = 1000.0
@@ -45,12 +45,12 @@ class Process:
     def fail(
         self, times: int = 3, status: int | None = 503, path: str | None = None, from_service: bool = True
     ) -> None:
-        """Makes that many failing calls, each about another record unless one is named."""
+        """Makes this number of failing calls, each about a different record unless `path` is given."""
         for _ in range(times):
             self.call(failing=True, status=status, path=path, from_service=from_service)
 
     def later(self, seconds: float) -> bool:
-        """Lets time pass and then probes. Returns whether nothing is down."""
+        """Lets time pass, and then probes the services. Returns whether all of them are up."""
         self.now += seconds
         return self.breakers.probe([NOMIS, MAPPING])
 

@@ -1,4 +1,4 @@
-"""Certificates for the servers of the tests."""
+"""Certificates for the TLS servers of the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write_certificate(path: Path) -> None:
-    """Writes the key and the self-signed certificate of `localhost` and 127.0.0.1 into one file."""
+    """Writes a key and a self-signed certificate for `localhost` and 127.0.0.1 into one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -38,7 +38,7 @@ def write_certificate(path: Path) -> None:
 
 
 def server_context(certificate: Path) -> ssl.SSLContext:
-    """The server's TLS context."""
+    """The TLS context of a server with this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context

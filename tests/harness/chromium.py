@@ -1,4 +1,4 @@
-"""The browser that the tests of pages use."""
+"""The browser in which the tests open pages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 
 def chromium(environment: Mapping[str, str]) -> str:
-    """The browser's program.
+    """The path of the browser's program.
 
-    Without one the tests are skipped, or fail if `CI` is set, since nobody would notice the skip.
+    Without a browser the tests are skipped. If `CI` is set they fail instead, since nobody would notice the skip.
     """
     names = ("chromium", "chromium-browser")
     found = (shutil.which(name, path=environment.get("PATH")) for name in names)

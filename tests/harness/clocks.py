@@ -1,4 +1,4 @@
-"""The monotonic clock of the program, which tests move forward instead of waiting."""
+"""A monotonic clock for the program, which tests move forward instead of waiting."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pytest
 
 
 class Clock:
-    """Replaces the module `time`: the machine's own clock, `ahead` seconds later."""
+    """Replaces the module `time` with a clock that is `ahead` seconds ahead of the machine's."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
 
     def monotonic(self) -> float:
-        """The seconds of the machine's clock, plus those by which it was moved forward."""
+        """The machine's monotonic time in seconds, plus `ahead`."""
         return time.monotonic() + self.ahead
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps."""
+        """Sleeps for real."""
         time.sleep(seconds)
 
 
 def clock_of(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> Clock:
-    """The clock that modules of the program read until the end of the test."""
+    """A clock that the given modules of the program read until the end of the test."""
     clock = Clock()
     for module in modules:
         monkeypatch.setattr(module, "time", clock)

@@ -23,34 +23,34 @@ from sync.settings import times
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that has ended: its exit code and what it wrote."""
+    """The exit code and the output of a command that has ended."""
 
     code: int
     out: str
     err: str
 
     def json(self) -> Any:
-        """What it wrote to stdout, read as one JSON value."""
+        """The JSON value that the command wrote to stdout."""
         return json.loads(self.out)
 
     def lines(self) -> list[Any]:
-        """Each line that it wrote to stdout, read as a JSON value."""
+        """The JSON values that the command wrote to stdout, one on each line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def errors(self) -> list[str]:
-        """The lines that the program itself wrote to stderr, without its log."""
+        """The lines that the command wrote to stderr, without the log."""
         return [line for line in self.err.splitlines() if not line.startswith("{")]
 
     @property
     def error(self) -> str:
-        """The only line that the program itself wrote to stderr, without its log."""
+        """The only line that the command wrote to stderr, without the log."""
         (line,) = self.errors
         return line
 
 
 class Terminal(io.StringIO):
-    """A terminal with a person who types `answer`. `before` runs while they think."""
+    """A terminal at which a person types `answer`. `before` runs while the person thinks."""
 
     def __init__(self, answer: str, before: Callable[[], object] = lambda: None) -> None:
         super().__init__(answer)
@@ -66,7 +66,7 @@ class Terminal(io.StringIO):
         return super().readline(-1 if size is None else size)
 
 
-#: A process builds its command line once; here hundreds of commands share one process.
+#: A process builds its command line once. Here hundreds of commands share one process, and so one command line.
 _command_line = functools.cache(typer.main.get_command)
 
 
@@ -77,7 +77,7 @@ def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str 
     with (
         mock.patch.dict(os.environ, settings),
         mock.patch.object(typer.main, "get_command", _command_line),
-        # Published events are on the queue by now, so no receive has to wait for them.
+        # Published events are already on the queue, so no receive has to wait for them.
         mock.patch.object(times, "LONG_POLL_SECONDS", 0),
         mock.patch.object(sys, "argv", [PROGRAM, *arguments]),
         mock.patch.object(sys, "stdin", answer if isinstance(answer, Terminal) else io.StringIO(answer)),

@@ -1,4 +1,4 @@
-"""A comparison against the sandbox without the engine: it reads, rereads differences, describes and explains them."""
+"""A comparison against the sandbox without the engine: it reads, rereads, describes and explains the differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sync.upstream.services import Services
 from sync.upstream.transport import Transport
 from tests.harness.reads import PlainReads
 
-#: The columns that a comparison adds to a frame.
+#: The columns that the comparison adds to the frame.
 _ADDED = ("kind", "differs", "ignored")
 
 
@@ -28,8 +28,8 @@ _ADDED = ("kind", "differs", "ignored")
 class Compared:
     """The result of a comparison.
 
-    frame: everything read. rows: the final differences, described. differences: the rows that are reported.
-    unread, gaps: what could not be read.
+    frame: all records that were read. rows: the final differences with their descriptions. differences: the rows that
+    are reported. unread: the records that could not be read. gaps: the parts of the list that could not be read.
     """
 
     reconciliation: Reconciliation
@@ -48,16 +48,16 @@ class Compared:
 
     @property
     def ignored(self) -> dict[Any, str]:
-        """Why the other rows are not reported, by key."""
+        """The reason why each other row is not reported, by key."""
         return {self._key(row): row["ignored"] for row in records(self.rows[self.rows["ignored"].notna()])}
 
     @property
     def kinds(self) -> dict[Any, str]:
-        """The kind of each difference by its key: a tuple, or the value where the key has one column."""
+        """The kind of each difference by its key. The key is a tuple, or the bare value if it has one column."""
         return {self._key(each.row): each.kind for each in self.differences}
 
     def found(self, *columns: str) -> set[tuple[Any, ...]]:
-        """The given columns of the rows that are reported."""
+        """The values of these columns in the rows that are reported."""
         return {tuple(row[name] for name in columns) for row in self.differing}
 
     def explained(self) -> dict[Any, Explanation]:
@@ -83,7 +83,7 @@ class Compared:
 def opened(
     kind: type[Reconciliation], sandbox: Sandbox, scope: Scope | None = None, **settings: str
 ) -> Iterator[Reconciliation]:
-    """A reconciliation with the services of a sandbox. Further settings are given by their names in lower case."""
+    """A reconciliation with the services of a sandbox. Further settings are given in lower case."""
     environment = {**sandbox.environment(), "DATABASE_URL": "sqlite://"}
     loaded = load_settings({**environment, **{name.upper(): value for name, value in settings.items()}})
     transport = Transport(loaded)
@@ -100,7 +100,10 @@ def compare(
     given_up: Mapping[str, str] | None = None,
     again: bool = True,
 ) -> Compared:
-    """Reads all units, and reads the differences again if `again` is set. `given_up` has reasons by entity."""
+    """Reads all units. With `again`, reads the differences again.
+
+    `given_up` has the reasons why messages were given up, by entity.
+    """
     reads = reads or PlainReads()
     population = reconciliation.population(reads)
     readings = [reconciliation.read(unit, reads) for unit in population.units]

@@ -1,4 +1,4 @@
-"""One process's view of the creation protocol against the sandbox: deliveries of events and their outcomes."""
+"""One process that handles events by the creation protocol against the sandbox, and the outcomes."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Tracked = tuple[str, dict[str, str]]
 class Consumer:
     """Handles deliveries as one process does, by the creation protocol of the composition root.
 
-    `grace_seconds` is the grace period of the protocol. `call_seconds` is how long a call by a process that died may
-    take. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`, these watch the
-    calls. With `checked_writes`, a write is sent only while its lease is held.
+    `grace_seconds` is the grace period of the protocol. `call_seconds` is the longest time that a call may continue
+    after its process died. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`,
+    circuit breakers watch the calls. With `checked_writes`, a write is sent only while its lease is held.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Consumer:
 
     @property
     def database(self) -> Database:
-        """The database."""
+        """The database of the process."""
         return self.parts.database
 
     @property
@@ -98,7 +98,10 @@ class Consumer:
         return self.parts.creations.create(creation, event, context)
 
     def deliver_now(self, booking: DpsEvent) -> Outcome:
-        """Handles one delivery as soon as nobody else has the lease of the record. Raises any other wait."""
+        """Handles one delivery as soon as nobody else has the lease of the record.
+
+        Raises any other reason to wait.
+        """
         key = creation_lease(VISIT.name, booking.dps_id)
 
         def unless_held() -> Outcome | None:
@@ -143,7 +146,7 @@ class Consumer:
             return findings.list_findings(connection)
 
     def alerts(self) -> list[Delivery]:
-        """The alerts that are waiting to be sent."""
+        """The alerts that have not been sent yet."""
         with self.database.read() as connection:
             return outbox.due(connection, 100)
 
@@ -183,12 +186,12 @@ def mapped_to(sandbox: Sandbox, booking: DpsEvent) -> int | None:
 
 
 def map_by_hand(sandbox: Sandbox, path: str, mapping: dict[str, object]) -> None:
-    """Saves a mapping as another program would."""
+    """Saves a mapping, as another program would."""
     Caller(sandbox).call("mapping", "POST", path, mapping).raise_for_status()
 
 
 def delete_mapping(sandbox: Sandbox, path: str) -> None:
-    """Deletes a mapping as a deletion does."""
+    """Deletes a mapping, as the deletion of a record does."""
     Caller(sandbox).call("mapping", "DELETE", path).raise_for_status()
 
 
@@ -198,12 +201,12 @@ def visit_mapping(booking: DpsEvent, nomis_id: int) -> dict[str, object]:
 
 
 def deliver_in_a_process(environment: dict[str, str], database_url: str, event: DomainEvent) -> None:
-    """The work of a child process: one delivery, with calls that wait long enough for the process to be killed."""
+    """The code of a child process: one delivery, with a time limit long enough for the test to kill the process."""
     Consumer(environment, database_url, timeout_seconds=600).deliver(event)
 
 
 def deliver_all_in_a_process(environment: dict[str, str], database_url: str, events: list[DomainEvent]) -> None:
-    """The work of each racing process: all deliveries, some of them at once."""
+    """The code of each of several racing processes: all deliveries, some of them concurrently."""
     consumer = Consumer(environment, database_url)
     for delivery in [in_thread(consumer.deliver_when_free, each) for each in events]:
         result_of(delivery)
@@ -212,7 +215,7 @@ def deliver_all_in_a_process(environment: dict[str, str], database_url: str, eve
 
 @contextmanager
 def consuming(sandbox: Sandbox, database_url: str, **options: Any) -> Iterator[Consumer]:
-    """A consumer that is closed at the end."""
+    """A consumer, which is closed at the end."""
     consumer = Consumer(sandbox.environment(), database_url, **options)
     try:
         yield consumer

@@ -1,7 +1,7 @@
 """Real databases for the tests: SQLite files, and a PostgreSQL server for the test session.
 
-If `TEST_DATABASE_URL` is set (the address of a PostgreSQL server where we may create databases), that server is used
-instead.
+If `TEST_DATABASE_URL` has the address of a PostgreSQL server on which databases may be created, the tests use that
+server instead.
 """
 
 import functools
@@ -64,7 +64,7 @@ class Pooler:
         until((self._folder / ".s.PGSQL.6432").exists, "the pooler listens")
 
     def url(self, database: str) -> str:
-        """The address, through the pooler, of a database of the server."""
+        """The address of a database of the server, through the pooler."""
         return f"postgresql://postgres@/{database}?host={self._folder}&port=6432"
 
     def close(self) -> None:
@@ -80,14 +80,14 @@ def make_database(server: URL, template: str | None = None) -> URL:
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         copy = f" TEMPLATE {template}" if template else ""
         if template and connection.info.server_version >= 150_000:
-            # This is twice as fast as copying by the log, which is meant for larger databases.
+            # This is twice as fast as the default strategy, which suits larger databases.
             copy += " STRATEGY FILE_COPY"
         connection.execute(f"CREATE DATABASE {name}{copy}".encode())
     return server.set(database=name)
 
 
 def empty_database(url: URL) -> None:
-    """Puts a database into the state of its template, and disconnects everyone from it."""
+    """Restores the content of a database to that of its template, and ends all connections to it."""
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -100,14 +100,14 @@ def empty_database(url: URL) -> None:
 
 
 def drop_database(server: URL, name: str) -> None:
-    """Removes a database, and disconnects everyone from it."""
+    """Removes a database, and ends all connections to it."""
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[URL]:
-    """The address of a PostgreSQL server; each worker of the tests has one."""
+    """The address of the PostgreSQL server of this test worker."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield make_url(given).set(drivername="postgresql")
@@ -122,7 +122,7 @@ def postgres() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: URL) -> Iterator[str]:
-    """The name of a database with the current schema, for copying."""
+    """The name of a database with the current schema, to be copied."""
     url = make_database(postgres)
     database = Database(url.render_as_string(hide_password=False))
     database.upgrade()
@@ -153,7 +153,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]]:
-    """Empty databases on the server, with the current schema, that earlier tests have returned."""
+    """Empty databases with the current schema on the server, which earlier tests no longer use."""
     spare: list[URL] = []
     yield spare
     for url in spare:
@@ -173,7 +173,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     spare: list[URL] = request.getfixturevalue("spare_databases")
     url = spare.pop() if spare else make_database(server, request.getfixturevalue("postgres_template"))
     yield url.render_as_string(hide_password=False)
-    # Emptying a database takes a fifth of the time that making one takes.
+    # Emptying a database takes a fifth of the time that creating one takes.
     empty_database(url)
     spare.append(url)
 
@@ -187,7 +187,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def hold(url: str, key: str, held: Event) -> None:
-    """The work of a process that holds a lease until it is killed."""
+    """The code of a process that holds a lease until it is killed."""
     process_leases = Leases(Database(url), "holder", 600)
     assert process_leases.acquire(key)
     held.set()

@@ -1,4 +1,4 @@
-"""Dead letters, created by hand."""
+"""Dead letters that a test creates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on_main(app: App) -> list[Message]:
 
 
 def fail(app: App, *references: str) -> None:
-    """Delivers events about bookings that visit-scheduler does not have, until they are dead letters."""
+    """Delivers events about visits that visit-scheduler does not have, until they are dead letters."""
     queue = app.queues()["visit"].main
     for reference in references:
         queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
@@ -37,7 +37,7 @@ def fail(app: App, *references: str) -> None:
 
 
 def intend(app: App, domain: str, dps_id: str) -> None:
-    """Records that a create was begun, like a process that dies before it learns the outcome."""
+    """Records that a create was begun, as a process does that dies before it learns the outcome."""
     database = Database(f"sqlite:///{app.database}")
     store = CreationStore(database, Telemetry(database, structlog.get_logger()))
     store.intend(DOMAINS[domain].creation, dps_id, {"offenderNo": "A1234BC"}, {}, None)

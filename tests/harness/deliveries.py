@@ -1,4 +1,4 @@
-"""Deliveries that are waiting in the outbox, for the tests of what is sent."""
+"""Deliveries that wait in the outbox."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Duplicates that an operator resolves."""
+"""The resolution of a duplicate by an operator."""
 
 from tests.harness.app import App
 
 
 def resolve(app: App, finding: int) -> str:
-    """Resolves a finding, after a dry run that changes nothing."""
+    """Resolves a finding after a dry run that changes nothing. Returns the output."""
     before = len(app.sandbox.journal("nomis"))
     assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
     assert len(app.sandbox.journal("nomis")) == before

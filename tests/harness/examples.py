@@ -12,7 +12,7 @@ _BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE
 
 
 def add_example(heading: str, folder: Path) -> None:
-    """Copies the program to a folder, and adds the files and changes of a section of the page."""
+    """Copies the program to a folder, and applies the new files and diffs of one section of the page."""
     for room in ("jobs", "reports", "sync", "templates"):
         shutil.copytree(ROOT / room, folder / room)
     page = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
@@ -22,18 +22,18 @@ def add_example(heading: str, folder: Path) -> None:
 
 
 def touched(folder: Path) -> set[Path]:
-    """The files of a copy that differ from the originals."""
+    """The files of a copy that differ from the originals, or are new."""
     copies = [path.relative_to(folder) for path in folder.rglob("*.py")]
     return {path for path in copies if not (ROOT / path).exists() or _differs(ROOT / path, folder / path)}
 
 
 def _change(path: Path, block: str, language: str) -> None:
-    """Writes a new file, or changes the lines of a diff. The unchanged lines of the diff mark the place."""
+    """Writes a new file, or applies a diff, whose unchanged lines mark the place."""
     if language == "python":
         path.parent.mkdir(exist_ok=True)
         path.write_text(block, encoding="utf-8")
         return
-    # An unchanged empty line has lost its leading space.
+    # In the page an unchanged empty line has lost its leading space.
     lines = [line if line.strip() else f" {line}" for line in block.splitlines(keepends=True)]
     old = "".join(line[1:] for line in lines if not line.startswith("+"))
     new = "".join(line[1:] for line in lines if not line.startswith("-"))

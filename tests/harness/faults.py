@@ -1,4 +1,4 @@
-"""Faults of the sandbox that hold for as long as a test needs them, instead of for a fixed time."""
+"""Faults of the sandbox that last as long as a test needs them, instead of for a fixed time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.waiting import until
 def faulty(
     sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
 ) -> Iterator[None]:
-    """Switches a fault of the sandbox on for the `with` block. All faults are off afterwards."""
+    """Switches a fault of the sandbox on for the `with` block. At the end all faults are switched off."""
     sandbox.fault(service, method, path, **parameters)
     try:
         yield
@@ -23,7 +23,7 @@ def faulty(
 
 
 def hits(sandbox: Sandbox, fault_id: int) -> int:
-    """How many requests a fault has struck."""
+    """The number of requests that a fault has affected."""
     return next(int(each["hits"]) for each in sandbox.faults() if each["id"] == fault_id)
 
 
@@ -37,7 +37,7 @@ class Hold:
 
     @property
     def requests(self) -> int:
-        """How many requests have been kept waiting so far."""
+        """The number of requests that have been kept waiting so far."""
         return hits(self._sandbox, self._fault_id)
 
     def wait_for_request(self) -> None:
@@ -45,7 +45,7 @@ class Hold:
         until(lambda: self.requests, "the request that is to be held")
 
     def release(self) -> None:
-        """Releases the waiting requests. No request waits afterwards."""
+        """Releases the waiting requests. Later requests do not wait."""
         if not self._released:
             self._released = True
             self._sandbox.release_fault(self._fault_id)

@@ -34,8 +34,7 @@ HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, h
 class Harness:
     """Handles events and mapping retries one at a time, by the handlers of the composition root.
 
-    `retries` has the mapping retries that were sent to the queues. `step` is the last step that the last message
-    reached.
+    `retries` has the mapping retries that the handlers sent to the queues. `step` is the last step of the last message.
     """
 
     def __init__(self, sandbox: Sandbox, database_url: str) -> None:
@@ -65,7 +64,7 @@ class Harness:
         return self._parts.leases
 
     def set_grace_period(self, seconds: float) -> None:
-        """Sets how long, from now on, a write without a response counts as under way."""
+        """Sets for how many seconds a write without a response counts as under way, from now on."""
         self._parts.close()
         self._parts = self._open(seconds)
 
@@ -85,7 +84,7 @@ class Harness:
         self._parts.telemetry.flush()
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
         listed = {name for handler in HANDLERS.values() for name in tracked_events(handler)}
-        assert {name for name, _ in events} <= listed, "tracked, but not in the table of events"
+        assert {name for name, _ in events} <= listed, "the event was tracked, but it is not in the table"
         return [each for each in events if not names or each[0] in names]
 
     def _work(self, queue: str, body: str) -> Outcome | str:

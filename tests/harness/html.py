@@ -1,4 +1,4 @@
-"""A page as the browser parses it."""
+"""A page as a browser parses it."""
 
 from __future__ import annotations
 

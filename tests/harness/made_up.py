@@ -1,4 +1,4 @@
-"""A made-up reconciliation: a test supplies what it compares."""
+"""A made-up reconciliation, for which each test supplies the records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 
-#: A row by its columns.
+#: A row as its values by column.
 Row = Mapping[str, Any]
 
 
@@ -31,7 +31,7 @@ class MadeUpEvents(Events):
         return Event("made-up-mismatch", {"bookingId": mismatch.booking_id})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """Returns the event at the end, which says how many of the units differ."""
+        """Returns the event at the end, with the number of units that differ."""
         return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
 
 

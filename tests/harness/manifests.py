@@ -1,4 +1,4 @@
-"""The manifests of the deployment, as files and as `kubectl kustomize` renders them."""
+"""The deployment's manifests, as files and as `kubectl kustomize` renders them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ ROOT = Path(__file__).parents[2] / "cronjobs"
 EXAMPLES = ROOT / "examples"
 OVERLAYS = ("dev", "preprod", "prod")
 COMPONENTS = ("monitoring", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
-#: Each overlay by itself, and with each component.
+#: Each overlay without a component, and with each one.
 VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
 
 Manifest = dict[str, Any]
-#: The C loader is also safe, and is faster, but exists only with libyaml.
+#: The C loader is as safe and faster, but needs libyaml.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
-    """The Kubernetes objects in files, each with its file."""
+    """The Kubernetes objects in the files, each with the path of its file."""
     for path in sorted(each for each in ROOT.rglob("*.yaml") if EXAMPLES not in each.parents):
         for manifest in yaml.load_all(path.read_text(), _LOADER):
             if manifest["kind"] not in ("Kustomization", "Component"):
@@ -69,7 +69,7 @@ def pod_of(manifest: Manifest) -> Manifest | None:
 
 
 def starts_the_program(pod: Manifest) -> bool:
-    """Whether the pod's container starts the program itself, unlike the pod in which people run commands."""
+    """Whether the pod's container starts the program itself, unlike the pod in which operators run commands."""
     return "command" not in pod["containers"][0]
 
 
@@ -82,7 +82,7 @@ def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
 def environment_of(pod: Manifest, manifests: list[Manifest], secrets: Mapping[str, str]) -> dict[str, str]:
     """The environment of a pod's only container.
 
-    `secrets` has values by secret key; all other secret keys have the value `secret`.
+    `secrets` has values by secret key; any other secret key has the value `secret`.
     """
     (container,) = pod["containers"]
     settings = of_kind(manifests, "ConfigMap")
@@ -100,5 +100,5 @@ def settings_file(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-#: The earliest version of Kubernetes for which the manifests are meant.
+#: The earliest version of Kubernetes that the manifests support.
 KUBERNETES = "1.31"

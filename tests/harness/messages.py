@@ -1,4 +1,4 @@
-"""The content of a run's messages on Slack and by email."""
+"""The content of the messages that a run sends to Slack and by email."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def thread_text(report: SlackReport) -> str:
 
 
 def attached(report: SlackReport | EmailReport, kind: str) -> str:
-    """The content of the attached file of this kind, or an empty text if there is no such file."""
+    """The content of the attached file of this kind, or an empty text if none is attached."""
     return next((each.content for each in report.files if each.kind == kind), "")

@@ -1,4 +1,4 @@
-"""The composition root for tests that call the program's parts directly, without queues."""
+"""The composition root without queues, for tests that call parts of the program directly."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from sync.upstream.transport import Transport
 
 
 class _CertainSettings(Settings):
-    """Settings with which a lost call is over at once, so that a test knows its outcome."""
+    """Settings with which a lost call counts as ended at once, so that a test knows its outcome."""
 
     @classmethod
     def of(cls, settings: Settings) -> _CertainSettings:
-        """A copy of the settings with that difference."""
+        """A copy of the settings that treats lost calls in this way."""
         return cls.model_construct(**dict(settings)).with_environment(settings._environment)
 
     @property
     def longest_call_seconds(self) -> float:
-        """The longest time that a call without a response may still be under way."""
+        """Zero: no call without a response may still be under way."""
         return 0.0
 
     @property
     def longest_create_seconds(self) -> float:
-        """The same for a create, from its intent."""
+        """Zero: no create may still be under way after its intent."""
         return 0.0
 
 
 class Parts(Application):
-    """The program without queues. It keeps mapping retries in `retries`, and has no breaker unless one is requested.
+    """The program without queues. It collects mapping retries in `retries`, and has breakers only `with_breakers`.
 
-    `sending_fails` is raised instead of keeping a retry. A lost call is over at once unless `calls_may_linger`. A write
-    is sent even if its lease has expired, as some tests need, unless `with_checked_writes`.
+    If `sending_fails` is set, it is raised instead of keeping a retry. A lost call counts as ended at once unless
+    `calls_may_linger`. A write is sent even if its lease has expired, as some tests need, unless `with_checked_writes`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Messages about visits on their queue, and drains that run until the queue is empty."""
+"""Messages about visits on their queue, and drains that empty the queue."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def draining(made: Application, name: str) -> Iterator[None]:
         while not over.is_set():
             try:
                 drain.run_batch()
-            except Exception:  # the scheduler says so and continues
+            except Exception:  # the scheduler logs the error and continues
                 over.wait(0.05)
 
     working = in_thread(work)

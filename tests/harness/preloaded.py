@@ -1,4 +1,4 @@
-"""Prepares, once for all forked children, what every command needs: modules, command line, AWS and templates."""
+"""Loads once, for all forked children, what every command needs: modules, command line, AWS services and templates."""
 
 import functools
 import gc

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their test, and commands of the program in separate processes."""
+"""Child processes that end with their test, and commands of the program in separate processes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def kill(process: ForkServerProcess) -> None:
 
 
 def exit_codes(target: Callable[..., object], *calls: tuple[Any, ...]) -> list[int | None]:
-    """The exit codes of processes that run in parallel, one for each tuple of arguments."""
+    """Runs a function in parallel processes, one for each tuple of arguments, and returns their exit codes."""
     with ExitStack() as stack:
         started = [stack.enter_context(child(target, *arguments)) for arguments in calls]
         for process in started:
@@ -60,7 +60,10 @@ def exit_codes(target: Callable[..., object], *calls: tuple[Any, ...]) -> list[i
 def start_command(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, **streams: Path
 ) -> ForkedCommand:
-    """Starts a command of the program in a forked process. `streams` has the files `out` and `err`."""
+    """Starts a command of the program in a forked process.
+
+    `streams` has the files `out` and `err`.
+    """
     return ForkedCommand(main, [PROGRAM, *arguments], environment, folder, **streams)
 
 

@@ -1,4 +1,4 @@
-"""Records of the publishing services, created by hand, and the events about them."""
+"""Records that a test creates in the publishing services, and the events about them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class DpsEvent:
     prisoner_id: str | None = None
 
     def publish(self) -> None:
-        """Publishes the event (again)."""
+        """Publishes the event, any number of times."""
         self.sandbox.publish(self.event_type, dict(self.information), self.prisoner_id)
 
     @property
     def event(self) -> DomainEvent:
-        """The event as a handler receives it, without a queue."""
+        """The event as a handler receives it."""
         return DomainEvent(self.event_type, OCCURRED_AT, self.prisoner_id, self.information)
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone in prison."""
+    """A person in prison."""
 
     offender_no: str
     booking_id: int
@@ -71,14 +71,14 @@ def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
 
 
 def visit_booked(sandbox: Sandbox) -> DpsEvent:
-    """A visit, and the event that it was booked."""
+    """A visit, and the event that says it was booked."""
     reference = f"visit-{next(_numbers)}"
     offender_no = put_visit(sandbox, reference)
     return DpsEvent(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, offender_no)
 
 
 def review_inserted(sandbox: Sandbox) -> DpsEvent:
-    """An incentive review, and the event that it was inserted."""
+    """An incentive review, and the event that says it was inserted."""
     who = person(sandbox)
     review = sandbox.add_review(who.offender_no, "BAS", publish=False)
     information = {"id": review, "nomsNumber": who.offender_no}
@@ -86,7 +86,7 @@ def review_inserted(sandbox: Sandbox) -> DpsEvent:
 
 
 def schedule_created(sandbox: Sandbox) -> DpsEvent:
-    """An activity schedule with one session tomorrow, and the event that it was created."""
+    """An activity schedule with one session tomorrow, and the event that says it was created."""
     who, number = person(sandbox), 1000 + next(_numbers)
     tomorrow = (london_today() + timedelta(days=1)).isoformat()
     activity = {
@@ -118,7 +118,7 @@ def schedule_created(sandbox: Sandbox) -> DpsEvent:
 
 
 def allocated(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
-    """An allocation to a schedule, and the event that it was made."""
+    """An allocation to a schedule, and the event that says it was made."""
     who, number = person(sandbox), 1000 + next(_numbers)
     sandbox.put(
         "allocation",
@@ -133,7 +133,7 @@ def allocated(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
 
 
 def attended(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
-    """An attendance of the session of a schedule, and the event that it was recorded."""
+    """An attendance of the session of a schedule, and the event that says it was recorded."""
     number = 1000 + next(_numbers)
     who = person(sandbox)
     sandbox.put("attendance", id=number, instance_id=int(schedule.dps_id), prisoner_number=who.offender_no)
@@ -143,7 +143,7 @@ def attended(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
 
 
 def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> DpsEvent:
-    """An appointment, and the event that it was created."""
+    """An appointment, and the event that says it was created."""
     who, number = person(sandbox), 1000 + next(_numbers)
     sandbox.put(
         "appointment",
@@ -163,7 +163,7 @@ def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> DpsEvent:
 
 
 def adjustment_inserted(sandbox: Sandbox) -> DpsEvent:
-    """An adjustment of a key date, and the event that it was inserted."""
+    """An adjustment of a key date, and the event that says it was inserted."""
     who, number = person(sandbox), f"b1b9c9d0-0000-4000-8000-{next(_numbers):012}"
     sandbox.put(
         "adjustment",

@@ -42,7 +42,7 @@ class PlainReads:
         return found
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """Makes a single call. Raises its `SyncError`, even when the route is missing."""
+        """Makes a single call. Raises its `SyncError`, even if the route is missing."""
         self.calls.append(service)
         return read()
 
@@ -54,4 +54,4 @@ class PlainReads:
         """Does nothing: reading starts on request."""
 
     def listed(self, done: int, total: int) -> None:
-        """Does nothing: nobody follows the progress."""
+        """Does nothing: no test follows the progress."""

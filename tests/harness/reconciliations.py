@@ -1,4 +1,4 @@
-"""Reconciliations by the composition root, against a sandbox without queues."""
+"""Reconciliations by the composition root against a sandbox without queues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RUN_NUMBERS = itertools.count(1)
 
 
 class ReportsApp(Parts):
-    """The parts that reconcile and deliver. `stages` has the progress that was reported."""
+    """The parts that reconcile and deliver. `stages` collects the reported progress."""
 
     def __init__(self, settings: Settings, *, with_breakers: bool = False) -> None:
         super().__init__(settings, with_breakers=with_breakers)
@@ -76,13 +76,13 @@ class ReportsApp(Parts):
 
 
 class Clock:
-    """A clock that is moved forward by hand."""
+    """A clock that a test moves forward."""
 
     def __init__(self) -> None:
         self._ahead = timedelta()
 
     def __call__(self) -> datetime:
-        """The current moment by this clock."""
+        """The current time by this clock."""
         return now() + self._ahead
 
     def forward(self, seconds: float) -> None:
@@ -90,7 +90,7 @@ class Clock:
         self._ahead += timedelta(seconds=seconds)
 
 
-#: Opens the parts with further settings, on the same database each time.
+#: Opens the parts with further settings, always on the same database.
 OpenApp = Callable[..., ReportsApp]
 
 
@@ -98,7 +98,7 @@ OpenApp = Callable[..., ReportsApp]
 def open_reports_app(
     environment: Mapping[str, str], folder: Path, database_url: str, *, with_breakers: bool = False, **settings: str
 ) -> Iterator[ReportsApp]:
-    """The parts with the settings of a sandbox and the given ones, in upper case. Reports go below `folder`."""
+    """The parts with a sandbox's settings and the given ones, in upper case. Reports are kept below `folder`."""
     values = {
         **environment,
         "DATABASE_URL": database_url,
@@ -130,7 +130,7 @@ def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
 
 
 def incentives(app: ReportsApp) -> Incentives:
-    """The incentive reconciliation, over everyone."""
+    """The incentive reconciliation, with the whole population as its scope."""
     return Incentives(app.services, app.settings, Scope())
 
 
@@ -151,7 +151,7 @@ def read_bookings(app: ReportsApp, run_id: str) -> set[int]:
 
 @contextmanager
 def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
-    """A run that is in the middle of reading during the `with` block."""
+    """A run that is reading prisoners during the `with` block."""
     reading, go_on = threading.Event(), threading.Event()
 
     def wait(stage: str, _done: int, _total: int) -> None:
@@ -183,12 +183,12 @@ def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveR
 
 
 def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
-    """The planted differences that have a row of the decision table."""
+    """The planted differences that are in the decision table, with the number of their row."""
     return [each for each in upstream.planted()["mismatches"] if isinstance(each["cause"], int)]
 
 
 def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
-    """Finds the planted reviews of row 1 on the dead letter queue."""
+    """A search that finds the planted reviews of row 1 on the dead letter queue."""
     waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 
     def find_pending(_domain: Domain) -> PendingMessages:

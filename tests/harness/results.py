@@ -1,4 +1,4 @@
-"""Made-up results of runs, for tests of what is shown and sent."""
+"""Made-up results of runs, for the tests of reports and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LETTERS = "ABCDEFGHJK"
 
 
 def mismatch(number: int, **changes: object) -> IncentiveMismatch:
-    """The mismatch of a made-up prisoner. Causes, prisons and levels alternate with the number."""
+    """A mismatch of a made-up prisoner. The cause, prison and levels depend on the number."""
     offender_no = f"A{number:04d}{LETTERS[number % 10]}{LETTERS[number // 10 % 10]}"
     cause = (4, 5, 7)[number % 3]
     values: dict[str, Any] = {
@@ -97,7 +97,7 @@ def mismatch(number: int, **changes: object) -> IncentiveMismatch:
 
 
 def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
-    """A complete run with that many mismatches, which follows eleven other runs."""
+    """A complete run with this number of mismatches, after eleven other runs."""
     found = tuple(mismatch(number) for number in range(mismatches))
     earlier = tuple(
         TrendPoint(
@@ -144,7 +144,7 @@ def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
 
 
 def with_everything(mismatches: int = 3) -> IncentiveResult:
-    """An incomplete run in which everything happened that can happen."""
+    """An incomplete run that has every kind of finding and problem."""
     return made_result(
         mismatches,
         status="incomplete",
@@ -196,7 +196,7 @@ _VISIT_CAUSES = {
     "not-cancelled-in-nomis": "the cancelled event was lost, or failed",
 }
 _SLOT = "2023-05-25T10:00:00"
-#: What both sides hold for a visit that differs, by the kind of difference.
+#: The values on both sides of a visit that differs, by the kind of difference.
 _VISIT_DIFFERENCES = {
     "nomis-visit-missing": (
         FieldValues(field="start", dps=_SLOT),
@@ -212,7 +212,7 @@ _VISIT_DIFFERENCES = {
 
 
 def visit_mismatch(number: int, **changes: object) -> Mismatch:
-    """A made-up visit that differs. Kinds, causes and prisons alternate with the number."""
+    """A made-up visit that differs. The kind, cause and prison depend on the number."""
     kind = VISIT_KINDS[number % 3].code
     offender_no = f"B{number:04d}{LETTERS[number % 10]}{LETTERS[number // 10 % 10]}"
     reference = f"bq-te-{number // 100:02d}-{number % 100:02d}"
@@ -244,7 +244,7 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
 
 
 def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
-    """A complete run, with `number` mismatches, of a made-up reconciliation without special fields."""
+    """A complete run of a made-up reconciliation without special fields, with `number` mismatches."""
     found = tuple(visit_mismatch(each) for each in range(number))
     earlier = made_result(0).trend[:-1]
     made = ReconciliationResult(
@@ -283,7 +283,7 @@ def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
 
 
 def visits_with_everything(number: int = 3) -> ReconciliationResult:
-    """An incomplete run in which everything happened that can happen."""
+    """An incomplete run of visits that has every kind of finding and problem."""
     lacking: dict[str, Any] = {
         "key": {"reference": "bq-te-ke-ol"},
         "offender_no": "B5555EE",

@@ -1,4 +1,7 @@
-"""The sandbox that the tests of one worker share. It starts once, and each test that uses it gets a new world."""
+"""The sandbox that the tests of one worker share.
+
+It starts once, and each test that uses it gets a new world.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ import requests
 from sandbox import Sandbox
 from sandbox.domains import CLIENTS
 
-#: The prefix of the names of each client's credentials.
+#: The prefix of the settings with each client's credentials.
 PREFIXES = {client.service: client.prefix for client in CLIENTS}
 
 
 class Caller:
-    """Calls the fake services as the program would, with a token of the right client by default."""
+    """Calls the fake services as the program would, by default with a token of the right client."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         """Takes the sandbox whose services are called."""
@@ -25,7 +28,7 @@ class Caller:
         self.environment = sandbox.environment()
         self._tokens: dict[str, str] = {}
         self._session = requests.Session()
-        # Each call would look up the proxies and `.netrc` of this machine, which do not matter to the sandbox.
+        # Otherwise each call would read the proxies and `.netrc` of this machine, which the sandbox does not need.
         self._session.trust_env = False
 
     def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
@@ -37,7 +40,7 @@ class Caller:
         return self._session.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
 
     def token(self, service: str) -> str:
-        """Returns a token for a service, the same one each time."""
+        """Returns a token for a service. Repeated calls return the same one."""
         if service not in self._tokens:
             self._tokens[service] = self.ask_token(service).json()["access_token"]
         return self._tokens[service]
@@ -45,7 +48,7 @@ class Caller:
     def call(
         self, service: str, method: str, path: str, json: Any = None, token: str | None = None
     ) -> requests.Response:
-        """Calls a service. An empty token sends no token."""
+        """Calls a service. If `token` is empty, no token is sent."""
         held = self.token(service) if token is None else token
         headers = {"Authorization": f"Bearer {held}"} if held else {}
         return self._session.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
@@ -61,7 +64,7 @@ class Caller:
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    """The processes of a sandbox with an emulator of AWS, which last as long as the worker."""
+    """The processes of a sandbox with an emulator of AWS, which run as long as the worker."""
     with Sandbox.start() as sandbox:
         yield sandbox
 
@@ -75,7 +78,7 @@ def unpatched_sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def quiet_sandbox() -> Iterator[Sandbox]:
-    """The process of a sandbox without queues, which lasts as long as the worker."""
+    """The process of a sandbox without queues, which runs as long as the worker."""
     with Sandbox.start(prisoners=20, moto=False) as sandbox:
         yield sandbox
 

@@ -1,4 +1,4 @@
-"""A server that responds with given bytes, for every form of response that HTTP/1.1 allows or forbids."""
+"""A server that sends given bytes, for every form of response that HTTP/1.1 allows or forbids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sync.upstream.http import connection_pool
 
 
 class Host:
-    """A server that sends the n-th list of byte strings on its n-th connection, and then closes that connection."""
+    """A server that sends the n-th list of byte strings on its n-th connection, and then closes the connection."""
 
     def __init__(self, *scripts: list[bytes], context: ssl.SSLContext | None = None, hold: bool = False) -> None:
         self._scripts = scripts
@@ -66,7 +66,7 @@ class Host:
 
 
 def pool_of(port: int) -> HTTPConnectionPool:
-    """Connections to a port of this machine with a time limit of half a second."""
+    """Connections to a port of this machine, with a time limit of half a second."""
     return connection_pool(f"http://127.0.0.1:{port}", None, 4, 0.5)
 
 

@@ -1,4 +1,4 @@
-"""A queue of an SQS stub, for what no emulator offers: failing entries of batch calls, and a movable clock."""
+"""A queue of an SQS stub, for cases that no emulator offers: batch entries that fail, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class Stubbed:
     clock: Clock
 
     def renew_and_forward(self, seconds: float, entries: int = 1) -> None:
-        """Moves the clock forward once all messages in flight (at most `entries`) have been renewed."""
-        # Two rounds, since the first may have begun before this moment.
+        """Waits until all messages in flight (at most `entries`) have been renewed, then moves the clock forward."""
+        # Two rounds are needed, since the first may already be under way.
         enough = self.sqs.entries[RENEWAL] + 2 * entries
         until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")
         self.clock.forward(seconds)
 
     def left(self) -> int:
-        """How many messages are on the queue, including hidden ones."""
+        """The number of messages on the queue, including hidden ones."""
         return self.queue.counts().total
 
 
 @contextmanager
 def stubbed(fails: Callable[[str, int], bool] | None = None, messages: int = 0) -> Iterator[Stubbed]:
-    """A queue with that many messages. `fails` says which batch entries fail, by their action and number."""
+    """A queue with this number of messages. `fails` says which batch entries fail, by their action and number."""
     sqs, clock = StubSqs(fails), Clock()
     sqs.fill(NAME, [f"body {number}" for number in range(messages)])
     with mock.patch("benchmarks.stub_sqs.time", clock), ServerThread(sqs) as server:

@@ -1,4 +1,4 @@
-"""A world with visits on both sides, and the comparison of them."""
+"""A world with visits on both sides, and a comparison of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIRST, SECOND = 4_700_001, 4_700_002
 
 
 def ago(**much: float) -> str:
-    """The local time in London this long ago."""
+    """The local time in London at this time before now."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
 
 

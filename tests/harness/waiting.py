@@ -1,4 +1,7 @@
-"""Waits for things that happen by themselves: polls often, and gives up so late that only a fault can be the cause."""
+"""Waits for events that the test does not cause directly.
+
+It polls often, and gives up so late that only a fault can be the cause.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from concurrent.futures import Future
 from time import monotonic, sleep
 from typing import ParamSpec, TypeVar
 
-#: The limit of every wait, below the time limit of a test; even a slow machine must not come near it.
+#: The limit of every wait in seconds. It is below the time limit of a test, and far above what a slow machine needs.
 LONGEST_SECONDS = 90
-#: The first pause between two polls, and the longest; each poll costs both processes time.
+#: The first and the longest pause between two polls, in seconds. Each poll costs both processes time.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.005, 0.1
 
 Found = TypeVar("Found")
@@ -18,14 +21,14 @@ Given = ParamSpec("Given")
 
 
 def until(poll: Callable[[], Found | None], what: str = "what is waited for") -> Found:
-    """Returns the result of `poll` as soon as it is true."""
+    """Polls until the result is true, and returns the result."""
     start = monotonic()
     while True:
         found = poll()
         if found:
             return found
         waited = monotonic() - start
-        assert waited < LONGEST_SECONDS, f"it did not happen: {what}"
+        assert waited < LONGEST_SECONDS, f"did not happen in time: {what}"
         sleep(min(max(waited / 10, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS))
 
 

@@ -1,4 +1,4 @@
-"""Shell completion proposes queues, kinds, names and the ids in the database, and nothing that it cannot know."""
+"""Shell completion proposes queues, kinds, names, and ids from the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.app import App
 
 
 def proposed(app: App, *words: str, **more: str) -> list[str]:
-    """What bash proposes for the last of the words, which may be empty."""
+    """The words that bash proposes for the last of these words, which may be empty."""
     typed = {"COMP_WORDS": " ".join(("prisoner-to-nomis", *words)), "COMP_CWORD": str(len(words))}
     ended = app.run_process(**typed, _PRISONER_TO_NOMIS_COMPLETE="complete_bash", **more)
     assert (ended.code, ended.err) == (0, "")
@@ -50,7 +50,7 @@ def test_ids_are_proposed(app: App) -> None:
     assert proposed(app, "duplicates", "show", "") == ["1"]
 
 
-def test_what_cannot_be_known_is_not_proposed(app: App) -> None:
+def test_completion_proposes_nothing_if_it_cannot_read_the_database(app: App) -> None:
     """Without a database, or with an invalid setting, nothing is proposed and no error is shown."""
     assert proposed(app, "runs", "show", "", DATABASE_URL="postgresql://127.0.0.1:1/none") == []
     assert proposed(app, "runs", "show", "", DATABASE_URL=f"sqlite:///{app.folder}/none.db") == []

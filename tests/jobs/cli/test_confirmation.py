@@ -1,4 +1,4 @@
-"""Commands ask for confirmation before they act, whether or not somebody is there to answer."""
+"""Commands that change something ask for confirmation, at a terminal or through a pipe."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ NOBODY = "prisoner-to-nomis: no answer to the question: add --yes, or --dry-run 
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator with a message to purge."""
+    """An installation with a dead letter to purge."""
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.queues()["visit"].dlq.send(write_domain_event("prison-visit.booked", {"reference": "v1"}, "A1234BC", "x"))
     return made
 
 
 def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
-    """Without a terminal the command says how to continue, and does nothing."""
+    """Without a terminal the command does nothing, and says how to confirm."""
     done = app.run("dlq", "purge", "visit", "--as", "jane")
     assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
@@ -29,8 +29,11 @@ def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 2)])
-def test_a_no_ends_the_command(app: App, answer: str, code: int) -> None:
-    """Answering no, or nothing, ends the command with exit code 1. A closed standard input is no terminal."""
+def test_the_answer_no_ends_the_command(app: App, answer: str, code: int) -> None:
+    """If the answer is no or empty, the command ends with exit code 1.
+
+    A closed standard input does not count as a terminal.
+    """
     done = app.run("dlq", "purge", "visit", "--as", "jane", answer=Terminal(answer))
     assert (done.code, app.messages("visit")) == (code, 1)
     assert done.errors[-1] == ("Aborted!" if code == 1 else NOBODY)
@@ -41,7 +44,7 @@ def test_an_answer_may_come_from_a_pipe(app: App) -> None:
     assert "1 message removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 
-def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(app: App) -> None:
+def test_a_redrive_needs_no_terminal(app: App) -> None:
     """A harmless command runs without a terminal. If standard input is closed, it ends with one clear line."""
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)

@@ -1,4 +1,4 @@
-"""Every command and every option says what it is for, and every promised command exists."""
+"""Every command and every option has help, and the documented commands exist."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ PROMISED = {
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command and group below `command`, with the words to type."""
+    """Every command and group below `command`, with the words that run it."""
     for name, each in getattr(command, "commands", {}).items():
         yield " ".join((*path, name)), each
         yield from walk(each, (*path, name))
@@ -54,7 +54,7 @@ COMMANDS = dict(walk(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("name", PROMISED)
-def test_promised_commands_are_there(name: str) -> None:
+def test_promised_commands_exist(name: str) -> None:
     """All commands and options that people and Kubernetes rely on exist."""
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert PROMISED[name] <= options

@@ -1,4 +1,4 @@
-"""Results, times and progress, as people read and type them."""
+"""The output of commands, and the times that people type."""
 
 import io
 import json
@@ -33,20 +33,20 @@ def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{"error": "zwei\\nZeilen – ü"}\n'
 
 
-#: Characters that control a terminal or mislead the reader's eye.
+#: Characters that control a terminal or mislead the reader.
 STEERING = "\x1b[31m\x1b]0;title\x07\x9b2J\x00\x7f\u202e\u2066\u200b\u2028\n\ud800"
 
 
 @given(text=st.text())
-def test_no_text_steers_the_terminal(text: str) -> None:
+def test_no_text_controls_the_terminal(text: str) -> None:
     """Cleaned text is printable and on one line. Harmless text is unchanged."""
     shown = plain(f"{text}{STEERING}{text}")
     assert all(each.isprintable() or unicodedata.category(each) in ("Zs", "Cn", "Co") for each in shown)
     assert plain("Ünïcode – 中文 a\u00a0b") == "Ünïcode – 中文 a\u00a0b"
 
 
-def test_lines_tables_and_pairs_are_steered_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """However text is printed, escape codes and direction marks are removed, and no line can be forged."""
+def test_no_printed_form_controls_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines, tables and pairs are printed without escape codes or direction marks, and no text can forge a line."""
     say(f"a{STEERING}b")
     say(f"a{STEERING}b", err=True)
     print_table(("A",), [(f"x{STEERING}y",), ([f"x{STEERING}", "y"],)])
@@ -58,7 +58,7 @@ def test_lines_tables_and_pairs_are_steered_by_nothing(capsys: pytest.CaptureFix
 
 
 @given(text=st.text())
-def test_json_is_exact_and_steers_nothing(text: str) -> None:
+def test_json_is_exact_and_controls_no_terminal(text: str) -> None:
     """Printed JSON parses to the same value, and no part of it is an escape code to the terminal."""
     value = {"text": f"{text}{STEERING}", text: [text]}
     with redirect_stdout(io.StringIO()) as out:
@@ -69,7 +69,7 @@ def test_json_is_exact_and_steers_nothing(text: str) -> None:
 
 
 def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    """Progress names what a stage is waiting for in plain text, whatever markup the name contains."""
+    """Progress names the service that a stage waits for as plain text, even if the name contains markup."""
 
     class Screen(io.StringIO):
         def isatty(self) -> bool:
@@ -90,21 +90,21 @@ def test_durations(seconds: float | None, text: str) -> None:
     assert duration_text(seconds) == text
 
 
-def test_counts_leave_zeros_out() -> None:
+def test_counts_of_zero_are_left_out() -> None:
     """Only counts above zero are printed."""
     assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
     assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
 
 
-def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
-    """A date-time without an offset is in London time, one with an offset keeps it, and an age counts back from now."""
+def test_times_without_an_offset_are_in_london_time() -> None:
+    """A date-time with an offset keeps it, and an age counts back from now."""
     assert parse_time("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
     assert parse_time("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
     assert timedelta(minutes=89) < datetime.now(UTC) - parse_time("90m", LONDON) < timedelta(minutes=91)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
-def test_other_moments_are_refused(text: str) -> None:
+def test_other_times_are_refused(text: str) -> None:
     """A text that is neither a time nor an age is bad usage."""
     with pytest.raises(UsageError):
         parse_time(text, LONDON)
@@ -128,13 +128,13 @@ def test_other_moments_are_refused(text: str) -> None:
 def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
     """Every error ends with its exit code and a message on one line.
 
-    The text of another library's error is not shown, since it may quote anything.
+    The text of another library's error is not shown, since it may contain anything.
     """
     assert exit_code_for(error) == (code, line)
 
 
 def test_progress_without_a_terminal_is_a_few_lines() -> None:
-    """Without a terminal, a stage is shown when it begins and when it ends, but not at every step in between."""
+    """Without a terminal, a line shows the beginning and the end of each stage, but not every step."""
     stream = io.StringIO()
     with live_progress(stream) as report:
         for done in range(1001):

@@ -12,7 +12,7 @@ from tests.harness.results import visit_result
 
 
 def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) -> str:
-    """The text that people read."""
+    """The text that the command prints for people."""
     outcome = ReconciliationOutcome(result.status, result, result.run_id)
     show_reconciliation(Reconciled(outcome, Delivered()), as_json=False)
     return capsys.readouterr().out
@@ -21,17 +21,17 @@ def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("prisons", "right"), [(("LEX",), "is the prison id right?"), (("LEX", "MDJ"), "are the prison ids right?")]
 )
-def test_prisons_without_records_are_doubted(
+def test_a_chosen_prison_without_records_fails(
     capsys: pytest.CaptureFixture[str], prisons: tuple[str, ...], right: str
 ) -> None:
-    """If a chosen prison has no records, the command fails and says so, since the prison may be mistyped."""
+    """If a chosen prison has no records, the command fails and says so, since the prison code may be mistyped."""
     result = visit_result(0, status="incomplete", empty_prisons=prisons, parameters={"prisons": list(prisons)})
     with pytest.raises(WorkError) as error:
         printed(result, capsys)
     assert str(error.value).endswith(f"is incomplete: no visit was found at {', '.join(prisons)} ({right})")
 
 
-def test_a_record_of_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_on_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
     """A record that only one side has is shown by its first fields, since all of them would not fit on a line."""
     result = visit_result(1)
     (mismatch,) = result.mismatches

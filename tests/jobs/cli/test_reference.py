@@ -1,4 +1,4 @@
-"""The reference pages are generated from the code, and complete."""
+"""The generated reference pages match the code and are complete."""
 
 import re
 import subprocess
@@ -12,12 +12,12 @@ from jobs.operations.schedule import SCHEDULE
 from sync.settings.declaration import variables
 
 
-def test_pages_of_the_project_are_up_to_date() -> None:
+def test_generated_pages_are_up_to_date() -> None:
     """The pages in `doc/` match the code."""
     assert main(["--check"]) == 0
 
 
-def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_page_is_found_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check fails and names any page that is out of date or missing. Writing the pages again fixes that."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()
@@ -58,14 +58,14 @@ def test_every_setting_has_a_row_and_a_meaning() -> None:
 
 
 def test_every_command_has_a_section() -> None:
-    """Every command has a section, headed by all the words that people type."""
+    """The heading of each section has all the words that people type."""
     page = commands_page()
     for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
         assert f"## prisoner-to-nomis {name}\n" in page
 
 
 def test_every_scheduled_job_has_a_row() -> None:
-    """Each job of the scheduler is listed with the setting of its schedule."""
+    """The row of each job of the scheduler names the setting with its schedule."""
     page, settings = commands_page(), settings_page()
     assert {job.setting for job in SCHEDULE} == set(re.findall(r"`(\w+_SCHEDULE)`", settings))
     for job in SCHEDULE:

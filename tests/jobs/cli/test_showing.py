@@ -1,4 +1,4 @@
-"""The text that the `list` and `show` commands print for people."""
+"""The output of the `list` and `show` commands."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.harness.app import App, make_app
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator with an empty database. Queues are created on first use."""
+    """An installation with an empty database, whose queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
@@ -60,14 +60,14 @@ def track(app: App, *events: tuple[str, str]) -> None:
         ("dlq show visit", "The dead letter queue of visit is empty."),
     ],
 )
-def test_nothing_is_said_in_a_sentence(app: App, command: str, says: str) -> None:
-    """If there is nothing to list, the text is a sentence instead of bare headings, and the JSON is an empty list."""
+def test_an_empty_list_is_a_sentence(app: App, command: str, says: str) -> None:
+    """If there is nothing to list, the text is a sentence, without headings, and the JSON is an empty list."""
     assert app.run_ok(*command.split()) == f"{says}\n"
     assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
 
 
-def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
-    """The parameters and counts of a run are shown as text: one line per queue, comma-separated lists, yes and no."""
+def test_a_drain_is_shown_with_a_line_for_each_queue(app: App) -> None:
+    """The parameters and counts of a run are text: one line for each queue, lists with commas, yes and no."""
     app.run_ok("drain", "visit", "incentive")
     (run,) = app.read_json("runs", "list")
     shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
@@ -79,16 +79,16 @@ def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
     assert app.read_json("runs", "show", run["id"]) == run
 
 
-def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
-    """A queue's line leaves out zeros and texts that only repeat the name of the queue."""
+def test_the_line_of_a_queue_leaves_out_what_is_redundant(app: App) -> None:
+    """The line of a queue leaves out counts of zero, and texts that only repeat the name of the queue."""
     counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
     run_with(app, "r1", counts)
     shown = app.run_ok("runs", "show", "r1").splitlines()
     assert re.split(r"\s{2,}", shown[-1]) == ["count queues visit", "received 3, retry queued 1"]
 
 
-def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None:
-    """The id of the reconciliation is shown only if it differs from the run's own id: for a shard or a resumed run."""
+def test_a_different_id_of_the_reconciliation_is_shown(app: App) -> None:
+    """The reconciliation's id is shown only for a shard or a resumed run, where it differs from the id of the run."""
     run_with(app, "r1", {"reconciliation": "r1", "prisoners": 7})
     run_with(app, "r2", {"reconciliation": "r1", "prisoners": 7})
     second, first = app.run_ok("runs", "list").splitlines()[1:]
@@ -99,7 +99,7 @@ def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None
 
 
 def test_newest_events_are_shown_in_local_time(app: App) -> None:
-    """`--limit` keeps the newest events, oldest first.
+    """`--limit` keeps the newest events, and shows the oldest of them first.
 
     The text shows times in the time zone of TZ, as the other lists do. The JSON shows them in UTC.
     """

@@ -1,4 +1,4 @@
-"""One request to NOMIS support, with all records of one cause, everything that support needs, and nothing else."""
+"""A request to NOMIS support has all records of one cause, everything that support needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.harness.app import App
 
 @pytest.fixture
 def run_id(app: App) -> str:
-    """The id of a run that found three prisoners who were received twice in NOMIS, and two whose review was lost."""
+    """The id of a run that found three prisoners who were received twice in NOMIS, and two whose reviews were lost."""
     app.sandbox.reset(prisoners=60, mismatches={"5": 3, "2": 2})
     return str(app.read_json("reconcile", "incentives", "--no-notify")["runId"])
 
 
-def test_every_record_of_the_cause_and_no_other(app: App, run_id: str) -> None:
-    """Text, CSV and JSON give each record's prisoner, booking, sequences and fix. The text has one greeting."""
+def test_a_request_has_every_record_of_the_cause_and_no_other(app: App, run_id: str) -> None:
+    """Text, CSV and JSON give the prisoner, booking, sequences and fix of each record. The text has one greeting."""
     planted = app.sandbox.planted()["mismatches"]
     twice = {each["offenderNo"]: each for each in planted if each["cause"] == 5}
     text = app.run_ok("report", "request", run_id, "--cause", "received twice")
@@ -41,14 +41,17 @@ def test_every_record_of_the_cause_and_no_other(app: App, run_id: str) -> None:
     assert app.sandbox.journal("nomis") == []
 
 
-def test_a_cause_that_others_fix_is_refused(app: App, run_id: str) -> None:
-    """The command is refused if NOMIS support has nothing to do: if there is no record, or another command fixes it."""
+def test_a_cause_that_support_cannot_fix_is_refused(app: App, run_id: str) -> None:
+    """The command is refused if there is no such record, or if another command fixes the records."""
     done = app.run("report", "request", run_id, "--cause", "lost")
     assert (done.code, "no difference of the cause 'lost' that NOMIS support has to fix" in done.error) == (2, True)
 
 
 def test_rows_that_no_service_lists_come_with_their_sql(app: App) -> None:
-    """If the number of an allocation that NOMIS did not end is unknown, the SQL statement finds it by the booking."""
+    """If an allocation that NOMIS did not end has an unknown number, the request has an SQL statement that finds it.
+
+    The statement searches by the booking.
+    """
     app.sandbox.reset(prisoners=60, prisons=20, every_cause=True, plant=["allocations"])
     run_id = str(app.read_json("reconcile", "allocations", "--no-notify")["runId"])
     (row,) = app.read_json("report", "request", run_id)

@@ -1,4 +1,4 @@
-"""The demo compares what each reconciliation found with everything that was planted for it."""
+"""The demo compares the findings of each reconciliation with all the differences that were planted for it."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
     return Findings(result, PLANTED)
 
 
-def test_what_was_planted_was_found() -> None:
-    """If all planted differences are found there is no problem. Those planted as not to be reported are counted too."""
+def test_a_run_that_found_everything_planted_has_no_problem() -> None:
+    """If all planted differences are found there is no problem. Those that should not be reported are counted too."""
     assert findings().problems() == []
     assert findings().text() == ("2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 40 bookings compared")
 
@@ -63,13 +63,13 @@ def test_what_was_planted_was_found() -> None:
         ({"status": "incomplete"}, "allocations: the reconciliation is incomplete"),
     ],
 )
-def test_anything_else_is_a_problem(more: dict[str, Any], problem: str) -> None:
-    """A difference that was missed, not planted or found as another kind is a problem, named with its key."""
+def test_a_missed_or_unplanted_difference_is_a_problem(more: dict[str, Any], problem: str) -> None:
+    """A difference that was missed, was not planted or has another kind is a problem, which is named with its key."""
     assert findings(**more).problems() == [problem]
 
 
 def test_a_key_that_a_record_lacks_is_empty() -> None:
-    """A record that only one side has is recognised although one of its two ids is missing."""
+    """A record that only one side has is recognised, although one of its two ids is missing."""
     planted = [{"key": [None, 9], "kind": "DPS_only", "outcome": "reported"}]
     result = findings({("MDI", 9): "DPS_only"}, ()).result
     (mismatch,) = result.mismatches

@@ -1,4 +1,4 @@
-"""The demo fails when anything is wrong, and says what."""
+"""The demo fails when anything is wrong, and names each problem."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
 
 @pytest.fixture
 def good() -> DemoOutcome:
-    """A demo in which all went well: two mismatches planted and found, one in flight, one only in the bulk call."""
+    """A demo without problems: two mismatches planted and found, one in flight, and one only in the bulk call."""
     return DemoOutcome(
         traffic={
             "published": {"prison-visit.booked": 9},
@@ -94,8 +94,11 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["differences excluded"] == "0"
 
 
-def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) -> None:
-    """A planted difference whose message waits on a queue is found, although the headline leaves it out."""
+def test_in_flight_differences_are_counted_separately(good: DemoOutcome) -> None:
+    """A planted difference whose message waits on a queue counts as found.
+
+    The report's headline leaves it out, so the demo shows it separately.
+    """
     waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
@@ -104,8 +107,8 @@ def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) ->
     assert table["mismatches found"] == "3: 2 in the report, 1 in flight; the planted cause named for 2"
 
 
-def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> None:
-    """A difference planted as in flight and still so at the recheck is in flight, as in the report's headline."""
+def test_a_difference_still_in_flight_at_the_recheck_is_in_flight(good: DemoOutcome) -> None:
+    """If a planted difference is still in flight at the recheck, the demo and the report's headline both say so."""
     late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
@@ -114,15 +117,15 @@ def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> 
     )
 
 
-def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:
-    """A planted mismatch that was not found, and one found that was not planted, are both named by booking."""
+def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None:
+    """A planted mismatch that was not found, and a found one that was not planted, are each named by booking."""
     missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
     assert missed == "planted mismatches that were not found: bookings 2"
     assert invented == "mismatches reported that were not planted: bookings 3"
 
 
-def test_what_the_weeks_before_recorded_must_be_found_again(good: DemoOutcome) -> None:
-    """A difference of last week that should be persisting or resolved, and is neither, is named by its booking."""
+def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
+    """A difference of last week that is neither persisting nor resolved is a problem, which is named by booking."""
     assert replace(good, earlier=EarlierWeeks(frozenset({1}), frozenset({7}))).problems() == [
         "wrongly persisting, or not: bookings 1",
         "wrongly resolved, or not: bookings 7",
@@ -144,7 +147,7 @@ def test_incomplete_reconciliation_is_a_problem(good: DemoOutcome) -> None:
 
 
 def test_events_that_did_not_arrive_are_a_problem(good: DemoOutcome) -> None:
-    """Application Insights must have every event that was tracked, and no other."""
+    """Application Insights must have every tracked event, and no other."""
     for accepted in ({}, {"visit-create-success": 1}, {"visit-create-success": 2, "other": 1}):
         (problem,) = replace(good, accepted=accepted).problems()
         assert "Application Insights" in problem

@@ -1,4 +1,4 @@
-"""The figures as metrics: the numbers that `status` shows, read rarely, and complete except for unreadable ones."""
+"""The figures of `status` as metrics, which are read rarely and are complete except for those that cannot be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rendered(metrics: Metrics) -> dict[str, str]:
 
 
 def page_of(app: App, **settings: str) -> dict[str, str]:
-    """The figures of an installation as its page shows them."""
+    """The metrics page with the figures of an installation."""
     with application(app.settings, app.settings["DATABASE_URL"], **settings) as made:
         metrics = Metrics()
         metrics.add(FigureMetrics(lambda: read_figures(made, DEADLINE_SECONDS)).collect)
@@ -85,10 +85,10 @@ def test_figures_are_those_of_status(app: App, sandbox: Sandbox) -> None:
     assert float(found[f'{PREFIX}_scheduler_heartbeat_age_seconds{{host="{host}"}}']) >= 0
 
 
-def test_what_cannot_be_read_is_left_out_and_named(app: App) -> None:
+def test_figures_that_cannot_be_read_are_left_out(app: App) -> None:
     """If the database is unavailable, the queues still have their figures.
 
-    Unknown figures are not zero, and the missing part is named.
+    Unknown figures are left out instead of shown as zero, and the page names the part that cannot be read.
     """
     app.main_queue("visit").send("waits")
     found = page_of(app, DATABASE_URL="postgresql://127.0.0.1:1/none")
@@ -116,8 +116,8 @@ def test_figures_are_read_twice_a_minute() -> None:
     assert reads == 2
 
 
-def test_page_names_the_build_and_no_times_of_making() -> None:
-    """The running version is a metric. The creation times of counters are not."""
+def test_the_page_has_the_version_but_no_creation_times() -> None:
+    """The running version is a metric, but the creation times of counters are not."""
     metrics = Metrics()
     metrics.name_build("1.2.3", "dev")
     metrics.message_ended("visit", Outcome.APPLIED, 1)

@@ -1,4 +1,4 @@
-"""The health pages: what they show when all is well, when parts are unavailable, and when a drain hangs."""
+"""The health pages while all parts work, while a part is unavailable, and while a drain hangs."""
 
 import json
 import threading
@@ -30,12 +30,12 @@ INFO = {"build": {"name": "prisoner-to-nomis"}}
 
 
 def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **options: Any) -> HealthPage:
-    """The health page with the given parts."""
+    """The health page with these parts."""
     return HealthPage([Probe(name, ask, name) for name, ask in (probes or {"part": lambda: OK}).items()], **options)
 
 
 def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
-    """A process that is ready and whose drains count as hanging after a minute."""
+    """A liveness check that is ready, and for which a drain hangs after a minute without progress."""
     return Liveness(lambda: True, lambda: progress or {}, 60)
 
 
@@ -65,8 +65,8 @@ def test_pages_respond(tmp_path: Path) -> None:
         assert requests.head(f"{address}/health", timeout=10).content == b""
 
 
-def test_part_that_breaks_or_hangs_is_down() -> None:
-    """A check that raises and one that never returns are both shown as down, and the page still responds in time."""
+def test_a_part_whose_check_fails_or_hangs_is_down() -> None:
+    """A check that raises and one that never returns are both shown as down. The page still responds in time."""
     hanging = threading.Event()
 
     def breaks() -> ProbeResult:
@@ -100,8 +100,8 @@ def test_part_that_breaks_or_hangs_is_down() -> None:
     }
 
 
-def test_unforeseen_error_shows_no_text() -> None:
-    """An unforeseen error shows only its type and place, since its text may hold anything."""
+def test_an_unexpected_error_shows_no_text() -> None:
+    """An unexpected error shows only its type and place, since its text may contain anything."""
 
     def breaks() -> ProbeResult:
         raise RuntimeError("the password is 12345")
@@ -143,8 +143,8 @@ def test_probes_of_one_component_are_shown_together() -> None:
     }
 
 
-def test_liveness_fails_for_a_drain_that_hangs_alone() -> None:
-    """Liveness fails only if a drain makes no progress: an unavailable service would not be helped by a restart."""
+def test_liveness_fails_only_for_a_drain_that_hangs() -> None:
+    """Liveness does not fail if a service is unavailable, since a restart would not help."""
     assert liveness({"visit": 59.0}).alive().status == 200
     response = liveness({"visit": 61.0, "activity": 1.0}).alive()
     assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])
@@ -159,12 +159,12 @@ def test_port_that_is_taken_is_named() -> None:
 
 
 def opened(app: App, **more: str) -> AbstractContextManager[Application]:
-    """The program, opened with metrics."""
+    """The parts of the program, opened with metrics."""
     return application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
 
 
 def overall(made: Application) -> dict[str, Any]:
-    """The state of the program's parts on the health page."""
+    """The status of each part of the program on the health page."""
     transport = Transport(made.settings)
     try:
         return dict(HealthPage(list_probes(made, transport)).overall().body["components"])
@@ -212,10 +212,7 @@ def test_unavailable_parts_are_named(app: App, sandbox: Sandbox) -> None:
 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
-    """A drain that waits for a service to recover counts as making progress.
-
-    A drain whose call hangs does not.
-    """
+    """A drain that waits for a service to recover still makes progress. A drain whose call hangs does not."""
     with opened(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
         drain = made.open_drain("appointment")
 
@@ -234,23 +231,23 @@ def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sa
         with faulty(sandbox, "nomis", status=503):
             working = in_thread(drain.run_batch)
             until(lambda: made.breakers.open_services(UpstreamName), "the outage is noticed")
-            gets_on(seconds)
+            makes_progress(seconds)
             assert not working.done()
         assert result_of(working).received >= 8
 
 
-def gets_on(seconds: Callable[[], float]) -> None:
+def makes_progress(seconds: Callable[[], float]) -> None:
     """Returns once the drain has made progress several times."""
     before, times = seconds(), 0
 
-    def begun_anew() -> bool:
+    def started_again() -> bool:
         nonlocal before, times
         present = seconds()
         times += present < before
         before = present
         return times >= 3
 
-    until(begun_anew, "the drain gets on")
+    until(started_again, "the drain gets on")
 
 
 def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:
@@ -282,7 +279,7 @@ def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandb
     assert "process_resident_memory_bytes" in figures
 
 
-def test_a_run_over_some_changes_no_figure_of_the_whole(app: App, sandbox: Sandbox) -> None:
+def test_a_partial_run_changes_no_figure_of_full_runs(app: App, sandbox: Sandbox) -> None:
     """A run over one prisoner, one prison or one shard does not change mismatches, status and last success."""
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -318,8 +315,8 @@ def test_a_run_over_some_changes_no_figure_of_the_whole(app: App, sandbox: Sandb
     ]
 
 
-def test_metrics_tell_how_calls_failed() -> None:
-    """A failed call is counted by its status, or as one without a response."""
+def test_failed_calls_are_counted_by_status() -> None:
+    """A metric counts each failed call by its status, or as a call without a response."""
     metrics = Metrics()
     for status in (503, None):
         error = UpstreamError("nomis", "PUT", "/visits/1", status=status, message="away")

@@ -12,13 +12,16 @@ from tests.harness.app import App
 
 
 def reconcile(app: App) -> dict[int, dict[str, Any]]:
-    """The differences by booking."""
+    """Runs the reconciliation, and returns the differences by booking."""
     result = json.loads(app.run_ok("reconcile", "adjustments", "--no-notify", "--json"))
     return {each["bookingId"]: each for each in result["mismatches"]}
 
 
 def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
-    """The proposed resyncs leave only differences that DPS cannot fix: made only in NOMIS, moved or merged."""
+    """After the proposed resyncs, only differences that DPS cannot fix are left.
+
+    Those are adjustments that were made only in NOMIS, moved or merged.
+    """
     sandbox.reset(prisoners=40, plant=["adjustments"], every_cause=True)
     before = reconcile(app)
     commands = [

@@ -1,4 +1,4 @@
-"""Received events for all prisoners of a run: listed, confirmed once, published one by one, recorded, resumable."""
+"""Received events for all prisoners of a run: listed, confirmed once, then published and recorded one by one."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ NEVER_GOT = "DPS never got the received event of an arrival"
 
 @dataclass(frozen=True)
 class Compared:
-    """A world that was reconciled: the result of the run, and the prisoners by the number of their cause."""
+    """A reconciled world: the result of the run, and the prisoners by the number of their cause."""
 
     app: App
     result: dict[str, Any]
     by_cause: dict[int, list[str]]
 
     def publish(self, *more: str, answer: str | Terminal = "") -> Any:
-        """Runs the command on the run, as the operator jane."""
+        """Runs the command on the run as the operator jane."""
         run_id = self.result["runId"]
         return self.app.run("reconcile", "fix", "received", "--from", run_id, "--as", "jane", *more, answer=answer)
 
     def published(self) -> list[dict[str, Any]]:
-        """The received events that prisoner-offender-search was asked to publish."""
+        """The received events that the program asked prisoner-offender-search to publish."""
         return list(self.app.sandbox.journal("prisoner-search"))
 
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """Three prisoners whose arrival DPS did not hear of, one whose admission it missed, one whose review was lost."""
+    """A run over five prisoners: DPS missed three arrivals and one admission, and one review was lost."""
     app.sandbox.reset(prisoners=60, mismatches={"4": 3, "3": 1, "2": 1})
     app.forget_queues()
     app.make_queues()
@@ -45,8 +45,8 @@ def compared(app: App) -> Compared:
     return Compared(app, result, by_cause)
 
 
-def test_one_yes_publishes_each_once_with_its_own_arrival(compared: Compared) -> None:
-    """After one confirmation, each prisoner has one event, with the arrival from the report, and one action."""
+def test_one_confirmation_publishes_one_event_for_each_prisoner(compared: Compared) -> None:
+    """Each event has the prisoner's arrival from the report, and each is recorded as one action."""
     dry = compared.publish("--dry-run")
     assert (dry.code, compared.published(), compared.app.read_json("actions")) == (0, [], [])
     assert all(number in dry.out for cause in (3, 4) for number in compared.by_cause[cause])
@@ -81,7 +81,7 @@ def test_one_yes_publishes_each_once_with_its_own_arrival(compared: Compared) ->
     assert (again.code, len(compared.published()), "4 skipped" in again.out) == (0, 4, True)
 
 
-def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
+def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
     """A refused event is recorded and ends the command. The same command later publishes only the remaining events."""
     listed = compared.publish("--cause", NEVER_GOT, "--dry-run", "--json").json()
     assert [each["state"] for each in listed["records"]] == ["to publish"] * 3
@@ -98,8 +98,8 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
     assert rest.errors[-1].endswith("1 record is left to a person, as the list says")
 
 
-def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
-    """With a wait, both sides are read again, and a prisoner who still differs ends the command."""
+def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:
+    """If a wait is set, both sides are read again after it, and a prisoner who still differs ends the command."""
     (number,) = compared.by_cause[3]
     done = compared.publish("--cause", "missed the admission", "--yes", "--wait", "0.1", "--json")
     (record,) = done.json()["records"]
@@ -119,7 +119,7 @@ def test_with_a_wait_both_sides_are_read_again(compared: Compared) -> None:
         (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
     ],
 )
-def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Missing, contradictory or unknown arguments are refused as bad usage, in one line."""
+def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], said: str) -> None:
+    """Missing, contradictory and unknown arguments are refused in one line."""
     done = app.run("reconcile", "fix", "received", *arguments)
     assert (done.code, said in done.error) == (2, True)

@@ -16,24 +16,24 @@ LOST = "the event of the review was lost, or failed"
 
 @dataclass(frozen=True)
 class Compared:
-    """A world that was reconciled: the run, and the prisoners by the number of their cause."""
+    """A reconciled world: the run, and the prisoners by the number of their cause."""
 
     app: App
     run_id: str
     by_cause: dict[int, list[str]]
 
     def repair(self, *more: str, answer: str | Terminal = "") -> Any:
-        """Runs the command on the run, as the operator jane."""
+        """Runs the command on the run as the operator jane."""
         return self.app.run("incentives", "repair", "--from", self.run_id, "--as", "jane", *more, answer=answer)
 
     def written(self) -> int:
-        """How many IEP records were sent to NOMIS."""
+        """The number of IEP records that the program sent to NOMIS."""
         return len(self.app.sandbox.journal("nomis"))
 
 
 @pytest.fixture
 def compared(app: App) -> Compared:
-    """A run over three prisoners whose review was lost, two written in the wrong order, and one received twice."""
+    """A run over three prisoners with a lost review, two with reviews in the wrong order, one received twice."""
     app.sandbox.reset(prisoners=60, mismatches={"2": 3, "6": 2, "5": 1})
     app.forget_queues()
     app.make_queues()
@@ -45,7 +45,7 @@ def compared(app: App) -> Compared:
 
 
 def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
-    """The dry run lists every prisoner with the fix, with both levels, and no prisoner with another fix."""
+    """The dry run lists every prisoner who needs a repair, with both levels, and no prisoner who needs another fix."""
     done = compared.repair("--dry-run")
     assert (done.code, compared.written(), compared.app.read_json("actions")) == (0, 0, [])
     listed = [line for line in done.out.splitlines() if "to write  level" in line]
@@ -55,8 +55,11 @@ def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
     assert "5 to write" in done.out
 
 
-def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
-    """The question says how many get which level. Each repair is a separate action, and both sides agree afterwards."""
+def test_one_confirmation_writes_each_level_once(compared: Compared) -> None:
+    """The question says how many prisoners get which level.
+
+    Each repair is a separate action, and both sides then agree.
+    """
     done = compared.repair(answer=Terminal("y\n"))
     assert (done.code, compared.written()) == (0, 5)
     assert "This writes 5 records, one by one, to NOMIS (" in done.out
@@ -71,16 +74,16 @@ def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
     assert "5 skipped" in again.out
 
 
-def test_no_writes_nothing(compared: Compared) -> None:
-    """If the operator answers no, nothing is changed."""
+def test_the_answer_no_writes_nothing(compared: Compared) -> None:
+    """If the operator's answer is no, nothing is changed."""
     assert compared.repair(answer=Terminal("n\n")).code == 1
     assert compared.written() == 0
 
 
-def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
-    """Only prisoners of the cause are repaired.
+def test_part_of_a_name_chooses_a_cause(compared: Compared) -> None:
+    """Only prisoners with the cause are repaired.
 
-    A part that fits several causes, or none, is refused with a list of the causes.
+    A part that several causes share, or none has, is refused with a list of the causes.
     """
     vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
     assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
@@ -96,10 +99,10 @@ def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
     assert "comments" not in str(found)
 
 
-def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
-    """The refused prisoner is recorded as refused, and nothing is tried after it.
+def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) -> None:
+    """The refused prisoner is recorded as refused, and no later one is tried.
 
-    The same command, run again, writes only the others.
+    The same command, run again, writes only the remaining levels.
     """
     second = compared.repair("--dry-run", "--json").json()["records"][1]
     path = str(second["plan"]["request"]).removeprefix("nomis: POST ")
@@ -116,8 +119,8 @@ def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compar
     assert "(jane at " in next(line for line in rest.out.splitlines() if second["target"] in line)
 
 
-def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compared) -> None:
-    """A prisoner whose levels are no longer those of the run is skipped and named, when planning and when writing."""
+def test_a_prisoner_whose_levels_changed_is_skipped(compared: Compared) -> None:
+    """A prisoner whose levels differ from those of the run is skipped and named, at planning and at writing."""
     first, second = compared.by_cause[6]
     compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
 
@@ -132,7 +135,7 @@ def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compare
 
 
 def level_of(compared: Compared, offender_no: str) -> set[str]:
-    """The level on each side of a planted difference."""
+    """The level on each side for a planted difference."""
     (found,) = [each for each in compared.app.sandbox.planted()["mismatches"] if each["offenderNo"] == offender_no]
     return {str(found["nomis"]), str(found["dps"])}
 
@@ -148,7 +151,7 @@ def level_of(compared: Compared, offender_no: str) -> set[str]:
         (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
     ],
 )
-def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Missing, contradictory or unknown arguments are refused as bad usage, in one line."""
+def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], said: str) -> None:
+    """Missing, contradictory and unknown arguments are refused in one line."""
     done = app.run("incentives", "repair", *arguments)
     assert (done.code, said in done.error) == (2, True)

@@ -24,9 +24,9 @@ def states(done: Any) -> dict[str, int]:
 
 
 def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
-    """Records for which only DPS can be right are written to NOMIS, and the others are named.
+    """Records for which only DPS can be right are written to NOMIS, and the other records are named.
 
-    The next reconciliation no longer finds those that were written.
+    The next reconciliation no longer finds the records that were written.
     """
     run_id = reconciled(app, "appointments")
     resync = ["resync", "--from", run_id, "--as", "jane"]
@@ -52,10 +52,10 @@ def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
     assert states(again) == {"skipped": written}
 
 
-def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
+def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
     """A refused allocation, here of a prisoner who has left the prison, ends the command.
 
-    The same command, run again, does not write the written ones again.
+    The same command, run again, does not repeat the earlier writes.
     """
     run_id = reconciled(app, "allocations")
     resync = ["resync", "--from", run_id, "--yes", "--json", "--as", "jane"]
@@ -80,10 +80,10 @@ def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
     assert left.startswith("refused: nomis: PUT")
 
 
-def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) -> None:
+def test_a_record_with_an_objection_is_left_to_a_person(app: App) -> None:
     """A visit whose mapping must be deleted first is listed with the reason.
 
-    A visit for which nobody knows which side is right is not listed.
+    A visit is not listed if nobody knows which side is right.
     """
     run_id = reconciled(app, "visits")
     listed = app.run("resync", "--from", run_id, "--dry-run", "--json")
@@ -98,11 +98,8 @@ def test_what_speaks_against_a_resync_leaves_the_record_to_a_person(app: App) ->
     assert app.sandbox.journal("nomis") == []
 
 
-def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
-    """A record whose mapping cannot be saved ends the command.
-
-    It cannot be verified, so nothing else is tried.
-    """
+def test_a_mapping_that_cannot_be_saved_ends_the_command(app: App) -> None:
+    """A record without its mapping cannot be verified, so the command ends and tries no other record."""
     run_id = reconciled(app, "visits")
     resync = ["resync", "--from", run_id, "--cause", "booking was lost", "--yes", "--json", "--as", "jane"]
     with faulty(app.sandbox, "mapping", "POST", kind="status", status=503):
@@ -122,7 +119,7 @@ def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
         (["visit", "ab-cd-ef-gh", "--cause", "lost"], "add --from RUN"),
     ],
 )
-def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
-    """Missing, contradictory or unknown arguments are refused as bad usage, in one line."""
+def test_wrong_arguments_are_bad_usage(app: App, arguments: list[str], said: str) -> None:
+    """Missing, contradictory and unknown arguments are refused in one line."""
     done = app.run("resync", *arguments)
     assert (done.code, said in done.error) == (2, True)

@@ -1,4 +1,4 @@
-"""The comparison with the services' API documents: its output, its exit code, the probe, and the message to Slack."""
+"""The comparison with the services' API documents: the output, the exit code, the probe and the message to Slack."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.harness.publishing import visit_booked
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """The program with current versions of the services."""
+    """The program, with current versions of the services."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 def of_service(checked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The part of the `--json` output about a service."""
+    """The part of the `--json` output that is about one service."""
     found: Mapping[str, Any] = next(each for each in checked["services"] if each["service"] == name)
     return found
 
 
 def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
-    """Each difference is a line with its service and operation, and a table says what was compared."""
+    """Each difference is a line with its service and operation. A table shows what was compared."""
     checked = app.run("contracts", "check")
     assert checked.code == 1
     lines = checked.out.splitlines()
@@ -48,8 +48,8 @@ def test_drift_is_printed_with_errors_first_and_exits_with_1(app: App) -> None:
     assert app.run("contracts", "check", "--service", "nowhere").code == 2
 
 
-def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) -> None:
-    """For the services of May 2023, only known faults of the documents differ, and every probe succeeds."""
+def test_the_services_of_may_2023_match_the_declarations(app: App, sandbox: Sandbox) -> None:
+    """Only known faults of the documents differ for the services of May 2023, and every probe succeeds."""
     sandbox.reset(prisoners=50, generation="2023")
     checked = app.read_json("contracts", "check", "--probe", "--json")
     assert (checked["ok"], checked["errors"], checked["warnings"], checked["notes"]) == (True, 0, 0, 0)
@@ -60,8 +60,8 @@ def test_the_services_of_may_2023_are_as_declared(app: App, sandbox: Sandbox) ->
     assert probed["prisoner-search"] == "role granted, nothing to read"
 
 
-def test_a_probe_finds_a_missing_role_and_another_form(app: App, sandbox: Sandbox) -> None:
-    """A probe finds what no document shows: a client without its role, or a response that differs from it."""
+def test_a_probe_finds_a_missing_role_and_an_undocumented_response(app: App, sandbox: Sandbox) -> None:
+    """A probe finds a client without its role, and a response that differs from its document."""
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.grant("visits", [])
     changed = [{"code": "STD", "name": 1, "active": True}, {"code": "BAS", "active": None}]
@@ -103,7 +103,10 @@ def test_a_probe_reads_the_last_record_that_was_created(app: App, sandbox: Sandb
 
 
 def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) -> None:
-    """An outage, or a page that is not an API document, is an error of that service. The others are compared."""
+    """An outage, or a page that is not an API document, is an error of that service.
+
+    The other services are compared.
+    """
     sandbox.reset(prisoners=50, generation="2023")
     sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
     sandbox.fault("visits", path="/v3/api-docs", kind="status", status=200, text="<html>")
@@ -115,10 +118,10 @@ def test_a_document_that_cannot_be_read_is_an_error(app: App, sandbox: Sandbox) 
     assert not any(found.values())
 
 
-def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
-    """Slack is told of each change once: a check that finds nothing new posts nothing.
+def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
+    """Slack gets each change once: a check that finds nothing new posts nothing.
 
-    The exit code is 0 whatever differs, since a weekly job that fails because of a known difference alerts in vain.
+    The exit code is 0 whatever differs, since a weekly job should not fail and alert because of a known difference.
     """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
@@ -139,7 +142,10 @@ def test_slack_hears_once_of_each_change(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sandbox) -> None:
-    """The run that notifies exits 1 and says which document could not be read; the service keeps its last result."""
+    """With `--notify`, the run exits 1 and names the service whose document could not be read.
+
+    The last result of that service is kept.
+    """
     sandbox.reset(prisoners=50, generation="2023")
     app.run_ok("contracts", "check", "--notify")
     sandbox.fault("mapping", path="/v3/api-docs", kind="status", status=503)
@@ -154,8 +160,8 @@ def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sa
     assert app.alerts() == []
 
 
-def test_the_scheduler_checks_too(app: App, sandbox: Sandbox) -> None:
-    """The scheduled job records the differences, and does not fail because of them."""
+def test_the_scheduled_check_records_differences(app: App, sandbox: Sandbox) -> None:
+    """The scheduled job records the differences, and succeeds even if there are some."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     try:
@@ -169,7 +175,7 @@ def test_the_scheduler_checks_too(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_scheduled_check_that_is_stopped_is_interrupted(app: App, sandbox: Sandbox) -> None:
-    """A check that is stopped midway records nothing, so that another process can make it."""
+    """A check that is stopped midway records nothing, so another process can run it."""
     job = next(each for each in SCHEDULE if each.name == "contracts-check")
     application = Application(load_settings(app.settings))
     stopped = threading.Event()

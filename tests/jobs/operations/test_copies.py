@@ -1,4 +1,4 @@
-"""`duplicates remove` deletes an unmapped record that a reconciliation found to be the duplicate of a mapped one."""
+"""`duplicates remove` deletes an unmapped record if a reconciliation found that it duplicates a mapped one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMAND = ("duplicates", "remove", "appointment")
 
 @pytest.fixture
 def records(app: App) -> App:
-    """An appointment with its NOMIS record 9001, its duplicate 9002, and 9003, which starts at another time."""
+    """A mapped appointment with its NOMIS record 9001, the duplicate 9002, and 9003, which starts at another time."""
     person = app.sandbox.prisoners()[0]
     room = app.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
     values: dict[str, Any] = {
@@ -37,8 +37,8 @@ def in_nomis(app: App) -> set[int]:
     return {each["event_id"] for each in app.sandbox.nomis("appointment")}
 
 
-def test_removes_the_double_and_records_it(records: App) -> None:
-    """A dry run only shows the record. The real run deletes it, records the action, and alerts nobody."""
+def test_the_duplicate_is_removed_and_recorded(records: App) -> None:
+    """A dry run only shows the duplicate. The command deletes it, records the action, and alerts nobody."""
     shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
     assert "delete appointment 9002" in shown
     assert in_nomis(records) == {9001, 9002, 9003}
@@ -61,15 +61,15 @@ def test_removes_the_double_and_records_it(records: App) -> None:
         (("9001", "--of", "9001"), "no longer a duplicate"),
     ],
 )
-def test_keeps_what_is_not_proved_to_be_a_double(records: App, arguments: tuple[str, ...], reason: str) -> None:
+def test_a_record_that_is_not_a_proven_duplicate_is_kept(records: App, arguments: tuple[str, ...], reason: str) -> None:
     """If a record is not proved to be a duplicate, the reason is shown and nothing is deleted."""
     ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
     assert reason in ended.out + ended.err
     assert in_nomis(records) == {9001, 9002, 9003}
 
 
-def test_kinds_without_a_number_of_their_own_are_refused(app: App) -> None:
-    """Kinds whose numbers are ambiguous are refused: NOMIS has two kinds of adjustment with overlapping numbers."""
+def test_kinds_with_ambiguous_numbers_are_refused(app: App) -> None:
+    """NOMIS has two kinds of adjustment with overlapping numbers, so adjustments are refused."""
     ended = app.run("duplicates", "remove", "sentencing-adjustment", "5", "--of", "6", "--yes")
     assert ended.code == 2
     assert "visit, " in ended.err

@@ -1,4 +1,4 @@
-"""Dead letters that a person or the housekeeping sends back."""
+"""Redrives of dead letters by a person and by the housekeeping."""
 
 import json
 import sqlite3
@@ -26,12 +26,12 @@ from tests.harness.publishing import visit_booked
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator. Queues are created on first use."""
+    """An installation whose queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 class Drained:
-    """Drains a queue repeatedly while a command waits for the messages."""
+    """Drains a queue repeatedly in another thread, while a command waits for the messages."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -52,8 +52,8 @@ class Drained:
                 drain.run_batch()
 
 
-def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> None:
-    """Each batch is sent once the one before has been handled, and in the end the dead letter queue is empty."""
+def test_the_next_batch_is_sent_when_the_last_one_is_handled(app: App, sandbox: Sandbox) -> None:
+    """A redrive in batches sends each batch once the previous one has been handled, until the DLQ is empty."""
     booked = [visit_booked(sandbox) for _ in range(5)]
     bury(app, *(each.dps_id for each in booked))
     with Drained(app):
@@ -69,7 +69,7 @@ def test_batches_go_on_while_they_are_handled(app: App, sandbox: Sandbox) -> Non
 
 
 def test_batches_stop_when_one_fails_again(app: App) -> None:
-    """If a message of a batch fails again, later batches stay on the DLQ, and the command says why and fails."""
+    """If a message of a batch fails again, later batches stay on the DLQ. The command says why, and fails."""
     bury(app, "gone-1", "gone-2", "gone-3")
     with Drained(app):
         done = app.run("dlq", "retry", "visit", "--batch", "2", "--json")
@@ -86,7 +86,7 @@ def test_batches_stop_when_one_fails_again(app: App) -> None:
 
 
 def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
-    """A batch that is not handled in time stays on the main queue, and the command says how many messages it has."""
+    """A batch that is not handled in time stays on the main queue, and the command says how many messages are there."""
     bury(app, "visit-1", "visit-2", "visit-3")
     done = app.run("dlq", "retry", "visit", "--batch", "2", "--wait", "0")
     assert (done.code, "the queue still holds 2 messages" in done.error) == (1, True)
@@ -95,7 +95,7 @@ def test_batches_stop_when_nothing_drains_the_queue(app: App) -> None:
 
 
 def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
-    """Messages beyond the limit stay, whether in a dry run, all at once or in batches."""
+    """Messages beyond the limit stay, in a dry run and in a redrive with or without batches."""
     bury(app, *(f"visit-{number}" for number in range(14)))
     assert "3 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--limit", "3", "--dry-run")
     app.run_ok("dlq", "retry", "visit", "--limit", "11")
@@ -105,7 +105,7 @@ def test_no_more_than_the_limit_is_sent_back(app: App) -> None:
 
 
 def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
-    """A message without a recorded failure may have died with its process, so it counts as worth a retry."""
+    """A message without a recorded failure may have been lost with its process, so it counts as worth a retry."""
     bury(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)
@@ -113,7 +113,7 @@ def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
 
 
 def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
-    """A redrive sends the body and attributes of a message unchanged, in a new message that counts no receives."""
+    """A redrive sends the body and attributes unchanged in a new message, whose receive count starts at zero."""
     attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
     app.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
     app.run_ok("dlq", "retry", "visit")
@@ -124,7 +124,7 @@ def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
 
 
 def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
-    """The advice for an event on the wrong queue names the right one, and the redrive sends the event there."""
+    """The advice for an event on the wrong queue names the right queue, and the redrive sends the event there."""
     app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
     app.drain_out("incentive")
     (message,) = app.read_json("dlq", "show", "incentive")
@@ -135,9 +135,9 @@ def test_an_event_on_the_wrong_queue_is_sent_to_the_right_one(app: App) -> None:
 
 
 def test_only_the_named_messages_are_sent_back(app: App) -> None:
-    """Only the messages with the given ids are sent back.
+    """Only messages with the given ids are sent back.
 
-    The others are visible again at once, and the action is recorded.
+    The other messages are visible again at once, and the action is recorded.
     """
     bury(app, "visit-1", "visit-2", "visit-3")
     ids = [each["messageId"] for each in app.read_json("dlq", "show", "visit")]
@@ -156,8 +156,8 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
 
 
-def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
-    """A person at a terminal is asked, unless `--yes` is given. The housekeeping, which has no terminal, continues."""
+def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
+    """A person at a terminal is asked, unless `--yes` is given. The housekeeping has no terminal and is not asked."""
     bury(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
@@ -174,8 +174,12 @@ def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
     """In a pod an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
     bury(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
-    nameless = app.run("dlq", "retry", "visit", **pod)
-    assert (nameless.code, "--as NAME" in nameless.error, app.messages("visit")) == (2, True, 2)
+    without_operator_name = app.run("dlq", "retry", "visit", **pod)
+    assert (without_operator_name.code, "--as NAME" in without_operator_name.error, app.messages("visit")) == (
+        2,
+        True,
+        2,
+    )
     assert app.run("dlq", "purge", "visit", "--yes", OPERATOR=" ", **pod).code == 2
     assert app.run("dlq", "purge", "visit", "--dry-run", **pod).code == 2
     app.run_ok("dlq", "retry-all", "--dry-run", **pod)
@@ -186,8 +190,8 @@ def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
     assert [each["who"] for each in app.read_json("actions")] == ["mary", "john", "jane.smith"]
 
 
-def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
-    """The housekeeping leaves and reports a message that came back too often. A person can still send it back."""
+def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
+    """The housekeeping leaves and reports a message that returned too often. A person can still send it back."""
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
     bury(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
@@ -205,8 +209,8 @@ def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
     assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
 
 
-def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: App) -> None:
-    """A process that died in the last attempt may have created the record, so the next delivery looks for it."""
+def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
+    """A process that died in the last attempt may have created the record, so the next delivery searches for it."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
     app.drain_out("visit")
     (refused,) = app.read_json("dlq", "show", "visit")
@@ -226,7 +230,7 @@ def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: Ap
     ],
     ids=["on the queue of another domain", "with its type in capitals", "with its number written otherwise"],
 )
-def test_the_message_of_an_unfinished_creation_is_known_however_it_comes(
+def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
 ) -> None:
     """The housekeeping never gives up a message that finishes a creation, and sends it to the queue of its domain."""
@@ -252,8 +256,8 @@ def test_housekeeping_run_can_be_repeated(app: App) -> None:
     assert app.read_json("runs", "list")[0]["rerunOf"] == first["id"]
 
 
-def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
-    """A queue that cannot be opened fails the run and is named. The other queues are handled."""
+def test_an_unavailable_queue_does_not_stop_the_others(app: App) -> None:
+    """The run fails and names the queue that cannot be opened. The messages of the other queues are sent back."""
     bury(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
     done = app.run("dlq", "retry-all", **other)
@@ -262,8 +266,8 @@ def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
     assert app.messages("visit") == 0
 
 
-def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> None:
-    """If the database refuses one dead letter, those of the other queues are still sent back."""
+def test_a_message_that_the_database_refuses_stops_no_other_queue(app: App) -> None:
+    """If the database refuses one dead letter, the messages of the other queues are still sent back."""
     app.run_ok("runs", "list")
     with sqlite3.connect(app.database) as connection:
         refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -276,22 +280,22 @@ def test_a_queue_whose_message_the_database_refuses_stops_no_other(app: App) -> 
 
 
 class Failing(Queue):
-    """A queue that fails to send and delete after some messages."""
+    """A queue that cannot send or delete after this number of messages."""
 
     def __init__(self, queue: Queue, sends: int) -> None:
         super().__init__(queue._client, queue.name, queue.url)
         self.sends = sends
 
     def send(self, body: str, attributes: Any = None) -> str:
-        """Sends a message, until the limit is reached."""
+        """Sends a message until the limit is reached, then raises."""
         if self.sends == 0:
             raise QueueUnavailable("queue is away")
         self.sends -= 1
         return super().send(body, attributes)
 
 
-def test_broken_off_re_drive_loses_nothing(app: App, database: Database) -> None:
-    """If the main queue fails midway, the messages sent are off the dead letter queue and the others are on it."""
+def test_an_interrupted_redrive_loses_no_message(app: App, database: Database) -> None:
+    """If the main queue fails midway, the messages that were sent have left the DLQ, and the others are still there."""
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     letters = DeadLetterQueue(
@@ -320,8 +324,11 @@ class Refusing(Queue):
         return super().send(body, attributes)
 
 
-def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -> None:
-    """A message that the main queue refuses stays on the DLQ, and the result says why. The others are sent back."""
+def test_only_a_message_that_cannot_be_sent_stays(app: App, database: Database) -> None:
+    """A message that the main queue refuses stays on the DLQ, and the result says why.
+
+    The other messages are sent back.
+    """
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     telemetry = Telemetry(database, structlog.get_logger())
@@ -332,7 +339,7 @@ def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -
     assert (left, "InvalidMessageContents" in reason) == ("visit-2", True)
 
 
-def test_key_survives_a_re_drive() -> None:
+def test_a_message_is_recognised_after_a_redrive() -> None:
     """A message is recognised by its SNS id or, if it has none, by its body."""
     retry = write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {})
     one, two = (read_dead_letter(Message(number, "", retry, 1)) for number in ("1", "2"))
@@ -341,8 +348,8 @@ def test_key_survives_a_re_drive() -> None:
     assert read_dead_letter(Message("3", "", notified, 1)).key == "sns-1"
 
 
-def test_scheduler_keeps_house(app: App) -> None:
-    """The scheduler runs the same redrive on its schedule, as a job run."""
+def test_the_scheduler_redrives_on_its_schedule(app: App) -> None:
+    """The scheduler runs the same redrive as the command, as a job run."""
     import threading
 
     from jobs.operations.run_scheduler import due_jobs
@@ -367,7 +374,7 @@ def test_scheduler_keeps_house(app: App) -> None:
 
 
 def test_actions_are_listed(app: App) -> None:
-    """The list shows who sent which messages back."""
+    """The list shows which messages each person sent back."""
     bury(app, "visit-1")
     app.run_ok("dlq", "retry", "visit")
     (action,) = app.read_json("actions")

@@ -1,4 +1,4 @@
-"""Dead letters that are purged, and the file in which they are kept."""
+"""The purge of dead letters, and the file to which it exports them."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.harness.dead_letters import BOOKED, TIME, bury
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator. Queues are created on first use."""
+    """An installation whose queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
@@ -28,7 +28,7 @@ def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
 
 
 def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
-    """From a queue that holds mapping retries, single messages can be purged, but a retry is still refused."""
+    """If a queue holds mapping retries, other messages can be purged by id, but a retry is still refused."""
     bury(app, "visit-1")
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
     ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
@@ -42,8 +42,8 @@ def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
     assert left["type"] == "RETRY_CREATE_MAPPING"
 
 
-def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox: Sandbox) -> None:
-    """If the reports are in S3, the purged messages are kept there."""
+def test_a_purge_exports_to_the_bucket_of_the_reports(app: App, sandbox: Sandbox) -> None:
+    """If the reports are in S3, the purged messages are kept in the same bucket."""
     from sync.queues.aws import Aws
     from sync.settings.loading import load_settings
 
@@ -56,7 +56,7 @@ def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox
     assert "visit-1" in s3.get_object(Bucket="reports", Key=kept["Key"])["Body"].read().decode()
 
 
-def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> None:
+def test_messages_that_cannot_be_exported_are_not_purged(app: App, tmp_path: Path) -> None:
     """If the export cannot be written, the messages stay on the queue."""
     bury(app, "visit-1")
     (tmp_path / "file").write_text("in the way")
@@ -65,8 +65,11 @@ def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> N
     assert app.messages("visit") == 1
 
 
-def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -> None:
-    """The signature of SNS says nothing about the event, so only the export contains it."""
+def test_only_the_export_has_the_signature(app: App, tmp_path: Path) -> None:
+    """The export has the whole message with its SNS signature.
+
+    The JSON leaves the signature out, as it says nothing about the event.
+    """
     signature = {
         "Signature": "EXAMPLE",
         "SignatureVersion": "1",
@@ -83,8 +86,8 @@ def test_json_has_no_signature_and_the_export_has_it(app: App, tmp_path: Path) -
     assert kept["body"] == {**event, **signature}
 
 
-def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:
-    """If the export file already exists, it is kept and no message is purged."""
+def test_an_export_never_overwrites_a_file(app: App, tmp_path: Path) -> None:
+    """If the export file already exists, it is not changed and no message is purged."""
     bury(app, "visit-1")
     export = tmp_path / "export.json"
     export.write_text("precious")
@@ -96,7 +99,7 @@ def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> 
     assert "visit-1" in (tmp_path / "new" / "export.json").read_text()
 
 
-def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> None:
+def test_an_export_never_overwrites_a_file_that_appears_meanwhile(app: App, tmp_path: Path) -> None:
     """A file that somebody else creates while the question is open is not overwritten either."""
     bury(app, "visit-1")
     export = tmp_path / "export.json"
@@ -108,8 +111,8 @@ def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_exports_are_for_their_owner_alone(app: App, tmp_path: Path, named: bool) -> None:
-    """Exports hold whole messages, so only their owner can read them."""
+def test_only_the_owner_can_read_an_export(app: App, tmp_path: Path, named: bool) -> None:
+    """Exports contain whole messages, so no other user has permission to read them."""
     bury(app, "visit-1")
     file = tmp_path / "mine.json"
     app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))

@@ -17,27 +17,27 @@ from tests.harness.faults import faulty
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator. Queues are created on first use."""
+    """An installation whose queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "purge"])
 def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
-    """A queue that does not exist is refused, with the names of those that do."""
+    """A queue that does not exist is refused, and the message names the existing queues."""
     done = app.run("dlq", command, "prisons")
     assert (done.code, done.out) == (2, "")
     assert done.error.endswith(f"QUEUE is one of {', '.join(QUEUES)}")
 
 
 def test_empty_queues_are_listed_as_such(app: App) -> None:
-    """Every queue has its line, even if it is empty."""
+    """Every queue has a line, even if it is empty."""
     states = app.read_json("dlq", "list")
     assert [state["queue"] for state in states] == list(QUEUES)
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
     assert "The dead letter queue of visit is empty." in app.run_ok("dlq", "show", "visit")
 
 
-def test_looking_hides_nothing(app: App) -> None:
+def test_showing_dead_letters_hides_none(app: App) -> None:
     """Two commands in a row show the same messages, oldest first. A single message can be chosen by its id."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     first = app.read_json("dlq", "show", "visit")
@@ -53,7 +53,10 @@ def test_looking_hides_nothing(app: App) -> None:
 
 
 def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
-    """Every message is read: classes and reasons add up to the whole queue, and equal reasons are listed together."""
+    """Every message is read, so the counts by class and by reason add up to the whole queue.
+
+    Equal reasons are listed together.
+    """
     fail(app, *(f"gone-{number}" for number in range(13)))
     bury(app, "died-1", "died-2")
     app.queues()["visit"].dlq.send("no json")
@@ -74,15 +77,18 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
 
 
 def test_a_queue_that_takes_too_long_is_read_in_part(app: App) -> None:
-    """If not all messages can be read in time, the output says how many were read, of the number that SQS reports."""
+    """If not all messages can be read in time, the output says how many of the number that SQS reports were read."""
     bury(app, *(f"visit-{number}" for number in range(12)))
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "list", "--seconds", "0")
     assert "visit: 10 of about 12 read" in app.run_ok("dlq", "show", "visit", "--seconds", "0")
     assert app.messages("visit") == 12
 
 
-def test_show_groups_what_failed_for_one_reason(app: App) -> None:
-    """Equal reasons are shown once, with their number, some ids and the advice. `--all` shows each message."""
+def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
+    """Equal reasons are shown once, with the number of messages, some ids and the advice.
+
+    `--all` shows each message.
+    """
     fail(app, *(f"gone-{number}" for number in range(5)))
     bury(app, "died")
     grouped = app.run_ok("dlq", "show", "visit")
@@ -97,8 +103,8 @@ def test_show_groups_what_failed_for_one_reason(app: App) -> None:
     assert "visit: 2 of about 6 read" in app.run_ok("dlq", "show", "visit", "--all", "--limit", "2")
 
 
-def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: Sandbox) -> None:
-    """If the housekeeping has just sent messages back, an empty dead letter queue is shown with that remark."""
+def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
+    """If the housekeeping has just sent messages back, the empty dead letter queue is shown with a remark about it."""
     bury(app, "visit-1", "visit-2")
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
@@ -106,7 +112,9 @@ def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: San
     (state, other, *_) = app.read_json("dlq", "list")
     assert (state["messagesOnDlq"], state["sentBack"]["messages"], other["sentBack"]) == (0, 2, None)
     at, until = (datetime.fromisoformat(state["sentBack"][name]) for name in ("at", "until"))
-    assert (until - at).total_seconds() == 11 + 120, "the waits before two more attempts, and the time of one"
+    assert (until - at).total_seconds() == 11 + 120, (
+        "the waits before two more attempts, and the time that an attempt takes"
+    )
     for command in (("list",), ("show", "visit")):
         said = app.run_ok("dlq", *command)
         assert f"visit: the housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
@@ -120,8 +128,8 @@ def test_what_the_housekeeping_has_just_sent_back_is_said(app: App, sandbox: San
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
 
 
-def test_unreadable_message_says_why(app: App) -> None:
-    """A malformed message is shown as such, with the reason and the advice to inform the publisher."""
+def test_a_malformed_message_is_shown_with_its_reason(app: App) -> None:
+    """A malformed message is shown as malformed, with the reason and the advice to inform the publisher."""
     app.queues()["visit"].dlq.send("this is no JSON")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
@@ -129,26 +137,26 @@ def test_unreadable_message_says_why(app: App) -> None:
     assert "tell the team of its publisher" in message["hint"]
 
 
-def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
-    """A retry whose mapping cannot be read is not purged with the others, and the advice is never to purge it."""
+def test_a_malformed_mapping_retry_is_not_purged(app: App) -> None:
+    """A purge leaves out a retry whose mapping cannot be read, and the advice is never to purge it."""
     app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)
     assert app.run("dlq", "purge", "visit", "--yes").code == 2
 
 
-def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
-    """If a message failed before any service was called, only the step and the reason are shown."""
+def test_a_failure_without_a_service_shows_only_step_and_reason(app: App) -> None:
+    """If a message failed before any call to a service, its line has no empty column."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
     assert "at read event: prison-visit.booked: additionalInformation.reference is missing" in shown
 
 
-def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
+def test_the_beginning_of_an_id_names_a_message(app: App) -> None:
     """`retry` and `purge` take the same ids as `show`.
 
-    A beginning that fits several messages is refused before anything happens.
+    The beginning of several ids is refused before anything happens.
     """
     bury(app, *(f"visit-{number}" for number in range(17)))
     ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
@@ -168,8 +176,8 @@ def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
     assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
 
 
-def test_what_a_message_says_steers_no_terminal(app: App) -> None:
-    """Types, ids and reasons of messages are shown without escape codes. The JSON has them in full."""
+def test_no_text_of_a_message_controls_the_terminal(app: App) -> None:
+    """Types, ids and reasons of messages are shown without escape codes. The JSON has the original texts."""
     evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
     dlq = app.queues()["visit"].dlq
     dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))

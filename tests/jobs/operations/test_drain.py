@@ -1,4 +1,4 @@
-"""The job that drains queues: what it counts if it breaks off."""
+"""The job that drains the queues counts messages even if it fails."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
         yield made
 
 
-def test_what_was_drained_is_counted_when_the_queue_breaks_off(sandbox: Sandbox, one: Application) -> None:
-    """If receiving fails after some messages were handled, the run fails and still counts them."""
+def test_handled_messages_are_counted_when_the_queue_fails(sandbox: Sandbox, one: Application) -> None:
+    """If receiving fails after some messages were handled, the run fails and its counts include them."""
     main = one.queue_pair("visit").main
     for _ in range(3):
         visit_booked(sandbox).publish()

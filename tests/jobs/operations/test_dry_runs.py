@@ -1,4 +1,4 @@
-"""A dry run ends as the real command would: it is refused on the same conditions, in the same words."""
+"""A dry run is refused on the same conditions as the real command, with the same message."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from tests.harness.faults import faulty
 from tests.harness.publishing import schedule_created, visit_booked
 from tests.harness.waiting import until
 
-#: Sets up a command that is refused, and returns its arguments.
+#: A function that sets up a command that is refused, and returns the arguments of the command.
 Refused = Callable[[App], list[str]]
 
 
-def nobody_there(app: App) -> list[str]:
+def prisoner_unknown(app: App) -> list[str]:
     """The number of a prisoner who does not exist."""
     return ["incentives", "repair", "Z9999ZZ"]
 
 
 def in_step(app: App) -> list[str]:
-    """A prisoner whose levels agree."""
+    """A prisoner whose levels already agree."""
     app.sandbox.reset(prisoners=5, mismatch_rate=0)
     return ["incentives", "repair", str(app.sandbox.prisoners()[0]["offenderNo"])]
 
 
-def nothing_missed(app: App) -> list[str]:
-    """A prisoner whose arrival was not missed."""
+def arrival_not_missed(app: App) -> list[str]:
+    """A prisoner whose arrival DPS did not miss."""
     app.sandbox.reset(prisoners=5, mismatch_rate=0)
     return ["reconcile", "fix", "received", str(app.sandbox.prisoners()[0]["offenderNo"])]
 
 
 def arrival_without_need(app: App) -> list[str]:
-    """An arrival that is given for a prisoner whose levels agree."""
+    """An arrival to publish for a prisoner whose levels agree."""
     return [
-        *nothing_missed(app),
+        *arrival_not_missed(app),
         "--prison",
         "LEI",
         "--reason",
@@ -62,29 +62,29 @@ def mapping_retries(app: App) -> list[str]:
     return ["dlq", "purge", "visit"]
 
 
-def a_message(app: App) -> None:
+def one_dead_letter(app: App) -> None:
     """A message on the dead letter queue of visits."""
     app.queues()["visit"].dlq.send(write_domain_event("prison-visit.booked", {"reference": "v1"}, "A1234BC", "x"))
 
 
-def export_in_the_way(app: App) -> list[str]:
+def export_exists(app: App) -> list[str]:
     """A file that already exists where the messages would be exported."""
-    a_message(app)
+    one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     return ["dlq", "purge", "visit", "--export", str(app.folder / "file" / "export.json")]
 
 
-def no_place_for_exports(app: App) -> list[str]:
-    """A reports location where nothing can be written."""
-    a_message(app)
+def exports_impossible(app: App) -> list[str]:
+    """A location of reports to which nothing can be written."""
+    one_dead_letter(app)
     (app.folder / "file").write_text("in the way")
     app.settings["REPORTS_LOCATION"] = str(app.folder / "file" / "reports")
     return ["dlq", "purge", "visit"]
 
 
-def nameless(app: App) -> list[str]:
-    """An operator without a name."""
-    a_message(app)
+def without_operator_name(app: App) -> list[str]:
+    """A command in a pod without the operator's name."""
+    one_dead_letter(app)
     app.settings["LOGNAME"] = "appuser"
     return ["dlq", "retry", "visit"]
 
@@ -94,7 +94,7 @@ def unknown_message(app: App) -> list[str]:
     return ["dlq", "retry", "visit", "--message", "nothing"]
 
 
-def queue_away(app: App) -> list[str]:
+def queues_missing(app: App) -> list[str]:
     """Queues that do not exist."""
     app.settings["HMPPS_SQS_PROVIDER"] = "localstack"
     app.settings["HMPPS_SQS_LOCALSTACK_URL"] = "http://127.0.0.1:9"
@@ -118,7 +118,7 @@ def event_that_cannot_be_sent(app: App) -> list[str]:
     """An event to send again while the queues are unavailable."""
     number = open_creation(app)
     app.let_creates_end()
-    queue_away(app)
+    queues_missing(app)
     return ["creations", "settle", number, "--not-created"]
 
 
@@ -128,7 +128,7 @@ def create_under_way(app: App) -> list[str]:
 
 
 def settled_creation(app: App) -> list[str]:
-    """A creation that is settled."""
+    """A creation that is already settled."""
     visit_booked(app.sandbox).publish()
     app.drain("visit")
     (creation,) = app.read_json("creations", "list", "--all")
@@ -136,7 +136,7 @@ def settled_creation(app: App) -> list[str]:
 
 
 def reopened_without_need(app: App) -> list[str]:
-    """A creation that the program mapped, not a person."""
+    """A creation that was mapped by the program, not by a person."""
     schedule_created(app.sandbox).publish()
     app.drain("activity")
     (creation,) = app.read_json("creations", "list", "--all")
@@ -154,23 +154,23 @@ def switched_off(app: App) -> list[str]:
 
 
 def row_unchecked(app: App) -> list[str]:
-    """A row that the program does not know."""
+    """A row that the program cannot check."""
     return ["activities", "delete-allocation", "99"]
 
 
-def row_deleted_before(app: App) -> list[str]:
+def row_already_deleted(app: App) -> list[str]:
     """A row that has already been deleted."""
     delete = ["activities", "delete-attendance", "99", "--unchecked"]
     app.run_ok(*delete, "--yes")
     return delete
 
 
-def resync_of_nothing(app: App) -> list[str]:
+def resync_of_unknown_record(app: App) -> list[str]:
     """A record that DPS does not have."""
     return ["resync", "visit", "nothing"]
 
 
-def resync_of_a_kind_there_is_not(app: App) -> list[str]:
+def resync_of_unknown_kind(app: App) -> list[str]:
     """A kind that cannot be resynchronised."""
     return ["resync", "review", "17"]
 
@@ -194,7 +194,7 @@ def resync_under_way(app: App) -> list[str]:
 
 
 def resync_ambiguous(app: App) -> list[str]:
-    """An activity that may or may not be in NOMIS."""
+    """An activity whose creation in NOMIS has an unknown outcome."""
     told = schedule_created(app.sandbox)
     told.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
@@ -204,7 +204,7 @@ def resync_ambiguous(app: App) -> list[str]:
 
 
 def resync_while_a_service_is_down(app: App) -> list[str]:
-    """A visit while NOMIS counts as down."""
+    """A visit while the breaker of NOMIS is open."""
     told = visit_booked(app.sandbox)
     app.sandbox.fault("nomis", kind="status", status=503)
     database = Database(app.settings["DATABASE_URL"])
@@ -220,16 +220,16 @@ def report_of_nothing(app: App) -> list[str]:
 
 
 REFUSED: list[Refused] = [
-    nobody_there,
+    prisoner_unknown,
     in_step,
-    nothing_missed,
+    arrival_not_missed,
     arrival_without_need,
     mapping_retries,
-    export_in_the_way,
-    no_place_for_exports,
-    nameless,
+    export_exists,
+    exports_impossible,
+    without_operator_name,
     unknown_message,
-    queue_away,
+    queues_missing,
     no_such_record,
     event_that_cannot_be_sent,
     create_under_way,
@@ -238,9 +238,9 @@ REFUSED: list[Refused] = [
     no_finding,
     switched_off,
     row_unchecked,
-    row_deleted_before,
-    resync_of_nothing,
-    resync_of_a_kind_there_is_not,
+    row_already_deleted,
+    resync_of_unknown_record,
+    resync_of_unknown_kind,
     resync_of_an_impossible_id,
     resync_switched_off,
     resync_under_way,
@@ -251,28 +251,30 @@ REFUSED: list[Refused] = [
 
 
 @pytest.mark.parametrize("refused", REFUSED, ids=lambda each: each.__name__)
-def test_a_dry_run_is_refused_as_the_real_one(app: App, refused: Refused) -> None:
-    """If a command is refused, its dry run has the same exit code and message, and neither changes anything."""
+def test_a_dry_run_is_refused_like_the_real_command(app: App, refused: Refused) -> None:
+    """If a command is refused, its dry run has the same exit code and message. Neither changes anything."""
     arguments = [*refused(app), "--yes"]
     with nothing_written(app.sandbox):
         dry = app.run(*arguments, "--dry-run")
         real = app.run(*arguments)
     assert real.code in (1, 2)
     complaints = [re.sub(r"wait \d+ s", "wait", each.error) for each in (dry, real)]
-    assert (dry.code, complaints[0]) == (real.code, complaints[1]), "whatever second each was run in"
+    assert (dry.code, complaints[0]) == (real.code, complaints[1]), (
+        "the messages differ in more than the seconds to wait"
+    )
 
 
 @contextmanager
 def nothing_written(sandbox: Sandbox) -> Iterator[None]:
-    """Checks that nothing is written to NOMIS or to the publisher of received events within the block."""
+    """Checks that the block writes nothing to NOMIS or to the publisher of received events."""
     before = [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")]
     yield
     assert [len(sandbox.journal(each)) for each in ("nomis", "mapping", "prisoner-search")] == before
 
 
-def test_a_dry_run_of_what_would_be_done_succeeds(app: App, tmp_path: Path) -> None:
-    """A dry run says that nothing was changed, and leaves no trace in the actions or in the reports folder."""
-    a_message(app)
+def test_a_dry_run_leaves_no_trace(app: App, tmp_path: Path) -> None:
+    """A dry run that succeeds says that nothing was changed. The actions and the reports folder do not show it."""
+    one_dead_letter(app)
     assert "dry run: nothing was changed" in app.run_ok("dlq", "purge", "visit", "--dry-run")
     assert app.actions() == []
     assert not (tmp_path / "reports").exists()

@@ -14,7 +14,15 @@ from reports.reconciliations.activities.attendances import Attendances
 from reports.reconciliations.activities.counting import CountReconciliation
 from sandbox import Sandbox
 from sync.store.telemetry import read_events
-from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_attendances, answer_bookings, answer_counts
+from tests.harness.activity_counts import (
+    BOOKINGS,
+    DAY,
+    DPS,
+    NOMIS,
+    respond_with_attendances,
+    respond_with_bookings,
+    respond_with_counts,
+)
 from tests.harness.reconciliations import OpenApp, ReportsApp
 
 ALLOCATION, SUSPENDED, ATTENDANCE = (
@@ -37,8 +45,8 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
 
 def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
     """In the worked example the prisons come first, then a failure for each booking, but no success for its prison."""
-    answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
-    answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
+    respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
+    respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     app = open_app()
     result = run(app, Allocations)
     assert (result.status, len(result.mismatches)) == ("complete", 3)
@@ -62,8 +70,8 @@ def test_events_of_suspended_allocations(
 ) -> None:
     """A prison whose only differences are of bookings elsewhere has a success event."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
-    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
-    answer_bookings(upstream, b1301002=location, b1301003="PVI")
+    respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
     app = open_app()
     assert run(app, SuspendedAllocations).status == "complete"
     assert [each["bookingId"] for each in events(app, f"{SUSPENDED}-failed")] == failed
@@ -73,20 +81,20 @@ def test_events_of_suspended_allocations(
 def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
     """If a booking moves away its difference is left out, and the report does not say that both sides now agree."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1}
-    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
-    answer_bookings(upstream, b1301002="WWI")
+    respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    respond_with_bookings(upstream, b1301002="WWI")
     app = open_app()
     assert [each.booking_id for each in run(app, SuspendedAllocations).mismatches] == [1301002]
     upstream.clear_faults()
-    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
-    answer_bookings(upstream, b1301002="PVI")
+    respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    respond_with_bookings(upstream, b1301002="PVI")
     result = run(app, SuspendedAllocations)
     assert (result.mismatches, [(each.booking_id, each.how) for each in result.resolved]) == ((), [(1301002, "gone")])
 
 
 def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
     """Each attendance event has the date. Two bookings of one prisoner are one difference with two events."""
-    answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
+    respond_with_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app()
     result = run(app, Attendances, from_date=DAY, to_date=DAY)
     assert [each.booking_id for each in result.mismatches] == [1204440, 1204470]
@@ -102,7 +110,7 @@ def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
 
 def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """A suspicious run has no event for either booking of a pair."""
-    answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
+    respond_with_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app(reconciliation_suspicious_count="0", reconciliation_suspicious_percent="0")
     assert run(app, Attendances, from_date=DAY, to_date=DAY).suspicious is not None
     assert events(app, f"{ATTENDANCE}-failed") == []

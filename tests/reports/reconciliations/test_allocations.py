@@ -16,7 +16,7 @@ from reports.reconciliations.activities.allocations import Allocations, Suspende
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox
 from sync.failures import RuleError, UpstreamError
-from tests.harness.activity_counts import answer, answer_bookings, answer_counts
+from tests.harness.activity_counts import answer, respond_with_bookings, respond_with_counts
 from tests.harness.comparisons import compare, opened
 from tests.harness.reads import PlainReads
 
@@ -33,8 +33,8 @@ NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 def test_worked_example_of_allocations(upstream: Sandbox) -> None:
     """Bookings on only one side, and those with other counts, differ wherever they are now."""
-    answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
-    answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
+    respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
+    respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
     with opened(Allocations, upstream) as allocations:
         found = compare(allocations)
     told = [(each.row["booking_id"], each.kind, each.row["nomis_location"]) for each in found.differences]
@@ -47,8 +47,8 @@ def test_worked_example_of_allocations(upstream: Sandbox) -> None:
 def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: str) -> None:
     """A suspended allocation of a booking at another prison is not a difference."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
-    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
-    answer_bookings(upstream, b1301002=location, b1301003="PVI")
+    respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
     with opened(SuspendedAllocations, upstream) as suspended:
         found = compare(suspended, again=False)
     assert found.kinds == ({("WWI", 1301002): DPS_ONLY} if location == "WWI" else {})
@@ -59,8 +59,8 @@ def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: st
 
 def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> None:
     """A booking that NOMIS does not know is still reported, but without the prisoner number and location."""
-    answer_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
-    answer_bookings(upstream)
+    respond_with_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
+    respond_with_bookings(upstream)
     with opened(SuspendedAllocations, upstream) as suspended:
         found = compare(suspended)
     (difference,) = found.differences
@@ -170,7 +170,7 @@ def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
     upstream: Sandbox, service: str, body: object
 ) -> None:
     """A response with another prison, a repeated booking, a negative count or no list leaves the prison unread."""
-    answer_counts(upstream, {1: 1}, {1: 1})
+    respond_with_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
     answer(upstream, service, path, body)

@@ -13,7 +13,7 @@ from reports.reconciliations.activities.attendances import Attendances
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox
 from sandbox.clock import london_today
-from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_attendances
+from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, respond_with_attendances
 from tests.harness.comparisons import Compared, compare, opened
 from tests.harness.reads import PlainReads
 
@@ -29,7 +29,7 @@ def compared(
     bookings: dict[int, tuple[str, str]] = BOOKINGS,
 ) -> Compared:
     """The comparison of one day at Moorland, with these counts and bookings."""
-    answer_attendances(upstream, nomis, dps, bookings)
+    respond_with_attendances(upstream, nomis, dps, bookings)
     with opened(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
 
