@@ -86,6 +86,7 @@ def _actions(todo: WhatToDo, masking: Masking) -> Iterator[MessageBlock]:
 def _action(action: Recommendation, masking: Masking) -> Iterator[str]:
     yield f"*{slack_text(action.who)}* · {slack_text(masking.text(action.what))}"
     yield slack_text(" ".join(filter(None, (action.figures, action.elsewhere))))
+    yield slack_text(masking.text(action.why))
     yield from (slack_code(masking.text(each)) for each in action.commands)
 
 

@@ -85,6 +85,11 @@ class Recommendation:
         return f"{self.number}; {which} {open_for}."
 
     @property
+    def why(self) -> str:
+        """A sentence with the causes, the most frequent first."""
+        return f"Why: {'; '.join(self.causes)}."
+
+    @property
     def elsewhere(self) -> str:
         """Sentences on which row the commands are for and where the others are; empty if they fix the whole group."""
         if self.row is None:

@@ -242,6 +242,17 @@ def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: st
         assert urgency in sent
 
 
+def test_page_and_messages_say_why_in_each_group() -> None:
+    """Every group on the page, in the email and in the channel message has its causes next to what to do."""
+    result = visit_result(0, mismatches=(visit(0, "Write it."), visit(1, "Write it."), visit(2, "Ask.", who="the prison")))
+    email = email_report(result, None, "kept", Masking())
+    slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
+    for sent in (text_of(render_report(result)), text_of(email.html), email.text, slack):
+        written, asked = sent.index("Why: cause of Write it."), sent.index("Why: cause of Ask.")
+        assert sent.index("This team") < written < sent.index("The prison") < asked
+        assert sent.count("Why: ") == 2
+
+
 def test_a_new_difference_of_adjustments_is_serious_and_a_known_one_is_not() -> None:
     """A new difference of adjustments is serious, since release dates depend on them. A known one is not."""
     new = visit_result(1, reconciliation="adjustments")
