@@ -13,7 +13,7 @@ from jobs.errors import WorkError
 from jobs.health.deadline import ReadResult, late_text, read_all, reading_of
 from jobs.runtime.application import Application
 from jobs.runtime.cron import parse_schedule
-from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB, JobRun
+from jobs.runtime.job_runs import DRAIN_JOB, HOUSEKEEPING_JOB, SCHEDULER_JOB, JobRun, RunStatus
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync import clock
 from sync.queues.queue import QueueCounts
@@ -76,10 +76,14 @@ class SchedulerFigures:
 
 @dataclass(frozen=True, slots=True)
 class DrainFigures:
-    """What drains the queues: the schedulers that are alive, and the end of the last successful `drain` command."""
+    """What drains the queues: the schedulers that are alive, and the `drain` commands.
+
+    last_drain_at: the end of the last one that succeeded. failed_drain: the last one of all, if it failed.
+    """
 
     schedulers: tuple[SchedulerFigures, ...]
     last_drain_at: datetime | None
+    failed_drain: JobRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,12 @@ def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) ->
 def _read_drains(application: Application) -> DrainFigures:
     drained = application.job_runs.last_success(DRAIN_JOB)
     running = application.job_runs.in_progress(SCHEDULER_JOB)
-    return DrainFigures(tuple(map(_scheduler, running)), None if drained is None else drained.finished_at)
+    last = application.job_runs.last_whole(DRAIN_JOB)
+    return DrainFigures(
+        schedulers=tuple(map(_scheduler, running)),
+        last_drain_at=None if drained is None else drained.finished_at,
+        failed_drain=last if last is not None and last.status == RunStatus.FAILED else None,
+    )
 
 
 def _scheduler(run: JobRun) -> SchedulerFigures:

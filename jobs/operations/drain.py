@@ -59,7 +59,8 @@ class DrainResult:
     """The result of the drains.
 
     errors: the queues whose drain failed, with the reason on one line. hints: what may help. reasons: why messages
-    failed, and how many for each reason, the most frequent first.
+    failed, and how many attempts for each reason, the most frequent first. failed_messages: how many messages failed
+    for each reason, of which each may have had several attempts.
     """
 
     run_id: str
@@ -67,6 +68,7 @@ class DrainResult:
     errors: Mapping[str, str]
     hints: Sequence[str] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
+    failed_messages: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -143,10 +145,11 @@ class _Drains:
         if self._wrong_settings:
             raise self._wrong_settings[0]
         done = {name: self._summaries[name] for name in queues if name in self._summaries}
-        reasons: Counter[str] = reduce(add, (drain.failure_counts for drain in self._drains.values()), Counter())
-        return DrainResult(
-            run_id, done, self._errors, tuple(dict.fromkeys(self._hints.values())), dict(reasons.most_common())
-        )
+        failures = [drain.failures for drain in self._drains.values()]
+        reasons: Counter[str] = reduce(add, (each.counts() for each in failures), Counter())
+        messages: Counter[str] = reduce(add, (each.messages() for each in failures), Counter())
+        hints = tuple(dict.fromkeys(self._hints.values()))
+        return DrainResult(run_id, done, self._errors, hints, dict(reasons.most_common()), messages)
 
     def stop(self) -> None:
         """Finishes the messages in flight and receives no more."""

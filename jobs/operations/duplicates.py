@@ -87,24 +87,32 @@ class Examination:
         return repair.support_request(self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo"))
 
     @property
-    def proposal(self) -> str:
-        """What resolving it would do, on one line."""
-        what = f"{self.repair.noun} {self.duplicate.duplicate.nomis_text}"
+    def harmless(self) -> str | None:
+        """Why the finding can be closed without a change in NOMIS, as a clause, or None if it cannot."""
         if self.obstacles:
-            return "nothing: " + "; ".join(self.obstacles)
+            return None
+        if self.verdict is Verdict.SAME:
+            return self.meaning
+        if self.gone:
+            return f"{_target(self)} does no harm any more"
+        if isinstance(self.repair, AdvisingRepair) and self.view is not None:
+            return self.repair.advice(self.view.surplus, self.view.mapped)
+        return None
+
+    @property
+    def proposal(self) -> str:
+        """What to do about it, on one line that begins with a verb."""
+        if self.obstacles:
+            return "leave both records: " + "; ".join(self.obstacles)
         if self.unproved:
             return (
-                f"nothing, since {what} is not proved to be the duplicate: {'; '.join(self.unproved)}. "
-                f"Investigate; if it is the duplicate nevertheless, {DESPITE} does: {self.repair.removal} {what}"
+                f"compare both records, since the refused one is not proved to be the duplicate: "
+                f"{'; '.join(self.unproved)}. If it is, `duplicates resolve` with {DESPITE} will {self.repair.removal} "
+                f"{_target(self)}"
             )
-        if self.verdict is Verdict.SAME:
-            return f"nothing in NOMIS, the finding is closed: {self.meaning}"
-        if self.gone:
-            return f"nothing in NOMIS, {what} does no harm any more; the finding is closed"
-        if isinstance(self.repair, AdvisingRepair) and self.view is not None:
-            advice = self.repair.advice(self.view.surplus, self.view.mapped)
-            return f"nothing in NOMIS, the finding is closed: {advice}"
-        return f"{self.repair.removal} {what}"
+        if self.harmless is not None:
+            return f"close the finding, without a change in NOMIS: {self.harmless}"
+        return f"{self.repair.removal} {_target(self)}"
 
     @property
     def resolvable(self) -> bool:
@@ -289,10 +297,8 @@ def _target(found: Examination) -> str:
 
 def _remove(application: Application, found: Examination) -> str:
     repair, pair, existing, view = found.repair, found.duplicate.duplicate, found.duplicate.existing, found.view
-    if found.verdict is Verdict.SAME:
-        return f"nothing done: {found.meaning}"
-    if found.gone or not isinstance(repair, RemovingRepair):
-        return f"nothing done: {found.proposal}"
+    if found.harmless is not None or not isinstance(repair, RemovingRepair):
+        return f"nothing done: {found.harmless or found.proposal}"
     assert view is not None
     assert existing is not None
     repair.remove(application.services, pair, view.surplus)

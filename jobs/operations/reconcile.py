@@ -112,10 +112,7 @@ def run_reconciliation(
 
     Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
-    try:
-        check_named_run(application.database, entry.name, parameters)
-    except UnknownRun as error:
-        raise UsageError(str(error)) from error
+    _check_named_run(application, entry, parameters)
     stop_requested = threading.Event()
     recorded = parameters_as_dict(parameters)
     try:
@@ -134,6 +131,24 @@ def run_reconciliation(
     except StopRequested as error:
         raise WorkError(str(error)) from None
     return Reconciled(outcome, delivered)
+
+
+def failure_to_accept(application: Application, entry: Entry, parameters: ReconciliationParameters) -> str:
+    """Why the run failed that the parameters accept. Raises `UsageError` if there is nothing to accept."""
+    _check_named_run(application, entry, parameters)
+    assert parameters.accept is not None
+    with application.database.read() as connection:
+        result = load_result(connection, parameters.accept)
+    assert result is not None
+    return result.failure or "no reason is known"
+
+
+def _check_named_run(application: Application, entry: Entry, parameters: ReconciliationParameters) -> None:
+    """Raises `UsageError` if the run that the parameters name cannot be resumed or accepted."""
+    try:
+        check_named_run(application.database, entry.name, parameters)
+    except UnknownRun as error:
+        raise UsageError(str(error)) from error
 
 
 def reconcile_on_schedule(

@@ -112,18 +112,19 @@ def retry_in_batches(
     return _retry(application, queue, choice, who, size, go_on), done
 
 
-def check_batches(batches: Sequence[BatchResult]) -> None:
+def check_batches(application: Application, queue: str, batches: Sequence[BatchResult]) -> None:
     """Raises `WorkError` that says why the retry stopped, unless the last batch was handled."""
     last = batches[-1] if batches else None
     if last is None or last.state is BatchState.HANDLED:
         return
+    others = application.queue_pair(queue).dlq.counts().total
+    stay = f"{count(others, 'message')} {'is' if others == 1 else 'are'} on the dead letter queue"
+    stopped = f"stopped, {stay}" if others else "stopped"
     if last.state is BatchState.FAILED:
         reasons = dict.fromkeys(last.failed.values())
-        raise WorkError(
-            f"stopped, the others stay: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}"
-        )
+        raise WorkError(f"{stopped}: {count(len(last.failed), 'message')} failed again: {'; '.join(reasons)}")
     raise WorkError(
-        f"stopped, the others stay: the queue still holds {count(last.on_queue, 'message')}; a service may be "
+        f"{stopped}: the queue still holds {count(last.on_queue, 'message')}; a service may be "
         "unavailable, or nothing drains the queue: see `prisoner-to-nomis status`"
     )
 

@@ -186,13 +186,19 @@ def breaker_lines(breakers: Sequence[BreakerFigures]) -> list[StatusLine]:
 
 
 def scheduler_lines(drains: DrainFigures, moment: datetime) -> list[StatusLine]:
-    """A line for each live scheduler, or one line `none`, which is fine if a `drain` runs often."""
+    """A line for each live scheduler, or one line `none`, which is fine if a `drain` runs often and succeeds."""
     if drains.schedulers:
         return [_scheduler_line(each, moment) for each in drains.schedulers]
     last = drains.last_drain_at
     fresh = last is not None and moment - last < _OLDEST_DRAIN
-    need = Need("nothing drains the queues: start one", command("scheduler"))
-    return [StatusLine("none", {"lastDrainAt": _iso(last)}, () if fresh else (need,))]
+    failed, needs = drains.failed_drain, []
+    if not fresh:
+        needs.append(Need("nothing drains the queues: start one", command("scheduler")))
+    if failed is not None:
+        reason = failed.error or "no reason is known"
+        needs.append(Need(f"the last drain failed: {reason}", command("runs", "show", failed.id)))
+    values = {"lastDrainAt": _iso(last), "lastDrainFailed": None if failed is None else failed.id}
+    return [StatusLine("none", values, tuple(needs))]
 
 
 def _scheduler_line(scheduler: SchedulerFigures, moment: datetime) -> StatusLine:

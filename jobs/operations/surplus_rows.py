@@ -35,15 +35,14 @@ class TwoRows:
 
     @property
     def proposal(self) -> str:
-        """What resolving it would do, in one line."""
+        """What to do about it, on one line that begins with a verb."""
         what = self.duplicate_rows.kind.what
         if self.surplus is not None:
             return f"delete {what} {self.surplus} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
-            f"nothing, since only one of the two rows is known, or neither (known: {known}): look them up in the "
-            f"NOMIS database, or "
-            f"have the support team do it, with this SQL; ID is {self.duplicate_rows.kind.column}. Then {self.command}"
+            f"look up both rows in the NOMIS database, or have the support team do it, with this SQL (known: {known}); "
+            f"ID is {self.duplicate_rows.kind.column}. Then type {self.command}"
         )
 
     @property

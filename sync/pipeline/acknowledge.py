@@ -198,7 +198,7 @@ class Acknowledger:
         ]
         try:
             for task, attempt in failed:
-                self.failures.add(attempt.failure)
+                self.failures.add(attempt.failure, task.message.message_id)
                 with traced(task.trace):
                     self._queue_context.telemetry.track("message-failed", attempt.properties())
             self._queue_context.telemetry.flush()

@@ -10,7 +10,6 @@
 `outages` explains what happens while a service or the database is unavailable.
 """
 
-from collections import Counter
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from typing import Any, Self
 
 import structlog
 
-from sync.failures import SyncError
+from sync.failures import FailureCounts, SyncError
 from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.batch import Batch
 from sync.pipeline.coalesce import coalesce
@@ -113,9 +112,9 @@ class Drain:
         self._control.stop()
 
     @property
-    def failure_counts(self) -> Counter[str]:
-        """The number of failed attempts in this drain, by reason."""
-        return self._acknowledger.failures.counts()
+    def failures(self) -> FailureCounts:
+        """Why messages failed since the last call of `run_batch` or `run_until_empty` began."""
+        return self._acknowledger.failures
 
     def seconds_since_progress(self) -> float:
         """The seconds since a message ended or the drain waited for an outage to end. They grow if the drain hangs."""
@@ -127,7 +126,7 @@ class Drain:
         Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
         without a limit raises `StoreUnavailable` instead if it cannot receive because the database is unavailable.
         """
-        self.summary = BatchSummary(self.queue)
+        self._begin()
         started = monotonic()
         if not self._receiver.wait_for_services():
             self._end_if_too_long()
@@ -143,7 +142,7 @@ class Drain:
         While one batch is handled, the next is received. Returns the outcomes of all messages. Raises the same errors
         as `run_batch`.
         """
-        self.summary = BatchSummary(self.queue)
+        self._begin()
         ahead: Future[list[Message]] | None = None
         try:
             while not self._control.stopping and (max_batches is None or self.summary.batches < max_batches):
@@ -165,6 +164,11 @@ class Drain:
         finally:
             self._return_to_queue(ahead)
         return self.summary
+
+    def _begin(self) -> None:
+        """Starts the counts again, so that a long-lived drain does not keep the ids of all failed messages."""
+        self.summary = BatchSummary(self.queue)
+        self._acknowledger.failures = FailureCounts()
 
     def _receive(self, ahead: "Future[list[Message]] | None") -> list[Message]:
         """Receives the next batch, or takes it from `ahead` if it is already being received.

@@ -140,5 +140,5 @@ def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox)
     assert "deferred 3" in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
-    assert drained.error == f"{count(tried, 'attempt')} failed: {reason}"
+    assert drained.error.endswith(f" with {count(tried, 'failed attempt')}: {reason}")
     assert f"{tried} × {reason}" in installed.run("runs", "show", shown["id"]).out

@@ -88,7 +88,8 @@ def test_a_duplicate_visit_that_is_already_cancelled_is_only_recorded(app: App, 
     visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
     path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
     operator_call(app, path)
-    assert "does no harm any more" in app.run_ok("duplicates", "show", str(finding))
+    shown = app.run_ok("duplicates", "show", str(finding))
+    assert re.search(r"^to do +close the finding, without a change in NOMIS: visit", shown, re.MULTILINE)
     resolve(app, finding)
     assert sorted(each["status"] for each in sandbox.nomis("visit")) == ["CANC", "SCH"]
 
@@ -129,6 +130,7 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
     change_adjustment(app, second, 7)
     shown = app.read_json("duplicates", "show", finding)
     assert shown["unproved"] == ["the two differ in days (7 and 14)"]
+    assert shown["proposal"].startswith("compare both records, since the refused one is not proved to be the duplicate")
     assert "--although-different" in shown["proposal"]
     refused = app.run("duplicates", "resolve", finding, "--yes")
     assert (refused.code, "differ in days (7 and 14)" in refused.error) == (1, True)
@@ -180,6 +182,9 @@ def test_duplicate_incentive_with_the_same_level_needs_no_change(app: App, sandb
     finding = plant(app, told)
     shown = app.read_json("duplicates", "show", str(finding))
     assert shown["severity"] == "low"
+    assert shown["proposal"].startswith(
+        "close the finding, without a change in NOMIS: both records have the same level"
+    )
     assert "they do no harm" in shown["proposal"]
     booking, sequence = shown["surplusNomisId"].split()
     assert f"delete IEP record sequence {sequence} of prisoner" in shown["supportRequest"]

@@ -53,19 +53,20 @@ def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None
 
 
 def test_what_fails_for_one_reason_is_counted_together() -> None:
-    """Failures with the same reason are counted together, for any number of records."""
+    """Failures with the same reason are counted together, for any number of records, and so are their messages."""
     reasons = FailureCounts()
     for number in range(50):
-        reasons.add(refused(f"Prisoner A{number:04}BC not found"))
-    reasons.add(refused("no such prison"))
+        reasons.add(refused(f"Prisoner A{number:04}BC not found"), f"{number % 20}")
+    reasons.add(refused("no such prison"), "7")
     assert reasons.counts() == {"nomis: status 404: Prisoner … not found": 50, "nomis: status 404: no such prison": 1}
+    assert reasons.messages() == {"nomis: status 404: Prisoner … not found": 20, "nomis: status 404: no such prison": 1}
 
 
 def test_the_number_of_reasons_is_bounded() -> None:
     """A long-lived process keeps the first reasons, and a single count for all others."""
     reasons = FailureCounts()
     for number in range(500):
-        reasons.add(refused("a" * (number % 100)))
+        reasons.add(refused("a" * (number % 100)), f"{number}")
     counted = reasons.counts()
     assert len(counted) == MOST_REASONS + 1
     assert (counted.total(), counted[OTHERS]) == (500, 500 - 5 * MOST_REASONS)

@@ -158,11 +158,11 @@ def retry_dlq(
             show = say_batch if not as_json else lambda _: None
             result, batches = retry_in_batches(application, queue, choice, who, batch, wait, show)
             as_value = result.as_dict() | {"batches": [each.as_dict() for each in batches]}
-    if as_json:
-        print_json(as_value)
-    else:
-        say_retried(result)
-    check_batches(batches)
+        if as_json:
+            print_json(as_value)
+        else:
+            say_retried(result)
+        check_batches(application, queue, batches)
 
 
 @app.command("retry-all")

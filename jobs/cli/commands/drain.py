@@ -36,6 +36,11 @@ def drain(
 ) -> None:
     """Drains one micro-batch of each named queue, in parallel.
 
+    The counts are of deliveries, so a message that fails and comes back counts again. `coalesced`: a later message of
+    the same record did its work. `duplicate`: a second delivery of an event that was handled before; it changes nothing
+    and is no duplicate record in NOMIS. `deferred`: it waits for a service or a record. `ambiguous`: the response to a
+    creation was lost; see `creations list`.
+
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database
     could not be reached, or an upstream service is down and its messages were returned. SIGTERM finishes the work
@@ -70,7 +75,8 @@ def _print_totals(result: "DrainResult") -> None:
     else:
         say("drained nothing")
     for reason, number in islice(result.reasons.items(), _MOST_REASONS):
-        say(f"{count(number, 'attempt')} failed: {reason}", err=True)
+        messages = count(result.failed_messages[reason], "message")
+        say(f"{messages} with {count(number, 'failed attempt')}: {reason}", err=True)
     if len(result.reasons) > _MOST_REASONS:
         say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 

@@ -187,7 +187,7 @@ def _question(found: "Examination") -> str:
     of_whom = "" if prisoner is None else f" of {prisoner}"
     if found.unproved:
         return f"Although {'; '.join(found.unproved)}, this will {found.repair.removal} {record}{of_whom}. Continue?"
-    if found.proposal.startswith("nothing"):
+    if found.harmless is not None:
         return f"This changes nothing in NOMIS, and closes the finding about {record}{of_whom}. Continue?"
     return f"This will {found.proposal}{of_whom} in NOMIS. Continue?"
 

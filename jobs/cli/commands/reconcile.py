@@ -11,12 +11,14 @@ from typer.core import TyperCommand
 from jobs.cli.arguments import parse_offender_no, parse_prison_id
 from jobs.cli.commands import incentives as incentive_commands
 from jobs.cli.completion import complete_reconciled
+from jobs.cli.confirmation import confirm
 from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
 from reports.reconciliations.registry import RECONCILIATIONS, Days, Entry
 
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
+    from jobs.runtime.application import Application
     from reports.engine.result import Mismatch, ReconciliationResult
     from reports.engine.run_registry import ReconciliationParameters
 
@@ -57,6 +59,7 @@ _Accept = Annotated[
         help="Accept once what made this run fail: records, or their levels, are really gone.",
     ),
 ]
+_Yes = Annotated[bool, typer.Option("--yes", help="With --accept: do not ask.")]
 _NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send no report or alert.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")]
 _DATE = ["%Y-%m-%d"]
@@ -114,6 +117,7 @@ def reconcile(
     shard: _Shard = None,
     resume: _Resume = None,
     accept: _Accept = None,
+    yes: _Yes = False,
     no_notify: _NoNotify = False,
     as_json: _AsJson = False,
 ) -> None:
@@ -138,7 +142,9 @@ def reconcile(
         accept=accept,
         notify=not no_notify,
     )
-    _reconcile(entry, parameters, shard, as_json=as_json)
+    if accept is not None and as_json and not yes:
+        raise UsageError("--json cannot ask about --accept: add --yes")
+    _reconcile(entry, parameters, shard, yes=yes, as_json=as_json)
 
 
 for _entry in RECONCILIATIONS.values():
@@ -146,7 +152,9 @@ for _entry in RECONCILIATIONS.values():
     app.command(_entry.name, cls=_ReconcileCommand, help=_HELP.format(title=_title))(reconcile)
 
 
-def _reconcile(entry: Entry, parameters: "ReconciliationParameters", shard: int | None, *, as_json: bool) -> None:
+def _reconcile(
+    entry: Entry, parameters: "ReconciliationParameters", shard: int | None, *, yes: bool, as_json: bool
+) -> None:
     from jobs.cli.output import live_progress
     from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
@@ -162,9 +170,26 @@ def _reconcile(entry: Entry, parameters: "ReconciliationParameters", shard: int 
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
         if not 0 <= shard < shards:
             raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards minus one")
+        if parameters.accept is not None and not as_json:
+            _confirm_accept(application, entry, parameters, yes=yes)
         with live_progress() as progress:
             done = run_reconciliation(application, entry, replace(parameters, shard=shard), progress)
         show_reconciliation(done, as_json=as_json)
+
+
+def _confirm_accept(
+    application: "Application", entry: Entry, parameters: "ReconciliationParameters", *, yes: bool
+) -> None:
+    """Shows why the run failed that is to be accepted, and asks."""
+    from jobs.operations.reconcile import failure_to_accept
+
+    say(f"run {parameters.accept} failed: {failure_to_accept(application, entry, parameters)}")
+    confirm(
+        "This begins a new run over everyone, which accepts that these records are really gone. It resolves their "
+        "differences, and later runs are measured against it. Continue?",
+        yes=yes,
+        dry_run=False,
+    )
 
 
 @app.command("list")

@@ -21,8 +21,9 @@ _WIDTH = 80
 #: What marks a line that needs a person.
 _MARK = "!"
 _INDENT = "    "
-_NOTHING = {"FINDING": "none is open", "CREATION": "all are settled", "DELIVERY": "all are sent"}
 _CLOSED = "closed"
+#: The name of the line of an unknown outcome, which is a finding and a creation.
+_AMBIGUOUS = "ambiguous"
 
 
 def status(
@@ -85,13 +86,21 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
             nothing="all closed",
         ),
     )
-    for heading, part, names in (
-        ("FINDING", "findings", ("severity", "open")),
-        ("CREATION", "creations", ("number",)),
-        ("DELIVERY", "deliveries", ("state", "number")),
+    findings = _other_findings(status)
+    hidden = len(findings) < len(parts["findings"])
+    for heading, lines, names, nothing in (
+        ("FINDING", findings, ("severity", "open"), "no other is open" if hidden else "none is open"),
+        ("CREATION", parts["creations"], ("number",), "all are settled"),
+        ("DELIVERY", parts["deliveries"], ("state", "number"), "all are sent"),
     ):
         headings = (heading, *(name.upper() for name in names), "OLDEST")
-        yield table(headings, parts[part], partial(_counts, status, names), nothing=_NOTHING[heading])
+        yield table(headings, lines, partial(_counts, status, names), nothing=nothing)
+
+
+def _other_findings(status: "StatusReport") -> "list[StatusLine]":
+    """The findings without those about unknown outcomes, which are shown as creations."""
+    shown = {line.name for line in status.parts["creations"]}
+    return [line for line in status.parts["findings"] if line.name != _AMBIGUOUS or _AMBIGUOUS not in shown]
 
 
 def _why_no_ages(status: "StatusReport") -> Iterable[str]:

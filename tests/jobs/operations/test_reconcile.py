@@ -1,4 +1,4 @@
-"""The scheduled run of a reconciliation, as the job runs record it."""
+"""The job of a reconciliation: what it records when it is scheduled, and what it asks when a person types it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from contextlib import suppress
 from jobs.operations.reconcile import reconcile_on_schedule
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import RunStatus
+from reports.engine import runs
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.settings.loading import load_settings
 from tests.harness.app import App
+from tests.harness.results import visit_result
 
 
 class Killed(BaseException):
@@ -36,5 +38,29 @@ def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> Non
         run = program.job_runs.find(run_id)
         assert (run.status, run.error, run.counts) == (RunStatus.INCOMPLETE, reason, recorded)
         assert program.job_runs.last_success(entry.job) is None
+    finally:
+        program.close()
+
+
+def test_accepting_what_is_gone_asks_first(app: App) -> None:
+    """`--accept` shows why the run failed and asks. Without a yes no run begins."""
+    app.sandbox.reset(prisoners=20)
+    why = "no visits are listed, but the last complete run listed 20"
+    result = visit_result(0, run_id="visits-1", status="failed", failure=why, implausible=True)
+    program = Application(load_settings(app.settings))
+    try:
+        with program.database.begin() as connection:
+            runs.create_run(connection, "visits", result.run_id, result.parameters, 1, result.started_at)
+            runs.save_result(connection, result)
+        command = ("reconcile", "visits", "--accept", "visits-1", "--no-notify")
+        unanswered, declined = app.run(*command), app.run(*command, answer="n\n")
+        assert (unanswered.code, declined.code) == (2, 1)
+        assert f"run visits-1 failed: {why}" in declined.out
+        assert "accepts that these records are really gone" in declined.out
+        silent = app.run(*command, "--json")
+        assert (silent.code, "add --yes" in silent.error) == (2, True)
+        assert program.job_runs.recent() == []
+        assert app.run(*command, "--yes").code == 0
+        assert [each.parameters["accept"] for each in program.job_runs.recent()] == ["visits-1"]
     finally:
         program.close()

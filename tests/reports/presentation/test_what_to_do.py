@@ -244,7 +244,9 @@ def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: st
 
 def test_page_and_messages_say_why_in_each_group() -> None:
     """Every group on the page, in the email and in the channel message has its causes next to what to do."""
-    result = visit_result(0, mismatches=(visit(0, "Write it."), visit(1, "Write it."), visit(2, "Ask.", who="the prison")))
+    result = visit_result(
+        0, mismatches=(visit(0, "Write it."), visit(1, "Write it."), visit(2, "Ask.", who="the prison"))
+    )
     email = email_report(result, None, "kept", Masking())
     slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
     for sent in (text_of(render_report(result)), text_of(email.html), email.text, slack):
