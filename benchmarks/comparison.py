@@ -69,7 +69,7 @@ def ours(rows: int, *, any_order: bool = False) -> Callable[[], int]:
     """
     from reports.engine.compare import differing
     from reports.engine.fields import Field
-    from reports.engine.frame import join_sides
+    from reports.engine.join import join_sides
 
     fields = [Field(name, name, "Int16") for name in COUNTERS]
     kinds = ("nomis-only", "dps-only", "different")

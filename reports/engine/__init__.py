@@ -7,7 +7,8 @@ A run passes through these modules from top to bottom:
 - `run_reader`: lists the `units` of a run and reads them in parallel, with the calls of `reads` and `parallel_reader`
 - `booking_list`, `key_walk`, `lists` and `unit_reader` help a reconciliation to list and read
 - `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
-- `compare`: finds the rows of the `frame` that differ in one of the `fields`
+- `join`: brings both sides of a record into one row of the `frame`
+- `compare`: finds the rows that differ in one of the `fields`
 - `recheck`: reads each difference again; one whose message is pending (`pending_messages`) is in flight
 - `history`: new, persisting or resolved, compared with earlier runs (`runs`)
 - `causes`: the cause and the fix of each difference, which the reconciliation declares

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +41,7 @@ def differing(
     for column in unequal:
         differs |= column
     places = np.flatnonzero(differs)
-    rows = frame.iloc[places].copy()
+    rows = frame.iloc[places]
     nomis, dps = in_nomis[places], in_dps[places]
     rows["kind"] = pd.array(np.select([nomis & ~dps, dps & ~nomis], kinds[:2], kinds[2]), dtype="string")
     rows["differs"] = _names([column[places] for column in unequal], [field.name for field in compared], len(places))
@@ -82,6 +84,5 @@ def _names(unequal: Sequence[NDArray[np.bool_]], names: Sequence[str], rows: int
     """For each row, the names of its unequal fields; rows with the same names share a tuple."""
     if not unequal:
         return [()] * rows
-    patterns, which = np.unique(np.column_stack(unequal), axis=0, return_inverse=True)
-    tuples = [tuple(name for name, differs in zip(names, pattern, strict=True) if differs) for pattern in patterns]
-    return [tuples[each] for each in which.ravel()]
+    named = cache(lambda pattern: tuple(compress(names, pattern)))
+    return [named(pattern) for pattern in zip(*(column.tolist() for column in unequal), strict=True)]

@@ -22,7 +22,6 @@ from sandbox.nomis.activity_counts import in_order
 from sandbox.nomis.bodies import read_date
 
 if TYPE_CHECKING:
-    from sandbox.http.serving import Request
     from sandbox.world import World
 
 SYNCHRONISATION_ROLE: Final = "NOMIS_ACTIVITIES"

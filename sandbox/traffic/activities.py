@@ -268,7 +268,7 @@ def _set(record: object, values: dict[str, object]) -> None:
 
 
 if TYPE_CHECKING:
-    from sandbox.dps.activities import DpsAllocation, Schedule, Slot
+    from sandbox.dps.activities import Slot
     from sandbox.world import World
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 from reports.engine.causes import Cause, Explanation
 from reports.engine.contract import Reconciliation
 from reports.engine.fields import Field
-from reports.engine.frame import concatenated, join_sides, typed
+from reports.engine.frame import concatenated, typed
+from reports.engine.join import join_sides
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import EvidenceRow
 from reports.engine.telemetry import Event, Events
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference
     from reports.engine.contract import Reads
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult
-    from reports.engine.units import Population, Unit, UnlistedPart
 
 
 NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Population, Unit, UnlistedPart
+    from reports.engine.units import UnlistedPart
 
 
 class _Reader(UnitReader):

@@ -138,7 +138,7 @@ def explain(difference: Difference) -> Explanation:
     """The cause and the fix of a difference. The evidence is when each side was last changed."""
     nomis_id, dps_id = difference.row["nomis_id"], difference.row["dps_id"]
     mapped = nomis_id is not None and dps_id is not None
-    mapping = f"ties appointment {nomis_id} in NOMIS to appointment {dps_id} in DPS" if mapped else None
+    mapping = f"links appointment {nomis_id} in NOMIS to appointment {dps_id} in DPS" if mapped else None
     return explained(difference, _cause_of(difference), mapping=mapping)
 
 

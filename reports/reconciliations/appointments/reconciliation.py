@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Population, Unit, UnlistedPart
     from reports.reconciliations.appointments.reading import Days
     from sync.domains.appointments.nomis import NomisAppointment
     from sync.settings.declaration import Settings

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from reports.engine.pending_messages import PendingMessages
-    from sync.domains.incentives.dps import Review
-    from sync.domains.incentives.nomis import IepRecord
     from sync.upstream.services import Services
 
 

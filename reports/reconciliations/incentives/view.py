@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
     from reports.presentation.view import SideKey
-    from reports.reconciliations.incentives.result import IncentiveMismatch, Side
+    from reports.reconciliations.incentives.result import Side
 
 
 #: The levels from the lowest to the highest, as NOMIS orders them.

@@ -159,7 +159,7 @@ def explain(difference: Difference, today: date, *, merged: bool) -> Explanation
     return explained(
         difference,
         cause,
-        mapping=f"ties visit {row['reference']} to NOMIS visit {row['visit_id']}" if row["mapped"] else None,
+        mapping=f"links visit {row['reference']} to NOMIS visit {row['visit_id']}" if row["mapped"] else None,
         notes={"NOMIS": row["changed_by"]},
         values={"weight": "high" if near else cause.weight, "reference": row["reference"], "visit_id": row["visit_id"]},
         **certain,

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.engine.contract import Reads
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.result import Mismatch, ReconciliationResult, Unread
-    from reports.engine.units import Population, Unit, UnlistedPart
+    from reports.engine.result import Unread
+    from reports.engine.units import UnlistedPart
     from sync.settings.declaration import Settings
 
 

@@ -172,12 +172,12 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
     unmapped = unmapped.assign(cancelled=(state == NOMIS_CANCELLED).to_numpy()).sort_values(["cancelled", "visit_id"])
     named = unmapped.dropna(subset="reference")
     first = named[~named["reference"].isin(mappings["reference"])].drop_duplicates("reference")
-    tied = pd.concat([mappings.assign(mapped=True), first.assign(mapped=False)])
-    owners = tied[["reference", "visit_id"]].rename(columns={"visit_id": "duplicate_of"})
+    linked = pd.concat([mappings.assign(mapped=True), first.assign(mapped=False)])
+    owners = linked[["reference", "visit_id"]].rename(columns={"visit_id": "duplicate_of"})
     surplus = named.drop(first.index).assign(surplus=True).merge(owners, how="left", on="reference")
     surplus = surplus.merge(dps, how="left", on="reference")
     on_screen = unmapped[unmapped["reference"].isna()]
-    rows = pd.concat([dps.merge(tied, how="outer", on="reference"), surplus, on_screen])
+    rows = pd.concat([dps.merge(linked, how="outer", on="reference"), surplus, on_screen])
     rows = rows.astype({"visit_id": "Int64", "reference": "string"}).merge(nomis, how="left", on="visit_id")
     for name in ("in_dps", "in_nomis", "mapped", "surplus"):
         rows[name] = is_true(rows.get(name, pd.Series(index=rows.index, dtype="boolean")))

@@ -14,7 +14,8 @@ from pandas.testing import assert_frame_equal
 
 from reports.engine.compare import differing, with_kinds
 from reports.engine.fields import Field
-from reports.engine.frame import columns_of, concatenated, join_sides, keys_of, records, rows_of, typed
+from reports.engine.frame import columns_of, concatenated, keys_of, records, rows_of, typed
+from reports.engine.join import join_sides
 from tests.harness.made_up import MadeUp
 
 KINDS = ("nomis-only", "dps-only", "different")
@@ -114,6 +115,34 @@ def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
             assert {field: row[f"{name}_{field}"] for field in ("count", "level", "note")} == side.get(
                 key, dict.fromkeys(("count", "level", "note"))
             )
+
+
+#: Numbers of bookings that lie close together, and some that lie far apart.
+BOOKINGS = st.one_of(st.integers(600_000, 600_009), st.sampled_from([1, 10**9, 10**12]))
+COUNTS = st.dictionaries(BOOKINGS, st.one_of(st.none(), st.integers(0, 3)), max_size=8)
+
+
+@settings(deadline=None, max_examples=100)
+@given(COUNTS, COUNTS)
+def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int, int | None]) -> None:
+    """Records with one number as their key are joined in any order, whether the numbers lie close together or not."""
+    ours, theirs = (
+        pd.DataFrame({"booking_id": [*side], f"{name}_count": [*side.values()]}, dtype="Int64")
+        for name, side in (("nomis", nomis), ("dps", dps))
+    )
+    joined = join_sides(ours, theirs, ["booking_id"])
+    assert joined["booking_id"].tolist() == [*nomis, *(booking for booking in dps if booking not in nomis)]
+    assert joined.dtypes.astype(str).to_dict() == {
+        "booking_id": "Int64",
+        "nomis_count": "Int64",
+        "dps_count": "Int64",
+        "in_nomis": "bool",
+        "in_dps": "bool",
+    }
+    for row in records(joined):
+        booking = row["booking_id"]
+        assert (row["in_nomis"], row["in_dps"]) == (booking in nomis, booking in dps)
+        assert (row["nomis_count"], row["dps_count"]) == (nomis.get(booking), dps.get(booking))
 
 
 @settings(deadline=None, max_examples=50)
