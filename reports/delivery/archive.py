@@ -39,7 +39,7 @@ INDEX = "index.html"
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json"}
 #: Disk errors that may be temporary; any other error means that another folder is needed.
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
-#: Error codes of S3 and its client which mean that the bucket is wrong, or may not be used.
+#: Error codes of S3 and its client which mean that the bucket is wrong or must not be used.
 _WRONG_BUCKET = frozenset(
     {
         "AccessDenied",
@@ -56,7 +56,7 @@ _WRONG_BUCKET = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-#: The statuses with which a server refuses a bucket, whatever its error code.
+#: The HTTP statuses which mean that a server refuses the bucket, whatever the error code.
 _REFUSALS = frozenset({301, 401, 403, 404, 405, 501})
 #: The object that is written and deleted to check that a bucket can be written.
 _PROBE = ".probe"
@@ -212,7 +212,7 @@ class Folder:
                 raise ArchiveUnavailable(f"{self._root} cannot be written: {error.strerror}") from error
             raise SettingsError(
                 f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be created or written: {error.strerror}; "
-                "give a folder that can, or s3://bucket/prefix"
+                "give a folder that can be written, or s3://bucket/prefix"
             ) from error
         finally:
             with contextlib.suppress(OSError):
@@ -266,7 +266,7 @@ class Bucket:
     def presigned(self, name: str, lifetime: timedelta) -> str:
         """An address at which anybody can read an object for `lifetime`, or until this process's credentials expire.
 
-        Raises `ArchiveUnavailable` without credentials.
+        Raises `ArchiveUnavailable` if there are no credentials.
         """
         from botocore.exceptions import BotoCoreError
 

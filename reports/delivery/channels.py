@@ -1,4 +1,4 @@
-"""The channels of deliveries: which are set up, what is enqueued, and how a delivery can fail."""
+"""The delivery channels: which are set up, what is enqueued for them, and how a delivery can fail."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def enqueue_report(connection: Connection, settings: Settings, result: Reconcili
 def enqueue_channel(
     connection: Connection, run_id: str, channel: Channel, again: str | None = None, *, finished: str
 ) -> bool:
-    """Puts the report of a run into the outbox for one channel. Returns False if it is, or was, already there.
+    """Puts the report of a run into the outbox for one channel. Returns False if it is or was already there.
 
     again: a unique text that lets the report be delivered once more. finished: when the run ended, in ISO 8601; a run
     that ended incomplete, was resumed and ended again has two reports.

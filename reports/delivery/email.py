@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 30
 _PORTS = {"smtp": 25, "smtps": 465}
 _LATER_SECONDS = 60.0
 _REFUSED_SECONDS = 600.0
-#: After this time no further copy is sent in this attempt, as a delivery belongs to its sender for five minutes.
+#: After this time an attempt sends no further copies, as the claim on a delivery lasts only five minutes.
 _MOST_SECONDS = 180.0
 _LONGEST_TEXT = 200
 _MOST_LISTED = 3
@@ -38,7 +38,7 @@ class Mail:
     """The mail server of `SMTP_URL`."""
 
     def __init__(self, settings: Settings) -> None:
-        """`smtp_url` must be set. Nothing is called yet."""
+        """Requires `smtp_url` to be set; does not connect yet."""
         assert settings.smtp_url is not None
         parts = urlsplit(settings.smtp_url.get_secret_value())
         assert parts.hostname is not None
@@ -54,12 +54,13 @@ class Mail:
     def send_report(
         self, key: str, report: EmailReport, written: datetime, progress: Mapping[str, Any], note: Note
     ) -> Mapping[str, str]:
-        """Sends the report to each recipient who has not had it yet. Returns who was refused for good, and why.
+        """Sends the report to each recipient who has not had it yet.
 
-        key: that of the delivery. written: the date of the message, aware. progress: what an earlier attempt recorded
-        with `note`. Each recipient has a separate connection and outcome. All copies have the same message id, so that
-        mail clients show only one of them if a copy was sent twice after a crash. Raises `TryLater` if a copy must be
-        sent later, and if every recipient was refused: that is a fault of the server, so all of them are tried again.
+        key: the key of the delivery. written: the date of the message, aware. progress: what an earlier attempt
+        recorded with `note`. Each recipient has a separate connection and outcome. All copies have the same message id,
+        so that mail clients show only one of them if a copy was sent twice after a crash. Returns the recipients that
+        were refused for good, with the reasons. Raises `TryLater` if a copy must be sent later. It is also raised if
+        every recipient was refused: that is a fault of the server, so all of them are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
@@ -162,7 +163,7 @@ def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
-    """Sends one copy. Returns None if the server accepted it. An error with only this copy counts as a refusal."""
+    """Sends one copy. Returns None if the server accepted it. An error that concerns only this copy is a refusal."""
     try:
         server.send_message(message, from_addr=sender, to_addrs=[address])
     except smtplib.SMTPRecipientsRefused as error:

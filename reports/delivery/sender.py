@@ -37,14 +37,14 @@ CLAIM_SECONDS = 300.0
 GIVEN_UP_AFTER = timedelta(days=14)
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
-#: The wait after a wrong setting, which may be right in the next process.
+#: The wait after a wrong setting, which may be correct in the next process.
 _WRONG_SETTING_SECONDS = 60.0
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SendCounts:
-    """How many deliveries were `sent`, are to be tried again `later`, and were `given_up`."""
+    """How many deliveries were `sent`, will be tried again `later`, and were `given_up`."""
 
     sent: int = 0
     later: int = 0
@@ -102,7 +102,7 @@ class OutboxSender:
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until nothing that is due within `seconds` is left; `later` counts the deliveries still waiting then.
+        """Sends until no delivery due within `seconds` is left; `later` counts the deliveries that still wait then.
 
         Deliveries for a channel that is off in this process are neither waited for nor counted. Raises
         `StoreUnavailable`.

@@ -1,8 +1,8 @@
 """Slack: posts messages, threads and files, each exactly once despite rate limits, outages and crashes.
 
-Progress is recorded before and after each post. A post whose outcome is unknown is searched for in the channel, by a
-key in its metadata, before it is posted again. A part whose content Slack refuses does not hold up the others: a
-message is then posted as plain text, and what is still refused is recorded with the reason.
+Progress is recorded before and after each post. If the outcome of a post is unknown, the channel is searched for it, by
+a key in its metadata, before it is posted again. If Slack refuses the content of a part, the other parts are still
+sent. A refused message is posted again as plain text; if Slack refuses that too, the reason is recorded.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ _REFUSED_FILES = frozenset(
         "storage_limit_reached",
     }
 )
-#: Refusals by a Slack server, such as one for tests, that has no call to check a token.
+#: Errors of a Slack server that has no call to check a token, such as a server for tests.
 _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 
 class Slack:
-    """A workspace, with the token of a bot. Calls never wait for a rate limit; they raise `TryLater`."""
+    """A Slack workspace, used with a bot token. Calls never wait for a rate limit; they raise `TryLater`."""
 
     def __init__(self, token: str, channel: str, base_url: str | None = None) -> None:
         from slack_sdk import WebClient
@@ -95,7 +95,7 @@ class Slack:
     def post_alert(self, key: str, message: SlackMessage, progress: Mapping[str, Any], note: Note) -> Mapping[str, str]:
         """Posts an alert, and returns the parts that Slack refused, with its reasons. Raises `TryLater`.
 
-        key: that of the delivery. progress: what an earlier attempt recorded with `note`.
+        key: the key of the delivery. progress: what an earlier attempt recorded with `note`.
         """
         steps = _Steps(self._client, self._channel, key, progress, note)
         steps.post("message", message, None)
@@ -144,7 +144,7 @@ class _Steps:
         self._channel = self._channel_id or channel
 
     def post(self, step: str, message: SlackMessage, thread: str | None) -> str | None:
-        """Posts a message unless it is posted already.
+        """Posts a message unless it has already been posted.
 
         Returns its time stamp, or None if Slack refuses it even as plain text.
         """
@@ -294,7 +294,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """The `TryLater` for an error, or None if it is not Slack's, and whether the call may have been applied."""
+    """The `TryLater` for an error, or None if it is not Slack's, and whether the call may have taken effect."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)

@@ -1,10 +1,10 @@
-"""How any reconciliation works, whatever it compares. `contract` is what a reconciliation supplies.
+"""The engine that runs any reconciliation, whatever it compares. `contract` defines what a reconciliation supplies.
 
 A run passes through these modules from top to bottom:
 
 - `run_registry`: starts, joins or resumes a run, and keeps runs apart
-- `run`: the course of a run, on one page
-- `run_reader`: lists the `units` of a run and reads them in parallel, with the calls of `reads` and `parallel_reader`
+- `run`: the steps of a run, from start to result
+- `run_reader`: lists the `units` of a run and reads them in parallel, through `reads` and `parallel_reader`
 - `booking_list`, `key_walk`, `lists` and `unit_reader` help a reconciliation to list and read
 - `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
 - `join`: brings both sides of a record into one row of the `frame`
@@ -12,8 +12,8 @@ A run passes through these modules from top to bottom:
 - `recheck`: reads each difference again; one whose message is pending (`pending_messages`) is in flight
 - `history`: new, persisting or resolved, compared with earlier runs (`runs`)
 - `causes`: the cause and the fix of each difference, which the reconciliation declares
-- `plausibility`: decides whether a run is believed
-- `exclusions`: the known differences that are not reported; `excluded_records` is what the run found out about them
-- `result_builder`: makes the `result` of its `result_parts`; everything that people see is a view of it
+- `plausibility`: decides whether the result of a run is plausible
+- `exclusions`: the known differences that are not reported; `excluded_records` says which of them still differ
+- `result_builder`: builds the `result` from its `result_parts`; everything that people see is a view of the result
 - `telemetry`: the telemetry events of a run, on which alerts are based
 """

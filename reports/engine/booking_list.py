@@ -1,4 +1,4 @@
-"""The population of a reconciliation that compares booking by booking: pages of NOMIS's list of latest bookings."""
+"""The population of a reconciliation that compares each booking: the pages of NOMIS's list of latest bookings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class ListedBooking:
     """A booking to compare.
 
-    created: those records (`SENTENCE 33012`), if only records that NOMIS created in a window are compared; or else
-    empty.
+    created: the records to compare (`SENTENCE 33012`), if a run compares only those that NOMIS created in a window;
+    otherwise empty.
     """
 
     id: int
@@ -37,10 +37,10 @@ class ListedBooking:
 
 @dataclass(frozen=True, slots=True)
 class BookingList:
-    """The latest booking of each prisoner in the scope, or of each who is in prison.
+    """The latest booking of each prisoner in the scope.
 
     active_only: leaves out prisoners who are not in prison. page_size: bookings on a page. max_gaps: how many parts of
-    the list may be missing before the run fails.
+    the list may be missing; if more are missing, the run fails.
     """
 
     nomis: ServiceClient
@@ -57,7 +57,7 @@ class BookingList:
         return self.population_of(map(_bookings, walk_bookings(reads, self.page, self.page_size)), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population, with the bookings that its gaps hid, and with those of prisoners who had none before."""
+        """The population, with the bookings in its gaps, and with those of prisoners who had none before."""
         if not (population.gaps or population.unread):
             return population
         parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
@@ -136,9 +136,9 @@ def bookings_of(unit: Unit) -> list[ListedBooking]:
 
 
 def page_of(bookings: Sequence[ListedBooking], name: str | None = None) -> Unit:
-    """A page with these bookings, called `name`, or named after the first and the last of them."""
+    """A page with these bookings, named `name`, or else after the first and the last of them."""
     content = {"bookings": [[each.id, each.offender_no, list(each.created)] for each in bookings]}
-    # The same bookings can be listed once more with a further adjustment.
+    # The same bookings can be listed again with a further adjustment.
     last = "".join(f", {each}" for each in bookings[-1].created[-1:])
     return Unit(name or f"bookings {bookings[0].id} to {bookings[-1].id}{last}", content, len(bookings))
 

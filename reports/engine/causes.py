@@ -22,8 +22,8 @@ class Difference:
 
     row: the values of all columns of the frame by name, with None for NA. kind: a code of `Reconciliation.kinds`.
     differs: the names of the fields that differ. pending: the queue that holds a message about the record, or None if
-    no message is known. given_up: why nothing sends that message back from the dead letter queue, as a clause, or None
-    if something still does. doubt: why a message may be pending although none is known, as a clause, or None if that is
+    no message is known. given_up: why that message is no longer sent back from the dead letter queue, as a clause, or
+    None if it still is. doubt: why a message may be pending although none is known, as a clause, or None if that is
     impossible.
     """
 
@@ -59,11 +59,11 @@ class Explanation:
 class Cause:
     """A cause of differences: which side is right, and what fixes it.
 
-    name: a clause, the same for every difference of the cause. right_side: the side that has the correct values.
+    name: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
     action: what a person does about it, as a sentence. command: the words of the command that fixes it, or empty if
-    there is none. sentence: what shows the cause. `command` and `sentence` name columns of the row in braces, such as
-    `{reference}`. confidence: how certain the cause is. of_message: the cause is a message that was lost or failed,
-    which is certain if the message is given up. who: who fixes it.
+    there is none. sentence: the evidence for the cause. `command` and `sentence` name columns of the row in braces,
+    such as `{reference}`. confidence: how certain the cause is. of_message: whether the cause is a message that was
+    lost or failed; the cause is certain if such a message is given up. who: who fixes it.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Cause:
     def of_lost_message(
         cls, name: str, action: str, command: tuple[str, ...], sentence: str = "", **values: Any
     ) -> Self:
-        """A cause that leaves NOMIS without the current state of DPS: a message was lost or failed."""
+        """A cause in which a message was lost or failed, so that NOMIS does not have the current state of DPS."""
         return cls(name, "DPS", action, command, sentence, **{"confidence": "medium", **values}, of_message=True)
 
     def diagnosis(self, difference: Difference, **values: Any) -> Diagnosis:
@@ -117,7 +117,7 @@ def explained(
     values: Mapping[str, Any] | None = None,
     **special: Any,
 ) -> Explanation:
-    """The explanation of a difference by its cause. The evidence is when the record of each side was last changed.
+    """The explanation of a difference by its cause. The evidence says when the record of each side was last changed.
 
     mapping: what the mapping service links, as further evidence. notes: a remark on the last change of each side.
     values: further values of the mismatch in the result. special: fields of the diagnosis that are specific to this

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
-#: How many units have their rows made into one frame at a time while a run is loaded.
+#: How many units are made into one frame at a time while a run is loaded.
 _UNITS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ReadUnits:
-    """What the finished units of a run hold.
+    """The content of the finished units of a run.
 
-    frame: the rows of all of them, sorted by key. unread: the records that could not be read. gaps: what could not be
-    listed. ids: the ids of the units.
+    frame: the rows of all units, sorted by key. unread: the records that could not be read. gaps: the parts that could
+    not be listed. ids: the ids of the units.
     """
 
     frame: pd.DataFrame
@@ -50,7 +50,7 @@ def save_population(connection: Connection, run_id: str, population: Population)
 
 
 def load_population(connection: Connection, run_id: str) -> Population | None:
-    """The population of a run; None before it is listed, and for a run of a version that stored it differently."""
+    """The population of a run; None before it is listed, or if an earlier version stored it in another format."""
     packed = connection.execute(select(_RUNS.population).where(_RUNS.id == run_id)).scalar_one()
     content = {} if packed is None else _unpacked(packed)
     if "units" not in content:
@@ -77,7 +77,7 @@ def save_unit(
 ) -> None:
     """Records a finished unit under the next number of the shard.
 
-    It replaces an earlier reading of the unit. A `part` replaces only what was unread in that reading.
+    The reading replaces an earlier one of the unit; a `part` replaces only what was unread in the earlier one.
     """
     content = {
         "unit": unit,
@@ -112,7 +112,7 @@ def single_records(unread: tuple[UnreadRecord, ...], gaps: Sequence[object]) -> 
 
 
 def load_units(connection: Connection, run_id: str, reconciliation: Reconciliation) -> ReadUnits:
-    """Everything that a run has read. Of a record that was read twice, the later reading counts."""
+    """Everything that a run has read. If a record was read twice, the later reading counts."""
     from reports.engine.frame import concatenated, typed
 
     readings: dict[str, list[dict[str, Any]]] = {}
@@ -148,7 +148,7 @@ def forget_units(connection: Connection, run_id: str) -> None:
 
 
 def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
-    """The finished units, oldest first, without those of a version that stored them differently."""
+    """The finished units, oldest first, without those that an earlier version stored in another format."""
     query = select(_PAGES.rows).where(_PAGES.run_id == run_id)
     for (packed,) in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
         content = _unpacked(packed)
@@ -159,7 +159,7 @@ def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
 def _plain_columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
     """The columns of a frame as plain JSON, by their names."""
     if frame.empty:
-        # Most prisons have no records of a given kind: taking dozens of empty columns apart would be most of the work.
+        # Most prisons have no records of a given kind: converting dozens of empty columns would take most of the time.
         return {str(name): [] for name in frame.columns}
     return {str(name): _plain(frame[name]) for name in frame.columns}
 

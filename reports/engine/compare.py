@@ -1,4 +1,4 @@
-"""Which rows of a frame differ, and in which fields: whole columns are compared."""
+"""Finds which rows of a frame differ, and in which fields, by comparing whole columns."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What a reconciliation supplies: what to read, how, what counts as a difference, and why records differ.
+"""What a reconciliation supplies: what to read and how, what counts as a difference, and why records differ.
 
 Everything else belongs to the engine and is the same for all of them: parallel reading, checkpoints, resume, shards,
 recheck, in flight, exclusions, history, trend, plausibility, the result and its reports.
 """
 
-# ruff: noqa: ARG002, ARG003 - the arguments of a method without effect are for those that override it
+# ruff: noqa: ARG002, ARG003 - default methods ignore arguments that the overriding methods use
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Reads(Protocol):
         ...
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
-        """As `one`, for a page of a list, which is retried for longer: without it part of the population is missing."""
+        """As `one`, for a page of a list. It is retried for longer: without it, part of the population is missing."""
         ...
 
     def begin(self, unit: Unit) -> None:
@@ -126,7 +126,7 @@ class Reconciliation(ABC):
         self.services = services
         self.settings = settings
         self.scope = scope
-        #: What the run reads, once that is known.
+        #: The population of the run; empty until it has been listed.
         self.listed = Population((), None)
         #: The last complete run over everyone.
         self.earlier: ReconciliationResult | None = None
@@ -159,7 +159,7 @@ class Reconciliation(ABC):
         """Lists what to read. Raises `SyncError` if that is impossible."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """Lists again the population of a resumed run, or one that was `moving`: the known units and those missed.
+        """Relists the population of a resumed run, or one that was `moving`; returns the known and the missed units.
 
         A moving population is listed again while its units are read. By default only a list with gaps is read again.
         """
@@ -192,10 +192,10 @@ class Reconciliation(ABC):
         return differing(frame, self.fields, (nomis_only, dps_only, different))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Completes differing rows with what takes further calls, such as the prisoner number and the location.
+        """Adds to differing rows the values that need further calls, such as the prisoner number and the location.
 
-        A column `ignored` (`string`) may be added, with the reason for each row that is not reported, and NA for the
-        others.
+        A column `ignored` (`string`) may be added, with the reason for each row that must not be reported, and NA for
+        the others.
         """
         return rows
 
@@ -216,9 +216,9 @@ class Reconciliation(ABC):
         return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the values that were read cannot be right, as a clause, so that the run fails, or None if they can.
+        """Why the values that were read are implausible, as a clause, or None. An implausible run fails.
 
-        earlier: the result of the last run over everyone, or None without one.
+        earlier: the result of the last run over everyone, or None if there is none.
         """
         return None
 

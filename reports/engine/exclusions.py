@@ -28,7 +28,7 @@ _OF_RECORDS = "key,reason,date for each record"
 #: Only ASCII digits, in the range of the 64-bit integers of the database.
 _BOOKING_ID = re.compile(r"[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-#: A prisoner number, or what a spreadsheet or a script writes for an empty value.
+#: Values that are not reasons: a prisoner number, or what a spreadsheet or a script writes for an empty value.
 _NO_REASON = re.compile(r"[a-z]\d{4}[a-z]{2}|null|none|nan|n/a|#n/a", re.IGNORECASE)
 _HEADINGS = frozenset({"bookingid", "key"})
 #: A setting without any of these can only be the name of a file.
@@ -59,7 +59,7 @@ class _InvalidList(Exception):
 
 
 class Exclusions:
-    """The exclusions of one reconciliation, found by the key of a record. Iterable; true if there are any."""
+    """The exclusions of one reconciliation, found by the key of a record. Iterable; true if it has an entry."""
 
     def __init__(self, entries: Mapping[Any, Exclusion], key_columns: Iterable[str]) -> None:
         self._entries = {str(key): exclusion for key, exclusion in entries.items()}
@@ -181,7 +181,7 @@ def _cells(entry: str) -> list[str]:
     try:
         (cells,) = csv.reader([entry], strict=True, skipinitialspace=True)
     except csv.Error:
-        raise _InvalidEntry(f"{_shown(entry)} has a quote that is not closed, or text after one") from None
+        raise _InvalidEntry(f"{_shown(entry)} has a quote that is not closed, or text after a quote") from None
     cells = [cell.strip() for cell in cells]
     while len(cells) > 1 and not cells[-1]:
         cells.pop()

@@ -22,12 +22,12 @@ ValueSource = str | Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Something that is compared: the columns `nomis_<name>` and `dps_<name>` of the frame.
+    """A field to compare: the columns `nomis_<name>` and `dps_<name>` of the frame.
 
-    label: what reports call it. dtype: the pandas dtype of both columns, one that supports NA (`Int64`, `string`,
-    `category`, `datetime64[s]`). compared: false for what is only shown with a difference. nomis, dps: where
-    `side_frame` finds the value in the record of a side, or None for a side that has none, or if the reconciliation
-    makes its frame in another way.
+    label: its name in reports. dtype: the pandas dtype of both columns, one that supports NA (`Int64`, `string`,
+    `category`, `datetime64[s]`). compared: false for a field that is only shown with a difference. nomis, dps: where
+    `side_frame` finds the value in the record of a side; None if the side does not have the value, or if the
+    reconciliation makes its frame in another way.
     """
 
     name: str
@@ -46,13 +46,13 @@ def side_frame(
     changed_at: Callable[[Any], datetime | None],
     further: Mapping[str, tuple[str, ValueSource]] | None = None,
 ) -> pd.DataFrame:
-    """What one side has, to be joined with the other: a row for each record, in the order of `records`.
+    """The frame of one side, to be joined with that of the other: a row for each record, in the order of `records`.
 
-    records: by id. key: the name and the dtype of the column with that id. changed_at: when a record was last changed,
-    local to London. further: columns in addition to the fields, with their dtypes and where their values are. Returns
-    the column of the key, `in_<side>` (`boolean`, true), `<side>_<name>` for each field that the side has, with the
-    dtype of the field, `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns, even if there are no
-    records.
+    records: the records by id. key: the name and the dtype of the column with that id. changed_at: when a record was
+    last changed, local to London. further: columns in addition to the fields, with their dtypes and where their values
+    are. Returns the column of the key, `in_<side>` (`boolean`, true), `<side>_<name>` for each field that the side has,
+    with the dtype of the field, `<side>_changed_at` (`datetime64[s, UTC]`), and the further columns. The frame has all
+    of them even if there are no records.
     """
     columns = {f"{side}_{each.name}": (each.dtype, value) for each in fields if (value := getattr(each, side))}
     columns |= further or {}
@@ -71,7 +71,7 @@ def side_frame(
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
     """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
-    A time in the hour that occurs twice in autumn is taken as the later one: a record may seem younger, never older.
+    A time in the hour that occurs twice in autumn counts as the later one, so a record may seem younger, never older.
     """
     later = np.zeros(len(times), dtype=bool)
     local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")

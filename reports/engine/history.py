@@ -46,10 +46,10 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What is known of each record from the earlier runs over everyone, by the text of its key (`key_text`).
+    """What is known about each record from the earlier runs over everyone, by the text of its key (`key_text`).
 
     run_id, started_at: the last of those runs, or None if there is none yet. mismatches: the records that differed
-    after it. in_flight: the records whose difference was in flight then.
+    after that run. in_flight: the records with a difference that was in flight then.
     """
 
     run_id: str | None
@@ -69,9 +69,9 @@ class Baseline:
     def resolved(
         self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
-        """Yields the resolved mismatches of earlier runs, by booking id: `equal` now, or `gone` from the report.
+        """Yields the resolved mismatches of earlier runs, by booking id: `equal` now, or `gone` from the population.
 
-        A record that this run has not `examined`, or has not read, keeps its state.
+        A record that this run has not `examined` or has not read keeps its state.
         """
         for key, earlier in sorted(self.mismatches.items(), key=_in_order):
             if not examined(earlier):
@@ -195,7 +195,7 @@ def _read_listed_before(connection: Connection, reconciliation: str, before: dat
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether a resumed run found something other than before, so that its result is worth sending again."""
+    """Whether a resumed run found something different from before, so that its result is sent again."""
     return _findings(result) != _findings(previous)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     #: `Reads.page` or `Reads.one`.
     Call = Callable[[UpstreamName, Callable[[], Sequence[PrisonerId]]], Sequence[PrisonerId]]
 
-#: The longest step past an id that cannot be read is ten to this power: more ids than there are bookings.
+#: The longest step past an id that cannot be read is ten to this power, which is more ids than there are bookings.
 _LONGEST_STEP = 9
 
 

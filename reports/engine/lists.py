@@ -32,8 +32,8 @@ class ListPage(Generic[Id, Item]):
 class WholeList(Generic[Id, Item]):
     """What was read of a list.
 
-    items: every item that was on a page; one that has since gone is not found when it is read by itself. failed: why
-    pages could not be read, by page number from 0; the number is None for a list that changed each time.
+    items: every item that was on a page, including items that may have gone since. failed: why pages could not be read,
+    by page number from 0; the number is None for a list that changed each time.
     """
 
     items: dict[Id, Item]
@@ -45,9 +45,9 @@ def read_moving_list(
 ) -> WholeList[Id, Item]:
     """Every item of a list in pages, numbered from 0.
 
-    Items that come and go while the pages are read move the others from page to page, which their total alone does not
-    show. So a list of several pages is read until two readings are the same. Raises the `SyncError` of the first page,
-    and that of a route which the service does not have.
+    Items that come and go while the pages are read move the others from page to page, and the total does not always
+    show it. So a list of several pages is read until two readings are the same. Raises the `SyncError` of the first
+    page, and the error for a route that the service does not have.
     """
     found: dict[Id, Item] = {}
     before: set[Id] | None = None

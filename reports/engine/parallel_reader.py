@@ -286,8 +286,8 @@ def retry(
 ) -> Value:
     """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
 
-    wait: sleeps for the seconds until the next attempt; a true result means that it gives up. hold_seconds: how long in
-    total an open breaker is waited for; as nothing was sent, that is not an attempt. pauses: as for `seconds_to_retry`.
+    wait: sleeps for the seconds until the next attempt; a true result stops retrying. hold_seconds: how long to wait in
+    total for an open breaker; as nothing was sent, that is not an attempt. pauses: as for `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:

@@ -1,8 +1,8 @@
-"""Pending messages: DPS records that are not in NOMIS yet because a message about them is still to be handled.
+"""Pending messages: they explain why a DPS record is not in NOMIS yet although nothing is lost.
 
-Nothing is received from a main queue to find this out, as every receive costs a message one of its attempts. What is
+No message is received from a main queue to find them, as every receive costs a message one of its attempts. What is
 pending follows from the recorded failed attempts and creations, from the dead letter queue (its messages are received
-and made visible again, which costs them nothing), and from the size of the main queue: while it is not empty, it may
+and made visible again, which costs them no attempt), and from the size of the main queue: while it is not empty, it may
 hold a message that has left no record yet.
 """
 
@@ -40,14 +40,15 @@ _MOST_DEAD_LETTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class PendingMessages:
-    """The entities of a domain with a message that is still to be handled.
+    """The entities of a domain with a message that has not been handled yet.
 
-    An entity is the text by which recorded failures know it, or `<record>:<DPS id>` for a creation.
+    An entity is the text that identifies it in recorded failures, or `<record>:<DPS id>` for a creation.
 
-    on_dlq: a message is on the dead letter queue. given_up: those of them whose message nothing sends back any more,
-    and why, as a clause about the message. begun: the creation has begun, and its outcome is not known yet. failed: an
-    attempt failed, and another one is to come. finished: the creation ended after such a failure. doubt: why a message
-    may be pending although none is known, as a clause, or None if that is impossible.
+    on_dlq: entities with a message on the dead letter queue. given_up: entities with a dead-letter message that is no
+    longer sent back, and the reason, as a clause about the message. begun: entities with a creation that has begun and
+    has no known outcome yet. failed: entities with a failed attempt that will be followed by another one. finished:
+    entities with a creation that ended after such a failure. doubt: why a message may be pending although none is
+    known, as a clause, or None if that is impossible.
     """
 
     on_dlq: frozenset[str] = frozenset()
@@ -66,7 +67,7 @@ class PendingMessages:
         return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
 
     def why_given_up(self, entities: Collection[str]) -> str | None:
-        """Why nothing sends a message about them back from the dead letter queue, or None if something may."""
+        """Why a message about them is no longer sent back from the dead letter queue, or None if it may be."""
         return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
 
 
@@ -103,7 +104,7 @@ def find_pending_messages(
 def _failed_and_due(
     connection: Connection, domain: Domain, settings: Settings, moment: datetime
 ) -> Iterator[FailedAttempt]:
-    """The failed attempts after which another attempt is still to come, or may be in progress."""
+    """The failed attempts that will be followed by another attempt, or for which it may be in progress."""
     handling = timedelta(seconds=settings.hmpps_sqs_visibility_timeout_seconds)
     for event_type in domain.handlers:
         waits = [timedelta(seconds=each) for each in settings.event_visibility_timeouts(domain.queue, event_type)]
@@ -124,7 +125,7 @@ def _given_up(
     database: Database,
     settings: Settings,
 ) -> dict[str, str]:
-    """The entities whose dead-letter message was refused, or has been sent back too often, and the reason."""
+    """The entities with a dead-letter message that was refused or has been sent back too often, and the reason."""
     reasons: dict[str, str] = {}
     for report in report_on(database, domain.queue, [each for each in letters if entities[id(each)] is not None]):
         entity = entities[id(report.dead_letter)]

@@ -1,6 +1,6 @@
-"""When a run is not believed: too much is unread, the population is suddenly gone or halved, or too much differs.
+"""When a run is implausible: too much is unread, the population is suddenly empty or halved, or too much differs.
 
-If everything is gone, the service has lost its data or something else responds in its place. If too much differs, a
+If everything is gone, the service has lost its data, or something else responds instead of it. If too much differs, a
 deployment, a data refresh, a changed contract or wrong credentials are likelier than that many separate causes.
 """
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from reports.engine.units import Population
     from sync.settings.declaration import Settings
 
-#: A population is plausible with at least this share of what the last complete run listed, and always if that run
-#: listed few.
+#: A population is plausible if it has at least this share of what the last complete run listed, or if that run listed
+#: fewer records than `FEWEST_LISTED`.
 SMALLEST_SHARE = 0.5
 FEWEST_LISTED = 20
-#: How many records must have failed before their share counts.
+#: The number of failed records from which their share is checked.
 _SHARE_CHECKED_FROM = 20
 
 
@@ -27,7 +27,7 @@ class RunGaveUp(SyncError):
 
 
 def check_unread_share(unread: int, total: int, counted: str, settings: Settings) -> None:
-    """Raises `RunGaveUp` if so large a share of a run's records could not be read that it is not worth finishing.
+    """Raises `RunGaveUp` if too many records of a run could not be read, so that finishing it is of no use.
 
     counted: what is counted, in the plural.
     """
@@ -37,12 +37,12 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
 
 
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
-    """Why a population is not believed: it is empty, or less than half of what it was. None if it is plausible.
+    """Why a population is implausible: it is empty, or less than half of what it was. None if it is plausible.
 
-    Believing it would resolve every difference of the records that are missing. counted: what is counted, in the
-    plural. earlier: how many records the last complete run listed, or None without one. listed_before: how many a run
-    listed at least a day before, complete or not; if it listed as few, the population is plausible. If no service says
-    how many records there are, units are counted; there must be one unless `earlier` is 0.
+    To accept it would resolve every difference of the records that are missing. counted: what is counted, in the
+    plural. earlier: how many records the last complete run listed, or None if there is no such run. listed_before: how
+    many records a run listed at least a day before, complete or not; if it listed as few, the population is plausible.
+    If no service says how many records there are, units are counted; there must be one unless `earlier` is 0.
     """
     if population.gaps:
         return None
@@ -66,7 +66,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 def why_suspicious(different: int, compared: int, settings: Settings) -> str | None:
     """Why a run has more differences than is plausible, as a clause, or None if it does not.
 
-    different: confirmed differences. compared: records of which both sides are known.
+    different: confirmed differences. compared: records with both sides known.
     """
     percent = settings.reconciliation_suspicious_percent
     if different <= settings.reconciliation_suspicious_count or different * 100 <= percent * compared:

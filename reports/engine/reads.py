@@ -56,7 +56,7 @@ class _Batch:
                 self.ended.set()
 
 
-#: How often a thread that waits for its calls gives a sign of life.
+#: How often a thread that waits for its calls reports progress.
 _TICK_SECONDS = 0.5
 #: How long a page waits for an open breaker before it counts as failed.
 _LONGEST_PAGE_HOLD_SECONDS = 60.0
@@ -78,10 +78,10 @@ class SharedReads:
     ) -> None:
         """Starts no thread yet.
 
-        outage_seconds: how long a service may be down in total. sleep: waits for seconds before a page is retried.
-        tick: called periodically in the thread that constructed this, with what is waited for. `sleep` and `tick` may
-        raise to stop the run. listed: gets how much of the population is listed, and how much there is. begin: gets a
-        unit that can already be read.
+        outage_seconds: how long a service may be down in total. sleep: waits for some seconds before a page is retried.
+        tick: called periodically in the thread that constructed this object, with what it waits for. `sleep` and `tick`
+        may raise to stop the run. listed: called with how much of the population is listed, and how much there is.
+        begin: called with a unit that can already be read.
         """
         self._services = services
         self._outage_seconds = outage_seconds

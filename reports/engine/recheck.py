@@ -1,4 +1,4 @@
-"""The recheck: each difference is read again. It is confirmed, or in flight, or dropped because the sides now agree."""
+"""The recheck reads each difference again: it is confirmed, in flight, or dropped because the sides now agree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: How far the clocks of DPS, NOMIS and this machine may differ; a record dated further ahead is not recent.
 _CLOCK_DIFFERENCE = timedelta(minutes=5)
-#: A message that is pending now and was pending in a run this long ago is stuck.
+#: A message is stuck if it is pending now and was already pending in a run this long ago.
 _LONGEST_ON_QUEUE = timedelta(days=1)
 
 
@@ -50,7 +50,7 @@ class Rechecked:
     unread: Mapping[str, UnreadRecord]
 
     def only(self, rows: pd.DataFrame, key: Iterable[str]) -> Rechecked:
-        """The same, but with only `rows` of those that could be read again; `key` names the key columns."""
+        """This recheck without the records that could be read again but are not in `rows`; `key` names key columns."""
         keys = frozenset(keys_of(rows, key))
         return replace(
             self,
@@ -66,7 +66,7 @@ class Rechecked:
 class Recheck:
     """Reads differences again, and sorts them into the parts of a `Rechecked`.
 
-    in_flight: a difference is in flight while the record of a side is younger than this. find_pending: finds the
+    in_flight: a difference is in flight while the record of either side is younger than this. find_pending: finds the
     pending messages of the domain; called at most once, and only if something still differs. clock: the current time,
     aware. earlier: what earlier runs found; a message that was already pending then no longer explains a difference.
     """
@@ -136,14 +136,14 @@ class Recheck:
             return Reading(rows.iloc[:0], (UnreadRecord({}, None, None, why.reason, why.network),))
 
     def _with_descriptions(self, rows: pd.DataFrame, described: pd.DataFrame) -> pd.DataFrame:
-        """The rows, as `describe` completed them."""
+        """The rows, with the values that `describe` added."""
         reconciliation = self.reconciliation
         others = rows[~keys_of(rows, reconciliation.key).isin(list(keys_of(described, reconciliation.key)))]
         completed = typed(reconciliation, described[list(_columns_known(described, reconciliation))])
         return concatenated(reconciliation, [others, completed])
 
     def _pending_messages(self) -> PendingMessages:
-        """The pending messages of the domain; only a doubt if the queues cannot be read."""
+        """The pending messages of the domain; if the queues cannot be read, only a doubt."""
         domain = DOMAINS[self.reconciliation.domain]
         try:
             return self.find_pending(domain)
@@ -171,11 +171,11 @@ class Recheck:
         return None
 
     def _is_recent(self, moment: datetime, now: datetime) -> bool:
-        """Whether a moment is in the last minutes, or ahead by no more than clocks may differ."""
+        """Whether a moment is younger than `in_flight`, or ahead by no more than clocks may differ."""
         return now - self.in_flight < moment <= now + min(_CLOCK_DIFFERENCE, self.in_flight)
 
     def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
-        """Whether the message explains nothing, as it is given up or was already pending in an earlier run."""
+        """Whether the message no longer explains the difference: it is given up, or an earlier run found it pending."""
         if difference.given_up is not None:
             return True
         started = self.earlier.started_at
@@ -204,7 +204,7 @@ def _waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
 
 
 def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
-    """The columns of a frame that its reconciliation declares, without those that a comparison added."""
+    """The columns of a frame that its reconciliation declares, without those added by a comparison."""
     from reports.engine.frame import columns_of
 
     return [name for name in columns_of(reconciliation) if name in frame.columns]
@@ -213,7 +213,7 @@ def _columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[
 def _by_key(
     reading: Reading, candidates: pd.DataFrame, wanted: list[str], reconciliation: Reconciliation
 ) -> dict[str, UnreadRecord]:
-    """What could not be read again, by key. A failure without a key counts for every record that is missing."""
+    """The records that could not be read again, by key. A failure without a key counts for every missing record."""
     from reports.engine.runs import key_text
 
     unread = {key_text(each.key): each for each in reading.unread if each.key}

@@ -1,6 +1,6 @@
-"""The result of a reconciliation: one frozen object. Report, CSV, JSON and messages are views of it.
+"""The result of a reconciliation: one frozen object. The report, the CSV, the JSON and the messages are views of it.
 
-A reconciliation that knows more has subclasses of these parts, as incentives does.
+A reconciliation that has more to report has subclasses of these parts, as incentives does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Value = bool | int | str | None
 
 
 class Part(BaseModel):
-    """A part of a result: frozen; its names are snake_case in Python and camelCase in JSON."""
+    """A part of a result. It is frozen; its names are snake_case in Python and camelCase in JSON."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", ser_json_inf_nan="null"
@@ -45,7 +45,7 @@ Key = dict[ColumnName, str | int]
 
 
 class FieldName(Part):
-    """A field that is compared or shown. label: what reports call it."""
+    """A field that is compared or shown. label: its name in reports."""
 
     name: str
     label: str
@@ -67,7 +67,7 @@ class FieldValues(Part):
 
 
 class Record(Part):
-    """A record that differs, or differed before: what identifies it, whose it is, and how the sides differ.
+    """A record that differs, or differed before: what identifies it, its prisoner and prison, and how the sides differ.
 
     key: its key columns. prison_id: its prison, or None if unknown. kind: a code of the reconciliation, or empty if
     nothing differs. missing_in: the side without the record, or None if both have it. differences: the fields that
@@ -105,11 +105,11 @@ class EvidenceRow(Part):
 class Diagnosis(Part):
     """Why a record differs, which side is right, and what fixes it.
 
-    cause: a clause, the same for every difference of the cause. right_side: the side that has the correct values. who:
-    who fixes it, or None in results of versions that did not record it. explanation: what shows the cause, as
-    sentences. action: what to do, as a sentence. commands: what to run, in this order. request: the text of a request
-    to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS records that the request is about. lookup:
-    the SQL that finds those records in NOMIS, if their ids are not known here.
+    cause: a clause, the same for every difference with this cause. right_side: the side that has the correct values.
+    who: who fixes it, or None in results of versions that did not record it. explanation: the evidence for the cause,
+    as sentences. action: what to do, as a sentence. commands: the commands to run, in order. request: the text of a
+    request to the NOMIS support team, if only they can fix it. nomis_ids: the NOMIS records that the request is about.
+    lookup: the SQL that finds those records in NOMIS, if their ids are not known here.
     """
 
     cause: str
@@ -125,7 +125,7 @@ class Diagnosis(Part):
 
     @property
     def known_as(self) -> str:
-        """The text by which stored mismatches know the cause."""
+        """The text that identifies the cause in stored mismatches."""
         return self.cause
 
 
@@ -156,11 +156,11 @@ class InFlight(Record):
 
 
 class Excluded(Record):
-    """A record on the list of exclusions: still different, or equal, so that its entry is no longer needed.
+    """A record on the list of exclusions. It still differs, or it is equal and its entry is no longer needed.
 
-    reason: why it is on the list, or that its entry is not needed. since: the date of the entry. unread: why the record
-    could not be read, or None if it could; if it could not, its entry stays and its differences are those of the first
-    reading, if any.
+    reason: why it is on the list, or a clause saying that its entry is not needed. since: the date of the entry.
+    unread: why the record could not be read, or None if it could. If it could not, its entry stays, and its differences
+    are those of the first reading, if any.
     """
 
     reason: str
@@ -188,8 +188,8 @@ class Resolved(Record):
 class Unread(Part):
     """A record that could not be read on at least one side.
 
-    side: the side, or None if unknown or both. unit: what could not be read as a whole, such as a prison; `key` is
-    empty then. reason: a clause. network: no response was received.
+    side: the side, or None if both or unknown. unit: the whole unit that could not be read, such as a prison; `key` is
+    then empty. reason: a clause. network: no response was received.
     """
 
     key: Key = {}
@@ -203,7 +203,7 @@ class Unread(Part):
 
     @property
     def listed(self) -> bool:
-        """Whether a resumed run can read it: it is in the population, and not merely requested by prisoner number."""
+        """Whether a resumed run can read it: it is in the population, and not only a requested prisoner number."""
         return bool(self.key) or self.unit is not None
 
 
@@ -219,7 +219,7 @@ class Unconfirmed(Record):
 
 
 class Gap(Part):
-    """A part of the population that could not be listed, so that its records were not compared, and the reason."""
+    """A part of the population that could not be listed, so its records were not compared; `reason` is a clause."""
 
     what: str
     reason: str
@@ -235,10 +235,10 @@ class PrisonCount(Part):
 
 
 class TrendPoint(Part):
-    """An earlier run over everyone, or this one, with its figures.
+    """The figures of an earlier run over everyone, or of this one.
 
-    started_at: aware. compared, mismatches, unread, new, resolved: numbers of records; the last two are None in results
-    of versions that did not count them.
+    started_at: aware. compared, mismatches, unread, new, resolved: numbers of records. `new` and `resolved` are None in
+    results of versions that did not count them.
     """
 
     run_id: str
@@ -251,7 +251,7 @@ class TrendPoint(Part):
 
     @property
     def persisting(self) -> int | None:
-        """How many mismatches the run before already had, or None if new ones were not counted."""
+        """How many mismatches earlier runs already had, or None if new ones were not counted."""
         return None if self.new is None else self.mismatches - self.new
 
 
@@ -260,14 +260,14 @@ class ReconciliationResult(Part):
 
     reconciliation: its name. counted: what is counted as compared, in the plural. key_columns: what identifies a
     record. fields: what is compared. kinds: how records can differ. started_at, finished_at: aware. failure: why the
-    run failed, as a clause, or None if it did not. implausible: it failed because what it read is not believed, unless
-    somebody accepts it. suspicious: why there are more differences than is plausible, or None if there are not.
+    run failed, as a clause, or None if it did not. implausible: whether it failed because what it read is implausible;
+    an operator can accept such a run. suspicious: why there are more differences than is plausible, or None.
 
     total: how many records the services say there are, or None if no service says. listed: records found. compared:
-    records of which both sides are known. in_nomis, in_dps: how many of those each side has. settled_on_recheck:
-    differences that were equal when they were read again. released: records that differed and no longer existed when
-    they were read again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons
-    without records. compared_with: the last run before this one, against which mismatches are new, or None without one.
+    records with both sides known. in_nomis, in_dps: how many of those each side has. settled_on_recheck: differences
+    that were equal when they were read again. released: records that differed and no longer existed when they were read
+    again. unconfirmed: differences that could not be read again. empty_prisons: requested prisons without records.
+    compared_with: the id of the previous run, which decides which mismatches are new, or None if there is none.
     """
 
     reconciliation: str

@@ -1,4 +1,4 @@
-"""Builds the result of a run from what it has read: compared, rechecked, set against earlier runs and explained."""
+"""Builds the result of a run from what it has read: compares, rechecks, explains, and compares with earlier runs."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _MOST_EXPLAINED = 2_000
 class RunContext:
     """What is known about a run apart from what it read.
 
-    record: the run as it is recorded. population: what it listed. failure: why it gave up, as a clause, or None if it
-    did not. earlier: what it is compared with. exclusions: the records that are not reported. implausible: what it read
-    is not believed.
+    record: the run as recorded. population: what it listed. failure: why it gave up, as a clause, or None if it did
+    not. earlier: the earlier runs that it is compared with. exclusions: the records that are not reported. implausible:
+    whether it failed because what it read is implausible.
     """
 
     record: RunRecord
@@ -58,7 +58,7 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The result of a run. gaps: what could not be listed, as the reconciliation described it."""
+    """The result of a run. gaps: the parts that could not be listed, as the reconciliation described them."""
 
     result: ReconciliationResult
     gaps: tuple[UnlistedPart, ...]
@@ -147,7 +147,7 @@ class ResultBuilder:
         return Built(self._parts.part(results.ReconciliationResult, values), gaps)
 
     def _at_prisons(self, frame: pd.DataFrame, *, unknown_too: bool) -> pd.DataFrame:
-        """The rows at the chosen prisons; with `unknown_too` also those whose prison is unknown."""
+        """The rows at the chosen prisons; with `unknown_too` also those with an unknown prison."""
         if not self._scope.prisons:
             return frame
         chosen = frame["prison_id"].isin(self._scope.prisons)
@@ -173,7 +173,7 @@ class ResultBuilder:
             return agreed.reset_index(drop=True)
         prisons = dict(zip(keys_of(first, reconciliation.key), first["prison_id"], strict=True))
         again = rechecked.rows.copy()
-        # A record counts for the prison where it was first read; its mismatch says where it is now.
+        # A record counts for the prison of its first reading; its mismatch has the prison where it is now.
         again["prison_id"] = pd.array([prisons[key] for key in keys_of(again, reconciliation.key)], dtype="string")
         return concatenated(reconciliation, [agreed, again])
 
@@ -185,7 +185,7 @@ class ResultBuilder:
     def _empty_prisons(
         self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[UnlistedPart]
     ) -> tuple[str, ...]:
-        """The requested prisons without records; empty if anything was unread, as that may be at one of them."""
+        """The requested prisons without records; empty if anything was unread, as an unread record may be at one."""
         if self._context.failure is not None or unread or gaps:
             return ()
         found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
@@ -229,7 +229,7 @@ class ResultBuilder:
         return found
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
-        """Why each record differs; if that cannot be found out, its difference is reported anyway."""
+        """Why each record differs; if the cause cannot be found, the difference is still reported."""
         explained = differences[:_MOST_EXPLAINED]
         if not explained:
             return []
@@ -325,7 +325,7 @@ class ResultBuilder:
         gaps: Sequence[UnlistedPart],
     ) -> tuple[TrendPoint, ...]:
         context = self._context
-        # A run in which only single records are unread is comparable with others.
+        # A run is comparable with others even if single records are unread.
         comparable = status == "complete" or (status == "incomplete" and not gaps)
         if not comparable or Coverage.of(context.record.parameters) is not Coverage.EVERYONE:
             return context.earlier.trend

@@ -20,7 +20,7 @@ _APart = TypeVar("_APart", bound="Part")
 
 
 class ResultParts:
-    """Makes the parts of the results of one reconciliation, using its classes for them."""
+    """Makes the parts of the results of one reconciliation, using the classes that it declares for them."""
 
     def __init__(self, reconciliation: Reconciliation) -> None:
         self.reconciliation = reconciliation
@@ -72,7 +72,7 @@ class ResultParts:
 
 
 def _shown(value: Any) -> Any:
-    """A compared value as a result shows it: dates and times in ISO 8601."""
+    """A compared value as results show it: dates and times in ISO 8601."""
     return value.isoformat() if isinstance(value, date) else value
 
 

@@ -1,4 +1,4 @@
-"""The course of a reconciliation run: it is acquired, read, and concluded with a result.
+"""The steps of a reconciliation run: it is acquired and read, and its result is built and recorded.
 
 A run can be split into shards and resumed. The last shard to finish builds the result, exactly once.
 """
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
 
 _WAIT_STEP_SECONDS = 1.0
-#: How long a run that gave up waits in its recheck for a service that is down.
+#: How long the recheck of a run that gave up waits for a service that is down.
 _OUTAGE_AFTER_FAILURE_SECONDS = 5.0
 
 
@@ -63,8 +63,8 @@ _OUTAGE_AFTER_FAILURE_SECONDS = 5.0
 class ReconciliationOutcome:
     """How a run, or a shard of it, ended.
 
-    status: that of the result, or that other shards have not finished yet. result: None for an unfinished shard.
-    run_id: the id of the run, which differs from the id asked for if a run was resumed or joined.
+    status: the status of the result, or `unfinished shard` if other shards have not finished yet. result: None for an
+    unfinished shard. run_id: the id of the run, which differs from the requested id if a run was resumed or joined.
     """
 
     status: Literal["complete", "incomplete", "failed", "unfinished shard"]
@@ -77,9 +77,9 @@ class ReconciliationRunner:
     """Runs reconciliations with the services and stores of the program.
 
     find_pending: finds the pending messages of a domain. progress: called with a stage, how much of it is done, and how
-    much there is; may raise to stop the run. clock: the current time, aware. notify: enqueues the report of a result in
-    the transaction that records it; if it is None, nothing is sent. sleep: waits for seconds. outage_seconds: how long
-    a service may be down in total.
+    much there is in total; may raise to stop the run. clock: the current time, aware. notify: enqueues the report of a
+    result in the transaction that records it; if it is None, nothing is sent. sleep: waits for some seconds.
+    outage_seconds: how long a service may be down in total.
     """
 
     settings: Settings
@@ -98,9 +98,9 @@ class ReconciliationRunner:
     ) -> ReconciliationOutcome:
         """Runs a reconciliation under the id `run_id`; a shard joins the run with the same parameters, whatever its id.
 
-        A run that gives up, or fails in an expected way, ends as `failed` with what it has read. Raises
-        `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if this process was suspended for
-        so long that another one took the run over. Raises `UnknownRun`, `SettingsError` and `StoreUnavailable`.
+        A run that gives up or fails in an expected way ends as `failed`, with what it has read. Raises
+        `ReconciliationBusy` if the same reconciliation is in progress elsewhere, or if another process took the run
+        over while this one was suspended. Raises `UnknownRun`, `SettingsError` and `StoreUnavailable`.
         """
         if not 0 <= parameters.shard < parameters.shards:
             raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards count from 0")
@@ -124,8 +124,8 @@ class ReconciliationRunner:
                 return _Run(self, reconciliation, leases, run, exclusions, notify=notify).finish_or_fail()
         except LeaseBusy as error:
             raise ReconciliationBusy(
-                f"this process was suspended for too long and lost its place in the reconciliation of {kind.name}; "
-                f"the process that took over continues after the last finished page"
+                f"this process was suspended for too long, and another process may have taken over the reconciliation "
+                f"of {kind.name}; that process continues after the last finished page"
             ) from error
         finally:
             leases.stop()
@@ -163,7 +163,7 @@ class _Run:
         )
 
     def finish_or_fail(self) -> ReconciliationOutcome:
-        """Lists and reads; the last shard also concludes the run."""
+        """Lists and reads; the last shard also builds and records the result."""
         from reports.engine.run_reader import RunReader
 
         record, shard = self._record, self._run.shard
@@ -217,7 +217,7 @@ class _Run:
         emptied = self._why_emptied(population, earlier) if failure is None else None
         implausible = self._why_implausible(read.frame, earlier)
         if implausible is not None:
-            # Such values show neither difference nor agreement. A resumed run reads everything again.
+            # Implausible values show neither difference nor agreement. A resumed run reads everything again.
             read = replace(read, frame=typed(reconciliation, []), unread=())
         refused = failure is None and bool(emptied or implausible)
         if refused and record.covers_everyone:
@@ -258,13 +258,13 @@ class _Run:
         return result
 
     def _why_emptied(self, population: Population | None, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the population is not believed, or None if it is, or if the run does not cover everyone."""
+        """Why the population is implausible; None if it is plausible, or if the run does not cover everyone."""
         if population is None or not self._record.covers_everyone:
             return None
         return why_emptied(population, self._reconciliation.counted, earlier.listed, earlier.listed_before)
 
     def _why_implausible(self, frame: pd.DataFrame, earlier: EarlierRuns[ReconciliationResult]) -> str | None:
-        """Why the values that were read are not believed, or None if they are, or if somebody has accepted them."""
+        """Why the values that were read are implausible; None if they are plausible, or if an operator accepts them."""
         if self._record.scope.offender_nos or self._record.accepts is not None:
             return None
         return self._reconciliation.why_implausible(frame, earlier.last)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 
-#: How many units are read at the same time. Each keeps some calls in flight, and few results wait for others.
+#: How many units are read at the same time: enough to keep calls in flight, but few enough to limit waiting results.
 _UNITS_AT_ONCE = 20
 _WAIT_STEP_SECONDS = 1.0
 
@@ -57,7 +57,7 @@ class RunProgress:
             self._callback(stage, done, total)
 
     def tick(self, waits_for: str | None = None) -> None:
-        """Repeats the last report as a sign of life, with what the run waits for."""
+        """Repeats the last report to show that the run is alive, with what it waits for."""
         with self._lock:
             stage, done, total = self._last
             self._callback(f"{stage}, {waits_for}" if waits_for else stage, done, total)
@@ -82,7 +82,7 @@ class RunReader:
         exclusions: Exclusions,
         progress: RunProgress,
     ) -> None:
-        """`exclusions`: records that may be unread without counting as such."""
+        """`exclusions`: records that may be unread without counting towards the share of unread records."""
         self._runner = runner
         self._reconciliation = reconciliation
         self._settings = runner.settings
@@ -118,7 +118,7 @@ class RunReader:
                 self._read_units(population, repeat=False)
                 population = again.result()
             if population.gaps:
-                # The service may have been down for a while and be back by now: everything else was read meanwhile.
+                # Everything else was read meanwhile, so a service that was down may be back.
                 population = self._listed_again(population)
             with write_as_holder(self._database, self._leases) as connection:
                 checkpoints.save_population(connection, self._record.id, population)
@@ -131,7 +131,7 @@ class RunReader:
             self._pool.shutdown()
 
     def _population(self) -> Population:
-        """What to read: listed by the first shard, and listed again when a run is resumed."""
+        """The units to read: listed by the first shard, and listed again when a run is resumed."""
         with wait_for_lease(self._leases, f"reconciliation:part:listing:{self._record.id}", self._progress.sleep):
             with self._database.read() as connection:
                 known = checkpoints.load_population(connection, self._record.id)
@@ -186,7 +186,7 @@ class RunReader:
             check_unread_share(sum(failed.values()), total, self._reconciliation.counted, self._settings)
 
     def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
-        """What is still to be read of a unit, and whether that is only a part of it, or None if all of it was read."""
+        """The unit, or the part of it, that is still unread, and whether it is only a part; None if all was read."""
         if unit.id not in read_before:
             return unit, False
         unread = read_before[unit.id]
@@ -198,7 +198,7 @@ class RunReader:
         return (unit, False) if part is None else (part, True)
 
     def _begin(self, unit: Unit) -> None:
-        """Begins to read a unit before all are listed, unless the run has several shards, which share the units."""
+        """Begins to read a unit before all units are listed, unless several shards share the units."""
         if self._record.shards == 1:
             self._begun[unit.id] = unit
             self._pool.submit(self._read, unit)
@@ -206,13 +206,13 @@ class RunReader:
     def _read(self, unit: Unit) -> None:
         try:
             self._results.put((unit, self._reconciliation.read(unit, self._reads)))
-        except BaseException as error:  # whatever it is, as the reader waits for the result and not for the thread
+        except BaseException as error:  # of any kind, as the reader waits for a result and not for the thread
             self._results.put((unit, error))
 
     def _readings(self, units: Sequence[tuple[Unit, bool]], repeated: Set[str]) -> Iterator[tuple[Unit, Reading, bool]]:
         """Reads units, or parts of units, and yields each when it is finished.
 
-        What could not be read is read once more at the end: whole units, and single records of the units in `repeated`.
+        Whole units that could not be read are read once more at the end, as are unread records of units in `repeated`.
         """
         again: list[tuple[Unit, bool]] = []
         read: set[str] = set()
@@ -241,7 +241,7 @@ class RunReader:
         while left:
             unit, found = get_with_heartbeat(self._results, self._progress.tick, self._reads)
             if unit.id in left and left[unit.id][0] == unit:
-                # A unit that was begun early need not be part of the population in the end.
+                # A unit that was begun early may not be part of the final population.
                 yield unit, found, left.pop(unit.id)[1]
 
     def _unread_unit(self, unit: Unit, error: BaseException) -> Reading:
@@ -265,5 +265,5 @@ class RunReader:
 
 
 def too_old(error: UpstreamError) -> ServiceTooOld | None:
-    """The error of a run whose service lacks the route, or None if `error` has another cause."""
+    """The error for a service that lacks the route, or None if `error` has another cause."""
     return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None

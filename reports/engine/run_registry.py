@@ -1,6 +1,6 @@
-"""Decides whether an invocation starts, joins or resumes a run, and keeps runs apart.
+"""Decides whether an invocation starts, joins or resumes a run, and keeps runs from disturbing each other.
 
-Each process holds a lease that names its run and shard. Shards of one run work in parallel, and no other run of the
+Each process holds a lease that names its run and shard. The shards of one run work in parallel, and no other run of the
 reconciliation begins meanwhile. Runs over chosen prisoners are independent.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sync.store.database import Database
     from sync.store.leases import Leases
 
-#: Invocations with the same parameters within this time belong to one run: its shards, and those that resume it.
+#: Invocations with the same parameters within this time belong to one run, as its shards or to resume it.
 _STARTED_WITHIN = timedelta(hours=12)
 #: Instead of a run id: the newest run with the same parameters if it is not complete, otherwise a new run.
 LAST = "last"
@@ -46,12 +46,12 @@ class UnknownRun(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationParameters:
-    """What an invocation asks for: whom a run covers, which shard of it to read, and which run to resume or accept.
+    """The parameters of an invocation: whom the run covers, which shard to read, and which run to resume or accept.
 
-    prisons: prison codes, offender_nos: prisoner numbers; both empty for everyone. from_date, to_date: the first and
-    the last day (London), both None for the days that the reconciliation covers by default. shard: this shard, counted
-    from 0, of `shards`. resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed because
-    what it read was not believed; the same is believed this time. notify: whether the result is sent.
+    prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: the first
+    and the last day (London), both None for the days that the reconciliation covers by default. shard: this shard,
+    counted from 0, of `shards`. resume: the id of the run to resume, or `LAST`. accept: the id of a run that failed
+    because what it read was implausible; the same is accepted this time. notify: whether the result is sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -92,8 +92,8 @@ class ReconciliationParameters:
 class AcquiredRun:
     """A run, or a shard of it, that this process holds.
 
-    record: the run as it is recorded; if it is not open, the run is already complete. shares: the shards whose units
-    this process reads. resumed: the run began earlier.
+    record: the run as recorded; if it is not open, the run is already complete. shares: the shards that this process
+    reads the units of. resumed: whether the run began earlier.
     """
 
     record: RunRecord
@@ -118,9 +118,9 @@ def _check_acceptable(database: Database, name: str, run_id: str) -> None:
         refused = runs.result_content(connection, run_id).get("implausible", False)
         _, complete = runs.last_runs(connection, name)
     if not refused:
-        raise UnknownRun(f"what reconciliation {run_id} read was plausible: there is nothing to accept")
+        raise UnknownRun(f"reconciliation {run_id} read nothing implausible, so there is nothing to accept")
     if complete is not None and complete.started_at > record.started_at:
-        raise UnknownRun(f"{complete.run_id} began after {run_id} and is complete: there is nothing left to accept")
+        raise UnknownRun(f"a later run, {complete.run_id}, is complete, so there is nothing left to accept")
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def find_interrupted(database: Database, name: str) -> RunRecord | None:
     if newest is None or not newest.is_open or newest.id in _under_way(database, name):
         return None
     with database.read() as connection:
-        # A run that ended after the first look has a result by now.
+        # The run may have ended since the first query.
         now_recorded = runs.find_run(connection, newest.id)
     return now_recorded if now_recorded is not None and now_recorded.is_open else None
 
@@ -209,9 +209,9 @@ def _check_resumable(record: RunRecord | None, name: str, parameters: Reconcilia
         resume = command("reconcile", record.reconciliation, "--resume", record.id)
         raise UnknownRun(f"{record.id} is a run of {record.reconciliation}; resume it with: {resume}")
     if parameters.prisons or parameters.offender_nos:
-        raise UnknownRun(f"reconciliation {record.id} keeps its prisoners: resume it without --prison and --prisoner")
+        raise UnknownRun(f"a resumed run covers the same prisoners: resume {record.id} without --prison and --prisoner")
     if (parameters.from_date, parameters.to_date) != (None, None):
-        raise UnknownRun(f"reconciliation {record.id} keeps its days: resume it without dates")
+        raise UnknownRun(f"a resumed run covers the same days: resume {record.id} without dates")
     if record.status == "complete":
         raise UnknownRun(f"reconciliation {record.id} is complete; there is nothing to resume")
     if record.shards != parameters.shards:
@@ -238,9 +238,9 @@ def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: in
         key = f"{_lease(name)}:run:{run_id}/{shard}"
         other = next((each for each in _under_way(database, name) if each != run_id), None)
         if other is not None:
-            raise ReconciliationBusy(f"the reconciliation of {name} {other} is under way; nothing was done")
+            raise ReconciliationBusy(f"reconciliation {other} of {name} is in progress; nothing was done")
     if not leases.acquire(key):
-        raise ReconciliationBusy(f"the reconciliation of {name} is under way elsewhere; nothing was done")
+        raise ReconciliationBusy(f"the reconciliation of {name} is in progress elsewhere; nothing was done")
     return key
 
 

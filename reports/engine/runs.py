@@ -1,4 +1,4 @@
-"""The recorded runs of reconciliations: begun, resumed, shards finished, ended with a result."""
+"""The recorded runs of reconciliations: their start, their finished shards, their resumption and their results."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Coverage(StrEnum):
 
 
 class _Covering:
-    """What a run covers, according to the parameters it began with."""
+    """What a run covers, according to its parameters."""
 
     __slots__ = ()
     parameters: Mapping[str, Any]
@@ -63,11 +63,12 @@ class _Covering:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord(_Covering):
-    """A run as it is recorded.
+    """A run as recorded.
 
-    status: `running`, or that of its result. parameters: those of `ReconciliationParameters.recorded`. started_at,
-    finished_at: aware; the latter is None while it runs. total_elements: how many records it listed, or None before
-    that. finished_shards: the shards, counted from 0, that have read all their units.
+    status: `running`, or the status of its result. parameters: those of `ReconciliationParameters.recorded`.
+    started_at, finished_at: aware; `finished_at` is None while the run is open. total_elements: how many records it
+    listed, or None before it has listed them. finished_shards: the shards, counted from 0, that have read all their
+    units.
     """
 
     id: str
@@ -95,7 +96,7 @@ class RunRecord(_Covering):
 
     @property
     def accepts(self) -> str | None:
-        """The id of the failed run whose population this run accepts, or None without one."""
+        """The id of the failed run with the population that this run accepts, or None if it accepts none."""
         return self.parameters.get("accept")
 
     @property
@@ -116,11 +117,11 @@ class RunRecord(_Covering):
 
 @dataclass(frozen=True, slots=True)
 class EndedRun(_Covering):
-    """A run that ended, with the figures that the index shows.
+    """A run that has ended, with the figures that the index shows.
 
     counted: what is counted as compared, in the plural. started_at, finished_at: aware. compared, mismatches, new,
-    unread, resolved: numbers of records. gaps: how many parts of the population could not be listed. suspicious: more
-    records differ than is plausible.
+    unread, resolved: numbers of records. gaps: how many parts of the population could not be listed. suspicious:
+    whether more records differ than is plausible.
     """
 
     run_id: str
@@ -141,7 +142,7 @@ class EndedRun(_Covering):
 
     @property
     def has_figures(self) -> bool:
-        """Whether the figures mean anything; the zeros of a run that compared no record do not."""
+        """Whether the figures are meaningful; the zeros of a failed run that compared no record are not."""
         return self.compared > 0 or self.status == "complete"
 
 
@@ -205,7 +206,7 @@ def newest_run(
 
 
 def newest_over_everyone(connection: Connection, reconciliation: str) -> RunRecord | None:
-    """The run of a reconciliation over everyone that began last, whether it ended or not, or None without one."""
+    """The run of a reconciliation over everyone that began last, whether it has ended or not; None if there is none."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     query = select(*_RECORD).where(everyone).order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(1)
     row = connection.execute(query).one_or_none()
@@ -215,7 +216,7 @@ def newest_over_everyone(connection: Connection, reconciliation: str) -> RunReco
 def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int]:
     """Reopens a run that ended incomplete or failed, so that it is listed again; what it read is kept.
 
-    Returns the shards whose remaining units `shard` reads: itself, and the finished ones, which nobody starts again.
+    Returns the shards with remaining units for `shard` to read: itself, and the finished shards, which do not restart.
     """
     row = connection.execute(select(_RUNS.finished_shards).where(_RUNS.id == run_id).with_for_update()).one()
     others = [each for each in row.finished_shards if each != shard]
@@ -236,7 +237,7 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
     """Records the result of a run, with its mismatches.
 
-    The units of a complete run are deleted. A complete run over everyone also deletes those of earlier runs over
+    The units of a complete run are deleted. A complete run over everyone also deletes the units of earlier runs over
     everyone, which are no longer worth resuming.
     """
     run_id = result.run_id
@@ -280,13 +281,13 @@ def key_text(key: Mapping[str, Any]) -> str:
 
 
 def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:
-    """The result of a run, as the class `of` of its reconciliation, or None if it has none yet or is unknown."""
+    """The result of a run, in the class `of`; None if the run has no result yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else of.model_validate_json(text)
 
 
 def result_text(connection: Connection, run_id: str) -> bytes | None:
-    """The JSON of the result of a run, or None if it has none yet or is unknown."""
+    """The JSON of the result of a run; None if the run has no result yet or is unknown."""
     packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
     return None if packed is None else zlib.decompress(packed)
 
@@ -297,7 +298,7 @@ def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The runs that ended, newest first, limited so that partial and daily runs do not displace weekly ones."""
+    """The runs that have ended, newest first, limited so that partial and daily runs do not displace weekly ones."""
     everyone = _RUNS.scope == Coverage.EVERYONE
     rows = list(_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS))
     for name in connection.execute(select(_RUNS.reconciliation).distinct()).scalars():
@@ -306,7 +307,7 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
 
 
 def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
-    """The last run of a reconciliation over everyone that ended, and the last complete one; None for a missing one."""
+    """The last ended run of a reconciliation over everyone, and the last complete one; each None if there is none."""
     everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
     found = (_ended(connection, which, 1) for which in (everyone, everyone & (_RUNS.status == "complete")))
     last, complete = (next(map(_ended_run, rows), None) for rows in found)

@@ -1,6 +1,6 @@
-"""The telemetry events of a run: the reconciliation names them, and the engine decides which are sent."""
+"""The telemetry events of a run. The reconciliation defines them, and the engine decides which are sent."""
 
-# ruff: noqa: ARG002 - the arguments of a method without effect are for those that override it
+# ruff: noqa: ARG002 - default methods ignore arguments that the overriding methods use
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Event(NamedTuple):
 
 
 class Events(ABC):
-    """The telemetry events of a run, with the names and properties of the replaced service where it had them.
+    """The telemetry events of a run. Events that the replaced service also sent keep its names and properties.
 
     A method that returns None sends no event. The engine decides how many mismatch events are sent.
     """
 
-    #: What the names of the events begin with.
+    #: The prefix of the names of the events.
     prefix: str
-    #: The name of the event with the summary, by which alerts know the report.
+    #: The name of the event with the summary, on which alerts are based.
     report: str
-    #: The name of the event that stands for the mismatches without a separate event: how many there are
-    #: (`mismatch-count`, `not-listed`), and why there are more than is plausible (`reason`).
+    #: The name of the event for the mismatches that have no event: how many there are in all (`mismatch-count`), how
+    #: many have no event (`not-listed`), and why there are more than is plausible (`reason`).
     more: str
     #: Whether the number of mismatch events is limited; if not, each mismatch has one.
     limited: ClassVar[bool] = True
@@ -70,7 +70,7 @@ class Events(ABC):
         """The events for a run that has ended, complete or not; `units` are all the units of its population."""
 
     def crashed(self) -> Event | None:
-        """The event for a run that ended without a result because of an unexpected error; by default a summary."""
+        """The event for a run that an unexpected error ended without a result; by default a summary."""
         return Event(self.report, {"success": False})
 
 
@@ -91,9 +91,9 @@ def track_result(
 ) -> None:
     """Tracks what a run found: gaps, unread records, excluded records, mismatches, and the summary.
 
-    Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit), then one event that says
-    how many more there are; a suspicious run has only that one. Mismatches that were in the `previous` result of a
-    resumed run are not tracked again.
+    Each mismatch event is an alert. So at most `most` of them are tracked (None: no limit), followed by one event that
+    says how many more there are; a suspicious run has only this event. Mismatches that were in the `previous` result of
+    a resumed run are not tracked again.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))
@@ -114,7 +114,7 @@ def track_result(
 
 
 def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
-    """The mismatches of a result that each have an event."""
+    """The mismatches of a result that have an event each."""
     if most is None:
         return result.mismatches
     return () if result.suspicious else result.mismatches[:most]

@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 
 
 class UnitReader:
-    """Reads records in parallel for one reading. `gaps`: the parts of lists that could not be read."""
+    """Reads the records of one unit in parallel. `gaps`: the parts of lists that could not be read."""
 
     #: The service that has the records of DPS.
     dps: ClassVar[UpstreamName]
@@ -39,7 +39,7 @@ class UnitReader:
 
     @property
     def unread(self) -> tuple[UnreadRecord, ...]:
-        """The records of which a side could not be read, each side once."""
+        """The records that could not be read, once for each side that failed."""
         return tuple(self._unread.values())
 
     def each(
@@ -49,10 +49,10 @@ class UnitReader:
         items: Mapping[Record, Mapping[str, Any]],
         offender_no: Callable[[Record], str | None] = lambda _: None,
     ) -> dict[Record, Value]:
-        """What `read` returns for each item, without those that fail: these become unread, under their row keys.
+        """What `read` returns for each item. Items that fail are left out and become unread, under their row keys.
 
-        read: gets the client of the side, and the item. An item that failed before and can be read now is no longer
-        unread. offender_no: whose record an item is.
+        read: called with the client of the side, and the item. An item that failed before and can be read now is no
+        longer unread. items: the items with the keys of their rows. offender_no: the prisoner number of an item.
         """
         service = {"NOMIS": UpstreamName.NOMIS, "DPS": self.dps, "mapping": UpstreamName.MAPPING}[side]
         client = self.services[service]
@@ -68,7 +68,7 @@ class UnitReader:
     def mapped(
         self, mappings: Mappings, side: Literal["NOMIS", "DPS"], items: Mapping[Id, Mapping[str, Any]]
     ) -> dict[Id, MappingIds | None]:
-        """The ids that the mappings of these records of a side link, with None for a record without a mapping."""
+        """The ids that the mappings of these records link, with None for a record without a mapping."""
         find = mappings.find if side == "DPS" else mappings.find_by_nomis_ids
         found = self.each("mapping", find, items)
         return {item: None if mapping is None else mappings.ids(mapping) for item, mapping in found.items()}
@@ -79,7 +79,7 @@ class UnitReader:
         read_page: Callable[[int], ListPage[Id, Item]],
         gap: Callable[[int | None, str], UnlistedPart],
     ) -> dict[Id, Item]:
-        """Every item of a list that may move while it is read (`read_moving_list`); raises as that does.
+        """Every item of a list that may change while it is read; raises the errors of `read_moving_list`.
 
         gap: makes the gap for a page from its number (None: the list changed each time) and the reason.
         """
@@ -95,5 +95,5 @@ class UnitReader:
 
 
 def _identity(item: Hashable, key: Mapping[str, Any]) -> tuple[str, Hashable]:
-    """An item and the column that it stands for, the last one of its key: a read by another id is another read."""
+    """An item and the last column of its key, as reads of equal ids from different columns are different reads."""
     return [*key][-1], item

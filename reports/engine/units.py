@@ -1,4 +1,4 @@
-"""What a run covers, the units that it reads, and the reading of each."""
+"""What a run covers, the units that it reads, and the reading of each unit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SideName = Literal["NOMIS", "DPS", "mapping"]
 class Scope:
     """What a run covers.
 
-    prisons: prison codes, offender_nos: prisoner numbers; both empty for everyone. from_date, to_date: London days,
-    both inclusive. days_chosen: whether somebody chose them; otherwise they are those of the window when the run began,
-    which may have been yesterday.
+    prisons: prison codes; offender_nos: prisoner numbers; both are empty for everyone. from_date, to_date: London days,
+    both inclusive. days_chosen: whether an operator chose the days; otherwise they are those of the window when the run
+    began, which may have been yesterday.
     """
 
     prisons: tuple[str, ...] = ()
@@ -38,10 +38,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is read as a whole and becomes a checkpoint, such as a prison or a page of bookings.
+    """A part of the population that is read as a whole and becomes a checkpoint: a prison, or a page of bookings.
 
-    id: unique in a run, and the same when the run is resumed. content: what it consists of, as plain JSON. size: how
-    many records it has, for the progress and for the share of unread records; 1 if unknown.
+    id: unique in a run, and the same when the run is resumed. content: what the unit consists of, as plain JSON. size:
+    how many records it has, for the progress and for the share of unread records; 1 if unknown.
     """
 
     id: str
@@ -66,8 +66,8 @@ class UnreadRecord:
     """A record, or a whole unit (`key` is empty), that could not be read on one side: neither equal nor different.
 
     key: the key columns as far as they are known. offender_no: the prisoner, or None if unknown. side: the side, or
-    None if unknown or both. reason: a clause. network: no response was received. detail: further fields of the part of
-    the result, as plain JSON.
+    None if both or unknown. reason: a clause. network: no response was received. detail: further fields for the result,
+    as plain JSON.
     """
 
     key: Mapping[str, Any]
@@ -80,11 +80,11 @@ class UnreadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """What a run reads.
+    """The units that a run reads.
 
     total: how many records (`Reconciliation.counted`) the services say there are, or None if no service says. gaps:
-    what could not be listed. unread: what cannot be read, such as an invalid row. moving: units may be missing because
-    the list changed while it was read, so that `listed_again` is called.
+    the parts that could not be listed. unread: records that cannot be read, such as an invalid row. moving: whether
+    units may be missing because the list changed while it was read; if so, `listed_again` is called.
     """
 
     units: tuple[Unit, ...]

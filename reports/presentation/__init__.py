@@ -1,6 +1,6 @@
-"""How a result is shown.
+"""The presentation of results.
 
-Each of these makes something that people get:
+Each of these modules renders something that people receive:
 
 - `page`: the report of a run as HTML
 - `index`: the overview of all reconciliations and their runs as HTML
@@ -11,15 +11,15 @@ Each of these makes something that people get:
 - `alerts`: the Slack message of an alert
 - `support_request`: the request to the NOMIS support team
 
-All of them say the same thing, with the help of these:
+They share these modules, so that all of them say the same:
 
 - `summary`: what a run found, in sentences and figures
 - `what_to_do`: the actions, grouped by who acts
-- `view`: how a record is worded, parts of which a reconciliation overrides; `view_parts` are its pieces
-- `counts`: what the differences have in common, with links
+- `view`: the wording of a result, which a reconciliation may override in part; `view_parts` has the pieces of a view
+- `counts`: counts of differences by kind, age, cause and prison, with links
 - `chart`: the trend
 - `masking`: hides prisoner numbers and booking ids
-- `text`: numbers, dates and texts of other systems
+- `text`: numbers, dates, and texts from other systems
 - `templates`: HTML from Jinja templates
 - `slack_blocks`: Slack's Block Kit and its limits
 """

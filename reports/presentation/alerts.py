@@ -1,4 +1,4 @@
-"""The Slack message of an alert: what happened to whom, what it costs, what to type, and below them the ids."""
+"""The Slack message for an alert: what happened, what it means, which command to run, and the ids below them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reports.presentation.masking import Masking
     from reports.presentation.slack_blocks import SlackMessage
 
-#: The titles of alerts by event, which operators and dashboards know; `{environment}` is the name of the environment.
+#: The titles of alerts by event. Operators and dashboards rely on them; `{environment}` is the environment's name.
 TEXTS = {
     **{
         f"to-nomis-synch-{domain.record}-duplicate": (
@@ -28,12 +28,12 @@ TEXTS = {
         for domain in DOMAINS.values()
     },
     **{kind.event_name: f"{kind.alert} in {{environment}}" for kind in row_kinds().values()},
-    "dead-letter-given-up": "Messages cannot be applied to NOMIS by themselves and need a person in {environment}",
+    "dead-letter-given-up": "Messages that could not be applied to NOMIS need a person to act in {environment}",
     **{
         f"{domain.record}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {domain.noun} in {{environment}}"
         for domain in DOMAINS.values()
     },
-    "contract-drift": "What an upstream service offers has changed in {environment}",
+    "contract-drift": "The API of an upstream service has changed in {environment}",
     **ALERT_TEXTS,
 }
 #: The most characters in a property, and in each part of an alert, so that an alert is one message.
@@ -50,9 +50,9 @@ def alert_title(event: str, environment: str) -> str:
 
 
 def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> SlackMessage:
-    """The Slack message of an alert.
+    """The Slack message for an alert.
 
-    payload: the alert as the outbox has it: `event`, `time`, `properties`, and, if known, `domain`, `severity`,
+    payload: the alert as stored in the outbox: `event`, `time`, `properties`, and, if known, `domain`, `severity`,
     `command` and `link`.
     """
     return messages(_parts(payload, environment, masking))[0]
@@ -71,12 +71,13 @@ def _parts(payload: Mapping[str, Any], environment: str, masking: Masking) -> It
 
 
 def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
-    """What happened to whom and what it costs, in Slack's markup, or empty if the title says everything."""
+    """What happened and what it means, in Slack's markup, or empty if the title says everything."""
     event, properties = str(payload["event"]), dict(payload.get("properties") or {})
     if event == "contract-drift":
         return (
-            f"Their documents differ from those of the last check: {slack_text(', '.join(properties))}. An error means "
-            "that calls fail or that responses are misread, a warning that some may. Each difference is shown by:"
+            f"The API documents of these services have changed: {slack_text(', '.join(properties))}. An error means "
+            "that calls fail or that responses are misread. A warning means that this may happen. To see each "
+            "difference, run:"
         )
     if not event.endswith("-not-run"):
         return slack_text(masking.text(finding_text(event, properties) or ""))
@@ -86,8 +87,8 @@ def _sentences(payload: Mapping[str, Any], masking: Masking) -> str:
     what = entry.title[:1].lower() + entry.title[1:] if entry else name
     return (
         f"The reconciliation of {slack_text(what)} has no result: {slack_text(masking.text(reason))}. "
-        "Until it runs, differences between NOMIS and DPS go unnoticed. When `prisoner-to-nomis check` finds nothing "
-        "down, run it again:"
+        "Until it runs, differences between NOMIS and DPS go unnoticed. When `prisoner-to-nomis check` reports that "
+        "everything is up, run it again:"
     )
 
 

@@ -1,6 +1,6 @@
 """The trend of the differences as a chart, as block characters, and in words.
 
-Each run has a bar: persisting differences, new ones on top of them, and below the line those that were resolved.
+Each run has a bar: persisting differences, new ones on top of them, and resolved ones below the base line.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Bar:
     """The bar of a run. x, width, top: in drawing units.
 
     parts: persisting, new and resolved. value: the number of differences. label: the day of the run, or empty if there
-    are too many bars. time: its time, if another run was on the same day. minor: narrow screens leave the label out.
+    are too many bars. time: the time of the run, if another run began on the same day, or else empty. minor: narrow
+    screens leave the label out.
     """
 
     x: float
@@ -70,10 +71,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The drawing of the trend, and the same in words as `text`.
+    """The drawing of the trend, with the same figures in words as `text`.
 
-    base: the y coordinate of the base line. bottom: that of the end of the lowest bar. left: where the bars begin.
-    height, width: those of the drawing. All are in drawing units.
+    base: the y coordinate of the base line. bottom: the y coordinate of the end of the lowest bar. left: where the bars
+    begin. height, width: the size of the drawing. All are in drawing units.
     """
 
     bars: tuple[Bar, ...]
@@ -97,7 +98,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """The values as blocks in proportion to the largest, `▁▂▅█`, for places without pictures; empty without values.
+    """The values as blocks in proportion to the largest, `▁▂▅█`, for places that cannot show a drawing.
 
     Arial, Segoe UI and all terminal fonts have these blocks, so Outlook and Gmail show them too.
     """

@@ -1,7 +1,7 @@
 """Counts of differences by kind, age, cause and prison, each with the link that shows exactly those differences.
 
-A link names the values that its differences have, and each row of the page carries its own values. The script of the
-page keeps the filter in the fragment of the address, `#prison=LEI&standing=new`, which can be sent. No server sees a
+A link holds the values to filter by, and each row of the page carries its own values. The script of the page keeps the
+filter in the fragment of the address, `#prison=LEI&standing=new`, so that the address can be shared. No server sees a
 fragment, so a signed address stays valid, and a saved page works as well.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reports.presentation.what_to_do import Recommendation
 
 _NOT_A_WORD = re.compile(r"[^a-z0-9]+")
-#: The ages by their names in links, youngest first: the most days, and the label.
+#: The ages by their names in links, youngest first: the maximum age in days, and the label.
 _AGES: Mapping[str, tuple[float, str]] = {
     "week": (7, "Up to 7 days"),
     "month": (28, "8 to 28 days"),
@@ -61,7 +61,7 @@ class Count:
 
 
 def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
-    """Counts of differences by name, the largest first. found: the name, the filter and the difference of each."""
+    """Counts of differences by name, the largest first. found: each difference after its name and its filter."""
     listed = list(found)
     queries = {name: query for name, query, _ in listed}
     total = Counter(name for name, _, _ in listed)
@@ -71,7 +71,7 @@ def counts(found: Iterable[tuple[str, str, Mismatch]]) -> list[Count]:
 
 
 def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
-    """The age of a difference at the end of its run, as it is named in links."""
+    """The age of a difference at the end of its run, by its name in links."""
     if mismatch.standing == "new":
         return _NEW
     days = (result.finished_at - mismatch.since).days
@@ -79,7 +79,7 @@ def age_of(result: ReconciliationResult, mismatch: Mismatch) -> str:
 
 
 def ages(result: ReconciliationResult) -> list[Count]:
-    """How many differences are of each age, youngest first, up to the age of the oldest difference."""
+    """The number of differences of each age, youngest first, up to the age of the oldest difference."""
     found = [age_of(result, each) for each in result.mismatches]
     if not found:
         return []
@@ -101,14 +101,14 @@ class CauseRow:
 
 @dataclass(frozen=True, slots=True)
 class WhoActs:
-    """Somebody who acts: the `total` of the differences that are theirs, and the causes of those."""
+    """A party that acts, such as NOMIS support: the `total` of its differences, and their causes."""
 
     total: Count
     causes: tuple[CauseRow, ...]
 
 
 def causes_by_who_acts(rows: Sequence[PageRow], actions: Sequence[Recommendation]) -> list[WhoActs]:
-    """Everybody who acts, in the order of the `actions`, each with the most frequent causes first."""
+    """The parties that act, in the order of the `actions`, each with its most frequent causes first."""
     groups = []
     for who in dict.fromkeys(each.who for each in actions):
         theirs = [row for row in rows if row.values["who"] == slug(who)]

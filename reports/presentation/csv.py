@@ -32,7 +32,7 @@ def render_csv(result: ReconciliationResult, masking: Masking = UNMASKED) -> str
 def packed_csv(result: ReconciliationResult, masking: Masking) -> str:
     """The lines of the CSV as a JSON list, compressed by gzip, in hexadecimal digits: an eighth of the size.
 
-    The digits are one word, in which the masking of a page finds no number.
+    The digits form a single word, so the masking of a page finds no prisoner number or booking id in them.
     """
     lines = json.dumps(_csv_lines(result, masking), ensure_ascii=False)
     return gzip.compress(lines.encode(), mtime=0).hex()

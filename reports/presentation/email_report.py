@@ -1,4 +1,4 @@
-"""The email of a run: what to do, the figures, the newest differences; the files with all of them are attached."""
+"""The email of a run: what to do, the figures and the newest differences; files with all differences are attached."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class _Trend:
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, with HTML and plain text that say the same.
 
-    link: the address of the report, or None if the page itself is attached. path: where the report is kept, as people
-    see it.
+    link: the address of the report, or None if the page itself is attached. path: where the report is kept, as shown
+    to people.
     """
     files = report_files(result, masking, page=link is None)
     todo, view, affected = what_to_do(result), view_of(result), _affected(result)
@@ -83,7 +83,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
 
 
 def _subject(result: ReconciliationResult, severity: Severity) -> str:
-    """How many differences there are, how many are new, and how serious they are, as short as a subject has to be."""
+    """The numbers of differences and of new ones, and the severity, short enough for a subject."""
     if result.status == "failed":
         return f"failed ({severity})"
     parts = ["incomplete"] if result.status == "incomplete" else []

@@ -57,10 +57,10 @@ def render_index(
 class Card:
     """The card of a reconciliation, from its last run over everyone.
 
-    folder: the folder of that run, or None without one. state: what state it is in, in a few words. tone: how the state
-    looks: `good`, `plain` or `new`. figure: how many records differ, or None if none was compared. note: what the
-    figure counts. complete_at: the end of the last complete run, aware. age: how long that was before the page was
-    made. to_do: what to do first, on one line; empty if there is nothing to do.
+    folder: the folder of that run, or None if there is no run. state: the state of the reconciliation in a few words.
+    tone: the style of the state: `good`, `plain` or `new`. figure: how many records differ, or None if none was
+    compared. note: what the figure counts. complete_at: the end of the last complete run, aware. age: the time from
+    then to the making of the page, in words. to_do: what to do first, on one line; empty if there is nothing to do.
     """
 
     title: str
@@ -155,7 +155,7 @@ def _to_do(result: ReconciliationResult | None) -> str:
 
 
 def _state(run: EndedRun | None) -> tuple[str, str]:
-    """The state of a reconciliation according to its last run over everyone, and how it looks."""
+    """The state of a reconciliation according to its last run over everyone, and the tone of that state."""
     if run is None:
         return "Not run yet", "plain"
     if run.status != "complete":
@@ -164,7 +164,7 @@ def _state(run: EndedRun | None) -> tuple[str, str]:
         return "Suspicious", "new"
     if run.new:
         return f"{text.thousands(run.new)} new", "new"
-    return ("No new ones", "plain") if run.mismatches else ("Agrees", "good")
+    return ("No new differences", "plain") if run.mismatches else ("Agrees", "good")
 
 
 def _note(run: EndedRun) -> str:
@@ -177,7 +177,7 @@ def _note(run: EndedRun) -> str:
 
 
 def _unread(run: EndedRun) -> str:
-    """Records and parts of the list that could not be read. Empty if unknown."""
+    """How many records and parts of the list could not be read; empty if that is unknown."""
     parts = []
     if run.unread or (run.status == "complete" and not run.gaps):
         parts.append(text.thousands(run.unread))

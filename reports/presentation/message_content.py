@@ -21,7 +21,7 @@ MOST_LISTED = 20
 MASKED = (
     "Prisoner numbers and bookings are masked here. The report in the archive shows them in full, in the same rows."
 )
-#: With this, Excel reads a CSV as UTF-8, and not in the computer's code page.
+#: Makes Excel read a CSV as UTF-8 instead of the computer's code page.
 _BYTE_ORDER_MARK = "\ufeff"
 #: The most characters of a file that is sent; mail servers accept at least 10 MB, and encoding adds a third.
 LONGEST_FILE = 6_000_000
@@ -31,10 +31,10 @@ LONGEST_FILE = 6_000_000
 class Line:
     """A difference in an email or a Slack message; all texts are masked if masking is on.
 
-    row: its number in the report. name: what identifies the record. details: whose it is. prison: its code. kind: how
-    it differs, or empty if the values say so. nomis, dps: the values. since: `new`, or when it was first seen. cause:
-    why, which side is right, and what to do. request: the text for NOMIS support, or empty without one. commands: what
-    to type, in this order.
+    row: its number in the report. name: what identifies the record. details: the prisoner, the booking and the day.
+    prison: its code. kind: how the record differs, or empty if the values show it. nomis, dps: the values. since:
+    `new`, or when the difference was first seen. cause: why it differs, which side is right, and what to do. request:
+    the text for NOMIS support, or empty if there is none. commands: the commands to run, in order.
     """
 
     row: int
@@ -57,7 +57,7 @@ def newest_lines(result: ReconciliationResult, masking: Masking) -> list[Line]:
 
 
 def unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
-    """The first `MOST_LISTED` differences that were seen and could not be read again, each as a line."""
+    """The first `MOST_LISTED` unconfirmed differences, which could not be read again, each as a line."""
     view = view_of(result)
     return [
         f"{' '.join(filter(None, (view.name(each, masking), view.details(each, masking))))}"
@@ -67,7 +67,7 @@ def unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[st
 
 
 def left_out(result: ReconciliationResult) -> int:
-    """How many differences, confirmed or not, are beyond those that the lines show."""
+    """How many differences, confirmed or not, the lines leave out."""
     return max(len(result.mismatches) - MOST_LISTED, 0) + max(len(result.unconfirmed) - MOST_LISTED, 0)
 
 
@@ -111,9 +111,9 @@ class ReportFile:
 
 
 def report_files(result: ReconciliationResult, masking: Masking, *, page: bool) -> tuple[ReportFile, ...]:
-    """The files that go with a message: the page if `page` is set, then the CSV. Files that are too long are left out.
+    """The files to send with a message: the page if `page` is set, then the CSV. Files that are too long are left out.
 
-    The page has no links to files in the archive. Without differences there is no CSV.
+    The page has no links to files in the archive. There is no CSV if there are no differences.
     """
     name, files = view_of(result).csv_name, []
     if page:

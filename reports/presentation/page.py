@@ -72,8 +72,8 @@ class PageRow:
     """A difference as a row of the page.
 
     number: its number in the report. anchor: the id of the row, the same in every run that finds the difference with
-    the same cause; in a masked page it has no key, and is valid only for this run. cause: its name. values: what links
-    filter by, as attributes of the row; several values of one name are separated by spaces.
+    the same cause. In a masked page the id does not contain the key, and is valid only for this run. cause: the name of
+    its cause. values: what links filter by, as attributes of the row; spaces separate several values of one name.
     """
 
     number: int

@@ -1,8 +1,8 @@
-"""Slack messages in Block Kit: texts made safe, within Slack's limits, in as many messages as they need.
+"""Slack messages in Block Kit: texts are escaped, cut to Slack's limits and spread over as few messages as possible.
 
-Every message also has the same words as plain text, which notifications show, and which is sent if Slack refuses the
-blocks. The limits are those of https://docs.slack.dev/reference/block-kit, except that of a whole message, which is the
-length that Slack recommends for texts.
+Every message also has the same words as plain text. Notifications show it, and it is sent if Slack refuses the blocks.
+The limits are those of https://docs.slack.dev/reference/block-kit; the limit for a whole message is the length that
+Slack recommends for texts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LONGEST_MESSAGE: Final = 4_000
 LONGEST_HEADER: Final = 150
 LONGEST_PART: Final = 3_000
 MOST_PARTS: Final = 50
-#: What can remain of an escaped letter at the end of a text that was cut.
+#: What can remain of an escaped character at the end of a text that was cut.
 _HALF_ENTITY: Final = re.compile(r"&[a-z]{0,3}$")
 _CUT: Final = "…"
-#: Characters that are not quoted in an address: those with a meaning there, and the `%` of what is already quoted.
+#: Characters that are not percent-encoded in an address: those with a meaning there, and the `%` of encoded ones.
 _IN_ADDRESS: Final = ":/?#[]@!$&'()*+,;=%"
 
 
@@ -67,12 +67,12 @@ def escaped(text: str) -> str:
 
 
 def slack_code(text: str) -> str:
-    """A text in code style, to be copied as it is."""
+    """A text in code style, for people to copy."""
     return f"`{slack_text(text)}`"
 
 
 def slack_link(address: str, text: str) -> str:
-    """A link with this text; characters that would end the address in Slack's markup are quoted."""
+    """A link with this text; characters that would end the address in Slack's markup are percent-encoded."""
     return f"<{escaped(quote(address, safe=_IN_ADDRESS))}|{slack_text(text)}>"
 
 
@@ -109,7 +109,7 @@ def messages(parts: Iterable[MessageBlock]) -> tuple[SlackMessage, ...]:
 
 
 def _cut(text: str, longest: int) -> str:
-    """The text, cut if necessary so that no escaped letter is halved and no code stays open."""
+    """The text, cut if it is too long, without splitting an escaped character or leaving code style open."""
     if len(text) <= longest:
         return text or _CUT
     cut = _HALF_ENTITY.sub("", text[: longest - 2])

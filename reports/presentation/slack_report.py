@@ -30,7 +30,7 @@ _TOO_LONG = "The report is too long to send."
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The Slack messages of a run. posts: the channel message, then those of its thread. files: those of the thread."""
+    """The Slack messages of a run. posts: the channel message, then those of its thread. files: for the thread."""
 
     posts: tuple[SlackMessage, ...]
     files: tuple[ReportFile, ...]
@@ -39,8 +39,8 @@ class SlackReport:
 def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run.
 
-    link: the address of the report, or None if the page itself is uploaded. path: where the report is kept, as people
-    see it.
+    link: the address of the report, or None if the page itself is uploaded. path: where the report is kept, as shown
+    to people.
     """
     files = report_files(result, masking, page=link is None)
     if link:
@@ -119,7 +119,7 @@ def _line(line: Line) -> Iterator[str]:
     sides = f"{kind}NOMIS *{slack_text(line.nomis)}*, DPS *{slack_text(line.dps)}*"
     yield f"{line.row} · {name} · {slack_text(line.prison)} · {sides} · {line.since}"
     yield slack_text(line.cause)
-    # Only the request fixes such a difference; its command just compares again.
+    # Only the request to NOMIS support fixes such a difference; its command just compares again.
     if line.request:
         yield slack_code(line.request)
     yield from map(slack_code, line.commands[:1])

@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, as a clause with a capital letter. It stays true, as it names the day and is in the past.
+    """What the run found, as a clause with a capital letter. It has the day and the past tense, so it stays true.
 
     The headline of an incomplete or failed run never sounds like a success.
     """
@@ -46,7 +46,7 @@ def headline(result: ReconciliationResult) -> str:
 
 
 def _new(result: ReconciliationResult) -> str:
-    """How many of the differences were new, or empty without an earlier run."""
+    """How many of the differences were new, as the end of a clause; empty if there is no earlier run."""
     different, new = len(result.mismatches), result.new
     if result.compared_with is None:
         return ""
@@ -69,7 +69,7 @@ def _headline_of_failure(result: ReconciliationResult) -> str:
 
 
 def _not_counted(result: ReconciliationResult) -> str:
-    """The differences that do not count, in flight or excluded, or empty without any."""
+    """How many differences are in flight or excluded and so do not count; empty if there are none."""
     excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
     if excluded:
@@ -78,7 +78,7 @@ def _not_counted(result: ReconciliationResult) -> str:
 
 
 def _of_listed(result: ReconciliationResult) -> str:
-    """`of 87,012`, the records that the run set out to compare, or empty if unknown, or if it compared them all."""
+    """`of 87,012`: how many records the run set out to compare; empty if that is unknown or if it compared them all."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
@@ -114,7 +114,7 @@ def _unneeded(number: int) -> str:
 
 
 def _kinds_text(result: ReconciliationResult) -> str:
-    """How many differences are of each kind; empty with a single kind, or if the values say it."""
+    """How many differences are of each kind; empty if there is only one kind, or if the values show the kind."""
     view = view_of(result)
     kinds = view.kinds()
     if not view.shows_kind or len(kinds) < 2:
@@ -185,7 +185,7 @@ def next_step(result: ReconciliationResult) -> Step | None:
     """The command that reads what a run could not read, or None if no command can."""
     if result.status == "failed":
         rerun = command("runs", "rerun", result.run_id)
-        return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", rerun)
+        return Step("When `prisoner-to-nomis check` reports that everything is up, run it again:", rerun)
     if any(each.listed for each in result.unread) or result.gaps:
         shards = result.parameters.get("shards", 1)
         of_shards = ("--shards", shards) if isinstance(shards, int) and shards > 1 else ()
@@ -210,7 +210,7 @@ def shortfall(result: ReconciliationResult) -> str:
 
 
 def _unread_texts(unread: Sequence[Unread], noun: str) -> list[str]:
-    """How many records could not be read, and which units, such as prisons, could not be read as a whole."""
+    """How many records could not be read, and which whole units, such as prisons, could not be read."""
     units = list(dict.fromkeys(each.unit for each in unread if each.unit is not None and not each.key))
     records = sum(each.unit is None or bool(each.key) for each in unread)
     texts = [count(records, noun)] if records else []
@@ -260,9 +260,9 @@ def duration(result: ReconciliationResult) -> str:
 class Figure:
     """A figure at the top of the report.
 
-    label: what it counts. value: how many. note: out of how many, or since when. query: the filter that shows these
-    differences on the page, or empty for all, or None if they are not in the list of differences. part: in that case,
-    the id of the part of the page that lists them.
+    label: what it counts. value: the number. note: the total it is part of, or since when it counts. query: the filter
+    that shows these differences on the page, empty for all of them, or None if the list of differences does not have
+    them. part: if `query` is None, the id of the part of the page that lists them.
     """
 
     label: str

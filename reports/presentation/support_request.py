@@ -1,4 +1,4 @@
-"""A request to the NOMIS support team for all differences of a cause, as a text to paste and as CSV to attach."""
+"""The request to the NOMIS support team for all differences of a cause, as text to paste and as CSV to attach."""
 
 from __future__ import annotations
 

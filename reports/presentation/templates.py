@@ -40,9 +40,9 @@ def environment() -> jinja2.Environment:
 
 
 def render_page(template: str, scripts: Sequence[str], values: Mapping[str, Any]) -> str:
-    """An HTML page with its style sheet and its scripts inside; a browser loads and runs nothing else for it.
+    """An HTML page that contains its style sheet and scripts; a browser loads and runs nothing else for it.
 
-    template, scripts: files of `templates/`. values: what the template shows.
+    template, scripts: files in `templates/`. values: what the template shows.
     """
     style, script = _asset("report.css"), "".join(map(_asset, scripts))
     own = {"style": _trusted(style), "script": _trusted(script), "policy": _policy(style, script)}

@@ -1,4 +1,4 @@
-"""Values as texts: numbers, dates, and texts of other systems made safe to show."""
+"""Values as texts: numbers, dates, and texts from other systems made safe to show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Control characters, formatting such as changes of direction, and lone surrogates. A NUL ends the text for some
 #: readers.
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
-#: The same, and separators of lines and paragraphs.
+#: These categories, and the separators of lines and paragraphs.
 _STEERING_CATEGORIES = _CONTROL_CATEGORIES | {"Zl", "Zp"}
 _LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 
@@ -47,7 +47,7 @@ def thousands(number: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, whose plural is regular: `1 page`, `2,000 pages`."""
+    """A number with its noun, which must have a regular plural: `1 page`, `2,000 pages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -57,13 +57,13 @@ def local(moment: datetime) -> datetime:
 
 
 def day(moment: datetime | date) -> str:
-    """A day, in London for a moment: `22 May 2023`."""
+    """A day, or the day of a moment in London: `22 May 2023`."""
     here = local(moment) if isinstance(moment, datetime) else moment
     return f"{here.day} {here:%B %Y}"
 
 
 def short_moment(moment: datetime) -> str:
-    """A moment in London time as every message and page writes it: `22 May 2023 at 04:00`."""
+    """A moment in London time, as all messages and pages show it: `22 May 2023 at 04:00`."""
     return f"{day(moment)} at {local(moment):%H:%M}"
 
 
@@ -73,7 +73,7 @@ def exact_moment(moment: datetime) -> str:
 
 
 def distinct_times(moments: Sequence[datetime]) -> list[str]:
-    """The time of each moment, only as exact as it takes to distinguish it, or empty if its day is unique."""
+    """The time of each moment, as exact as is needed to distinguish the moments; empty if its day is unique."""
     days = Counter(day(each) for each in moments)
     minutes = Counter(short_moment(each) for each in moments)
 

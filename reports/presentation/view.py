@@ -1,6 +1,6 @@
-"""The view of a result: how it is worded and how its records are shown. A reconciliation may override parts of it.
+"""The view of a result: its wording, and how its records are shown. A reconciliation may override parts of it.
 
-Everything that a view gives is plain text; page, CSV and messages escape it.
+Everything that a view returns is plain text; the page, the CSV and the messages escape it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ SideKey = Literal["nomis", "dps"]
 SIDES: tuple[SideKey, SideKey] = ("nomis", "dps")
 #: The cause of a difference that has no diagnosis.
 NOT_INVESTIGATED = "not investigated"
-#: Key columns that say whose record it is and where, but not which one.
+#: Key columns that give the prisoner, the place or the day of a record, but do not identify it.
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
-#: The most fields that are shown in the row of a record that only one side has; the evidence has all of them.
+#: The most fields shown in the row of a record that only one side has; the evidence has all of them.
 _MOST_OF_ONE_SIDE = 3
 
 
@@ -42,12 +42,12 @@ class View:
 
     #: The template of the part of the page that is next to the prisons.
     part: ClassVar[str] = "report/kinds.html.j2"
-    #: Whether each difference is shown with its kind; false if the values say it.
+    #: Whether each difference is shown with its kind; false if the values show the kind.
     shows_kind: ClassVar[bool] = True
     #: What can be typed into the filter of the differences.
     filter_hint: ClassVar[str] = "number, prison, difference, value, cause or “new”"
     #: Which prison a difference is counted for.
-    prison_caption: ClassVar[str] = "By the prison of the record; “unknown” has no prison"
+    prison_caption: ClassVar[str] = "By the prison of the record; “unknown” means that the record has no prison"
 
     def __init__(self, result: ReconciliationResult) -> None:
         self.result = result
@@ -64,12 +64,12 @@ class View:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """The words by which the report can be found in Slack."""
+        """The words to search for in Slack to find the report."""
         return (f"reconciliation {self.result.reconciliation}",)
 
     @property
     def csv_name(self) -> str:
-        """The name of the CSV as a file on its own; unique to the run."""
+        """The name of the CSV when it is sent or saved as a file; unique to the run."""
         return f"{self.result.reconciliation}-mismatches-{self.result.run_id}.csv"
 
     def title(self) -> str:
@@ -83,7 +83,7 @@ class View:
         return f"{self.result.title}: the reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """A clause on how many of the compared records differed, and how, in the past tense."""
+        """A clause, in the past tense, saying how many of the compared records differed, and how."""
         different, compared = len(self.result.mismatches), self.result.compared
         who = f"{thousands(different)} of {thousands(compared)} {self.result.counted}"
         kinds = self.kinds()
@@ -102,12 +102,12 @@ class View:
         return f"Every {self.noun} agrees in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """How many parts of the population could not be listed: `2 parts of the list of visits`."""
+        """The parts of the population that could not be listed, in words: `2 parts of the list of visits`."""
         return f"{count(number, 'part')} of the list of {self.result.counted}"
 
     def not_found(self, number: int) -> str:
         """A clause saying that some requested records do not exist."""
-        return f"{count(number, self.noun)} asked for {'was' if number == 1 else 'were'} not found"
+        return f"{count(number, f'requested {self.noun}')} {'was' if number == 1 else 'were'} not found"
 
     def none_at(self, prisons: Sequence[str]) -> str:
         """A clause saying that no records were found at these prisons."""
@@ -115,14 +115,14 @@ class View:
         return f"no {self.noun} was found at {', '.join(prisons)} ({right})"
 
     def population(self) -> str:
-        """A sentence on how many records there are, how many were compared, and what became of the others."""
+        """A sentence saying how many records there are, how many were compared, and which changed meanwhile."""
         result = self.result
         everything = f"{thousands(result.everything)} {result.counted}"
         sides = ""
         if result.compared and result.in_nomis is not None and result.in_dps is not None:
             sides = f" ({thousands(result.in_nomis)} in NOMIS, {thousands(result.in_dps)} in DPS)"
         compared = f"{thousands(result.compared) if result.compared else 'none'} compared{sides}"
-        return f"{everything}, {compared}{self._left_out('no longer there when read again')}."
+        return f"{everything}, {compared}{self._left_out('no longer existed when read again')}."
 
     def _left_out(self, gone: str) -> str:
         result = self.result
@@ -143,7 +143,7 @@ class View:
         return self.noun.capitalize() if self._own_key else "Prisoner"
 
     def name(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """What identifies a record for people: its key, or else its prisoner number, or else its booking id."""
+        """The name of a record in reports: its key, or else its prisoner number, or else its booking id."""
         own = [(column, record.key[column]) for column in self._own_key if column in record.key]
         if own and len(self._own_key) == 1:
             return masking.text(str(own[0][1]))
@@ -156,7 +156,7 @@ class View:
         return f"booking {masking.booking(record.booking_id)}" if record.booking_id is not None else "unknown"
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """Whose record it is and of which day, or empty if the name says it."""
+        """The prisoner, the booking and the day of a record, without what its name already says."""
         parts = [masking.offender(record.offender_no)] if record.offender_no is not None and self._own_key else []
         named_by_booking = not self._own_key and record.offender_no is None
         if record.booking_id is not None and not named_by_booking:
@@ -170,7 +170,7 @@ class View:
         return Severity.MEDIUM
 
     def kind(self, record: Record) -> str:
-        """The kind of a record in words, which follow "is": `not in NOMIS`."""
+        """How a record differs, in words that follow "is": `not in NOMIS`."""
         return self._kinds.get(record.kind, column_words(record.kind))
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
@@ -182,11 +182,11 @@ class View:
             return ()
         if record.missing_in is None:
             both = (ShownValue(self._label(each.field), value_text(getattr(each, side))) for each in record.differences)
-            return tuple(both) or (ShownValue("", "there"),)
+            return tuple(both) or (ShownValue("", "present"),)
         said = {record.offender_no, record.booking_id, record.prison_id, None}
         found = ((each.field, getattr(each, side)) for each in record.differences or record.other_fields)
         alone = [ShownValue(self._label(field), value_text(value)) for field, value in found if value not in said]
-        return tuple(alone[:_MOST_OF_ONE_SIDE]) or (ShownValue("", "there"),)
+        return tuple(alone[:_MOST_OF_ONE_SIDE]) or (ShownValue("", "present"),)
 
     def side_text(self, record: Record, side: SideKey) -> str:
         """The values of one side on one line; `none` if it lacks the record."""
@@ -204,7 +204,7 @@ class View:
         return Table("Field by field", ("Field", "NOMIS", "DPS"), tuple(rows))
 
     def evidence_table(self, mismatch: Mismatch) -> Table | None:
-        """A table of the evidence of a difference, or None without any."""
+        """A table of the evidence of a difference, or None if there is none."""
         rows = tuple(
             Row((exact_moment(each.at) if each.at else "–", each.side, each.text, each.note))
             for each in mismatch.evidence
@@ -241,11 +241,11 @@ class View:
         return [Codes("Prisons", tuple((prison, "") for prison in prisons), note)] if prisons else []
 
     def cause(self, diagnosis: Diagnosis) -> str:
-        """The name of the cause of a diagnosis, as lists show it."""
+        """The name of the cause in a diagnosis, as lists show it."""
         return diagnosis.cause
 
     def advice(self, diagnosis: Diagnosis) -> str:
-        """What to do about a difference, in the same words for all that are fixed in the same way."""
+        """What to do about a difference; the words are the same for all differences that are fixed in the same way."""
         return diagnosis.action
 
     def causes(self) -> list[Count]:

@@ -1,4 +1,4 @@
-"""What to do about the differences of a run: the page, the overview, the email and Slack begin with this.
+"""What to do about the differences of a run: the page, the index, the email and the Slack message begin with this.
 
 The differences are grouped by who acts and what they do. Each group says how many differences it has, how many of them
 are new, how long the oldest one has been open, and which commands to type. Texts are plain and not masked.
@@ -33,7 +33,7 @@ THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
     "The DPS team",
     "Nobody",
 )
-#: A run counts as that of last week if it began this long ago or earlier; schedules may vary by some hours.
+#: A run counts as last week's if it began at least this long ago; schedules may vary by some hours.
 _WEEK: Final = timedelta(days=6)
 #: A jump means at least _JUMP_TIMES as many differences as last week, and at least _JUMP_MORE more.
 _JUMP_TIMES: Final = 2
@@ -45,13 +45,13 @@ _BY_HAND: Final = "Check both sides by hand."
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What somebody does about a group of differences that are fixed in the same way.
+    """What to do about a group of differences that are fixed in the same way, and who does it.
 
     who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count: the number of
-    differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: how many whole
-    days that was before the end of the run. commands: what to type, in this order. row: the row that the commands are
-    for, or None if they fix the whole group. more: how many other rows have commands. request: the text for NOMIS
-    support, if there is only one difference. rows: the numbers of the rows.
+    differences. new: how many of them are new. oldest: when the oldest one was first seen, aware. days: the whole days
+    from then to the end of the run. commands: the commands to run, in order. row: the row that the commands are for, or
+    None if they fix the whole group. more: how many other rows have commands. request: the text for NOMIS support, if
+    there is only one difference. rows: the numbers of the rows.
     """
 
     who: str
@@ -91,7 +91,10 @@ class Recommendation:
 
     @property
     def elsewhere(self) -> str:
-        """Sentences on which row the commands are for and where the others are; empty if they fix the whole group."""
+        """A sentence saying which row the commands are for, and how many other rows have commands of their kind.
+
+        Empty if the commands fix the whole group.
+        """
         if self.row is None:
             return ""
         shown = f"The command{' is' if len(self.commands) == 1 else 's are'} for row {self.row}"
@@ -102,12 +105,12 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class WhatToDo:
-    """What a reader finds first about a run.
+    """What a reader sees first about a run.
 
-    headline: a clause that stays true when it is read later. change: a sentence that compares the number with that of
-    the last complete run; empty if there is none, or if this run is not complete. jump: a sentence saying that there
-    are many more differences than last week; empty if there are not. severity: how serious the run is. actions: what to
-    do, grouped by who acts.
+    headline: a clause that stays true when it is read later. change: a sentence that compares the number of differences
+    with the last complete run; empty if there is no such run, or if this run is not complete. jump: a sentence saying
+    that there are many more differences than last week; empty if there are not. severity: how serious the run is.
+    actions: what to do, grouped by who acts.
     """
 
     headline: str
@@ -200,7 +203,7 @@ def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: s
 def _commands(
     result: ReconciliationResult, who: str, group: pd.DataFrame, causes: tuple[str, ...]
 ) -> tuple[tuple[str, ...], int | None, int]:
-    """What to type for a group, the row it is for (None: the group), and how many other rows have commands.
+    """The commands for a group, the row they are for (None for the whole group), and how many other rows have commands.
 
     No command fixes the whole group if DPS may be wrong, or if the run is suspicious.
     """
@@ -222,7 +225,7 @@ def _commands(
 
 
 def _who(diagnosis: Diagnosis | None) -> str:
-    """Who acts on a difference: this team if the cause is unknown. Results of earlier versions do not name anybody."""
+    """Who acts on a difference; this team if the cause is unknown. Results of earlier versions do not say who acts."""
     if diagnosis is not None and diagnosis.who is not None:
         return capital(diagnosis.who)
     return THIS_TEAM if diagnosis is None or diagnosis.request is None else NOMIS_SUPPORT
@@ -251,7 +254,7 @@ def _jump(result: ReconciliationResult) -> str:
         return ""
     return (
         f"{thousands(found)} differences are many more than the {thousands(last.mismatches)} of "
-        f"{day(last.started_at)}: look for one common cause first, such as a deployment or a refresh of data."
+        f"{day(last.started_at)}: look for one common cause first, such as a deployment or a data refresh."
     )
 
 

@@ -343,7 +343,7 @@ def test_a_process_that_lost_its_run_ends(
 
     def taken_over() -> bool:
         resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run["id"], **settings)
-        assert resumed.code == 0 or "under way" in resumed.err
+        assert resumed.code == 0 or "in progress" in resumed.err
         return resumed.code == 0
 
     until(taken_over, "the run is taken over")

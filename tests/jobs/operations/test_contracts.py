@@ -130,11 +130,11 @@ def test_slack_gets_each_change_once(app: App, sandbox: Sandbox) -> None:
     for _ in range(2):
         app.run_ok("contracts", "check", "--notify")
     (alert,) = app.alerts()
-    assert "What an upstream service offers has changed" in alert
+    assert "The API of an upstream service has changed" in alert
     assert "mapping: 4 new errors" in alert
     assert "outsideWork" in alert
     assert "contracts check" in alert
-    assert "differ from those of the last check: nomis, mapping, visits, " in alert
+    assert "The API documents of these services have changed: nomis, mapping, visits, " in alert
     runs = app.read_json("runs", "list", "--job", "contracts-check", "--json")
     assert [each["status"] for each in runs] == ["success"] * 3
     app.run_ok("runs", "rerun", runs[0]["id"])

@@ -184,7 +184,7 @@ def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, le
     assert str(failed.failure).endswith(
         f". If that is right, accept it once with `prisoner-to-nomis reconcile made-up --accept {failed.run_id}`"
     )
-    assert "read was plausible" in refused(app, first.run_id)
+    assert "read nothing implausible" in refused(app, first.run_id)
     assert "not a run of made-up" in refused(app, "another")
     accepted = reconciled(app, parameters=ReconciliationParameters(accept=failed.run_id))
     assert (accepted.status, accepted.compared) == ("complete", left)

@@ -328,7 +328,7 @@ def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, f
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="weekly")
-    with pytest.raises(UnknownRun, match="resume it without --prison and --prisoner"):
+    with pytest.raises(UnknownRun, match="resume weekly without --prison and --prisoner"):
         opened.reconcile(ReconciliationParameters(resume="weekly", **filters))
 
 

@@ -39,7 +39,7 @@ def test_leaves_when_another_run_is_under_way(
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, first, "first"):
-        with pytest.raises(ReconciliationBusy, match="under way"):
+        with pytest.raises(ReconciliationBusy, match="in progress"):
             opened.reconcile(second, run_id="second")
         someone = upstream.prisoners()[0]["offenderNo"]
         assert opened.reconcile(ReconciliationParameters(offender_nos=(someone,))).status == "complete"

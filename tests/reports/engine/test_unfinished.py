@@ -50,7 +50,7 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
     A prisoner who was not found is not a reason to resume.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
-        assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
+        assert "When `prisoner-to-nomis check` reports that everything is up, run it again:" in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
     no_one = (IncentiveUnread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
     for where, text in texts(made_result(0, status="incomplete", unread=no_one)).items():

@@ -281,8 +281,8 @@ def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
     for changes, sides in (
         ({**alone, "differences": fields}, first_three),
         ({**alone, "differences": (), "other_fields": fields}, first_three),
-        ({**alone, "differences": (), "other_fields": ()}, "NOMIS *none*, DPS *there*"),
-        ({"missing_in": None, "differences": (), "other_fields": fields}, "NOMIS *there*, DPS *there*"),
+        ({**alone, "differences": (), "other_fields": ()}, "NOMIS *none*, DPS *present*"),
+        ({"missing_in": None, "differences": (), "other_fields": fields}, "NOMIS *present*, DPS *present*"),
     ):
         result = visit_result(1, mismatches=(visit_mismatch(0, **changes),))
         assert f": {sides} · new" in thread_text(slack_of(result))

@@ -114,7 +114,7 @@ def test_an_alert_of_a_reconciliation_says_what_happened_and_what_to_type() -> N
         "*A reconciliation could not run in Production: visits-reports-reconciliation-not-run*",
         (
             "The reconciliation of visits has no result: nomis: status 503. Until it runs, differences between NOMIS "
-            "and DPS go unnoticed. When `prisoner-to-nomis check` finds nothing down, run it again:"
+            "and DPS go unnoticed. When `prisoner-to-nomis check` reports that everything is up, run it again:"
         ),
         "`prisoner-to-nomis reconcile visits --resume=last`",
         "visits-reports-reconciliation-not-run · 29 November 2026 at 04:00 · domain visits · severity serious: act now",
