@@ -3,6 +3,7 @@
 Reading changes nothing: no message is received, and no service is called.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,9 +28,13 @@ from sync.upstream.circuit import BreakerState
 
 #: Deliveries are tried for fourteen days; one that was given up is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)
-#: A CronJob begins its run within an hour of the scheduled time, and the next one is expected for two months.
-_CRONJOB_STARTS_WITHIN = timedelta(hours=1)
+#: A job on a schedule begins its run within an hour of the scheduled time, and the next one is expected for two months.
+_STARTS_WITHIN = timedelta(hours=1)
 _CRONJOB_SEEN = timedelta(days=62)
+#: Kubernetes puts the scheduled time, in minutes since 1970, into the names of the Jobs and pods of a CronJob.
+_SCHEDULED_MINUTE = re.compile(r"-(\d{8})")
+#: A pod with that name begins within this time: later ones are retries of the same Job.
+_POD_STARTS_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,18 +283,24 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
 def _runs_on_schedule(application: Application, entry: Entry) -> bool:
     """Whether the scheduler runs a reconciliation, or else a CronJob.
 
-    A CronJob types the command as a person does, so its runs are known by `--resume=last` or by the time they begin.
+    A CronJob types the command as a person does, so its runs are known by the name of the pod, or by the time they
+    begin. A Job that a person creates from a CronJob has another name.
     """
-    from reports.engine.run_registry import LAST
-
     settings = application.settings
     if entry.is_on(settings):
         return True
     schedule = parse_schedule(entry.schedule_setting, entry.cron_of(settings), settings.zone)
     return any(
-        run.parameters.get("resume") == LAST or schedule.latest(run.started_at, _CRONJOB_STARTS_WITHIN) is not None
+        _is_of_cronjob(run) or schedule.latest(run.started_at, _STARTS_WITHIN) is not None
         for run in application.job_runs.typed_since(entry.job, clock.now() - _CRONJOB_SEEN)
     )
+
+
+def _is_of_cronjob(run: JobRun) -> bool:
+    """Whether a CronJob began the run at its scheduled time, which is then in the name of the pod."""
+    began = run.started_at.timestamp() / 60
+    latest = _POD_STARTS_WITHIN.total_seconds() / 60
+    return any(0 <= began - int(minute) <= latest for minute in _SCHEDULED_MINUTE.findall(run.host))
 
 
 def _read_findings(application: Application) -> list[findings.OpenFindings]:

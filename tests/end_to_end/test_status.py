@@ -206,7 +206,10 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
 
 
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
-    """If the switch is off, another run is expected after a run by a CronJob, but not after a run by a person."""
+    """If the switch is off, another run is expected after a run by a CronJob, but not after a run by a person.
+
+    A person may also create a Job from a CronJob, whose command is the same, or type the command that resumes.
+    """
     sandbox.reset(prisoners=40)
     app.forget_queues()
     app.run_ok("reconcile", "incentives", "--no-notify")
@@ -214,10 +217,10 @@ def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App,
     monday = (late - timedelta(days=late.weekday())).astimezone(LONDON).replace(hour=4, minute=0, second=20)
     off = {"SCHEDULER_RECONCILIATION": "false"}
 
-    def expected(started_at: datetime, resume: str | None) -> tuple[bool, list[str]]:
+    def expected(started_at: datetime, host: str) -> tuple[bool, list[str]]:
         with opened(app) as made, made.database.begin() as connection:
             reconcile = job_runs.c.job == "reconcile-incentives"
-            values = {"started_at": started_at, "parameters": {"resume": resume}}
+            values = {"started_at": started_at, "parameters": {"resume": "last"}, "host": host}
             connection.execute(job_runs.update().where(reconcile).values(values))
             connection.execute(reconciliation_runs.update().values(result=_ended_at(connection, started_at)))
         (line,) = [
@@ -229,9 +232,22 @@ def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App,
 
     with opened(app) as made, made.database.begin() as connection:
         connection.execute(job_runs.insert().values(_long_ago_run()))
-    assert expected(monday + timedelta(hours=9), None) == (False, [])
-    assert expected(monday + timedelta(hours=9), "last") == (True, ["no complete run since"])
-    assert expected(monday, None) == (True, ["no complete run since"])
+    afternoon = monday + timedelta(hours=9)
+    minute = int(afternoon.timestamp()) // 60 - 5
+    for by_hand in (
+        "prisoner-to-nomis-scheduler-6d4cf56db6-q9x2v",
+        "reconciliation-by-hand-x7k2p",
+        f"visits-{afternoon:%Y%m%d}-x7k2p",
+    ):
+        assert expected(afternoon, by_hand) == (False, [])
+    for by_cronjob in (
+        f"prisoner-to-nomis-incentives-reconciliation-{minute}-x7k2p",
+        # A pod of an Indexed Job, and one with a name that Kubernetes had to shorten.
+        f"prisoner-to-nomis-incentives-reconciliation-{minute}-3",
+        f"prisoner-to-nomis-reconcile-suspended-allocations-{minute}x7k2p",
+    ):
+        assert expected(afternoon, by_cronjob) == (True, ["no complete run since"])
+    assert expected(monday, "any-machine") == (True, ["no complete run since"])
 
 
 def _ended_at(connection: Connection, moment: datetime) -> bytes:
