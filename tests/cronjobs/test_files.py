@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from jobs.operations.schedule import SCHEDULE
+from reports.engine.exclusions import exclusions_variable
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import DOMAINS, event_types
 from sync.settings.declaration import variables
@@ -37,6 +38,7 @@ KNOWN = {
     *SWITCHES,
     "FEATURE_EVENT_DELETEALL",
     *(name for each in RECONCILIATIONS.values() for name in (each.schedule_setting, each.switch_setting)),
+    *map(exclusions_variable, RECONCILIATIONS),
 }
 
 
@@ -96,6 +98,20 @@ def test_each_environment_has_the_address_of_every_service(overlay: str) -> None
     """
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     assert {name.address_variable for name in UpstreamName} <= set(settings)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_each_environment_shows_what_one_would_change_there(overlay: str) -> None:
+    """Log level, masking, reports, retention and all exclusions are in each overlay, with the program's defaults."""
+    settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
+    shown = {"LOG_LEVEL", "LOGS_MASK_PRISONERS", "ALERTS_MASK_PRISONERS"}
+    shown |= {"REPORTS_LOCATION", "REPORTS_URL", "REPORTS_LINK_HOURS", "REPORTS_EMAIL_TO", "REPORTS_EMAIL_FROM"}
+    shown |= {"TELEMETRY_KEEP_DAYS", "RUNS_KEEP_DAYS", "REPORTS_KEEP_DAYS"}
+    shown |= {exclusions_variable(name) for name in RECONCILIATIONS}
+    assert shown <= set(settings)
+    assert shown.isdisjoint(settings_file(ROOT / "base" / "settings.env"))
+    others = {name: value for name, value in settings.items() if name not in shown or name == "REPORTS_LOCATION"}
+    assert load_settings(settings).model_dump() == load_settings(others).model_dump()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
