@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -88,12 +88,24 @@ def configure_logging(
 def _masked(masking: Masking, name: str, value: object) -> object:
     """A value of a log line, whatever it holds; `name` says whether it is a booking id."""
     if isinstance(value, Mapping):
-        return {key: _masked(masking, str(key), held) for key, held in value.items()}
+        return _masked_mapping(masking, value)
     if isinstance(value, list | tuple | set | frozenset):
         return [_masked(masking, name, each) for each in value]
     if _BOOKING_ID.search(name) and str(value).isdecimal():
         return masking.booking(int(str(value)))
     return masking.text(value) if isinstance(value, str) else value
+
+
+def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str, object]:
+    """The values with their names masked too: the summary of a reconciliation has prisoner numbers as names.
+
+    Values whose names are equal once masked are joined.
+    """
+    masked: dict[str, object] = {}
+    for name, value in values.items():
+        shown, held = masking.text(str(name)), _masked(masking, str(name), value)
+        masked[shown] = f"{masked[shown]}, {held}" if shown in masked else held
+    return masked
 
 
 def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:

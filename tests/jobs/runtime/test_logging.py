@@ -90,6 +90,7 @@ def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]
     log.info(
         "read", offenders=["A1234BC"], properties={"offenderNo": "A1234BC", "bookingId": "714893"}, booking_id=714893
     )
+    log.info("report", properties={"A1234BC": "STD:BAS", "A1243BC": "BAS:STD", "G1234ZZ": "ENH:BAS"})
     logging.getLogger("library").warning("GET %s", "/prisoners/A1234BC/bookings/714893")
     text = "prisoner A1234BC, booking 714893"
     try:
@@ -98,12 +99,13 @@ def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]
         log.exception("failed", received=714893)
     written = stream.getvalue()
     assert "A1234" not in written
-    assert written.count("BC") == 4
+    assert written.count("BC") == 5
     assert written.count("714893") == 1
     if log_format == "json":
-        first, *_ = logged(stream)
+        first, report, *_ = logged(stream)
         assert (first["offenders"], first["booking_id"]) == (["•••••BC"], "•••••93")
         assert first["properties"] == {"offenderNo": "•••••BC", "bookingId": "•••••93"}
+        assert report["properties"] == {"•••••BC": "STD:BAS, BAS:STD", "•••••ZZ": "ENH:BAS"}
 
 
 def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
