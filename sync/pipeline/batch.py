@@ -1,9 +1,13 @@
-"""Handles the message groups of one batch in parallel, until every message is acknowledged or returned.
+"""Handles message groups in parallel, until every message is acknowledged or returned.
 
 A group is ready, running or parked. Each turn of a group is a future; its result says which tasks ended and which
 remain (`sync.pipeline.groups`). Only the thread that runs the batch decides what happens next.
+
+The groups of the next batch join the current one as soon as threads are free, so that a slow record holds up only its
+own messages. A group that joins waits while another group of the same entity is still here.
 """
 
+import itertools
 import math
 import threading
 import time
@@ -25,32 +29,26 @@ from sync.settings import times
 
 
 class Batch:
-    """The message groups of one batch. `run` handles them, and may only be called once."""
+    """The message groups of a batch, and of those that join it. `run` handles them, and may only be called once."""
 
     def __init__(
-        self,
-        groups: Iterable[MessageGroup],
-        queue_context: QueueContext,
-        acknowledger: Acknowledger,
-        outage: OutageWatch,
-        control: DrainControl,
+        self, queue_context: QueueContext, acknowledger: Acknowledger, outage: OutageWatch, control: DrainControl
     ) -> None:
         self._queue_context = queue_context
+        self._threads = queue_context.settings.drain_concurrency
         self._runner = GroupRunner(queue_context, control)
         self._acknowledger = acknowledger
         self._outage = outage
         self._control = control
-        # The longest groups start first, so that the batch does not end with one thread still busy with a long group.
-        self._ready = deque(sorted(groups, key=lambda group: -len(group.tasks)))
-        #: When the first message of the batch was received, on the monotonic clock.
-        self._first_received_at = min(
-            (message.received_at for group in self._ready for task in group.tasks for message in task.messages),
-            default=math.inf,
-        )
+        self._ready: deque[MessageGroup] = deque()
         self._running: dict[Future[GroupResult], MessageGroup] = {}
         #: The finished futures whose results have not been taken yet.
         self._done: Queue[Future[Any]] = Queue()
         self._parked: list[Parked] = []
+        #: Each entity that has a group here, with its later groups, which wait for the first to end.
+        self._followers: dict[str | None, deque[MessageGroup]] = {}
+        #: When the first message was received, on the monotonic clock; may be earlier than that of those still here.
+        self._first_received_at = math.inf
         #: The groups that found the database unavailable and have not used it successfully since.
         self._barred: set[MessageGroup] = set()
         self._ended: list[TaskEnd] = []
@@ -60,16 +58,20 @@ class Batch:
         #: Whether groups were returned to the queue because an outage lasted too long.
         self.gave_up = False
 
-    def run(self) -> Counter[Outcome]:
-        """Handles all messages until each is acknowledged or returned to the queue. Returns their number by outcome."""
-        queue, threads = self._queue_context.queue, self._queue_context.settings.drain_concurrency
-        workers = Workers(threads, f"work {queue}")
+    def run(self, groups: Iterable[MessageGroup], more: Callable[[], Iterable[MessageGroup]]) -> Counter[Outcome]:
+        """Handles all messages until each is acknowledged or returned to the queue. Returns their number by outcome.
+
+        `more` is called when few groups are ready. It returns the groups of the next batch, or none.
+        """
+        queue = self._queue_context.queue
+        workers = Workers(self._threads, f"work {queue}")
         acknowledging = ThreadPoolExecutor(1, thread_name_prefix=f"acknowledge {queue}")
+        self._add(groups)
         try:
             while self._ready or self._running or self._parked or self._ended or self._acknowledging:
                 self._unpark()
                 # A few more groups are submitted than there are threads, so that no thread waits for its next group.
-                self._start(workers, threads + threads // 4 + 1)
+                self._start(workers, self._threads + self._threads // 4 + 1)
                 self._collect()
                 self._acknowledge(acknowledging)
                 if self._control.stopping:
@@ -80,12 +82,34 @@ class Batch:
                     self._return_ready()
                 else:
                     self._replace_long_hidden()
+                    if self._takes_more():
+                        self._add(more())
         finally:
             acknowledging.shutdown()
             for future in self._running:
                 future.cancel()
             workers.close()
         return self._outcomes
+
+    def _takes_more(self) -> bool:
+        """Whether the next batch may join: threads would soon be idle, and nothing waits for an outage to end."""
+        if len(self._ready) >= self._threads or not self._outage.all_up():
+            return False
+        if any(each.missing in (Missing.SERVICE, Missing.DATABASE) for each in self._parked):
+            return False
+        here = len(self._ready) + len(self._running) + len(self._parked) + sum(map(len, self._followers.values()))
+        return here < self._queue_context.settings.drain_batch_size
+
+    def _add(self, groups: Iterable[MessageGroup]) -> None:
+        # The longest groups start first, so that the batch does not end with one thread still busy with a long group.
+        for group in sorted(groups, key=lambda group: -len(group.tasks)):
+            self._first_received_at = min(self._first_received_at, _first_received_at(group))
+            if group.entity in self._followers:
+                self._followers[group.entity].append(group)
+                continue
+            if group.entity is not None:
+                self._followers[group.entity] = deque()
+            self._ready.append(group)
 
     def _unpark(self) -> None:
         """Moves the parked groups that no longer have to wait to the ready groups."""
@@ -131,7 +155,7 @@ class Batch:
                 continue
             result = future.result()
             self._note_database(group, result)
-            self._take(result)
+            self._take(group, result)
 
     def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
         """Notes whether a turn found the database unavailable, or used it again after that."""
@@ -147,14 +171,19 @@ class Batch:
             self._barred.clear()
             self._outage.note_database(available=True)
 
-    def _take(self, result: GroupResult) -> None:
+    def _take(self, group: MessageGroup, result: GroupResult) -> None:
         if result.ended:
             self._ended.extend(result.ended)
             self._control.note_progress()
         if result.rest is not None:
             self._ready.appendleft(result.rest)
-        if result.parked is not None:
+        elif result.parked is not None:
             self._parked.append(result.parked)
+        elif group.entity is not None:
+            followers = self._followers.pop(group.entity)
+            if followers:
+                self._ready.append(followers.popleft())
+                self._followers[group.entity] = followers
 
     def _acknowledge(self, acknowledging: ThreadPoolExecutor) -> None:
         """Acknowledges finished tasks in a separate thread, so that no group waits for SQS."""
@@ -193,10 +222,13 @@ class Batch:
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
         if self._first_received_at >= oldest:
             return
-        groups = self._take_parked(lambda each: _is_older(each.group, oldest))
-        groups += [group for group in self._ready if _is_older(group, oldest)]
-        self._ready = deque(group for group in self._ready if not _is_older(group, oldest))
+        groups = self._take_parked(lambda each: _first_received_at(each.group) < oldest)
+        groups += [group for group in self._ready if _first_received_at(group) < oldest]
+        self._ready = deque(group for group in self._ready if _first_received_at(group) >= oldest)
         self._return(groups, is_copied=True)
+        rest = (*self._ready, *self._running.values(), *(each.group for each in self._parked))
+        followers = itertools.chain.from_iterable(self._followers.values())
+        self._first_received_at = min(map(_first_received_at, (*rest, *followers)), default=math.inf)
 
     def _return_parked(self, wanted: Callable[[Parked], bool]) -> None:
         self._return(self._take_parked(wanted))
@@ -211,17 +243,21 @@ class Batch:
         return [each.group for each in taken]
 
     def _return(self, groups: Iterable[MessageGroup], *, is_copied: bool = False) -> None:
-        """Returns groups to the queue, from which their messages can be received again at once."""
+        """Returns groups to the queue, where their messages can be received again at once.
+
+        The groups that wait for them are returned too, since they must not overtake them.
+        """
         self._ended.extend(
             TaskEnd(task, Outcome.DEFERRED, wait_seconds=0, is_copied=is_copied)
             for group in groups
-            for task in group.tasks
+            for each in (group, *self._followers.pop(group.entity, ()))
+            for task in each.tasks
         )
 
 
-def _is_older(group: MessageGroup, moment: float) -> bool:
-    """Whether any message of the group was received before `moment`, on the monotonic clock."""
-    return any(message.received_at < moment for task in group.tasks for message in task.messages)
+def _first_received_at(group: MessageGroup) -> float:
+    """When the first message of the group was received, on the monotonic clock."""
+    return min(message.received_at for task in group.tasks for message in task.messages)
 
 
 class Workers:

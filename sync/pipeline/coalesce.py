@@ -66,6 +66,11 @@ class MessageGroup:
     tasks: tuple[Task, ...]
     busy_since: float | None = None
 
+    @property
+    def entity(self) -> str | None:
+        """The entity of its tasks; None for a message that is about none."""
+        return self.tasks[0].entity
+
 
 def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
     """The groups of a batch, in the order in which their first messages arrived.

@@ -10,6 +10,7 @@
 `outages` explains what happens while a service or the database is unavailable.
 """
 
+import math
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ import structlog
 from sync.failures import FailureCounts, SyncError
 from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.batch import Batch
-from sync.pipeline.coalesce import coalesce
+from sync.pipeline.coalesce import MessageGroup, coalesce
 from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.pipeline.receive import Receiver
@@ -90,6 +91,10 @@ class Drain:
         self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
         self._receiver = Receiver(queue_context, main, self._heartbeat, self._outage, self._control)
         self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
+        self._ahead: Future[list[Message]] | None = None
+        #: How many batches have been taken since the last call, and how many may be.
+        self._batches = 0
+        self._most_batches: float = 1
         self._closing = ExitStack()
         self._log = structlog.get_logger("sync.pipeline.drain")
 
@@ -126,12 +131,12 @@ class Drain:
         Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
         without a limit raises `StoreUnavailable` instead if it cannot receive because the database is unavailable.
         """
-        self._begin()
+        self._begin(1)
         started = monotonic()
         if not self._receiver.wait_for_services():
             self._end_if_too_long()
             return self.summary
-        self._work(self._receive(None), started)
+        self._work(self._receive(), started)
         if self._outage.has_limit and self.summary.deferred and not self._outage.all_up():
             raise self._unavailable()
         return self.summary
@@ -139,43 +144,40 @@ class Drain:
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
         """Drains micro-batches until a receive comes back empty, or `max_batches` have been drained.
 
-        While one batch is handled, the next is received. Returns the outcomes of all messages. Raises the same errors
-        as `run_batch`.
+        While one batch is handled, the next is received, and its messages are handled as soon as threads are free.
+        Returns the outcomes of all messages. Raises the same errors as `run_batch`.
         """
-        self._begin()
-        ahead: Future[list[Message]] | None = None
+        self._begin(math.inf if max_batches is None else max_batches)
         try:
-            while not self._control.stopping and (max_batches is None or self.summary.batches < max_batches):
+            while not self._control.stopping and self._batches < self._most_batches:
                 started = monotonic()
-                if ahead is None and not self._receiver.wait_for_services():
+                received_now = self._ahead is None
+                if received_now and not self._receiver.wait_for_services():
                     self._end_if_too_long()
                     continue
-                received_now = ahead is None
-                receiving, ahead = ahead, None
-                messages = self._receive(receiving)
-                up = self._outage.all_up()
-                if not messages and received_now and (up or not self._outage.has_limit):
+                messages = self._receive()
+                if not messages and received_now and (self._outage.all_up() or not self._outage.has_limit):
                     break
-                if messages and up and (max_batches is None or self.summary.batches + 1 < max_batches):
-                    ahead = self._receiver.receive_ahead()
                 self._work(messages, started)
                 self._outage.note()
                 self._end_if_too_long()
         finally:
-            self._return_to_queue(ahead)
+            self._return_to_queue()
         return self.summary
 
-    def _begin(self) -> None:
+    def _begin(self, most_batches: float) -> None:
         """Starts the counts again, so that a long-lived drain does not keep the ids of all failed messages."""
         self.summary = BatchSummary(self.queue)
         self._acknowledger.failures = FailureCounts()
+        self._batches, self._most_batches = 0, most_batches
 
-    def _receive(self, ahead: "Future[list[Message]] | None") -> list[Message]:
-        """Receives the next batch, or takes it from `ahead` if it is already being received.
+    def _receive(self) -> list[Message]:
+        """Receives the next batch, or takes it if it is already being received.
 
         A drain with a limit (`hold_seconds`) also waits for the database. Raises the same errors as `run_batch`.
         """
         while True:
+            ahead, self._ahead = self._ahead, None
             try:
                 messages = self._receiver.receive_batch() if ahead is None else ahead.result()
             except StoreUnavailable:
@@ -188,27 +190,53 @@ class Drain:
                 # Waiting for an outage to end does not count as a hang.
                 self._control.note_progress()
                 self._control.wait(times.DATABASE_POLL_SECONDS)
-                ahead = None
             else:
                 self._outage.note_database(available=True)
                 return messages
 
     def _work(self, messages: list[Message], started: float) -> None:
-        """Handles a batch and adds the outcomes of its messages to the summary."""
+        """Handles a batch and those that join it, and adds the outcomes of their messages to the summary."""
         if not messages:
             return
-        groups = coalesce(messages, self._queue_context.domain)
-        batch = Batch(groups, self._queue_context, self._acknowledger, self._outage, self._control)
+        before = self._batches
+        batch = Batch(self._queue_context, self._acknowledger, self._outage, self._control)
         try:
-            outcomes = batch.run()
-        finally:
-            # Even after an error, no message stays hidden for longer than its visibility timeout.
-            self._heartbeat.release(messages)
-        seconds = monotonic() - started
-        counts = {outcome.value: number for outcome, number in outcomes.items()}
-        self.summary += BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
+            outcomes = batch.run(self._groups(messages), self._more)
+        except BaseException:
+            # No message stays hidden for longer than its visibility timeout.
+            self._heartbeat.release_all()
+            raise
+        self.summary += BatchSummary(
+            self.queue,
+            received=outcomes.total(),
+            batches=self._batches - before,
+            seconds=monotonic() - started,
+            **{outcome.value: number for outcome, number in outcomes.items()},
+        )
         if batch.gave_up:
             raise self._unavailable()
+
+    def _groups(self, messages: list[Message]) -> list[MessageGroup]:
+        """The groups of a batch. While they are handled, the next batch is received."""
+        self._batches += 1
+        self._receive_ahead()
+        return coalesce(messages, self._queue_context.domain)
+
+    def _more(self) -> list[MessageGroup]:
+        """The groups of the next batch, if it has been received."""
+        if self._ahead is None:
+            self._receive_ahead()
+            return []
+        # An error is raised by `_receive`, once the groups in hand have ended.
+        if not self._ahead.done() or self._ahead.exception() is not None:
+            return []
+        messages, self._ahead = self._ahead.result(), None
+        return self._groups(messages) if messages else []
+
+    def _receive_ahead(self) -> None:
+        """Begins to receive the next batch, if there may be one and no service is unavailable."""
+        if self._batches < self._most_batches and self._outage.all_up():
+            self._ahead = self._receiver.receive_ahead()
 
     def _end_if_too_long(self) -> None:
         """Raises `UpstreamsUnavailable` if an outage has lasted for longer than the drain may wait."""
@@ -220,10 +248,11 @@ class Drain:
         self._outage.restart()
         return error
 
-    def _return_to_queue(self, ahead: "Future[list[Message]] | None") -> None:
+    def _return_to_queue(self) -> None:
         """Returns a batch that was received ahead to the queue, so that it can be received again at once."""
-        if ahead is None:
+        if self._ahead is None:
             return
+        ahead, self._ahead = self._ahead, None
         try:
             messages = ahead.result()
         except SyncError as error:

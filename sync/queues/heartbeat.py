@@ -50,6 +50,11 @@ class Heartbeat:
             for message in messages:
                 self._tracked.pop(message.receipt_handle, None)
 
+    def release_all(self) -> None:
+        """Stops renewing every message."""
+        with self._lock:
+            self._tracked.clear()
+
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat {self._queue.name}", daemon=True)
         self._thread.start()

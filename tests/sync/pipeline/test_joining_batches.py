@@ -1,0 +1,73 @@
+"""While a drain still handles one batch, the next one joins it: a slow record holds up only its own messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from tests.harness.faults import held
+from tests.harness.publishing import put_visit
+from tests.harness.waiting import in_thread, result_of, until
+
+BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
+VISITS = "/prisoners/{offenderNo}/visits"
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """Small batches, and little time to finish after a stop."""
+    return {"DRAIN_BATCH_SIZE": "10", "DRAIN_GRACE_SECONDS": "0.5"}
+
+
+def publish(sandbox: Sandbox, event_type: str, reference: str, **changes: str) -> None:
+    """Books or changes a visit, and publishes the event."""
+    offender_no = put_visit(sandbox, reference, **changes)
+    sandbox.publish(event_type, {"reference": reference}, offender_no)
+
+
+def test_slow_record_does_not_hold_up_the_next_batches(sandbox: Sandbox, one: Application) -> None:
+    """While NOMIS takes its time over one visit, the visits of the following batches are created."""
+    for number in range(35):
+        publish(sandbox, BOOKED, f"visit-{number}")
+    with held(sandbox, "nomis", "POST", VISITS) as slow:
+        working = in_thread(one.open_drain("visit").run_until_empty)
+        slow.wait_for_request()
+        until(lambda: len(sandbox.nomis("visit")) == 34, "the other visits are created")
+        slow.release()
+        summary = result_of(working)
+    assert (summary.received, summary.applied, summary.deferred) == (35, 35, 0)
+    assert summary.batches >= 2
+    assert sandbox.verify()["problems"] == []
+
+
+def test_event_of_a_slow_record_waits_for_the_one_before_it(sandbox: Sandbox, one: Application) -> None:
+    """A change whose visit is being created is handled after the creation, in the same run, and at its first try."""
+    publish(sandbox, BOOKED, "slow", start="2023-06-02T14:00:00")
+    with held(sandbox, "nomis", "POST", VISITS) as slow:
+        working = in_thread(one.open_drain("visit").run_until_empty)
+        slow.wait_for_request()
+        publish(sandbox, CHANGED, "slow", start="2023-06-02T14:30:00")
+        publish(sandbox, BOOKED, "other")
+        until(lambda: len(sandbox.nomis("visit")) == 1, "the other visit is created")
+        slow.release()
+        summary = result_of(working)
+    assert (summary.received, summary.applied, summary.deferred) == (3, 3, 0)
+    assert [each["method"] for each in sandbox.journal("nomis")].count("PUT") == 1
+    assert sandbox.verify()["problems"] == []
+
+
+def test_event_that_waits_for_a_slow_record_is_returned_with_it(sandbox: Sandbox, one: Application) -> None:
+    """When the grace period ends, the messages of a slow record are all visible again, and nothing is created twice."""
+    publish(sandbox, BOOKED, "slow")
+    drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
+    with held(sandbox, "nomis", "POST", VISITS) as slow:
+        working = in_thread(drain.run_until_empty)
+        slow.wait_for_request()
+        publish(sandbox, CHANGED, "slow")
+        publish(sandbox, BOOKED, "other")
+        until(lambda: len(sandbox.nomis("visit")) == 1, "the other visit is created")
+        drain.stop()
+        summary = result_of(working)
+    assert (summary.received, summary.applied, summary.deferred) == (3, 1, 2)
+    assert (queue.counts().visible, queue.counts().in_flight) == (2, 0)
