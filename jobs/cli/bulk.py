@@ -10,6 +10,7 @@ from jobs.cli.completion import complete_reconciled
 from jobs.cli.confirmation import confirm
 from jobs.cli.output import live_progress, print_json, print_table, say
 from jobs.errors import UsageError, WorkError
+from reports.presentation.text import short_moment
 
 if TYPE_CHECKING:
     from jobs.operations.bulk import BulkItem, ProposedFix, State, Wording
@@ -84,7 +85,9 @@ def fix_all(
         for item in carry_out(ready):
             ended[item.row, item.target] = item
             if not as_json:
-                say(f"{item.target}: {wording.of(item.state)}: {item.text}")
+                # How it ended begins with the word of the state if all went well.
+                state = "" if item.state is State.WRITTEN else f"{wording.of(item.state)}: "
+                say(f"{item.target}: {state}{item.text}")
         items = [ended.get((item.row, item.target), item) for item in items]
     counts = Counter(item.state for item in items)
     if as_json:
@@ -106,7 +109,7 @@ def fix_all(
 
 
 def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: int, wording: "Wording") -> None:
-    say(f"{result.title}, run {result.run_id} of {result.started_at:%d/%m/%Y %H:%M} UTC")
+    say(f"{result.title}, run {result.run_id} of {short_moment(result.started_at)}")
     if items:
         rows = [(each.row, each.target, wording.of(each.state), _shown(each)) for each in items]
         print_table(("ROW", "RECORD", "STATE", "WHAT"), rows)

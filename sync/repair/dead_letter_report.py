@@ -60,7 +60,7 @@ _TEXTS = {
             "yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
         ),
         (
-            "nothing: the housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
+            "wait. The housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
             "Sooner: `dlq retry QUEUE`. For 401, 403 or no token, `check` names what is wrong: correct that first"
         ),
     ),
@@ -84,7 +84,7 @@ _TEXTS = {
     ),
     FailureClass.UNKNOWN: (
         "no failure was recorded: its process died, or a person put the message there",
-        "nothing: the housekeeping sends it back. Sooner: `dlq retry QUEUE`",
+        "wait. The housekeeping sends it back. Sooner: `dlq retry QUEUE`",
     ),
 }
 #: The classes in which trying again without any repair may help.

@@ -37,9 +37,9 @@ def drain(
     """Drains one micro-batch of each named queue, in parallel.
 
     The counts are of deliveries, so a message that fails and comes back counts again. `coalesced`: a later message of
-    the same record did its work. `duplicate`: a second delivery of an event that was handled before; it changes nothing
-    and is no duplicate record in NOMIS. `deferred`: it waits for a service or a record. `ambiguous`: the response to a
-    creation was lost; see `creations list`.
+    the same record did its work. `duplicate`: a second delivery of an event that was handled before, which changes
+    nothing in NOMIS. `deferred`: it waits for a service or a record. `ambiguous`: the response to a creation was lost;
+    see `creations list`.
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database
