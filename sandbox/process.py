@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ from sandbox.child_processes import report_to_parent, watch_parent
 from sandbox.control import Control
 from sandbox.engine import Engine
 from sandbox.options import Options
+
+#: A new world makes some thousand objects, and few of those that a request makes need the garbage collector.
+COLLECTION_THRESHOLD = 100_000
 
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
@@ -29,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--options", default="{}", help="the world, as JSON")
     chosen = parser.parse_args()
+    gc.set_threshold(COLLECTION_THRESHOLD)
     asyncio.run(_run(Options.read(json.loads(chosen.options))))
 
 

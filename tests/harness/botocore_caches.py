@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import boto3.session
 import botocore.hooks
 import botocore.session
-from botocore.hooks import EventAliaser
+from botocore.hooks import EventAliaser, HierarchicalEmitter
 
 _clients: dict[str, Any] = {}
 _clients_lock = threading.Lock()
@@ -23,6 +24,19 @@ class _SharedAliaser(EventAliaser):  # type: ignore[misc]
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._alias_name_cache = self._names
+
+
+class _CoreSession(botocore.session.Session):  # type: ignore[misc]
+    """Copies the handlers that come with botocore, whose registration is most of the cost of a session."""
+
+    _registered: ClassVar[HierarchicalEmitter | None] = None
+
+    def _register_builtin_handlers(self, events: EventAliaser) -> None:
+        if _CoreSession._registered is None:
+            super()._register_builtin_handlers(events)
+            _CoreSession._registered = copy.copy(self._original_handler)
+        else:
+            self._original_handler.__dict__ |= copy.copy(_CoreSession._registered).__dict__
 
 
 class _Session(boto3.session.Session):  # type: ignore[misc]
@@ -40,9 +54,10 @@ class _Session(boto3.session.Session):  # type: ignore[misc]
 
 
 def share_botocore_caches() -> None:
-    """Caches clients, and the service models, event aliases and signatures that are most of the cost of a client."""
+    """Caches clients, and the service models, handlers and signatures that are most of the cost of a client."""
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
     botocore.session.EventAliaser = _SharedAliaser
+    botocore.session.Session = _CoreSession
     botocore.hooks.accepts_kwargs = functools.lru_cache(2_048)(botocore.hooks.accepts_kwargs)
     boto3.session.Session = _Session
 

@@ -40,7 +40,7 @@ ReadSeconds = Annotated[
 
 @app.command("list")
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
-    """Lists each dead letter queue, its messages, and why they failed.
+    """Lists each dead letter queue, its messages and why they failed.
 
     It reads all messages, and counts them by class and reason. They are hidden from others only while they are read.
     Also shows the age of the oldest message, and what the housekeeping has just sent back.

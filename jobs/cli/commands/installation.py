@@ -24,7 +24,7 @@ _NOTHING_SET_UP = (
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
-    """Checks whether everything that the program needs is available.
+    """Checks whether all that the program needs is available.
 
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
     breakers, the lists of exclusions, the location of the reports, Slack, email and Application Insights. The output

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
 
 from jobs.cli.app import app
 from sync.settings.queues import QUEUES
+from tests.harness.commands import run_here
 
 PROMISED = {
     "demo": {"--dir", "--prisoners", "--events", "--seed", "--latency-ms", "--no-open"},
@@ -88,10 +88,9 @@ def test_help_imports_nothing_that_is_slow_to_import() -> None:
 
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize("group", ["", *(name for name, each in COMMANDS.items() if hasattr(each, "commands"))])
-def test_lists_of_commands_fit_the_screen(group: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_commands_fit_the_screen(group: str, columns: int) -> None:
     """No command's summary is cut off in the list of commands."""
-    monkeypatch.setenv("COLUMNS", str(columns))
-    shown = CliRunner().invoke(app, [*group.split(), "--help"]).stdout
+    shown = run_here([*group.split(), "--help"], {"COLUMNS": str(columns)}).out
     listed = shown.partition("\nCommands:\n")[2].splitlines()
     assert listed
     assert [line for line in listed if line.endswith("...") or len(line) > columns] == []
