@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from sandbox.application_insights import connection_string
 from sandbox.child_processes import SandboxError, emulator_process, shielded_environment
 from sandbox.engine import NAMES, CannotListenError, Engine
-from sandbox.options import Options
+from sandbox.options import Options, read_generation
 from sandbox.process import serve
 
 PROGRAM = "python -m sandbox"
@@ -62,6 +63,12 @@ def parser() -> Parser:
         action="store_true",
         help="plant a difference of every probable cause for every reconciliation, whatever the rate",
     )
+    add(
+        "--generation",
+        type=_generation,
+        default="today",
+        help="how old the services and their API documents are: today, 2023 (May), or a month (default: %(default)s)",
+    )
     add("--mock-publishers", action="store_true", help=MOCKS)
     add(
         "--emulator-url",
@@ -91,6 +98,13 @@ def _milliseconds(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, float, lambda share: 0 <= share <= 1, "a share from 0 to 1")
+
+
+def _generation(text: str) -> str:
+    try:
+        return read_generation(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _number(text: str, read: Callable[[str], float], fits: Callable[[float], bool], wanted: str) -> float:
@@ -138,6 +152,7 @@ def main() -> None:
             every_cause=chosen.every_cause,
             plant=("all",) if chosen.every_cause else (),
             mock_publishers=chosen.mock_publishers,
+            generation=chosen.generation,
         )
         engine = Engine(options, chosen.emulator_url)
     except ValueError as error:
@@ -175,7 +190,11 @@ async def _run(engine: Engine, chosen: argparse.Namespace, children: ExitStack) 
 
 
 def _tell(engine: Engine, file: Path | None) -> None:
-    settings = {**engine.environment(), "ENVIRONMENT_NAME": ENVIRONMENT_NAME}
+    settings = {
+        **engine.environment(),
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string(engine.url("application-insights")),
+        "ENVIRONMENT_NAME": ENVIRONMENT_NAME,
+    }
     text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
     if file is None:
         sys.stdout.write(text)

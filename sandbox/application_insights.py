@@ -20,6 +20,11 @@ OPERATION = re.compile(r"[0-9a-f]{32}")
 TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
+def connection_string(address: str) -> str:
+    """Returns the connection string of the fake at an address, such as `http://localhost:8111`."""
+    return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={address}/"
+
+
 class ApplicationInsights:
     """The events accepted since the last reset, and those to be refused on purpose.
 

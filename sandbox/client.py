@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sandbox.application_insights import INSTRUMENTATION_KEY
+from sandbox.application_insights import connection_string
 from sandbox.child_processes import SandboxError, end, first_line, spawn
 
 SECONDS_TO_ANSWER = 300
@@ -204,7 +204,7 @@ class Sandbox:
 
     def connection_string(self) -> str:
         """Returns the connection string of the fake Application Insights."""
-        return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={self.url('application-insights')}/"
+        return connection_string(self.url("application-insights"))
 
     def custom_events(self) -> list[dict[str, Any]]:
         """Returns the events accepted by Application Insights: `name`, `timestamp`, `operation_Id` and `properties`."""

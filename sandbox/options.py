@@ -37,6 +37,18 @@ def read_visitors(given: object) -> tuple[int, ...]:
     raise ValueError(f"the visitors of a mock visit are numbers, separated by commas in MOCK_VISITS_VISITORS: {given}")
 
 
+def read_generation(given: object) -> str:
+    """Returns the generation of the services.
+
+    Raises:
+        ValueError: `given` is neither the name of a generation nor a month such as `2024-06`.
+    """
+    generation = str(given)
+    if generation not in GENERATIONS and not MONTH.fullmatch(generation):
+        raise ValueError(f"the generation of the services is {', '.join(GENERATIONS)} or a month: {generation}")
+    return generation
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a world is made from, and how its services behave.
@@ -112,7 +124,6 @@ class Options:
             values["mock_visits_visitors"] = read_visitors(values["mock_visits_visitors"])
         if "plant" in values:
             values["plant"] = tuple(values["plant"])  # type: ignore[arg-type]
-        generation = str(values.get("generation", "today"))
-        if generation not in GENERATIONS and not MONTH.fullmatch(generation):
-            raise ValueError(f"the generation of the services is {', '.join(GENERATIONS)} or a month: {generation}")
+        if "generation" in values:
+            values["generation"] = read_generation(values["generation"])
         return cls(**values)  # type: ignore[arg-type]

@@ -139,9 +139,9 @@ class _Comparison:
         wanted = self.published.roles
         have = self.client_roles | ({self.operation.role} if self.operation.role else set())
         if wanted and not wanted & have:
-            role = self.operation.role or "any token"
             roles = " or ".join(sorted(wanted))
-            yield DriftLevel.WARNING, "role", "", f"asks for the role {roles}; the program relies on {role}"
+            relied = "any token will do" if self.operation.role is None else f"{self.operation.role} will do"
+            yield DriftLevel.WARNING, "role", "", f"asks for the role {roles}; the program assumes that {relied}"
 
     def _sent(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
         yield from self._types(shape, schema, at, reads=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from sandbox.application_insights import connection_string
 from sandbox.engine import Engine
 from sandbox.options import Options
 from sync.settings.declaration import variables
@@ -36,6 +37,8 @@ def test_the_program_finds_the_sandbox_in_its_container() -> None:
     environment = compose()["services"]["scheduler"]["environment"]
     try:
         assert engine.environment().items() <= environment.items()
+        insights = connection_string(engine.url("application-insights"))
+        assert environment["APPLICATIONINSIGHTS_CONNECTION_STRING"] == insights
     finally:
         engine.topic.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import requests
 
 from benchmarks.forked_command import run_forked
 from sandbox.__main__ import PROGRAM, main
+from sync.upstream.application_insights import Ingestion
 from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS
 
@@ -48,12 +50,17 @@ def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.wait(LONGEST_SECONDS)
 
 
-def test_settings_name_the_environment() -> None:
-    """Alerts and reports of a sandbox do not claim to be of production."""
-    with serving() as process:
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=LONGEST_SECONDS)
-    assert exports(out)["ENVIRONMENT_NAME"] == "Sandbox"
+def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None:
+    """Alerts do not claim to be of production; the services publish the documents of the generation asked for."""
+    file = tmp_path / "sandbox.env"
+    with serving("--generation", "2023-09", "--env-file", str(file)):
+        settings = {name: shlex.split(value)[0] for name, value in exports(file.read_text(encoding="utf-8")).items()}
+        address = f"{settings['API_BASE_URL_NOMIS']}/v3/api-docs"
+        document = requests.get(address, timeout=LONGEST_SECONDS).json()
+        reason = Ingestion(settings["APPLICATIONINSIGHTS_CONNECTION_STRING"]).ping(LONGEST_SECONDS)
+    assert settings["ENVIRONMENT_NAME"] == "Sandbox"
+    assert document["info"]["version"].startswith("2023-09-")
+    assert reason is None
 
 
 def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
@@ -109,6 +116,7 @@ def test_an_invalid_host_is_refused() -> None:
         (["--prisoners", "5", "--every-cause"], "12 bookings are to be planted in a world of 5 prisoners"),
         (["--env-file", "/nowhere/sandbox.env"], "--env-file: there is no folder /nowhere"),
         (["--env-file", "/dev/null"], "--env-file: /dev/null is not a file"),
+        (["--generation", "2022"], "--generation: the generation of the services is 2023, today or a month: 2022"),
         (["--for-ever"], "unrecognized arguments: --for-ever"),
     ],
 )
