@@ -1,4 +1,4 @@
-"""A sandbox without queues for the tests of the reports, and the parts of the program that use it."""
+"""A sandbox without queues for the tests of the reports, and the parts of the program that connect to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upstream(quiet_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[OpenApp]:
-    """Opens the program's parts with the sandbox and further settings, always on the same database."""
+    """A function that opens the program's parts with the sandbox and further settings, always on the same database."""
     url = f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'store.db')}"
     with ExitStack() as stack:
 
@@ -36,5 +36,5 @@ def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterat
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed read is tried again as often as in production, but sooner."""
+    """Failed reads are tried again as often as in production, but after shorter waits."""
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", tuple(each / 20 for each in times.READ_RETRY_SECONDS))

@@ -182,8 +182,8 @@ def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
     """In a pod an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
     bury(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
-    without_operator_name = app.run("dlq", "retry", "visit", **pod)
-    assert (without_operator_name.code, "--as NAME" in without_operator_name.error, app.messages("visit")) == (
+    nameless = app.run("dlq", "retry", "visit", **pod)
+    assert (nameless.code, "--as NAME" in nameless.error, app.messages("visit")) == (
         2,
         True,
         2,

@@ -1,4 +1,4 @@
-"""A message that the housekeeping gives up stays on the dead letter queue, is not sent back, and alerts a person."""
+"""The housekeeping gives up a dead letter that no retry can fix: it leaves the message and alerts a person."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An operator. Queues are created on first use."""
+    """An installation whose queues are created on first use."""
     return make_app(sandbox, tmp_path, sqlite_template)
 
 
@@ -46,8 +46,8 @@ def refuse(app: App, *references: str) -> None:
     assert app.messages("visit") == len(references)
 
 
-def test_what_no_retry_can_heal_is_given_up_and_alerted_once(app: App) -> None:
-    """Messages of one cause each have a finding, share one alert that counts them, and are not sent back."""
+def test_messages_that_no_retry_can_fix_are_given_up_and_alerted_once(app: App) -> None:
+    """Each message of one cause has a finding, but one alert counts them all. None of them is sent back."""
     refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
         assert "0 of 3 messages sent back" in app.run_ok("dlq", "retry-all")
@@ -67,8 +67,11 @@ def test_what_no_retry_can_heal_is_given_up_and_alerted_once(app: App) -> None:
     assert "given up by the housekeeping" in app.run_ok("dlq", "show", "visit")
 
 
-def test_a_person_sends_it_back_and_the_next_failure_is_alerted(app: App) -> None:
-    """`dlq retry` sends the message back and closes its finding. If it fails again it is given up and alerted again."""
+def test_a_retry_by_a_person_closes_the_finding(app: App) -> None:
+    """`dlq retry` sends the message back and closes its finding.
+
+    If it fails again, it is given up and alerted again.
+    """
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane.smith")
@@ -80,15 +83,15 @@ def test_a_person_sends_it_back_and_the_next_failure_is_alerted(app: App) -> Non
 
 
 def test_purge_closes_the_finding(app: App) -> None:
-    """A purged message needs nobody any more, so its finding is closed."""
+    """Nobody needs to act on a purged message, so its finding is closed."""
     refuse(app, "gone")
     app.run_ok("dlq", "retry-all")
     app.run_ok("dlq", "purge", "visit", "--yes")
     assert [status for status, _ in findings(app)] == ["resolved"]
 
 
-def test_unreadable_messages_are_given_up(app: App) -> None:
-    """Malformed messages would fail at every attempt, so they are given up."""
+def test_malformed_messages_are_given_up(app: App) -> None:
+    """Malformed messages are given up, since they would fail at every attempt."""
     app.queues()["visit"].dlq.send("no json")
     assert "0 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     ((_, properties),) = findings(app)
@@ -96,14 +99,17 @@ def test_unreadable_messages_are_given_up(app: App) -> None:
 
 
 def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
-    """The record of the retry is in NOMIS, so the retry is sent back, and the advice is never to purge it."""
+    """The record of a mapping retry is in NOMIS, so the retry is sent back, and the advice is never to purge it."""
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
     assert findings(app) == []
 
 
-def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> None:
-    """A change whose record does not exist yet counts as recoverable, and is sent back once the creation succeeds."""
+def test_a_message_with_a_missing_mapping_is_sent_back_after_the_creation(app: App, sandbox: Sandbox) -> None:
+    """A change to a record that does not exist yet counts as recoverable.
+
+    It is sent back once the creation succeeds.
+    """
     event = visit_booked(sandbox)
     app.queues()["visit"].main.send(
         write_domain_event(CHANGED, dict(event.information), event.prisoner_id, "2023-05-22T10:00:00Z")
@@ -118,8 +124,8 @@ def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> 
     assert app.messages("visit") == 0
 
 
-def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> None:
-    """A message with a recoverable failure is sent back at once the first time, and then only after a pause.
+def test_the_pause_before_a_redrive_grows_each_time(app: App, sandbox: Sandbox) -> None:
+    """A message with a recoverable failure is sent back at once the first time, and later only after a pause.
 
     A person can send it back at any time.
     """
@@ -140,7 +146,7 @@ def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> N
 
 
 def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox: Sandbox) -> None:
-    """Two messages with the same SNS id are both sent back: neither counts as a return of the other."""
+    """Two messages with the same SNS id are both sent back, since neither counts as a return of the other."""
     body = json.loads(write_domain_event(BOOKED, {"reference": "twice"}, "A1234BC", "2023-05-22T09:00:00Z"))
     number = BATCH + 1
     for _ in range(number):
@@ -149,14 +155,17 @@ def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox
 
 
 def test_pauses_grow_to_hours() -> None:
-    """The first pause ends before the next housekeeping, ten minutes later, and no pause is longer than six hours."""
+    """The first pause is shorter than the ten minutes until the next housekeeping.
+
+    No pause is longer than six hours.
+    """
     pauses = [pause_after(times) for times in range(1, 40)]
     assert pauses[0] < timedelta(minutes=10)
     assert all(later == min(2 * earlier, timedelta(hours=6)) for earlier, later in pairwise(pauses))
 
 
-def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
-    """If one finding cannot be recorded, the others still are, and the command says that something failed."""
+def test_a_finding_that_cannot_be_recorded_does_not_stop_the_others(app: App) -> None:
+    """If one finding cannot be recorded, the others are, and the command says that something failed."""
     refuse(app, "gone-1", "gone-2")
     first = app.read_json("dlq", "show", "visit")[0]["messageId"]
     with closing(sqlite3.connect(app.database)) as connection:
@@ -168,8 +177,8 @@ def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
     assert len(findings(app)) == 1
 
 
-def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None:
-    """If a queue is unavailable, each of the three commands names it and handles the others."""
+def test_an_unavailable_queue_does_not_hide_the_others(app: App, sandbox: Sandbox) -> None:
+    """`dlq list` and `dlq retry-all`, also with `--dry-run`, name the unavailable queue and handle the others."""
     app.make_queues()
     away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
     app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
@@ -180,8 +189,8 @@ def test_an_unavailable_queue_hides_no_other(app: App, sandbox: Sandbox) -> None
     assert app.messages("visit") == 0
 
 
-def test_foreign_texts_stop_nothing(app: App) -> None:
-    """A message with a very long SNS id, or with NULs, is given up like any other, and affects no other message."""
+def test_odd_messages_stop_nothing(app: App) -> None:
+    """A message with a very long SNS id, or with NULs, is given up like any other and affects no other message."""
     dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):

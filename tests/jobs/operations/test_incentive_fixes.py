@@ -21,8 +21,8 @@ def writes(sandbox: Sandbox, service: str = "nomis") -> int:
 
 
 @pytest.mark.parametrize("cause", [2, 6])
-def test_the_dps_level_is_written_again(app: App, cause: int) -> None:
-    """A repair adds one NOMIS record, both sides agree when read again, and event and action say what was written."""
+def test_a_repair_writes_the_dps_level(app: App, cause: int) -> None:
+    """A repair adds one NOMIS record, after which both sides agree. The event and the action say what was written."""
     offender_no = differing(app, cause)
     said = app.run_ok("incentives", "repair", offender_no, "--yes")
     assert "both sides have" in said
@@ -38,13 +38,16 @@ def test_the_dps_level_is_written_again(app: App, cause: int) -> None:
 
 
 def review_of(app: App, offender_no: str) -> dict[str, object]:
-    """What the table of NOMIS repairs says about the last review."""
+    """The entry for the last review in the table of NOMIS repairs."""
     (action,) = [each for each in app.read_json("actions") if offender_no in each["target"]]
     return dict(action["details"])
 
 
-def test_two_repairs_at_once_write_once(app: App) -> None:
-    """While NOMIS is handling one operator's repair, another operator's ends without a write. So does a later one."""
+def test_concurrent_repairs_write_once(app: App) -> None:
+    """While NOMIS handles one operator's repair, the repair of another operator ends without a write.
+
+    So does a later one.
+    """
     offender_no = differing(app, 2)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     repair = ["incentives", "repair", offender_no, "--yes", "--as"]
@@ -60,8 +63,8 @@ def test_two_repairs_at_once_write_once(app: App) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "force"])
-def test_a_repair_while_one_thinks_is_not_repeated(app: App, more: list[str]) -> None:
-    """The plan is made again after the confirmation, so a repair that somebody else made meanwhile is not repeated."""
+def test_a_repair_by_another_operator_is_not_repeated(app: App, more: list[str]) -> None:
+    """The plan is made again after the confirmation, so a repair that somebody made meanwhile is not repeated."""
     offender_no = differing(app, 6)
 
     def another_repairs() -> None:
@@ -73,8 +76,11 @@ def test_a_repair_while_one_thinks_is_not_repeated(app: App, more: list[str]) ->
     assert writes(app.sandbox) == 1
 
 
-def test_a_review_whose_message_waits_is_left_to_it(app: App) -> None:
-    """A repair is refused while the review's message is on the DLQ. If it is forced, the late event is a duplicate."""
+def test_a_review_with_a_dead_letter_is_not_repaired(app: App) -> None:
+    """A repair is refused while the review's message is on the DLQ.
+
+    After a forced repair, the late event is a duplicate.
+    """
     offender_no = differing(app, 1)
     assert app.sandbox.send_waiting() == 1
     refused = app.run("incentives", "repair", offender_no, "--yes")
@@ -91,8 +97,8 @@ def test_a_review_whose_message_waits_is_left_to_it(app: App) -> None:
     assert mapping["nomisIncentiveSequence"] == review["sequence"]
 
 
-def test_a_review_whose_message_may_wait_is_left_to_it(app: App) -> None:
-    """A repair is refused while another receiver holds a dead letter, which may be the message of the review."""
+def test_a_review_that_may_have_a_dead_letter_is_not_repaired(app: App) -> None:
+    """A repair is refused while another receiver holds a dead letter, which may be the review's message."""
     offender_no = differing(app, 1)
     app.sandbox.send_waiting()
     letters = app.queues()["incentive"].dlq.receive()
@@ -102,7 +108,7 @@ def test_a_review_whose_message_may_wait_is_left_to_it(app: App) -> None:
 
 
 def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None:
-    """If the response to a repair was lost, the next repair finds the record that NOMIS wrote."""
+    """If the response to a repair is lost, the next repair finds the record in NOMIS."""
     offender_no = differing(app, 1)
     with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
         lost = app.run("incentives", "repair", offender_no, "--yes", "--force", API_TIMEOUT_SECONDS="1")
@@ -114,7 +120,7 @@ def test_a_repair_whose_response_was_lost_is_not_written_again(app: App) -> None
 
 
 def test_a_received_event_is_published_once(app: App) -> None:
-    """An event that somebody publishes while the question is open is not published again.
+    """An event that somebody publishes before the confirmation is not published again.
 
     A second event soon afterwards is refused.
     """
@@ -133,9 +139,9 @@ def test_a_received_event_is_published_once(app: App) -> None:
 
 
 def test_a_received_event_without_a_response_is_not_published_again(app: App) -> None:
-    """An event without a response may have been published although DPS shows nothing yet.
+    """An event without a response may have been published, even if DPS does not show its effect yet.
 
-    The next command is refused, and names the operator who tried.
+    The next command is refused, and names the operator who sent the first.
     """
     offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--yes", "--as"]

@@ -16,11 +16,11 @@ from tests.harness.results import visit_result
 
 
 class Killed(BaseException):
-    """Simulates the sudden end of the process."""
+    """Represents the sudden end of the process."""
 
 
 def test_an_incomplete_run_is_not_a_success_of_the_next_process(app: App) -> None:
-    """If a process dies after it has recorded an incomplete result, the next one does not record a success."""
+    """If a process dies after it stored an incomplete result, the next process does not record a success."""
     app.sandbox.reset(prisoners=20)
     app.sandbox.switch_agencies("ACTIVITY", "LEI", "MDI")
     app.sandbox.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)

@@ -1,4 +1,4 @@
-"""People's actions are recorded before they happen, so none is missing, whatever interrupts the command."""
+"""An operator's action is recorded before it happens, so an interrupted command leaves a record."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Prepare = Callable[[App], list[str]]
 
 
 def repair(app: App) -> list[str]:
-    """A DPS level that is written to NOMIS again."""
+    """A repair, which writes a DPS level to NOMIS again."""
     return ["incentives", "repair", differing(app, 2)]
 
 
 def received(app: App) -> list[str]:
-    """A received event that is published again."""
+    """The publication of a received event."""
     return ["reconcile", "fix", "received", differing(app, 4)]
 
 
@@ -46,7 +46,7 @@ def delete_all(app: App) -> list[str]:
 
 
 def settle(app: App) -> list[str]:
-    """A visit whose creation had no response, mapped to the NOMIS record that a person found."""
+    """The settlement of a visit's creation that had no response, with the NOMIS record that a person found."""
     visit_booked(app.sandbox).publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         app.drain("visit")
@@ -56,7 +56,7 @@ def settle(app: App) -> list[str]:
 
 
 def resolve(app: App) -> list[str]:
-    """The deletion of the surplus record of an appointment that NOMIS has twice."""
+    """The resolution of a duplicate appointment, which deletes the surplus record."""
     event = appointment_created(app.sandbox)
     event.publish()
     app.drain("appointment")
@@ -70,7 +70,7 @@ def resolve(app: App) -> list[str]:
     return ["duplicates", "resolve", str(finding["id"])]
 
 
-#: How to bring each command to its call, and that call.
+#: For each command, the set-up, and the call that changes the other system.
 WRITES: dict[Prepare, tuple[str, str, str]] = {
     repair: ("nomis", "POST", "/prisoners/booking-id/{id}/incentives"),
     received: ("prisoner-search", "PUT", "/events/prisoner/received/{id}"),
@@ -79,7 +79,7 @@ WRITES: dict[Prepare, tuple[str, str, str]] = {
     settle: ("mapping", "POST", "/mapping/visits"),
     resolve: ("nomis", "DELETE", "/appointments/{id}"),
 }
-#: The commands that make one call and end with it.
+#: The commands that end after a single call.
 SINGLE = [repair, received, delete_allocation, settle, resolve]
 
 
@@ -87,7 +87,7 @@ SINGLE = [repair, received, delete_allocation, settle, resolve]
 def stopped_at_its_call(
     app: App, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
 ) -> Iterator[tuple[ForkedCommand, Hold]]:
-    """A process that runs the command. The service has received its request and has not responded yet."""
+    """A process that runs the command. The service has received the request, but has not responded yet."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     with held(app.sandbox, *call, kind=kind) as hold:
         log = app.folder / "log"
@@ -100,13 +100,13 @@ def stopped_at_its_call(
 
 
 def states(app: App) -> list[tuple[str, str]]:
-    """The state and the outcome of the actions, newest first."""
+    """The state and outcome of each action, newest first."""
     return [(each["state"], each["outcome"]) for each in app.read_json("actions")]
 
 
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
-def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
-    """An action is recorded as started while the command runs, and as of unknown outcome after it is killed.
+def test_a_killed_command_leaves_an_unknown_outcome(app: App, prepare: Prepare) -> None:
+    """While the command runs its action is recorded as started, and after a kill as of unknown outcome.
 
     It never counts as done.
     """
@@ -120,7 +120,7 @@ def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: signal.Signals) -> None:
-    """After a signal the command ends at once with exit code 1 and one line, and the action's outcome is unknown."""
+    """After a signal the command ends at once with exit code 1 and one line. The outcome of its action is unknown."""
     with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         command.send_signal(number)
         assert command.wait() == 1
@@ -130,8 +130,8 @@ def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: 
 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
-def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
-    """While a service handles one operator's request, another operator's command is refused and sends nothing."""
+def test_concurrent_commands_write_once(app: App, prepare: Prepare) -> None:
+    """While a service handles one operator's request, the command of another operator is refused and sends nothing."""
     arguments = prepare(app)
     with stopped_at_its_call(app, WRITES[prepare], arguments, kind="delay") as (command, hold):
         second = app.run(*arguments, "--yes", "--as", "joe")
@@ -142,8 +142,8 @@ def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
-def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: Prepare) -> None:
-    """If the response is lost, the outcome is unknown. If the service refuses, the action is recorded as refused."""
+def test_a_lost_response_is_recorded_as_unknown_and_a_refusal_as_refused(app: App, prepare: Prepare) -> None:
+    """The outcome of a request without a response is unknown. A request that the service refuses is refused."""
     arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
     with faulty(app.sandbox, service, method, path, kind="status", status=400):
@@ -165,25 +165,25 @@ def test_a_lost_response_is_unknown_and_a_refusal_is_refused(app: App, prepare: 
     ],
     ids=["commit failed", "gateway", "gateway refuses", "refused", "no role", "unavailable"],
 )
-def test_only_the_word_of_the_service_is_a_refusal(app: App, fault: dict[str, Any], state: str) -> None:
-    """A write counts as refused only if the service itself refuses it. After any other error its outcome is unknown."""
+def test_only_the_service_can_refuse_a_write(app: App, fault: dict[str, Any], state: str) -> None:
+    """A write counts as refused only if the service itself refuses it. After any other error the outcome is unknown."""
     arguments = [*received(app), "--yes", "--as", "jane"]
     with faulty(app.sandbox, *WRITES[received], kind="status_after_write", **fault):
         assert app.run(*arguments).code == 1
     assert [each for each, _ in states(app)] == [state]
 
 
-def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: PostgresServer) -> None:
-    """If the database fails while the question is open, the command fails and changes nothing in NOMIS."""
+def test_an_action_that_cannot_be_recorded_is_not_sent(app: App, own_postgres: PostgresServer) -> None:
+    """If the database fails before the confirmation, the command fails and changes nothing in NOMIS."""
     arguments = [*repair(app), "--as", "jane"]
     done = app.run(*arguments, answer=Terminal("y\n", before=own_postgres.stop))
     assert (done.code, app.sandbox.journal("nomis")) == (1, [])
 
 
-def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
+def test_a_database_that_fails_during_the_call_leaves_the_action_started(
     app: App, own_postgres: PostgresServer
 ) -> None:
-    """If the database fails at the call, the action stays started, and the command says that it was not recorded."""
+    """The action stays recorded as started, and the command says that the outcome was not recorded."""
     with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()
         hold.release()

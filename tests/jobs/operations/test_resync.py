@@ -1,4 +1,4 @@
-"""Resyncs by command: each record is written once, whatever other operators, messages and crashes do."""
+"""The `resync` command writes each record once, whatever other operators, messages and crashes do."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def resync(kind: str, told: DpsEvent, who: str = "jane") -> list[str]:
 
 
 def made(sandbox: Sandbox) -> tuple[int, int]:
-    """The number of visits in NOMIS, and of those that are mapped."""
+    """The number of visits in NOMIS, and the number of those that are mapped."""
     return len(sandbox.nomis("visit")), len(sandbox.mappings("visits"))
 
 
-def test_two_at_once_write_once(app: App, sandbox: Sandbox) -> None:
-    """While NOMIS is handling one operator's request, another operator's command ends without a write."""
+def test_concurrent_resyncs_write_once(app: App, sandbox: Sandbox) -> None:
+    """While NOMIS handles one operator's request, the command of another operator ends without a write."""
     told = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
         first = app.start(*resync("visit", told))
@@ -37,8 +37,8 @@ def test_two_at_once_write_once(app: App, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["create", "update"])
-def test_what_another_does_while_one_thinks_is_not_done_again(app: App, sandbox: Sandbox, mapped: bool) -> None:
-    """The plan is made again after the confirmation, so what another operator wrote meanwhile is not written again."""
+def test_a_resync_by_another_operator_is_not_repeated(app: App, sandbox: Sandbox, mapped: bool) -> None:
+    """The plan is made again after the confirmation, so the write of another operator is not repeated."""
     told = visit_booked(sandbox)
     if mapped:
         told.publish()
@@ -54,8 +54,8 @@ def test_what_another_does_while_one_thinks_is_not_done_again(app: App, sandbox:
     assert [action["who"] for action in app.read_json("actions")] == ["joe"]
 
 
-def test_its_event_at_the_same_time_makes_no_second_record(app: App, sandbox: Sandbox) -> None:
-    """An event that comes during a resync waits for its lease, and is a duplicate when it is delivered again."""
+def test_an_event_during_a_resync_creates_no_second_record(app: App, sandbox: Sandbox) -> None:
+    """The event waits for the lease of the resync. When it is delivered again, it is a duplicate."""
     told = visit_booked(sandbox)
     with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
         first = app.start(*resync("visit", told))
@@ -68,7 +68,7 @@ def test_its_event_at_the_same_time_makes_no_second_record(app: App, sandbox: Sa
     assert made(sandbox) == (1, 1)
 
 
-def test_crash_between_create_and_mapping_is_made_good(app: App, sandbox: Sandbox) -> None:
+def test_the_next_resync_saves_a_mapping_that_a_crash_lost(app: App, sandbox: Sandbox) -> None:
     """After a crash between create and mapping, the next resync saves the mapping and creates nothing."""
     told = visit_booked(sandbox)
     with held(sandbox, "mapping", "POST", kind="timeout_before_write") as hold:
@@ -81,8 +81,11 @@ def test_crash_between_create_and_mapping_is_made_good(app: App, sandbox: Sandbo
 
 
 @pytest.mark.parametrize("kind", ["visit", "adjustment"])
-def test_crash_while_nomis_has_the_request_is_made_good(app: App, sandbox: Sandbox, kind: str) -> None:
-    """After a crash during the create, a resync is refused while the request may be under way, then maps the record."""
+def test_the_next_resync_maps_a_record_created_during_a_crash(app: App, sandbox: Sandbox, kind: str) -> None:
+    """After a crash during the create, a resync is refused while the request may be under way.
+
+    A later resync maps the record.
+    """
     told = visit_booked(sandbox) if kind == "visit" else adjustment_inserted(sandbox)
     with held(sandbox, "nomis", "POST", POSTS[kind], kind="timeout_after_write") as hold:
         crashed = app.start(*resync(kind, told))
@@ -98,7 +101,7 @@ def test_crash_while_nomis_has_the_request_is_made_good(app: App, sandbox: Sandb
 
 
 def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If a response is lost, the outcome is recorded as unknown, and the next resync finds the record in NOMIS."""
+    """If a response is lost, the outcome is recorded as unknown. The next resync finds the record in NOMIS."""
     told = visit_booked(sandbox)
     with faulty(sandbox, "nomis", "POST", kind="reset_after_write", times=1):
         assert app.run(*resync("visit", told)).code == 1
@@ -108,8 +111,11 @@ def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None
     assert made(sandbox) == (1, 1)
 
 
-def test_mapping_that_cannot_be_saved_is_left_to_its_message(app: App, sandbox: Sandbox) -> None:
-    """A mapping that a resync could not save is saved by a message, as after an event, or by another resync."""
+def test_a_mapping_that_cannot_be_saved_is_retried(app: App, sandbox: Sandbox) -> None:
+    """As after an event, a mapping retry saves the mapping that a resync could not save.
+
+    Another resync can save it too.
+    """
     told = visit_booked(sandbox)
     with faulty(sandbox, "mapping", "POST", kind="status", status=503):
         said = app.run_ok(*resync("visit", told))
@@ -119,8 +125,8 @@ def test_mapping_that_cannot_be_saved_is_left_to_its_message(app: App, sandbox: 
     assert made(sandbox) == (1, 1)
 
 
-def test_what_nomis_refuses_is_recorded_as_refused(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS refuses a resync, the recorded action quotes the reason, and the handler's failed event is tracked."""
+def test_a_refusal_by_nomis_is_recorded(app: App, sandbox: Sandbox) -> None:
+    """If NOMIS refuses a resync, the recorded action quotes the reason. The handler's failed event is tracked."""
     told = visit_booked(sandbox)
     put_visit(sandbox, told.dps_id, person_ids=[999_999_999])
     refused = app.run(*resync("visit", told))
@@ -132,8 +138,8 @@ def test_what_nomis_refuses_is_recorded_as_refused(app: App, sandbox: Sandbox) -
     assert made(sandbox) == (1, 1)
 
 
-def test_what_was_done_in_part_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
-    """If the cancellation fails after the creation, the outcome is unknown, and the next resync only cancels."""
+def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
+    """If the create succeeds and the cancellation fails, the outcome is unknown, and the next resync only cancels."""
     told = appointment_created(sandbox)
     sandbox.put("appointment", id=int(told.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):

@@ -1,4 +1,4 @@
-"""The housekeeping removes what is old enough and no longer needed."""
+"""The housekeeping deletes data that is old and no longer needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG_AGO = now() - timedelta(days=31)
 
 @pytest.fixture
 def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
-    """An installation with two reconciliations of incentives, of which all but the last run happened a month ago."""
+    """An installation with two reconciliations of incentives. All runs but the last ended a month ago."""
     sandbox.reset(prisoners=40, mismatches={"2": 1})
     made = make_app(sandbox, tmp_path, sqlite_template)
     made.make_queues()
@@ -50,7 +50,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def counts(app: App) -> dict[str, int]:
-    """The number of rows of each kind."""
+    """The number of rows of each kind in the database."""
     database = Database(app.settings["DATABASE_URL"])
     tables = (telemetry_events, failures, job_runs, outbox, reconciliation_runs)
     with database.read() as connection:
@@ -62,8 +62,8 @@ def counts(app: App) -> dict[str, int]:
     return found
 
 
-def test_what_is_older_goes(app: App) -> None:
-    """Old events, runs and sent messages are removed. Unsent events and the last complete report stay."""
+def test_old_data_is_deleted(app: App) -> None:
+    """Old events, runs and sent messages are deleted. Unsent events and the last complete report are kept."""
     folders = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(folders) == 2
     app.run_ok("dlq", "retry-all", **KEEP)
@@ -78,8 +78,11 @@ def test_what_is_older_goes(app: App) -> None:
     assert app.read_json("runs", "list")[0]["counts"]["removed"]["reports"] == 1
 
 
-def test_what_status_and_housekeeping_need_stays(app: App) -> None:
-    """A job's last success stays if the job has failed since. So do failures of messages that may be dead letters."""
+def test_data_that_status_and_housekeeping_need_is_kept(app: App) -> None:
+    """The last success of a job is kept if the job has failed since.
+
+    Failures of messages that may be dead letters are kept too.
+    """
     database = Database(app.settings["DATABASE_URL"])
     attempt = {"queue": "visit", "message_id": "m", "reason": "odd", "recoverable": False, "attempt": 1}
     with database.begin() as connection:
@@ -97,7 +100,7 @@ def test_what_status_and_housekeeping_need_stays(app: App) -> None:
 
 
 def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
-    """A run stays in the database while its files exist, so that they are removed once that is possible."""
+    """A run stays in the database while its files exist, so that a later housekeeping can remove them."""
     location = Path(app.settings["REPORTS_LOCATION"])
     reports = {path.parent for path in location.rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])
@@ -109,7 +112,7 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
     (folder,) = (each for each in reports if each.name == first)
     elsewhere = location / "elsewhere"
     folder.rename(elsewhere)
-    # A symbolic link is not removed as a folder would be.
+    # A symbolic link cannot be removed in the way that a folder is.
     folder.symlink_to(elsewhere)
     done = app.run("dlq", "retry-all", **KEEP)
     assert (done.code, "report-not-removed" in done.err) == (0, True)
@@ -123,8 +126,8 @@ def test_files_that_cannot_be_removed_are_tried_again(app: App) -> None:
     assert "reportsNotRemoved" not in app.read_json("runs", "list")[0]["counts"]
 
 
-def test_slow_removal_of_files_keeps_nobody_from_the_database(app: App) -> None:
-    """While files are being removed, others can write to the database. A run that is resumed meanwhile stays."""
+def test_slow_removal_of_files_does_not_block_the_database(app: App) -> None:
+    """While files are removed, other processes can write to the database. A run that is resumed meanwhile is kept."""
     folders = {path.parent for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     database = Database(app.settings["DATABASE_URL"])
     seen: list[str] = []
@@ -146,8 +149,8 @@ def test_slow_removal_of_files_keeps_nobody_from_the_database(app: App) -> None:
     assert known == {each.name for each in folders}
 
 
-def test_without_a_setting_all_is_kept(app: App) -> None:
-    """Without a setting nothing is removed."""
+def test_without_a_setting_everything_is_kept(app: App) -> None:
+    """If the retention is not set, nothing is deleted."""
     before = counts(app)
     app.run_ok("dlq", "retry-all")
     after = counts(app)
@@ -160,7 +163,7 @@ def app_events(app: App) -> list[dict[str, object]]:
 
 
 def test_a_run_that_is_resumed_during_the_removal_keeps_its_new_report(app: App) -> None:
-    """The removal may take long, and a run that ends again meanwhile has written its report again."""
+    """If a run is resumed and ends again while old files are removed, its new report is kept."""
     reports = set(Path(app.settings["REPORTS_LOCATION"]).rglob("report.html"))
     with application({**app.settings, "REPORTS_KEEP_DAYS": "30"}, app.settings["DATABASE_URL"]) as made:
 

@@ -15,7 +15,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def moments(line: str, start: datetime, count: int) -> list[datetime]:
-    """The first `count` times of the cron expression `line`, from `start` on."""
+    """The first `count` times of the cron expression `line` after `start`."""
     schedule = CronSchedule(line, LONDON)
     found: list[datetime] = []
     previous, now = None, start
@@ -27,8 +27,8 @@ def moments(line: str, start: datetime, count: int) -> list[datetime]:
     return found
 
 
-def test_one_is_monday() -> None:
-    """The weekly reconciliation is on Mondays at 04:00 in London, summer and winter."""
+def test_one_means_monday() -> None:
+    """The weekly reconciliation runs on Mondays at 04:00 in London, in summer and winter."""
     summer, *_ = moments("0 4 * * 1", datetime(2023, 5, 20, tzinfo=UTC), 1)
     winter, *_ = moments("0 4 * * 1", datetime(2023, 12, 1, tzinfo=UTC), 1)
     assert summer.astimezone(UTC) == datetime(2023, 5, 22, 3, tzinfo=UTC)
@@ -58,35 +58,35 @@ def test_weekdays_count_as_in_cron(field: str, days: str) -> None:
 
 
 def test_hour_repeated_in_autumn_fires_once() -> None:
-    """On the last Sunday of October, 01:30 comes twice, and a job at that time runs only the first time."""
+    """On the last Sunday of October 01:30 comes twice, and a job at that time runs only the first time."""
     first, second = moments("30 1 * * *", datetime(2023, 10, 28, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 10, 29, 0, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 10, 30, 1, 30, tzinfo=UTC)
 
 
 def test_hour_skipped_in_spring_still_fires() -> None:
-    """On the last Sunday of March, 01:30 does not exist, and a job at that time still runs once that day."""
+    """On the last Sunday of March 01:30 does not exist, but a job at that time still runs once that day."""
     first, second = moments("30 1 * * *", datetime(2023, 3, 25, 12, tzinfo=UTC), 2)
     assert first.astimezone(UTC) == datetime(2023, 3, 26, 1, 30, tzinfo=UTC)
     assert second.astimezone(UTC) == datetime(2023, 3, 27, 0, 30, tzinfo=UTC)
 
 
 def test_every_ten_minutes_continues_through_the_repeated_hour() -> None:
-    """A job that runs in every hour keeps its real interval while the clocks go back."""
+    """A job that runs in every hour keeps its real interval when the clocks go back."""
     found = moments("*/10 * * * *", datetime(2023, 10, 29, 0, 0, tzinfo=UTC), 15)
     gaps = {(later - sooner).total_seconds() for sooner, later in zip(_utc(found), _utc(found)[1:], strict=False)}
     assert gaps == {600.0}
 
 
 def test_day_of_month_or_weekday() -> None:
-    """If the day of the month and the weekday are both restricted, a match of either is enough, as in cron."""
+    """If both the day of the month and the weekday are restricted, a match of either is enough, as in cron."""
     found = moments("0 4 1 * 1", datetime(2023, 6, 26, 12, tzinfo=UTC), 3)
     assert [moment.day for moment in found] == [1, 3, 10]
 
 
 @given(st.integers(1672531200, 1798675200).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
-def test_latest_is_the_moment_before_the_next(now: datetime) -> None:
-    """The last and the next time of a weekly schedule enclose the present, and are a week of local time apart."""
+def test_the_latest_and_the_next_time_are_a_week_apart(now: datetime) -> None:
+    """The last and the next time of a weekly schedule are before and after now, a week of local time apart."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     latest = schedule.latest(now, timedelta(days=8))
     following = schedule.get_next_fire_time(None, now + timedelta(microseconds=1))
@@ -96,15 +96,15 @@ def test_latest_is_the_moment_before_the_next(now: datetime) -> None:
     assert following.replace(tzinfo=None) - latest.replace(tzinfo=None) == timedelta(days=7)
 
 
-def test_latest_is_never_in_the_hour_that_spring_skips() -> None:
-    """Shortly after the clocks went forward, the latest time is one that the clocks have shown."""
+def test_the_latest_time_is_never_in_the_skipped_hour() -> None:
+    """Shortly after the clocks go forward, the latest time is one that the clocks have shown."""
     schedule = CronSchedule("*/7 1-3 * * *", LONDON)
     now = datetime(2023, 3, 26, 2, 13, tzinfo=LONDON)
     assert schedule.latest(now, timedelta(hours=30)) == datetime(2023, 3, 26, 1, 7, tzinfo=UTC)
 
 
-def test_latest_is_none_when_nothing_was_due() -> None:
-    """A schedule without a time in the period that is searched has no latest time."""
+def test_there_is_no_latest_time_if_nothing_was_due() -> None:
+    """A schedule that has no time in the searched period has no latest time."""
     schedule = CronSchedule("0 4 * * 1", LONDON)
     assert schedule.latest(datetime(2023, 5, 24, tzinfo=UTC), timedelta(hours=1)) is None
 
@@ -113,8 +113,8 @@ def test_latest_is_none_when_nothing_was_due() -> None:
     "line",
     ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
-def test_wrong_lines_are_refused_in_one_line(line: str) -> None:
-    """A text that is not a cron expression is a settings error that names the setting in one line."""
+def test_invalid_expressions_are_refused_in_one_line(line: str) -> None:
+    """A text that is not a cron expression is a settings error, whose single line names the setting."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
         parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)

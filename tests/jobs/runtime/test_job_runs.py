@@ -1,4 +1,4 @@
-"""Job runs record what ran, how it ended, and which runs died."""
+"""Job runs record which jobs ran, how they ended, and which processes died."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ MakeLedger = Callable[[str], JobRuns]
 
 @pytest.fixture
 def make_job_runs(database: Database) -> MakeLedger:
-    """Creates the job runs of a process with the given name, all on one database."""
+    """Creates the job runs of a process with this name. All of them use one database."""
     return lambda owner: JobRuns(database, Leases(database, owner, 60))
 
 
@@ -32,7 +32,7 @@ def only(runs: list[JobRun]) -> JobRun:
 
 
 def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
-    """A run that ends well is recorded with parameters, counts, times and the host."""
+    """A run that ends well is recorded with its parameters, its counts, its times and the host."""
     job_runs = make_job_runs("one")
     with job_runs.run("drain", {"queues": ["visit"]}) as active_run:
         active_run.counts["received"] = 3
@@ -47,7 +47,7 @@ def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
 
 
 def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
-    """A run that raises is recorded as failed, with its error on one line and its counts so far."""
+    """A run that raises is recorded as failed, with its error on one line and the counts so far."""
     job_runs = make_job_runs("one")
 
     def work() -> None:
@@ -61,8 +61,8 @@ def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
     assert (run.status, run.error, run.counts) == (RunStatus.FAILED, "no queue", {"received": 2})
 
 
-def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
-    """A run that is interrupted from the keyboard is interrupted, not failed."""
+def test_a_keyboard_interrupt_is_recorded_as_interrupted(make_job_runs: MakeLedger) -> None:
+    """A run that is interrupted from the keyboard is recorded as interrupted, not as failed."""
     job_runs = make_job_runs("one")
     with pytest.raises(KeyboardInterrupt), job_runs.run("drain", {}) as active_run:
         raise KeyboardInterrupt
@@ -70,7 +70,7 @@ def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
-    """A run counts as running while its process renews its lease, and as interrupted once it no longer does."""
+    """A run counts as running while its process renews its lease, and then as interrupted."""
     now = clock.now()
     dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
@@ -83,7 +83,7 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
 
 
 def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
-    """The list of runs is limited, newest first, and can be restricted to one job."""
+    """The list of runs starts with the newest, can be limited, and can be restricted to one job."""
     job_runs = make_job_runs("one")
     for job in ("drain", "reconcile-incentives", "drain"):
         with job_runs.run(job, {}):
@@ -94,8 +94,11 @@ def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
     assert len(job_runs.recent(limit=2)) == 2
 
 
-def test_only_runs_over_everyone_are_measures_of_the_whole(make_job_runs: MakeLedger) -> None:
-    """The scope decides whether a run covers everyone or, for runs of versions that recorded none, the parameters."""
+def test_only_full_runs_count_as_runs_over_everyone(make_job_runs: MakeLedger) -> None:
+    """The scope decides whether a run covers everyone.
+
+    For runs of versions that recorded no scope, the parameters decide.
+    """
     job_runs = make_job_runs("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
     for parameters, scope in (
@@ -115,8 +118,8 @@ def test_only_runs_over_everyone_are_measures_of_the_whole(make_job_runs: MakeLe
     assert job_runs.last_whole("drain") is None
 
 
-def test_run_is_found_by_the_beginning_of_its_id(make_job_runs: MakeLedger) -> None:
-    """An unambiguous beginning of an id finds its run. One that fits no run, or several, is bad usage."""
+def test_the_beginning_of_an_id_finds_a_run(make_job_runs: MakeLedger) -> None:
+    """If the beginning fits no run or several runs, it is bad usage."""
     job_runs = make_job_runs("one")
     for moment in ("a-1", "a-2"):
         with job_runs.run("drain", {}, run_id=moment):
@@ -128,8 +131,8 @@ def test_run_is_found_by_the_beginning_of_its_id(make_job_runs: MakeLedger) -> N
         job_runs.find("%")
 
 
-def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None:
-    """If several processes reach a scheduled time together, one runs the job, and later ones see that it is done."""
+def test_several_processes_run_a_scheduled_time_once(make_job_runs: MakeLedger) -> None:
+    """If several processes reach a scheduled time together, one runs the job, and the others see that it is done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []
@@ -150,7 +153,7 @@ def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None
 
 
 def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> None:
-    """A scheduled run that another process could not finish is taken over, and is then done."""
+    """If a process cannot finish a scheduled run, another process takes it over, and the run is then done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     first, second = make_job_runs("first"), make_job_runs("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
@@ -164,13 +167,13 @@ def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> N
 
 
 def test_ids_sort_by_time_and_fit_their_column() -> None:
-    """Run ids sort by the start of the run, and the id of the longest job name still fits."""
+    """Run ids sort by the start of the run. The id of the longest job name still fits its column."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
 
 
 def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
-    """A run whose id another has is refused: commands typed in quick succession must not meet that by chance."""
+    """Commands that start in the same second get different ids, since a run with an existing id would be refused."""
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert len({new_run_id(moment) for _ in range(1000)}) == 1000
     assert scheduled_run_id("reconcile-incentives", moment) == "reconcile-incentives-20230522T0300Z"
@@ -178,7 +181,7 @@ def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
 
 
 def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, database_url: str) -> None:
-    """If a process of this machine is killed, its run is interrupted at once and can be taken over."""
+    """If a process on this machine is killed, its run is interrupted at once and can be taken over."""
     program = _RUN_FOR_EVER.format(url=database_url)
     with started([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Logs are JSON objects, one on each line of the given stream. Logs of libraries are too."""
+"""Log lines, including those of libraries, are JSON objects on the given stream."""
 
 import io
 import json
@@ -34,8 +34,8 @@ def logged(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_json_lines_carry_what_is_bound() -> None:
-    """A line has its message, level, time in UTC, own fields, and the fields that are bound around it."""
+def test_log_lines_have_the_bound_fields() -> None:
+    """A line has its message, level, time in UTC, its own fields, and the fields that the code around it has bound."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     with bound(run_id="20230522-040000-ab12", queue="visit"):
@@ -48,7 +48,7 @@ def test_json_lines_carry_what_is_bound() -> None:
 
 
 def test_libraries_log_in_the_same_form() -> None:
-    """A warning of a library is a JSON line too, and its less important messages are left out."""
+    """A library's warning is a JSON line too. Its less important messages are not logged."""
     stream = io.StringIO()
     configure_logging("json", "DEBUG", stream)
     logging.getLogger("botocore.session").info("small talk")
@@ -58,7 +58,7 @@ def test_libraries_log_in_the_same_form() -> None:
 
 
 def test_exceptions_stay_on_one_line() -> None:
-    """A traceback is a field of its log line. The text of the error is not logged, since it may quote anything."""
+    """A traceback is a field of its log line. The text of the error is not logged, since it may contain anything."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     try:
@@ -70,8 +70,8 @@ def test_exceptions_stay_on_one_line() -> None:
     assert "literal for int" not in str(line["exception"])
 
 
-def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
-    """Nothing below the set level is logged, and DEBUG adds full tracebacks."""
+def test_the_level_decides_what_is_logged() -> None:
+    """Messages below the set level are not logged. DEBUG adds full tracebacks."""
     stream = io.StringIO()
     configure_logging("json", "WARNING", stream)
     structlog.get_logger("somewhere").info("batch")
@@ -82,8 +82,8 @@ def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]) -> None:
-    """With masking on, prisoner numbers and booking ids keep only their last two characters in texts and fields."""
+def test_masking_hides_prisoner_numbers_and_booking_ids(log_format: Literal["json", "console"]) -> None:
+    """With masking on, prisoner numbers and booking ids in texts and fields keep only their last two characters."""
     stream = io.StringIO()
     configure_logging(log_format, "INFO", stream, Masking(on=True))
     log = structlog.get_logger("somewhere")
@@ -109,7 +109,7 @@ def test_prisoners_are_masked_where_asked(log_format: Literal["json", "console"]
 
 
 def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -> None:
-    """Prisoner numbers in the log of a drain are masked if the setting says so, and not masked otherwise."""
+    """The log of a drain masks prisoner numbers only if the setting is on."""
     numbers = [each["offenderNo"] for each in sandbox.prisoners()]
     for masked in (True, False):
         sandbox.traffic(events=3, queues=["visit"], seed=2 + masked)
@@ -119,7 +119,7 @@ def test_log_of_a_command_is_masked_by_the_setting(app: App, sandbox: Sandbox) -
 
 
 def test_console_lines_are_plain_without_a_terminal() -> None:
-    """The console form has no colour codes without a terminal."""
+    """Without a terminal, the console format has no colour codes."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     structlog.get_logger("somewhere").info("batch", received=3)
@@ -128,8 +128,8 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
-    """Skipped ticks, of which the scheduler's library warns, are not logged. The errors of the library are."""
+def test_skipped_ticks_are_not_logged() -> None:
+    """Warnings of the scheduler's library about skipped ticks are not logged. Its errors are."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")
@@ -143,7 +143,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, raw: bool) -> None:
-    """The log lines of a message have its operation id, and every call carries its trace context.
+    """The log lines of a message have its operation id, and every call sends its trace context.
 
     A message without a trace has a separate operation.
     """
@@ -182,15 +182,15 @@ def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, ra
         f"00-{TRACE}-b7ad6b7169203331-01\r\nX: y",
     ],
 )
-def test_a_trace_that_is_none_is_not_passed_on(written: str) -> None:
+def test_an_invalid_trace_is_replaced(written: str) -> None:
     """A trace that W3C Trace Context does not allow is replaced by a new trace for the message."""
     made = trace_of("message", written)
     assert made == trace_of("message")
     assert trace_of("another", made) == made
 
 
-def test_a_line_for_a_terminal_steers_nothing() -> None:
-    """Foreign text in values and tracebacks never reaches the terminal as an escape code."""
+def test_log_lines_do_not_control_the_terminal() -> None:
+    """Foreign text in values and tracebacks reaches the terminal without escape codes."""
     stream = io.StringIO()
     configure_logging("console", "INFO", stream)
     try:
@@ -203,9 +203,9 @@ def test_a_line_for_a_terminal_steers_nothing() -> None:
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
-    """In an outage, the first failure, each new reason and the recovery are logged.
+    """In an outage the first failure, each new reason and the recovery are logged.
 
-    An error text that changes each time does not flood the log.
+    An error text that changes with every attempt does not flood the log.
     """
     failures = failure_log("drain of visit")
     with capture_logs() as logs:

@@ -25,7 +25,7 @@ MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain that receives `sizes` messages, batch by batch, then nothing. It fails while it is `broken`."""
+    """A drain that receives `sizes` messages batch by batch, and then none. It fails while it is `broken`."""
 
     def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes
@@ -47,20 +47,20 @@ class CountingDrain:
 
 
 class Clock:
-    """The clock of a scheduler. It stands still until it is set, and counts how often it is read."""
+    """A scheduler's clock, which stands still until the test sets it, and counts how often it is read."""
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.looks = 0
 
     def __call__(self) -> datetime:
-        """Returns the time that the clock shows."""
+        """The time that the clock shows."""
         self.looks += 1
         return self.moment
 
-    def wait_for_a_look(self) -> None:
-        """Returns once the scheduler has checked whether a job is due, and has finished what followed."""
-        # The second check from now begins only after the first, with everything that it started, is over.
+    def wait_for_a_check(self) -> None:
+        """Returns once the scheduler has checked whether a job is due, and has finished what it then started."""
+        # The second check from now begins only after the first and everything that it started have ended.
         enough = self.looks + 2
         until(lambda: self.looks >= enough, "the scheduler looks whether a job is due")
 
@@ -72,7 +72,7 @@ def job_runs(database: Database) -> JobRuns:
 
 
 def nothing_due() -> Mapping[str, int]:
-    """An outbox with nothing to send."""
+    """An outbox without anything to send."""
     return {}
 
 
@@ -116,8 +116,8 @@ def start() -> Iterator[Callable[..., Running]]:
         one.finish()
 
 
-def test_scheduler_records_that_it_lives(job_runs: JobRuns) -> None:
-    """The scheduler keeps recording when it was alive, its last batch with messages, its totals, and what fails."""
+def test_the_scheduler_records_its_heartbeat(job_runs: JobRuns) -> None:
+    """The scheduler keeps recording that it is alive, its last batch with messages, its totals, and what fails."""
     drains: dict[str, QueueDrain] = {"visit": CountingDrain([3, 0]), "activity": CountingDrain([], broken=True)}
     recorded: list[Mapping[str, Any]] = []
 
@@ -138,8 +138,8 @@ def test_scheduler_records_that_it_lives(job_runs: JobRuns) -> None:
     assert timedelta() <= clock.now() - datetime.fromisoformat(last["heartbeatAt"]) < timedelta(minutes=1)
 
 
-def test_queues_are_drained_again_and_again(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """Batches follow each other and are counted, and each drain is stopped at the end."""
+def test_queues_are_drained_continuously(job_runs: JobRuns, start: Callable[..., Running]) -> None:
+    """One batch follows another and each is counted. At the end each drain is stopped."""
     drain = CountingDrain([3, 0, 4])
     running = start(job_runs, drains={"visit": drain})
     until(lambda: drain.batches >= 4)
@@ -147,8 +147,8 @@ def test_queues_are_drained_again_and_again(job_runs: JobRuns, start: Callable[.
     assert drain.stopped.is_set()
 
 
-def test_broken_queue_is_tried_again_and_stops_no_other(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """While one queue fails the other is drained, and the failing one recovers without help."""
+def test_a_failing_queue_does_not_stop_the_others(job_runs: JobRuns, start: Callable[..., Running]) -> None:
+    """While one queue fails the other is drained, and the failing queue recovers without help."""
     broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
     running = start(job_runs, drains={"visit": broken, "incentive": whole})
     until(lambda: running.scheduler.failing() == {"visit": "no queue"})
@@ -159,8 +159,8 @@ def test_broken_queue_is_tried_again_and_stops_no_other(job_runs: JobRuns, start
     assert running.finish()["received"] == 3
 
 
-def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """The job of Monday 04:00 runs once when a scheduler starts shortly afterwards, and is recorded as scheduled."""
+def test_a_due_job_runs_once(job_runs: JobRuns, start: Callable[..., Running]) -> None:
+    """The job of Monday 04:00 runs once if a scheduler starts shortly afterwards, and is recorded as scheduled."""
     ran: list[str] = []
 
     def run(active_run: ActiveRun) -> None:
@@ -171,26 +171,26 @@ def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[...
     until(lambda: ran != [] and job_runs.status_of(ran[0]) is RunStatus.SUCCESS)
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
     start(job_runs, job(run), now=later)
-    later.wait_for_a_look()
+    later.wait_for_a_check()
     assert ran == ["reconcile-incentives-20230522T0300Z"]
     (kept,) = job_runs.recent()
     assert (kept.trigger, kept.status, kept.counts) == (Trigger.SCHEDULE, RunStatus.SUCCESS, {"prisoners": 2000})
 
 
-def test_job_is_not_started_outside_its_time(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A moment that was too long ago is left alone."""
+def test_a_job_that_is_too_late_does_not_start(job_runs: JobRuns, start: Callable[..., Running]) -> None:
+    """If the scheduled time of a job is too long ago, the job waits for the next one."""
     late = Clock(MONDAY_FOUR + timedelta(hours=7))
     start(job_runs, job(lambda _: None), now=late)
-    late.wait_for_a_look()
+    late.wait_for_a_check()
     assert job_runs.recent() == []
 
 
-def test_moment_that_comes_is_met(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job whose moment comes while the scheduler runs starts then, and not before."""
+def test_a_job_starts_at_its_time(job_runs: JobRuns, start: Callable[..., Running]) -> None:
+    """If the scheduled time comes while the scheduler runs, the job starts then, and not earlier."""
     ran: list[str] = []
     wall = Clock(MONDAY_FOUR - timedelta(seconds=1))
     running = start(job_runs, job(lambda run: ran.append(run.id)), now=wall)
-    wall.wait_for_a_look()
+    wall.wait_for_a_check()
     assert ran == []
     wall.moment = MONDAY_FOUR
     until(lambda: ran == ["reconcile-incentives-20230522T0300Z"])
@@ -198,7 +198,7 @@ def test_moment_that_comes_is_met(job_runs: JobRuns, start: Callable[..., Runnin
 
 
 def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A scheduled run that another scheduler left unfinished is finished by this one, marked as resumed."""
+    """This scheduler finishes a scheduled run that another one left unfinished. The run is marked as resumed."""
     run_id = "reconcile-incentives-20230522T0300Z"
     with pytest.raises(KeyboardInterrupt), job_runs.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
@@ -208,10 +208,10 @@ def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callabl
     assert resumed == [True]
 
 
-def test_two_schedulers_run_a_moment_once(
+def test_two_schedulers_run_a_job_once(
     database: Database, database_url: str, start: Callable[..., Running], tmp_path: Path
 ) -> None:
-    """Two schedulers that start at the same moment on one database run the job once between them."""
+    """If two schedulers start at the same time on one database, only one of them runs the job."""
     other = Database(database_url)
     ran: list[str] = []
 
@@ -229,7 +229,7 @@ def test_two_schedulers_run_a_moment_once(
 
 
 def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job that fails is recorded as failed, and is not tried again at that moment."""
+    """A job that fails is recorded as failed, and is not tried again for that scheduled time."""
     attempts: list[str] = []
 
     def run(active_run: ActiveRun) -> None:
@@ -242,12 +242,12 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
     until(lambda: running.scheduler.failing() == {"reconcile-incentives": str(BreakerOpen("nomis"))})
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
     start(job_runs, job(run), now=later)
-    later.wait_for_a_look()
+    later.wait_for_a_check()
     assert len(attempts) == 1
 
 
-def test_deliveries_go_on_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """When sending fails it is tried again, and the drains are not affected."""
+def test_deliveries_continue_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
+    """If sending fails it is tried again, and the drains are not affected."""
     calls: list[int] = []
 
     def send_due() -> Mapping[str, int]:

@@ -40,7 +40,7 @@ def test_first_signal_finishes_the_work() -> None:
 
 
 def test_second_signal_ends_at_once() -> None:
-    """After two SIGTERMs the process ends, although its work never does."""
+    """After two SIGTERMs the process ends, even though its work never does."""
     with process("None") as running:
         running.send_signal(signal.SIGTERM)
         assert running.stdout is not None
@@ -49,7 +49,7 @@ def test_second_signal_ends_at_once() -> None:
         assert running.wait(timeout=LONGEST_SECONDS) == 1
 
 
-def test_interrupt_from_the_keyboard_counts_as_well() -> None:
+def test_a_keyboard_interrupt_stops_like_sigterm() -> None:
     """Ctrl-C stops the process as SIGTERM does."""
     with process("finish.set()") as running:
         running.send_signal(signal.SIGINT)

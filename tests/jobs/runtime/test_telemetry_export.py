@@ -1,4 +1,4 @@
-"""No response of the endpoint loses an event, delays the process or holds up good events."""
+"""Whatever the endpoint responds, no event is lost, the process is not delayed, and good events are not held up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer = Callable[[list[dict[str, Any]]], tuple[int, dict[str, str], bytes]]
 
 
 class Endpoint:
-    """An ingestion endpoint that responds as `answer` says. `batches` has the number of events of each request."""
+    """An ingestion endpoint that responds as `answer` says. `batches` has the number of events in each request."""
 
     def __init__(self) -> None:
         self.answer: Answer = lambda items: told(items, {})
@@ -64,7 +64,7 @@ class Endpoint:
 def told(
     items: list[dict[str, Any]], errors: dict[int, int], message: str = "odd"
 ) -> tuple[int, dict[str, str], bytes]:
-    """The response of Application Insights to a batch of which some events are refused, by index."""
+    """The response of Application Insights to a batch of which these events, by index, are refused."""
     listed = [{"index": index, "statusCode": status, "message": message} for index, status in errors.items()]
     body = {"itemsReceived": len(items), "itemsAccepted": len(items) - len(errors), "errors": listed}
     status = 200 if not errors else 400 if len(errors) == len(items) else 206
@@ -93,13 +93,13 @@ def put(database: Database, number: int) -> None:
 
 
 def exports(database: Database) -> list[str]:
-    """The export state of each event, in order."""
+    """The export state of each event, in the order of the events."""
     with database.read() as connection:
         return list(connection.execute(select(telemetry_events.c.export).order_by(telemetry_events.c.id)).scalars())
 
 
 def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> None:
-    """A key that Application Insights does not know is not the events' fault, so they wait until it is corrected."""
+    """If Application Insights does not know the key, the events wait until the key is corrected."""
     put(database, 3)
     endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Invalid instrumentation key")
     assert sender(database, endpoint.url).send_due() == 0
@@ -110,7 +110,7 @@ def test_a_wrong_key_loses_nothing(database: Database, endpoint: Endpoint) -> No
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, endpoint: Endpoint, number: int) -> None:
-    """If nothing is accepted and no reason is given, no event is lost, since another server may have responded."""
+    """If nothing is accepted and no reason is given, another server may have responded, so every event is kept."""
     put(database, number)
     endpoint.answer = lambda _: (400, {}, b"<html>Bad Request</html>")
     assert sender(database, endpoint.url).send_due() == 0
@@ -118,7 +118,7 @@ def test_an_endpoint_that_refuses_everything_loses_nothing(database: Database, e
 
 
 def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Database, endpoint: Endpoint) -> None:
-    """Events that are all refused for a reason, such as age, are not sent again and do not hold up later ones."""
+    """Events that are all refused for a reason, such as age, are not sent again. They do not hold up later events."""
     put(database, 2)
     endpoint.answer = lambda items: told(items, dict.fromkeys(range(len(items)), 400), "Field 'time' is too old")
     sender(database, endpoint.url).send_due()
@@ -127,15 +127,15 @@ def test_events_that_are_all_refused_for_a_reason_are_sent_once(database: Databa
 
 
 @pytest.mark.parametrize("index", [-1, 2])
-def test_a_response_about_another_event_is_not_believed(database: Database, endpoint: Endpoint, index: int) -> None:
-    """A response that names an index outside the batch is not taken as proof that any event of the batch arrived."""
+def test_a_response_about_another_batch_proves_nothing(database: Database, endpoint: Endpoint, index: int) -> None:
+    """If a response names an index outside the batch, no event of the batch counts as accepted."""
     put(database, 2)
     endpoint.answer = lambda items: told(items, {index: 400})
     assert sender(database, endpoint.url).send_due() == 0
     assert exports(database) == ["due"] * 2
 
 
-def test_a_region_that_is_gone_is_not_asked_for_ever(database: Database, endpoint: Endpoint) -> None:
+def test_a_redirect_that_does_not_respond_is_given_up(database: Database, endpoint: Endpoint) -> None:
     """If the address of a redirect does not respond, the configured one is used again."""
     put(database, 1)
     endpoint.answer = lambda _: (308, {"Location": "http://127.0.0.1:1/v2.1/track"}, b"")
@@ -148,8 +148,8 @@ def test_a_region_that_is_gone_is_not_asked_for_ever(database: Database, endpoin
 
 
 @pytest.mark.parametrize("wait", ["99999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: str) -> None:
-    """However long the endpoint asks the sender to wait, it is tried again within an hour."""
+def test_no_wait_is_longer_than_an_hour(database: Database, endpoint: Endpoint, wait: str) -> None:
+    """However long the endpoint asks the sender to wait, the sender tries again within an hour."""
     put(database, 1)
     endpoint.answer = lambda _: (439, {"Retry-After": wait}, b"")
     clock = [0.0]
@@ -160,8 +160,8 @@ def test_no_wait_is_without_end(database: Database, endpoint: Endpoint, wait: st
     assert sending.send_due() == 1
 
 
-def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: Sandbox) -> None:
-    """A request lasts no longer than the caller allows. If one half of a batch hangs, the other is not sent."""
+def test_a_request_lasts_no_longer_than_the_caller_allows(database: Database, sandbox: Sandbox) -> None:
+    """If the endpoint hangs, the request is given up in time. If one half of a batch hangs, the other is not sent."""
     put(database, 4)
     sandbox.fault("application-insights", kind="status", status=413, times=1)
     sandbox.fault("application-insights", kind="delay", until_released=True)
@@ -171,8 +171,11 @@ def test_an_endpoint_that_hangs_holds_nobody_up(database: Database, sandbox: San
     assert exports(database) == ["due"] * 4
 
 
-def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, endpoint: Endpoint) -> None:
-    """A process that is to end finishes and records its request. The backlog, even half a batch, waits for the next."""
+def test_a_process_that_ends_begins_no_more_requests(database: Database, endpoint: Endpoint) -> None:
+    """A process that is asked to end finishes and records its request.
+
+    The remaining events, even half of a split batch, are left to the next process.
+    """
     put(database, 1_200)
     assert sender(database, endpoint.url).send_due(stop_requested=lambda: len(endpoint.batches) == 1) == 500
     assert endpoint.batches == [500]
@@ -181,8 +184,8 @@ def test_a_process_that_is_to_end_begins_no_more_requests(database: Database, en
     assert endpoint.batches == [500, 500, 250]
 
 
-def test_an_event_is_small_enough_in_bytes() -> None:
-    """The size of an event is limited in bytes: long values are cut, even if their characters take several bytes."""
+def test_long_values_of_an_event_are_cut() -> None:
+    """The size of an event is limited in bytes, so a long value is cut even if its characters take several bytes."""
     properties = {f"property{n}": "😀" * 8_192 for n in range(60)}
     packed = json.dumps(envelope(CustomEvent(1, "made-up", now(), properties, None), KEY), ensure_ascii=False)
     assert len(packed.encode()) <= LARGEST_ITEM

@@ -1,4 +1,4 @@
-"""Where reports are kept: a folder or an S3 bucket."""
+"""Reports are stored in a folder or in an S3 bucket."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
 @pytest.fixture
 def s3(sandbox: Sandbox) -> Any:
-    """A client of an emulated S3 with one bucket, made as the program makes it."""
+    """A client of an emulated S3 with one bucket, created in the same way as the program's client."""
     client = Aws(load_settings(sandbox.environment())).client("s3")
     client.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
     return client
 
 
-def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
-    """Each object in a bucket has its content type.
+def test_a_bucket_keeps_the_files_of_a_run(s3: Any) -> None:
+    """Each object in the bucket has its content type.
 
-    The index links the runs with a report in the bucket, and all objects are below the prefix.
+    The index links to the runs with a report in the bucket, and all objects have the prefix.
     """
     settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
     archive = open_archive(settings, lambda: s3)
@@ -65,8 +65,11 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
     assert "run-of-today/report.html" in index
 
 
-def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any, tmp_path: Path) -> None:
-    """If set, a link to a bucket opens for anybody until it expires. Folders and masked reports have no such link."""
+def test_a_presigned_link_opens_the_page_if_it_is_set(s3: Any, tmp_path: Path) -> None:
+    """If the setting is on, a link to a bucket opens for anybody until it expires.
+
+    Folders and masked reports have no such link.
+    """
     in_bucket = {"REPORTS_LOCATION": "s3://reports/weekly", "REPORTS_LINK_HOURS": "24"}
     settings, result = load_settings(in_bucket), made_result(3)
     store_report(open_archive(settings, lambda: s3), result)
@@ -90,7 +93,7 @@ def test_a_presigned_address_leads_to_the_page_where_the_setting_says_so(s3: Any
 
 @pytest.mark.parametrize("kept_in", ["folder", "bucket"])
 def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, kept_in: str) -> None:
-    """The reports of a visits run and an incentives run stay apart, even if the runs have the same id.
+    """The reports of visits and of incentives stay apart, even if two runs have the same id.
 
     The index links to both, and both link back.
     """
@@ -116,22 +119,25 @@ def test_other_reconciliations_have_separate_folders(s3: Any, tmp_path: Path, ke
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", ""])
-def test_refuses_a_reconciliation_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
+def test_a_reconciliation_name_that_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
     """The name of a reconciliation must be a plain folder name."""
     with pytest.raises(ValueError, match="folder"):
         store_report(Folder(tmp_path), visit_result(0, reconciliation=name))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
+def test_all_runs_in_a_large_bucket_are_found(s3: Any) -> None:
     """All runs are found although S3 lists only a limited number of objects at a time."""
     for number in range(5):
         s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
     assert len(Bucket(s3, "reports", "", listed_at_once=2).report_folders()) == 5
 
 
-def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
-    """A failed write is an outage, and is tried again. A bucket missing before a run is a wrong setting."""
+def test_errors_of_a_bucket_are_outages_or_wrong_settings(s3: Any) -> None:
+    """A failed write counts as an outage and is tried again.
+
+    A bucket that is missing before a run is a wrong setting.
+    """
     missing = Bucket(s3, "missing", "")
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
         missing.probe()
@@ -157,14 +163,17 @@ def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
     ("operation", "code", "status"),
     [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
 )
-def test_a_bucket_that_may_not_be_written_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
-    """A bucket that cannot be written is a wrong setting, so a test object is written before a run begins."""
+def test_a_bucket_without_write_permission_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
+    """A test object is written before a run begins, so missing permission is noticed early."""
     with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
         Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
 
 
-def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
-    """The test object is deleted again. If that is refused, reports can still be kept, and a warning says so."""
+def test_the_check_of_a_bucket_leaves_nothing_behind(s3: Any) -> None:
+    """The test object is deleted again.
+
+    If the deletion is refused, a warning says so, and reports can still be stored.
+    """
     assert Bucket(s3, "reports", "weekly").probe() is None
     assert "Contents" not in s3.list_objects_v2(Bucket="reports")
     left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
@@ -172,8 +181,8 @@ def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
     assert Bucket(s3, "reports", "weekly").report_folders() == set()
 
 
-def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails leaves the old file intact and no temporary file."""
+def test_a_failed_write_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails in a folder leaves the old file intact and no temporary file."""
     folder = Folder(tmp_path)
     folder.write("run/report.html", "old")
 
@@ -187,14 +196,14 @@ def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unavailable_bucket_is_not_a_wrong_setting() -> None:
-    """If S3 does not respond, this does not count as a wrong setting, and the report waits."""
+    """If S3 does not respond, the report waits, and no setting is blamed."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         Bucket(Aws(settings).client("s3"), "reports", "").probe()
 
 
-def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
-    """The check of a folder removes the folders that it made, and keeps what was there before."""
+def test_the_check_of_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The check removes the folders that it created, and keeps what already existed."""
     Folder(tmp_path / "some" / "where").probe()
     assert list(tmp_path.iterdir()) == []
     Folder(tmp_path).write("run/report.html", "kept")
@@ -202,10 +211,8 @@ def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
 
 
-def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An error of the folder itself names the setting. An error that may pass, such as a full disk, does not."""
+def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the folder itself names the setting. A temporary error, such as a full disk, does not."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
         SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be created or written"
@@ -222,15 +229,15 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_not(
 
 
 @pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", ".hidden"])
-def test_refuses_a_run_id_that_leads_elsewhere(tmp_path: Path, run_id: str) -> None:
+def test_a_run_id_that_is_a_path_is_refused(tmp_path: Path, run_id: str) -> None:
     """The id of a run must be a plain folder name."""
     with pytest.raises(ValueError, match="folder"):
         store_report(Folder(tmp_path), made_result(0, run_id=run_id))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
-    """Messages give the address that is set or, if none is, the path in the file system."""
+def test_messages_give_the_address_of_the_reports(tmp_path: Path) -> None:
+    """Messages give the address in the setting or, if none is set, the path in the file system."""
     result = made_result(0, run_id="run-1")
     reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
     assert report_path(reached, result) == "https://reports.example/weekly/run-1/report.html"
@@ -239,8 +246,8 @@ def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
-def test_reports_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
-    """Reports get the permissions of the umask. Private files are for their owner only, whatever the umask."""
+def test_reports_have_the_permissions_of_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    """The umask decides who can read a report. Private files are only for their owner, whatever the umask."""
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")

@@ -34,7 +34,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """Accepts messages, or refuses receivers, the sender, or the message to a receiver, with the given responses."""
+    """A mail server's handler that accepts messages, or refuses the sender or receivers with the given responses."""
 
     def __init__(self) -> None:
         """Starts empty."""
@@ -46,7 +46,7 @@ class Mailbox:
     async def handle_MAIL(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Responds about the sender."""
+        """Accepts or refuses the sender."""
         if self.sender_answers:
             return self.sender_answers.pop(0)
         envelope.mail_from = address
@@ -56,7 +56,7 @@ class Mailbox:
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
     ) -> str:
-        """Responds about one receiver."""
+        """Accepts or refuses one receiver."""
         waiting = self.answers.get(address)
         if waiting:
             return waiting.pop(0)
@@ -64,7 +64,7 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
-        """Keeps the message for each receiver."""
+        """Stores the message for each receiver."""
         for address in envelope.rcpt_tos:
             if self.data_answers.get(address):
                 return self.data_answers[address].pop(0)
@@ -81,7 +81,7 @@ Serve = Callable[..., tuple[Mailbox, int]]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts mail servers, and ends them with the test."""
+    """A function that starts mail servers, which end with the test."""
     controllers: list[Controller] = []
 
     def start(**options: Any) -> tuple[Mailbox, int]:
@@ -108,12 +108,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: LoginPassword) -> AuthResult:
-    """Accepts one user."""
+    """Accepts the credentials of one user."""
     known = data.login == b"report@er" and data.password == b"pass/word"
     return AuthResult(success=known, handled=False)
 
 
-def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
+def test_each_receiver_gets_text_html_and_csv_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """Both receivers get the same message, with all parts that mail clients may need. A repeat sends nothing."""
     mailbox, port = serve()
     opened = open_app(
@@ -138,10 +138,10 @@ def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_a
     assert mailbox.messages[0][1]["Message-ID"] == mailbox.messages[1][1]["Message-ID"]
 
 
-def test_brings_the_page_of_a_report_that_has_no_address(
+def test_a_report_without_an_address_is_attached(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
-    """Without `REPORTS_URL` there is no link, so the page is attached and its location is named."""
+    """Without `REPORTS_URL` there is no link, so the page is attached and the email gives its location."""
     mailbox, port = serve()
     kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
@@ -159,8 +159,10 @@ def test_brings_the_page_of_a_report_that_has_no_address(
     assert "all 87,012 prisoners had the same incentive level" in page.get_content()
 
 
-def test_continues_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """A deferred receiver gets the report later, an unknown one never gets it, and the others do not get it twice."""
+def test_a_repeat_sends_only_to_receivers_without_the_report(
+    upstream: Sandbox, open_app: OpenApp, serve: Serve
+) -> None:
+    """A deferred receiver gets the report later, and an unknown one never. The others do not get it twice."""
     mailbox, port = serve()
     mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
@@ -180,10 +182,10 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 
 @pytest.mark.parametrize("answer", [REFUSED, "552 5.3.4 too big", "421 4.3.2 going down", "451 try later", "999 what"])
 @pytest.mark.parametrize("first", ["RCPT", "DATA"])
-def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
+def test_a_refused_receiver_does_not_affect_the_others(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
 ) -> None:
-    """Each receiver has a separate outcome, whichever step refuses a receiver and whatever the server does next."""
+    """Each receiver has a separate outcome, at whichever step the server refuses one and whatever it does next."""
     mailbox, port = serve()
     refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
     refusing["a@example.org"] = [answer] * 3
@@ -197,10 +199,10 @@ def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
     "answer", ["554 5.7.1 <a@example.org>: Relay access denied", "550 5.1.0 Sender rejected", REFUSED]
 )
 @pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
-def test_what_nobody_took_is_not_sent_and_tried_again(
+def test_a_report_that_every_receiver_refused_is_tried_again(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, answer: str
 ) -> None:
-    """A report that was refused for every receiver waits in the outbox with the mail server's response."""
+    """The report waits in the outbox with the response of the mail server."""
     mailbox, port = serve()
     receivers = RECEIVERS.split(",")
     answers = [answer] * 2
@@ -223,8 +225,8 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
     assert [address for address, _ in mailbox.messages] == receivers
 
 
-def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """The mail server's status and text are kept and logged, on one line of limited length."""
+def test_the_reason_for_a_refused_receiver_is_recorded(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
+    """The mail server's status and text are stored and logged, on one line of limited length."""
     mailbox, port = serve()
     mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
@@ -242,10 +244,10 @@ def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, 
     assert len(progress["refused"]["b@example.org"]) == 200
 
 
-def test_uses_starttls_where_it_is_offered_and_logs_in(
+def test_starttls_is_used_before_the_login(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path
 ) -> None:
-    """The password is sent only over TLS, to a server with a trusted certificate."""
+    """The password is sent over STARTTLS, to a server with a trusted certificate."""
     options = {"tls_context": server_context(certificate), "require_starttls": True}
     mailbox, port = serve(**options, auth_required=True, authenticator=login)
     url = f"smtp://report%40er:pass%2Fword@127.0.0.1:{port}"
@@ -255,9 +257,7 @@ def test_uses_starttls_where_it_is_offered_and_logs_in(
     assert len(mailbox.messages) == 2
 
 
-def test_speaks_tls_at_once_where_the_address_says_so(
-    upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path
-) -> None:
+def test_smtps_addresses_use_tls_at_once(upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path) -> None:
     """`smtps://` means TLS from the first byte."""
     mailbox, port = serve(ssl_context=server_context(certificate))
     opened = open_app(
@@ -269,10 +269,10 @@ def test_speaks_tls_at_once_where_the_address_says_so(
 
 
 @pytest.mark.parametrize("trouble", ["untrusted", "password", "away"])
-def test_puts_it_off_when_the_server_cannot_be_used(
+def test_an_unusable_mail_server_defers_the_report(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path, trouble: str
 ) -> None:
-    """An untrusted certificate, a refused password and a closed port are reasons to try again, and nothing is sent."""
+    """If the certificate is untrusted, the password refused or the port closed, the report is tried again later."""
     options = {"tls_context": server_context(certificate), "require_starttls": True}
     mailbox, port = serve(**options, auth_required=True, authenticator=login)
     user = "report%40er:wrong" if trouble == "password" else "report%40er:pass%2Fword"
@@ -284,7 +284,7 @@ def test_puts_it_off_when_the_server_cannot_be_used(
     assert mailbox.messages == []
 
 
-def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
+def test_masked_messages_have_no_whole_number(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """With masking on, no email contains a whole prisoner number."""
     mailbox, port = serve()
     opened = open_app(
@@ -298,7 +298,7 @@ def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: Ope
         assert not any(each.offender_no in part or str(each.booking_id) in part for part in parts)
 
 
-#: Gmail cuts off longer emails, not counting attachments.
+#: The size in bytes, without attachments, above which Gmail cuts off an email.
 LONGEST_BODY = 100_000
 
 
@@ -306,7 +306,7 @@ LONGEST_BODY = 100_000
 def test_an_email_is_short_however_many_differences_there_are(
     upstream: Sandbox, open_app: OpenApp, serve: Serve, number: int
 ) -> None:
-    """An email has what to do, causes, prisons and at most twenty rows. The page and the CSV have all rows."""
+    """An email has what to do, the causes, the prisons and at most twenty rows. The page and the CSV have all rows."""
     mailbox, port = serve()
     opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     result = kept(opened, made_result(number), "email")
@@ -335,8 +335,8 @@ def test_an_email_is_short_however_many_differences_there_are(
         assert ("410 more are in the attached incentive-mismatches-run-of-today.csv" in shown) == (number == 430)
 
 
-def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files too large for a mail server are left out, and the email says where the report is."""
+def test_files_that_are_too_large_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a file is too large for a mail server, the email is sent without it and gives the location of the report."""
     monkeypatch.setattr("reports.presentation.message_content.LONGEST_FILE", 10_000)
     for number, kinds in ((3, ["csv"]), (60, [])):
         report = email_report(made_result(number), None, "s3://reports/x", Masking())
@@ -348,8 +348,8 @@ def test_what_is_too_long_to_be_sent_keeps_the_email_short(monkeypatch: pytest.M
     assert "The report is too long to send. It is kept at `s3://reports/x`." in said
 
 
-def test_draws_the_trend_of_table_cells_and_letters() -> None:
-    """In an email each run of the trend is a table cell, since Outlook shows neither SVG nor style sheets.
+def test_the_trend_in_an_email_is_a_table() -> None:
+    """Each run of the trend is a table cell, since Outlook shows neither SVG nor style sheets.
 
     Letters and words give the same figures as the cells.
     """
@@ -362,7 +362,7 @@ def test_draws_the_trend_of_table_cells_and_letters() -> None:
 
 
 def test_a_masked_csv_opens_in_excel(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
-    """A masked CSV begins with the mark by which Excel recognises UTF-8, and no cell is a formula."""
+    """A masked CSV begins with the byte order mark by which Excel recognises UTF-8, and no cell is a formula."""
     mailbox, port = serve()
     opened = open_app(
         smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"

@@ -1,4 +1,4 @@
-"""Deliveries in the outbox: claimed by one sender, deferred, given up, and held up by no other channel."""
+"""Deliveries in the outbox are claimed by one sender, deferred or given up, and never held up by another channel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.harness.results import made_result
 from tests.harness.waiting import in_thread, result_of
 
 
-def test_two_senders_do_not_send_one_thing_twice(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_concurrent_senders_send_each_delivery_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """If several threads send at once, each delivery is sent only once."""
     opened = open_app()
     for key in range(12):
@@ -32,13 +32,13 @@ def test_two_senders_do_not_send_one_thing_twice(upstream: Sandbox, open_app: Op
 
 
 def pending(app: ReportsApp) -> int:
-    """How many deliveries are waiting."""
+    """The number of deliveries that are waiting."""
     with app.database.read() as connection:
         return outbox.counts(connection)[outbox.DeliveryState.PENDING]
 
 
-def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without a token nothing is posted to Slack or enqueued, the log warns once, and no flush waits."""
+def test_slack_is_off_without_a_token(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Without a token nothing is enqueued or posted to Slack, the log warns once, and no flush waits."""
     opened = open_app(slack_token="")
     alert(opened, "1")
     alert(opened, "2")
@@ -58,8 +58,10 @@ def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: Op
     "elsewhere",
     [{"slack_token": "", "smtp_url": ""}, {"slack_token": "", "reports_email_to": ""}, {"slack_token": "xoxb-wrong"}],
 )
-def test_leaves_what_others_can_send(upstream: Sandbox, open_app: OpenApp, elsewhere: dict[str, str]) -> None:
-    """A process without Slack or email, or with wrong settings, leaves deliveries to a process that has them."""
+def test_deliveries_are_left_to_a_process_that_can_send_them(
+    upstream: Sandbox, open_app: OpenApp, elsewhere: dict[str, str]
+) -> None:
+    """A process without Slack or email, or with wrong settings, leaves its deliveries for another process."""
     mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
     alert(open_app(**mail))
     kept(open_app(**mail), made_result(1), "email", "slack")
@@ -72,10 +74,10 @@ def test_leaves_what_others_can_send(upstream: Sandbox, open_app: OpenApp, elsew
     assert len(upstream.slack()["messages"]) == 3
 
 
-def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
+def test_a_channel_that_is_off_does_not_hold_up_the_others(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many deliveries wait for a channel that is off, those behind them are sent."""
+    """However many deliveries wait for a channel that is off, later deliveries of other channels are sent."""
     monkeypatch.setattr("reports.delivery.sender._AT_ONCE", 3)
     opened = open_app(slack_token="")
     for key in range(5):
@@ -84,10 +86,10 @@ def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
     assert opened.sender().send_due() == SendCounts(sent=1)
 
 
-def test_puts_off_what_a_wrong_setting_keeps_back(
+def test_a_wrong_setting_defers_a_delivery(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A wrong setting loses no report: once the setting is corrected, the report is stored."""
+    """Once the setting is corrected the report is stored, so none is lost."""
 
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
@@ -103,10 +105,10 @@ def test_puts_off_what_a_wrong_setting_keeps_back(
 
 
 @pytest.mark.parametrize("token", ["", "xoxb-wrong"])
-def test_gives_up_after_a_fortnight_and_says_so(
+def test_a_delivery_is_given_up_after_a_fortnight(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """A delivery that fails for fourteen days is given up, but not an hour sooner, and the log says so."""
+    """A delivery that fails for fourteen days is given up, but not an hour earlier, and the log says so."""
     opened = open_app(slack_token=token)
     alert(opened, "1")
     alert(opened, "2")
@@ -119,8 +121,8 @@ def test_gives_up_after_a_fortnight_and_says_so(
     assert pending(opened) == 0
 
 
-def test_keeps_trying_what_slack_refuses_without_holding_up_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery that Slack refuses is tried again later, and the archive gets its report meanwhile."""
+def test_a_delivery_that_slack_refuses_is_tried_again(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Slack gets the delivery later, and the archive gets its report meanwhile."""
     opened = open_app(slack_token="xoxb-wrong")
     kept(opened, made_result(1), "slack", "archive")
     assert opened.sender().send_due() == SendCounts(sent=1, later=1)
@@ -130,8 +132,8 @@ def test_keeps_trying_what_slack_refuses_without_holding_up_others(upstream: San
     assert "invalid_auth" in str(delivery.last_error)
 
 
-def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """Each run has its three files, and the index links only to runs whose report exists."""
+def test_the_archive_gets_each_report_and_an_index(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
+    """Each run has its three files. The index links only to runs whose report still exists."""
     opened = open_app()
     kept(opened, made_result(3), "archive")
     kept(opened, made_result(0, run_id="unkept"))
@@ -147,8 +149,10 @@ def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_
     assert parse_result(stored) == made_result(3)
 
 
-def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """A delivery to an archive that cannot be written is deferred, as in an outage."""
+def test_an_archive_that_cannot_be_written_defers_the_delivery(
+    upstream: Sandbox, open_app: OpenApp, tmp_path: Path
+) -> None:
+    """As in an outage, the delivery waits and is tried again."""
     (tmp_path / "reports").write_text("in the way")
     opened = open_app()
     kept(opened, made_result(1), "archive")
@@ -159,8 +163,8 @@ def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app:
     assert opened.sender(clock).send_due() == SendCounts(sent=1)
 
 
-def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: OpenApp) -> None:
-    """At the end of a command, deliveries with a short deferral are waited for, and those with a long one are left."""
+def test_a_flush_waits_for_deliveries_with_a_short_deferral(upstream: Sandbox, open_app: OpenApp) -> None:
+    """At the end of a command, short deferrals are waited for. Deliveries with a long deferral are left."""
     opened = open_app()
     clock = Clock()
     alert(opened)
@@ -172,8 +176,8 @@ def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: 
     assert opened.sender(clock).flush(10, sleep=clock.forward) == SendCounts(later=1)
 
 
-def test_gives_up_what_nobody_can_deliver(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A delivery without a result, or of an unknown kind, is marked as given up, and not tried for ever."""
+def test_a_delivery_that_nobody_can_make_is_given_up(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A delivery without a result, or of an unknown kind, is given up instead of being tried for ever."""
     opened = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with opened.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})

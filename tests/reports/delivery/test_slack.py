@@ -29,7 +29,7 @@ def texts(upstream: Sandbox) -> list[str]:
 
 
 def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
-    """Sends repeatedly, and moves the clock forward in between, as a scheduler does."""
+    """Sends repeatedly, as a scheduler does, and moves the clock forward in between."""
     for _ in range(rounds):
         app.sender(clock).send_due()
         clock.forward(CLAIM_SECONDS + 600)
@@ -51,8 +51,8 @@ def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
         ),
     ],
 )
-def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
-    """An alert has the runbook's text, followed by the event, its properties, the domain, severity and command."""
+def test_an_alert_has_the_text_of_the_runbook(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
+    """The runbook's text comes first, then the event, its properties, the domain, the severity and the command."""
     opened = open_app()
     alert(opened, event=event)
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -64,8 +64,11 @@ def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: Op
     assert message["channel"] == "#sycon-alerts"
 
 
-def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: Sandbox, open_app: OpenApp) -> None:
-    """However many differences there are, the channel has one message, and its thread twenty of them and both files."""
+def test_the_channel_gets_what_to_do_and_the_thread_the_details(upstream: Sandbox, open_app: OpenApp) -> None:
+    """However many differences there are, the channel gets one message.
+
+    Its thread has twenty of them and both files.
+    """
     opened = open_app()
     result = kept(opened, made_result(400), "slack")
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -94,8 +97,10 @@ def test_posts_what_to_do_and_in_the_thread_the_newest_and_the_files(upstream: S
 
 
 @pytest.mark.parametrize("reached", [False, True])
-def test_links_the_report_or_brings_it(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
-    """The message links to the report if it has an address. Otherwise it brings the page itself and its path."""
+def test_a_message_links_to_the_report_or_attaches_it(
+    upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool
+) -> None:
+    """If the report has no address, the message attaches the page and gives its path."""
     opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
@@ -108,7 +113,7 @@ def test_links_the_report_or_brings_it(upstream: Sandbox, open_app: OpenApp, tmp
     assert files == ([] if reached else ["incentive-report-run-of-today.html"])
 
 
-def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_run_without_differences_is_one_message(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without differences there is one message and no CSV."""
     opened = open_app()
     kept(opened, made_result(0), "slack")
@@ -134,7 +139,7 @@ def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenA
         ("/upload", "reset", {"times": 1}),
     ],
 )
-def test_sends_each_part_once_whatever_slack_does(
+def test_each_part_arrives_once(
     upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
     """Whether a call is refused or its response is lost, every message and file arrives once."""
@@ -152,8 +157,11 @@ def test_sends_each_part_once_whatever_slack_does(
         assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
 
 
-def test_comes_back_when_slack_says_and_waits_for_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A rate limit defers the delivery by its `Retry-After`. No other delivery to Slack is tried meanwhile."""
+def test_a_rate_limit_defers_all_deliveries_to_slack(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The `Retry-After` of a rate limit decides when the delivery is tried again.
+
+    No other delivery to Slack is tried meanwhile.
+    """
     opened = open_app()
     clock = Clock()
     for key in ("1", "2", "3"):
@@ -187,10 +195,10 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
         ("/api/files.completeUploadExternal", 1),
     ],
 )
-def test_continues_after_a_crash_at_any_step(
+def test_another_process_finishes_after_a_crash(
     upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
-    """If a process dies before or after Slack accepts a message, another finishes the delivery without a repeat."""
+    """If a process dies before or after Slack accepts a message, another one finishes the delivery without a repeat."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
@@ -209,10 +217,13 @@ def test_continues_after_a_crash_at_any_step(
     assert sorted(complete) == ["incentive-mismatches-run-of-today.csv", "incentive-report-run-of-today.html"]
 
 
-def test_a_part_that_slack_refuses_keeps_nothing_else_back(
+def test_a_refused_part_does_not_hold_up_the_rest(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message whose blocks are refused is sent as text. A second refusal is recorded, and the rest is sent."""
+    """A message whose blocks are refused is sent as plain text.
+
+    If that is refused too, this is recorded and the rest is sent.
+    """
     result = made_result(40)
     report = slack_report(result, None, "somewhere", Masking())
     summary, first, second, *_ = report.posts
@@ -236,12 +247,12 @@ def test_a_part_that_slack_refuses_keeps_nothing_else_back(
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_a_refused_first_message_leaves_the_others(
+def test_a_refused_first_message_does_not_hold_up_the_others(
     upstream: Sandbox, open_app: OpenApp, as_text: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A first message that Slack refuses is sent as plain text.
+    """If Slack refuses the first message, it is sent as plain text.
 
-    If that is refused too, the others are posted in the channel without a thread.
+    If that is refused too, the other messages are posted in the channel, without a thread.
     """
     result = made_result(3)
     report = slack_report(result, None, "somewhere", Masking())
@@ -258,8 +269,8 @@ def test_a_refused_first_message_leaves_the_others(
     assert {each["thread_ts"] for each in (messages[-1], *files)} == {first}
 
 
-def test_files_that_slack_does_not_take_keep_no_message_back(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the permission for files the messages are posted, and the log says what is missing."""
+def test_refused_files_do_not_hold_up_the_messages(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Without the permission for files, the messages are posted, and the log names the missing permission."""
     opened = open_app()
     kept(opened, made_result(3), "slack")
     refusal = {"ok": False, "error": "missing_scope"}
@@ -271,8 +282,8 @@ def test_files_that_slack_does_not_take_keep_no_message_back(upstream: Sandbox, 
     assert line["parts"] == {"html": "missing_scope", "csv": "missing_scope"}
 
 
-def test_sends_again_rather_than_lose_where_it_may_not_look(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without the permission to read the channel, a message whose response was lost is posted once more."""
+def test_a_message_is_repeated_if_the_channel_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Without permission to read the channel, a message without a response is posted again, so that none is lost."""
     opened = open_app(slack_channel="#unheard-of")
     alert(opened)
     upstream.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
@@ -280,7 +291,7 @@ def test_sends_again_rather_than_lose_where_it_may_not_look(upstream: Sandbox, o
     assert len(upstream.slack()["messages"]) == 2
 
 
-def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_masked_messages_have_no_whole_number(upstream: Sandbox, open_app: OpenApp) -> None:
     """With masking on, no whole prisoner number or booking id reaches Slack, in texts, commands or the CSV."""
     opened = open_app(alerts_mask_prisoners="true")
     result = kept(opened, made_result(12), "slack")

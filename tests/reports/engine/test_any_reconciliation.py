@@ -1,4 +1,4 @@
-"""What the engine does for every reconciliation, shown with a made-up one."""
+"""What the engine does for every reconciliation, tested with a made-up one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No 
 
 
 @pytest.fixture(autouse=True)
-def nothing_given() -> Iterator[None]:
-    """Removes the records that the last test gave to the reconciliation."""
+def no_records() -> Iterator[None]:
+    """Removes the records that an earlier test gave to the reconciliation."""
     MadeUp.units = {}
     yield
     MadeUp.units = {}
@@ -55,12 +55,12 @@ def tracked(app: ReportsApp, name: str) -> list[dict[str, str]]:
     return [dict(each["properties"]) for each in read_events(app.database, name)]
 
 
-def named(result: ReconciliationResult) -> dict[int | None, str]:
+def kinds_by_booking(result: ReconciliationResult) -> dict[int | None, str]:
     """The kind of each mismatch, by booking id."""
     return {each.booking_id: each.kind for each in result.mismatches}
 
 
-def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> None:
+def test_each_kind_of_difference_is_found(open_app: OpenApp) -> None:
     """Records on only one side, and records with different counts, are found with the values of both sides."""
     MadeUp.units = {
         "MDI": [row("MDI", 1, 2, 1), row("MDI", 2, 1, 1), row("MDI", 3, 1, None)],
@@ -69,7 +69,7 @@ def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> Non
     app = open_app()
     result = reconciled(app)
     assert (result.reconciliation, result.status, result.compared) == ("made-up", "complete", 4)
-    assert named(result) == {1: "different", 3: "nomis-only", 4: "dps-only"}
+    assert kinds_by_booking(result) == {1: "different", 3: "nomis-only", 4: "dps-only"}
     first = next(each for each in result.mismatches if each.booking_id == 1)
     assert first.key == {"prison_id": "MDI", "booking_id": 1}
     assert [(each.field, each.nomis, each.dps) for each in first.differences] == [("count", 2, 1)]
@@ -81,8 +81,8 @@ def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> Non
     assert tracked(app, "made-up-report") == [{"mismatches": "3", "units": "2"}]
 
 
-def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenApp) -> None:
-    """A mismatch persists until both sides agree or the record is gone, whatever other reconciliations find."""
+def test_a_mismatch_persists_until_a_run_of_the_same_reconciliation_resolves_it(open_app: OpenApp) -> None:
+    """It is resolved when both sides agree or the record is gone. Other reconciliations do not affect it."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     first = reconciled(app)
@@ -95,29 +95,32 @@ def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenA
     assert [each.run_id for each in second.trend] == [first.run_id, second.run_id]
 
 
-def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_resumed(open_app: OpenApp) -> None:
-    """An unread unit is named and resolves nothing, the other units count, and the resumed run reads only this unit."""
+def test_an_unread_unit_makes_the_run_incomplete(open_app: OpenApp) -> None:
+    """The unit is named and resolves nothing, and the other units are compared.
+
+    The resumed run reads only this unit.
+    """
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
     reconciled(app)
     MadeUp.units = {"MDI": DOWN, "LEI": [row("LEI", 2, 1, 2)]}
     broken = reconciled(app, run_id="broken")
-    assert (broken.status, named(broken), broken.resolved) == ("incomplete", {2: "different"}, ())
+    assert (broken.status, kinds_by_booking(broken), broken.resolved) == ("incomplete", {2: "different"}, ())
     assert [(each.unit, each.reason) for each in broken.unread] == [("MDI", str(DOWN))]
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": DOWN}
     resumed = reconciled(app, parameters=ReconciliationParameters(resume="broken"))
-    # The difference at LEI was read before and cannot be read again, so it was seen but is not confirmed.
+    # The difference at LEI was read once and cannot be read again, so it counts as seen but not confirmed.
     assert [each.booking_id for each in resumed.resolved] == [1]
     assert (resumed.status, [each.booking_id for each in resumed.unconfirmed]) == ("incomplete", [2])
 
 
 class Flaky(MadeUp):
-    """Records that cannot be read the first few times, by booking id."""
+    """A reconciliation in which single records cannot be read the first few times, by booking id."""
 
     failures: ClassVar[dict[int, int]] = {}
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """Returns the rows that the test gave, except those that fail this time."""
+        """Returns the rows of the test, except those whose read fails this time."""
         rows = super().read(unit, reads).rows
         failing = [number for number in rows["booking_id"].tolist() if self.failures.get(number, 0)]
         for number in failing:
@@ -127,8 +130,11 @@ class Flaky(MadeUp):
         return Reading(rows[~rows["booking_id"].isin(failing)], unread)
 
 
-def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_app: OpenApp) -> None:
-    """A record that fails once is compared. One that fails twice is unread, and the others of its unit are kept."""
+def test_an_unread_record_is_read_again_at_the_end(open_app: OpenApp) -> None:
+    """A record that fails once is compared.
+
+    A record that fails twice is unread, and the others in its unit are kept.
+    """
     Flaky.failures = {1: 1, 2: 2}
     Flaky.units = {
         "MDI": [row("MDI", 1, 1, 2), row("MDI", 3, 1, 1)],
@@ -136,7 +142,7 @@ def test_a_single_record_that_cannot_be_read_is_read_once_more_at_the_end(open_a
     }
     app = open_app(reconciliation_max_unreadable_percent="100")
     result = reconciled(app, Flaky)
-    assert (result.status, result.compared, named(result)) == ("incomplete", 3, {1: "different"})
+    assert (result.status, result.compared, kinds_by_booking(result)) == ("incomplete", 3, {1: "different"})
     assert [(each.booking_id, each.reason) for each in result.unread] == [(2, "no answer")]
     progress = [(done, total) for stage, done, total in app.stages if stage == "reading"]
     assert progress[-1] == (2, 2)
@@ -153,8 +159,8 @@ def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
 
 
 @pytest.mark.parametrize(("units", "status"), [(0, "failed"), (9, "failed"), (10, "complete")])
-def test_a_population_that_is_gone_or_halved_is_not_believed(open_app: OpenApp, units: int, status: str) -> None:
-    """A run that lists less than half of what the last complete run listed fails."""
+def test_a_population_that_is_less_than_half_fails_the_run(open_app: OpenApp, units: int, status: str) -> None:
+    """The list of the last complete run is the measure."""
     app = open_app()
     MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
     assert reconciled(app).status == "complete"
@@ -163,17 +169,17 @@ def test_a_population_that_is_gone_or_halved_is_not_believed(open_app: OpenApp, 
 
 
 def refused(app: ReportsApp, accept: str) -> str:
-    """The reason why a run does not accept another one."""
+    """The reason why a run fails instead of accepting its population."""
     with pytest.raises(UnknownRun) as error:
         reconciled(app, parameters=ReconciliationParameters(accept=accept))
     return str(error.value)
 
 
 @pytest.mark.parametrize("left", [0, 9])
-def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, left: int) -> None:
-    """After the command of the failure message, the missing differences are resolved.
+def test_a_smaller_population_can_be_accepted(open_app: OpenApp, left: int) -> None:
+    """The failure message has a command, after which the missing differences are resolved.
 
-    Later runs use the new population.
+    Later runs use the new population as their measure.
     """
     app = open_app()
     MadeUp.units = {str(number): [row("MDI", number, 1, 2 if number == 15 else 1)] for number in range(20)}
@@ -193,8 +199,8 @@ def test_a_population_that_is_really_gone_is_accepted_once(open_app: OpenApp, le
     assert reconciled(app).status == "complete"
 
 
-def test_what_is_accepted_is_not_even_less(open_app: OpenApp) -> None:
-    """A smaller population is accepted as the failed run found it: if more records vanish, the next run fails too."""
+def test_only_the_population_of_the_failed_run_is_accepted(open_app: OpenApp) -> None:
+    """If more records have vanished since the failed run, the next run fails too."""
     app = open_app()
     for numbers, status in ((100, "complete"), (44, "failed")):
         MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(numbers)}
@@ -214,16 +220,16 @@ def test_a_chosen_prison_without_any_record_makes_the_run_incomplete(open_app: O
 
 
 class CountedByNomis(MadeUp):
-    """Units for which only NOMIS gives the number of records."""
+    """A reconciliation whose units have their number of records only from NOMIS."""
 
     def population(self, reads: Reads) -> Population:
-        """Returns the units, and how many of their records NOMIS has."""
+        """Returns the units with the number of records that NOMIS has for each."""
         rows = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         return replace(super().population(reads), total=sum(row["in_nomis"] for row in rows))
 
 
-def test_figures_add_up_where_a_side_alone_is_counted(open_app: OpenApp) -> None:
-    """The total is never below the number compared, and the result has the number of records on each side."""
+def test_figures_add_up_if_only_nomis_gives_a_total(open_app: OpenApp) -> None:
+    """The total in texts is never below the number compared. The result has the number of records on each side."""
     CountedByNomis.units = {"MDI": [row("MDI", 1, 1, 1), row("MDI", 2, 1, None), row("MDI", 3, None, 1)]}
     result = reconciled(open_app(), CountedByNomis)
     assert (result.total, result.compared, result.in_nomis, result.in_dps) == (2, 3, 2, 2)
@@ -244,15 +250,15 @@ def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) 
 
 @pytest.mark.parametrize(("count", "percent"), [(11, 2), (10, 11)])
 def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
-    """While differences exceed only the count or only the share of suspicious runs, each has its own alert."""
+    """If differences exceed only the number, or only the share, of a suspicious run, each has a separate alert."""
     app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
     assert reconciled(app).suspicious is None
     assert len(tracked(app, "made-up-mismatch")) == 11
 
 
-def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
-    """A resumed run does not repeat the alerts of the incomplete run. It alerts new and changed differences."""
+def test_a_resumed_run_alerts_only_new_differences(open_app: OpenApp) -> None:
+    """A resumed run does not repeat the alerts of the incomplete run. It alerts only new and changed differences."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
     reconciled(app, run_id="first")
@@ -264,7 +270,7 @@ def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
 
 
 def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
-    """If there are more differences than may be alerted, the last event says how many more there are."""
+    """If there are more differences than may be alerted, the last event says how many have no alert."""
     app = open_app(reconciliation_most_alerts="3")
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
     assert len(reconciled(app).mismatches) == 5
@@ -273,12 +279,12 @@ def test_the_number_of_alerts_is_limited(open_app: OpenApp) -> None:
 
 
 @pytest.mark.parametrize("entry", ["MDI/1,known", "bookingId=1,known", "booking_id=1,known,2026-08-01"])
-def test_a_record_on_the_list_of_exclusions_is_reported_apart(open_app: OpenApp, entry: str) -> None:
+def test_an_excluded_record_is_reported_separately(open_app: OpenApp, entry: str) -> None:
     """A record can be excluded by its whole key, or by one column of the key."""
     app = open_app(reconciliation_made_up_exclusions=entry)
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
     result = reconciled(app)
-    assert named(result) == {2: "different"}
+    assert kinds_by_booking(result) == {2: "different"}
     assert [(each.booking_id, each.still_differs, each.reason) for each in result.excluded] == [(1, True, "known")]
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)]}
     assert reconciled(app).unneeded_exclusions == ("MDI/1",)
@@ -286,7 +292,10 @@ def test_a_record_on_the_list_of_exclusions_is_reported_apart(open_app: OpenApp,
 
 @pytest.mark.parametrize("side", ["nomis", "dps"])
 def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side: str) -> None:
-    """A recent change is in flight, since its event may be under way. An older change is a mismatch."""
+    """A record with a recent change is in flight, since its event may be under way.
+
+    With an older change it is a mismatch.
+    """
     app = open_app()
     recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)
     MadeUp.units = {
@@ -296,25 +305,25 @@ def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side
         ]
     }
     result = reconciled(app)
-    assert named(result) == {2: "different"}
+    assert kinds_by_booking(result) == {2: "different"}
     assert [(each.booking_id, " is 3 minutes old" in each.why) for each in result.in_flight] == [(1, True)]
 
 
 class ByAllocation(MadeUp):
-    """Records whose allocation the messages of the domain name."""
+    """A reconciliation whose records are named in messages by their allocations."""
 
     def entities(self, row: Row) -> tuple[str, ...]:
-        """Returns allocations with the same numbers as the bookings."""
+        """Returns allocations that have the same numbers as the bookings."""
         return (f"allocation:{row['booking_id']}",)
 
 
-def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_app: OpenApp) -> None:
+def test_a_record_with_a_pending_message_is_in_flight(open_app: OpenApp) -> None:
     """A difference whose record has a message on the queue or its dead letter queue is in flight."""
     app = open_app()
     MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
     pending = PendingMessages(on_dlq=frozenset({"allocation:1"}), failed=frozenset({"allocation:2"}))
     result = reconciled(app, ByAllocation, find_pending=lambda _domain: pending)
-    assert named(result) == {3: "different"}
+    assert kinds_by_booking(result) == {3: "different"}
     assert {each.booking_id: each.why for each in result.in_flight} == {
         1: "its message waits on the dead letter queue: prisoner-to-nomis dlq retry activity",
         2: "its message waits on the activity queue",
@@ -322,18 +331,18 @@ def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_a
 
 
 class OwnMismatch(Mismatch):
-    """A mismatch with additional fields."""
+    """A mismatch with an additional field."""
 
 
-class OfOwnParts(MadeUp):
+class WithOwnMismatch(MadeUp):
     """A reconciliation with a separate class for its mismatches, as visits have."""
 
     parts: ClassVar = {Mismatch: OwnMismatch}
 
 
-@pytest.mark.parametrize("kind", [MadeUp, OfOwnParts])
-def test_a_doubt_is_shown_with_a_difference(open_app: OpenApp, kind: type[MadeUp]) -> None:
-    """While the main queue is not empty, each difference says that a message about it may be pending."""
+@pytest.mark.parametrize("kind", [MadeUp, WithOwnMismatch])
+def test_a_difference_says_that_a_message_may_be_pending(open_app: OpenApp, kind: type[MadeUp]) -> None:
+    """While the main queue is not empty, the text of each difference says that a message about it may be pending."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)]}
     doubt = "the activity queue holds 3 messages"
     found = reconciled(open_app(), kind, find_pending=lambda _domain: PendingMessages(doubt=doubt))
@@ -342,7 +351,7 @@ def test_a_doubt_is_shown_with_a_difference(open_app: OpenApp, kind: type[MadeUp
 
 
 class OfADay(MadeUp):
-    """Records of one day, by default yesterday."""
+    """A reconciliation of the records of one day, by default yesterday."""
 
     key: ClassVar = {"date": "string", **MadeUp.key}
 
@@ -352,8 +361,8 @@ class OfADay(MadeUp):
         return today - timedelta(days=1), today - timedelta(days=1)
 
 
-def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) -> None:
-    """A run changes nothing about differences of other days, and is not compared with a run over a chosen day."""
+def test_a_run_concludes_nothing_about_other_days(open_app: OpenApp) -> None:
+    """A run leaves differences of other days unchanged. It is not compared with a run over a chosen day."""
     app = open_app()
     yesterday = now().date() - timedelta(days=1)
     OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}
@@ -369,17 +378,17 @@ def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) ->
 
 
 class ListedByNomis(MadeUp):
-    """Units that one call to NOMIS lists."""
+    """A reconciliation whose units are listed by a single call to NOMIS."""
 
     def population(self, reads: Reads) -> Population:
-        """Calls NOMIS, and then returns no unit."""
+        """Calls NOMIS, and then returns no units."""
         nomis = self.services.nomis
         reads.one(UpstreamName.NOMIS, lambda: nomis.call("GET", "/agency-switches/ACTIVITY"))
         return Population((Unit("MDI"),), None)
 
 
 def test_a_run_that_waits_for_a_single_call_can_be_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """While a single call is retried, the run reports progress, and the callback can end the run."""
+    """While a single call is retried, the run reports its progress, and the progress callback can end the run."""
     upstream.fault("nomis", "GET", "/agency-switches/ACTIVITY", kind="status", status=503)
 
     def stop(stage: str, _done: int, _total: int) -> None:

@@ -1,4 +1,4 @@
-"""If a few bookings always fail behind a breaker, the run gives them up, and all others have their result."""
+"""If a few bookings always fail, the run gives them up although a breaker opens, and compares all others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.messages import attached
 from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 from tests.harness.waiting import until
 
-#: A time in seconds, far less than waiting for an outage would take, and far more than the attempts take.
+#: A limit in seconds, far below the wait for an outage and far above the time that the attempts take.
 SOON = 60.0
 
 
@@ -41,22 +41,22 @@ def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run that would wait ten minutes for an unavailable service."""
 
     def wait(_seconds: float) -> None:
-        # A page of the list waits for a breaker in steps. A step ends once the services respond again.
+        # While a breaker is open, a page of the list waits in steps. A step ends once the services respond again.
         until(lambda: app.breakers.probe(UpstreamName), "the services are up")
 
     return result_of(app.reconcile(ReconciliationParameters(**parameters), outage_seconds=600, sleep=wait))
 
 
 def planted(upstream: Sandbox) -> list[int]:
-    """The bookings that were planted as different."""
+    """The bookings that were planted with a difference."""
     return sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
 
 
 @pytest.mark.parametrize("bad", [3, 12])
-def test_bad_bookings_are_not_outage(
+def test_bad_bookings_are_not_an_outage(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Bookings that always fail are soon given up as unread. All others are compared, with their differences found."""
+    """Bookings that always fail are soon given up as unread. All others are compared and their differences found."""
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.05)
     upstream.reset(prisoners=200, mismatches={"7": 4})
@@ -68,13 +68,16 @@ def test_bad_bookings_are_not_outage(
     assert (result.status, result.compared) == ("incomplete", 200 - bad)
     assert {each.booking_id for each in result.unread} == set(others[:bad])
     assert [each.booking_id for each in result.mismatches] == planted(upstream)
-    # Unread prisoners are read once more after the list has been checked again.
+    # Unread prisoners are read once more after the list has been read again.
     asked = Counter(each["path"] for each in upstream.requests("nomis"))
     assert all(asked[f"/incentives/booking-id/{each}/current"] <= 8 for each in others[:bad])
 
 
-def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """All reports name a difference that was seen but not read again. It counts neither as found nor as equal."""
+def test_an_unconfirmed_difference_is_shown_as_seen(upstream: Sandbox, open_app: OpenApp) -> None:
+    """All reports name a difference that was seen but could not be read again.
+
+    It counts neither as found nor as equal.
+    """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     seen, confirmed = planted(upstream)
     spoil(upstream, [seen], status=400, skip=1)
@@ -94,8 +97,11 @@ def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox,
     assert (row["booking_id"], row["nomis_level"], row["row"]) == (str(seen), expected["nomis"], "")
 
 
-def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If no difference can be read again, the headline says what was seen, and not that there are no differences."""
+def test_a_run_with_only_unconfirmed_differences_does_not_claim_agreement(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If no difference can be read again, the headline gives the number seen.
+
+    It does not say that there are no differences.
+    """
     upstream.reset(prisoners=60, mismatches={"7": 2})
     spoil(upstream, planted(upstream), status=400, skip=1)
     result = reconciled(open_app())
@@ -108,7 +114,7 @@ def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(upstrea
 
 @pytest.mark.parametrize("differs", [True, False])
 def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenApp, differs: bool) -> None:
-    """An excluded booking that cannot be read leaves the run complete, and is shown with the reason."""
+    """If an excluded booking cannot be read, the run is complete, and the booking is shown with the reason."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     bad = planted(upstream)[0] if differs else others[0]
@@ -126,7 +132,7 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
 
 
 def test_history_continues_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If one booking fails in every run, new, persisting, resolved and the trend continue for the others."""
+    """If one booking fails in every run, the others still have new, persisting and resolved differences and a trend."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
     bad, fixed, staying = planted(upstream)

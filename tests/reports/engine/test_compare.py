@@ -19,7 +19,7 @@ from reports.engine.join import join_sides
 from tests.harness.made_up import MadeUp
 
 KINDS = ("nomis-only", "dps-only", "different")
-#: The values of a record: two that are compared, one of them a category, and one that is only shown.
+#: The values of a record: two that are compared, one of which is a category, and one that is only shown.
 RECORD = st.fixed_dictionaries(
     {
         "count": st.one_of(st.none(), st.integers(0, 3)),
@@ -32,7 +32,7 @@ Side = dict[tuple[str, int], dict[str, Any]]
 
 
 class Compared(MadeUp):
-    """Two compared fields, and one that is only shown."""
+    """A reconciliation with two compared fields, and one field that is only shown."""
 
     fields = (
         Field("count", "Count", "Int64"),
@@ -56,7 +56,7 @@ def frame_of(nomis: Side, dps: Side) -> pd.DataFrame:
 
 
 def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
-    """The kind of each difference and the fields that differ, computed record by record."""
+    """Computes the kind of each difference, and the fields that differ, record by record."""
     found = {}
     nothing: Mapping[str, Any] = dict.fromkeys(("count", "level", "note"))
     for key in {*nomis, *dps}:
@@ -70,7 +70,7 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
 
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
-def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
+def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> None:
     """For any two sides the differences are the same, and the frame is not changed."""
     frame = frame_of(nomis, dps)
     before = frame.copy(deep=True)
@@ -81,8 +81,8 @@ def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
-def test_values_that_count_as_the_same_differ_only_on_one_side(nomis: Side, dps: Side) -> None:
-    """Values that count as the same are ignored if both sides have the record, and differ if only one has it."""
+def test_equivalent_values_differ_only_if_a_side_lacks_the_record(nomis: Side, dps: Side) -> None:
+    """If both sides have the record, values that count as the same are not a difference."""
     frame = frame_of(nomis, dps)
     same = {"count": frame["nomis_count"].isna() | frame["dps_count"].isna()}
     rows = records(differing(frame, Compared.fields, KINDS, same))
@@ -96,7 +96,10 @@ def test_values_that_count_as_the_same_differ_only_on_one_side(nomis: Side, dps:
 
 
 def test_a_row_has_the_first_kind_that_holds() -> None:
-    """A row has the first kind whose condition holds. An unknown one does not hold. A row without a kind is equal."""
+    """A row has the first kind whose condition is true. An unknown condition counts as false.
+
+    A row without a kind is equal.
+    """
     rows = pd.DataFrame({"id": [1, 2, 3, 4]})
     first = pd.Series([True, pd.NA, False, False], dtype="boolean")
     found = with_kinds(rows, [("", pd.Series([False, False, False, True])), ("a", first), ("b", rows["id"] < 3)])
@@ -148,7 +151,7 @@ def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int
 @settings(deadline=None, max_examples=50)
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
-    """Units with different sets of levels become one frame that can be compared."""
+    """Units with different categories of levels become one frame that can be compared."""
     frames = [frame_of(side, {}) for side in sides]
     whole = concatenated(Compared, frames)
     assert len(whole) == sum(map(len, sides))
@@ -158,8 +161,8 @@ def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
     )
 
 
-def test_has_its_columns_and_dtypes_without_a_row() -> None:
-    """A frame without rows has the same columns and types as any other, and nothing differs in it."""
+def test_an_empty_frame_has_its_columns_and_dtypes() -> None:
+    """A frame without rows has the same columns and dtypes as any other, and no difference."""
     empty = typed(Compared, [])
     assert list(empty.columns) == list(columns_of(Compared))
     assert {name: empty[name].dtype.name for name in ("booking_id", "in_nomis", "nomis_count")} == {
@@ -172,14 +175,14 @@ def test_has_its_columns_and_dtypes_without_a_row() -> None:
     assert {"kind", "differs"} <= set(found.columns)
 
 
-def test_refuses_a_column_that_the_reconciliation_does_not_have() -> None:
-    """A column that the reconciliation does not have is refused, since it would otherwise be lost silently."""
+def test_an_unknown_column_is_refused() -> None:
+    """A column that the reconciliation does not declare is refused, since its values would be lost silently."""
     with pytest.raises(ValueError, match="has no column nomis_cuont"):
         typed(Compared, [{"nomis_cuont": 1}])
 
 
-def test_refuses_a_key_that_a_side_has_twice() -> None:
-    """A key that a side has twice is refused, since it would be counted twice or lost."""
+def test_a_repeated_key_on_one_side_is_refused() -> None:
+    """A key that one side has twice is refused, since its records would be counted twice or lost."""
     twice = pd.DataFrame({"booking_id": [5, 5], "nomis_count": [1, 2]})
     once = pd.DataFrame({"booking_id": [5], "dps_count": [1]})
     for sides in ((twice, once), (once.rename(columns={"dps_count": "nomis_count"}), twice)):
@@ -188,7 +191,7 @@ def test_refuses_a_key_that_a_side_has_twice() -> None:
 
 
 def test_rows_are_found_by_the_texts_of_their_keys() -> None:
-    """A stored key leads back to its row, and a key without a row leads to none."""
+    """The stored text of a key finds its row, and the text of a key without a row finds none."""
     frame = frame_of({("MDI", 1): {"count": 1, "level": None, "note": None}}, {})
     assert list(keys_of(frame, Compared.key)) == ['{"prisonId":"MDI","bookingId":1}']
     found = rows_of(frame, Compared, ['{"prisonId":"MDI","bookingId":1}', '{"prisonId":"LEI","bookingId":1}'])
@@ -196,6 +199,6 @@ def test_rows_are_found_by_the_texts_of_their_keys() -> None:
 
 
 def test_times_are_kept_in_utc() -> None:
-    """A time with a zone becomes the same moment in UTC."""
+    """A time with a zone is stored as the same moment in UTC."""
     frame = typed(Compared, [{"booking_id": 1, "dps_changed_at": "2026-08-20T10:00:00+01:00"}])
     assert records(frame)[0]["dps_changed_at"] == datetime(2026, 8, 20, 9, tzinfo=UTC)

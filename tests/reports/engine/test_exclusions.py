@@ -1,4 +1,4 @@
-"""The list of exclusions, read from a file or from the setting itself."""
+"""The list of exclusions is read from a file or from the setting itself."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
     ],
 )
 @pytest.mark.parametrize("name", ["exclusions.csv", "2023-exclusions.csv", "1204417", "known, old; exclusions.csv"])
-def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str) -> None:
-    """A file may have remarks above the heading, a byte order mark, any line endings and any name."""
+def test_a_file_may_have_remarks_and_any_line_endings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str
+) -> None:
+    """A file may also have a byte order mark and any name."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content.encode())
     assert read_exclusions(name) == BOTH
@@ -49,8 +51,8 @@ def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "\ufeff" + ENTRIES.replace("\n", "\r\n"),
     ],
 )
-def test_reads_the_setting_itself_as_it_is_meant(setting: str) -> None:
-    """In the setting, entries are on separate lines or separated by semicolons."""
+def test_the_setting_may_contain_the_entries(setting: str) -> None:
+    """Entries in the setting are on separate lines or separated by semicolons."""
     assert read_exclusions(setting) == BOTH
 
 
@@ -63,13 +65,13 @@ def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
     }
 
 
-def test_reads_a_list_longer_than_any_name_of_a_file() -> None:
+def test_a_long_setting_is_not_a_file_name() -> None:
     """A long list is not mistaken for the name of a file."""
     assert len(read_exclusions(";".join(f"{number},known" for number in range(1, 3_000)))) == 2_999
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "# 1204417,later", "\ufeff"])
-def test_is_empty_without_entries(nothing: str | None) -> None:
+def test_there_are_no_exclusions_without_a_setting(nothing: str | None) -> None:
     """Without a setting there are no exclusions."""
     assert read_exclusions(nothing) == {}
 
@@ -114,8 +116,8 @@ FAULTY = [
 
 
 @pytest.mark.parametrize(("setting", "what"), FAULTY)
-def test_says_in_one_line_what_is_wrong_and_how_to_write_it(setting: str, what: str) -> None:
-    """A wrong entry is a settings error that names the setting and the entry, and shows a correct one."""
+def test_an_invalid_entry_is_named_with_a_correct_example(setting: str, what: str) -> None:
+    """An invalid entry is a settings error that names the setting and the entry, and shows a correct entry."""
     with pytest.raises(SettingsError) as caught:
         read_exclusions(setting)
     text = str(caught.value)
@@ -134,8 +136,8 @@ def test_says_in_one_line_what_is_wrong_and_how_to_write_it(setting: str, what: 
         ("1204417;merged;2023-05-22\n", "line 1 of "),
     ],
 )
-def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str) -> None:
-    """If a quotation mark is not closed, the lines below it are still read, and the error names the faulty line."""
+def test_an_unclosed_quotation_mark_is_named_by_its_line(tmp_path: Path, content: str, what: str) -> None:
+    """The lines below the unclosed quotation mark are still read, and the error names the faulty line."""
     file = tmp_path / "exclusions.csv"
     file.write_text(content)
     with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):
@@ -143,8 +145,8 @@ def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_refuses_a_file_in_another_encoding(tmp_path: Path, encoding: str) -> None:
-    """A file that a spreadsheet wrote in another encoding is refused."""
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
+    """A file that a spreadsheet saved in an encoding other than UTF-8 is refused."""
     file = tmp_path / "exclusions.csv"
     file.write_text("1204417,überführt\n", encoding=encoding)
     with pytest.raises(SettingsError, match="not UTF-8 text"):

@@ -1,4 +1,4 @@
-"""Compared with earlier runs: new, persisting and resolved, and no claim about those who could not be read."""
+"""Mismatches are new, persisting or resolved compared with earlier runs, without a claim about unread prisoners."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.harness.reconciliations import (
 )
 
 
-def test_knows_new_ones_from_old_ones_and_from_resolved_ones(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Against the last complete run, mismatches are new, persisting since their first run, or resolved."""
+def test_mismatches_are_new_persisting_or_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Compared with the last complete run, a mismatch is new, persisting since its first run, or resolved."""
     upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
     opened = open_app()
     first = result_of(opened.reconcile(run_id="first"))
@@ -38,7 +38,7 @@ def test_knows_new_ones_from_old_ones_and_from_resolved_ones(upstream: Sandbox, 
     assert [(point.mismatches, point.new, point.resolved) for point in second.trend] == [(3, 3, 0), (1, 0, 2)]
 
 
-def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_an_unread_mismatch_is_not_resolved(upstream: Sandbox, open_app: OpenApp) -> None:
     """A mismatch that could not be read again keeps its state, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
@@ -57,12 +57,12 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, 
     upstream.clear_faults()
     third = result_of(opened.reconcile(run_id="third"))
     assert third.compared_with == "second"
-    # Anyone who was not read in between keeps the earlier state.
+    # A prisoner who was not read in between keeps the earlier state.
     assert {each.standing for each in third.mismatches} == {"persisting"}
     assert {each.since for each in third.mismatches} == {each.since for each in first.mismatches}
 
 
-def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_an_unread_page_is_named_and_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page that cannot be read is counted and named, and the resumed run reads only its prisoners."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
@@ -83,7 +83,7 @@ def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, o
     assert len(again) <= 50 + 2
 
 
-def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_run_with_too_many_failures_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """If too much fails, the run fails and says why, and later runs are not compared with it."""
     upstream.reset(prisoners=300, mismatches={"7": 2})
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
@@ -96,8 +96,8 @@ def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_a
     assert result_of(opened.reconcile()).compared_with is None
 
 
-def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If nothing can be listed, the run fails instead of succeeding with nothing."""
+def test_a_run_that_cannot_list_anybody_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A run for which no prisoner can be listed fails, instead of succeeding with an empty result."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     opened = open_app()
     outcome = opened.reconcile()
@@ -106,8 +106,8 @@ def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: O
     assert [each["success"] for each in opened.events("report")] == ["false"]
 
 
-def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A missing response has a different event from a bad response."""
+def test_a_missing_response_has_its_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A read without a response is tracked as a network error, not as a bad response."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     booking = upstream.prisoners()[5]["bookingId"]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")
@@ -117,8 +117,8 @@ def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: Op
     assert opened.events("mismatch-error") == []
 
 
-def test_tracks_the_unforeseen_and_lets_it_be_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unexpected error is raised, and the summary event says only that the run did not succeed."""
+def test_an_unexpected_error_is_tracked_and_raised(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The summary event says only that the run did not succeed, and the error is raised."""
     upstream.reset(prisoners=60)
     opened = open_app()
 

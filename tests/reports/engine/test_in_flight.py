@@ -1,4 +1,4 @@
-"""Differences in flight are not reported, and differences that only seem to be in flight are."""
+"""Differences in flight are not reported, but differences that only seem to be in flight are."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ from tests.harness.reconciliations import (
 
 
 @pytest.mark.parametrize("where", ["queue", "dlq"])
-def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, open_app: OpenApp, where: str) -> None:
-    """Fresh reviews and pending messages are not mismatches. Excluded bookings are listed separately, even if equal."""
+def test_in_flight_and_excluded_differences_are_not_mismatches(
+    upstream: Sandbox, open_app: OpenApp, where: str
+) -> None:
+    """Recent reviews and pending messages are not mismatches.
+
+    Excluded bookings are listed separately, even if equal.
+    """
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]
     opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
@@ -47,7 +52,7 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, 
     assert "remove" in resolved[0]["reason"]
 
 
-def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_recent_arrival_is_in_flight(upstream: Sandbox, open_app: OpenApp) -> None:
     """A transfer counts as a missed arrival only if its event has not come for some time."""
     upstream.reset(prisoners=50, mismatch_rate=0)
     for each in upstream.prisoners()[:6]:
@@ -63,10 +68,8 @@ def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox,
     assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]
 
 
-def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks(
-    upstream: Sandbox, open_app: OpenApp
-) -> None:
-    """A change of the last ten minutes is in flight. One dated in the future is too, but only by a few minutes."""
+def test_a_change_is_in_flight_for_ten_minutes(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A change dated a few minutes in the future is in flight too, since clocks differ. A later date is not."""
     upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)
     moments = {
@@ -90,10 +93,13 @@ def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks
 
 
 @pytest.mark.parametrize(("where", "status"), [("dlq", "mismatch"), ("queue", "in flight")])
-def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
+def test_a_dead_letter_is_in_flight_in_only_one_complete_run(
     upstream: Sandbox, open_app: OpenApp, where: str, status: str
 ) -> None:
-    """A message on the DLQ since before the last complete run is a difference. A newer one is in flight."""
+    """If a message was on the DLQ before the last complete run, its record is a difference.
+
+    If it is newer, it is in flight.
+    """
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     waiting = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
@@ -117,7 +123,7 @@ def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
 
 
 def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A dead letter that is given up is not in flight. The report says why, and how to inspect it."""
+    """A dead letter that is given up is not in flight. The report gives the reason, and how to inspect the message."""
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
@@ -131,8 +137,8 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
     assert diagnosis.commands[0] == "prisoner-to-nomis dlq show incentive"
 
 
-def test_counts_what_is_excluded_and_on_its_way_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An excluded booking is listed only as excluded, with the date of its entry."""
+def test_an_excluded_booking_in_flight_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A booking that is excluded is listed only as excluded, with the date of its entry."""
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
     opened = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")
@@ -141,7 +147,7 @@ def test_counts_what_is_excluded_and_on_its_way_once(upstream: Sandbox, open_app
     assert [(each.booking_id, each.since) for each in result.excluded] == [(booking, date(2020, 1, 31))]
 
 
-def test_drops_what_agrees_when_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_difference_that_agrees_at_the_recheck_is_not_reported(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference that agrees when it is read again is not reported."""
     upstream.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
     result = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
@@ -149,8 +155,11 @@ def test_drops_what_agrees_when_read_again(upstream: Sandbox, open_app: OpenApp)
     assert result.settled_on_recheck == 3
 
 
-def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Messages on the incentive queue hide no difference. Its evidence says that a message may resolve it."""
+def test_messages_on_the_main_queue_hide_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
+    """While the incentive queue has messages, a difference is reported.
+
+    Its evidence says that a message may resolve it.
+    """
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"
     [mismatch] = result_of(open_app().reconcile(find_pending=lambda _domain: PendingMessages(doubt=doubt))).mismatches
@@ -161,7 +170,7 @@ def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox
     assert not [command for command in mismatch.diagnosis.commands if "repair" in command]
 
 
-def test_reports_when_the_queues_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_unreadable_queues_hide_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the queues cannot be read, a run reports every difference that it finds."""
     upstream.reset(prisoners=100, mismatches={"7": 1})
 

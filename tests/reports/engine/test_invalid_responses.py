@@ -1,4 +1,4 @@
-"""An implausible response affects only its own prisoner, is named, and never counts as agreement."""
+"""An implausible response affects only its own prisoner, who is named and never counts as equal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]
 
 
 def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
-    """Makes NOMIS list these rows in pages of a size, all with the same `claims`."""
+    """Makes NOMIS list these rows in pages of this size, all with the same `claims`."""
     for number in range(-(-len(rows) // size)):
         fake(upstream, page_of(rows, number, size, **claims), f"page={number}")
     beyond = {"number": -(-len(rows) // size), "last": True}
@@ -39,7 +39,7 @@ def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
 
 
 def fake(upstream: Sandbox, body: object, query: str) -> None:
-    """Replaces a page."""
+    """Replaces a page of NOMIS's list."""
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body, query=query)
 
 
@@ -80,10 +80,10 @@ ODD_ROWS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("odd", [ODD_ROWS[::2], ODD_ROWS[1::2]], ids=["first half", "second half"])
-def test_an_odd_row_of_the_list_costs_its_own_prisoner(
+def test_an_invalid_row_of_the_list_affects_only_its_prisoner(
     upstream: Sandbox, open_app: OpenApp, odd: list[tuple[dict[str, Any], str]]
 ) -> None:
-    """An invalid row of the list is named by its id and its place, and everybody else is compared."""
+    """The row is named by its id and its place, and all other prisoners are compared."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     agreeing = [place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(upstream)]
@@ -115,8 +115,11 @@ ODD_RECORDS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("at_first", [True, False])
-def test_an_odd_record_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenApp, at_first: bool) -> None:
-    """A prisoner with an invalid record, when first read or rechecked, is unread and named. The others are compared."""
+def test_an_invalid_record_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp, at_first: bool) -> None:
+    """If a record is invalid when first read or rechecked, its prisoner is unread and named.
+
+    The others are compared.
+    """
     number = len(ODD_RECORDS)
     upstream.reset(prisoners=90, mismatches={"7": number + 1})
     odd = dict(zip(sorted(planted(upstream)), ODD_RECORDS, strict=False))
@@ -135,7 +138,7 @@ def test_an_odd_record_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenA
         assert named in reason or (not at_first and any(each in reason for each in by_the_reader))
 
 
-def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_an_invalid_review_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
     """A prisoner whose DPS review is invalid is unread and named. The others are compared."""
     odd: list[dict[str, Any]] = [
         {"iepCode": "THIRTEEN_LONG"},
@@ -155,8 +158,8 @@ def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenA
     assert {each.booking_id for each in result.mismatches} == planted(upstream) - {*bookings}
 
 
-def test_an_odd_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An invalid row of the bulk response costs one more call, and the other rows are used."""
+def test_an_invalid_row_of_the_bulk_response_is_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
+    """An invalid row of the bulk response costs one more call. The other rows are used."""
     spoils: list[Callable[[dict[str, Any]], object]] = [
         lambda row: row | {"iepLevel": None},
         lambda row: row | {"bookingId": 2**63},
@@ -189,7 +192,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
     names = {row["bookingId"]: row["iepLevel"] for row in answer}
     claims = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
-    # Each booking has a true row and one in which both sides would agree, so choosing by position would be chance.
+    # Each booking has its true row and one in which both sides would agree, in either order.
     twice = [{"bookingId": each, "iepLevel": by_code[claims[each] or "STD"]} for each in claims if each in names]
     body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
@@ -199,7 +202,7 @@ def test_a_bulk_response_that_contradicts_itself_is_read_singly(
 
 
 def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner on a different page from what the order implies does not count as released."""
+    """A prisoner who is on a different page from the one that the order implies does not count as released."""
     upstream.reset(prisoners=200, mismatches={"7": 3})
     rows = rows_of(upstream)
     moved = [row for row in rows if row["bookingId"] in planted(upstream)]
@@ -215,7 +218,10 @@ def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: Ope
 def test_a_total_that_is_too_low_leaves_nobody_out(
     upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
-    """If the total is too low, pages are read until one is empty, all are compared, and the contradiction is named."""
+    """If the total is too low, pages are read until one is empty.
+
+    All prisoners are compared, and the contradiction is named.
+    """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20, **claims)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="20"))
@@ -226,10 +232,8 @@ def test_a_total_that_is_too_low_leaves_nobody_out(
 
 
 @pytest.mark.parametrize("claims", [{"totalElements": -1}, {"totalElements": 2_000_000_000}, {"totalElements": None}])
-def test_a_total_that_cannot_be_is_refused_in_one_sentence(
-    upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
-) -> None:
-    """If the list claims an impossible total, the run fails after a few calls and says why."""
+def test_an_impossible_total_is_refused(upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]) -> None:
+    """If the list claims an impossible total, the run fails after a few calls and says why in one sentence."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), **claims)
     result = reconciled(open_app())
@@ -241,12 +245,15 @@ def test_a_total_that_cannot_be_is_refused_in_one_sentence(
 
 @pytest.mark.parametrize("same_page", [True, False])
 def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenApp, same_page: bool) -> None:
-    """If one row comes twice and another is missing, the total is right, but the run is incomplete and says so."""
+    """If one row comes twice and another is missing, the total is right.
+
+    The run is still incomplete, and says so.
+    """
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     place = next(place for place in range(60, 120) if rows[place]["bookingId"] not in planted(upstream))
     rows[place] = rows[place - 1 if same_page else 3]
-    for size in (266, 282, 298, 314):  # as the list is read again
+    for size in (266, 282, 298, 314):  # since the list is read again
         fake(upstream, page_of(rows, 0, size), f"size={size}")
     lists(upstream, rows)
     result = reconciled(open_app())
@@ -255,8 +262,8 @@ def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenAp
     assert {each.booking_id for each in result.mismatches} == planted(upstream)
 
 
-def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking listed for two prisoners is named with both and not compared."""
+def test_a_booking_of_two_prisoners_is_not_compared(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A booking that is listed for two prisoners is unread, and both are named."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     booking_id, other = min(planted(upstream)), next(r for r in rows if r["bookingId"] not in planted(upstream))
@@ -276,7 +283,7 @@ def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: Open
 def test_both_formats_of_a_page_are_read(
     upstream: Sandbox, open_app: OpenApp, without: tuple[str, ...], inner: bool
 ) -> None:
-    """The figures of a page may be next to its content or in an object, and missing ones are computed."""
+    """The figures of a page may be next to its content or in a separate object. Missing figures are computed."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     for number in range(4):
@@ -290,23 +297,23 @@ def test_both_formats_of_a_page_are_read(
 
 
 @pytest.mark.parametrize("body", [[], {"items": []}, {"content": None}, {"content": {}}, "ok", 7])
-def test_what_is_not_a_page_is_not_an_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
-    """A list that is not understood fails, and does not count as empty."""
+def test_a_malformed_page_is_not_an_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
+    """A response that is not a page of a list is an error, and does not count as an empty list."""
     upstream.reset(prisoners=60)
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
     result = reconciled(open_app())
     assert (result.status, result.compared) == ("failed", 0)
 
 
-def test_smaller_pages_than_asked_for_are_all_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a service limits the size of its pages, all of them are read, though there are more than expected."""
+def test_pages_smaller_than_requested_are_all_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If a service limits the size of its pages, there are more pages than expected, and all of them are read."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     lists(upstream, rows_of(upstream), 20)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="50"))
     assert (result.status, result.compared) == ("complete", 120)
 
 
-def test_a_page_in_place_of_another_is_not_taken(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_the_wrong_page_is_not_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
     """If page 1 comes instead of page 2, the prisoners of page 2 are unread and the page is named."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     rows = rows_of(upstream)
@@ -317,8 +324,8 @@ def test_a_page_in_place_of_another_is_not_taken(upstream: Sandbox, open_app: Op
     assert "it is page 1" in result.unread_pages[0].reason
 
 
-def test_the_reviews_of_another_prisoner_choose_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In a run over one prisoner, a DPS review of somebody else is ignored."""
+def test_reviews_of_another_prisoner_are_ignored(upstream: Sandbox, open_app: OpenApp) -> None:
+    """In a run over one prisoner, a DPS review of another prisoner has no effect."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     opened = open_app()
     wrong = next(each for each in upstream.prisoners() if each["bookingId"] in planted(upstream))

@@ -1,4 +1,4 @@
-"""A list that changes while its pages are read is read until two readings agree."""
+"""A list that changes while its pages are read is read again until two readings agree."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Shelf:
 
 
 def test_one_page_is_read_once() -> None:
-    """A list of one page cannot move."""
+    """A list with a single page cannot change between pages."""
     shelf = Shelf([2, 1])
     assert shelf.read() == ({2: "item 2", 1: "item 1"}, {})
     assert shelf.calls == 1
 
 
 def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
-    """An item that moves to a page that was already read is found, even if the total agrees with what was seen."""
+    """An item that moves to a page already read is found, even if the total equals the number of items seen."""
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.changes = {1: [4, 3, 2, 1]}
     found, failed = shelf.read()
@@ -52,8 +52,8 @@ def test_an_item_that_moves_to_a_page_that_was_read_is_found() -> None:
     assert failed == {}
 
 
-def test_a_list_that_never_stands_still_is_not_whole() -> None:
-    """A list that keeps changing counts as unread after some readings, and the items that were seen are kept."""
+def test_a_list_that_keeps_changing_is_incomplete() -> None:
+    """A list that keeps changing counts as incomplete after some readings, and the items that were seen are kept."""
     shelf = Shelf([2, 1, 0])
     shelf.changes = {call: [call + 10, 2, 1] for call in range(1, 20)}
     found, failed = shelf.read()
@@ -62,7 +62,10 @@ def test_a_list_that_never_stands_still_is_not_whole() -> None:
 
 
 def test_a_later_page_that_fails_is_named() -> None:
-    """A later page that fails is named, and the others are read once. Without the first page nothing is known."""
+    """A later page that fails is named, and the other pages are read once.
+
+    If the first page fails, nothing is known.
+    """
     shelf = Shelf([5, 4, 3, 2, 1])
     shelf.failing[1] = UpstreamError("nomis", "GET", "/x", status=500, message="no")
     found, failed = shelf.read()

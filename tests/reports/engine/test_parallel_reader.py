@@ -1,4 +1,4 @@
-"""Parallel readers: whatever fails and however often, each item is delivered and all threads end."""
+"""Whatever fails and however often, a parallel reader delivers each item and ends all its threads."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ WORKERS = 16
 
 @pytest.fixture(autouse=True)
 def quick_retries() -> None:
-    """Turns the quick retries off, since these tests check a reader while it waits for the next attempt."""
+    """Restores the waits of production, since these tests check a reader while it waits for the next attempt."""
 
 
-def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
+def test_the_last_item_is_retried_although_the_limit_has_shrunk() -> None:
     """The last item is retried even if the limit halves and the thread that failed may not run again."""
     together = threading.Barrier(WORKERS)
     others_done = threading.Event()
@@ -64,8 +64,8 @@ def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
     assert limit.allowed < WORKERS
 
 
-def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
-    """However few items are left, an outage is waited out for as long as the setting allows."""
+def test_an_outage_is_waited_out_for_the_set_time() -> None:
+    """However few items are left, the reader waits for the end of an outage as long as the setting allows."""
 
     def read(_item: int) -> int:
         raise BreakerOpen("nomis")
@@ -80,12 +80,12 @@ def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
 
 
 def limit_of(maximum: int) -> ConcurrencyLimit:
-    """The limit of calls to NOMIS."""
+    """The limit of concurrent calls to NOMIS."""
     return ConcurrencyLimit("nomis", maximum)
 
 
 class Upstream:
-    """A simulated service and breaker: some items always fail, and three failures in a row open the breaker."""
+    """A simulated service with a breaker. Some items always fail, and three failures in a row open the breaker."""
 
     def __init__(self, bad: set[int]) -> None:
         self.bad = bad
@@ -112,8 +112,8 @@ class Upstream:
 
 
 @pytest.mark.parametrize("bad", [{0, 1, 2, 3}, {96, 97, 98, 99}])
-def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> None:
-    """While other items can be read, bad items are soon given up, since there is no outage to wait for."""
+def test_bad_items_are_given_up_soon_while_others_can_be_read(bad: set[int]) -> None:
+    """While other items can be read there is no outage to wait for, so bad items are soon given up."""
     upstream = Upstream(bad)
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)
@@ -127,7 +127,7 @@ def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> Non
 
 
 def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
-    """If all remaining items are bad, an earlier success shows that there is no outage."""
+    """If all remaining items are bad, an earlier successful read shows that there is no outage."""
     upstream = Upstream(set(range(5)))
     delivered: dict[int, int | FailedRead] = {}
     reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
@@ -138,8 +138,8 @@ def test_an_earlier_successful_read_shows_that_the_service_is_up() -> None:
     assert delivered.keys() == set(range(5))
 
 
-def test_the_progress_says_what_is_waited_for() -> None:
-    """The progress names the service that is down, and says when the last few items are tried again."""
+def test_the_progress_names_the_service_that_is_down() -> None:
+    """The progress names the service that the reader waits for, and says when it tries the last few items again."""
     down = threading.Event()
     down.set()
     failing = threading.Event()
@@ -171,7 +171,7 @@ def test_the_progress_says_what_is_waited_for() -> None:
 
 
 def test_a_run_can_be_stopped_after_a_signal_that_was_handled_late() -> None:
-    """A waiting run keeps reporting progress, so it can be stopped however late a signal is handled."""
+    """A waiting run keeps reporting its progress, so it can be stopped even if a signal is handled late."""
 
     class Stopped(Exception):
         pass

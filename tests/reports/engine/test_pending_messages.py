@@ -1,4 +1,4 @@
-"""Records with a pending message are known, and no message of a main queue is received to find them."""
+"""Records with a pending message are found without receiving any message of a main queue."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from sync.store.failed_attempts import FailedAttempt, count_redrives, record_fai
 from sync.store.telemetry import read_events
 from tests.harness.app import application
 
-#: Seconds until a message that failed is tried again.
+#: The seconds until a message that failed is tried again.
 WAIT = 600
 
 
@@ -39,7 +39,7 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
 
 @pytest.fixture
 def pair(one: Application) -> QueuePair:
-    """The incentive queue and its dead letter queue."""
+    """The incentive queue with its dead letter queue."""
     return one.queue_pair("incentive")
 
 
@@ -49,19 +49,19 @@ def dead_letters(one: Application) -> DeadLetterQueue:
 
 
 def pending(one: Application, later: float = 0) -> PendingMessages:
-    """The messages that are pending `later` seconds from now."""
+    """The messages that will be pending `later` seconds from now."""
     moment = now() + timedelta(seconds=later)
     pair = one.queue_pair("incentive")
     return find_pending_messages(DOMAIN, pair, dead_letters(one), one.database, one.settings, moment)
 
 
 def where(found: PendingMessages, review_id: int, offender_no: str) -> str | None:
-    """The kind of queue that has the message of a review."""
+    """The kind of queue that holds the message about a review."""
     return found.where(entities(review_id, offender_no))
 
 
-def test_dead_letter_reviews_are_seen_and_stay(one: Application, pair: QueuePair) -> None:
-    """Reviews are known by the ids in events and in mapping retries. A message about no review is skipped."""
+def test_reviews_on_the_dead_letter_queue_are_pending(one: Application, pair: QueuePair) -> None:
+    """Reviews are recognised by the ids in events and mapping retries. A message about another record is skipped."""
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
@@ -74,13 +74,8 @@ def test_nothing_is_pending_on_empty_queues(one: Application) -> None:
     assert pending(one) == PendingMessages()
 
 
-def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
-    sandbox: Sandbox, one: Application, pair: QueuePair
-) -> None:
-    """However often the queue is checked, a message is neither received nor sent again.
-
-    It keeps all its attempts.
-    """
+def test_the_search_receives_no_message_of_the_main_queue(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
+    """However often the main queue is checked, no message is received, and each keeps all its attempts."""
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
         found = pending(one)
@@ -95,8 +90,8 @@ def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
     assert pending(one) == PendingMessages()
 
 
-def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
-    """A creation intent without an outcome is pending until its message must have been delivered again."""
+def test_a_review_with_a_creation_intent_is_pending(one: Application) -> None:
+    """An intent without an outcome is pending until its message must have been delivered again."""
     CreationStore(one.database, one.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert [where(pending(one, later), 4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
@@ -107,10 +102,10 @@ def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(400, "failed"), (503, "deferred")])
-def test_a_review_that_waits_for_its_next_attempt_is_known(
+def test_a_review_with_a_hidden_message_is_pending(
     sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
-    """The recorded failure of a hidden message makes its prisoner's reviews pending, and no others."""
+    """The recorded failure of a hidden message makes the reviews of its prisoner pending, and no others."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
@@ -119,13 +114,13 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(
     waiting = pending(one)
     assert (where(waiting, review_id, offender_no), where(waiting, review_id + 1, other)) == ("queue", None)
     assert waiting.doubt is not None
-    # Once the message is visible again, is on the DLQ, or was purged, the failure explains nothing.
+    # Once the message is visible again, is on the DLQ or was purged, its failure no longer explains a difference.
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert where(pending(one, after - 5), review_id, offender_no) == "queue"
     assert where(pending(one, after + 5), review_id, offender_no) is None
 
 
-def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, database_url: str) -> None:
+def test_a_review_that_was_created_after_its_failure_is_not_pending(sandbox: Sandbox, database_url: str) -> None:
     """A review is not pending if its creation followed the failure."""
     with application(sandbox.environment(), database_url) as quick:
         pair = quick.queue_pair("incentive")
@@ -145,7 +140,10 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
 def test_dead_letters_that_nothing_sends_back_are_distinguished(
     sandbox: Sandbox, one: Application, pair: QueuePair
 ) -> None:
-    """Dead letters that are refused or came back too often have their reason. The housekeeping retries the others."""
+    """Dead letters that are refused, or that returned too often, are given up with a reason.
+
+    The housekeeping retries the others.
+    """
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
@@ -168,7 +166,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
     assert [waiting.why_given_up(each) for each in (("incentive:703",), (), ("incentive:1",))] == [None] * 3
 
 
-def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
+def test_a_message_in_progress_may_be_about_any_review(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
     """While a message is handled for the first time, the pending messages include an unknown one."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
@@ -177,8 +175,8 @@ def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Appli
     assert (where(found, review_id, offender_no), found.doubt) == (None, "the incentive queue holds 1 message")
 
 
-def test_dead_letters_in_other_hands_are_a_doubt(one: Application, pair: QueuePair) -> None:
-    """A dead letter that another receiver holds cannot be read, so it may be about any review."""
+def test_a_dead_letter_that_another_receiver_holds_may_be_about_any_review(one: Application, pair: QueuePair) -> None:
+    """Such a dead letter cannot be read, so the pending messages include an unknown one."""
     pair.dlq.send("about a review, perhaps")
     assert len(pair.dlq.receive(10, 1, 60)) == 1
     assert pending(one).doubt == "somebody else is reading 1 message of the dead letter queue"

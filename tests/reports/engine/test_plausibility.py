@@ -1,4 +1,4 @@
-"""If many levels suddenly vanish, or even one does, the run concludes neither agreement nor a difference."""
+"""If levels vanish implausibly, even a single one, the run concludes neither agreement nor a difference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BULK = "/iep/reviews/bookings"
 
 
 def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
-    """Makes each given side say that there is no level, by default in the words of the service."""
+    """Makes the given sides respond that there is no level, by default in the words of the service."""
     how = {"status": 404, **how}
     if "DPS" in sides:
         upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=[])
@@ -29,8 +29,8 @@ def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
         upstream.fault("nomis", "GET", CURRENT, kind="status", **how)
 
 
-def listed_to_few(upstream: Sandbox) -> None:
-    """Makes NOMIS list only twelve of the prisoners who do not differ."""
+def list_only_few(upstream: Sandbox) -> None:
+    """Makes NOMIS list only twelve of the prisoners whose levels agree."""
     differ = {each["bookingId"] for each in upstream.planted()["mismatches"]}
     rows = [{name: each[name] for name in ("bookingId", "offenderNo")} for each in upstream.prisoners()]
     few = sorted((row for row in rows if row["bookingId"] not in differ), key=lambda row: int(row["bookingId"]))[:12]
@@ -39,7 +39,7 @@ def listed_to_few(upstream: Sandbox) -> None:
 
 
 def claims_nothing(result: IncentiveResult) -> bool:
-    """Whether a run failed without claiming anything about anybody."""
+    """Whether the run failed without a claim about any prisoner."""
     counted = (result.compared, result.mismatches, result.resolved, result.in_flight, result.matrix)
     return result.status == "failed" and counted == (0, (), (), (), ())
 
@@ -47,7 +47,7 @@ def claims_nothing(result: IncentiveResult) -> bool:
 @pytest.mark.parametrize("sides", [("DPS",), ("NOMIS",), ("DPS", "NOMIS")])
 @pytest.mark.parametrize("prisoners", [8, 120])
 @pytest.mark.parametrize("first", [True, False])
-def test_nobody_is_believed_to_have_a_level(
+def test_a_side_without_any_level_fails_the_run(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...], prisoners: int, first: bool
 ) -> None:
     """If a side says that nobody has a level, the run fails and claims nothing."""
@@ -65,8 +65,8 @@ def test_nobody_is_believed_to_have_a_level(
     assert against in str(result.failure)
 
 
-def test_a_share_far_above_that_of_the_last_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A far larger share of missing levels than in the last run fails the run, and claims no differences."""
+def test_a_far_larger_share_without_levels_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If far more levels are missing than in the last run, the run fails and claims no differences."""
     upstream.reset(prisoners=200, mismatches={"3": 3, "7": 2})
     opened = open_app()
     before = reconciled(opened)
@@ -79,8 +79,10 @@ def test_a_share_far_above_that_of_the_last_run_is_not_believed(upstream: Sandbo
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_large_share_of_few_is_not_believed(upstream: Sandbox, open_app: OpenApp, first: bool) -> None:
-    """In a population of fewer than twenty, a third of the levels missing also counts as a fault of the service."""
+def test_a_third_without_levels_fails_the_run_even_if_they_are_few(
+    upstream: Sandbox, open_app: OpenApp, first: bool
+) -> None:
+    """If fewer than twenty levels are missing, but a third of all, that also counts as a fault of the service."""
     upstream.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
     opened = open_app()
     if not first:
@@ -94,11 +96,11 @@ def test_a_large_share_of_few_is_not_believed(upstream: Sandbox, open_app: OpenA
 
 
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a list suddenly lacks most prisoners, the missing ones do not count as released, even if its total agrees."""
+    """If most prisoners vanish from the list, they do not count as released, even if its total agrees."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
     opened = open_app()
     before = reconciled(opened)
-    listed_to_few(upstream)
+    list_only_few(upstream)
     result = reconciled(opened)
     assert (result.status, result.resolved) == ("failed", ())
     assert "12 prisoners are listed, but the last complete run listed 120" in str(result.failure)
@@ -107,12 +109,12 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)
 
 
-def test_a_list_that_is_as_short_a_day_later_is_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A list that is just as short a day later is accepted, as after a data refresh in a test environment."""
+def test_a_list_that_is_just_as_short_a_day_later_is_accepted(upstream: Sandbox, open_app: OpenApp) -> None:
+    """After a data refresh in a test environment, the list stays short, and the second run succeeds."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
     opened = open_app()
     reconciled(opened)
-    listed_to_few(upstream)
+    list_only_few(upstream)
     assert reconciled(opened).status == "failed"
     assert reconciled(opened).status == "failed"
     with opened.database.begin() as connection:
@@ -123,15 +125,18 @@ def test_a_list_that_is_as_short_a_day_later_is_believed(upstream: Sandbox, open
     assert reconciled(opened).status == "complete"
 
 
-def test_some_without_a_level_are_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A few missing levels, such as of admissions that DPS missed, are differences, in a first run and later ones."""
+def test_a_few_missing_levels_are_differences(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A few missing levels, such as after missed admissions, are differences in the first run and in later ones."""
     upstream.reset(prisoners=200, mismatches={"3": 8, "2": 4})
     opened = open_app()
     assert [len(reconciled(opened).mismatches) for _ in range(2)] == [12, 12]
 
 
 def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run keeps nothing implausible: once the service has recovered, it finds the real differences."""
+    """A resumed run does not reuse implausible levels.
+
+    Once the service has recovered, it finds the real differences.
+    """
     upstream.reset(prisoners=100, mismatches={"7": 2})
     opened = open_app()
     without_levels(upstream, "DPS")
@@ -157,7 +162,7 @@ def test_a_resumed_run_reads_everyone_again(upstream: Sandbox, open_app: OpenApp
         {"status": 204, "text": ""},
     ],
 )
-def test_what_the_service_does_not_say_is_not_an_absent_level(
+def test_a_wrong_address_or_an_empty_response_is_not_a_missing_level(
     upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]
 ) -> None:
     """With a wrong address, a withdrawn route or an empty response, nobody is read, and the run says so."""
@@ -171,8 +176,8 @@ def test_what_the_service_does_not_say_is_not_an_absent_level(
 @pytest.mark.parametrize(
     "how", [{"status": 200, "text": ""}, {"status": 200, "text": "null"}, {"text": "no such page"}]
 )
-def test_one_empty_response_is_one_unread(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
-    """After one empty response the prisoner is unread, and does not count as having no level."""
+def test_one_empty_response_is_one_unread_prisoner(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
+    """A prisoner with an empty response is unread, and does not count as having no level."""
     upstream.reset(prisoners=60, mismatches={"7": 2, "2": 1}, bulk="404")
     bookings = sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):
@@ -185,10 +190,10 @@ def test_one_empty_response_is_one_unread(upstream: Sandbox, open_app: OpenApp, 
 
 
 @pytest.mark.parametrize("sides", [("nomis",), ("incentives",), ("nomis", "incentives")])
-def test_a_level_that_the_recheck_does_not_find_is_not_gone(
+def test_a_level_that_is_missing_at_the_recheck_is_unread(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
-    """A level that was read first and is missing at the recheck does not count as gone."""
+    """A level that was read once and is missing at the recheck does not count as gone."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
     booking_id = min(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):

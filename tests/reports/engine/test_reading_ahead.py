@@ -1,4 +1,4 @@
-"""Prisoners are read while others are still listed. Nobody is read twice, and reading stops when listing fails."""
+"""Prisoners are read while others are still being listed. Nobody is read twice, and reading stops if listing fails."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def reads(upstream: Sandbox) -> Counter[str]:
-    """How often the level of each prisoner was read in NOMIS, by path."""
+    """The number of times that each level was read in NOMIS, by path."""
     return Counter(each["path"] for each in upstream.requests("nomis") if each["path"].endswith("/current"))
 
 
 def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Reading starts before the second page has come, and in the end everyone was read once."""
+    """Reading starts before the second page has come. At the end everyone has been read once."""
     upstream.reset(prisoners=100)
     with held(upstream, "nomis", path=LIST, skip=1) as second_page:
         run = in_thread(open_app(**PAGED).reconcile)
@@ -39,7 +39,7 @@ def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, o
     assert [path for path, times in reads(upstream).items() if times > 1] == []
 
 
-def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_reading_stops_if_the_listing_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the listing fails, the run also stops the reading that has begun."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
@@ -50,8 +50,8 @@ def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app:
     assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []
 
 
-def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the run breaks after the listing, here because the database fails, the reading stops too."""
+def test_reading_stops_if_the_run_fails_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the run fails after the listing, here because of the database, the reading stops too."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     one = open_app(**PAGED)

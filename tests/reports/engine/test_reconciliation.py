@@ -1,4 +1,4 @@
-"""Whole runs of the reconciliation against the sandbox."""
+"""Complete runs of the reconciliation against the sandbox."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.harness.reconciliations import (
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Every planted difference is found with its row of the decision table, and no other difference is."""
+def test_a_run_finds_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
+    """Each planted difference is found with its row of the decision table. Nothing else is found."""
     rows = {str(row): 3 for row in range(1, 11)}
     upstream.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
     opened = open_app()
@@ -42,8 +42,8 @@ def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_a
     assert parse_result(result.to_json()) == result
 
 
-def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run tracks one event at the start, one for each mismatch, and a summary with a property for each of them."""
+def test_a_run_tracks_the_events_of_the_replaced_service(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A run tracks an event at the start, one for each mismatch, and a summary with a property for each mismatch."""
     upstream.reset(prisoners=100, mismatches={"2": 1, "3": 1, "4": 1})
     opened = open_app()
     opened.reconcile()
@@ -70,7 +70,7 @@ def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) 
     assert opened.events("report") == [summary | levels]
 
 
-def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_exclusions_of_inactive_bookings_are_named(upstream: Sandbox, open_app: OpenApp) -> None:
     """Exclusions of bookings that are no longer active are named, unless the list of active bookings is incomplete."""
     upstream.reset(prisoners=120, mismatch_rate=0)
     opened = open_app(reconciliation_exclusions="99999999,merged long ago")
@@ -80,8 +80,10 @@ def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """If prisoners move during a run, everyone who stays is compared once, and released ones are not mismatches."""
+def test_prisoners_who_stay_are_compared_once_while_others_move(
+    upstream: Sandbox, open_app: OpenApp, seed: int
+) -> None:
+    """Prisoners who are released during the run are not mismatches."""
     upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
     before = {each["bookingId"] for each in upstream.prisoners()}
     opened = open_app(reports_incentives_reconciliation_page_size="20")
@@ -93,8 +95,8 @@ def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, 
     assert mismatching & after <= {each.booking_id for each in result.mismatches} <= mismatching
 
 
-def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference of a prisoner who was released during the run is not a mismatch."""
+def test_a_prisoner_released_during_the_run_is_not_a_mismatch(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A difference is left out if its prisoner is released before the recheck."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     leaver = planted_causes(upstream)[0]
     result = result_of(open_app().reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
@@ -103,8 +105,8 @@ def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenA
     assert result.compared == 99
 
 
-def test_enqueues_its_report_once_for_each_channel(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report goes to the channels that are set up, and to none with `notify` off."""
+def test_a_report_is_enqueued_once_for_each_channel(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The report goes to each channel that is set up, or to none if `notify` is off."""
     opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
     opened.reconcile(ReconciliationParameters(notify=False))
     with opened.database.read() as connection:
@@ -114,7 +116,7 @@ def test_enqueues_its_report_once_for_each_channel(upstream: Sandbox, open_app: 
         assert [each.channel for each in outbox.due(connection, 10)] == ["archive", "slack", "email"]
 
 
-def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_mismatch_without_evidence_is_reported(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference whose evidence cannot be read is reported without a cause."""
     upstream.reset(prisoners=100, mismatches={"7": 1})
     upstream.fault("mapping", "GET", kind="status", status=400)
@@ -124,8 +126,8 @@ def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_
     assert mismatch.nomis_level != mismatch.dps_level
 
 
-def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The progress callback may raise to stop the run, so it is called only by the thread of the run."""
+def test_progress_is_reported_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The progress callback may raise to stop the run, so only the run's own thread calls it."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []
@@ -141,8 +143,8 @@ def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenA
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [("0.4", 1), ("2.5", 3), ("3", 3)])
-def test_brings_every_stage_to_its_end(upstream: Sandbox, open_app: OpenApp, seconds: str, steps: int) -> None:
-    """Every stage reports its end, including the wait before the recheck."""
+def test_every_stage_reports_its_end(upstream: Sandbox, open_app: OpenApp, seconds: str, steps: int) -> None:
+    """Every stage reports that it has ended, including the wait before the recheck."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app(reconciliation_recheck_seconds=seconds)
     waits: list[float] = []

@@ -1,4 +1,4 @@
-"""The result of a run: JSON keeps all of it, and results of earlier versions can be read."""
+"""The result of a run is completely in its JSON, and results of earlier versions can be read."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.harness.results import (
 @pytest.mark.parametrize(
     "result", [visits_with_everything(7), allocation_result(), with_everything(7)], ids=lambda each: each.title
 )
-def test_goes_to_json_and_back(result: ReconciliationResult) -> None:
-    """A result that goes to JSON and back loses nothing. Names are in camelCase, including those of the key."""
+def test_a_result_survives_a_round_trip_through_json(result: ReconciliationResult) -> None:
+    """Nothing is lost, and names are in camelCase."""
     text = result.to_json()
     assert parse_result(text) == result
     assert type(parse_result(text)) is type(result)
     content = json.loads(text)
-    # The scope that a run was given is kept as it was recorded.
+    # The scope of a run is stored as it was recorded.
     del content["parameters"]
     assert not re.findall(r'"([a-z]+_[a-z_]+)":', json.dumps(content))
 
@@ -45,10 +45,10 @@ MOMENTS = st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisofor
 
 @settings(deadline=None, max_examples=60)
 @given(st.dictionaries(NAMES, st.integers() | st.text(), min_size=1), VALUES, VALUES, st.none() | MOMENTS)
-def test_keeps_keys_and_values_as_they_are(
+def test_json_keeps_column_names_and_types(
     key: dict[str, str | int], nomis: Any, dps: Any, moment: datetime | None
 ) -> None:
-    """Names of columns come back unchanged, and values keep their types: 1 is not true, and "1" is not a number."""
+    """Column names survive a round trip, and values keep their types: 1 is not true, and "1" is not a number."""
     differences = (FieldValues(field="field", nomis=nomis, dps=dps),)
     found = visit_mismatch(1, key=key, differences=differences)
     result = visit_result(0, mismatches=(found,), key_columns=tuple(key))
@@ -63,7 +63,7 @@ def test_keeps_keys_and_values_as_they_are(
 
 
 def test_no_part_has_a_field_that_json_would_lose() -> None:
-    """Every field of every part is in its JSON under its own name."""
+    """Every field of every part of a result is in the JSON under its own name."""
     parts = [Part]
     for part in parts:
         parts += part.__subclasses__()
@@ -79,8 +79,8 @@ OF_ALL = ("reconciliation", "title", "counted", "keyColumns", "fields", "kinds",
 OF_RECORDS = ("key", "kind", "missingIn", "differences", "otherFields")
 
 
-def test_loads_what_earlier_versions_stored() -> None:
-    """A result from when only incentives were reconciled still loads, with its general fields filled in."""
+def test_results_of_earlier_versions_can_be_loaded() -> None:
+    """A result from a version that reconciled only incentives loads, with its general fields filled in."""
     result = with_everything(7)
     stored = json.loads(result.to_json())
     for name in OF_ALL:

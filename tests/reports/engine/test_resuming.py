@@ -1,4 +1,4 @@
-"""Resumed runs: after a crash, a failure or a retry, by any process, whole or in shards."""
+"""Runs are resumed after a crash, a failure or a retry, by any process, as a whole or in shards."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def level_reads(upstream: Sandbox) -> int:
 
 
 def of_shard(upstream: Sandbox, shard: int) -> list[int]:
-    """The bookings of one of two shards: every other page of fifty."""
+    """The bookings of one of two shards, which has every other page of fifty."""
     bookings = sorted(active(upstream))
     return [booking for place, booking in enumerate(bookings) if place // 50 % 2 == shard]
 
 
 def break_one(upstream: Sandbox, shard: int = 0) -> int:
-    """Makes NOMIS refuse the level of one prisoner of a shard, and returns the booking."""
+    """Makes NOMIS refuse to return the level of one prisoner of a shard, and returns the booking."""
     booking = of_shard(upstream, shard)[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     return booking
 
 
-def fail_looking_again(upstream: Sandbox, page_size: int) -> None:
+def fail_second_listing(upstream: Sandbox, page_size: int) -> None:
     """Makes every page of a second listing fail. The first listing has pages of `page_size`."""
     for turn in range(4):
         size = 5 * page_size + page_size // 3 * (turn + 1)
@@ -76,8 +76,8 @@ def deliveries(opened: ReportsApp) -> list[str]:
         return [each.channel for each in outbox.due(connection, 100)]
 
 
-def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed run finds prisoners who have moved to pages that had been read, and has a new total."""
+def test_a_resumed_run_finds_prisoners_who_moved(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A resumed run finds prisoners who have moved to pages that it had read, and has a new total."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -92,8 +92,8 @@ def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app:
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
-def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """A run that died while its list was read again lists again when it is resumed. Everyone who stayed is compared."""
+def test_a_run_that_died_in_its_second_listing_lists_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
+    """The resumed run repeats the second listing. Everyone who stayed is compared."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     opened = open_app()
@@ -104,11 +104,11 @@ def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: O
 
 
 @pytest.mark.parametrize("seed", [1, 3])
-def test_is_incomplete_when_it_cannot_recheck(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
+def test_a_failed_second_listing_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """If prisoners moved and the second list fails, the run is incomplete and names the page. Resuming completes it."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
-    fail_looking_again(upstream, 50)
+    fail_second_listing(upstream, 50)
     opened = open_app()
     outcome = opened.reconcile(run_id="short")
     assert outcome.status == "incomplete"
@@ -119,8 +119,8 @@ def test_is_incomplete_when_it_cannot_recheck(upstream: Sandbox, open_app: OpenA
     assert before & active(upstream) <= listed_bookings(opened, "short")
 
 
-def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A second list that cannot be read at first is read again after the prisoners."""
+def test_a_failed_second_listing_is_repeated_after_the_reading(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the list cannot be read a second time, it is read again after the prisoners."""
     upstream.reset(prisoners=200)
     for turn in range(4):
         size = 5 * 50 + 16 * (turn + 1)
@@ -129,7 +129,7 @@ def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: O
 
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
-def test_keeps_the_pages_of_another_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
+def test_a_small_run_keeps_the_pages_of_a_weekly_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
     """A run over one prisoner or prison removes nothing from a weekly run that waits to be resumed."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
@@ -145,8 +145,8 @@ def test_keeps_the_pages_of_another_run(upstream: Sandbox, open_app: OpenApp, sc
     assert level_reads(upstream) <= 1 + 2
 
 
-def test_drops_the_pages_of_older_runs_over_everyone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A complete run over everyone leaves no pages behind, neither its own nor those of an older open run."""
+def test_a_complete_run_over_everyone_removes_the_pages_of_older_runs(upstream: Sandbox, open_app: OpenApp) -> None:
+    """It leaves no pages behind, neither its own nor those of an older open run."""
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="older")
@@ -156,8 +156,8 @@ def test_drops_the_pages_of_older_runs_over_everyone(upstream: Sandbox, open_app
         assert connection.execute(text("SELECT count(*) FROM reconciliation_pages")).scalar() == 0
 
 
-def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, open_app: OpenApp) -> None:
-    """However many small runs follow, the comparison, the trend and the index use the runs over everyone."""
+def test_many_small_runs_do_not_hide_the_last_weekly_run(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The comparison, the trend and the index use the runs over everyone, however many small runs follow."""
     upstream.reset(prisoners=60, mismatches={"7": 3})
     opened = open_app()
     opened.reconcile(run_id="week-1")
@@ -176,8 +176,8 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, ope
     assert len(ended) == 2 + runs.INDEXED_PARTIAL_RUNS
 
 
-def test_indexes_weekly_runs_behind_many_daily_ones_of_others(open_app: OpenApp) -> None:
-    """The card of each reconciliation shows its last runs, however often the other reconciliations have run since."""
+def test_many_daily_runs_do_not_hide_a_weekly_reconciliation(open_app: OpenApp) -> None:
+    """In the index each reconciliation's card shows its last runs, however often the others have run since."""
     opened = open_app()
     with opened.database.begin() as connection:
         for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
@@ -189,8 +189,8 @@ def test_indexes_weekly_runs_behind_many_daily_ones_of_others(open_app: OpenApp)
     assert Counter(run.title for run in ended) == {"Incentive levels": 2, "Official visits": runs.INDEXED_RUNS}
 
 
-def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A retry of a shard of a complete run has the same outcome, without a single call."""
+def test_a_retried_shard_returns_the_result_of_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A retry of a shard of a complete run has the same outcome, and makes no call."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     opened = open_app()
     opened.reconcile(HALF)
@@ -203,8 +203,11 @@ def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, op
 
 
 @pytest.mark.parametrize("shard", [0, 1])
-def test_resumes_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
-    """A retry of the last shard reads what every shard has left. The run is incomplete while anything is left."""
+def test_a_retried_shard_resumes_an_incomplete_run(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
+    """A retry of the last shard reads what every shard has left unread.
+
+    The run is incomplete while anything is unread.
+    """
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     booking = break_one(upstream, shard)
@@ -222,8 +225,8 @@ def test_resumes_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenAp
     assert level_reads(upstream) <= 1 + 2
 
 
-def test_resumes_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A shard that gave up and is retried belongs to the same run, and so does a shard that comes later."""
+def test_a_shard_that_gave_up_rejoins_its_run(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A shard that gave up and is retried belongs to the same run. So does a shard that starts later."""
     upstream.reset(prisoners=200)
     opened = open_app()
     for booking in of_shard(upstream, 1)[:30]:
@@ -237,8 +240,8 @@ def test_resumes_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenA
     assert result_of(ended).compared == 200
 
 
-def test_resumes_the_last_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` begins a run, resumes it while it is incomplete, reports it once, and then begins the next."""
+def test_last_resumes_an_incomplete_run_and_reports_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
+    """`LAST` begins a run, resumes it while it is incomplete and reports it once. After that it begins the next run."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
     opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
@@ -258,7 +261,7 @@ def test_resumes_the_last_run_and_reports_it_once(upstream: Sandbox, open_app: O
     assert opened.reconcile(last, run_id="next").run_id == "next"
 
 
-def test_resumes_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_last_resumes_the_run_of_a_dead_process(upstream: Sandbox, open_app: OpenApp) -> None:
     """`LAST` resumes the run of a process that died, but not a run over single prisoners."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=200)
@@ -278,8 +281,8 @@ def test_resumes_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> N
         "INSERT ON telemetry_events WHEN NEW.name LIKE '%-mismatch'",
     ],
 )
-def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
-    """If the result or the events cannot be stored, neither is, so the resumed run records both once."""
+def test_the_result_and_the_events_are_stored_together(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
+    """If either cannot be stored, neither is, so the resumed run records each of them once."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app()
     with opened.database.begin() as connection:
@@ -294,7 +297,7 @@ def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_
     assert len(opened.events("report")) == len(opened.events("requested")) == 1
 
 
-def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_resumed_run_names_unknown_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
     """A resumed run over single prisoners still names a number that belongs to no active prisoner."""
     opened = open_app()
     someone = upstream.prisoners()[0]
@@ -308,8 +311,8 @@ def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) ->
     assert result_of(resumed).compared == 1
 
 
-def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
-    """Shards can join a run, end incomplete and be resumed, on PostgreSQL as on SQLite."""
+def test_shards_are_resumed_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
+    """Shards can join a run, end incomplete and be resumed, on PostgreSQL as well as on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
         break_one(upstream)
@@ -323,8 +326,8 @@ def test_resumes_on_either_database(upstream: Sandbox, database_url: str, tmp_pa
 
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
-def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
-    """A resumed run covers the prisoners that it began with, so naming others is refused."""
+def test_a_resumed_run_refuses_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
+    """A resumed run covers the prisoners with whom it began, so a choice of other prisoners is refused."""
     opened = open_app()
     break_one(upstream)
     opened.reconcile(run_id="weekly")
@@ -332,8 +335,8 @@ def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, f
         opened.reconcile(ReconciliationParameters(resume="weekly", **filters))
 
 
-def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking on overlapping pages, which an older version may leave, is counted once, and the run can end."""
+def test_a_booking_on_two_pages_is_counted_once(upstream: Sandbox, open_app: OpenApp) -> None:
+    """An older version may leave overlapping pages. A booking on both is counted once, and the run can end."""
     upstream.reset(prisoners=60)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):
@@ -345,8 +348,8 @@ def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: 
     assert (outcome.status, result_of(outcome).compared) == ("complete", 60)
 
 
-def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner who is on the list but on no page is named, and the run is incomplete."""
+def test_a_listed_prisoner_on_no_page_is_unread(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A prisoner who is on the list but on none of the pages is named, and the run is incomplete."""
     upstream.reset(prisoners=100, mismatch_rate=0)
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):
@@ -360,7 +363,7 @@ def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, o
     assert opened.reconcile(OTHER_HALF).status == "complete"
 
 
-def test_knows_the_scope_of_parameters() -> None:
+def test_parameters_decide_the_scope_of_a_run() -> None:
     """If the parameters of a run name both prisoners and prisons, the prisoners decide its scope."""
     assert Coverage.of(ReconciliationParameters().recorded()) is Coverage.EVERYONE
     assert Coverage.of(ReconciliationParameters(prisons=("MDI",)).recorded()) is Coverage.PRISONS

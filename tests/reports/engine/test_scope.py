@@ -1,4 +1,4 @@
-"""Runs over chosen prisons and prisoners, and empty lists."""
+"""Runs over chosen prisons and prisoners, and runs whose list is empty."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.harness.reconciliations import (
 )
 
 
-def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run over one prison counts only its prisoners, and its mismatches include those without a NOMIS record."""
+def test_a_run_over_one_prison_counts_only_its_prisoners(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Its mismatches include those of prisoners without a NOMIS record."""
     upstream.reset(prisoners=400, mismatches={"2": 6, "7": 6})
     prison = next(each["prisonId"] for each in planted_causes(upstream) if each["cause"] == 2)
     expected = {each["bookingId"] for each in planted_causes(upstream) if each["prisonId"] == prison}
@@ -22,8 +22,8 @@ def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None
     assert len(expected) <= result.compared < 400
 
 
-def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A chosen prison without prisoners makes the run incomplete and is named, even if another prison was compared."""
+def test_a_chosen_prison_without_prisoners_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The prison is named, even if another chosen prison was compared."""
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
     opened = open_app()
@@ -35,8 +35,8 @@ def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, op
     assert result_of(opened.reconcile(ReconciliationParameters(prisons=(there,)))).status == "complete"
 
 
-def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If nobody is listed although there were prisoners a week ago, the run fails and resolves nothing."""
+def test_a_list_that_is_suddenly_empty_fails_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If nobody is listed although there were prisoners a week ago, the run fails and resolves no difference."""
     upstream.reset(prisoners=20, mismatches={"7": 2})
     opened = open_app()
     assert result_of(opened.reconcile()).status == "complete"
@@ -48,8 +48,8 @@ def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_a
     assert emptied.failure == f"{why}. If that is right, accept it once with `{accept}`"
 
 
-def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list empties before the recheck or before a run is resumed, differences stay and none is resolved."""
+def test_a_list_that_empties_during_the_run_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the list is empty at the recheck, or when a run is resumed, every difference stays."""
     upstream.reset(prisoners=40, mismatches={"7": 2})
     opened = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]
@@ -73,8 +73,8 @@ def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, o
     assert str(resumed.failure).startswith("no prisoners are listed, but this run had found 40 before. ")
 
 
-def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prison does not count as empty if a prisoner could not be read, since that prisoner may be there."""
+def test_a_prison_is_empty_only_if_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A prison does not count as empty while a prisoner is unread, since that prisoner may be there."""
     upstream.reset(prisoners=60)
     prison = upstream.prisoners()[0]["prisonId"]
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)
@@ -84,15 +84,15 @@ def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbo
     assert result.empty_prisons == ()
 
 
-def test_nobody_at_all_is_complete_where_nobody_was_before(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_run_over_an_empty_environment_is_complete(upstream: Sandbox, open_app: OpenApp) -> None:
     """An environment without prisoners has nothing to compare, so its run is complete."""
     upstream.reset(prisoners=0)
     result = result_of(open_app().reconcile())
     assert (result.status, result.compared) == ("complete", 0)
 
 
-def test_looks_at_single_prisoners_whatever_dps_knows_of_them(upstream: Sandbox, open_app: OpenApp) -> None:
-    """For a single prisoner, the active booking comes from the review or, if there is none, from the list.
+def test_a_single_prisoner_is_compared_with_or_without_a_review(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The active booking of the prisoner comes from the review or, if there is none, from the list.
 
     An unknown number is reported.
     """

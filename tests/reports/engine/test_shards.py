@@ -1,4 +1,4 @@
-"""Runs in several processes: kept apart, killed, stopped, and completed exactly once."""
+"""Runs in several processes are kept apart, killed, stopped, and completed exactly once."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ THIRD = ReconciliationParameters(shards=3, shard=1)
 @pytest.mark.parametrize(
     ("first", "second"), [(WHOLE, WHOLE), (WHOLE, HALF), (HALF, WHOLE), (HALF, THIRD), (HALF, HALF)]
 )
-def test_leaves_when_another_run_is_under_way(
+def test_a_second_run_does_nothing_while_one_is_under_way(
     upstream: Sandbox, open_app: OpenApp, first: ReconciliationParameters, second: ReconciliationParameters
 ) -> None:
-    """While a run is under way, a second one does nothing, whole or in shards. A run over one prisoner is allowed."""
+    """This applies to whole runs and to shards. A run over one prisoner is allowed."""
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, first, "first"):
@@ -47,16 +47,16 @@ def test_leaves_when_another_run_is_under_way(
         assert runs.find_run(connection, "second") is None
 
 
-def test_lets_the_other_shards_of_its_run_work(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards of one run work in parallel."""
+def test_shards_of_one_run_work_in_parallel(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A shard does not wait for the other shards of its run."""
     upstream.reset(prisoners=100)
     opened = open_app()
     with at_work(opened, HALF, "first"):
         assert opened.reconcile(OTHER_HALF, run_id="second").run_id == "first"
 
 
-def test_refuses_to_resume_what_cannot_be_resumed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unknown run, a complete one, and another number of shards are refused with a clear message."""
+def test_a_run_that_cannot_be_resumed_is_refused(upstream: Sandbox, open_app: OpenApp) -> None:
+    """An unknown run, a complete run and a different number of shards are refused with a clear message."""
     opened = open_app()
     opened.reconcile(run_id="done")
     for parameters in (ReconciliationParameters(resume="none"), ReconciliationParameters(resume="done")):
@@ -75,8 +75,8 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
         opened.reconcile(run_id="killed", progress=die)
 
 
-def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
-    """After a kill the finished pages are kept and not read again, and the resumed run ends like any other."""
+def test_a_killed_run_keeps_its_finished_pages(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
+    """After a kill the finished pages are not read again, and the resumed run ends like any other."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 2})
     opened = open_app()
     arguments = (upstream.environment(), str(tmp_path), opened.settings.database_url)
@@ -93,8 +93,8 @@ def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: O
     assert result_of(outcome).compared == 300
 
 
-def test_stops_between_pages_when_asked_and_resumes(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An error raised by the progress callback ends the run at once without an event, and the run can be resumed."""
+def test_a_stopped_run_can_be_resumed(upstream: Sandbox, open_app: OpenApp) -> None:
+    """An error raised by the progress callback ends the run at once, without an event, and the run can be resumed."""
     upstream.reset(prisoners=300)
     opened = open_app()
 
@@ -109,8 +109,8 @@ def test_stops_between_pages_when_asked_and_resumes(upstream: Sandbox, open_app:
     assert result_of(resumed).compared == 300
 
 
-def test_is_finished_once_by_whichever_shard_ends_last(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Shards with separate ids join one run and share one list, and one of them builds the result."""
+def test_only_one_shard_builds_the_result(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Shards with separate ids join one run and share one list. The last of them builds the result, once."""
     upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
     opened = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]
@@ -127,10 +127,10 @@ def test_is_finished_once_by_whichever_shard_ends_last(upstream: Sandbox, open_a
     assert max(reads.values()) <= 2
 
 
-def test_a_shard_that_is_tried_again_neither_reads_nor_finishes_twice(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A repeated shard of an open run does nothing.
+def test_a_repeated_shard_does_nothing_twice(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A repeat of a shard of an open run does nothing.
 
-    If a shard died before the end, its repetition finishes the rest.
+    If the shard died before the end, its repeat finishes the rest.
     """
     upstream.reset(prisoners=100)
     opened = open_app()

@@ -1,4 +1,4 @@
-"""The page, email and Slack say what is known and what is not about an unfinished run, and give no all-clear."""
+"""The page, the email and Slack say what an unfinished run knows and does not know, and give no all-clear."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.harness.reconciliations import OpenApp, result_of
 from tests.harness.results import STARTED, ended_run, made_result, with_everything
 
 CURRENT = "/incentives/booking-id/{b}/current"
-#: Words that a hurried reader would take for good news, or for a figure that was counted.
+#: Words that a hurried reader would mistake for good news, or for a counted figure.
 ALL_CLEAR = re.compile(
     r"no prison has|no differences\b|every prisoner has|ha(ve|s|d) the same"
     r"|\b0 (?:new|persisting|resolved|differences|of 0|compared|listed|active)|of 0 compared",
@@ -27,7 +27,7 @@ ALL_CLEAR = re.compile(
 
 
 def texts(result: IncentiveResult) -> dict[str, str]:
-    """All texts of a run that people read."""
+    """All texts about a run that people read."""
     mail = email_report(result, None, "somewhere", Masking())
     slack = slack_report(result, None, "somewhere", Masking())
     return {
@@ -44,10 +44,10 @@ def figures(result: IncentiveResult) -> list[tuple[str, str]]:
     return [(name, figure) for name, figure in found]
 
 
-def test_a_run_that_failed_says_how_it_is_repeated() -> None:
-    """The report of a failed run says to repeat it once the service is up.
+def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
+    """The report says to repeat the run once the service is up.
 
-    A prisoner who was not found is not a reason to resume.
+    A prisoner who was not found is not a reason to resume it.
     """
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         assert "When `prisoner-to-nomis check` reports that everything is up, run it again:" in text, where
@@ -58,8 +58,8 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
         assert "--resume" not in text, where
 
 
-def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
-    """The report gives no all-clear for a prison where nobody was found, even if another prison has no differences."""
+def test_a_prison_where_nobody_was_found_gets_no_all_clear() -> None:
+    """The report gives no all-clear for such a prison, even if another prison has no differences."""
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
     for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
@@ -68,10 +68,10 @@ def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
         assert "--resume" not in text, where
 
 
-def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_the_report_of_a_run_that_compared_nobody_claims_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
     """If nobody could be listed, the report gives the reason in a whole sentence.
 
-    It says that nothing is known, without zeros.
+    It says that nothing is known, and shows no zeros.
     """
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     result = result_of(open_app().reconcile())
@@ -84,8 +84,8 @@ def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, ope
     assert "<h2" not in render_report(result)
 
 
-def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report of a run that gave up shows what was compared before, with the number of prisoners not read."""
+def test_the_report_of_a_run_that_gave_up_shows_what_it_saw(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The report shows what the run had compared before it gave up, and the number of prisoners who were not read."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = result_of(open_app().reconcile())
@@ -106,7 +106,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
     assert "of 300 before the run failed" in page
 
 
-def test_the_differences_of_a_failed_run_are_shown_as_found_before() -> None:
+def test_the_differences_of_a_failed_run_are_not_a_total() -> None:
     """All differences that a failed run found are shown, and their number cannot be mistaken for the total."""
     result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
     for where, text in texts(result).items():
@@ -117,8 +117,8 @@ def test_the_differences_of_a_failed_run_are_shown_as_found_before() -> None:
     assert "3 of 4 prisons have differences among the prisoners compared" in texts(result)["page"]
 
 
-def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a page of the list is missing and nobody differs among the others, the headline says both."""
+def test_the_headline_mentions_a_missing_page(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If a page of the list is missing and nobody else differs, the headline says both."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     result = result_of(open_app().reconcile())
@@ -130,8 +130,8 @@ def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream:
     assert ("Could not be read", "1") in figures(result)
 
 
-def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
-    """The headline of an incomplete run says so first, since some people read only the subject of an email."""
+def test_the_headline_of_an_incomplete_run_begins_with_incomplete() -> None:
+    """Some people read only the subject of an email, so the headline first says that the run is incomplete."""
     result = with_everything(3)
     for where, text in texts(result).items():
         assert "Incomplete: on 22 May 2023, 3 of 87,012 prisoners had different incentive levels" in text, where
@@ -147,7 +147,7 @@ def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
 
 
 def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
-    """The report of a complete run over nobody does not say that all levels are the same."""
+    """If a complete run found no prisoners, the report does not say that all levels are the same."""
     no_one = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
     for where, text in texts(no_one).items():
         assert "no prisoner was compared" in text, where
@@ -156,7 +156,7 @@ def test_a_complete_run_over_nobody_is_not_an_all_clear() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
 def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
-    """The trend does not show an unfinished run: its last bar belongs to another run, and the page says so."""
+    """An unfinished run is not in the trend. The last bar belongs to another run, and the page says so."""
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
     assert 'class="day now"' not in render_report(result)
     assert "This run is not in the trend" in texts(result)["page"]
@@ -164,10 +164,10 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
     assert "This run is not in the trend" not in texts(made_result(3))["page"]
 
 
-def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
-    """In the index, a failed run that compared nobody has dashes, which are read out as unknown.
+def test_the_index_shows_dashes_for_a_run_that_compared_nobody() -> None:
+    """Screen readers read the dashes of a failed run as unknown.
 
-    An incomplete run gives the number of missing parts of its list.
+    For an incomplete run, the index gives the number of missing parts of its list.
     """
     none = {"compared": 0, "mismatches": 0, "new": 0}
     runs = [ended_run("a", "failed", **none), ended_run("b", "incomplete", **none | {"compared": 150, "gaps": 1})]

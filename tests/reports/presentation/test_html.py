@@ -218,7 +218,7 @@ def test_says_in_the_csv_why_evidence_is_missing() -> None:
     assert (row["cause"], row["evidence_missing"]) == ("", "busy")
 
 
-def test_goes_to_json_and_back() -> None:
+def test_a_result_survives_a_round_trip_through_json() -> None:
     """A result is the same after a round trip through JSON, in which names are in camelCase."""
     result = with_everything(30)
     text = result.to_json(indent=1)

@@ -55,7 +55,11 @@ def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: San
     assert queue.counts().total == 0
     assert tracked(one) == {"message-unhandled": 3}
     found = {each["properties"]["messageId"]: each["properties"] for each in read_events(one.database)}
-    assert found[named] == {"queue": "visit", "messageId": named, "eventType": "prison-visit.renamed"}
+    assert found[named] == {
+        "queue": "visit",
+        "messageId": named,
+        "eventType": "prison-visit.renamed",
+    }
     assert found[other]["eventType"] == "SubscriptionConfirmation"
     assert len(found[long]["eventType"]) == 120
     assert "\x00" not in found[long]["eventType"]

@@ -33,7 +33,7 @@ def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str
         b"X: a\r\n continued\r\n\r\n",
         b"no field\r\n\r\n",
         b"Content-Length : 2\r\n\r\n",
-        b": without_operator_name\r\n\r\n",
+        b": nameless\r\n\r\n",
         b"X: a\rContent-Length: 2\r\n\r\n",
         b"X: a\0b\r\n\r\n",
         b"X: " + b"x" * 65_536 + b"\r\n\r\n",
