@@ -117,24 +117,33 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
     assert [each["mismatch-count"] for each in events(app, f"{ATTENDANCE}-more")] == ["2"]
 
 
-def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+@pytest.mark.parametrize(
+    ("kind", "prefix", "path"),
+    [
+        (Allocations, ALLOCATION, "/allocations/reconciliation/MDI?suspended=false"),
+        (SuspendedAllocations, SUSPENDED, "/allocations/reconciliation/MDI?suspended=true"),
+        (Attendances, ATTENDANCE, f"/attendances/reconciliation/MDI?date={DAY.isoformat()}"),
+    ],
+)
+def test_a_prison_that_cannot_be_read(
+    upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation], prefix: str, path: str
+) -> None:
     """If a prison cannot be read, the run is incomplete with the others compared. Resuming reads only that prison."""
-    upstream.reset(prisoners=20, plant=["allocations"])
+    upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
-    broken = upstream.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
-    assert broken
+    upstream.fault("nomis", path=f"^{path.partition('?')[0]}$", status=500)
     app = open_app()
-    result = run(app, Allocations)
+    days = {"from_date": DAY, "to_date": DAY} if kind is Attendances else {}
+    result = run(app, kind, **days)
     assert (result.status, [each.unit for each in result.unread]) == ("incomplete", ["MDI"])
-    assert events(app, f"{ALLOCATION}-error") == [{"prison": "MDI"}]
-    assert {each["prison"] for each in events(app, f"{ALLOCATION}-success")} == {"LEI", "PVI"}
-    (summary,) = events(app, ALLOCATION)
+    assert [each["prison"] for each in events(app, f"{prefix}-error")] == ["MDI"]
+    assert {each["prison"] for each in events(app, f"{prefix}-success")} == {"LEI", "PVI"}
+    (summary,) = events(app, prefix)
     assert (summary["success"], summary["incomplete"], summary["prisons-failed"]) == ("false", "true", "1")
     upstream.clear_faults()
     upstream.clear_records()
-    assert run(app, Allocations, resume=result.run_id).status == "complete"
-    asked = [each["path"] for each in upstream.requests("nomis") if "/reconciliation/" in each["path"]]
-    assert asked == ["/allocations/reconciliation/MDI?suspended=false"]
+    assert run(app, kind, resume=result.run_id).status == "complete"
+    assert [each["path"] for each in upstream.requests("nomis") if "/reconciliation/" in each["path"]] == [path]
 
 
 def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp) -> None:

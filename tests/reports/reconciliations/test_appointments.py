@@ -24,6 +24,31 @@ from tests.harness.reconciliations import OpenApp
 from tests.harness.sandboxes import Caller
 
 Value = TypeVar("Value")
+#: Planted causes, and what a report says of each.
+CAUSES = {
+    **dict.fromkeys(
+        (
+            "change of time failed",
+            "change of end failed",
+            "change of date failed",
+            "change of location failed",
+            "change of category failed",
+        ),
+        "the event of a change was lost or failed",
+    ),
+    "made on the NOMIS screen": "it was made on the NOMIS screen",
+    "creation failed": "the event of its creation was lost or failed",
+    "creation under way": "the event of its creation was lost or failed",
+    "deleted in NOMIS": "the appointment was deleted in NOMIS",
+    "created twice": "it was created twice",
+    "mapping lost": "the mapping is missing",
+    "cancellation failed": "the event of its cancellation was lost or failed",
+    "cancelled in NOMIS": "it is cancelled only in NOMIS",
+    "deletion failed": "the event of its deletion was lost or failed",
+    "prisoner on another booking": "the prisoner has another booking",
+    "at another prison in NOMIS": "it is at another prison in NOMIS",
+    "outside the window in NOMIS": "the event of a change was lost or failed",
+}
 GENERATIONS = pytest.mark.parametrize("generation", ["2023", "today"])
 
 
@@ -79,7 +104,7 @@ def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -
 def test_finds_what_is_planted_and_nothing_else(
     upstream: Sandbox, open_app: OpenApp, generation: str, seed: int, prisons: int
 ) -> None:
-    """Every planted difference is found with its kind.
+    """Every planted difference is found with its kind and cause.
 
     Appointments that agree, are in a cell or have no end are not.
     """
@@ -93,6 +118,10 @@ def test_finds_what_is_planted_and_nothing_else(
     assert kinds(found) == {(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"}
     assert [each["key"] for each in planted if each["outcome"] == "ignored"] == [list(key) for key in found.ignored]
     assert len(found.frame) > 100
+    causes = {key: each.diagnosis and each.diagnosis.cause for key, each in found.explained().items()}
+    assert causes == {
+        tuple(each["key"]): CAUSES[each["cause"]] for each in planted if each["outcome"] in ("reported", "in flight")
+    }
 
 
 def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: OpenApp) -> None:
