@@ -14,7 +14,7 @@ class OutcomeUnknown(WorkError):
 
 
 class PlanChanged(WorkError):
-    """What was confirmed is not what would be done now, so nothing was done."""
+    """The plan has changed since it was confirmed, so nothing was done."""
 
 
 class UsageError(Exception):

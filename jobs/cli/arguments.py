@@ -15,15 +15,17 @@ from sync.settings.queues import QUEUES
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what the command would do, and change nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Proceed without asking.")]
 Unchecked = Annotated[
     bool,
-    typer.Option("--unchecked", help="You checked NOMIS yourself: continue although the program cannot check it."),
+    typer.Option(
+        "--unchecked", help="Continue although the program cannot check NOMIS, because you checked it yourself."
+    ),
 ]
 Operator = Annotated[
     str | None,
     typer.Option(
-        "--as", metavar="NAME", help="Your name, for the record. By default OPERATOR, or else your login name."
+        "--as", metavar="NAME", help="Your name, which is recorded. Defaults to OPERATOR, or else to your login name."
     ),
 ]
 Queue = Annotated[
@@ -33,7 +35,7 @@ Queues = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[QUEUE]...",
-        help=f"{', '.join(QUEUES)}; all if none is named.",
+        help=f"{', '.join(QUEUES)}; all if you name none.",
         autocompletion=complete_queues,
     ),
 ]
@@ -54,7 +56,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def parse_offender_no(text: str) -> str:
-    """A prisoner number such as A1234BC. Raises `UsageError`."""
+    """Parses a prisoner number such as A1234BC. Raises `UsageError` for any other text."""
     number = text.strip().upper()
     if not _OFFENDER_NO.fullmatch(number):
         raise UsageError(f"{text!r} is not a valid prisoner number: give one such as A1234BC")
@@ -62,7 +64,7 @@ def parse_offender_no(text: str) -> str:
 
 
 def parse_prison_id(text: str) -> str:
-    """A prison id such as MDI. Raises `UsageError`."""
+    """Parses a prison id such as MDI. Raises `UsageError` for any other text."""
     prison = text.strip().upper()
     if not _PRISON_ID.fullmatch(prison):
         raise UsageError(f"{text!r} is not a valid prison id: give three letters such as MDI")
@@ -70,7 +72,7 @@ def parse_prison_id(text: str) -> str:
 
 
 def parse_queue(name: str) -> str:
-    """One of the queue ids. Raises `UsageError` for any other name."""
+    """Parses the id of a queue. Raises `UsageError` for any other name."""
     return parse_queues([name])[0]
 
 

@@ -1,4 +1,4 @@
-"""A fix for many records of a run on the command line: the list, one question, each record as it ends, the figures."""
+"""Fixes many records of a run from the command line: lists them, asks once, and prints each outcome and the totals."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ FromRun = Annotated[
     typer.Option(
         "--from",
         metavar="RUN",
-        help="Handle all records of this reconciliation run for which its report proposes this command, one by one.",
+        help="Handle, one by one, all records of this reconciliation run for which its report proposes this command.",
         autocompletion=complete_reconciled,
     ),
 ]
@@ -31,7 +31,7 @@ OfCause = Annotated[
     typer.Option(
         "--cause",
         metavar="NAME",
-        help="With --from: only differences of this cause, given by its text or by a part that no other cause has.",
+        help="With --from: only differences with this cause. Give its text, or a part that no other cause contains.",
     ),
 ]
 
@@ -62,9 +62,9 @@ def fix_all(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Plans every fix, asks once, and carries the fixes out up to the first that does not end as expected.
+    """Plans every fix, asks once, and carries out the fixes, stopping at the first that does not end as expected.
 
-    The fixes are those that the report of the run proposes by the command `names`, for one `cause` if it is given.
+    The fixes are those for which the report of the run proposes the command `names`, limited to one `cause` if given.
     Raises `WorkError` if a fix did not end as expected, or if there is an objection to one.
     """
     from jobs.operations.bulk import State, carry_out, proposed_fixes
@@ -146,4 +146,4 @@ def _check(items: "Iterable[BulkItem]", counts: "Counter[State]", wording: "Word
         raise WorkError(f"stopped at {failed.target}: {failed.text}; {done}{rest}")
     if counts[State.LEFT]:
         number = "1 record is" if counts[State.LEFT] == 1 else f"{counts[State.LEFT]:,} records are"
-        raise WorkError(f"{number} left to a person, as the list says")
+        raise WorkError(f"{number} not fixed: a person has to decide, as the list says")

@@ -1,7 +1,7 @@
 """What the shell proposes for an argument: queues, kinds, and the ids that the database knows.
 
-The shell asks at each press of the tab key. What is not known within a second, or fails, is not proposed, and nothing
-is printed.
+The shell asks each time the tab key is pressed. If the ids cannot be read within a second, nothing is proposed or
+printed.
 """
 
 from collections.abc import Callable, Iterable
@@ -93,14 +93,14 @@ def complete_channels(incomplete: str) -> list[str]:
 
 
 def _stored(read: "Callable[[Application], Iterable[Proposal]]", incomplete: str) -> list[Proposal]:
-    """What `read` finds in the database, which is neither created nor upgraded."""
+    """The proposals that `read` finds in the database, which is neither created nor upgraded."""
 
     def ask() -> Iterable[Proposal]:
         import io
 
         from jobs.runtime.application import open_application
 
-        # A line of the log would be taken for a proposal.
+        # The shell would mistake a line of the log for a proposal.
         with open_application(prepare_database=False, log_to=io.StringIO()) as application:
             return list(read(application)) if application.database.exists else []
 

@@ -54,7 +54,7 @@ def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
 
 
 def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
-    """Asks twice about something that nothing checked, as the sentence `unchecked` says.
+    """Asks twice about a change that the program could not check, as the sentence `unchecked` explains.
 
     With `yes` the option --unchecked (`accepted`) replaces the second question; raises `UsageError` without it.
     """
@@ -92,5 +92,5 @@ def _account() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        # A container may run under a number that has no name.
+        # A container may run under a user id that has no name.
         return ""

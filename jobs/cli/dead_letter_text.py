@@ -23,7 +23,7 @@ _SAMPLES = 3
 
 
 def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints each queue on a line, and below them how often each thing failed, and what the classes mean."""
+    """Prints a line for each queue, then the reasons for failures with their counts, and what the classes mean."""
     print_table(
         ("QUEUE", "MESSAGES", "IN FLIGHT", "OLDEST", "CLASSES", "TYPES", "DLQ"),
         [
@@ -62,12 +62,12 @@ def print_states(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
 
 
 def partial_text(state: DlqState) -> str:
-    """The text that only some of the messages were read."""
+    """The text that says that only some of the messages were read."""
     return f"{state.queue}: {state.read} of about {state.counts.visible} read"
 
 
 def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
-    """Prints what was not read, and what the housekeeping has just sent back."""
+    """Prints how many messages were not read, and how many housekeeping has just sent back."""
     for state in states:
         if state.is_partial:
             say(partial_text(state))
@@ -83,7 +83,7 @@ def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
 
 
 def say_batch(batch: BatchResult) -> None:
-    """Prints what became of a batch that was sent back."""
+    """Prints what happened to a batch that was sent back."""
     sent = f"{count(len(batch.sent), 'message')} sent back"
     if batch.state is BatchState.HANDLED:
         say(f"{sent}: handled")

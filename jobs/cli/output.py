@@ -1,6 +1,6 @@
 """What commands print: results on stdout, as JSON or aligned columns; errors and progress on stderr.
 
-Much of it comes from outside: bodies and ids of messages, reasons, responses of services. None of it may steer the
+Much of it comes from outside: bodies and ids of messages, reasons, responses of services. None of it may control the
 terminal, so everything printed passes through `plain`. Only this module prints.
 """
 
@@ -27,7 +27,7 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 
 def print_json_text(text: str) -> None:
-    """Prints existing JSON text: the same value, with anything that steers a terminal as JSON escapes."""
+    """Prints existing JSON text: the same value, with terminal control characters as JSON escapes."""
     typer.echo("".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text))
 
 
@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str = "") -> None:
     """Prints rows under their headings, in columns as wide as their widest cell; empty cells show as `-`.
 
-    Where there is no row, the sentence `nothing` is printed instead.
+    If there are no rows, it prints the sentence `nothing` instead.
     """
     lines = [tuple(headings), *(tuple(_cell(value) for value in row) for row in rows)]
     if nothing and len(lines) == 1:
@@ -58,7 +58,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 
 
 def print_statements(statements: Sequence[str]) -> None:
-    """Prints SQL for the NOMIS database, each statement on its own line, to be pasted."""
+    """Prints SQL for the NOMIS database, each statement on its own line, ready to be pasted."""
     if statements:
         say("SQL, for the NOMIS database (it only reads):")
         for statement in statements:
@@ -66,7 +66,7 @@ def print_statements(statements: Sequence[str]) -> None:
 
 
 def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
-    """Names and values for `print_pairs`, each name behind `label`; a value that holds others gets a pair for each."""
+    """Names and values for `print_pairs`, each name prefixed with `label`; a nested value gives several pairs."""
     pairs: dict[str, object] = {}
     for name, value in values.items():
         if name == "reasons" and value:
@@ -79,7 +79,7 @@ def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _inner_text(name: str, held: object) -> object:
-    """Counts on one line, without what only repeats their name; anything else unchanged."""
+    """Counts on one line, without a count that repeats `name`; any other value unchanged."""
     if not isinstance(held, Mapping):
         return held
     return counts_text({key: value for key, value in held.items() if value != name})
@@ -118,7 +118,7 @@ def duration_text(seconds: float | None) -> str:
 
 @contextmanager
 def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> Iterator[ProgressCallback]:
-    """A callback that any thread may call.
+    """Yields a callback for progress, which any thread may call.
 
     Without a terminal a stage is printed when it begins, every `every_seconds`, and when it ends.
     """

@@ -1,7 +1,7 @@
 """The reference pages of settings and commands, and the tables of the runbook, made from the code.
 
-`python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 unless they are as they would be
-written. A table is in its page between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
+`python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 if a page is out of date. Each table
+stands in its page between the lines `<!-- made by make docs: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -86,7 +86,11 @@ _LIBRARY_ROWS = (
         "provider `aws`: other addresses of AWS, such as VPC endpoints; ignored with `localstack`",
     ),
     ("AWS_CA_BUNDLE", "", "certificate authorities for AWS, with either provider"),
-    ("AWS_EC2_METADATA_DISABLED", "`false`", "provider `aws`: `true` does not ask the instance metadata for keys"),
+    (
+        "AWS_EC2_METADATA_DISABLED",
+        "`false`",
+        "provider `aws`: with `true`, keys are not read from the instance metadata",
+    ),
     (
         "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
         "",
@@ -182,13 +186,13 @@ def _schedule() -> str:
 
 
 def pages() -> dict[str, str]:
-    """The generated pages, and those with generated tables, by the names of their files."""
+    """The generated pages, and the pages with generated tables, by file name."""
     runbook = _with_tables((DOCUMENTS / _RUNBOOK).read_text(encoding="utf-8"))
     return {"settings.md": settings_page(), "commands.md": commands_page(), _RUNBOOK: runbook}
 
 
 def _tables() -> dict[str, str]:
-    """The tables of the runbook, by the names in front of them."""
+    """The tables of the runbook, by the names in the lines above them."""
     classes = "".join(f"| `{each}` | {each.meaning} | {each.action} |\n" for each in FailureClass)
     failures = [(each.when, each.text) for each in (ROUTING, *ADVICE)]
     rows = [
@@ -204,7 +208,7 @@ def _tables() -> dict[str, str]:
 
 
 def _with_tables(page: str) -> str:
-    """The page with its current tables. Raises `ValueError` if it lacks one."""
+    """The page with its current tables. Raises `ValueError` if it has no place for one."""
     for name, table in _tables().items():
         begin = f"<!-- made by make docs: {name} -->\n"
         before, found, rest = page.partition(begin)

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 _DELIVERY_SECONDS = 30.0
 #: Messages that are not handled within this time never will be.
 _DRAIN_SECONDS = 600
-#: Shares of the events that are planted to arrive twice and in the wrong order.
+#: The shares of the events that arrive twice, and that arrive in the wrong order.
 _TWICE, _OUT_OF_ORDER = 0.06, 0.03
 _EXCLUDED = 2
-#: Differences that are only in flight, and for how long: resolved before they are read again.
+#: How many planted differences are only in flight, and for how many seconds: they end before they are read again.
 _IN_FLIGHT, _IN_FLIGHT_SECONDS = 2, 0.5
 _HANDLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "switched_off", "unhandled", "ambiguous")
 
@@ -132,7 +132,7 @@ class _Demo:
         self._errors: list[str] = []
 
     def run(self, started: float) -> DemoOutcome:
-        """Publishes, drains, verifies, reconciles."""
+        """Publishes events, drains the queues, verifies NOMIS and reconciles."""
         for queue in QUEUES:
             self._application.queue_pair(queue)
         traffic = self._publish()
@@ -168,7 +168,7 @@ class _Demo:
         )
 
     def _accepted(self) -> Counter[str]:
-        """The events that Application Insights has accepted, by name, each once."""
+        """How many events of each name Application Insights has accepted, without repetitions."""
         export_telemetry(self._application, _DELIVERY_SECONDS)
         events = {event["properties"]["eventId"]: event["name"] for event in self._sandbox.custom_events()}
         return Counter(events.values())
@@ -183,13 +183,13 @@ class _Demo:
             drain.stop()
 
     def _publish(self) -> dict[str, Any]:
-        """Changes the publishing services, and plants the usual faults on the way."""
+        """Changes records in the services, which publish events, and then plants the usual faults."""
         events = self._options.events
         self._progress("publishing events", 0, events)
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
         traffic = self._sandbox.traffic(events, self._options.seed, duplicates=twice, out_of_order=out_of_order)
         self._progress("publishing events", events, events)
-        # Not for courses: NOMIS cannot be asked whether it has one, so a person would have to decide.
+        # Courses are left out: NOMIS cannot show whether it has one, so a person would have to decide.
         self._sandbox.fault("nomis", method="POST", path=r"^/(?!activities$)", kind="status", status=503, times=3)
         self._sandbox.fault("mapping", method="POST", kind="reset_after_write", times=2)
         self._sandbox.fault("nomis", method="POST", path=r"/visits$", kind="reset_after_write", times=1)
@@ -225,7 +225,7 @@ class _Demo:
                     if not summary.received and not pair.main.counts().total:
                         return
                     if time.monotonic() > deadline:
-                        raise WorkError(f"{queue}: messages are not handled after {_DRAIN_SECONDS} s")
+                        raise WorkError(f"{queue}: messages were not handled within {_DRAIN_SECONDS} s")
             except Exception as error:  # reported at the end, when the other queues are done
                 self._errors.append(f"{queue}: {exit_code_for(error)[1]}")
 

@@ -1,8 +1,8 @@
 """Eight weekly runs of the incentive levels before the demo's own, so that it has something to compare with.
 
-The sandbox has no past that could be reconciled. So the runs get the planted differences that had begun by then, and
-some that are over by now, and are recorded by the functions that record a run. The engine itself then finds what is
-new, persisting and resolved in the demo's run.
+The sandbox has no past to reconcile. So the earlier runs get the planted differences that had begun by then, and some
+that have ended since. The functions that record any run record them too. The engine itself then finds what is new,
+persisting and resolved in the demo's run.
 """
 
 from collections import Counter
@@ -33,9 +33,9 @@ from sync import clock
 from sync.clock import LONDON
 
 WEEKS: Final = 8
-#: The cause of a difference whose message waits: the demo's run finds it in flight.
+#: The cause of a difference that has a waiting message: the demo's run finds it in flight.
 _WAITS_ON_A_QUEUE: Final = 1
-#: Differences that are over: the first and the last weekly run that found them, the number of the cause, both levels.
+#: Differences that are over: the first and the last weekly run that found each, the number of its cause, both levels.
 _OVER: Final = (
     (8, 7, 2, "STD", "ENH"),
     (8, 5, 6, "STD", "BAS"),
@@ -75,7 +75,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class EarlierWeeks:
-    """What the demo's run must find in comparison with the weeks before, as booking ids."""
+    """What the demo's run must find compared with the weeks before, as booking ids."""
 
     persisting: frozenset[int]
     resolved: frozenset[int]
@@ -220,7 +220,7 @@ def _by_prison(compared: Counter[str], mismatches: Sequence[IncentiveMismatch]) 
 
 
 def _record(application: Application, result: IncentiveResult) -> None:
-    """Records the run of the job and the reconciliation, as they are recorded when they end."""
+    """Records the job run and the reconciliation, as if both had just ended."""
     entry = RECONCILIATIONS[NAME]
     moments = iter((result.started_at,))
     job_runs = JobRuns(application.database, application.leases, lambda: next(moments, result.finished_at))

@@ -12,7 +12,7 @@ from reports.reconciliations.incentives.result import IncentiveResult
 Key = tuple[str | int | None, ...]
 #: How many keys and how many bookings a problem names.
 _MOST_KEYS, _MOST_BOOKINGS = 5, 10
-#: The number of the cause of a difference whose message waits on a queue.
+#: The number of the cause "its message waits on a queue".
 _WAITS_ON_A_QUEUE = 1
 
 
@@ -65,8 +65,8 @@ class Findings:
             "planted and not found": expected.keys() - found.keys(),
             "found and not planted": found.keys() - expected.keys(),
             "found as another kind": {key for key in both if expected[key] != found[key]},
-            "planted as in flight and not found so": planted - in_flight,
-            "found as in flight and not planted so": in_flight - planted,
+            "planted as in flight, but not found in flight": planted - in_flight,
+            "found in flight, but not planted as in flight": in_flight - planted,
         }
         name = self.result.reconciliation
         lines = [f"{name}: {what}: {_keys_text(keys)}" for what, keys in wrong.items() if keys]
@@ -79,12 +79,12 @@ class Findings:
 class DemoOutcome:
     """The figures of a demo.
 
-    traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
-    the sandbox. bulk_differs: for how many bookings both sides agree although the bulk call differs. truth: the
-    sandbox's own verification of NOMIS after the drains. result: that of the incentives. earlier: what it must find in
-    comparison with the weeks before. others: the other reconciliations with what was planted for each. tracked: the
-    telemetry events by name; accepted: those that Application Insights has. slack: messages posted, which are in
-    slack_file. report: the page of the incentives. overview: that of all runs.
+    traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in the
+    sandbox. bulk_differs: for how many bookings both sides agree although the bulk call differs. truth: the sandbox's
+    own verification of NOMIS after the drains. result: the result of the incentives reconciliation. earlier: what it
+    must find compared with the weeks before. others: the other reconciliations with what was planted for each. tracked:
+    the telemetry events by name; accepted: those that Application Insights has. slack: how many messages were posted;
+    slack_file has them. report: the page of the incentives run. overview: the page of all runs.
     """
 
     traffic: Mapping[str, Any]
@@ -110,9 +110,9 @@ class DemoOutcome:
 
     @property
     def found_bookings(self) -> dict[int, int | None]:
-        """The bookings that were reported, each with the number of the cause that was named.
+        """The bookings that were reported, each with the number of the cause that the report names.
 
-        A planted difference whose message waits on a queue (cause 1) is reported as being in flight.
+        A planted difference that has a message waiting on a queue (cause 1) is reported as in flight.
         """
         found = {each.booking_id: each.diagnosis.number if each.diagnosis else None for each in self.result.mismatches}
         return found | dict.fromkeys(self.planted_in_flight, _WAITS_ON_A_QUEUE)
@@ -150,12 +150,12 @@ class DemoOutcome:
         return lines
 
     def _against_earlier_weeks(self) -> list[str]:
-        """The persisting and resolved differences that disagree with those that the weeks before recorded."""
+        """The persisting and resolved differences that do not match those recorded in the weeks before."""
         persisting = {each.booking_id for each in self.result.mismatches if each.standing == "persisting"}
         resolved = {each.booking_id for each in self.result.resolved}
         wrong = {
-            "wrongly persisting, or not": persisting ^ self.earlier.persisting,
-            "wrongly resolved, or not": resolved ^ self.earlier.resolved,
+            "wrongly reported as persisting, or wrongly not": persisting ^ self.earlier.persisting,
+            "wrongly reported as resolved, or wrongly not": resolved ^ self.earlier.resolved,
         }
         return [f"{what}: {_bookings_text(bookings)}" for what, bookings in wrong.items() if bookings]
 
@@ -190,7 +190,7 @@ class DemoOutcome:
         events = sum(traffic["published"].values()) - len(duplicates["published_twice"])
         return [
             ("events published", f"{events:,}"),
-            ("messages delivered", f"{traffic['messages']:,}, of them {twice} a second time"),
+            ("messages delivered", f"{traffic['messages']:,}, of which {twice} a second time"),
             ("  out of order", f"{len(traffic['out_of_order']):,}"),
             ("  applied to NOMIS", f"{drained.get('applied', 0) + drained.get('retry_queued', 0):,}"),
             ("  coalesced with a later one", f"{drained.get('coalesced', 0):,}"),

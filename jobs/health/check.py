@@ -1,4 +1,4 @@
-"""The probes as `check` shows them: each one once, as a line."""
+"""The probes as `check` shows them: one line for each."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import wait
@@ -22,7 +22,8 @@ DEADLINE_SECONDS = 15.0
 class CheckResult:
     """Whether a part works, and what was seen of it or what to change.
 
-    shared: what is said instead of several parts that have one cause, or None if each has its own.
+    shared: the text that replaces the texts of all parts with the same cause, or None if the cause is this part's
+    alone.
     """
 
     name: str
@@ -62,7 +63,7 @@ def run_checks(application: Application) -> list[CheckResult]:
 
 
 def causes(results: Sequence[CheckResult]) -> list[SharedReason]:
-    """Why parts are down, each cause once, in the order of the first part that it stops."""
+    """The reasons why parts are down, each once, in the order of the first part that it affects."""
     together: dict[str, list[CheckResult]] = {}
     for result in results:
         if not result.ok:
@@ -91,7 +92,10 @@ def nothing_is_set_up(settings: Settings) -> bool:
 
 
 def _check_settings(application: Application) -> None:
-    """Reads the settings that only the parts using them can judge. Raises `SettingsError`, a line for each."""
+    """Reads the settings that only the parts using them can validate.
+
+    Raises `SettingsError`, with a line for each error.
+    """
     settings = application.settings
     errors = schedule_errors({name.upper(): value for name, value in settings}, settings.zone)
     for read in (lambda: application.database, application.aws.check_settings):

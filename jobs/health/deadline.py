@@ -1,4 +1,4 @@
-"""Reads several things at once, each in a daemon thread: one that hangs delays neither the others nor the end."""
+"""Reads several things at once, each in a daemon thread, so that a slow one delays neither the others nor the exit."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def reading_of(ask: Callable[[], T], *passed_on: type[Exception]) -> ReadResult[
 
 
 def read_all(questions: Mapping[str, Callable[[], Any]], deadline_seconds: float) -> dict[str, ReadResult[Any]]:
-    """The reading of each question, by its name; one that raises, or is late, is unknown."""
+    """The result of each read, by its name; a read that raises, or is late, is unknown."""
     asked = {name: start(f"read {name}", partial(reading_of, ask)) for name, ask in questions.items()}
     wait(asked.values(), deadline_seconds)
     late: ReadResult[Any] = ReadResult(unknown=late_text(deadline_seconds))

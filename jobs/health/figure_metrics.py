@@ -1,4 +1,4 @@
-"""The figures of `jobs.health.figures` as metrics for Prometheus: the ones that `status` judges."""
+"""The figures of `jobs.health.figures` as metrics for Prometheus: the same ones that `status` assesses."""
 
 import threading
 import time
@@ -111,7 +111,7 @@ def _of_reconciliations(reconciliations: Mapping[str, ReadResult[ReconciliationF
 
     age = family("last_complete_age_seconds", "Seconds since the last complete run over everyone ended.")
     differences = family("differences", "Records that differ in the last complete run over everyone.")
-    expected = family("expected", "1 if it runs on a schedule, of the scheduler or of a CronJob, and 0 otherwise.")
+    expected = family("expected", "1 if the scheduler or a CronJob runs it on a schedule, and 0 otherwise.")
     unread = family("unread", "Records and lists that the last run over everyone could not read.")
     for name, reading in reconciliations.items():
         found = reading.value

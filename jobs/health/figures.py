@@ -54,7 +54,7 @@ class QueueFigures:
 
 @dataclass(frozen=True, slots=True)
 class BreakerFigures:
-    """The breaker of one service, and since when it is open (None unless it is)."""
+    """The breaker of one service, and when it opened (None unless it is open)."""
 
     service: UpstreamName
     state: BreakerState
@@ -65,9 +65,8 @@ class BreakerFigures:
 class SchedulerFigures:
     """The scheduler of one process.
 
-    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: the queue, the number of messages
-    and the end of its last batch that had any, or None if there was none. failing: the work that currently fails, and
-    why.
+    heartbeat_at: the time of its last heartbeat; None before the first. last_batch: its last batch that had messages,
+    or None: the queue, the number of messages and the time it ended. failing: the work that currently fails, and why.
     hanging: the queues whose drain makes no progress.
     """
 
@@ -123,7 +122,7 @@ class ReconciliationFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All figures, each with why it is unknown if it could not be read.
+    """All figures; one that could not be read has the reason instead.
 
     queues: by queue id. ages: seconds since the oldest message was sent, by the SQS name of its queue. reconciliations:
     by name. due_events: how many telemetry events Application Insights has not accepted. known_since: when the first
@@ -190,13 +189,13 @@ def read_queue(application: Application, queue: str) -> QueueFigures:
 def read_ages(application: Application) -> dict[str, float]:
     """Seconds since the oldest message was sent, by the SQS name of its queue.
 
-    Raises `WorkError` if there is no CloudWatch, as with a local endpoint, and `AgesUnavailable`.
+    Raises `WorkError` if there is no CloudWatch, as with a local endpoint, and `AgesUnavailable` if it cannot be read.
     """
     from sync.queues.queue import oldest_ages
 
     settings = application.settings
     if settings.hmpps_sqs_provider == "localstack":
-        raise WorkError("a local endpoint has no CloudWatch, the only source of it")
+        raise WorkError("a local endpoint has no CloudWatch, which is the only source")
     names = [name for queue in map(settings.queue, QUEUES) for name in (queue.queue_name, queue.dlq_name)]
     return oldest_ages(application.aws.client("cloudwatch"), names)
 

@@ -65,7 +65,7 @@ class Liveness:
         return HealthResponse(not hanging, body)
 
     def ready(self) -> HealthResponse:
-        """Up once the work has begun: the database is there and the drains are started."""
+        """Up once the work has begun: the database is available and the drains have started."""
         ready = self.is_ready()
         return HealthResponse(ready, {"status": UP if ready else DOWN})
 
@@ -102,7 +102,7 @@ class HealthPage:
 
     def _ask(self) -> dict[str, dict[str, Any]]:
         for probe in self._probes:
-            # A part that has not yet given its last response is not asked again.
+            # A part is not probed again while its previous probe is still running.
             if probe.name not in self._asked or self._asked[probe.name].done():
                 self._asked[probe.name] = probe.start()
         wait(self._asked.values(), self._deadline_seconds)
@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].rstrip("/")
         try:
             content = self._content(path)
-        except Exception:  # the client gets a response whatever it is
+        except Exception:  # the client gets a response whatever the error is
             structlog.get_logger("jobs.health.page").exception("health-page-broke", page=path)
             content = _json(500, {"status": 500, "userMessage": "the page failed; see the log"})
         self._send(*content)

@@ -28,7 +28,7 @@ from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport
 
-#: The limit of one call.
+#: The limit of one call, in seconds.
 CALL_SECONDS = 5.0
 
 
@@ -37,7 +37,8 @@ class ProbeResult:
     """Whether a part works.
 
     text: one line for `check`: what was seen, or what is wrong and what to change. details: the same as fields of the
-    health page. shared: what is said instead of several parts that have one cause, or None if each has its own.
+    health page. shared: the text that replaces the texts of all parts with the same cause, or None if the cause is this
+    part's alone.
     """
 
     ok: bool
@@ -60,10 +61,11 @@ class _Down(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question about one part.
+    """The check of one part.
 
-    name: its line in `check`. ask: answers it, or raises. component: its part of the health page, which several probes
-    may share, or None if only `check` asks, because the result changes with the settings alone or costs too much.
+    name: its line in `check`. ask: runs the check, and raises if the part does not work. component: its part
+    of the health page, which several probes may share, or None if only `check` asks, because the result changes with
+    the settings alone or costs too much.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Probe:
             return self.ask()
         except _Down as error:
             return ProbeResult(False, str(error), error.details, error.shared)
-        except Exception as error:  # a probe that breaks has found its part broken
+        except Exception as error:  # a part counts as down if its probe fails unexpectedly
             return ProbeResult(False, one_line(error), {"error": one_line(error)})
 
 
@@ -94,7 +96,7 @@ def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeRe
 def list_probes(application: Application, transport: Transport) -> list[Probe]:
     """Every probe, in the order in which the parts depend on each other.
 
-    `transport` is not that of the application, so a ping does not wait for anything that has yet to be built.
+    `transport` is separate from the application's, so that a ping does not wait for parts that are still to be built.
     """
     settings = application.settings
     probes = [
@@ -128,7 +130,7 @@ def _probe_switches(settings: Settings) -> ProbeResult:
         raise _Down(f"{', '.join(void)}: no event has this switch; doc/events.md lists the switches")
     off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
     text = f"off: {', '.join(off)}" if off else "every event is on"
-    return ProbeResult(True, f"{text}; of no event: {', '.join(unknown)}" if unknown else text)
+    return ProbeResult(True, f"{text}; switches of no event: {', '.join(unknown)}" if unknown else text)
 
 
 def _probe_database(application: Application) -> ProbeResult:
@@ -167,7 +169,7 @@ def _probe_queue(application: Application, queue: str) -> ProbeResult:
         raise _queue_down(application, queue, error, details) from error
     details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
     if not attached:
-        text = f"{name} has no redrive policy: give it one, or failing messages are received again for ever"
+        text = f"{name} has no redrive policy: give it one, otherwise failing messages are received again for ever"
         raise _Down(text, details | {"dlqStatus": "NOT ATTACHED"})
     text = f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
     return ProbeResult(True, text, details | {"dlqStatus": "UP"})
@@ -215,20 +217,22 @@ def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamN
         authorities = transport.client(name).authorities()
     except UpstreamError as error:
         refused = error.status is not None and error.status < 500
-        each = f"status {error.status}: no token; set the …_CLIENT_ID and …_CLIENT_SECRET of each, or see HMPPS Auth"
+        each = f"status {error.status}: no token; check the …_CLIENT_ID and …_CLIENT_SECRET of each, or see HMPPS Auth"
         raise _Down(one_line(error), shared=each if refused else _auth_down(settings)) from error
     if authorities is None:
         return ProbeResult(True, "token issued, but it does not say its roles")
     missing = missing_roles(name, authorities)
     if missing:
         roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
-        raise _Down(f"client {upstream.client_id} lacks {roles}: ask HMPPS Auth to give it to the client")
+        raise _Down(
+            f"client {upstream.client_id} lacks {roles}: ask the HMPPS Auth team to grant the client what it lacks"
+        )
     return ProbeResult(True, "token given")
 
 
 def _probe_breakers(application: Application) -> ProbeResult:
     try:
-        # The states are read from the database when the breakers are built, so not before it has them.
+        # Building the breakers reads their states, so the database must have the current schema first.
         if not application.database.schema_is_current():
             return ProbeResult(True, "none known yet")
         found = read_breaker_states(application)
@@ -272,7 +276,7 @@ def _probe_slack(settings: Settings) -> ProbeResult:
     try:
         known = slack.knows_token()
     except SyncError as error:
-        # Slack refused in its own words; any other failure says nothing about the token.
+        # Slack itself refused the token or the channel; any other failure says nothing about them.
         refused = isinstance(error, TryLater) and not error.whole_channel
         remedy = "set SLACK_TOKEN, or" if refused else "wait until Slack is up, or set"
         raise _Down(f"{one_line(error)}; {remedy} SLACK_API_URL if it is another Slack") from error

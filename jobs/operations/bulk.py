@@ -1,10 +1,10 @@
-"""One fix for many differences of a run: each is planned, all are confirmed at once, and carried out one by one.
+"""One fix for many differences of a run: each is planned, all are confirmed at once, and each is carried out in turn.
 
 The fixes that are made in bulk are the commands that the report of the run proposes for its rows.
 
-Every record goes through the operation of the command for one record, which plans again, writes once, and records who
-did it. The first one that does not end as expected ends the work; what is done by then agrees the next time, and is
-skipped.
+Every record goes through the same operation as the command for a single record. It plans again, writes once, and
+records who did it. The work stops at the first record that does not end as expected. The records done by then agree the
+next time, and are skipped.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ from sync.store.actions import Action, ActionState, actions_on
 
 
 class State(StrEnum):
-    """How far a record of a bulk fix has come; `Wording` has other words for the first two."""
+    """The state of a record of a bulk fix; `Wording` has other words for the first two."""
 
     READY = "to write"
     WRITTEN = "written"
@@ -52,8 +52,8 @@ class State(StrEnum):
 class Wording:
     """The wording for one kind of fix.
 
-    ready, done: a record before and after it. records: what is fixed, singular and plural, after the verb. scope: what
-    the question says after them.
+    ready, done: the words for a record before and after the fix. records: what is fixed, singular and plural, after the
+    verb. scope: what the question says after them.
     """
 
     ready: str
@@ -63,7 +63,7 @@ class Wording:
     scope: str
 
     def of(self, state: State) -> str:
-        """The name of a state in texts: the first two states have these words, others their own."""
+        """The word for a state in texts: `ready` or `done` for the first two states, and its own name for any other."""
         return {State.READY: self.ready, State.WRITTEN: self.done}.get(state, str(state))
 
 
@@ -208,8 +208,8 @@ def plan_received_item(
 ) -> BulkItem:
     """The received event that a run found to be missed, planned now for the arrival of the report. Raises `SyncError`.
 
-    wait_seconds: how long both sides may take to agree afterwards. With 0 they are not read, since DPS makes its review
-    later and the queue brings it to NOMIS.
+    wait_seconds: how long both sides may take to agree afterwards. With 0 they are not read, since DPS creates its
+    review later and a message on the queue brings it to NOMIS.
     """
     diagnosis = fix.mismatch.diagnosis
     assert isinstance(diagnosis, IncentiveDiagnosis)
@@ -238,7 +238,7 @@ def _plan_incentive_item(
 ) -> Plan | BulkItem:
     """The plan for one prisoner, or the item that says why nothing is sent.
 
-    is_done_once: an action since the run takes effect later, and is not repeated meanwhile.
+    is_done_once: the action takes effect later, so it is not repeated if it was done since the run.
     """
     mismatch = fix.mismatch
     assert isinstance(mismatch, IncentiveMismatch)

@@ -31,7 +31,7 @@ from sync.upstream.transport import Transport
 JOB = "contracts-check"
 ALERT = "contract-drift"
 SERVICES = tuple(name for name in UpstreamName if name is not UpstreamName.OAUTH)
-#: The differences of a service that a message quotes.
+#: How many differences of a service a message quotes.
 _QUOTED = 5
 #: The kind of finding of a service that could not be compared.
 _UNREAD = "document-unread"
@@ -88,7 +88,7 @@ def check_contracts(
 ) -> ContractsResult:
     """Compares the services with their documents, one by one; a document that cannot be read is an error too.
 
-    probe: also makes one harmless read of each. notify: records the result, and puts one message for Slack into the
+    probe: also makes one harmless read from each. notify: records the result, and puts one message for Slack into the
     outbox if anything changed since the last one. check_stop: called before each service; may raise to stop the check.
     """
     called = operations(reports.reconciliations)
@@ -125,7 +125,7 @@ def run_contracts_check(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> ContractsResult:
-    """The check that notifies, as a recorded run of the job.
+    """Runs the check as a recorded run of the job, and notifies.
 
     Differences are its result, not a failure; it is incomplete if a document could not be read.
     """
@@ -160,7 +160,7 @@ def _compared(transport: Transport, service: UpstreamName, called: Sequence[Oper
 
 
 def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """What a probe found, and, in a few words, what it showed."""
+    """The findings of a probe, and its result in a few words."""
     probe = probes().get(service)
     if probe is None:
         return _probed_by_token(transport, service)

@@ -1,4 +1,4 @@
-"""Creations with an unknown outcome: lists them, settles them as a person found, and reopens them."""
+"""Creations with an unknown outcome: lists them, settles them according to what a person found, and reopens them."""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from sync.store.telemetry import text_properties
 
 ACTION = "creations settle"
 REOPEN = "creations reopen"
-#: The option by which a person says that a record is the right one although it differs from the request.
+#: The option with which an operator confirms that a record is the right one although it differs from the request.
 DESPITE = "--although-different"
 
 
@@ -44,11 +44,11 @@ class MappingPlan:
 
     @property
     def unchecked(self) -> str | None:
-        """What nobody checked, as a sentence, or None if NOMIS was asked."""
+        """What nobody has checked, as a sentence, or None if NOMIS can read the record."""
         repair = domain_of_record(self.record.domain).repair
         if repair.readable:
             return None
-        return f"NOMIS has no read of a {repair.noun}: nobody checked that {self.target} exists and is the right one"
+        return f"NOMIS cannot show a {repair.noun}: nobody checked that {self.target} exists and is the right one"
 
     @property
     def target(self) -> str:
@@ -130,16 +130,16 @@ def check_plan(plan: MappingPlan, *, despite: bool) -> None:
 
 
 def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
-    """The mapping that the DPS record has by now, or None if it has none. Raises `SyncError`."""
+    """The current mapping of the DPS record, or None if it has none. Raises `SyncError`."""
     return domain_of_record(record.domain).mappings.find(application.services.mapping, record.dps_id)
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
     """Saves the mapping of the record that a person found and settles the creation as `who`. Returns what was done.
 
-    Where the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding is made for `duplicates`.
-    Raises `WorkError` when the creation was settled in the meantime or another DPS record claims the same NOMIS record,
-    `LeaseBusy` when it is being worked on, and `SyncError`.
+    If the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding for `duplicates` is
+    recorded. Raises `WorkError` when the creation was settled in the meantime or another DPS record claims the same
+    NOMIS record, `LeaseBusy` when it is being worked on, and `SyncError`.
     """
     record, creation = plan.record, domain_of_record(plan.record.domain).creation
     properties = {**record.properties, **text_properties(plan.mapping)}
@@ -168,7 +168,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
 
 def check_sending(application: Application, record: CreationRecord) -> None:
-    """Raises, before anything is asked, the error with which a second sending of the event would fail."""
+    """Raises, before the operator is asked, the error that sending the event again would raise."""
     _check_ended(application, record)
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
@@ -177,9 +177,9 @@ def check_sending(application: Application, record: CreationRecord) -> None:
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
     """Notes, as `who`, that NOMIS does not have the record, and sends its event again. Returns what was done.
 
-    If the DPS record is mapped by now, nothing is left to create and nothing is sent. After a crash in between the
-    command can be run again. Raises `WorkError` while the create may still be under way, when nobody can know yet what
-    NOMIS will have, `LeaseBusy` and `SyncError`.
+    If the DPS record is mapped by now, there is nothing to create and nothing is sent. The command can be run again
+    after a crash. Raises `WorkError` while the create may still be under way, since nobody can know what NOMIS will
+    have, `LeaseBusy` and `SyncError`.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
@@ -194,7 +194,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
                 outcome = f"no other record in NOMIS: mapped to {_nomis_text(record, mapping)}"
             with application.database.begin() as connection:
                 if mapping is None:
-                    creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
+                    creations.abandon(connection, record.id, f"not in NOMIS, according to {who}")
                 else:
                     creations.mark_mapped(connection, record.domain, record.dps_id, mapping)
                 _close_finding(connection, record, who, outcome)
@@ -206,7 +206,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """What reopening a settled creation would do: the mapping that was saved is deleted."""
+    """What reopening a settled creation would do: delete the mapping that was saved."""
 
     record: CreationRecord
     mapping: Mapping[str, Any]
@@ -219,7 +219,7 @@ class Reopening:
 
 
 def plan_reopening(application: Application, creation_id: int) -> Reopening:
-    """The settlement of a person, if it can be taken back.
+    """The settlement by a person, if it can be reversed.
 
     Raises `UsageError` if no person mapped the record, or the mapping service cannot delete its mapping, `WorkError` if
     the mapping has changed, and `SyncError`.
@@ -232,7 +232,9 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
     same_records = domain_of_record(record.domain).creation.same_records
     by_hand = settled is not None and mapping is not None and same_records(settled.details["mapping"], mapping)
     if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
-        raise UsageError(f"creation {creation_id} is {record.state}, and no person mapped it: nothing to take back")
+        raise UsageError(
+            f"creation {creation_id} is {record.state}, and no person mapped it: there is nothing to reverse"
+        )
     if not domain_of_record(record.domain).mappings.is_deleted:
         raise UsageError(
             f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
@@ -280,28 +282,30 @@ def _check_open(application: Application, record: CreationRecord) -> CreationRec
     """The current record. Raises `WorkError` if it is no longer open, or another attempt was made since."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
-        raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run it again")
+        raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run the command again")
     return now
 
 
 def _check_ended(application: Application, record: CreationRecord) -> None:
-    """Raises `WorkError` while the create may still be under way: NOMIS may get the record after a person looked."""
+    """Raises `WorkError` while the create may still be under way: NOMIS may get the record after a person's check."""
     seconds = application.creations.seconds_under_way(record)
     if seconds > 0:
         raise WorkError(
-            f"the create of {_target(record)} may still be under way in NOMIS: wait {math.ceil(seconds)} s, look "
-            "again, then settle it"
+            f"the create of {_target(record)} may still be under way in NOMIS: wait {math.ceil(seconds)} s, "
+            "check NOMIS again, then settle it"
         )
 
 
 def _check_unchanged(application: Application, record: CreationRecord) -> None:
     now = find_creation(application, record.id)
     if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
-        raise WorkError(f"creation {record.id} changed before you confirmed and is {now.state} now: run it again")
+        raise WorkError(
+            f"creation {record.id} changed before you confirmed and is {now.state} now: run the command again"
+        )
 
 
 def _check_conflict(plan: MappingPlan, conflict: Conflict) -> None:
-    """Raises `WorkError` unless the mapping service refused for another NOMIS record of the same DPS record."""
+    """Raises `WorkError` unless the mapping service refused because the same DPS record has another NOMIS record."""
     mappings = domain_of_record(plan.record.domain).mappings
     existing = None if conflict.existing is None else mappings.ids(conflict.existing)
     if existing is None or existing.dps_id != plan.record.dps_id:

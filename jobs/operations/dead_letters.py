@@ -82,7 +82,8 @@ _RUNS_SEEN = 3
 class SentBack:
     """What the housekeeping has just sent back from a queue.
 
-    at: when that run ended. until: how long the messages may be on the main queue, if each of their attempts fails.
+    at: when that run ended. until: the latest time at which the messages may still be on the main queue, if every
+    attempt fails.
     """
 
     messages: int
@@ -103,7 +104,7 @@ class DlqState:
     """A dead letter queue with the messages that could be read, oldest first.
 
     counts: the figures from SQS, before the messages were read. sent_back: what the housekeeping sent back, which may
-    come again.
+    come back.
     """
 
     queue: str
@@ -166,7 +167,7 @@ def list_dlqs(application: Application, seconds: float) -> tuple[list[DlqState],
 
 
 def read_dlq(application: Application, queue: str, most: int | None = None, seconds: float | None = None) -> DlqState:
-    """One dead letter queue: `most` of its messages, and those that can be read in `seconds`.
+    """Reads one dead letter queue: at most `most` messages, for at most `seconds`; None sets no limit.
 
     Raises `QueueUnavailable` and `StoreUnavailable`.
     """
@@ -186,7 +187,7 @@ def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
 
 
 def _just_sent_back(application: Application, queue: str) -> SentBack | None:
-    """What the last housekeeping that sent messages of `queue` back did; None once they have been handled or failed."""
+    """What the last housekeeping run sent back from `queue`; None once they must have been handled or failed."""
     for run in application.job_runs.recent(_RUNS_SEEN, HOUSEKEEPING_JOB):
         counts = run.counts.get("queues", {}).get(queue, {})
         messages = int(counts.get("retried", 0))
@@ -197,7 +198,7 @@ def _just_sent_back(application: Application, queue: str) -> SentBack | None:
 
 
 def _longest_retry(application: Application, queue: str) -> timedelta:
-    """How long a message that fails each time is on the main queue: its waits, and one attempt of the longest."""
+    """How long a message that always fails is on the main queue: its waits, and one attempt of the longest length."""
     settings = application.settings
     retries = (application.queue_pair(queue).main.max_receives() or settings.hmpps_sqs_max_receive_count) - 1
     waits = settings.queue(queue).error_visibility_timeouts

@@ -27,14 +27,14 @@ def check_allowed(settings: Settings) -> None:
 
 
 def mapped_records(application: Application, domain: str) -> Sequence[Mapping[str, Any]]:
-    """The mappings of all records of a domain, by its name. Raises `SyncError`."""
+    """The mappings of all records of the domain with this name. Raises `SyncError`."""
     return DOMAINS[domain].mappings.list_all(application.services.mapping)
 
 
 def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
     """Deletes each mapped record and its mapping, as `who`; continues after errors. Returns how many were deleted.
 
-    Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
+    Raises `UsageError` if it is not allowed, and `WorkError` at the end if some records could not be deleted.
     """
     check_allowed(application.settings)
     record = DOMAINS[domain].record

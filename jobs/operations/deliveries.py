@@ -20,7 +20,7 @@ def send_pending(application: Application, seconds: float) -> None:
     log = structlog.get_logger("jobs.operations.deliveries")
     try:
         counts = application.outbox.flush(seconds)
-    except Exception as error:  # they are kept, and the work that they report is done
+    except Exception as error:  # the deliveries are kept, and the work that they report is done
         log.warning("deliveries-kept", reason=exit_code_for(error)[1])
     else:
         if counts.later:

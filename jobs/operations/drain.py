@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class DrainParameters:
     """The options of a drain.
 
-    max_batches: the most micro-batches of each queue. wait_seconds: how long to wait for a service that is down before
-    its messages are returned to the queue.
+    max_batches: the maximum number of micro-batches per queue. wait_seconds: how long to wait for a service that is
+    down before its messages are returned to the queue.
     """
 
     queues: tuple[str, ...] = QUEUES
@@ -86,7 +86,7 @@ class DrainResult:
         return "; ".join([*reasons, *self.hints]) if reasons else None
 
     def as_dict(self) -> dict[str, Any]:
-        """The totals, the same for each queue, and why things went wrong."""
+        """The totals, the same figures for each queue, and the reasons for failures."""
         return {
             **self.totals,
             "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
@@ -169,7 +169,7 @@ class _Drains:
                 self._errors[queue] = str(error)
             except SettingsError as error:
                 self._wrong_settings.append(error)
-            except Exception as error:  # one queue out of reach must not stop the others
+            except Exception as error:  # one unavailable queue must not stop the others
                 if queue in self._drains and self._drains[queue].summary.received:
                     self._summaries[queue] = self._drains[queue].summary
                 self._errors[queue] = exit_code_for(error)[1]

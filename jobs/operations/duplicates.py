@@ -26,7 +26,7 @@ from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
 
 ACTION = "duplicates resolve"
-#: The option by which a person says that a record is a duplicate although it differs.
+#: The option with which an operator confirms that a record is a duplicate although it differs.
 DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
@@ -48,7 +48,7 @@ class Examination:
     """A duplicate as it is now.
 
     view: what NOMIS has, or None if nothing was read. obstacles: why nothing may be removed, whatever a person says.
-    unproved: why the refused record is not proved to be a duplicate of the mapped one; a person may know better.
+    unproved: why the refused record is not proved to be a duplicate of the mapped one; a person may overrule this.
     """
 
     finding: Finding
@@ -74,7 +74,7 @@ class Examination:
 
     @property
     def gone(self) -> bool:
-        """Whether the duplicate is gone or cancelled; unknown where NOMIS cannot read it."""
+        """Whether the duplicate is seen to be gone or cancelled; False if NOMIS cannot read it."""
         view = self.view
         return view is not None and view.readable and self.repair.is_gone(view.surplus)
 
@@ -94,7 +94,7 @@ class Examination:
         if self.verdict is Verdict.SAME:
             return self.meaning
         if self.gone:
-            return f"{_target(self)} does no harm any more"
+            return f"{_target(self)} no longer does any harm"
         if isinstance(self.repair, AdvisingRepair) and self.view is not None:
             return self.repair.advice(self.view.surplus, self.view.mapped)
         return None
@@ -242,7 +242,7 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
 
 
 def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
-    """Removes the duplicate, verifies it, and closes the finding under the name `who`; the mapped record must be there.
+    """Removes the duplicate, verifies that, and closes the finding as `who`. The mapped record must still exist.
 
     `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` that a person
     saw and overruled. Returns what was done. Raises `WorkError` for an objection or if it did not work, `LeaseBusy`
@@ -282,7 +282,10 @@ def close_finding(
     who: str,
     act: Callable[[], str],
 ) -> str:
-    """Acts, records who did what and how it ended, and closes `finding` with that outcome. Raises what `act` raises."""
+    """Calls `act`, records who did what and how it ended, and closes `finding` with that outcome.
+
+    Raises what `act` raises.
+    """
     with recorded_action(application, who, action, target, details) as ongoing:
         outcome = ongoing.outcome = act()
         if finding is not None:
@@ -352,7 +355,7 @@ def describe_copy(application: Application, kind: str, copy: int, original: int)
 
 
 def record_copy(application: Application, described: Finding) -> Finding:
-    """The finding with its number: recorded now, opened again, or known already. Nobody is alerted."""
+    """The finding with its number. It is recorded now, reopened, or already open. No alert is sent."""
     with application.database.begin() as connection:
         findings.record_finding(
             connection,

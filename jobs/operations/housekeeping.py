@@ -24,7 +24,7 @@ from sync.store.findings import resolve_expired
 #: SQS keeps a message for fourteen days at most.
 _REDRIVES_KEPT = timedelta(days=30)
 _GIVEN_UP_KEPT = timedelta(days=15)
-#: The most messages of a queue that one run reads.
+#: How many messages of a queue one run reads at most.
 _MOST_MESSAGES = 10_000
 
 
@@ -63,7 +63,7 @@ def run_housekeeping(
 ) -> HousekeepingResult:
     """Redrives all dead letter queues as one recorded run, and sends its alerts at the end.
 
-    `show` receives the result, even if something failed. Raises `WorkError` then.
+    `show` receives the result even if something failed; then `WorkError` is raised.
     """
     result = HousekeepingResult()
     with (

@@ -1,7 +1,7 @@
-"""The two fixes of an incentive level: a received event published again, and the DPS level written to NOMIS again.
+"""The two fixes for an incentive level: publishing a received event again, and writing the DPS level to NOMIS again.
 
-A plan is shown, confirmed, and made again under the lease of the record: it is carried out only if nothing changed.
-Plans and the possible objections are defined in `reports.reconciliations.incentives.fixes`.
+A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it is still
+the same. Plans and the possible objections are defined in `reports.reconciliations.incentives.fixes`.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from sync.upstream import prisoners
 
 
 def explain_prisoner(application: Application, offender_no: str) -> ExplainedPrisoner:
-    """Both levels of a prisoner, why they differ, both histories, and what fixes it. Raises `SyncError`."""
+    """Both levels of a prisoner, why they differ, both histories, and how to fix the difference. Raises `SyncError`."""
     return mismatches.explain_prisoner(
         application.services,
         application.database,
@@ -48,7 +48,7 @@ def choose_arrival(
 ) -> Arrival:
     """The arrival that a received event is published for. Parts that are not given come from the diagnosis.
 
-    Raises `UsageError` when something is missing that the diagnosis does not propose, and `SyncError`.
+    Raises `UsageError` if a part is missing that the diagnosis does not propose, and `SyncError`.
     """
     if prison_id is not None and reason is not None and occurred_at is not None:
         return Arrival(prison_id=prison_id, reason=reason, occurred_at=occurred_at)
@@ -151,11 +151,11 @@ def _check_unchanged(plan: Plan, again: Plan, *, force: bool) -> None:
     """Raises `PlanChanged` when the plan that was confirmed is not the current plan."""
     change = plan.change_to(again, force=force)
     if change is not None:
-        raise PlanChanged(f"nothing was sent, since it changed before you confirmed: {change}")
+        raise PlanChanged(f"nothing was sent, since the plan changed before you confirmed: {change}")
 
 
 def _earlier(application: Application, plan: Plan) -> list[Action]:
-    """The same action on the same prisoner before, if it may have been done."""
+    """Earlier actions of the same kind on the same prisoner that were done, or may have been."""
     with application.database.read() as connection:
         every = actions_on(connection, plan.action, _target(plan))
     return [each for each in every if each.may_have_been_done]
@@ -182,7 +182,7 @@ def _context(application: Application) -> HandlerContext:
 
 
 def _near(application: Application) -> timedelta:
-    """How close in time two records of one event are."""
+    """The longest time between two records of one event."""
     return timedelta(hours=application.settings.reconciliation_near_hours)
 
 

@@ -40,7 +40,7 @@ def plan_purge(
     chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
     retries = sum(letter.is_mapping_retry for letter in chosen)
     if retries and not include_retries:
-        where = "what was named" if named else f"the dead letter queue of {queue}"
+        where = "the list of named messages" if named else f"the dead letter queue of {queue}"
         raise UsageError(
             f"{where} holds {_mapping_retries(retries)}: use `dlq retry` when the mapping service is back, purge other "
             "messages by --message, or give --include-retries to lose those mappings"
@@ -53,9 +53,11 @@ def _mapping_retries(number: int) -> str:
 
 
 def purge(application: Application, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
-    """Removes `letters`, which were listed before, once `export` has them safely stored; recorded under the name `who`.
+    """Removes `letters`, which were listed before, once `export` has stored them safely.
 
-    Raises `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
+    The action is recorded under the name `who`.
+
+    Raises `QueueUnavailable`, and whatever `export` raises, in which case nothing is removed.
     """
     stored: list[str] = []
     ids = {letter.message.message_id for letter in letters}
@@ -71,7 +73,7 @@ def purge(application: Application, queue: str, letters: Sequence[DeadLetter], e
 
 
 def check_export(application: Application, file: Path | None) -> None:
-    """Raises, before anything is asked, the error with which a later export would fail.
+    """Raises, before the operator is asked, the error that the export would raise.
 
     `ArchiveUnavailable` if nothing can be written there, `SettingsError` if REPORTS_LOCATION has to change.
     """
@@ -109,7 +111,7 @@ def exporter(application: Application, queue: str, file: Path | None) -> Export:
 def _write_new(file: Path, content: str) -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Takes the name, or fails if another process has taken it by now.
+        # Creates the file, or fails if another process has created it by now.
         file.touch(0o600, exist_ok=False)
     except FileExistsError as error:
         raise _exists(file) from error

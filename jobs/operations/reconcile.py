@@ -110,7 +110,7 @@ def run_reconciliation(
 ) -> Reconciled:
     """Reconciles, records the run, and delivers the report and alerts.
 
-    Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
+    Raises `WorkError` if the run was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
     _check_named_run(application, entry, parameters)
     stop_requested = threading.Event()
@@ -154,7 +154,7 @@ def _check_named_run(application: Application, entry: Entry, parameters: Reconci
 def reconcile_on_schedule(
     entry: Entry, application: Application, active_run: ActiveRun, stop_requested: threading.Event
 ) -> None:
-    """The scheduled run. It resumes one that an earlier process began."""
+    """Runs the scheduled reconciliation, or resumes one that an earlier process began."""
     with application.database.read() as connection:
         begun = find_run(connection, active_run.id)
         result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
@@ -184,7 +184,7 @@ def reconcile(
     stop_requested: threading.Event,
     progress: ProgressCallback,
 ) -> ReconciliationOutcome:
-    """One reconciliation, whose counts and status are put into `active_run`.
+    """Runs one reconciliation, and puts its counts and status into `active_run`.
 
     Raises `StopRequested` soon after `stop_requested` is set.
     """

@@ -35,13 +35,13 @@ class OngoingAction:
 def recorded_action(
     application: "Application", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
 ) -> Iterator[OngoingAction]:
-    """Records the action of the block: as started before it, and how it ended after it.
+    """Records the action of the block: that it starts, and then how it ended.
 
     who: the name of the operator. action: the command, such as `dlq retry`. target: the record or queue that it is on.
 
-    What cannot be recorded is not sent: the block does not begin then (`StoreUnavailable`). A signal interrupts the
-    block, which is recorded as an unknown outcome. Raises the error of the block, and `WorkError` when it was
-    interrupted or its end could not be recorded.
+    If the start cannot be recorded, the block does not begin and nothing is sent (`StoreUnavailable`). A signal
+    interrupts the block, and its outcome is recorded as unknown. Raises the error of the block, and `WorkError` when it
+    was interrupted or its end could not be recorded.
     """
     ongoing = OngoingAction(details=dict(details or {}))
     lease = f"action:{secrets.token_hex(8)}"

@@ -1,4 +1,4 @@
-"""The report of a reconciliation on its way to people: delivered, made again, or sent again."""
+"""Delivers the report of a reconciliation to people, makes it again, and sends it again."""
 
 import hashlib
 import secrets
@@ -36,7 +36,7 @@ _ELSEWHERE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 #: How long it may take to send a report again.
 _DELIVERY_SECONDS = 60.0
-#: Characters of the reason in an alert.
+#: How many characters of the reason an alert shows at most.
 _MOST_REASON = 1_000
 _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
 
@@ -58,9 +58,9 @@ def failure_alerted(
 ) -> Iterator[None]:
     """Alerts Slack when the block, which runs a reconciliation, raises: such a run has no report.
 
-    One alert a day per reason, however many pods and attempts fail with it; none with `--no-notify`, nor for what is
-    not a failure of the run (another is under way, there is nothing to resume). The alert is sent here, for
-    `send_seconds` at most, or by the scheduler.
+    It sends one alert a day for each reason, however many pods and attempts fail with it. It sends none with
+    `--no-notify`, or if the run itself did not fail (another is under way, or there is nothing to resume). The alert is
+    sent here, for `send_seconds` at most, or by the scheduler.
     """
     try:
         yield
@@ -98,10 +98,10 @@ def _alert(application: Application, entry: Entry, error: Exception) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of the report of a run.
+    """What happened to the report of a run.
 
-    place: where it is archived, or None when it is not. shortfall: why it is not although it should be. late: a line
-    for each channel of people that it has not reached.
+    place: where it is archived, or None when it is not. shortfall: why it is not archived although it should be. late:
+    a line for each channel to people that it has not reached.
     """
 
     place: str | None = None
@@ -180,7 +180,7 @@ class Sending:
 
     @property
     def target(self) -> str:
-        """The reconciliation, as the action is recorded."""
+        """The reconciliation, as the action records it."""
         return f"reconciliation {self.result.run_id}"
 
 

@@ -1,6 +1,7 @@
 """`resync`: writes the current DPS state of one record to NOMIS, as its event would, and reads it again.
 
-A plan is shown, confirmed, and made again under the lease of the record: it is carried out only if nothing changed.
+A plan is shown and confirmed, and then made again under the lease of the record. It is carried out only if it is still
+the same.
 """
 
 import re
@@ -26,7 +27,7 @@ _TEXT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 #: The properties that hold the NOMIS ids of records without a separate mapping.
 _ROW_IDS = ("nomisAllocationId", "nomisAttendanceEventId")
 _DONE = {
-    # Or found there, created by a process that died or by another program.
+    # The record was created, or was found there, created by a process that died or by another program.
     Effect.CREATE: "in NOMIS",
     Effect.UPDATE: "updated in NOMIS",
     Effect.CREATE_OR_UPDATE: "written to NOMIS",
@@ -41,7 +42,7 @@ class PlannedResync:
 
     objections: why it must not be done. unchecked: what the program cannot check, as a sentence. is_created: NOMIS
     already has the record, and only its mapping has to be saved. is_readable: NOMIS can read it. agreement: what is
-    known if that read shows what was written. last_action: the number of the last resync of the record, which shows
+    known once that read shows what was written. last_action: the number of the last resync of the record, which shows
     whether another operator made one meanwhile.
     """
 
@@ -69,7 +70,7 @@ class PlannedResync:
     def proposal(self) -> str:
         """What it would do and why, in one line."""
         if self.is_created:
-            return f"{self.plan.effect}: NOMIS already has it, and its mapping is saved"
+            return f"{self.plan.effect}: NOMIS already has it, so only its mapping is saved"
         return f"{self.plan.effect}: {self.plan.because}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,8 +95,8 @@ class PlannedResync:
 class ResyncResult:
     """What was done.
 
-    nomis_ids: the record of the mapping afterwards. left: what is not as it should be when both sides are read again,
-    or None if not all was done, so that they were not.
+    nomis_ids: the record of the mapping afterwards. left: what is still wrong after both sides were read again, or None
+    if they were not, because not everything was done.
     """
 
     outcome: str
@@ -204,7 +205,9 @@ def _check_services(queue_context: QueueContext) -> None:
     breakers = queue_context.breakers
     if not breakers.probe(queue_context.upstreams):
         down = ", ".join(breakers.open_services(queue_context.upstreams))
-        raise WorkError(f"nothing was written, since {down} counts as down: run it again when `check` shows it up")
+        raise WorkError(
+            f"nothing was written, since {down} counts as down: run the command again when `check` shows that it is up"
+        )
 
 
 def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Handled:
@@ -223,7 +226,7 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
 
 
 def _advice_on(queue_context: QueueContext, plan: ResyncPlan, error: UpstreamError) -> str | None:
-    """What the domain says about a refusal that stays, or None if it says nothing."""
+    """The domain's advice about a refusal that a retry does not help, or None if it has none."""
     failure, event_type = describe_failure(error), plan.events[0].event_type
     advice = (each for each in queue_context.domain.advice if not each.heals and each.fits(event_type, failure))
     return next((each.text for each in advice), None)

@@ -1,7 +1,7 @@
 """Removes what has been kept long enough: telemetry, the record of runs, reports. Without a setting everything is kept.
 
-What is still needed stays: events that Application Insights has not accepted, failed attempts to handle messages that
-may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,
+It keeps what is still needed: events that Application Insights has not accepted, failed attempts to handle messages
+that may be dead letters, the last run and the last success of each job, the last complete run of each reconciliation,
 creations, findings and the record of what people did.
 """
 
@@ -31,7 +31,7 @@ from sync.store.tables import (
 )
 from sync.store.telemetry import Export
 
-#: Rows removed in one transaction, so that nobody waits for it.
+#: How many rows are removed in one transaction: few, so that no other process waits long.
 _AT_ONCE = 5_000
 #: SQS keeps a message for fourteen days at most; one without a known failure would be sent back.
 _FAILURES_NEEDED = timedelta(days=15)
@@ -95,9 +95,9 @@ def _remove(database: Database, table: Table, expired: ColumnElement[bool], stop
 
 
 def _remove_reports(application: Application, before: datetime, stop_requested: Callable[[], bool]) -> tuple[int, int]:
-    """Removes runs that ended before, with their files if those are in a folder; a bucket has its own rules.
+    """Removes runs that ended before `before`, with their files if those are in a folder; a bucket has its own rules.
 
-    Returns how many were removed, and how many stay because their files could not be.
+    Returns how many runs were removed, and how many stay because their files could not be removed.
     """
     newest = (
         select(func.max(_RUNS.finished_at))
@@ -116,13 +116,13 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
             # The list may be old by now: a run that was resumed meanwhile has a new report.
             if connection.execute(still_expired).one_or_none() is None:
                 continue
-        # The files first, and outside the transaction: a slow removal holds no lock, and after a failure, or the death
+        # The files go first, outside the transaction: a slow removal holds no lock, and after a failure, or the death
         # of this process, the run is still known, so that the next removal takes what is left.
         if not _remove_files(application.settings.reports_location, run_folder(run.reconciliation, run.id)):
             kept += 1
             continue
         with application.database.begin() as connection:
-            # One that is resumed while its files are removed stays; `report render` makes them again.
+            # A run that is resumed while its files are removed stays; `report render` makes them again.
             if connection.execute(still_expired.with_for_update()).one_or_none() is None:
                 continue
             connection.execute(delete(reconciliation_pages).where(reconciliation_pages.c.run_id == run.id))

@@ -1,4 +1,4 @@
-"""Sends dead-letter messages back to their queue by hand: all at once, or in batches that stop when one fails again."""
+"""Sends dead-letter messages back to their queue by hand: all at once, or in batches until a message fails again."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -96,7 +96,7 @@ def retry_in_batches(
 ) -> tuple[RetryResult, list[BatchResult]]:
     """Sends messages back `size` at a time, the next batch once the last was handled.
 
-    It waits for a batch for up to `seconds`, and then shows it. It stops at the first that fails again or is not
+    It waits for a batch for up to `seconds`, and then shows it. It stops at the first batch that fails again or is not
     handled in that time. Raises as `retry_messages` does.
     """
     done: list[BatchResult] = []
@@ -170,7 +170,9 @@ def _retry(
 def _wait(
     application: Application, queue: str, sent: Mapping[str, DeadLetter], since: int, seconds: float
 ) -> BatchResult:
-    """What happens to messages within `seconds`. `since` is the number of the last failed attempt before them.
+    """What happens to messages within `seconds`.
+
+    `since` is the number of the last failed attempt before they were sent.
 
     An empty queue counts only once SQS has reported it several times in a row, since its numbers lag behind.
     """

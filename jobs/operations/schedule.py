@@ -22,11 +22,11 @@ from sync.settings.declaration import Settings
 class ScheduledJob:
     """A job with a schedule.
 
-    name: the job of its runs. command: what an operator or a CronJob types for it. setting: the variable with its cron
-    line. switch: the variable that decides whether the scheduler runs it. cron, is_on: what they are with given
-    settings. catch_up: how long after its time a run that was missed or interrupted is still worth starting. run: does
-    the work, puts counts into the run, and raises when it fails; `StopRequested` when the event is set before the work
-    is done, which the next process resumes.
+    name: the job of its runs. command: the command with which an operator or a CronJob runs it. setting: the variable
+    with its cron line. switch: the variable that decides whether the scheduler runs it. cron, is_on: the values of the
+    two with given settings. catch_up: how long after its time a run that was missed or interrupted is still worth
+    starting. run: does the work, puts counts into the run, and raises if it fails. If the event is set before the work
+    is done, it raises `StopRequested`, and the next process resumes the work.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The whole system at a glance: the state of each part, and what needs a person.
 
-The figures are those of `jobs.health.figures`, which the metrics and `check` show too; here they are judged. A part
-that cannot be read is unknown, needs a person, and hides nothing else.
+The figures are those of `jobs.health.figures`, which the metrics and `check` show too; here they are assessed. A part
+that cannot be read is unknown and needs a person. It does not hide the other parts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from jobs.operations.status_lines import Need, StatusLine
 from jobs.runtime.application import Application
 from sync import clock
 
-#: What could not be read within this time is unknown.
+#: A part that could not be read within this time is unknown.
 DEADLINE_SECONDS = 10.0
 #: How many dead-letter messages of a queue are examined.
 _MOST_DEAD_LETTERS = 500
@@ -54,7 +54,7 @@ class StatusReport:
 
 
 def read_status(application: Application) -> StatusReport:
-    """Reads and judges every part. Does not raise for a part that cannot be read."""
+    """Reads and assesses every part. Does not raise for a part that cannot be read."""
     figures = read_figures(application, DEADLINE_SECONDS)
     dead = _read_dead_letters(application, figures)
     moment, settings = clock.now(), application.settings
@@ -87,7 +87,7 @@ def read_status(application: Application) -> StatusReport:
 
 
 def _read_dead_letters(application: Application, figures: Figures) -> dict[str, ReadResult[DlqState]]:
-    """The dead letters of each queue, read after they were counted, since reading hides them."""
+    """The dead letters of each queue, read after they were counted, since they are hidden while they are read."""
     known = [queue for queue, reading in figures.queues.items() if reading.value is not None]
     seconds = DEADLINE_SECONDS / 2
     questions = {queue: partial(read_dlq, application, queue, _MOST_DEAD_LETTERS, seconds) for queue in known}

@@ -1,4 +1,4 @@
-"""What needs a person, judged from the figures of each part of the system without reading anything."""
+"""Decides from the figures of each part of the system what needs a person. It reads nothing itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,15 +34,15 @@ from sync.upstream.circuit import BreakerState
 _OLDEST_MESSAGE = timedelta(minutes=30)
 #: A scheduler records every fifteen seconds that it is alive.
 _OLDEST_HEARTBEAT = timedelta(minutes=2)
-#: Where the queues are drained by a CronJob, it runs every minute.
+#: If a CronJob drains the queues, it runs every minute.
 _OLDEST_DRAIN = timedelta(minutes=15)
-#: A message rarely waits on its queue for more than twelve hours; what it creates is unsettled for no longer.
+#: A message rarely waits on its queue for more than twelve hours; a creation that it began is settled by then.
 _OLDEST_CREATION = timedelta(hours=12)
 #: Whatever has to be sent is tried again at least every ten minutes.
 _OLDEST_DELIVERY = timedelta(minutes=30)
 #: The longest time between two runs of a scheduled job that is taken into account.
 _LONGEST_INTERVAL = timedelta(days=32)
-#: A run that a person stopped and has not resumed by then is not wanted any more.
+#: A run that a person stopped and has not resumed by then is no longer wanted.
 _OLDEST_INTERRUPTED = timedelta(days=7)
 _HOPELESS = (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE)
 #: The kinds of findings that `duplicates list` shows.
@@ -81,8 +81,8 @@ class StatusLine:
         return {"name": self.name, **self.values, "unknown": self.unknown, "needs": needs}
 
 
-#: An unknown outcome is a creation and a finding: both lines have the same need, which counts once.
-_UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS has what was to be created", command("creations", "list"))
+#: An unknown outcome shows as a creation and as a finding. Both lines have the same need, which counts once.
+_UNKNOWN_OUTCOME = Need("nobody knows whether NOMIS created the record", command("creations", "list"))
 
 
 def unknown_line(name: str, reason: str) -> StatusLine:
@@ -104,7 +104,8 @@ def queue_line(
     """
     found = reading.value
     if found is None:
-        # The reason begins with the name of the queue: without it one cause is the same for all queues.
+        # The reason begins with the name of the queue. Without the name, a shared cause has the same text for all
+        # queues.
         reason = str(reading.unknown)
         return unknown_line(queue, f"it cannot be read: {reason.partition(': ')[2] or reason}")
     letters = None if dead is None else dead.value
@@ -166,7 +167,7 @@ def housekeeping_need(
 def _overdue(
     job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
 ) -> datetime | None:
-    """When a job was due that has not ended well since and should be caught up by now; None if there is none."""
+    """When a job was due, if it has not succeeded since and should have been caught up by now; None otherwise."""
     due = job.schedule(settings).latest(moment - job.catch_up, within)
     return None if due is None or (ended is not None and ended >= due) else due
 
@@ -237,7 +238,7 @@ def reconciliation_line(
     needs = []
     if cut_off is not None:
         resumed = entry.is_on(settings) and _is_resumed(job, settings, cut_off.run_id, moment)
-        # Where nothing else runs it, somebody may have stopped it for good.
+        # If nothing runs it on a schedule, somebody may have stopped it for good.
         if not resumed and (found.on_schedule or moment - cut_off.started_at < _OLDEST_INTERRUPTED):
             needs.append(Need("the last run was interrupted", _resume(found.name, cut_off)))
     elif found.last_status == "incomplete" and found.last_run_id != found.run_id:
@@ -266,7 +267,7 @@ def reconciliation_line(
 def _missed(
     job: ScheduledJob, settings: Settings, found: ReconciliationFigures, since: datetime | None, moment: datetime
 ) -> datetime | None:
-    """When a reconciliation was due that has not completed since, or None if it missed nothing since `since`."""
+    """When a reconciliation was due, if it has not completed since; None if it has missed nothing since `since`."""
     due = _overdue(job, settings, found.completed_at, moment, _LONGEST_INTERVAL)
     return due if due is not None and since is not None and due > since else None
 

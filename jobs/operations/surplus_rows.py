@@ -25,7 +25,7 @@ class TwoRows:
 
     @property
     def surplus(self) -> int | None:
-        """The row to delete: the newer of the two, or None when not both are known."""
+        """The row to delete: the newer of the two, or None unless both are known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
     @property
@@ -64,7 +64,7 @@ class TwoRows:
 
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
-    """The rows of the pair that are known now, from the finding and from our telemetry since."""
+    """The rows of the pair that are known now, from the finding and from the program's telemetry since."""
     duplicate_rows = duplicate_rows_of(finding)
     kind = duplicate_rows.kind
     recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
@@ -77,8 +77,8 @@ def examine_rows(application: Application, finding: Finding) -> TwoRows:
 def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
     """Deletes the duplicate row and closes the finding, as `who`. Returns what was done.
 
-    Raises `UsageError` when it is not known, `WorkError` when it has changed, `LeaseBusy` when another operator
-    is doing the same, and `SyncError`.
+    Raises `UsageError` if the row to delete is not known, `WorkError` if the pair has changed, `LeaseBusy` when another
+    operator is doing the same, and `SyncError`.
     """
     if seen.surplus is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
@@ -95,8 +95,8 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
 class RowPlan:
     """What deleting a row by its number would do.
 
-    pair: the open finding that has the row, or None if the program does not know the row. deleted: that it was deleted
-    before, and by whom, as a sentence.
+    pair: the open finding that has the row, or None if the program does not know the row. deleted: a sentence that says
+    who deleted it before and when, or None.
     """
 
     what: str
@@ -106,11 +106,11 @@ class RowPlan:
 
     @property
     def unchecked(self) -> str | None:
-        """What nobody checked, as a sentence, or None if both rows of the pair are known."""
+        """What nobody has checked, as a sentence, or None if both rows of the pair are known."""
         if self.pair is not None and len(self.pair.rows) == 2:
             return None
         return (
-            f"NOMIS has no read of {self.what}s: nobody checked that {self.what} {self.row} exists, or that it is one "
+            f"NOMIS cannot show {self.what}s: nobody checked that {self.what} {self.row} exists, or that it is one "
             "of two"
         )
 

@@ -45,7 +45,7 @@ Part = TypeVar("Part")
 
 
 class _Lazy(Generic[Part]):
-    """A part of the application that is built on first use, once, whichever thread needs it."""
+    """A part of the application that is built once, by the first thread that needs it."""
 
     def __init__(self, build: "Callable[[Application], Part]") -> None:
         self._build = build
@@ -65,7 +65,7 @@ class Application:
         """Builds nothing yet.
 
         `prepare_database` upgrades the schema, or checks that it is current, when the database is first used. `metrics`
-        count every call and every message.
+        counts every call and every message.
         """
         self.settings = settings
         self.metrics = metrics
@@ -104,7 +104,7 @@ class Application:
 
     @_Lazy
     def telemetry(self) -> "Telemetry":
-        """Where custom events are tracked. Buffered events are written at the end at the latest."""
+        """Tracks custom events. Buffered events are written by the end of the process at the latest."""
         import structlog
 
         from sync.store.telemetry import Telemetry
@@ -160,7 +160,7 @@ class Application:
 
     @_Lazy
     def creation_store(self) -> "CreationStore":
-        """Where the steps of creations are recorded."""
+        """The store that records the steps of creations."""
         from sync.creation.store import CreationStore
 
         return CreationStore(self.database, self.telemetry)
@@ -237,7 +237,7 @@ class Application:
         return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
 
     def reconciliations(self, progress: Callable[[str, int, int], None]) -> "ReconciliationRunner":
-        """What runs reconciliations, and reports their progress to `progress`."""
+        """The runner of reconciliations, which reports their progress to `progress`."""
         from reports.delivery.channels import enqueue_report
         from reports.engine.run import ReconciliationRunner
 
@@ -300,7 +300,7 @@ class Application:
 
 
 def _further_errors(variables: Mapping[str, str]) -> list[str]:
-    """The lines on wrong settings that only the parts using them can judge: schedules and exclusions."""
+    """A line for each wrong setting that only the part using it can validate: schedules and exclusions."""
     from jobs.runtime.cron import schedule_errors
     from reports.engine.exclusions import exclusions_variable, read_exclusions
     from reports.reconciliations.registry import RECONCILIATIONS

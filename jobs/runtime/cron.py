@@ -1,8 +1,8 @@
-"""Cron lines, read as cron means them, and the times they name in a time zone.
+"""Cron lines, read as cron itself reads them, and the times they name in a time zone.
 
 Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday;
-when both the day of the month and the weekday are restricted, either of them fires; in the hour that autumn repeats,
-a line that names its hours fires once (one that fires every hour keeps to real time).
+when both the day of the month and the weekday are restricted, either of them fires; in the hour that is repeated in
+autumn, a line that names its hours fires once (one that fires every hour keeps to real time).
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,14 +42,17 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         ]
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first time after `previous_fire_time`, or from `now` on where that is None, or None when none comes."""
+        """The first time after `previous_fire_time`, or from `now` onwards if that is None.
+
+        None if there is no further time.
+        """
         moments = [self._next(trigger, previous_fire_time, now) for trigger in self._triggers]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def latest(self, now: datetime, within: timedelta) -> datetime | None:
         """The last time not after `now`, or None when there was none since `now - within`."""
-        # In spans that double, so that a line for every minute is not followed through a whole week.
-        # From UTC, in which no time is skipped or repeated.
+        # Searches spans that double, so that a line for every minute is not followed through a whole week. From UTC, in
+        # which no time is skipped or repeated.
         span, now = min(_FIRST_SPAN, within), now.astimezone(UTC)
         while True:
             moments = list(takewhile(lambda moment: moment <= now, self._moments(now - span)))
@@ -79,7 +82,7 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
 def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
     """The schedule that `setting` gives. Raises `SettingsError`, one line that names the setting.
 
-    A line that no day fits, such as one for 31 February, is refused too.
+    A line that fits no day, such as one for 31 February, is refused too.
     """
     try:
         schedule = CronSchedule(line, zone)

@@ -71,7 +71,7 @@ class JobRun:
 
     @property
     def shown_counts(self) -> Mapping[str, Any]:
-        """The counts for people: the reconciliation id is hidden where it is the run id, the scope where everyone."""
+        """The counts for people, without a reconciliation id that equals the run id and without a scope of everyone."""
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
@@ -131,9 +131,9 @@ class JobRuns:
     ) -> Iterator[ActiveRun]:
         """Records a run of `job`: success unless the block sets another status, failed when it raises.
 
-        trigger: why it was started. rerun_of: the id of the run that it repeats. With a `run_id` (a scheduled one has
-        it) the run is started only once: `AlreadyStarted` is raised when another process runs it or has finished it. An
-        interrupted one is taken over.
+        trigger: why it was started. rerun_of: the id of the run that it repeats. With a `run_id`, as for scheduled
+        runs, the run is started only once: `AlreadyStarted` is raised when another process runs it or has finished it.
+        An interrupted run is taken over.
         """
         started, began = self._now(), time.monotonic()
         active_run = ActiveRun(run_id or new_run_id(started))
@@ -200,7 +200,7 @@ class JobRuns:
     def last_whole(self, job: str) -> JobRun | None:
         """The last run of `job`, or None when there is none.
 
-        One over some prisoners, prisons or shards does not count.
+        A run over some prisoners, prisons or shards does not count.
         """
         return self._newest(job_runs.c.job == job, _over_everyone())
 

@@ -1,7 +1,7 @@
 """Logs: one line per event, to stderr; stdout is for results.
 
-JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) is in every line of that
-thread.
+JSON for machines, a readable line for terminals. Values bound with `bound` (run id, queue) are in every log line of
+that thread.
 """
 
 import logging
@@ -36,7 +36,7 @@ def configure_logging(
     """Sends all logs, those of libraries too, to `stream` (stderr if None), with prisoners as `masking` shows them.
 
     Without a format the default is `console` on a terminal, else `json`. Without a level it is `WARNING` on a terminal,
-    where a command serves a person, else `INFO`.
+    where a person runs the command, else `INFO`.
     """
     out = stream or sys.stderr
     if level is None:
@@ -109,14 +109,14 @@ def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str,
 
 
 def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Removes from every value what would steer the terminal. Tracebacks keep their lines."""
+    """Removes terminal control characters from every value. Tracebacks keep their lines."""
     return {name: _plain_value(name, value) for name, value in event.items()}
 
 
 def _plain_value(name: str, value: object) -> object:
     if name in ("exception", "stack"):
         return "\n".join(map(plain, str(value).split("\n")))
-    # Any other value is rendered by its `repr`, which escapes.
+    # Any other value is rendered by its `repr`, which escapes them.
     return plain(value) if isinstance(value, str) else value
 
 

@@ -31,7 +31,7 @@ _BREAKER_VALUES = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, Breake
 
 
 class Metrics:
-    """What was counted since the process began. An observer of calls; safe to share between threads."""
+    """The counts since the process began. It observes calls, and is safe to share between threads."""
 
     def __init__(self) -> None:
         # The time at which a counter was made adds nothing to the start time of the process.
@@ -60,7 +60,7 @@ class Metrics:
         )
 
     def name_build(self, version: str, environment: str) -> None:
-        """Says which version runs in which environment."""
+        """Sets the metric that says which version runs in which environment."""
         info = Info(f"{PREFIX}_build", "The running version, and its environment.", registry=self._registry)
         info.info({"version": version, "environment": environment})
 

@@ -1,7 +1,7 @@
 """The scheduler: drains, scheduled jobs and deliveries, each at its time, in one process.
 
-Every scheduled time has one job run, whichever process starts it. What was missed while no scheduler ran, or was
-interrupted by the death of one, is caught up within the job's `catch_up` time.
+Every scheduled time has one job run, whichever process starts it. A run that was missed while no scheduler ran, or was
+interrupted because a scheduler died, is caught up within the job's `catch_up` time.
 """
 
 import threading
@@ -25,7 +25,7 @@ from sync import clock
 from sync.pipeline.drain import BatchSummary
 from sync.store.database import StoreUnavailable
 
-#: How often it is logged that the scheduler is alive, and how often that is recorded.
+#: How often the scheduler logs that it is alive, and how often it records that, in seconds.
 LOG_SECONDS = 60
 HEARTBEAT_SECONDS = 15.0
 OUTBOX_SECONDS = 3.0
@@ -123,7 +123,7 @@ class Scheduler:
         return self.totals()
 
     def stop(self) -> None:
-        """Starts nothing more and lets running work finish, and then `run` returns. May be called from any thread."""
+        """Starts nothing more and lets running work finish; then `run` returns. May be called from any thread."""
         self._log.info("scheduler-stopping")
         self._stopping.set()
         with self._lock:
@@ -231,7 +231,7 @@ class Scheduler:
                 self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
                 return
         if status is RunStatus.RUNNING:
-            # In another process, which may yet die before it is done.
+            # The run is in progress in another process, which may still die before the run is done.
             self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
         else:
             self._done[job.name] = due
@@ -247,7 +247,7 @@ class Scheduler:
         try:
             self._workload.record_heartbeat(self.heartbeat())
         except StoreUnavailable:
-            # The drains say so; the next heartbeat is tried anyway.
+            # The drains log that the database is unavailable; the next heartbeat is tried anyway.
             return
 
     def _export(self) -> None:

@@ -59,7 +59,7 @@ def ending_at_once(what: str) -> Iterator[None]:
 
 
 class BreakingOff:
-    """What signals do to a piece of work: within `raised` the first one interrupts it, elsewhere it is only noted."""
+    """The effect of signals on a piece of work: within `raised` the first interrupts it, elsewhere it is only noted."""
 
     def __init__(self) -> None:
         self.requested = False

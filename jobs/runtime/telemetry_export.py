@@ -20,7 +20,7 @@ from sync.upstream.application_insights import BATCH, LONGEST_SECONDS, Accepted,
 _LEASE = "telemetry-export"
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
-#: However long Application Insights asks to wait.
+#: The longest wait, even if Application Insights asks for a longer one.
 _LONGEST_TOLD_WAIT_SECONDS = 3_600.0
 
 
@@ -73,7 +73,7 @@ class TelemetryExport:
         return sent
 
     def _send_batch(self, seconds: float, is_over: Callable[[], bool]) -> Accepted | None:
-        """Sends one batch and records what became of it. Returns None if nothing is due."""
+        """Sends one batch and records its outcome. Returns None if nothing is due."""
         events = self._due(BATCH)
         if not events:
             return None

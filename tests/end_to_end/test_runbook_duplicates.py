@@ -302,4 +302,4 @@ def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: San
     assert (done.code, len(sandbox.nomis("appointment"))) == (1, before - 1)
     (action,) = app.read_json("actions")
     assert (action["state"], "was sent, but not verified" in action["outcome"]) == ("unknown", True)
-    assert "does no harm any more" in app.run_ok("duplicates", "resolve", finding, "--yes")
+    assert "no longer does any harm" in app.run_ok("duplicates", "resolve", finding, "--yes")

@@ -89,7 +89,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     readable = resync_kinds()[kind][1].readable
     checked = "as it should be" if readable else "it is mapped; only the reconciliation shows whether NOMIS agrees"
     assert said.endswith(f"read again: {checked}\n")
-    assert ("cannot be read singly in NOMIS" in said) != readable
+    assert ("cannot be read individually in NOMIS" in said) != readable
     ((made,), (mapping,)) = sandbox.nomis(noun), sandbox.mappings(domain)
     assert f"in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in said
     assert made.get("event_id", made.get("id")) in mapping.values()

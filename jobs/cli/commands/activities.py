@@ -1,4 +1,4 @@
-"""`activities` and `appointments`: repairs in NOMIS, and for development the removal of everything."""
+"""`activities` and `appointments`: repairs in NOMIS and, for development only, the removal of everything."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ def of_appointments() -> None:
 
 @activities.command("delete-allocation")
 def delete_allocation(
-    allocation_id: Annotated[int, typer.Argument(metavar="ID", help="Its OFF_PRGREF_ID in NOMIS.")],
+    allocation_id: Annotated[int, typer.Argument(metavar="ID", help="The OFF_PRGREF_ID of the allocation in NOMIS.")],
     unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -29,16 +29,16 @@ def delete_allocation(
 ) -> None:
     """Deletes an allocation that NOMIS has twice.
 
-    If a booking has two for one activity, NOMIS refuses every change to either. Keep the older one, unless only the
-    newer one has attendances. Retrying the failed message shows whether this helped. NOMIS accepts any number, so the
-    command asks twice about a row that the program does not know, and --yes needs --unchecked.
+    If a booking has two allocations to one activity, NOMIS refuses every change to either. Keep the older one, unless
+    only the newer one has attendances. Retrying the failed message shows whether this helped. NOMIS accepts any number,
+    so the command asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
 
 @activities.command("delete-attendance")
 def delete_attendance(
-    event_id: Annotated[int, typer.Argument(metavar="ID", help="Its EVENT_ID in NOMIS.")],
+    event_id: Annotated[int, typer.Argument(metavar="ID", help="The EVENT_ID of the attendance in NOMIS.")],
     unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -46,9 +46,9 @@ def delete_attendance(
 ) -> None:
     """Deletes an attendance that NOMIS has twice.
 
-    If a booking has two for one session, NOMIS refuses every change to either. Keep the older one, unless only the
-    newer one is paid. Retrying the failed message shows whether this helped. NOMIS accepts any number, so the command
-    asks twice about a row that the program does not know, and --yes needs --unchecked.
+    If a booking has two attendances for one session, NOMIS refuses every change to either. Keep the older one, unless
+    only the newer one is paid. Retrying the failed message shows whether this helped. NOMIS accepts any number, so the
+    command asks twice about a row that the program does not know, and --yes needs --unchecked.
     """
     _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
@@ -103,4 +103,4 @@ def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, operator: s
         say(f"mapped in {environment}: {number}")
         question = f"This deletes {number} in NOMIS for good, in {environment}. Continue?"
         if every and confirm(question, yes=yes, dry_run=dry_run):
-            say(f"{count(delete_all(application, domain, every, who), noun)} deleted, with the mapping of each")
+            say(f"{count(delete_all(application, domain, every, who), noun)} deleted, each with its mapping")

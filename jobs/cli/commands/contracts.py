@@ -26,23 +26,23 @@ def check(
         list[str] | None, typer.Option("--service", metavar="NAME", help="Only this service, as `check` names it.")
     ] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Also make one harmless read of each service, to check roles and formats.")
+        bool, typer.Option("--probe", help="Also make one harmless read from each service, to check roles and formats.")
     ] = False,
     notify: Annotated[
         bool,
         typer.Option(
             "--notify",
-            help="Record the result, and post to Slack if it differs from the last. Exit 0 whatever differs.",
+            help="Record the result, and post to Slack if it differs from the last one. Differences then exit 0.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compares what the program relies on with the services' documents.
 
-    For every operation that the program calls it checks the path, the request, the response, statuses and roles. An
-    error means that calls fail or are misread, a warning that some may, and a note that nothing needs doing. Known
-    faults of a document are counted but not shown; --json has them with their reasons. Exits 1 if there is an error.
-    With --notify Slack has the errors, so the exit code only says whether every document could be read.
+    For every operation that the program calls, it checks the path, the request, the response, statuses and roles. An
+    error means that calls fail or are misread. A warning means that some calls may. A note needs no action. Known
+    faults of a document are counted but not shown; --json lists them with their reasons. Exits 1 if there is an error.
+    With --notify the errors go to Slack, so the exit code only says whether every document could be read.
     """
     from jobs.operations.contracts import SERVICES, check_contracts, run_contracts_check
     from jobs.runtime.application import open_application
@@ -88,7 +88,7 @@ def _print(result: "ContractsResult") -> None:
 
 
 def _where(finding: "ContractFinding") -> str:
-    """The operation of a finding, or how many share it."""
+    """The operation of a finding, or the number of operations that share the finding."""
     if len(finding.operations) > 1:
         return f"{len(finding.operations)} operations, such as {finding.operations[0]}"
     return "".join(finding.operations)

@@ -32,7 +32,7 @@ CreationId = Annotated[
 
 @app.command("list")
 def list_creations(
-    every: Annotated[bool, typer.Option("--all", help="Include settled creations: the last thousand.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include settled creations, up to the last thousand.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Lists creations that were begun and are not settled.
@@ -92,17 +92,17 @@ def settle_creation(
         typer.Option(
             "--nomis-id",
             metavar="NUMBER",
-            help="NOMIS has the record under this id (for an IEP record, its sequence). Its mapping is saved.",
+            help="NOMIS has the record under this id (for an IEP record, its sequence). Its mapping will be saved.",
         ),
     ] = None,
     not_created: Annotated[
-        bool, typer.Option("--not-created", help="NOMIS does not have the record. Its event is sent again.")
+        bool, typer.Option("--not-created", help="NOMIS does not have the record. Its event will be sent again.")
     ] = False,
     although_different: Annotated[
         bool,
         typer.Option(
             "--although-different",
-            help="You have checked it: it is the right record although it differs from the request.",
+            help="Accept the record although it differs from the request, because you checked that it is correct.",
         ),
     ] = False,
     unchecked: Unchecked = False,
@@ -112,8 +112,8 @@ def settle_creation(
 ) -> None:
     """Settles a creation according to what a person found in NOMIS.
 
-    Without --nomis-id or --not-created it says what to look for, as `show` does. The record is read and compared with
-    what was asked for. If NOMIS cannot read it, the command asks twice, and --yes needs --unchecked. `creations reopen`
+    Without --nomis-id or --not-created it says what to look for, as `show` does. It reads the record and compares it
+    with the request. If NOMIS cannot read it, the command asks twice, and --yes needs --unchecked. `creations reopen`
     undoes a wrong mapping.
     """
     from jobs.operations.creations import (
@@ -136,7 +136,7 @@ def settle_creation(
             return
         who = operator_name(application.settings, operator)
         if not may_be_settled(record, not_created=not_created):
-            raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
+            raise UsageError(f"creation {creation_id} is {record.state} already, so there is nothing to settle")
         if not_created:
             check_sending(application, record)
             sent = f"This sends the event of {record.domain} {record.dps_id} again"
@@ -164,10 +164,10 @@ def reopen_creation(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Takes back a settlement that named the wrong record.
+    """Reverses a settlement that named the wrong record.
 
-    Deletes the mapping that `creations settle` saved and opens the creation again. Changes that were written to the
-    wrong NOMIS record meanwhile stay there.
+    Deletes the mapping that `creations settle` saved and opens the creation again. It does not undo changes that were
+    written to the wrong NOMIS record in the meantime.
     """
     from jobs.operations.creations import plan_reopening, reopen
     from jobs.runtime.application import open_application
@@ -198,7 +198,7 @@ def _show(application: "Application", record: "CreationRecord") -> None:
     ambiguous = record.state is CreationState.AMBIGUOUS
     what = finding_text(f"{record.domain}-create-ambiguous", record.properties) if ambiguous else None
     if record.state is CreationState.INTENDED:
-        what = "its message tries again by itself; act only if that does not end it within twelve hours"
+        what = "its message is retried automatically; act only if the creation is still not settled after twelve hours"
     print_pairs(
         {
             "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
@@ -223,11 +223,14 @@ def _mapped(application: "Application", record: "CreationRecord") -> str | None:
     try:
         mapping = mapped_meanwhile(application, record)
     except SyncError as error:
-        # What to look for is still useful while the mapping service is unavailable.
+        # The operator can still search NOMIS while the mapping service is unavailable.
         return f"not known now: {one_line(error)}"
     if mapping is None:
         return None
-    return " ".join(f"{name}={value}" for name, value in mapping.items() if value is not None) + "; look for another"
+    return (
+        " ".join(f"{name}={value}" for name, value in mapping.items() if value is not None)
+        + "; look for another record"
+    )
 
 
 def _show_plan(plan: "MappingPlan") -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from jobs.operations.housekeeping import HousekeepingResult
     from jobs.operations.retry_dead_letters import Choice
 
-app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
+app = typer.Typer(
+    name="dlq", help="Messages that failed for good: why they failed, and what to do.", no_args_is_help=True
+)
 
 YesOnTerminal = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal the command never asks.")]
 Messages = Annotated[
@@ -33,7 +35,7 @@ ReadSeconds = Annotated[
         "--seconds",
         min=0,
         metavar="N",
-        help="How long to read the messages of a queue; the output says how many were not read.",
+        help="Seconds to spend reading the messages of a queue; the output says how many were not read.",
     ),
 ]
 
@@ -42,8 +44,8 @@ ReadSeconds = Annotated[
 def list_queues(seconds: ReadSeconds = times.DEAD_LETTER_READ_SECONDS, as_json: AsJson = False) -> None:
     """Lists each dead letter queue, its messages and why they failed.
 
-    It reads all messages, and counts them by class and reason. They are hidden from others only while they are read.
-    Also shows the age of the oldest message, and what the housekeeping has just sent back.
+    It reads all messages, and counts them by class and reason. Other consumers do not see the messages during the read.
+    Also shows the age of the oldest message, and how many messages housekeeping has just sent back.
     """
     from jobs.cli.dead_letter_text import print_states
     from jobs.operations.dead_letters import check_errors, list_dlqs
@@ -72,8 +74,8 @@ def show_dlq(
     """Shows the messages of a dead letter queue, and why they failed.
 
     Messages that failed for one reason are shown together, with the ids of some; --all and --message show each: its
-    event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others only
-    while they are read.
+    event and ids, its last failure, how often it was tried, and what to do. Other consumers do not see the messages
+    during the read.
     """
     from jobs.cli.dead_letter_text import partial_text, say_notes, show_message, show_reason
     from jobs.operations.dead_letters import find_message, read_dlq
@@ -107,17 +109,22 @@ def retry_dlq(
     recoverable: Annotated[
         bool, typer.Option("--recoverable", help="Only messages that may succeed on a retry.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N messages; the others stay.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Send back at most N messages, and leave the others in the dead letter queue."
+        ),
+    ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="N messages at a time: the next ones are sent once these are handled. Stops when one fails again.",
+            help="Send N messages at a time, and the next N once these are handled. Stop when one fails again.",
         ),
     ] = None,
     wait: Annotated[
-        int, typer.Option(min=0, metavar="SECONDS", help="With --batch: how long to wait for a batch.")
+        int, typer.Option(min=0, metavar="SECONDS", help="With --batch: seconds to wait for a batch to be handled.")
     ] = 60,
     dry_run: DryRun = False,
     yes: YesOnTerminal = False,
@@ -126,9 +133,9 @@ def retry_dlq(
 ) -> None:
     """Sends messages of a dead letter queue back to their queue.
 
-    It does so however often they were redriven before. A redrive does no harm, so it asks only on a terminal. After an
-    outage or a correction, --batch 10 shows early whether it helped: the command exits 1 if a batch fails again, or is
-    not handled in time, and the other messages stay.
+    It does so however often they were redriven before. A redrive does no harm, so the command asks only on a terminal.
+    After an outage or a correction, --batch 10 shows early whether messages now succeed. If a batch fails again, or is
+    not handled in time, the command exits 1 and leaves the other messages in the dead letter queue.
     """
     from jobs.cli.dead_letter_text import say_batch, say_dry_run, say_retried
     from jobs.operations.retry_dead_letters import (
@@ -171,11 +178,11 @@ def retry_all_dlqs(
 ) -> None:
     """Sends the messages of all dead letter queues back.
 
-    It sends back those that may succeed on a retry, with growing pauses for those that come back, as the housekeeping
-    does every ten minutes. It gives up a message that a retry cannot help, or that came back more than
-    HOUSEKEEPING_MAX_RETURNS times, with an alert that says what to do; `dlq retry` still sends it. A redrive does no
-    harm, so it asks only on a terminal. It is recorded as a run (`runs list`), and as an action of the person who runs
-    it.
+    It sends back those that may succeed on a retry, as housekeeping does every ten minutes. A message that comes back
+    waits longer each time. The command gives up a message that a retry cannot help, or that came back more than
+    HOUSEKEEPING_MAX_RETURNS times. An alert then says what to do, and `dlq retry` still sends the message back. A
+    redrive does no harm, so the command asks only on a terminal. It is recorded as a run (`runs list`), and as an
+    action of the person who runs it.
     """
     from jobs.cli.dead_letter_text import say_dry_run, say_retried
     from jobs.operations.dead_letters import check_errors
@@ -262,7 +269,7 @@ def purge_dlq(
         raise WorkError("nothing was removed: the messages left the dead letter queue while you were asked")
     say(f"{count(done.removed, 'message')} removed; the export is {done.place}")
     if (arrived := done.arrived_since - others) > 0:
-        say(f"{count(arrived, 'message')} arrived since the list was made, and stayed there")
+        say(f"{count(arrived, 'message')} arrived after the list was made, and stay in the dead letter queue")
 
 
 def _retry_question(queue: str, choice: "Choice", batch: int | None) -> str:

@@ -13,7 +13,7 @@ from reports.presentation.text import count
 if TYPE_CHECKING:
     from jobs.operations.drain import DrainResult
 
-#: Reasons of failed messages that are named at the end of a command; the rest is in the telemetry.
+#: How many reasons for failed messages are named at the end of a command; the telemetry has the rest.
 _MOST_REASONS = 5
 
 
@@ -28,10 +28,12 @@ def drain(
     ] = None,
     wait_seconds: Annotated[
         float,
-        typer.Option(min=0, help="How long to wait for a service that is down before its messages are returned."),
+        typer.Option(
+            min=0, help="Seconds to wait for a service that is down before its messages are returned to the queue."
+        ),
     ] = 30,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object: totals, and the same for each queue.")
+        bool, typer.Option("--json", help="Print one JSON object with the totals, overall and for each queue.")
     ] = False,
 ) -> None:
     """Drains one micro-batch of each named queue, in parallel.
@@ -43,8 +45,8 @@ def drain(
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database
-    could not be reached, or an upstream service is down and its messages were returned. SIGTERM finishes the work
-    in progress; a second one ends at once.
+    could not be reached, or an upstream service is down and its messages were returned to the queue. SIGTERM finishes
+    the work in progress; a second one ends at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.runtime.application import open_application
@@ -86,8 +88,8 @@ def scheduler() -> None:
 
     It drains a micro-batch of every queue each DRAIN_INTERVAL_SECONDS, reconciles by RECONCILIATION_SCHEDULE, and
     redrives the dead letter queues by HOUSEKEEPING_SCHEDULE, in TZ. If the database, a queue or a service is
-    unavailable it says so once, continues, and recovers without help. Health and metrics are on HEALTH_PORT. SIGTERM
-    finishes the work in progress and exits 0; a second one ends at once.
+    unavailable, it says so once, continues, and recovers without help. Health pages and metrics are served on
+    HEALTH_PORT. SIGTERM finishes the work in progress and exits 0; a second one ends at once.
     """
     from jobs.operations.run_scheduler import run_scheduler
     from jobs.runtime.application import open_application

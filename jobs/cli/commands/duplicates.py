@@ -28,7 +28,7 @@ AlthoughDifferent = Annotated[
     bool,
     typer.Option(
         "--although-different",
-        help="You have checked it: the refused record is a duplicate although the two differ.",
+        help="Treat the refused record as a duplicate although the two differ, because you checked it.",
     ),
 ]
 
@@ -40,7 +40,7 @@ def list_findings(
 ) -> None:
     """Lists the records that NOMIS has twice, newest first.
 
-    Also shows whom each is about, and how serious it is.
+    Also shows which prisoner each is about, and how serious it is.
     """
     from jobs.operations.duplicates import find_prisoner, finding_as_dict, list_duplicates
     from jobs.runtime.application import open_application
@@ -72,7 +72,7 @@ def list_findings(
 
 @app.command("show")
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
-    """Shows both NOMIS records of a finding, and the duplicate.
+    """Shows both NOMIS records of a finding, and which one is the duplicate.
 
     It reads both again. Also shows what `resolve` would do.
     """
@@ -95,7 +95,11 @@ def resolve_finding(
     finding_id: FindingId,
     by_hand: Annotated[
         str | None,
-        typer.Option("--by-hand", metavar="NOTE", help="Change nothing: it was dealt with elsewhere, as NOTE says."),
+        typer.Option(
+            "--by-hand",
+            metavar="NOTE",
+            help="Close the finding without changing NOMIS, because it was dealt with elsewhere, as NOTE says.",
+        ),
     ] = None,
     although_different: AlthoughDifferent = False,
     dry_run: DryRun = False,
@@ -104,10 +108,10 @@ def resolve_finding(
 ) -> None:
     """Removes the duplicate record and closes the finding.
 
-    It deletes the record, or cancels it if NOMIS does not delete; a record that only the support team of NOMIS can
+    It deletes the record, or cancels it if NOMIS does not allow deletion. A record that only the NOMIS support team can
     delete stays. It first shows what it will do. It never touches a mapped record. A record that is not proved to be a
-    duplicate (the same start, place, type, days and dates, as far as it has them) stays too, unless
-    --although-different is given, which is recorded.
+    duplicate (the same start, place, type, days and dates, as far as it has them) stays too. With --although-different
+    it is removed anyway, and that is recorded.
     """
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
     from jobs.operations.surplus_rows import TwoRows, resolve_rows
@@ -161,7 +165,7 @@ def remove_copy(
 ) -> None:
     """Removes a duplicate that a reconciliation found.
 
-    It does what `resolve` does, for a record without a finding, and records and closes a finding.
+    It does what `resolve` does, but for a record without a finding. It records a finding and closes it.
     """
     from jobs.operations.duplicates import check_resolvable, describe_copy, examine, record_copy, resolve
     from jobs.runtime.application import open_application

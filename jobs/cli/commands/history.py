@@ -18,7 +18,7 @@ RunId = Annotated[
     str,
     typer.Argument(
         metavar="RUN_ID",
-        help="The id of a run, or an unambiguous beginning of it.",
+        help="The id of a run, or an unambiguous prefix of it.",
         autocompletion=complete_runs,
     ),
 ]
@@ -184,14 +184,13 @@ def telemetry(
         typer.Option(
             metavar="WHEN",
             help=(
-                "Only events since this moment: a date or date-time (in TZ if it has no offset), or an age: "
-                "30m, 2h, 7d."
+                "Only events since this time: a date or date-time (in TZ if it has no offset), or an age: 30m, 2h, 7d."
             ),
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N events.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line: name, time (UTC), properties.")
+        bool, typer.Option("--json", help="One JSON object per line: name, time (UTC), properties.")
     ] = False,
 ) -> None:
     """Lists the custom events that were tracked, oldest first."""

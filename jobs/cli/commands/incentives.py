@@ -67,13 +67,13 @@ def received(
     """Publishes the received event for an arrival that DPS missed.
 
     It publishes one event for one prisoner. Options that are not given come from the diagnosis. It shows what it would
-    publish and asks first; what was done is recorded. Other services act on the event too. --json is for --from, and
-    needs --yes or --dry-run.
+    publish, asks first, and records what it did. Other services act on the event too. --json is for --from, and needs
+    --yes or --dry-run.
 
-    With --from it does so for the prisoners of a reconciliation run, each with the arrival of the report, one by one
-    after one question. A prisoner whose levels have changed since the run, or whose event was published since, is
-    skipped. The command stops with exit code 1 at the first that does not end as expected. Run the same command again
-    to continue.
+    With --from it publishes an event for each prisoner of a reconciliation run, with the arrival from the report. It
+    asks once, and then handles them one by one. A prisoner whose levels have changed since the run, or whose event was
+    published since, is skipped. The command stops with exit code 1 at the first prisoner whose fix does not end as
+    expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -125,12 +125,12 @@ def repair(
 ) -> None:
     """Writes the DPS level of a prisoner to NOMIS again.
 
-    It is for differences where DPS is right. It shows what it would write and asks first; what was done is recorded,
-    and both sides are read again. --json is for --from, and needs --yes or --dry-run.
+    It is for differences where DPS is right. It shows what it would write, asks first, and records what it did. It then
+    reads both sides again. --json is for --from, and needs --yes or --dry-run.
 
-    With --from it does so for the prisoners of a reconciliation run, one by one after one question. A prisoner whose
-    levels have changed since the run is skipped. The command stops with exit code 1 at the first that does not end as
-    expected. Run the same command again to continue.
+    With --from it does so for each prisoner of a reconciliation run. It asks once, and then handles them one by one. A
+    prisoner whose levels have changed since the run is skipped. The command stops with exit code 1 at the first
+    prisoner whose fix does not end as expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -179,7 +179,7 @@ def parse_arrival(text: str) -> datetime:
         ) from error
     arrival = (moment if moment.tzinfo is None else moment.astimezone(clock.LONDON)).replace(tzinfo=clock.LONDON)
     if arrival > clock.now():
-        # NOMIS uses the record with the latest date: nothing that happens before that date would count.
+        # NOMIS uses the record with the latest date, so nothing dated before it would take effect.
         raise UsageError(f"{text} is in the future: give the real time of the arrival")
     return arrival
 
@@ -211,7 +211,7 @@ def _show_plan(plan: "Plan", *, force: bool) -> None:
 
 
 def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> None:
-    """Reads both sides again, for `wait_seconds` at most, and prints what is there now."""
+    """Reads both sides again, for `wait_seconds` at most, and prints the levels that they have now."""
     from reports.reconciliations.incentives import fixes
     from sync.alerting import command
 

@@ -28,8 +28,8 @@ def check(
 
     It checks the settings, the database, queues, dead letter queues, every upstream service and its credentials,
     breakers, the lists of exclusions, the location of the reports, Slack, email and Application Insights. The output
-    begins with the parts that are `DOWN`, with what to change, each cause once. A line for each part that is `ok`
-    follows. The last line says how many parts are down, and which. A part that is switched off is `ok` and says `off`.
+    begins with the parts that are `DOWN` and what to change, each cause once. Then comes a line for each part that is
+    `ok`. The last line says how many parts are down, and which. A part that is switched off is `ok` and says `off`.
     Exits 1 if anything is down, and 2 if a setting cannot be read.
     """
     from jobs.health.check import nothing_is_set_up, run_checks
@@ -66,7 +66,7 @@ def _show(results: "Sequence[CheckResult]") -> None:
 def upgrade() -> None:
     """Brings the database to the current schema.
 
-    It is safe if several processes start it at once. It also runs at the start of other commands, unless
+    Several processes can safely run it at the same time. It also runs at the start of other commands, unless
     DATABASE_AUTO_UPGRADE=false.
     """
     from jobs.runtime.application import open_application
@@ -107,7 +107,7 @@ def demo(
     ] = Path("demo-out"),
     prisoners: Annotated[int, typer.Option(min=50, max=200_000, help="Prisoners in the sandbox.")] = 1000,
     events: Annotated[int, typer.Option(min=0, max=100_000, help="Domain events to publish.")] = 500,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same world and the same events.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data and the same events.")] = 1,
     latency_ms: Annotated[
         int, typer.Option(min=0, max=10_000, help="How long each fake service takes to respond.")
     ] = 0,
@@ -117,9 +117,9 @@ def demo(
 
     It needs no setting, no server and no network. It starts fake HMPPS services over real HTTP, an SQS/SNS emulator and
     SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. The weekly run of
-    incentive levels has eight earlier weeks to compare with. At the end a table says what happened, and where to look
-    next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicate, missing or wrong, or if it was
-    stopped by Ctrl+C or SIGTERM.
+    incentive levels has eight earlier weeks to compare with. At the end a table shows what happened, and where to look
+    next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or if the
+    demo was stopped by Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import ending_at_once
 

@@ -26,11 +26,11 @@ app = typer.Typer(
     name="reconcile", help="Find, explain and fix differences between NOMIS and DPS.", no_args_is_help=True
 )
 
-#: Mismatches that are listed on the screen; the report has all of them.
+#: How many mismatches are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
 _MOST_UNREAD = 10
 _MOST_FIELDS = 3
-#: Counts that are shown also when they are zero.
+#: Counts that are shown even if they are zero.
 _ALWAYS_SHOWN = ("compared", "mismatches")
 
 
@@ -41,7 +41,7 @@ _Prisoner = Annotated[
 _Shards = Annotated[int, typer.Option(min=1, max=100, help="The number of parts that the run is divided into.")]
 _Shard = Annotated[
     int | None,
-    typer.Option(min=0, help="The number of this part, counted from 0; in an Indexed Job the index of the pod."),
+    typer.Option(min=0, help="The number of this part, counted from 0; in an Indexed Job, the index of the pod."),
 ]
 _Resume = Annotated[
     str | None,
@@ -49,14 +49,14 @@ _Resume = Annotated[
         metavar="RUN_ID",
         autocompletion=complete_reconciled,
         help="Resume a run that died or was incomplete. `last` resumes the last one of the past 12 hours with the "
-        "same scope, or begins one.",
+        "same scope, or begins a new run.",
     ),
 ]
 _Accept = Annotated[
     str | None,
     typer.Option(
         metavar="RUN_ID",
-        help="Accept once what made this run fail: records, or their levels, are really gone.",
+        help="Accept, once, the missing records or levels that made this run fail, because they are really gone.",
     ),
 ]
 _Yes = Annotated[bool, typer.Option("--yes", help="With --accept: do not ask.")]
@@ -65,17 +65,20 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as
 _DATE = ["%Y-%m-%d"]
 _DAY = "YYYY-MM-DD"
 _Date = Annotated[
-    datetime | None, typer.Option("--date", formats=_DATE, metavar=_DAY, help="The day; yesterday by default.")
+    datetime | None,
+    typer.Option("--date", formats=_DATE, metavar=_DAY, help="The day to compare; yesterday by default."),
 ]
-_From = Annotated[datetime | None, typer.Option("--from", formats=_DATE, metavar=_DAY, help="The first day.")]
-_To = Annotated[datetime | None, typer.Option("--to", formats=_DATE, metavar=_DAY, help="The last day.")]
+_From = Annotated[
+    datetime | None, typer.Option("--from", formats=_DATE, metavar=_DAY, help="The first day to compare.")
+]
+_To = Annotated[datetime | None, typer.Option("--to", formats=_DATE, metavar=_DAY, help="The last day to compare.")]
 _Since = Annotated[
     datetime | None,
     typer.Option(
         "--since",
         formats=_DATE,
         metavar=_DAY,
-        help="Compare only what NOMIS has created since this day, for services of 2023.",
+        help="Compare only records that NOMIS has created since this day; for services of 2023.",
     ),
 ]
 #: The parameters of `reconcile` for the days that can be chosen for a reconciliation.
@@ -97,7 +100,7 @@ Finished parts are kept, and the run can be resumed from there.
 
 
 class _ReconcileCommand(TyperCommand):
-    """`reconcile NAME`: it has only the options for days that the reconciliation has."""
+    """The command `reconcile NAME`, which offers only those options for days that the reconciliation supports."""
 
     def __init__(self, name: str, *, params: list[Any], **more: Any) -> None:
         left_out = _ALL_DAY_OPTIONS - _DAY_OPTIONS[RECONCILIATIONS[name].days]

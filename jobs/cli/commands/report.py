@@ -36,7 +36,7 @@ def request(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Only differences of this cause, given by its text or by a part that no other cause has.",
+            help="Only differences with this cause. Give its text, or a part that no other cause contains.",
         ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to attach, instead of a text to paste.")] = False,
@@ -44,8 +44,8 @@ def request(
 ) -> None:
     """Writes one request to NOMIS support for all records of a run.
 
-    It is for differences that only they can fix. It names the prisoner, the booking, the NOMIS records and what to
-    change, with the SQL for records that have to be looked up in NOMIS. It sends nothing.
+    It is for differences that only NOMIS support can fix. It names the prisoner, the booking, the NOMIS records and
+    what to change, with the SQL for records that have to be looked up in NOMIS. It sends nothing.
     """
     from jobs.operations.bulk import records_of_cause
     from jobs.operations.report_delivery import find_result
@@ -74,7 +74,7 @@ def send(
         list[str] | None,
         typer.Option(
             metavar="CHANNEL",
-            help="slack, email or archive; repeatable. By default all that are set up.",
+            help="slack, email or archive; repeatable. By default every channel that is set up.",
             autocompletion=complete_channels,
         ),
     ] = None,
@@ -84,7 +84,7 @@ def send(
 ) -> None:
     """Delivers the report of a run again.
 
-    Shows what goes where and asks first; that it was sent is recorded.
+    It shows which report goes to which channels, asks first, and records the delivery.
     """
     from jobs.operations.report_delivery import plan_sending, send_report
     from jobs.runtime.application import open_application

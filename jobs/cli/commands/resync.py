@@ -1,4 +1,4 @@
-"""`resync`: the current DPS state of one record, or of the records of a run, written to NOMIS again."""
+"""`resync`: writes the current DPS state of one record, or of the records of a run, to NOMIS again."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -46,13 +46,14 @@ def resync(
 ) -> None:
     """Writes the current DPS state of one record to NOMIS.
 
-    It does what the record's event would do: it creates a record without a mapping, once, and cancels or deletes in
-    NOMIS a record that is cancelled or deleted in DPS. It shows both sides and what it would do, and asks first. What
-    was done is recorded, and both sides are read again. Exits 1 if they still differ. --json needs --yes or --dry-run.
+    It does what the record's event would do. It creates a record that has no mapping, and only once. It cancels or
+    deletes in NOMIS a record that is cancelled or deleted in DPS. It shows both sides and what it would do, asks first,
+    and records what it did. It then reads both sides again, and exits 1 if they still differ. --json needs --yes or
+    --dry-run.
 
-    With --from it does so for the records of a reconciliation run, one by one after one question. A record that has
-    changed since the run is skipped. The command stops with exit code 1 at the first that does not end as expected. Run
-    the same command again to continue.
+    With --from it does so for each record of a reconciliation run. It asks once, and then handles them one by one. A
+    record that has changed since the run is skipped. The command stops with exit code 1 at the first record that does
+    not end as expected. Run the same command again to continue.
     """
     from jobs.runtime.application import open_application
 
@@ -109,7 +110,7 @@ def _resync_one(
 
 
 def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:
-    """Whether to proceed. With JSON nothing is asked and nothing but JSON printed."""
+    """Whether to proceed. With JSON it asks nothing and prints only JSON."""
     if as_json:
         if yes and planned.unchecked is not None and not unchecked:
             raise UsageError(f"{planned.unchecked}; look there, then add --unchecked")
@@ -129,7 +130,7 @@ def _show(planned: "PlannedResync") -> None:
             "record": planned.target,
             "DPS": _text(plan.dps),
             "mapped to": None if plan.ids is None else plan.ids.nomis_text,
-            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read singly in NOMIS",
+            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read individually in NOMIS",
             "differs": "; ".join(plan.differences),
             "effect": planned.proposal,
             "by": [event.event_type for event in plan.events],

@@ -114,7 +114,7 @@ def _queue(line: "StatusLine") -> tuple[str, ...]:
     values = line.values
     ages = [values["oldestSeconds"], values["oldestDeadSeconds"]]
     oldest, oldest_dead = ("-" if each is None else age_text(each) for each in ages)
-    # A message that waits for its next attempt as a copy is delayed.
+    # A message that waits for its next attempt is a delayed copy.
     return str(values["waiting"] + values["delayed"]), str(values["inFlight"]), oldest, str(values["dead"]), oldest_dead
 
 
@@ -146,7 +146,7 @@ def _table(
     cells: "Callable[[StatusLine], tuple[str, ...]]",
     nothing: str = "",
 ) -> Iterable[str]:
-    """A part as aligned columns, each row with its mark, and below a row what a person has to do.
+    """Formats a part as aligned columns: each row with its mark, and below the row what a person has to do.
 
     What is already in `shown` is not repeated: if several lines have the same cause, only the first states it. A part
     that is unknown for a single reason is one line, and `nothing` stands for a part without lines.
@@ -167,7 +167,7 @@ def _table(
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Rows of cells in columns, figures to the right; the first row is the headings."""
+    """Aligns rows of cells in columns, with figures to the right; the first row has the headings."""
     columns = range(len(rows[0]))
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in columns]
     figures = [
@@ -180,7 +180,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def _dead_letters(status: "StatusReport", line: "StatusLine") -> Iterable[str]:
-    """The dead letters of a queue by class, and what the housekeeping has just sent back."""
+    """The dead letters of a queue by class, and how many messages housekeeping has just sent back."""
     values = line.values
     parts = [f"{number} {name}" for name, number in values.get("classes", {}).items()]
     if values.get("givenUp"):

@@ -58,8 +58,8 @@ def test_a_run_that_found_everything_planted_has_no_problem() -> None:
         ({"found": {("MDI", 1): "NOMIS_only"}}, "allocations: planted and not found: LEI 2"),
         ({"found": FOUND | {("LEI", 4): "DPS_only"}}, "allocations: found and not planted: LEI 4"),
         ({"found": FOUND | {("MDI", 1): "different_count"}}, "allocations: found as another kind: MDI 1"),
-        ({"in_flight": ()}, "allocations: planted as in flight and not found so: LEI 3"),
-        ({"in_flight": (3, 4)}, "allocations: found as in flight and not planted so: LEI 4"),
+        ({"in_flight": ()}, "allocations: planted as in flight, but not found in flight: LEI 3"),
+        ({"in_flight": (3, 4)}, "allocations: found in flight, but not planted as in flight: LEI 4"),
         ({"status": "incomplete"}, "allocations: the reconciliation is incomplete"),
     ],
 )

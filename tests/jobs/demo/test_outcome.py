@@ -81,7 +81,7 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert good.problems() == []
     table = dict(good.rows())
     assert table["events published"] == "8"
-    assert table["messages delivered"] == "10, of them 2 a second time"
+    assert table["messages delivered"] == "10, of which 2 a second time"
     assert table["records in NOMIS exactly once"] == "7 of 7"
     assert table["mismatches planted"] == "2"
     assert good.places() == [
@@ -127,8 +127,8 @@ def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
     """A difference of last week that is neither persisting nor resolved is a problem, which is named by booking."""
     assert replace(good, earlier=EarlierWeeks(frozenset({1}), frozenset({7}))).problems() == [
-        "wrongly persisting, or not: bookings 1",
-        "wrongly resolved, or not: bookings 7",
+        "wrongly reported as persisting, or wrongly not: bookings 1",
+        "wrongly reported as resolved, or wrongly not: bookings 7",
     ]
 
 

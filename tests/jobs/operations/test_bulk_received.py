@@ -95,7 +95,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
     rest = compared.publish("--cause", NEVER_GOT, "--yes")
     assert (rest.code, len(compared.published())) == (1, 2)
     assert rest.out.splitlines()[-1] == "1 skipped, 1 left, 1 published"
-    assert rest.errors[-1].endswith("1 record is left to a person, as the list says")
+    assert rest.errors[-1].endswith("1 record is not fixed: a person has to decide, as the list says")
 
 
 def test_both_sides_are_read_again_after_a_wait(compared: Compared) -> None:

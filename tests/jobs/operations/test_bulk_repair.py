@@ -115,7 +115,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
     rest = compared.repair("--yes")
     assert (rest.code, compared.written()) == (1, 4)
     assert rest.out.splitlines()[-1] == "1 skipped, 1 left, 3 written"
-    assert rest.errors[-1].endswith("1 record is left to a person, as the list says")
+    assert rest.errors[-1].endswith("1 record is not fixed: a person has to decide, as the list says")
     assert "(jane at " in next(line for line in rest.out.splitlines() if second["target"] in line)
 
 

@@ -68,7 +68,7 @@ def test_the_resync_stops_at_a_refusal_and_can_be_repeated(app: App) -> None:
     found = second.json()
     assert (second.code, second.errors[-1]) == (
         1,
-        "prisoner-to-nomis: 1 record is left to a person, as the list says",
+        "prisoner-to-nomis: 1 record is not fixed: a person has to decide, as the list says",
     )
     rest = {"skipped": before.get("written", 0), "left": 1, "written": before.get("ready", 0)}
     assert states(found) == {state: count for state, count in rest.items() if count}

@@ -36,7 +36,7 @@ def test_single_messages_among_mapping_retries_are_purged(app: App) -> None:
     assert "RETRY_CREATE_MAPPING 1" in listed
     assert app.run("dlq", "purge", "visit", "--yes").code == 2
     retry = app.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
-    assert (retry.code, "what was named holds 1 mapping retry" in retry.error) == (2, True)
+    assert (retry.code, "the list of named messages holds 1 mapping retry" in retry.error) == (2, True)
     app.run_ok("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
     (left,) = app.read_json("dlq", "show", "visit")
     assert left["type"] == "RETRY_CREATE_MAPPING"
