@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--backlog", type=int, default=4000, help="events in the backlog")
     parser.add_argument("--run", choices=("storm", "backlog", "both"), default="both")
     parser.add_argument("--database", choices=("postgresql", "sqlite", "both"), default="both")
-    parser.add_argument("--keep", type=Path, help="a folder for logs and database")
+    parser.add_argument("--keep", type=Path, help="a folder for the logs and the database")
     arguments = parser.parse_args()
     preload_program()
     held = True

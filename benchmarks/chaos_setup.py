@@ -41,7 +41,7 @@ def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
     argv = [PROGRAM, "dlq", "retry-all", "--json"]
     code, out, err = run_forked(main, argv, {**os.environ, **environment}, Path.cwd())
     if code:
-        raise RuntimeError(f"the housekeeping ended with {code}: {err}")
+        raise RuntimeError(f"housekeeping ended with {code}: {err}")
     return sum(each["messagesRetriedCount"] for each in json.loads(out))
 
 

@@ -6,9 +6,10 @@ the write, NOMIS is slow with some writes, mapping posts hang for longer than th
 of 503, Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the queues are
 drained, and the records of both sides are compared.
 
-SQS and SNS are moto's, made quick by `sandbox.aws.moto_patches`, fed in waves: it redelivers what a dead process had in
-flight as SQS does. Each death costs all messages in flight a receive, so with a death every few seconds some reach the
-dead letter queue untried; as in production, housekeeping (`dlq retry-all`) sends them back.
+moto emulates SQS and SNS, with the patches of `sandbox.aws.moto_patches`, and gets the events in waves. Like SQS, it
+redelivers the messages that a dead process had in flight. Each death costs all messages in flight a receive, so with a
+death every few seconds some reach the dead letter queue untried. As in production, housekeeping (`dlq retry-all`) sends
+them back.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ COMMANDS = (("scheduler",), ("drain", "--until-empty"))
 class Plan:
     """The amount of chaos, with times in seconds.
 
-    `life`: how long a process may work, at least and at most. `storm`: the longest the storm lasts once everything is
-    published; it ends when most is handled and `least_kills` processes were killed. `patience`: the limit of a drain.
+    `life`: how long a process may work, at least and at most. `storm`: how long the storm lasts at most once everything
+    is published. It ends earlier if most messages are handled and `least_kills` processes were killed. `patience`: the
+    limit of a drain.
     """
 
     seed: int = 1

@@ -21,7 +21,7 @@ from sync.store.failed_attempts import FailedAttempt, last_failure
 from sync.store.findings import list_findings
 from sync.store.tables import outbox
 
-#: The entity of the sandbox's truth by the name of the creation.
+#: The sandbox's name for the records of a creation, by the creation's name, where the two names differ.
 _ENTITIES = {"sentencing-adjustment": "adjustment"}
 _MOST_DEAD = 2000
 _NOT_FOUND = 404

@@ -1,11 +1,12 @@
 """Measures our comparison of two systems against datacompy (pandas, polars) and duckdb, on the same frames of counters.
 
-Ours is the whole step of a run: every field compared, and the kind and the fields of each difference named. The frame
-of a run has both sides in each row, since units join them when they are read; the other engines get the two sides of
-that frame, in its order. "any order" are sides whose rows are in different orders, which ours has to join first. Each
-engine runs in a separate process, so that its memory can be measured; the frames are built before the clock starts. Run
-it with `python -m benchmarks.comparison [--rows N] [--repeats N]`. Ratios are more reliable than seconds, and those of
-CPU time hold even if others use the machine; polars and duckdb work in several threads, so only their seconds compare.
+Ours is the whole step of a run: it compares every field, and names the kind and the fields of each difference. The
+frame of a run has both sides in each row, since units join them when they are read; the other engines get the two sides
+of that frame, in its order. With "any order", the rows of the two sides are in different orders, and ours has to join
+them first. Each engine runs in a separate process, so that its memory can be measured; the frames are built before the
+clock starts. Run it with `python -m benchmarks.comparison [--rows N] [--repeats N]`. Ratios are more reliable than
+seconds, and those of CPU time hold even if others use the machine; polars and duckdb work in several threads, so only
+their seconds compare.
 """
 
 from __future__ import annotations

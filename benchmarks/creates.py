@@ -2,7 +2,8 @@
 
 The second is what the replaced service did on one pod: receive ten, handle the ten at once, wait for all, acknowledge.
 All three ways run the same creation protocol against the same real services in one run, so their ratios hold on any
-machine. Each create makes four calls, so W in flight can do W / 4L a second at most.
+machine. Each create makes four calls, so with W in flight and L seconds a call, at most W / 4L creates a second are
+possible.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def queue_context(application: Application) -> QueueContext:
 def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
     """Drains as this program does."""
     with Drain(queue_context(application), queue) as drain:
-        # The last receive, which finds the queue empty, is a long poll of a second: it is not work.
+        # The last receive, which finds the queue empty, is a long poll of a second: it is not part of the work.
         drain.run_until_empty(max_batches=1)
 
 
@@ -180,7 +181,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     call, flight, database = arguments.call_ms, arguments.in_flight, arguments.database
     with Sandbox.start(moto=False) as sandbox:
-        # One at a time takes long, so fewer of them make its rate.
+        # One at a time is slow, so its rate is measured with fewer creates.
         one = measure(sandbox, "one", in_batches_of(1), arguments.creates // 10, flight, call, database)
         ten = measure(sandbox, "ten", in_batches_of(10), arguments.creates, flight, call, database)
         same = measure(sandbox, "same", by_the_drain, arguments.creates, 10, call, database)

@@ -185,7 +185,7 @@ def measure(
         drain_of(sqs_url, upstream_url, database_url, in_flight) as drain,
     ):
         started, cpu = time.perf_counter(), time.process_time()
-        # The last receive, which finds the queue empty, is a long poll of a second: it is not work.
+        # The last receive, which finds the queue empty, is a long poll of a second: it is not part of the work.
         summary = drain.run_until_empty(max_batches=-(-messages // 1000))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         pipe.send("how many are left?")

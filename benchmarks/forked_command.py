@@ -1,7 +1,7 @@
 """Runs a program's `main` in a process forked from one that has already imported it.
 
-A start from nothing spends more than a second on imports; a forked process begins its work at once. What is imported
-beforehand is set with `CONTEXT.set_forkserver_preload`.
+A cold start spends more than a second on imports; a forked process begins its work at once.
+`CONTEXT.set_forkserver_preload` sets the modules that are imported beforehand.
 """
 
 from __future__ import annotations

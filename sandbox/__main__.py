@@ -25,8 +25,9 @@ from sandbox.process import serve
 PROGRAM = "python -m sandbox"
 #: The highest port at which the control API leaves room for the services behind it.
 HIGHEST_BASE = 65_535 - len(NAMES)
-MOCKS = """respond to any visit and any adjustment with a canned one; the visit's prison and visitors are those of
-MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, an adjustment is of a sentence when its id ends in S"""
+MOCKS = """return a canned record for any visit or adjustment that does not exist; the visit has the prison and visitors
+of MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, and an adjustment is one of a sentence if its id ends in S
+"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +48,7 @@ def parser() -> Parser:
         "--port-base",
         type=_port_base,
         default=8100,
-        help="port of the control API; the services use the next ones; 0 chooses free ports (default: %(default)s)",
+        help="port of the control API; the services use the ports after it; 0 means free ports (default: %(default)s)",
     )
     add("--prisoners", type=_count, default=200, help="active prisoners (default: %(default)s)")
     add("--seed", type=int, default=1, help="the same seed gives the same world (default: %(default)s)")
@@ -73,13 +74,13 @@ def parser() -> Parser:
     add(
         "--emulator-url",
         type=_address,
-        help="address of SNS and SQS that already run (default: an emulator is started too)",
+        help="address of a running emulator of SNS and SQS (default: an emulator is started)",
     )
     add(
         "--env-file",
         type=_file,
         metavar="FILE",
-        help="write the settings to FILE once everything listens (default: they are printed)",
+        help="write the settings to FILE once all services are listening (default: print them)",
     )
     return made
 
@@ -89,11 +90,11 @@ def _port_base(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    return int(_number(text, int, lambda count: count >= 1, "a number from 1"))
+    return int(_number(text, int, lambda count: count >= 1, "a number of at least 1"))
 
 
 def _milliseconds(text: str) -> float:
-    return _number(text, float, lambda number: 0 <= number < math.inf, "a number from 0")
+    return _number(text, float, lambda number: 0 <= number < math.inf, "a number of at least 0")
 
 
 def _share(text: str) -> float:
@@ -113,14 +114,14 @@ def _number(text: str, read: Callable[[str], float], fits: Callable[[float], boo
     except ValueError:
         number = math.nan
     if not fits(number):
-        raise argparse.ArgumentTypeError(f"{wanted}: {text!r}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: give {wanted}")
     return number
 
 
 def _address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError(f"an address such as http://localhost:4566: {text!r}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: give an address such as http://localhost:4566")
     return text
 
 
@@ -138,7 +139,7 @@ ENVIRONMENT_NAME = "Sandbox"
 
 
 def main() -> None:
-    """Gives out the settings as `export NAME=value` lines, and then serves until it is interrupted."""
+    """Prints or writes the settings as `export NAME=value` lines, and then serves until it is interrupted."""
     parsing = parser()
     chosen = parsing.parse_args()
     kept = shielded_environment(os.environ)
@@ -162,7 +163,8 @@ def main() -> None:
             asyncio.run(_run(engine, chosen, children))
     except CannotListenError as error:
         sys.exit(
-            f"{PROGRAM}: {error}; stop what uses it, perhaps another sandbox, or give other ports: --port-base"
+            f"{PROGRAM}: {error}; stop the program that uses it, perhaps another sandbox, or "
+            "choose other ports with --port-base"
             if error.taken
             else f"{PROGRAM}: {error}"
         )
@@ -206,7 +208,7 @@ def _tell(engine: Engine, file: Path | None) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Puts the whole file in place at once, so that nobody reads half of it.
+    """Replaces the whole file at once, so that nobody reads half of it.
 
     Raises:
         SandboxError: the file cannot be written.

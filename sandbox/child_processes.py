@@ -1,4 +1,4 @@
-"""The processes of the sandbox: how they start, report that they are ready, and end with the process above them."""
+"""The processes of the sandbox: how they start, report that they are ready, and end with their parent process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**shielded_environment(os.environ), "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl+C is for the parent, which then ends these
+        start_new_session=True,  # Ctrl+C is for the parent, which then ends its children
     )
 
 

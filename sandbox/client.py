@@ -26,7 +26,7 @@ class Sandbox:
     def __init__(
         self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]
     ) -> None:
-        """Takes processes that already respond; `start` makes them."""
+        """Takes processes that already respond; `start` starts them."""
         self._server = server
         self._emulator = emulator
         self._ports = ports
@@ -190,7 +190,8 @@ class Sandbox:
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
         """Puts the planted messages that are waiting on an existing queue; returns how many.
 
-        `of` is the id of the queue to which their events belong. For incentives, the events are about reviews (row 1).
+        `of` is the id of the queue to which their events belong. For incentives, the events are about reviews (cause
+        1).
         """
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 

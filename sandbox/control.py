@@ -35,7 +35,7 @@ class Command:
 
 
 class Control:
-    """Answers the control port of an engine."""
+    """Handles the requests to the control port of an engine."""
 
     def __init__(self, engine: Engine, further: tuple[Command, ...] = ()) -> None:
         """Takes the engine and the commands of other modules."""
@@ -162,7 +162,7 @@ def switch(engine: Engine, body: Body, code: str) -> object:
 
 
 async def waiting(engine: Engine, body: Body) -> object:
-    """Puts the waiting messages of queue id `of` (by default the reviews of row 1) on the queue named in the body."""
+    """Puts the waiting messages of queue id `of` (by default the reviews of cause 1) on the queue named in the body."""
     events = engine.world.events_that_wait(str(body.get("of", "incentive")))
     sent = engine.topic.send_waiting(events, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}
@@ -215,7 +215,7 @@ async def publish(engine: Engine, body: Body) -> object:
 
 
 async def _out(engine: Engine, events: list[dict[str, object]]) -> int:
-    """Publishes events and waits until they are out."""
+    """Publishes events and waits until all are published."""
     future = engine.world.publish(events)
     return 0 if future is None else await asyncio.wrap_future(future)
 

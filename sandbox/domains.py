@@ -64,7 +64,7 @@ class RecordKind:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """All that the sandbox knows of one domain.
+    """All that the sandbox knows about one domain.
 
     Attributes:
         client: the program's client of the publishing service; `client.service` is its name in faults, logs and ports.
@@ -77,7 +77,7 @@ class Domain:
         names_prisoner: whether the events name the prisoner outside the additional information.
         records: the kinds of records in the publishing service.
         nomis_records: the kinds of records in NOMIS.
-        scenarios: makes up traffic.
+        scenarios: generates traffic.
         share: the share of the traffic that belongs to the domain, in per cent.
         verify: compares NOMIS and the mappings with what was published.
     """

@@ -51,7 +51,7 @@ class CannotListenError(RuntimeError):
 class Engine:
     """Serves a world, in the process of an event loop; nothing listens before `start`.
 
-    Args: options: those of the first world. emulator_url: the address of SNS and SQS, or None to have no queues.
+    Args: options: the options of the first world. emulator_url: the address of SNS and SQS, or None to have no queues.
     """
 
     def __init__(self, options: Options, emulator_url: str | None = None) -> None:

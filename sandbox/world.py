@@ -123,7 +123,7 @@ class World:
         self.by_offender[prisoner.offender_no] = prisoner
 
     def add_old_booking(self, prisoner: Prisoner) -> None:
-        """Adds a booking that is over, of a person or number that is not in prison now."""
+        """Adds a booking that is over, of a person who is not in prison now, or of a number that was merged."""
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender.setdefault(prisoner.offender_no, prisoner)
 
@@ -137,7 +137,7 @@ class World:
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Makes a review that is on its way reach NOMIS, once enough time has passed since the first reading."""
+        """Writes a review that is in flight to NOMIS, once enough time has passed since the first reading."""
         now = time.monotonic()
         first = self._first_read.get(booking_id)
         if first is None:

@@ -16,12 +16,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--unpatched", action="store_true", help="moto as it is, not made quick")
+    parser.add_argument("--unpatched", action="store_true", help="run moto without the patches that make it quick")
     chosen = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    watch_parent(partial(os._exit, 0))  # even while the server waits for a port that it cannot have
+    watch_parent(partial(os._exit, 0))  # also while the server waits for a port that another process has
     from moto.server import ThreadedMotoServer
 
     from sandbox.aws.queue_setup import serve_queue_setup

@@ -44,7 +44,7 @@ Key = TypeVar("Key")
 
 
 def milliseconds(moment: datetime | None = None) -> float:
-    """Milliseconds since 1970, for a UTC time without an offset or for the present."""
+    """Milliseconds since 1970, for a UTC time without an offset or for the current time."""
     if moment is None:
         return time.time() * 1000
     return (moment - datetime(1970, 1, 1)).total_seconds() * 1000  # noqa: DTZ001 - moto's times have no zone
@@ -75,7 +75,7 @@ def _is_retained(backend: models.SQSBackend, queue_name: str, message: models.Me
 
 
 def _whole(delete: Callable[[models.Queue, str], None]) -> Callable[[models.Queue, str], None]:
-    """A deletion during which nothing can be added: it replaces the list, and the new one would lack the addition."""
+    """A deletion during which nothing can be added: it replaces the list, so the new list would lack the addition."""
 
     def delete_alone(queue: models.Queue, receipt_handle: str) -> None:
         with queue._messages_lock:
@@ -145,8 +145,7 @@ def apply_patches() -> None:
     for name, replacement in replacements.items():
         if not hasattr(models.Queue, name):
             raise RuntimeError(
-                f"moto's queue has no {name}: it counts in another way now, so sandbox/aws/moto_patches.py must "
-                f"change too"
+                f"moto's queue has no {name}, so it counts in another way: adapt sandbox/aws/moto_patches.py"
             )
         setattr(models.Queue, name, replacement)
     for holder, name in _SPELLED_ANEW:

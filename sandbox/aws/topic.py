@@ -67,7 +67,7 @@ class Topic:
     """Publishes events in the order they were handed over, in a separate thread, so that no HTTP response waits for it.
 
     Args:
-        endpoint_url: the address of the SNS and SQS emulator; None in a sandbox without queues: nothing is published.
+        endpoint_url: the address of the SNS and SQS emulator, or None in a sandbox that has no queues.
     """
 
     def __init__(self, endpoint_url: str | None) -> None:
@@ -119,7 +119,7 @@ class Topic:
         return taken
 
     def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
-        """Sends events straight to the named queue (main or dead letter) soon; the future returns how many."""
+        """Sends events straight to the named queue (main or dead letter), in the topic's thread; returns how many."""
         return self.work(lambda: self._send_waiting(events, queue))
 
     def _send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> int:

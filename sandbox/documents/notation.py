@@ -74,10 +74,10 @@ class Endpoint:
 
     Attributes: method: the request's method. path: the path with its parameters in braces. gives: the body of a
     successful response, or None if it is empty. takes: the request body, or None if there is none. query: the query
-    parameters; those that end with `!` are required. roles: the roles of which a caller needs one, or none if any token
-    will do. status: the status of success. refusals: statuses besides 400, 401, 403 and 404, each with its body. since:
-    the month in which the endpoint was added. until: the month in which it was removed. deprecated: what the document
-    says against its use, or None if nothing.
+    parameters; those that end with `!` are required. roles: a caller needs one of these, or any token if there are
+    none. status: the status of success. refusals: statuses besides 400, 401, 403 and 404, each with its body. since:
+    the month in which the endpoint was added. until: the month in which it was removed. deprecated: the document's note
+    that the endpoint is deprecated, or None.
     """
 
     method: str
@@ -109,7 +109,7 @@ def document(title: str, endpoints: Iterable[Endpoint], month: str, built: str, 
 
 
 class _Writer:
-    """Writes the endpoints of one document; objects become named schemas that others refer to."""
+    """Writes the endpoints of one document; objects become named schemas, to which the endpoints refer."""
 
     def __init__(self, month: str, version: str) -> None:
         self.schemas: dict[str, Any] = {}

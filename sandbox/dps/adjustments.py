@@ -24,7 +24,7 @@ MOCK_BOOKING: Final = 1_201_725
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-#: The names that the list of a person's adjustments has for the NOMIS types.
+#: The names that the list of a person's adjustments uses for the NOMIS types.
 TYPES: Final = {
     "LAL": "LAWFULLY_AT_LARGE",
     "UAL": "UNLAWFULLY_AT_LARGE",
@@ -88,8 +88,8 @@ class Adjustments(dict[str, DpsAdjustment]):
 class AdjustmentsState:
     """The adjustments by id; with `mocks`, an unknown id gets a canned adjustment.
 
-    `unsentenced` are prisoners without an active sentence. `unknown` are those of whom the service has never heard,
-    while they have no adjustments. The adjustment `coming` for a prisoner arrives once that prisoner's list was read.
+    `unsentenced` are prisoners without an active sentence. `unknown` are those whom the service does not know as long
+    as they have no adjustments. The adjustment `coming` for a prisoner arrives once that prisoner's list has been read.
     """
 
     adjustments: Adjustments = field(default_factory=Adjustments)

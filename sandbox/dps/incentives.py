@@ -26,7 +26,7 @@ UNMAPPED = "Unmapped"
 
 @dataclass(slots=True)
 class Review:
-    """One review. `current` is the flag that the bulk call goes by; at most one review of a booking has it."""
+    """One review. `current` is the flag that the bulk call uses; at most one review of a booking has it."""
 
     id: int
     code: str

@@ -21,7 +21,7 @@ ACTIVITY, VISIT_ALLOCATION = "ACTIVITY", "VISIT_ALLOCATION"
 EVERY_PRISON: Final = "*ALL*"
 #: How many of the open prisons have no activities, and how many of those have no appointments either.
 WITHOUT_ACTIVITIES, WITHOUT_APPOINTMENTS = 13, 8
-#: The role that the reads of people have required since they required any role.
+#: The role that reads of prisoners require, in the months in which they require one.
 ADMINISTRATOR: Final = "ACTIVITY_ADMIN"
 ROLES_SINCE: Final = "2024-01"
 MOST_DAYS_TO_EXPIRY: Final = 21

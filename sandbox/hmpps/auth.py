@@ -37,7 +37,7 @@ class Client:
 
     @property
     def address_variable(self) -> str:
-        """The variable with the service's address; only NOMIS has another name there than in its credentials."""
+        """The variable with the service's address; for NOMIS its prefix differs from that of the credentials."""
         return f"API_BASE_URL_{'NOMIS' if self.prefix == 'SYSTEM' else self.prefix}"
 
     @property
@@ -63,7 +63,7 @@ class Auth:
 
     Attributes:
         token_seconds: how long a new token lasts.
-        tell_expiry: whether the response says so (`expires_in`).
+        tell_expiry: whether the response says how long (`expires_in`).
         roles: roles that replace a client's usual roles, by service.
     """
 

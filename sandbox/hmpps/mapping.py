@@ -78,7 +78,7 @@ class Table:
 class MappingState:
     """All tables of the mapping service.
 
-    A post that came in before a colliding row was stored has already passed the check, so the database constraint
+    A post that arrived before a colliding row was stored has already passed the check, so the database constraint
     refuses it with 500. If `race_ms` is above 0, a post up to that much later is treated the same, once for each row.
     """
 

@@ -101,7 +101,7 @@ class Fault:
         self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
-        """Whether the fault strikes this request; counts the matching requests that it strikes or lets pass."""
+        """Whether the fault affects this request; counts the matching requests that it affects or lets pass."""
         if self.service not in ("*", service) or self.method not in ("*", method):
             return False
         if self._pattern is not None and self._pattern.search(path) is None:
@@ -133,7 +133,7 @@ class Fault:
 
 
 class Faults:
-    """All faults that are switched on; the first one that matches a request strikes."""
+    """All faults that are switched on; the first one that matches a request takes effect."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -159,7 +159,7 @@ class Faults:
         return fault
 
     def hit(self, service: str, method: str, path: str, body: bytes, query: str = "") -> Fault | None:
-        """Returns the fault that strikes a request, if any."""
+        """Returns the fault that affects a request, if any."""
         for fault in self._faults:
             if fault.meets(service, method, path, body, query):
                 return fault
@@ -189,7 +189,9 @@ class Faults:
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """Returns the pattern of a path template (`/visits/{id}`, the whole path) or a regular expression (any part).
+    """Returns the pattern of a path template (`/visits/{id}`) or of a regular expression.
+
+    A template matches whole paths, and a regular expression matches any part of a path.
 
     Raises:
         ValueError: it is neither.
@@ -227,7 +229,7 @@ class Dropped(web.Response):
 
 
 async def answer_badly(fault: Fault, response: web.Response, http: web.BaseRequest) -> web.StreamResponse:
-    """Sends a good response, spoilt in the way that the fault says."""
+    """Sends a response that the fault has damaged."""
     body = bytes(response.body) if isinstance(response.body, bytes) else b""
     headers = {"Content-Type": response.content_type}
     if fault.kind == "empty":

@@ -11,7 +11,8 @@ class Turns:
 
     Requests that arrive together wait for the same latency, so their waits end together, and an event loop does all the
     work that is due before it reads new requests. Without turns, the next requests would again be read together, and
-    every call would take the latency plus the work for all the others. No service with many threads behaves like that.
+    every call would take the latency plus the work for all the others. A real service with many threads does not behave
+    like that.
     """
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ class Router(Generic[Target]):
             else:
                 node = node.literals.setdefault(segment, _Node())
         if method in node.by_method:
-            raise ValueError(f"{method} {template} is there twice")
+            raise ValueError(f"{method} {template} already has an endpoint")
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:

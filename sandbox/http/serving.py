@@ -154,11 +154,11 @@ class Load:
 class Service:
     """One fake service behind one port.
 
-    Args: name: the name used for faults, logs and the journal. routes: its endpoints. records: where requests and
-    accepted writes are kept. faults: the faults that are switched on, of all services. holder_of: finds the holder of a
-    bearer token for this service or raises `Refused` 401; None if the service checks no tokens. ping: the path of its
-    health ping. pool: how many calls it can handle at once before it responds with 500; None means any number. turns:
-    the turns of the event loop, if it also runs other services.
+    Args: name: the name used for faults, logs and the journal. routes: its endpoints. records: the log of requests and
+    the journal of accepted writes. faults: the faults that are switched on for any service. holder_of: finds the holder
+    of a bearer token for this service or raises `Refused` 401; None if the service checks no tokens. ping: the path of
+    its health ping. pool: how many calls it can handle at once before it responds with 500; None means any number.
+    turns: the turns of the event loop, if it also runs other services.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Service:
         self.faults = faults
         self.holder_of = holder_of
         self.ping = ping
-        #: Returns its OpenAPI document, which needs no token, or None for a service without one.
+        #: Returns the service's OpenAPI document, which needs no token, or None if it has none.
         self.document: Callable[[], dict[str, Any] | None] = lambda: None
         self.pool = pool
         self.latency = Latency(turns or Turns())
@@ -217,7 +217,8 @@ class Service:
                 if fault is not None and fault.kind == "delay":
                     await fault.keep_waiting()
                 if self.router is not asked:
-                    # The world that this request was for is gone, and the request must not change its successor.
+                    # The world that this request was for has been replaced, and the request must not change the new
+                    # one.
                     status = 503
                     return web.Response(status=status)
                 client_id, reply = self._reply(http, body, started, crowded)
@@ -235,7 +236,7 @@ class Service:
                 self.records.requests.append(seen)
 
     def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
-        """Returns who called, and the response of the service; this method raises no exceptions."""
+        """Returns who called, and the response of the service. Never raises."""
         client_id = ""
         try:
             if http.path == self.ping:
@@ -279,7 +280,7 @@ class Service:
         return route, dict(zip(names, values, strict=True))
 
     async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
-        """Responds as a fault says that keeps the request from the service."""
+        """Responds as the fault says, without passing the request to the service."""
         if fault.kind == "status":
             return to_http(_chosen_reply(fault))
         if fault.kind == "rate_limited":
@@ -291,7 +292,7 @@ class Service:
         return drop(http)
 
     async def _answer(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
-        """Sends the reply, spoilt by a fault (if any) that takes effect after the work."""
+        """Sends the reply, damaged by a fault (if any) that takes effect after the work."""
         response = to_http(reply)
         if fault is None or fault.kind == "delay":
             return response

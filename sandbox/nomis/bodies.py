@@ -139,14 +139,14 @@ class Fields:
     """The fields of one JSON object; each method raises 400 with the reason if its field is wrong or missing."""
 
     def __init__(self, values: object) -> None:
-        """Takes the object as it was sent; anything else is unreadable, 400."""
+        """Takes the object as it was sent; anything but an object is refused with 400."""
         if not isinstance(values, dict):
             raise bad_request("JSON parse error: Cannot deserialize value from what is not an object")
         self._values: dict[str, Any] = values
 
     @classmethod
     def of(cls, request: Request) -> Fields:
-        """Reads the body of a request as a JSON object. Refused with 400 when it is not one."""
+        """Reads the body of a request as a JSON object. Refuses any other body with 400."""
         return cls(request.json())
 
     def text(self, name: str, *, shortest: int = 0, longest: int | None = None) -> str:
@@ -230,7 +230,7 @@ class Fields:
         return found
 
     def day(self, name: str) -> date:
-        """Returns a required date. Refused with 400 when it is missing or not one."""
+        """Returns a required date. Refuses a missing or malformed one with 400."""
         return read_date(self.text(name), name)
 
     def optional_day(self, name: str) -> date | None:

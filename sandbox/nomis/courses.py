@@ -49,7 +49,7 @@ class CourseRequest:
 
 
 def read_course(fields: Fields) -> CourseRequest:
-    """The request as NOMIS reads it; a field that is missing, malformed or too long is 400."""
+    """The request as NOMIS reads it; a field that is missing, malformed or too long is refused with 400."""
     capacity, description = fields.number("capacity"), fields.text("description", shortest=1, longest=DESCRIPTION_BYTES)
     if capacity > LARGEST_CAPACITY:
         raise bad_request(f"Validation failed for capacity: must be less than or equal to {LARGEST_CAPACITY}")
@@ -197,7 +197,7 @@ def course_or_404(world: World, course_id: int) -> Course:
 
 
 def create_course(world: World, fields: Fields) -> Course:
-    """Makes a course with its pay rates, rules and sessions; every failed check is 400."""
+    """Makes a course with its pay rates, rules and sessions; if a check fails, the request is refused with 400."""
     code = fields.text("code", shortest=1, longest=12)
     prison_id = fields.text("prisonId")
     asked = read_course(fields)
@@ -359,7 +359,7 @@ def course_or_400(world: World, course_id: int) -> Course:
 
 
 def routes(world: World) -> list[Route]:
-    """The endpoints of courses and their sessions; there are none that read them."""
+    """The endpoints of courses and their sessions; no endpoint reads them."""
 
     def create(request: Request) -> Reply:
         return Reply(201, {"courseActivityId": create_course(world, Fields.of(request)).id})

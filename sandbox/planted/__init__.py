@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Planter(NamedTuple):
-    """A function that plants differences, and the reconciliations that find these."""
+    """A function that plants differences, and the reconciliations that find them."""
 
     reconciliations: tuple[str, ...]
     plant: Callable[[World, random.Random, frozenset[str]], None]
@@ -35,13 +35,15 @@ def plant_differences(world: World) -> None:
     """Plants the differences that the world's options ask for.
 
     Raises:
-        ValueError: no such reconciliation.
+        ValueError: a reconciliation is unknown.
     """
     asked = frozenset(world.options.plant)
     known = frozenset(name for planter in PLANTERS for name in planter.reconciliations)
     unknown = asked - known - {"all"}
     if unknown:
-        raise ValueError(f"nothing is planted for {', '.join(sorted(unknown))}, only for {', '.join(sorted(known))}")
+        raise ValueError(
+            f"nothing can be planted for {', '.join(sorted(unknown))}: choose from {', '.join(sorted(known))}"
+        )
     for planter in PLANTERS:
         names = frozenset(planter.reconciliations) if "all" in asked else asked & frozenset(planter.reconciliations)
         if names:

@@ -38,7 +38,7 @@ class _Planter(ActivityRecords):
     """Makes the records that agree, and those that differ."""
 
     def agreeing(self, names: frozenset[str]) -> None:
-        """Gives everybody else one or two allocations, each with an attendance, on which both sides agree."""
+        """Gives every other prisoner one or two allocations, each with an attendance, on which both sides agree."""
         chance = self.chance
         for prisoner in [*self.people, *self.others]:
             count = 2 if chance.random() < SECOND_ALLOCATION else 1
@@ -84,7 +84,7 @@ class _Planter(ActivityRecords):
         return self._key(first, prisoner.booking_id)
 
     def creation_late(self, turn: int) -> Key:
-        """Allocates a prisoner a moment ago: the allocation reaches NOMIS while the prison is being reconciled."""
+        """Makes an allocation a moment ago, which reaches NOMIS while the prison is being reconciled."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PEOPLE_OF_A_SCHEDULE: Final = 40
 FEWEST_SCHEDULES: Final = 2
-#: The first number that no NOMIS booking has, as when DPS keeps a number after the NOMIS data were refreshed.
+#: The first number that no NOMIS booking has, as when DPS keeps a number after a refresh of the NOMIS data.
 UNKNOWN_BOOKINGS: Final = 9_900_001
 
 
@@ -81,13 +81,13 @@ class ActivityRecords:
     def _place_elsewhere(self, prisoner: Prisoner) -> Place:
         others = [prison_id for prison_id in self.places if prison_id != prisoner.prison_id]
         if not others:
-            raise ValueError("nobody is in a second prison with activities: raise `prisoners`")
+            raise ValueError("no prisoner is in a second prison with activities: increase `prisoners`")
         return self._place(self.chance.choice(others))
 
     def _somebody(self) -> Prisoner:
         """A prisoner without records so far; each is returned only once."""
         if not self.people:
-            raise ValueError("there are fewer people than differences of activities to plant: raise `prisoners`")
+            raise ValueError("there are fewer prisoners than differences of activities to plant: increase `prisoners`")
         found = self.people.pop()
         self.world.reserved.add(found.booking_id)
         return found

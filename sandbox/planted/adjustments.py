@@ -220,7 +220,7 @@ class _Planter:
         return (prisoner.booking_id,)
 
     def _next(self) -> Prisoner:
-        """The next prisoner whose adjustments are to differ; half of them also have one on which both sides agree."""
+        """The next prisoner whose adjustments will differ; half of them also have one on which both sides agree."""
         prisoner = next(self.chosen)
         if self.chance.random() < 0.5:
             self._pair(self._adjustment(prisoner, "SREM"))
@@ -281,7 +281,7 @@ def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
     """Gives some bookings adjustments that are the same on both sides, and plants the differences.
 
     Raises:
-        ValueError: there are fewer prisoners than bookings that are to differ.
+        ValueError: there are fewer active prisoners than bookings that need adjustments.
     """
     planter = _Planter(world, chance)
     active = [each for each in world.prisoners if each.active]
@@ -294,7 +294,7 @@ def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
     special = len(planter.special) if world.options.every_cause else 0
     wanted = sum(counts.values()) + ordinary + special
     if wanted > len(active):
-        raise ValueError(f"{wanted} bookings are to have adjustments, of {len(active)} prisoners: raise `prisoners`")
+        raise ValueError(f"{wanted} prisoners need adjustments, but there are only {len(active)}: increase `prisoners`")
     planter.chosen = iter(chance.sample(active, wanted))
     plant_causes(world, NAME, planter, {**DIFFERING, **DIFFERING_DAYS, **PASSING}, counts)
     for maker in planter.special[:special]:

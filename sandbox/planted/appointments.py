@@ -49,12 +49,12 @@ class _Planter:
         self.people = [each for each in world.prisoners if each.active and each.prison_id in rolled_out]
         self.prisons = sorted({each.prison_id for each in self.people})
         if len(self.prisons) < 2:
-            raise ValueError("nobody is in a second prison with appointments: raise `prisoners`")
+            raise ValueError("no prisoner is in a second prison with appointments: increase `prisoners`")
         self.chosen = itertools.cycle(chance.sample(self.people, len(self.people)))
         self.turns = itertools.count()
 
     def agreeing(self) -> None:
-        """Gives everybody appointments on which both sides agree, alone and in groups, with and without an end."""
+        """Gives every prisoner appointments on which both sides agree, alone and in groups, with and without an end."""
         chance = self.chance
         by_prison: dict[str, list[Prisoner]] = {}
         for each in self.people:
@@ -275,7 +275,7 @@ UNDER_WAY: Final[Mapping[str, Cause[_Planter]]] = {
 
 
 def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
-    """Gives everybody at a prison with appointments in DPS some that agree, and plants those that differ.
+    """Gives each prisoner at a prison with appointments in DPS some that agree, and plants those that differ.
 
     Raises:
         ValueError: there are not two such prisons with prisoners.

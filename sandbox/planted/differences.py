@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from sandbox.world import World
 
-#: What a run must make of a difference: `reported`; `ignored`, if it must not be reported; `settles`, if it is gone
-#: at the second reading; `in flight`, if something on its way will remove it.
+#: The outcome that a run must give a difference: `reported`; `ignored`, if it must not be reported; `settles`, if it is
+#: gone at the second reading; `in flight`, if a pending message or write will remove it.
 Outcome = Literal["reported", "ignored", "settles", "in flight"]
 #: The values of the columns that identify a row of a reconciliation; None stands for a missing value.
 Key = tuple[str | int | None, ...]
@@ -25,7 +25,7 @@ class Cause(NamedTuple, Generic[APlanter]):
 
     kind: the reconciliation's name for the kind of difference. share: its share of all differences, or 0 for a cause so
     rare that it is planted only if every cause is requested. make: makes the records of one difference, alternating
-    between its forms, and returns the key. outcome: what a run must make of it.
+    between its forms, and returns the key. outcome: the outcome that a run must give it.
     """
 
     kind: str
@@ -68,7 +68,7 @@ def plant_causes(
     causes: Mapping[str, Cause[APlanter]],
     counts: Mapping[str, int],
 ) -> None:
-    """Makes and lists the number of differences that `counts` gives for each cause."""
+    """Makes as many differences of each cause as `counts` says, and lists them."""
     for name, cause in causes.items():
         for turn in range(counts.get(name, 0)):
             add_difference(world, reconciliation, cause.make(planter, turn), cause.kind, name, cause.outcome)
@@ -77,5 +77,5 @@ def plant_causes(
 def add_difference(
     world: World, reconciliation: str, key: Key, kind: str, cause: str, outcome: Outcome = "reported"
 ) -> None:
-    """Lists a difference that was made, as one that a run must find or must leave out."""
+    """Lists a difference that was made, with the outcome that a run must give it."""
     world.differences.setdefault(reconciliation, []).append(Difference(key, kind, cause, outcome))

@@ -1,4 +1,4 @@
-"""Plants mismatches, with a method for each probable cause, so that exactly that cause is true of the booking."""
+"""Plants mismatches, with a method for each probable cause, so that exactly that cause applies to the booking."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEFORE_DPS = "EN4"
 class Planted:
     """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
 
-    `row` is the row that is true, even of an excluded booking, or None for a mismatch that is only in flight. `began`
+    `row` is the row that applies, even to an excluded booking, or None for a mismatch that is only in flight. `began`
     is the London time of the last record on either side, since which the two sides have differed.
     """
 
@@ -115,7 +115,7 @@ def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> s
     wanted = sum(counts.values()) + options.in_flight + options.excluded + matching + 2 * special
     if wanted > len(world.prisoners):
         raise ValueError(
-            f"{wanted} bookings are to be planted in a world of {len(world.prisoners)} prisoners: raise `prisoners`"
+            f"{wanted} bookings cannot be planted in a world of {len(world.prisoners)} prisoners: increase `prisoners`"
         )
     chosen = iter(chance.sample(world.prisoners, wanted))
     planter = _Planter(world, historian)
@@ -172,7 +172,7 @@ class _Planter:
         self._list(prisoner, "in_flight", None)
 
     def bulk_differs(self, prisoner: Prisoner) -> None:
-        """Backdates a review: the bulk call goes by its flag, but the single calls go by the later review."""
+        """Backdates a review: the bulk call uses its flag, but the single calls use the later review."""
         later = self.told.synchronised(prisoner, "ENH", self.told.moment(20), prisoner.prison_id)
         self.told.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
         self.world.plan.bulk_differs.append(prisoner)

@@ -1,1 +1,1 @@
-"""Who there is to be synchronised: prisoners in prisons, with levels, rooms, visitors and histories."""
+"""The people whose records are synchronised: prisoners in prisons, with levels, rooms, visitors and histories."""

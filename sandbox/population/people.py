@@ -116,7 +116,7 @@ def new_offender_no(world: World, chance: random.Random) -> str:
 CODE_LETTERS: Final = string.ascii_uppercase
 FIRST_LOCATION: Final = 21_000
 LOCATIONS_OF_A_PRISON: Final = 20
-#: The living units, one for each booking; nothing but their numbers is known.
+#: The first number of a living unit; each booking has one, and only its number is known.
 FIRST_LIVING_UNIT: Final = 5_000_000
 #: The end of a location's DPS id, after its number.
 DPS_ID: Final = "-7c1e-4b0a-9d52-3f6a8e214c70"
@@ -185,11 +185,11 @@ class Places:
         return FIRST_LIVING_UNIT + booking_id
 
     def dps_location_id(self, location_id: int) -> str:
-        """The id by which DPS knows a room."""
+        """The id that DPS uses for a room."""
         return f"{location_id:08x}{DPS_ID}"
 
     def location_of_dps(self, dps_location_id: str) -> Location | None:
-        """The room that DPS knows by this id, or None when there is none."""
+        """The room with this DPS id, or None if there is none."""
         number, rest = dps_location_id[:8], dps_location_id[8:]
         known = rest == DPS_ID and all(each in string.hexdigits for each in number)
         return self.location(int(number, 16)) if known else None

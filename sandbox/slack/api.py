@@ -32,7 +32,7 @@ class Slack:
         self._numbers = itertools.count(1)
 
     def clear(self) -> None:
-        """Forgets what was posted; later messages still get later time stamps."""
+        """Forgets all posts; new messages still get later time stamps."""
         self.posted = Posted()
 
     def routes(self) -> list[Route]:

@@ -88,8 +88,8 @@ def page_html(posted: Posted) -> str:
     files = [file for file in posted.files.values() if file.thread_ts is None]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Slack of the sandbox</title>'
-        f"<style>{_STYLE}</style></head><body><h1>Slack of the sandbox</h1>"
+        '<meta name="viewport" content="width=device-width"><title>Slack in the sandbox</title>'
+        f"<style>{_STYLE}</style></head><body><h1>Slack in the sandbox</h1>"
         f"{threads or '<p>Nothing was posted.</p>'}{''.join(map(_file_html, files))}</body></html>"
     )
 

@@ -143,7 +143,7 @@ class ActivityScenarios:
         return self._chance.choice(self._schedules)
 
     def _fill(self) -> None:
-        """Makes another settled schedule with settled allocations if no places are left."""
+        """Adds a settled schedule with settled allocations if no places are left."""
         if self._seats:
             return
         prison_id = self._people.prison()
@@ -177,7 +177,7 @@ class ActivityScenarios:
             prisoner_number=prisoner.offender_no,
             booking_id=prisoner.booking_id,
             band=self._chance.choice(schedule.activity.pay).band,
-            # It starts as early as the schedule's sessions, since nobody can attend one without an allocation.
+            # It starts as early as the schedule, since a prisoner cannot attend a session without an allocation.
             start=schedule.start,
         )
 
@@ -273,7 +273,7 @@ if TYPE_CHECKING:
 
 
 def settle_schedule(world: World, schedule: Schedule) -> None:
-    """Stores a schedule on both sides with its mapping, as one whose event was published long ago."""
+    """Stores a schedule on both sides with its mapping, as if its event had been published long ago."""
     hold_on_both_sides(world, schedule)
     world.published.tell("activity", schedule.id, "created")
 
@@ -314,7 +314,7 @@ def hold_on_both_sides(world: World, schedule: Schedule) -> int:
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Stores an allocation to a settled schedule on both sides, as one whose event was published long ago."""
+    """Stores an allocation to a settled schedule on both sides, as if its event had been published long ago."""
     mapped = world.mapping.nomis_id("activities", allocation.schedule_id)
     if mapped is None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")

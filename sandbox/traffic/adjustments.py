@@ -59,7 +59,7 @@ class AdjustmentScenarios:
         )
 
     def _prisoner(self) -> Prisoner:
-        """Somebody without planted differences in their adjustments, since a change today would hide these."""
+        """A prisoner without planted differences of adjustments, since a change today would hide those."""
         differing = {each.key[0] for each in self._world.differences.get("adjustments", ())}
         while True:
             prisoner = self._people.anyone()
@@ -98,7 +98,7 @@ class AdjustmentScenarios:
 
 
 def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
-    """Stores an adjustment on both sides with its mapping, as one that was synchronised before."""
+    """Stores an adjustment on both sides with its mapping, as if it had been synchronised earlier."""
     hold_adjustment(world, adjustment)
     world.published.tell("adjustment", adjustment.id, "created")
 

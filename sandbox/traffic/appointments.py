@@ -114,7 +114,7 @@ class AppointmentScenarios:
 
 
 def settle_appointment(world: World, instance: AppointmentInstance) -> None:
-    """Stores an appointment on both sides with its mapping, as one that was synchronised before."""
+    """Stores an appointment on both sides with its mapping, as if it had been synchronised earlier."""
     held = replace(instance)
     world.appointments.instances[held.id] = held
     body = {

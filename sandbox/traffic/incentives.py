@@ -27,7 +27,7 @@ class IncentiveScenarios:
         self._passed = timedelta()
 
     def scenario(self) -> Scenario:
-        """A review, or (one time in eight, or if nobody is left to be reviewed) a change to the levels."""
+        """A review, or (one time in eight, or if no prisoner is left to review) a change to the levels."""
         drawn = self._chance.random()
         prisoner = self._people.undisturbed() if drawn < 0.88 else None
         if prisoner is None:

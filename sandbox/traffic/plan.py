@@ -33,7 +33,7 @@ class Asked:
     """The parameters of traffic.
 
     Attributes:
-        events: how many events of ordinary sequences; duplicates, chains, malformed, refused and vanished are extra.
+        events: how many events ordinary sequences have; duplicates, chains, malformed, refused and vanished are extra.
         seed: the seed of all random choices.
         queues: the queues that receive traffic; all by default.
         duplicates: how many events arrive twice, alternately published twice and delivered twice with the same SNS id.
@@ -64,22 +64,22 @@ class Asked:
         """The parameters of a control request; null means the default.
 
         Raises:
-            ValueError: there is an unknown name, an unknown queue or a negative number.
+            ValueError: a name or a queue is unknown, or a number is negative.
         """
         known = {each.name for each in fields(cls)}
         values = {name: value for name, value in given.items() if value is not None}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"traffic has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+            raise ValueError(f"unknown parameter of traffic: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         if "queues" in values:
             values["queues"] = tuple(values["queues"])  # type: ignore[arg-type]
         asked = cls(**values)  # type: ignore[arg-type]
         strange = sorted(set(asked.queues) - set(QUEUES))
         if strange or not asked.queues:
-            raise ValueError(f"no such queue: {', '.join(strange) or 'none given'}; there are {', '.join(QUEUES)}")
+            raise ValueError(f"unknown queue: {', '.join(strange) or 'none given'}; known: {', '.join(QUEUES)}")
         numbers = (asked.events, asked.duplicates, asked.out_of_order, asked.chains, asked.malformed, asked.refused)
         if min(*numbers, asked.vanished, asked.unknown) < 0:
-            raise ValueError("the numbers of traffic cannot be negative")
+            raise ValueError("the number of events of a kind cannot be negative")
         return asked
 
     def queue_name(self, queue: str) -> str:
@@ -100,7 +100,7 @@ class Item:
 
     @property
     def filtered(self) -> bool:
-        """Whether the filters of the subscriptions keep it from every queue."""
+        """Whether the filters of the subscriptions keep the event from every queue."""
         return self.step is not None and self.step.kind == "unknown" and not self.copies
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Publication:
-    """Traffic that is being published: how many messages were sent, whether all were sent, and what went wrong."""
+    """Traffic that is being published: how many messages were sent, whether all were sent, and any error."""
 
     def __init__(self, world: World, planned: Planned) -> None:
         """Takes the traffic that was planned in this world."""

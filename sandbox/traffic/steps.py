@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 @dataclass(slots=True)
 class Step:
-    """What happens in the publishing service (`change`) just before the event is published.
+    """One event, and the `change` in the publishing service that is made just before the event is published.
 
     `kind` is `create`, `update`, `end` (cancelled or deleted) or `ignore` (it must have no effect).
     """
@@ -34,7 +34,7 @@ Scenario = list[Step]
 
 
 class Scenarios(Protocol):
-    """Makes up any number of scenarios for one domain."""
+    """Generates any number of scenarios for one domain."""
 
     def scenario(self) -> Scenario:
         """Returns the next scenario, its steps in the order in which they happen."""
@@ -42,7 +42,7 @@ class Scenarios(Protocol):
 
 @dataclass(slots=True)
 class Counted:
-    """A list of the items of one kind that were planted, and where."""
+    """A list of the planted items of one kind, and of the places where they are."""
 
     found: list[dict[str, object]] = field(default_factory=list)
 
@@ -89,7 +89,7 @@ class People:
         return self._by_prison[prison_id]
 
     def undisturbed(self) -> Prisoner | None:
-        """Somebody whose levels have no planted difference, each person once; None if nobody is left."""
+        """A prisoner whose levels have no planted difference, each once; None if there is no further one."""
         return self._undisturbed.pop() if self._undisturbed else None
 
 

@@ -109,7 +109,7 @@ class VisitScenarios:
 
 
 def settle_visit(world: World, visit: BookedVisit) -> None:
-    """Stores a visit on both sides with its mapping, as one that was synchronised before."""
+    """Stores a visit on both sides with its mapping, as if it had been synchronised earlier."""
     held = replace(visit)
     world.visits.visits[held.reference] = held
     body = {

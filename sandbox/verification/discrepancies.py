@@ -59,7 +59,7 @@ class Discrepancies:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """The expected value of a field for which any of several values is right."""
+    """The expected values of a field for which several values are right."""
 
     values: tuple[object, ...]
 

@@ -180,5 +180,5 @@ def test_in_flight_difference_goes_away_by_itself(sandbox: Sandbox) -> None:
 
 def test_too_much_to_plant_is_refused(sandbox: Sandbox) -> None:
     """A world that is too small for the requested differences is refused."""
-    with pytest.raises(RuntimeError, match="raise `prisoners`"):
+    with pytest.raises(RuntimeError, match="increase `prisoners`"):
         sandbox.reset(prisoners=5, every_cause=True)

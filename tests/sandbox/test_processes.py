@@ -136,7 +136,7 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
     """A world with an unknown option is refused with the name of the option, and the old world continues."""
-    with pytest.raises(SandboxError, match="no such option of a world: colour"):
+    with pytest.raises(SandboxError, match="unknown option of a world: colour"):
         sandbox.reset(colour="blue")
     assert len(sandbox.prisoners()) == 200
 
