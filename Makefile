@@ -1,4 +1,4 @@
-# Every target first does its own set-up in .venv/. Needs Python 3.11 or newer and a package index.
+# Every target first sets up what it needs in .venv/. This takes Python 3.11 or newer and a package index.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,20 +9,20 @@ ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench chaos docs lock wheel image manifests clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed ## the environment and the command .venv/bin/prisoner-to-nomis
+install: $(VENV)/.installed ## set up the environment, with the command .venv/bin/prisoner-to-nomis
 	@echo "ready: $(BIN)/prisoner-to-nomis --help"
 
-demo: $(VENV)/.installed ## the whole system against a sandbox (ARGS="--prisoners 500 …")
+demo: $(VENV)/.installed ## run the whole system against a sandbox (ARGS="--prisoners 500 …")
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
-# Bytecode is written, whatever the environment says: without it each worker spends seconds rewriting asserts.
-test: lint ## the static checks, and every test
+# Bytecode is written even if the environment forbids it: without it each worker spends seconds rewriting asserts.
+test: lint ## run the static checks and every test
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated documents
+lint: $(VENV)/.tested ## check format, style, types, direction of imports and generated documents
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
@@ -33,28 +33,28 @@ lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated do
 format: $(VENV)/.tested ## format the code
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-docs: $(VENV)/.tested ## regenerate the documents (events, settings, commands)
+docs: $(VENV)/.tested ## regenerate the documents that are made from the code
 	@$(BIN)/python -m sync.domains.event_table --write doc/events.md
 	@$(BIN)/python -m jobs.cli.reference --write
 
-bench: $(VENV)/.benched ## the benchmarks, as ratios of one run
+bench: $(VENV)/.benched ## run the benchmarks and print their figures
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: $(VENV)/.tested ## a thousand creates through crashes and outages; a backlog for two processes
+chaos: $(VENV)/.tested ## run a thousand creates through crashes and outages, and a backlog with two processes
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
-wheel: $(VENV)/.tested ## the wheel, into dist/
+wheel: $(VENV)/.tested ## build the wheel into dist/
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . && ls dist/*.whl
 
-image: ## the container image, with docker or buildah (ARGS="--build-arg LOCK=sandbox" brings the demo along)
+image: ## build the container image with docker or buildah (ARGS="--build-arg LOCK=sandbox" includes the demo)
 	@if command -v docker >/dev/null; then docker build --tag prisoner-to-nomis $(ARGS) . ; \
 	 else buildah bud --format docker --tag prisoner-to-nomis $(ARGS) . ; fi
 
-manifests: ## the Kubernetes manifests of every overlay, rendered to the screen
+manifests: ## print the rendered Kubernetes manifests of every overlay
 	@for overlay in cronjobs/overlays/*; do echo "--- # $$overlay"; kubectl kustomize $$overlay; done
 
 # The benchmarks' lock comes first and constrains the others, so that the same versions are measured, tested and run.
-lock: $(VENV)/.tested ## resolve the dependencies again into requirements/ (ARGS=--upgrade for the newest)
+lock: $(VENV)/.tested ## resolve the dependencies into requirements/ (ARGS=--upgrade for the newest versions)
 	@$(INSTALL) uv
 	@set -e; compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --no-emit-package prisoner-to-nomis $(ARGS)"; \
