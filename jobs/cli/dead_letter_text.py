@@ -77,7 +77,7 @@ def say_notes(states: "Sequence[DlqState]", zone: "ZoneInfo") -> None:
                 f"{moment.astimezone(zone):%H:%M:%S}" for moment in (state.sent_back.at, state.sent_back.until)
             )
             say(
-                f"{state.queue}: the housekeeping sent {sent} back at {at}. Until {until} they may be on the main "
+                f"{state.queue}: housekeeping sent {sent} back at {at}. Until {until} they may be on the main "
                 f"queue; those that fail come back here."
             )
 
@@ -115,7 +115,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
     letter = found.dead_letter
     say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
     sent = local_time(letter.message.sent_at, zone)
-    given_up = "; given up by the housekeeping" if found.given_up else ""
+    given_up = "; given up by housekeeping" if found.given_up else ""
     attempts, redrives = count(found.attempts, "failed attempt"), count(found.redrives, "time")
     say(f"  sent      {sent}; {attempts}, sent back {redrives}{given_up}")
     if letter.ids:
@@ -126,7 +126,7 @@ def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
         failure = found.failure.failure
         say(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
     if found.next_redrive is not None:
-        say(f"  waits     until {local_time(found.next_redrive, zone)}; then the housekeeping sends it back")
+        say(f"  waits     until {local_time(found.next_redrive, zone)}; then housekeeping sends it back")
     _say_advice(found)
 
 
@@ -140,7 +140,7 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     oldest, newest = (local_time(each.dead_letter.message.sent_at, zone) for each in (reports[0], reports[-1]))
     given_up = sum(each.given_up for each in reports)
     sent = oldest if oldest == newest else f"{oldest} to {newest}"
-    say(f"  sent      {sent}{f'; {given_up} given up by the housekeeping' if given_up else ''}")
+    say(f"  sent      {sent}{f'; {given_up} given up by housekeeping' if given_up else ''}")
     failure = reason.first.failure
     if failure is None:
         say(f"  failed    {reason.first.reason}")
@@ -150,7 +150,7 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     waiting = [each.next_redrive for each in reports if each.next_redrive is not None]
     if waiting:
         until = local_time(min(waiting), zone)
-        say(f"  waits     {len(waiting)} of them until {until} or later; then the housekeeping sends them back")
+        say(f"  waits     {len(waiting)} of them until {until} or later; then housekeeping sends them back")
     _say_advice(reason.first)
     for each in reports[:_SAMPLES]:
         say(f"  {each.dead_letter.message.message_id}  {_ids(each.dead_letter)}".rstrip())

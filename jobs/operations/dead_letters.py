@@ -74,13 +74,13 @@ def _find_id(queue: str, ids: Sequence[str], name: str) -> str:
     return fitting[0]
 
 
-#: How many of the last runs of the housekeeping are examined.
+#: How many of the last runs of housekeeping are examined.
 _RUNS_SEEN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """What the housekeeping has just sent back from a queue.
+    """What housekeeping has just sent back from a queue.
 
     at: when that run ended. until: the latest time at which the messages may still be on the main queue, if every
     attempt fails.
@@ -103,7 +103,7 @@ class SentBack:
 class DlqState:
     """A dead letter queue with the messages that could be read, oldest first.
 
-    counts: the figures from SQS, before the messages were read. sent_back: what the housekeeping sent back, which may
+    counts: the figures from SQS, before the messages were read. sent_back: what housekeeping sent back, which may
     come back.
     """
 

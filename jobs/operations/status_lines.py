@@ -152,7 +152,7 @@ def _given_up(letters: DlqState) -> int:
 def housekeeping_need(
     figures: Figures, jobs: Mapping[str, ScheduledJob], settings: Settings, moment: datetime
 ) -> Need | None:
-    """The need if the housekeeping is long overdue, so that nothing sends dead letters back, or else None."""
+    """The need if housekeeping is long overdue, so that nothing sends dead letters back, or else None."""
     if figures.housekeeping.unknown is not None:
         return None
     last: JobRun | None = figures.housekeeping.value
@@ -161,7 +161,7 @@ def housekeeping_need(
     if due is None:
         return None
     ran = "never ran" if ended is None else f"ran last {age_text((moment - ended).total_seconds())} ago"
-    return Need(f"the housekeeping that sends them back {ran}", command("dlq", "retry-all"))
+    return Need(f"housekeeping, which sends them back, {ran}", command("dlq", "retry-all"))
 
 
 def _overdue(

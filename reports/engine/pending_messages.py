@@ -137,7 +137,7 @@ def _given_up(
             reasons[entity] = f'it was refused at "{refusal.step}" ({why}), and a retry alone does not help'
         elif report.given_up or report.redrives > settings.housekeeping_max_returns:
             times = "once" if report.redrives == 1 else f"{report.redrives} times"
-            reasons[entity] = f"it came back {times}, and the housekeeping no longer sends it back"
+            reasons[entity] = f"it came back {times}, and housekeeping no longer sends it back"
     return reasons
 
 

@@ -33,7 +33,7 @@ _FOOTER = """
 | `message-failed` | an attempt to handle a message failed: where, why, and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, shortened if it is long) was acknowledged |
 | `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
-| `dead-letter-given-up` | the housekeeping no longer sends a message back; `advice` says what a person must do |
+| `dead-letter-given-up` | housekeeping no longer sends a message back; `advice` says what a person must do |
 | `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
 
 ## Events of a resync

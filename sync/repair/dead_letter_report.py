@@ -24,7 +24,7 @@ UNFINISHED_HINT = (
 )
 NO_FAILURE_HINT = "no failure was recorded (a process died with the message, or somebody sent it here): send it back"
 #: A message that came back once is sent back again after the first pause, a little less than the ten minutes between
-#: two runs of the housekeeping; each pause is twice the one before, up to the longest.
+#: two runs of housekeeping; each pause is twice the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
 _LONGEST_PAUSE = timedelta(hours=6)
 #: The states of a creation in which NOMIS has, or may have, the record, and the next delivery finishes it.
@@ -60,7 +60,7 @@ _TEXTS = {
             "yet; or the outcome of the last attempt is unknown, so NOMIS may have the record"
         ),
         (
-            "wait. The housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
+            "wait. Housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
             "Sooner: `dlq retry QUEUE`. For 401, 403 or no token, `check` names what is wrong: correct that first"
         ),
     ),
@@ -74,17 +74,17 @@ _TEXTS = {
     FailureClass.UNRECOVERABLE: (
         "the request was refused, and would be refused again",
         (
-            "the housekeeping gives it up. Read the advice in `dlq show QUEUE`: correct the data and "
+            "housekeeping gives it up. Read the advice in `dlq show QUEUE`: correct the data and "
             "`dlq retry QUEUE`, or `dlq purge QUEUE`"
         ),
     ),
     FailureClass.UNREADABLE: (
         "the message is not valid",
-        "the housekeeping gives it up. Tell the team of the publisher, then `dlq purge QUEUE`",
+        "housekeeping gives it up. Tell the team of the publisher, then `dlq purge QUEUE`",
     ),
     FailureClass.UNKNOWN: (
         "no failure was recorded: its process died, or a person put the message there",
-        "wait. The housekeeping sends it back. Sooner: `dlq retry QUEUE`",
+        "wait. Housekeeping sends it back. Sooner: `dlq retry QUEUE`",
     ),
 }
 #: The classes in which trying again without any repair may help.
@@ -96,7 +96,7 @@ class DeadLetterReport:
     """A dead-letter message with what the database knows about it.
 
     attempts: the number of failed attempts in all its deliveries. redrives, redriven_at: how often it was sent back,
-    and when it last was. given_up: whether the housekeeping no longer sends it back. unfinished: whether NOMIS has, or
+    and when it last was. given_up: whether housekeeping no longer sends it back. unfinished: whether NOMIS has, or
     may have, the record that the message creates, without a mapping. finding: the open finding about two rows in NOMIS
     that the message waits for.
     """
@@ -149,13 +149,13 @@ class DeadLetterReport:
 
     @property
     def may_heal(self) -> bool:
-        """Whether the housekeeping sends it back, unless it came back too often."""
+        """Whether housekeeping sends it back, unless it came back too often."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
         return worth_it or self.dead_letter.is_mapping_retry
 
     @property
     def next_redrive(self) -> datetime | None:
-        """When the housekeeping sends it back again at the earliest; None if it never has, or no longer does."""
+        """When housekeeping sends it back again at the earliest; None if it never has, or no longer does."""
         if self.redriven_at is None or self.given_up or not self.may_heal:
             return None
         return self.redriven_at + pause_after(self.redrives)

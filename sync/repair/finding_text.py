@@ -94,7 +94,7 @@ def _given_up(properties: Properties) -> str:
     reason = f" ({example}{properties['reason'].rstrip('.')})" if properties.get("reason") else ""
     queue, advice = properties.get("queue", "dead letter"), properties.get("advice", UNRECOVERABLE)
     return (
-        f"{messages}{about}{whose} on the {queue} queue cannot be applied to NOMIS{reason}. The housekeeping no "
+        f"{messages}{about}{whose} on the {queue} queue cannot be applied to NOMIS{reason}. Housekeeping no "
         f"longer sends {'it' if one else 'them'} back, so NOMIS lacks {'this change' if one else 'these changes'}. "
         f"What to do: {advice}."
     )

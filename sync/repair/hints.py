@@ -6,7 +6,7 @@ from sync.events.envelope import MAPPING_RETRY
 from sync.failures import Failure
 from sync.pipeline.handle import ROUTING_STEP
 
-RECOVERABLE = "another service was unavailable or overloaded: leave the message, since the housekeeping sends it back"
+RECOVERABLE = "another service was unavailable or overloaded: leave the message, since housekeeping sends it back"
 UNRECOVERABLE = (
     "the request was refused, and would be refused again: correct the data and `dlq retry`, or purge the message"
 )

@@ -1,4 +1,4 @@
-"""Which dead-letter messages the housekeeping sends back, and when; those that it gives up become findings."""
+"""Which dead-letter messages housekeeping sends back, and when; those that it gives up become findings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -224,7 +224,7 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=1_000_000,
-        description="number of returns to the DLQ after which the housekeeping leaves a message there",
+        description="number of returns to the DLQ after which housekeeping leaves a message there",
     )
     scheduler_reconciliation: bool = Field(
         True,

@@ -1,6 +1,6 @@
 """Findings: what a person has to decide. Each is recorded once and alerted once.
 
-A dead-letter message that the housekeeping has given up is a finding too, until a person redrives or removes it.
+A dead-letter message that housekeeping has given up is a finding too, until a person redrives or removes it.
 """
 
 from collections.abc import Collection, Mapping

@@ -273,14 +273,14 @@ def _long_ago_run() -> dict[str, Any]:
 
 
 def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue(app: App) -> None:
-    """While the housekeeping runs on time, it sends a recoverable dead letter back, so nobody needs to act."""
+    """While housekeeping runs on time, it sends a recoverable dead letter back, so nobody needs to act."""
     app.drain("visit")
     app.queues()["visit"].dlq.send(
         '{"Type": "Notification", "Message": "{\\"eventType\\": \\"prison-visit.booked\\"}"}'
     )
     (need,) = needs(app.run("status", "--json").json(), "queues", "visit")
     assert need == {
-        "reason": "the housekeeping that sends them back never ran",
+        "reason": "housekeeping, which sends them back, never ran",
         "command": "prisoner-to-nomis dlq retry-all",
     }
     with opened(app) as made, made.job_runs.run("dlq-housekeeping", {}):

@@ -1,4 +1,4 @@
-"""Redrives of dead letters by a person and by the housekeeping."""
+"""Redrives of dead letters by a person and by housekeeping."""
 
 import json
 import re
@@ -165,7 +165,7 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
 
 
 def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
-    """A person at a terminal is asked, unless `--yes` is given. The housekeeping has no terminal and is not asked."""
+    """A person at a terminal is asked, unless `--yes` is given. Housekeeping has no terminal and is not asked."""
     bury(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
         refused = app.run(*command, answer=Terminal("n\n"))
@@ -199,7 +199,7 @@ def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
 
 
 def test_housekeeping_leaves_a_message_that_returned_too_often(app: App) -> None:
-    """The housekeeping leaves and reports a message that returned too often. A person can still send it back."""
+    """Housekeeping leaves and reports a message that returned too often. A person can still send it back."""
     dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
     bury(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
@@ -241,7 +241,7 @@ def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
 def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app: App, lies_on: str, domain: str, event_type: str, ids: dict[str, str], dps_id: str
 ) -> None:
-    """The housekeeping never gives up a message that finishes a creation, and sends it to the queue of its domain."""
+    """Housekeeping never gives up a message that finishes a creation, and sends it to the queue of its domain."""
     app.queues()[lies_on].main.send(write_domain_event(event_type, ids, "A1234BC", TIME))
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
@@ -255,7 +255,7 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
 
 
 def test_housekeeping_run_can_be_repeated(app: App) -> None:
-    """A run of the housekeeping is recorded, and can be repeated by hand."""
+    """A run of housekeeping is recorded, and can be repeated by hand."""
     app.run_ok("dlq", "retry-all")
     (first,) = app.read_json("runs", "list")
     bury(app, "visit-1")

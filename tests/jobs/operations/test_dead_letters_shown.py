@@ -72,7 +72,7 @@ def test_list_counts_the_reasons_of_all_messages(app: App) -> None:
     said = app.run_ok("dlq", "list")
     assert "unrecoverable 13, unknown 2, unreadable 1" in said
     assert "visit  13        unrecoverable  visits: status 404" in said
-    assert "unreadable: the message is not valid. What to do: the housekeeping gives it up." in said
+    assert "unreadable: the message is not valid. What to do: housekeeping gives it up." in said
     assert "read" not in said.partition("Next")[2]
 
 
@@ -104,7 +104,7 @@ def test_messages_with_the_same_reason_are_shown_together(app: App) -> None:
 
 
 def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox) -> None:
-    """If the housekeeping has just sent messages back, the empty dead letter queue is shown with a remark about it."""
+    """If housekeeping has just sent messages back, the empty dead letter queue is shown with a remark about it."""
     bury(app, "visit-1", "visit-2")
     assert "housekeeping sent" not in app.run_ok("dlq", "list")
     app.run_ok("dlq", "retry-all", "--as", "jane.smith")
@@ -117,7 +117,7 @@ def test_an_empty_queue_after_a_redrive_has_a_remark(app: App, sandbox: Sandbox)
     )
     for command in (("list",), ("show", "visit")):
         said = app.run_ok("dlq", *command)
-        assert f"visit: the housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
+        assert f"visit: housekeeping sent 2 messages back at {at:%H:%M:%S}. Until {until:%H:%M:%S}" in said
     app.settings["HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT"] = "0"
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         app.drain_out("visit")

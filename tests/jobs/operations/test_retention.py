@@ -1,4 +1,4 @@
-"""The housekeeping deletes data that is old and no longer needed."""
+"""Housekeeping deletes data that is old and no longer needed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_old_data_is_deleted(app: App) -> None:
     names = {event["name"] for event in app_events(app)}
     assert names == {"waits", "young"}
     found = counts(app)
-    # Of the two runs of the reconciliation, the last one stays, and so does the run of the housekeeping.
+    # Of the two runs of the reconciliation, the last one stays, and so does the run of housekeeping.
     assert (found["job_runs"], found["outbox"], found["reconciliation_runs"]) == (2, 0, 1)
     kept = {path.parent.name for path in Path(app.settings["REPORTS_LOCATION"]).rglob("report.html")}
     assert len(kept) == 1

@@ -127,7 +127,7 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
     (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
-    why = "it came back 7 times, and the housekeeping no longer sends it back"
+    why = "it came back 7 times, and housekeeping no longer sends it back"
     given_up = PendingMessages(on_dlq=frozenset({review}), given_up={review: why})
     result = result_of(opened.reconcile(find_pending=lambda _domain: given_up))
     assert result.in_flight == ()

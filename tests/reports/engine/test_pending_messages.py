@@ -142,7 +142,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
 ) -> None:
     """Dead letters that are refused, or that returned too often, are given up with a reason.
 
-    The housekeeping retries the others.
+    Housekeeping retries the others.
     """
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
@@ -160,7 +160,7 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
     waiting = pending(one)
     assert waiting.on_dlq == {f"incentive:{review}" for review in (701, 702, 703)}
     assert waiting.given_up == {
-        "incentive:701": f"it came back {often} times, and the housekeeping no longer sends it back",
+        "incentive:701": f"it came back {often} times, and housekeeping no longer sends it back",
         "incentive:702": 'it was refused at "create IEP in NOMIS" (no such level), and a retry alone does not help',
     }
     assert [waiting.why_given_up(each) for each in (("incentive:703",), (), ("incentive:1",))] == [None] * 3

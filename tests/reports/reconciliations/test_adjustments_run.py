@@ -178,7 +178,7 @@ def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenAp
     """
     booking_id, _ = worked_example(upstream)
     entity = f"sentencing-adjustment:{DPS_ADJUSTMENTS}02"
-    why = "it came back 11 times, and the housekeeping no longer sends it back"
+    why = "it came back 11 times, and housekeeping no longer sends it back"
     app = open_app()
     waiting = PendingMessages(on_dlq=frozenset({entity}))
     given_up = replace(waiting, given_up={entity: why})

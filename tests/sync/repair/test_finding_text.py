@@ -93,7 +93,7 @@ SESSION = {
             },
             (
                 "3 prison-visit.booked messages on the visit queue cannot be applied to NOMIS (for example Not found). "
-                "The housekeeping no longer sends them back, so NOMIS lacks these changes. What to do: purge the "
+                "Housekeeping no longer sends them back, so NOMIS lacks these changes. What to do: purge the "
                 "message if this does not change."
             ),
         ),
@@ -109,7 +109,7 @@ SESSION = {
             },
             (
                 "1 prison-visit.booked message about visit bq-te-ke-ol of prisoner A1234BC on the visit queue cannot "
-                "be applied to NOMIS. The housekeeping no longer sends it back, so NOMIS lacks this change. What to "
+                "be applied to NOMIS. Housekeeping no longer sends it back, so NOMIS lacks this change. What to "
                 "do: purge it."
             ),
         ),

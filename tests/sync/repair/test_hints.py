@@ -87,7 +87,7 @@ def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
 
 
 def test_an_attendance_heals_with_its_allocation() -> None:
-    """The housekeeping sends an attendance back, since its allocation may only be late."""
+    """Housekeeping sends an attendance back, since its allocation may only be late."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
@@ -125,5 +125,5 @@ def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, *
 @pytest.mark.parametrize("name", FailureClass)
 def test_every_class_says_what_the_housekeeping_does(name: FailureClass) -> None:
     """Messages worth a retry are sent back and never to be purged. All other messages are given up, or wait."""
-    assert ("the housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
+    assert ("housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))
