@@ -105,7 +105,10 @@ def test_an_invalid_host_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--emulator-url", "nonsense"], "--emulator-url: 'nonsense' is not valid: give an address such as http://localhost:4566"),
+        (
+            ["--emulator-url", "nonsense"],
+            "--emulator-url: 'nonsense' is not valid: give an address such as http://localhost:4566",
+        ),
         (["--port-base", "80000"], "--port-base: '80000' is not valid: give 0 or a number from 1 to 65524"),
         (["--port-base", "65530"], "--port-base: '65530' is not valid: give 0 or a number from 1 to 65524"),
         (["--prisoners", "-3"], "--prisoners: '-3' is not valid: give a number of at least 1"),
