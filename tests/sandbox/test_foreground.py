@@ -88,8 +88,8 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line == (
-        f"python -m sandbox: cannot listen on port {port} of 127.0.0.1: Address already in use; stop what uses it, "
-        f"perhaps another sandbox, or give other ports: --port-base"
+        f"python -m sandbox: cannot listen on port {port} of 127.0.0.1: Address already in use; stop the program "
+        f"that uses it, perhaps another sandbox, or choose other ports with --port-base"
     )
     assert file.read_text(encoding="utf-8") == "export KEPT=1\n"
 
@@ -115,8 +115,8 @@ def test_an_invalid_host_is_refused() -> None:
         (["--prisoners", "many"], "--prisoners: 'many' is not valid: give a number of at least 1"),
         (["--latency-ms", "-5"], "--latency-ms: '-5' is not valid: give a number of at least 0"),
         (["--latency-ms", "nan"], "--latency-ms: 'nan' is not valid: give a number of at least 0"),
-        (["--mismatch-rate", "5"], "--mismatch-rate: a share from 0 to 1: '5'"),
-        (["--prisoners", "5", "--every-cause"], "12 bookings are to be planted in a world of 5 prisoners"),
+        (["--mismatch-rate", "5"], "--mismatch-rate: '5' is not valid: give a share from 0 to 1"),
+        (["--prisoners", "5", "--every-cause"], "12 bookings cannot be planted in a world of 5 prisoners"),
         (["--env-file", "/nowhere/sandbox.env"], "--env-file: there is no folder /nowhere"),
         (["--env-file", "/dev/null"], "--env-file: /dev/null is not a file"),
         (["--generation", "2022"], "--generation: the generation of the services is 2023, today or a month: 2022"),

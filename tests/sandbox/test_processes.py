@@ -88,7 +88,7 @@ def test_foreground_command_serves_mocks() -> None:
         command, env={**environment, "MOCK_VISITS_VISITORS": "Anne"}, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "MOCK_VISITS_VISITORS: ['Anne']" in refused.stderr
+    assert "['Anne'] are not valid visitors of a mock visit" in refused.stderr
 
 
 def told(output: IO[str]) -> Iterator[str]:

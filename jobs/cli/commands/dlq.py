@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from jobs.operations.housekeeping import HousekeepingResult
     from jobs.operations.retry_dead_letters import Choice
 
-app = typer.Typer(
-    name="dlq", help="Messages that failed for good: why they failed, and what to do.", no_args_is_help=True
-)
+app = typer.Typer(name="dlq", help="Messages that failed for good, and what to do.", no_args_is_help=True)
 
 YesOnTerminal = Annotated[bool, typer.Option("--yes", help="Do not ask. Without a terminal the command never asks.")]
 Messages = Annotated[

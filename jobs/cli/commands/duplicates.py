@@ -72,7 +72,7 @@ def list_findings(
 
 @app.command("show")
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
-    """Shows both NOMIS records of a finding, and which one is the duplicate.
+    """Shows both NOMIS records, and which is the duplicate.
 
     It reads both again. Also shows what `resolve` would do.
     """
