@@ -28,7 +28,7 @@ from sync.upstream.circuit import BreakerState
 
 #: Deliveries are tried for fourteen days; one that was given up is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)
-#: A job on a schedule begins its run within an hour of the scheduled time, and the next one is expected for two months.
+#: A scheduled job begins its run within an hour of the scheduled time, and the next run is expected within two months.
 _STARTS_WITHIN = timedelta(hours=1)
 _CRONJOB_SEEN = timedelta(days=62)
 #: Kubernetes puts the scheduled time, in minutes since 1970, into the names of the Jobs and pods of a CronJob.
@@ -82,7 +82,7 @@ class SchedulerFigures:
 class DrainFigures:
     """What drains the queues: the schedulers that are alive, and the `drain` commands.
 
-    last_drain_at: the end of the last one that succeeded. failed_drain: the last one of all, if it failed.
+    last_drain_at: when the last successful `drain` ended. failed_drain: the last `drain`, if it failed.
     """
 
     schedulers: tuple[SchedulerFigures, ...]
@@ -282,7 +282,7 @@ def _read_reconciliation(application: Application, name: str) -> ReconciliationF
 def _runs_on_schedule(application: Application, entry: Entry) -> bool:
     """Whether the scheduler runs a reconciliation, or else a CronJob.
 
-    A CronJob types the command as a person does, so its runs are known by the name of the pod, or by the time they
+    A CronJob runs the same command as a person, so its runs are recognised by the name of the pod, or by the time they
     begin. A Job that a person creates from a CronJob has another name.
     """
     settings = application.settings

@@ -108,7 +108,10 @@ def check_contracts(
 
 
 def check_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """The weekly check, as `run_contracts_check`. Raises `StopRequested` soon after `stop_requested` is set."""
+    """Runs the weekly check, as `run_contracts_check` does.
+
+    Raises `StopRequested` soon after `stop_requested` is set.
+    """
 
     def check_stop() -> None:
         if stop_requested.is_set():
@@ -181,7 +184,7 @@ def _probed(application: Application, transport: Transport, service: UpstreamNam
 
 
 def _probed_by_token(transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
-    """The probe of a service in which every call has an effect: its token says whether the client has the roles."""
+    """Probes a service that has no harmless call: the client's token shows whether it has the roles."""
     try:
         authorities = transport.client(service).authorities()
     except UpstreamError as error:
@@ -247,7 +250,7 @@ def _record(application: Application, results: Sequence[ServiceResult]) -> None:
 
 
 def _change_text(new: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> str:
-    """The text on what changed at a service: the number of differences, and the first ones."""
+    """The text about what changed at a service: the number of differences, and the first ones."""
     counts = [
         f"{count} new {level if count == 1 else f'{level}s'}"
         for level in DriftLevel

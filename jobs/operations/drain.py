@@ -60,7 +60,7 @@ class DrainResult:
 
     errors: the queues whose drain failed, with the reason on one line. hints: what may help. reasons: why messages
     failed, and how many attempts for each reason, the most frequent first. failed_messages: how many messages failed
-    for each reason, of which each may have had several attempts.
+    for each reason; a message may have had several attempts.
     """
 
     run_id: str

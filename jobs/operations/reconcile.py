@@ -134,7 +134,7 @@ def run_reconciliation(
 
 
 def failure_to_accept(application: Application, entry: Entry, parameters: ReconciliationParameters) -> str:
-    """Why the run failed that the parameters accept. Raises `UsageError` if there is nothing to accept."""
+    """Why the run that the parameters accept failed. Raises `UsageError` if there is nothing to accept."""
     _check_named_run(application, entry, parameters)
     assert parameters.accept is not None
     with application.database.read() as connection:

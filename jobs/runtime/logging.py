@@ -97,7 +97,7 @@ def _masked(masking: Masking, name: str, value: object) -> object:
 
 
 def _masked_mapping(masking: Masking, values: Mapping[Any, object]) -> dict[str, object]:
-    """The values with their names masked too: the summary of a reconciliation has prisoner numbers as names.
+    """The values, with their names masked too, since the summary of a reconciliation uses prisoner numbers as names.
 
     Values whose names are equal once masked are joined.
     """

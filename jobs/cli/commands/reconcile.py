@@ -183,7 +183,7 @@ def _reconcile(
 def _confirm_accept(
     application: "Application", entry: Entry, parameters: "ReconciliationParameters", *, yes: bool
 ) -> None:
-    """Shows why the run failed that is to be accepted, and asks."""
+    """Shows why the run that will be accepted failed, and asks for confirmation."""
     from jobs.operations.reconcile import failure_to_accept
 
     say(f"run {parameters.accept} failed: {failure_to_accept(application, entry, parameters)}")

@@ -22,7 +22,7 @@ _WIDTH = 80
 _MARK = "!"
 _INDENT = "    "
 _CLOSED = "closed"
-#: The name of the line of an unknown outcome, which is a finding and a creation.
+#: The name of the line for creations with an unknown outcome, each of which also has a finding.
 _AMBIGUOUS = "ambiguous"
 
 
@@ -98,7 +98,7 @@ def _sections(status: "StatusReport") -> Iterable[Iterable[str]]:
 
 
 def _other_findings(status: "StatusReport") -> "list[StatusLine]":
-    """The findings without those about unknown outcomes, which are shown as creations."""
+    """The findings, without those about unknown outcomes if these are shown as creations."""
     shown = {line.name for line in status.parts["creations"]}
     return [line for line in status.parts["findings"] if line.name != _AMBIGUOUS or _AMBIGUOUS not in shown]
 
