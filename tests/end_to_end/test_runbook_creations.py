@@ -92,7 +92,7 @@ def test_record_that_a_person_found_is_mapped(app: App, sandbox: Sandbox) -> Non
     assert app.drain("activity")["duplicate"] == 1
     assert len(sandbox.nomis("course")) == 1
     again = app.run(*settle, "--nomis-id", str(course["id"]), "--yes")
-    assert (again.code, "needs no settling" in again.error) == (2, True)
+    assert (again.code, "there is nothing to settle" in again.error) == (2, True)
     assert " ".join(settle) not in app.run_ok(*settle), "a settled creation has no command that settles it"
 
 
