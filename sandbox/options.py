@@ -41,14 +41,16 @@ def read_visitors(given: object) -> tuple[int, ...]:
 
 
 def read_generation(given: object) -> str:
-    """Returns the generation of the services.
+    """Parses the generation of the services.
 
     Raises:
         ValueError: `given` is neither the name of a generation nor a month such as `2024-06`.
     """
     generation = str(given)
     if generation not in GENERATIONS and not MONTH.fullmatch(generation):
-        raise ValueError(f"the generation of the services is {', '.join(GENERATIONS)} or a month: {generation}")
+        raise ValueError(
+            f"{generation!r} is not a generation of the services: give {', '.join(GENERATIONS)}, or a month"
+        )
     return generation
 
 

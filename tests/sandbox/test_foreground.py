@@ -119,7 +119,10 @@ def test_an_invalid_host_is_refused() -> None:
         (["--prisoners", "5", "--every-cause"], "12 bookings cannot be planted in a world of 5 prisoners"),
         (["--env-file", "/nowhere/sandbox.env"], "--env-file: there is no folder /nowhere"),
         (["--env-file", "/dev/null"], "--env-file: /dev/null is not a file"),
-        (["--generation", "2022"], "--generation: the generation of the services is 2023, today or a month: 2022"),
+        (
+            ["--generation", "2022"],
+            "--generation: '2022' is not a generation of the services: give 2023, today, or a month",
+        ),
         (["--for-ever"], "unrecognized arguments: --for-ever"),
     ],
 )
