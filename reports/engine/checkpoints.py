@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,7 +45,7 @@ class ReadUnits:
 def save_population(connection: Connection, run_id: str, population: Population) -> None:
     """Records the population of a run."""
     listed = sum(unit.size for unit in population.units) if population.total is None else population.total
-    values = {"total_elements": listed, "population": _packed(asdict(population))}
+    values = {"total_elements": listed, "population": _packed(population)}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
 
 
@@ -83,8 +83,8 @@ def save_unit(
         "unit": unit,
         "part": part,
         "rows": _plain_columns(reading.rows),
-        "unread": [asdict(each) for each in reading.unread],
-        "gaps": [asdict(each) for each in reading.gaps],
+        "unread": reading.unread,
+        "gaps": reading.gaps,
     }
     values = {"run_id": run_id, "shard": shard, "page": number, "finished_at": now(), "rows": _packed(content)}
     connection.execute(insert(reconciliation_pages), values)
@@ -175,7 +175,7 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
     return list(values.tolist())
 
 
-def _packed(content: Mapping[str, Any]) -> bytes:
+def _packed(content: Mapping[str, Any] | Population) -> bytes:
     return zlib.compress(written_json(content).encode(), 1)
 
 

@@ -6,6 +6,7 @@ for one such text would be lost with the rows written in the same transaction.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,7 +112,10 @@ class SharedDateTime(UtcDateTime):
 
 
 def written_json(value: object) -> str:
-    """The text of a JSON column, without characters that a database or a JSON parser rejects."""
+    """The text of a JSON column, without characters that a database or a JSON parser rejects.
+
+    Dataclasses become objects of their fields.
+    """
     try:
         written = orjson.dumps(value)
     except TypeError:
@@ -133,4 +137,6 @@ def _storable_json(value: object) -> Any:
             return {_storable_json(name): _storable_json(inner) for name, inner in value.items()}
         case list() | tuple():
             return [_storable_json(inner) for inner in value]
+        case _ if is_dataclass(value):
+            return {each.name: _storable_json(getattr(value, each.name)) for each in fields(value)}
     return value

@@ -7,12 +7,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
+import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 from structlog import get_logger
 
 from jobs.runtime.job_runs import JobRuns
+from reports.engine.units import Population, Unit, UnlistedPart
 from sync.alerting import Severity
 from sync.clock import now
 from sync.creation.store import CreationStore
@@ -26,6 +28,7 @@ from sync.store.failed_attempts import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
+from sync.store.types import written_json
 from sync.upstream import breaker as breakers
 
 VISIT = DOMAINS["visits"].creation
@@ -217,3 +220,12 @@ def test_a_text_as_long_as_its_column_stays_as_it_is(database: Database) -> None
     found = failures.last_failure(database, message_id=attempt.message_id)
     assert found is not None
     assert found.message_id == attempt.message_id
+
+
+@given(TEXTS, TEXTS)
+def test_population_of_a_run_is_kept_with_any_text(text: str, other: str) -> None:
+    """What a run is to read is written field by field, without the characters that cannot be stored."""
+    population = Population((Unit(text, {"names": [other]}),), None, gaps=(UnlistedPart(other, text),))
+    written = orjson.loads(written_json(population))
+    assert written["units"] == [{"id": readable(text), "content": {"names": [readable(other)]}, "size": 1}]
+    assert written["gaps"] == [{"what": readable(other), "reason": readable(text), "detail": {}}]
