@@ -82,7 +82,7 @@ def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> Non
     assert search(upstream, f"/appointments/{prison}/search") == 400
 
 
-def test_services_of_2023_need_the_prisons_in_the_setting(upstream: Sandbox) -> None:
+def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
     """The endpoints have other names, require no role, list no deleted appointments, and have no limit on days."""
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)

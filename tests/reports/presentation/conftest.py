@@ -1,4 +1,4 @@
-"""A browser for the tests of the pages, and tabs that they use in turn."""
+"""A browser for the tests of the pages, and its tabs, which the tests use in turn."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.harness.chromium import chromium
 
 
 class Tabs:
-    """Tabs of one browser, which are reused, since a new tab takes ten times as long as a page in an open tab."""
+    """The tabs of one browser, which are reused, since a new tab takes ten times as long as a page in an open tab."""
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
         self._contexts: dict[bool, Any] = {}
         self._idle: dict[bool, list[Any]] = {True: [], False: []}
         self._in_use: list[tuple[bool, Any]] = []
-        #: Errors of the pages, and what they requested from outside.
+        #: The errors of the pages, and their requests to other servers.
         self.complaints: list[str] = []
 
     def open(self, file: Path, fragment: str = "", width: int = 1280, height: int = 900, *, script: bool = True) -> Any:
-        """Opens a file in a tab that the test is not using yet. `script` says whether scripts run."""
+        """Opens a file in a tab that the test does not use yet. `script` says whether scripts run."""
         tab = self._idle[script].pop() if self._idle[script] else self._new(script)
         self._in_use.append((script, tab))
         tab.set_viewport_size({"width": width, "height": height})
@@ -32,7 +32,7 @@ class Tabs:
         return tab
 
     def finish(self) -> list[str]:
-        """Empties the tabs in use for the next test, and returns the complaints."""
+        """Empties the tabs in use for the next test, and returns the errors and outside requests of their pages."""
         complaints, self.complaints = self.complaints, []
         for script, tab in self._in_use:
             tab.emulate_media(media="null", color_scheme="null")

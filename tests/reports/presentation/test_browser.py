@@ -1,4 +1,4 @@
-"""The report in a real browser: with the keyboard, on a small screen, for screen readers, and without script."""
+"""The report in a real browser: with the keyboard, on a small screen, with a screen reader, and without scripts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ pytestmark = pytest.mark.browser
 #: The widths of screens, from a desktop to a small phone.
 SCREENS = (1280, 1000, 800, 768, 400, 390, 320)
 LEVELS = ("BAS", "STD", "ENH", "EN2", None)
-#: Regions whose table is wider than they are, by their names.
+#: The names of regions whose table is wider than the region.
 CUT = """[...document.querySelectorAll(".scroll")]
     .filter(each => each.scrollWidth > each.clientWidth).map(each => each.getAttribute("aria-label"))"""
-#: Texts of the page that are outside the screen.
+#: The texts of the page that are outside the screen.
 OUTSIDE = """[...document.querySelectorAll("main td, main th, main p, main a, main dd")]
     .filter(each => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".visually-hidden"))
     .map(each => each.textContent)"""
@@ -96,8 +96,8 @@ def open_page(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
     ],
     ids=lambda each: f"{each.title} {each.status} {len(each.mismatches)}",
 )
-def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
-    """Axe finds no fault on any screen, with everything opened."""
+def test_the_report_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
+    """Axe finds no fault at any width of screen, with all details opened."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = open_page(result)
@@ -123,8 +123,10 @@ def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult
     ],
     ids=lambda each: f"{each.title} {len(each.mismatches)}" if isinstance(each, ReconciliationResult) else "",
 )
-def test_is_not_a_wider_than_the_screen(open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]) -> None:
-    """Whatever is opened, only tables in separate regions scroll sideways."""
+def test_the_report_is_not_wider_than_the_screen(
+    open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]
+) -> None:
+    """Whatever details are opened, only tables in their own regions scroll sideways."""
     page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width in screens:
@@ -133,7 +135,7 @@ def test_is_not_a_wider_than_the_screen(open_page: Any, result: ReconciliationRe
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_phone_says_which_value_is_of_which_side(open_page: Any, width: int) -> None:
+def test_a_phone_shows_the_side_of_each_value(open_page: Any, width: int) -> None:
     """On a phone each field of a difference has a heading for each side, instead of columns."""
     page = open_page(visit_result(1), width)
     page.click("tbody.one summary")
@@ -141,8 +143,8 @@ def test_a_phone_says_which_value_is_of_which_side(open_page: Any, width: int) -
     assert shown == (["NOMIS", "DPS"] if width == 390 else ["none", "none"])
 
 
-def test_cuts_no_table_that_has_room(open_page: Any) -> None:
-    """Tables with the five usual levels need no scrolling on most screens. With all seven they do on a phone."""
+def test_tables_with_the_usual_levels_need_no_scrolling(open_page: Any) -> None:
+    """Tables with the five usual levels fit most screens. With all seven levels they scroll on a phone."""
     counts = tuple(
         MatrixCell(nomis_level=row, dps_level=column, count=21_000 if row == column else 7)
         for row in LEVELS
@@ -159,8 +161,8 @@ def test_cuts_no_table_that_has_room(open_page: Any) -> None:
         assert width < 600 or (width, page.evaluate(CUT)) == (width, [])
 
 
-def test_cuts_no_table_of_a_general_report(open_page: Any) -> None:
-    """Kinds, fields, prisons and what is not counted are fully visible, even on a small phone."""
+def test_tables_of_a_general_report_fit_a_phone(open_page: Any) -> None:
+    """Kinds, fields, prisons and uncounted records are fully visible, even on a small phone."""
     page = open_page(visits_with_everything(12))
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -168,7 +170,7 @@ def test_cuts_no_table_of_a_general_report(open_page: Any) -> None:
 
 
 def test_the_index_fits_every_screen(open_page: Any) -> None:
-    """In the index each run is visible without scrolling sideways. On a phone it is a card with labelled figures."""
+    """Each run in the index is visible without scrolling sideways. On a phone it is a card with labelled figures."""
     page = open_page(made_result(3), page="index.html")
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -181,7 +183,7 @@ def test_the_index_fits_every_screen(open_page: Any) -> None:
     assert page.locator("tbody td").last.bounding_box()["height"] < 40
 
 
-def test_index_has_no_accessibility_fault(open_page: Any) -> None:
+def test_the_index_has_no_accessibility_fault(open_page: Any) -> None:
     """Axe finds no fault in the list of runs."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
@@ -195,8 +197,11 @@ def test_index_has_no_accessibility_fault(open_page: Any) -> None:
     assert page.inner_text("h1").startswith("On 22 May 2023, 3 of 87,012")
 
 
-def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) -> None:
-    """The index gives the ages of runs by its reader's clock. Without a script it gives the ages when it was made."""
+def test_the_ages_in_the_index_follow_the_clock_of_the_reader(open_page: Any) -> None:
+    """The index gives the ages of runs by the clock of its reader.
+
+    Without scripts it gives their ages when it was made.
+    """
     page = open_page(visit_result(3), page="index.html", script=False)
     card = page.inner_text(".card >> text=Official visits >> xpath=../..")
     assert "less than a minute before this page was made" in card
@@ -204,8 +209,8 @@ def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) 
     assert re.search(r"Last complete run 22 May 2023 at 04:09, \d+ days ago", page.inner_text(".cards"))
 
 
-def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
-    """Typed words filter the rows, in any order, and the number left is announced. Escape shows all rows again."""
+def test_typed_words_filter_the_rows(open_page: Any) -> None:
+    """Words filter in any order, and the number of rows left is announced. Escape shows all rows again."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#find-text")
@@ -240,8 +245,8 @@ def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
     assert names == sorted(names)
 
 
-def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
-    """The table is sorted from the keyboard. Screen readers announce the order, and evidence moves with its row."""
+def test_the_keyboard_sorts_the_table_both_ways(open_page: Any) -> None:
+    """Screen readers announce the order, and the evidence moves with its row."""
     result = made_result(40)
     page = open_page(result)
     page.focus("#print-evidence")
@@ -260,8 +265,8 @@ def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
     assert summaries == numbers
 
 
-def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
-    """The evidence and command of a difference are behind a summary that Enter opens."""
+def test_the_keyboard_opens_the_evidence(open_page: Any) -> None:
+    """The evidence and the command of a difference are behind a summary, which Enter opens."""
     result = made_result(3)
     page = open_page(result)
     page.focus("tbody.one summary >> nth=0")
@@ -272,8 +277,8 @@ def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
     assert "20 May 2023 at 15:22:07" in opened
 
 
-def test_works_without_script(open_page: Any) -> None:
-    """Without a script all content is visible, and controls that need one are hidden."""
+def test_the_report_works_without_scripts(open_page: Any) -> None:
+    """Without scripts all content is visible, and controls that need a script are hidden."""
     page = open_page(made_result(3), script=False)
     assert page.locator("tbody.one").count() == 3
     assert not page.is_visible("#find")
@@ -282,8 +287,8 @@ def test_works_without_script(open_page: Any) -> None:
     assert page.is_visible("text=What to do")
 
 
-def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
-    """With hundreds of differences, what to do, the pictures and the causes are still on the first three screens."""
+def test_the_summary_comes_before_the_differences(open_page: Any) -> None:
+    """Even with hundreds of differences, what to do, the pictures and the causes are on the first three screens."""
     page = open_page(made_result(400))
     parts = ("#todo", "#trend", "#levels", "#causes", "#all")
     tops = [page.locator(what).bounding_box()["y"] for what in parts]
@@ -294,7 +299,7 @@ def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
 @pytest.mark.parametrize(
     ("result", "most"), [(made_result(400), 33), (visit_result(400), 48)], ids=["one value", "several values"]
 )
-def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: ReconciliationResult, most: int) -> None:
+def test_all_rows_and_the_open_evidence_are_printed(open_page: Any, result: ReconciliationResult, most: int) -> None:
     """All four hundred rows are printed, with the evidence that was open and no other."""
     page = open_page(result)
     page.click("tbody.one summary >> nth=0")
@@ -313,16 +318,16 @@ def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: Reco
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
-def test_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
-    """Long commands and requests in an email wrap, so a phone need not scroll sideways."""
+def test_an_email_fits_a_phone(tabs: Tabs, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
+    """Long commands and requests in an email wrap, so that a phone need not scroll sideways."""
     html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
     page = tabs.open(tmp_path / "email.html", width=360, height=800)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_sorts_back_into_rows(open_page: Any) -> None:
-    """The row numbers that messages use are shown, and sorting by them restores the first order."""
+def test_sorting_by_row_number_restores_the_first_order(open_page: Any) -> None:
+    """The page shows the row numbers that messages use, and sorting by them restores the first order."""
     page = open_page(made_result(12))
     numbers = "tbody.one > tr:first-child > td.row"
     page.click("#mismatches thead button >> text=Prisoner")
@@ -331,8 +336,8 @@ def test_sorts_back_into_rows(open_page: Any) -> None:
     assert page.locator(numbers).all_inner_texts() == [str(number) for number in range(1, 13)]
 
 
-def test_shows_the_first_screen_whole(open_page: Any) -> None:
-    """How many differ, how many are new, and what to do first are visible before scrolling on a usual screen."""
+def test_the_first_screen_shows_the_figures_and_what_to_do(open_page: Any) -> None:
+    """On a usual screen, how many differ, how many are new and what to do first are visible without scrolling."""
     page = open_page(made_result(400))
     for what in ("h1", ".figures", "#todo", ".actions > li:first-child code"):
         box = page.locator(what).bounding_box()
@@ -348,10 +353,10 @@ def test_shows_the_first_screen_whole(open_page: Any) -> None:
         ("false", pytest.skip.Exception),
     ],
 )
-def test_a_missing_browser_is_a_failure_where_nobody_reads_of_skipped_tests(
+def test_a_missing_browser_fails_the_tests_on_a_build_server(
     tmp_path: Path, ci: str, ends: type[BaseException]
 ) -> None:
-    """On a build server a missing browser fails the tests, so that no unopened report looks tested."""
+    """Nobody reads about skipped tests there, so a report that was not opened would seem to be tested."""
     with pytest.raises(ends, match="no Chromium"):
         chromium({"PATH": str(tmp_path), "CI": ci})
     assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

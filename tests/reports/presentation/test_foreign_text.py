@@ -1,4 +1,4 @@
-"""Texts of the services are harmless on pages, in emails, CSVs and Slack, and masked if the setting says so."""
+"""Texts from services do no harm on pages, in emails, in CSVs and in Slack, and are masked if the setting says so."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def evil_result() -> IncentiveResult:
 
 
 @pytest.mark.parametrize("page", ["report", "email", "index"])
-def test_escapes_everything_from_outside(page: str) -> None:
+def test_external_text_never_becomes_markup(page: str) -> None:
     """No text becomes a tag or an attribute on any page."""
     result = evil_result()
     run = ended_run(EVIL, EVIL, title=EVIL, counted=EVIL, parameters={"prisons": [EVIL]})
@@ -70,7 +70,7 @@ def test_escapes_everything_from_outside(page: str) -> None:
     assert "alert(2)" in tags.text
 
 
-def test_lets_nothing_be_loaded_or_run_but_its_own() -> None:
+def test_only_the_pages_own_style_and_script_are_allowed() -> None:
     """The content security policy allows the page's own style and script, by their hashes, and nothing else."""
     html = render_report(made_result(3))
     [policy] = [a["content"] for tag, a in Tags(html).found if a.get("http-equiv") == "Content-Security-Policy"]
@@ -98,8 +98,8 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
     assert not [cell for cell in rows[1] if {"Cc", "Cf", "Cs"} & set(map(category, cell.replace("\n", "")))]
 
 
-def test_no_text_steers_a_page_or_an_email() -> None:
-    """Escape codes, NULs and direction marks are removed from texts of the services."""
+def test_control_characters_are_removed_from_pages_and_emails() -> None:
+    """Escape codes, NULs and direction marks are removed from the texts of services."""
     evil = "\x1b[2Jgone\0\x9b\u202eevil"
     bad = mismatch(1, nomis=Side(level="STD", user_id=evil, record=1), evidence_missing=evil)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "failure": evil, "environment": evil})
@@ -109,7 +109,7 @@ def test_no_text_steers_a_page_or_an_email() -> None:
         assert not {"Cc", "Cf", "Cs"} & set(map(category, text.replace("\n", "")))
 
 
-def test_leaves_nothing_unmasked() -> None:
+def test_masked_texts_have_no_whole_number() -> None:
     """Masked messages contain no whole prisoner number, even inside a sentence or a command."""
     result = made_result(30)
     masking = Masking(on=True)
@@ -134,8 +134,8 @@ def test_leaves_nothing_unmasked() -> None:
         "/prisoners/A4471CK",
     ],
 )
-def test_masks_what_upstream_errors_name(path: str) -> None:
-    """However paths and responses of services name bookings, only two digits of each are left."""
+def test_numbers_in_upstream_errors_are_masked(path: str) -> None:
+    """However a path or a response of a service names a booking, only two of its digits remain."""
     why = f"nomis: GET {path}: status 503: booking 714893 is busy"
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
@@ -158,7 +158,7 @@ def without_markup(text: str) -> str:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
+def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
     """A number, level, prison or text of a service mentions no user and makes no link or line break."""
     found = mismatch(2).diagnosis
     assert found is not None
@@ -190,7 +190,7 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
 
 
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
-    """In an alert a long text of a service is cut, and the command is still there."""
+    """In an alert a long text from a service is cut, and the command is still there."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
     text = alert_message(payload, "Production", Masking()).text
     assert len(text) <= LONGEST_MESSAGE

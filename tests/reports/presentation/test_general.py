@@ -1,4 +1,4 @@
-"""The report, CSV, email and Slack message of any reconciliation are correct, safe to open, and masked."""
+"""The report, CSV, email and Slack message of any reconciliation are correct, safe to open, and masked if required."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def slack_of(result: ReconciliationResult, *, masked: bool = False) -> SlackRepo
 
 
 def everywhere(value: str) -> ReconciliationResult:
-    """A run in which every external text is `value`."""
+    """A run in which every text from outside is `value`."""
     base = visits_with_everything(1)
     found = base.mismatches[0]
     assert found.diagnosis is not None
@@ -91,7 +91,7 @@ def everywhere(value: str) -> ReconciliationResult:
     return base.model_copy(update=changes)
 
 
-def test_escapes_everything_from_outside() -> None:
+def test_external_text_never_becomes_markup() -> None:
     """No text becomes a tag or an attribute, in the report or in the email."""
     for html in (render_report(everywhere(EVIL)), mail_of(everywhere(EVIL)).html):
         tags = Tags(html)
@@ -102,7 +102,7 @@ def test_escapes_everything_from_outside() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
+def test_external_text_has_no_effect_in_slack(masked: bool) -> None:
     """No text of a service mentions a user, becomes a link or breaks a line."""
     report = slack_of(everywhere(HOSTILE), masked=masked)
     for text in (each.text for each in report.posts):
@@ -124,7 +124,7 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
     assert not [cell for cell in cells if {"Cc", "Cf", "Cs"} & set(map(category, cell.replace("\n", "")))]
 
 
-def test_leaves_nothing_unmasked() -> None:
+def test_masked_texts_have_no_whole_number() -> None:
     """With masking on, no whole prisoner number or booking id remains anywhere in a report, email or message."""
     number, booking = "A4471CK", 714893
     hidden = visit_mismatch(
@@ -155,7 +155,7 @@ def test_leaves_nothing_unmasked() -> None:
     ("places", "others"), [(13, "The other prison with differences"), (14, "The other 2 prisons with differences")]
 )
 def test_prisons_beyond_the_twelfth_are_counted_in_words(places: int, others: str) -> None:
-    """Prisons beyond the twelfth are counted in words. A single one is in the singular."""
+    """Prisons beyond the twelfth are summed up in words, with the singular for a single prison."""
     prisons = tuple(PrisonCount(prison_id=f"P{n:02}", compared=9, mismatches=1, new=0) for n in range(places))
     assert others in text_of(render_report(visit_result(places, prisons=prisons)))
     alone = (PrisonCount(prison_id="LEI", compared=9, mismatches=0, new=0),)
@@ -183,13 +183,13 @@ def test_pages_are_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("result", [visits_with_everything(400), with_everything(400)], ids=lambda each: each.title)
-def test_is_small_enough_to_be_opened_anywhere(result: ReconciliationResult) -> None:
+def test_a_large_report_is_below_a_megabyte(result: ReconciliationResult) -> None:
     """A page with four hundred differences and their evidence is smaller than a megabyte."""
     assert len(render_report(result).encode()) < 1_000_000
     assert len(mail_of(result).html.encode()) < 1_000_000
 
 
-def test_shows_what_differs_field_by_field() -> None:
+def test_both_values_of_each_differing_field_are_shown() -> None:
     """The row and its table show both values of each field that differs. A side without the record has no values."""
     result = visit_result(3)
     page = render_report(result)
@@ -209,8 +209,8 @@ def test_shows_what_differs_field_by_field() -> None:
             assert str(part) in text
 
 
-def test_counts_kinds_fields_prisons_and_causes() -> None:
-    """The page counts differences by kind, by field if both sides have the record, by prison and by cause."""
+def test_the_page_counts_kinds_fields_prisons_and_causes() -> None:
+    """Differences are counted by kind, prison and cause, and also by field if both sides have the record."""
     text = text_of(render_report(visit_result(7)))
     for part in (
         "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
@@ -238,15 +238,15 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
         (allocation_result(), "3 of 1,204 bookings differed between NOMIS and DPS"),
     ],
 )
-def test_words_the_headline_by_what_is_counted(result: ReconciliationResult, headline: str) -> None:
-    """The headline on the page, in the email and in Slack has the same words."""
+def test_page_email_and_slack_have_the_same_headline(result: ReconciliationResult, headline: str) -> None:
+    """The headline names the kind of record that is compared."""
     mail = mail_of(result)
     for text in (text_of(render_report(result)), mail.text, text_of(mail.html), channel_text(slack_of(result))):
         assert headline in text
 
 
-def test_says_first_what_is_suspicious_or_missing() -> None:
-    """Page, email and Slack say first what could not be read, and what to check before anything is fixed."""
+def test_suspicious_or_missing_parts_come_first() -> None:
+    """Page, email and Slack first say what could not be read, and what to check before anything is fixed."""
     result = visits_with_everything(3)
     for text in (render_report(result), mail_of(result).text, channel_text(slack_of(result))):
         words = " ".join(text.split())
@@ -258,8 +258,11 @@ def test_says_first_what_is_suspicious_or_missing() -> None:
     assert "Severity *info*: nothing to do." in channel_text(slack_of(visit_result(0)))
 
 
-def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
-    """A visit is named by its reference and its prisoner. A count is named by the prisoner, or else by the booking."""
+def test_a_record_is_named_by_its_key_or_its_prisoner() -> None:
+    """A visit is named by its reference and its prisoner.
+
+    A count is named by its prisoner or, if unknown, by its booking.
+    """
     thread = f"{thread_text(slack_of(visit_result(1)))}\n{thread_text(slack_of(allocation_result()))}"
     assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
     assert "1 · *C0000AA* booking 1204417 · LEI · allocated in NOMIS only: NOMIS *1*, DPS *none* · new" in thread
@@ -268,10 +271,10 @@ def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
     assert names == ["official-visits-report-visits-of-today.html", "official-visits-mismatches-visits-of-today.csv"]
 
 
-def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
-    """For a record on only one side, some of its values are shown, without the prisoner, who is already named.
+def test_a_record_on_one_side_shows_some_of_its_values() -> None:
+    """The values leave out the prisoner, who is already named.
 
-    The side with the record is never "none".
+    The side that has the record is never shown as "none".
     """
     said = {"prisoner": "B0000AA", "booking": 1_300_000}
     values = {**said, "start": "10:00", "end": "11:00", "status": "BOOKED", "room": "1"}
@@ -290,15 +293,15 @@ def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
     assert '<th scope="row">Room</th><td>none</td><td>1</td>' in page
 
 
-def test_names_keys_of_several_columns() -> None:
-    """In a key of several columns each number is named, even if another one is missing."""
+def test_each_number_in_a_key_is_named() -> None:
+    """If a key has several columns, each of its numbers is named, even if another is missing."""
     for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
         result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
         assert f"1 · *{name}* B0000AA" in thread_text(slack_of(result))
 
 
-def test_numbers_the_rows_alike_everywhere() -> None:
-    """Slack, email, CSV and report give each mismatch the same number."""
+def test_rows_have_the_same_numbers_everywhere() -> None:
+    """Slack, the email, the CSV and the report give each mismatch the same number."""
     result = visits_with_everything(30)
     expected = {number: each.key["reference"] for number, each in result.rows}
     page = re.findall(r'<td class="row"><a href="#[^"]+">(\d+)</a></td><th scope="row">(\S+)', render_report(result))
@@ -313,7 +316,7 @@ def test_numbers_the_rows_alike_everywhere() -> None:
 
 
 def test_the_csv_has_both_values_of_every_field() -> None:
-    """The CSV has both sides' values of every field, including equal ones, unformatted."""
+    """For every field the CSV has the values of both sides, unformatted, even if they are equal."""
     rows = {row["kind"]: row for row in csv.DictReader(io.StringIO(render_csv(visit_result(3))))}
     row = rows["details-differ"]
     assert (row["nomis_start"], row["dps_start"]) == ("2023-05-25T09:30:00", "2023-05-25T10:00:00")
@@ -346,12 +349,12 @@ def test_the_csv_has_both_values_of_every_field() -> None:
     ],
 )
 def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
-    """In reports dates are in words, a missing value is "none", and all other values are unchanged."""
+    """In reports dates are written in words, a missing value is "none", and other values are unchanged."""
     assert value_text(value) == text
 
 
 def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
-    """The trend is drawn for every reconciliation, and its last bar is the current run."""
+    """Every reconciliation has a trend, and its last bar is the current run."""
     points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
     result = visit_result(1)
     page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))

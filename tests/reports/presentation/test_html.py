@@ -1,4 +1,4 @@
-"""The report, its index, the CSV and the messages say what they should about a run, in valid pages."""
+"""The report, its index, the CSV and the messages give the right facts about a run, in valid pages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def index_of(*runs: EndedRun) -> str:
 
 
 def rows_of(result: IncentiveResult) -> dict[int, str]:
-    """The prisoner in each row of the page, by the number that links to the row."""
+    """The prisoners in the rows of the page, by the number of the row."""
     found = re.findall(
         r'<tbody class="one" id="([^"]+)".*?<a href="#([^"]+)">(\d+)</a></td><th scope="row">(\S+)',
         render_report(result),
@@ -45,8 +45,8 @@ def rows_of(result: IncentiveResult) -> dict[int, str]:
     return {int(number): prisoner for _, _, number, prisoner in found}
 
 
-def test_says_on_the_first_screen_what_matters() -> None:
-    """The first screen says how many of how many differ, how many are new, where, and which levels."""
+def test_the_first_screen_has_the_main_figures() -> None:
+    """It says how many prisoners differ of how many, how many are new, where, and which levels differ."""
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
@@ -58,8 +58,8 @@ def test_says_on_the_first_screen_what_matters() -> None:
         assert part in text
 
 
-def test_never_looks_like_success_when_it_was_not_one() -> None:
-    """The report of an incomplete or failed run first says so, and what to do."""
+def test_an_unfinished_run_does_not_seem_a_success() -> None:
+    """The report of an incomplete or failed run first says that it is, and what to do."""
     incomplete = Tags(render_report(with_everything(0))).text
     assert "This run is incomplete: " in incomplete
     assert "--resume run-of-today" in incomplete
@@ -69,8 +69,8 @@ def test_never_looks_like_success_when_it_was_not_one() -> None:
     assert "nomis is down" in failed
 
 
-def test_says_whom_it_looked_at_and_how_long() -> None:
-    """The page gives the ids of the chosen prisons, and the duration in words."""
+def test_the_page_gives_the_scope_and_the_duration() -> None:
+    """The page names the chosen prisons by their ids, and gives the duration in words."""
     part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
     assert "22 May 2023 at 04:00, covering only MDI and LEI. It took 1 second." in Tags(render_report(part)).text
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
@@ -85,8 +85,8 @@ def test_a_prisoner_without_a_nomis_record_belongs_to_no_prison() -> None:
     assert "unknown" in page
 
 
-def test_links_differences_only_of_a_run_that_looked() -> None:
-    """The page of a run that compared nobody has no link to its list of differences, which would be empty."""
+def test_a_run_that_compared_nobody_has_no_link_to_differences() -> None:
+    """The list of differences of such a run would be empty, so its page does not link to it."""
     lines = [
         ended_run("looked", compared=5, mismatches=0, new=0),
         ended_run("failed", "failed", compared=0, mismatches=0, new=0),
@@ -95,8 +95,8 @@ def test_links_differences_only_of_a_run_that_looked() -> None:
     assert ("looked/mismatches.csv" in page, "failed/mismatches.csv" in page) == (True, False)
 
 
-def test_differences_that_do_not_count_are_not_agreement() -> None:
-    """A page without mismatches still mentions differences in flight and excluded ones."""
+def test_uncounted_differences_are_mentioned() -> None:
+    """A page without mismatches still mentions differences in flight and excluded differences."""
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
@@ -107,7 +107,7 @@ def test_differences_that_do_not_count_are_not_agreement() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
-def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
+def test_every_mismatch_is_shown_with_its_evidence(number: int) -> None:
     """The page shows every mismatch with its cause, its command and both histories."""
     result = made_result(number)
     page = Tags(render_report(result))
@@ -117,8 +117,11 @@ def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
         assert each.diagnosis.commands[0] in page.text
 
 
-def test_tells_runs_of_one_day_apart() -> None:
-    """If two points of the trend share a day, or even a minute, each shows its time. Other points show only the day."""
+def test_runs_on_one_day_are_shown_with_their_times() -> None:
+    """If two points of the trend have the same day, or even the same minute, each shows its time.
+
+    Other points show only the day.
+    """
     base = made_result(3)
     later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
     points = [
@@ -144,16 +147,16 @@ def test_tells_runs_of_one_day_apart() -> None:
     assert trend.height > draw_trend(base.trend[-4:]).height
 
 
-def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
-    """Each run has a separate name for its link."""
+def test_each_run_in_the_index_has_a_separate_name() -> None:
+    """The links of two runs have different names, even if the runs began in the same minute."""
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
     lines = [ended_run(f"run-{number}", started_at=moment) for number, moment in enumerate(moments)]
     named = re.findall(r'<th scope="row"><a href="[^"]*report.html">([^<]+)</a>', index_of(*lines))
     assert named == ["22 May 2023 at 04:00:40", "22 May 2023 at 04:00:00", "22 May 2023 at 03:00"]
 
 
-def test_keeps_the_columns_that_people_rely_on() -> None:
-    """The CSV keeps its heading, since people's spreadsheets rely on it."""
+def test_the_csv_keeps_its_columns() -> None:
+    """The CSV keeps its heading, since spreadsheets of the analysts rely on it."""
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
@@ -163,8 +166,11 @@ def test_keeps_the_columns_that_people_rely_on() -> None:
     assert dict(zip(COLUMNS, row, strict=True))["nomis_date_time"] == "2023-05-20T15:22:00"
 
 
-def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
-    """Slack, email, CSV and report use the same row numbers, and no asterisks for masking, which Slack removes."""
+def test_masked_rows_are_identified_by_their_number() -> None:
+    """Slack, the email, the CSV and the report use the same row numbers.
+
+    They mask without asterisks, which Slack would remove.
+    """
     result = made_result(30)
     rows = {number: each.offender_no for number, each in result.rows}
     assert sorted(rows) == list(range(1, 31))
@@ -183,8 +189,8 @@ def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
     assert "in the same rows" not in channel_text(slack_report(result, None, "somewhere", Masking()))
 
 
-def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
-    """Every message about an incomplete run has the command that resumes it. Messages about other runs have none."""
+def test_messages_about_an_incomplete_run_have_the_command_to_resume_it() -> None:
+    """Messages about other runs do not have the command."""
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
@@ -200,8 +206,8 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
     assert "--resume" not in channel_text(slack_report(made_result(3), None, "somewhere", Masking()))
 
 
-def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
-    """If only NOMIS support can fix a difference, Slack and the email have the request too."""
+def test_messages_have_the_request_to_nomis_support() -> None:
+    """If only NOMIS support can fix a difference, Slack and the email have the request as well."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
     assert asked.diagnosis is not None
@@ -211,8 +217,8 @@ def test_gives_the_request_where_only_nomis_support_can_fix() -> None:
         assert asked.diagnosis.request in sent
 
 
-def test_says_in_the_csv_why_evidence_is_missing() -> None:
-    """If the evidence of a difference is missing, its CSV row says why."""
+def test_the_csv_says_why_evidence_is_missing() -> None:
+    """If a difference has no evidence, its row in the CSV gives the reason."""
     result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
     [row] = csv.DictReader(io.StringIO(render_csv(result)))
     assert (row["cause"], row["evidence_missing"]) == ("", "busy")
@@ -235,17 +241,17 @@ def test_a_result_survives_a_round_trip_through_json() -> None:
         ("x", "To NOMIS synchronisation needs attention in Production: x"),
     ],
 )
-def test_alerts_are_known_by_their_text(event: str, title: str) -> None:
-    """Each alert has the text that the runbook lists. An event without its own text has a general one."""
+def test_each_alert_has_the_text_of_the_runbook(event: str, title: str) -> None:
+    """An event without a text in the runbook has a general one."""
     assert alert_message({"event": event, "time": "t"}, "Production", Masking()).text.startswith(f"*{title}*\n")
 
 
 def with_failure() -> IncentiveResult:
-    """The result of a failed run, with everything that a page may show."""
+    """The result of a failed run, with everything that its page may show."""
     return with_everything().model_copy(update={"status": "failed", "failure": "NOMIS did not answer"})
 
 
-#: Makes each page in its different states, with everything that it may show.
+#: Functions that make each page in each of its states, with everything that it may show.
 PAGES: dict[str, Callable[[], str]] = {
     "report": lambda: render_report(with_everything()),
     "report without differences": lambda: render_report(made_result(0)),
@@ -256,7 +262,7 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-#: Elements that are parts of a table by themselves, so a role would be wrong or redundant.
+#: Elements that are parts of a table anyway, for which a role would be wrong or redundant.
 TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 

@@ -15,7 +15,7 @@ from tests.harness.results import STARTED, ended_run, made_result, visit_mismatc
 
 
 def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -> str:
-    """The index of these runs, `hours` after the start of the samples."""
+    """The index of these runs, made `hours` hours after the first sample began."""
     return render_index(titles or {}, runs, {}, "Production", STARTED + timedelta(hours=hours))
 
 
@@ -24,8 +24,11 @@ def cards_of(page: str) -> list[str]:
     return [text_of(card) for card in re.findall(r'<li class="card.*?</li>', page, flags=re.DOTALL)]
 
 
-def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> None:
-    """Each card has the state, the figure and the age of the last complete run, in the order of the registry."""
+def test_every_reconciliation_has_a_card() -> None:
+    """Even a reconciliation that never ran has one.
+
+    Each card has the state, the figure and the age of the last complete run, in the order of the registry.
+    """
     visits: dict[str, Any] = {"reconciliation": "visits", "title": "Visits", "counted": "visits", "compared": 40_120}
     earlier = {"started_at": STARTED - timedelta(days=2), "finished_at": STARTED - timedelta(days=2)}
     runs = [
@@ -49,8 +52,8 @@ def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> N
     assert 'href="run-of-today/report.html"' in page
 
 
-def test_a_card_is_of_runs_over_everyone() -> None:
-    """A run over one prison does not change a card, but it is in the list."""
+def test_a_partial_run_does_not_change_a_card() -> None:
+    """A run over one prison appears only in the list."""
     page = index_of(ended_run("one-prison", parameters={"prisons": ["MDI"]}, mismatches=9), ended_run(mismatches=0))
     [card] = cards_of(page)
     assert "0 of 87,012" in card
@@ -63,8 +66,11 @@ def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
     assert card == "Incentive levels Failed No prisoners were compared No complete run yet"
 
 
-def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
-    """Screen readers read the trend's figures oldest first, without runs that failed or lacked part of the list."""
+def test_screen_readers_read_the_figures_of_the_small_trend() -> None:
+    """The figures are read from the oldest to the newest.
+
+    Runs that failed or lacked part of the list are left out.
+    """
     outcomes: tuple[dict[str, Any], ...] = ({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {})
     runs = [
         ended_run(
@@ -85,7 +91,7 @@ def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
 
 
 def test_a_card_says_what_to_do_first() -> None:
-    """The card says who acts, for how many differences, and whether there is more to do.
+    """The card says who acts, on how many differences, and whether there is more to do.
 
     Without differences the card has no such text.
     """
@@ -105,7 +111,7 @@ def test_a_card_says_what_to_do_first() -> None:
     assert "This team" not in card
 
 
-def test_reports_lead_back_to_the_index() -> None:
-    """A report links back to the index, even from the folder of a reconciliation."""
+def test_reports_link_back_to_the_index() -> None:
+    """A report has a link to the index, even in the folder of its reconciliation."""
     assert 'href="../index.html"' in render_report(made_result(1))
     assert 'href="../../index.html"' in render_report(visit_result(1))

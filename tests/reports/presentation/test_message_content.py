@@ -1,4 +1,4 @@
-"""The files that leave the archive: complete, self-contained, and masked wherever a number occurs."""
+"""Files that leave the archive are complete, need no other files, and mask every number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.results import made_result, visit_mismatch, visit_result, vis
 
 
 def test_a_masked_page_has_no_whole_number_anywhere() -> None:
-    """A masked page has no whole number in any cell, attribute, sentence or command, nor in the CSV packed into it."""
+    """No cell, attribute, sentence or command of a masked page has a whole number, nor has the CSV packed into it."""
     for result in (made_result(30), visits_with_everything(30)):
         [page, sheet] = report_files(result, Masking(on=True), page=True)
         packed = re.findall(r"[0-9a-f]{400,}", page.content)
@@ -24,15 +24,15 @@ def test_a_masked_page_has_no_whole_number_anywhere() -> None:
 
 
 def test_a_masked_page_keeps_its_figures() -> None:
-    """A short booking id could be any figure on the page, so it is not masked in the page's text."""
+    """A short booking id could be any figure on the page, so it is not masked in the text of the page."""
     odd = visit_mismatch(0, booking_id=3, evidence=(EvidenceRow(side="DPS", text="visit 1300000 of 3 visitors"),))
     [page, _] = report_files(visit_result(0, mismatches=(odd,)), Masking(on=True), page=True)
     assert "of 3 visitors" in page.content
     assert "40,120" in page.content
 
 
-def test_the_page_that_is_sent_stands_alone() -> None:
-    """The page that is sent requests nothing and links nowhere. In the archive it links to the other files."""
+def test_a_page_that_is_sent_needs_no_other_file() -> None:
+    """The page requests nothing and has no links to other files. In the archive it does link to them."""
     [page, _] = report_files(made_result(3), Masking(), page=True)
     links = re.findall(r'(?:href|src)="([^"]*)"', page.content)
     assert links

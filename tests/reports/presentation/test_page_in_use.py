@@ -19,7 +19,7 @@ from tests.harness.results import made_result, visit_result, with_everything
 from tests.reports.presentation.conftest import Tabs
 
 pytestmark = pytest.mark.browser
-#: For every filter link with a number: its filter, the number, and how many rows it leaves.
+#: For every link with a number that filters: its filter, its number, and how many rows the filter leaves.
 LINKS = """async () => {
     const found = [];
     for (const link of document.querySelectorAll("a[data-filter]")) {
@@ -34,7 +34,7 @@ LINKS = """async () => {
     return found;
 }"""
 SHOWN = "tbody.one:not([hidden])"
-#: Pairs of levels, in NOMIS and in DPS, and how many prisoners of the result have each.
+#: Pairs of levels in NOMIS and in DPS, each with the number of prisoners who have them.
 PAIRS: dict[tuple[str | None, str | None], int] = {
     ("STD", "ENH"): 20,
     ("BAS", "ENH"): 9,
@@ -45,7 +45,7 @@ PAIRS: dict[tuple[str | None, str | None], int] = {
 
 
 def levels_result() -> IncentiveResult:
-    """Differences with these levels, at several prisons and of several causes, new and old."""
+    """A result with differences of these levels, at several prisons and with several causes, new and old."""
     base = made_result(sum(PAIRS.values()))
     pairs = [pair for pair, number in PAIRS.items() for _ in range(number)]
     mismatches = []
@@ -61,7 +61,7 @@ def levels_result() -> IncentiveResult:
 
 @pytest.fixture
 def pages(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
-    """Opens the page of a result as a saved file, without any other files."""
+    """A function that opens the page of a result as a saved file, without any other files."""
 
     def visit(result: ReconciliationResult, fragment: str = "", masking: Masking | None = None) -> Any:
         saved = tmp_path / f"{result.run_id}.html"
@@ -73,8 +73,8 @@ def pages(tabs: Tabs, tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("result", [levels_result(), visit_result(40)], ids=lambda each: each.title)
-def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: ReconciliationResult) -> None:
-    """The links of figures, prisons, levels, kinds, fields, ages, teams and causes leave as many rows as they say."""
+def test_every_figure_links_to_the_rows_that_it_counts(pages: Any, result: ReconciliationResult) -> None:
+    """The link of a figure, prison, level, kind, field, age, team or cause leaves as many rows as it says."""
     found = pages(result).evaluate(LINKS)
     assert [each for each in found if each[1] != each[2]] == []
     filters = {name.split("=")[0] for query, _, _ in found for name in query.split("&")}
@@ -82,8 +82,8 @@ def test_every_figure_is_a_link_to_exactly_what_it_counts(pages: Any, result: Re
     assert filters == {"", "standing", "prison", "age", "who", "cause"} | own
 
 
-def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
-    """The link of a pair counts its differences. Excluded ones and those in flight follow a plus, without a link."""
+def test_a_pair_of_levels_links_only_to_its_differences(pages: Any) -> None:
+    """The link counts the differences. Excluded ones and those in flight follow after a plus, without a link."""
     result = levels_result()
     more: dict[tuple[str | None, str | None], int] = {("STD", "ENH"): 1, ("BAS", "STD"): 2}
     matrix = tuple(
@@ -97,8 +97,11 @@ def test_a_pair_of_levels_links_to_its_differences_alone(pages: Any) -> None:
     assert "after a plus, those excluded or in flight" in page.inner_text("main")
 
 
-def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any) -> None:
-    """`NOMIS STD` filters by the level, not by two words somewhere in a row. The address shows the same to others."""
+def test_the_name_of_a_level_filters_exactly(pages: Any) -> None:
+    """`NOMIS STD` filters by that level, not by two words anywhere in a row.
+
+    The address of the page shows the same rows to another reader.
+    """
     result = levels_result()
     number = sum(each.nomis_level == "STD" for each in result.mismatches)
     page = pages(result)
@@ -121,7 +124,7 @@ def test_the_name_of_a_level_filters_exactly_by_link_address_and_text(pages: Any
 
 
 def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
-    """A row's address shows it with its evidence, even if a filter hides it. Going back returns to the filter."""
+    """The address shows the row with its evidence, even if a filter hides it. Going back restores the filter."""
     page = pages(levels_result(), "#dps=BAS")
     hidden = page.locator("tbody.one[hidden]").first
     anchor = hidden.get_attribute("id")
@@ -133,8 +136,11 @@ def test_each_row_has_an_address_that_opens_it(pages: Any) -> None:
     page.wait_for_function("document.querySelectorAll('tbody.one:not([hidden])').length === 3")
 
 
-def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: Path) -> None:
-    """The page saves lines of its CSV, in the order of the CSV even if the rows are sorted differently."""
+def test_the_page_saves_rows_of_its_csv(pages: Any, tmp_path: Path) -> None:
+    """A reader can save the rows of a cause or the visible rows.
+
+    They are in the order of the CSV, even if the page is sorted differently.
+    """
     result = levels_result()
     [heading, *lines] = list(csv.reader(render_csv(result).splitlines()))
     page = pages(result)
@@ -158,7 +164,7 @@ def test_saves_the_differences_of_a_cause_and_those_shown(pages: Any, tmp_path: 
 
 
 def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> None:
-    """A masked page saves masked lines, since the data packed into it is masked too."""
+    """The data packed into a masked page is masked, so the rows that it saves are masked too."""
     result = made_result(12, run_id="masked")
     page = pages(result, masking=Masking(on=True))
     with page.expect_download() as downloading:
@@ -173,8 +179,8 @@ def test_a_masked_page_saves_masked_differences(pages: Any, tmp_path: Path) -> N
         assert each.offender_no.lower() not in page.content()
 
 
-def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
-    """If asked for, the evidence of the visible rows is printed, and afterwards the page is as before."""
+def test_evidence_is_printed_on_request(pages: Any) -> None:
+    """The evidence of the visible rows is printed, and afterwards the page is as before."""
     page = pages(levels_result(), "#dps=BAS")
     page.emulate_media(media="print")
     page.evaluate("""window.print = () => {
@@ -193,8 +199,8 @@ def test_prints_the_evidence_where_it_is_asked_for(pages: Any) -> None:
 
 
 @pytest.mark.parametrize("result", [with_everything(3), visit_result(3)], ids=lambda each: each.title)
-def test_can_be_read_in_the_dark(pages: Any, result: ReconciliationResult) -> None:
-    """In dark mode every text has enough contrast, and bars differ from the page and from each other."""
+def test_dark_mode_has_enough_contrast(pages: Any, result: ReconciliationResult) -> None:
+    """In dark mode every text has enough contrast, and bars differ from the page and from one another."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
     page = pages(result)

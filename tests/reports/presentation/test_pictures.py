@@ -1,4 +1,4 @@
-"""The pictures of a result: in proportion, and with the same figures as text."""
+"""The pictures of a result are in proportion, and have the same figures as the text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.harness.results import STARTED, made_result, mismatch
 
 
 def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoint, ...]:
-    """Weekly runs with these numbers of differences, of new ones among them, and of resolved ones."""
+    """Weekly runs with these numbers of differences, new differences among them, and resolved ones."""
     return tuple(
         TrendPoint(
             run_id=f"run-{week}",
@@ -37,13 +37,16 @@ def trend_points(*figures: tuple[int, int | None, int | None]) -> tuple[TrendPoi
     ("values", "line"),
     [((), ""), ((0, 0), "▁▁"), ((0, 1, 5, 10), "▁▂▅█"), ((430, 11, 0), "█▂▁"), ((7,), "█")],
 )
-def test_a_line_of_blocks_is_in_proportion(values: tuple[int, ...], line: str) -> None:
-    """The largest value has a full line, no line is empty, and a single difference among hundreds is visible."""
+def test_text_bars_are_in_proportion(values: tuple[int, ...], line: str) -> None:
+    """The largest value has a full bar and no bar is empty, so a single difference among hundreds is visible."""
     assert sparkline(values) == line
 
 
-def test_the_trend_stacks_new_ones_and_shows_resolved_ones_below_the_line() -> None:
-    """Every part of a bar is in proportion to its figure, new ones are above persisting ones, and the text agrees."""
+def test_the_trend_shows_new_persisting_and_resolved_differences() -> None:
+    """Each part of a bar is in proportion. New differences are above persisting ones, resolved ones below the line.
+
+    The text gives the same figures.
+    """
     points = trend_points((10, 4, 0), (12, 12, 10), (3, 0, 9))
     trend = draw_trend(points)
     for bar, point in zip(trend.bars, points, strict=True):
@@ -62,22 +65,22 @@ def test_the_trend_stacks_new_ones_and_shows_resolved_ones_below_the_line() -> N
 
 
 def test_the_scale_of_the_trend_has_round_numbers_on_both_sides() -> None:
-    """The scale has few lines, one of them at the base of the bars."""
+    """The scale has few lines, and one of them is at the base of the bars."""
     trend = draw_trend(trend_points((430, 430, 0), (20, 0, 410)))
     assert [tick.label for tick in trend.ticks] == ["400", "200", "0", "200", "400"]
     assert trend.base in [tick.y for tick in trend.ticks]
     assert draw_trend(()).bars == ()
 
 
-def test_runs_of_earlier_versions_are_drawn_whole() -> None:
-    """Differences that earlier versions did not count are neither new nor resolved."""
+def test_runs_of_earlier_versions_have_undivided_bars() -> None:
+    """If a run of an earlier version has no counts of new and resolved differences, its bar is undivided."""
     trend = draw_trend(trend_points((5, None, None), (4, 1, 2)))
     assert [part.kind for part in trend.bars[0].parts] == ["persisting"]
     assert "22 May 2023: 5; 29 May 2023: 4 (1 new, 2 resolved)." in trend.text
 
 
-def test_counts_how_long_differences_have_been_open() -> None:
-    """The ages run from new to the oldest, including those in between without differences."""
+def test_differences_are_counted_by_age() -> None:
+    """The ages run from new to the oldest, and include those without differences in between."""
     days = (None, 3, 7, 8, 400)
     found = tuple(
         mismatch(number, standing="new", since=STARTED)
@@ -97,8 +100,8 @@ def test_counts_how_long_differences_have_been_open() -> None:
     assert ages(made_result(0)) == []
 
 
-def test_says_how_many_of_a_thousand_differ_at_each_prison() -> None:
-    """Each prison has a rate, even if hardly anybody differs. A prison where nobody was compared has none."""
+def test_each_prison_has_a_rate_per_thousand() -> None:
+    """A prison has a rate even if hardly anybody there differs. A prison where nobody was compared has none."""
     prisons = (
         PrisonCount(prison_id="ACI", compared=0, mismatches=2, new=0),
         PrisonCount(prison_id="LEI", compared=400, mismatches=3, new=1),
@@ -115,8 +118,8 @@ def test_says_how_many_of_a_thousand_differ_at_each_prison() -> None:
     assert [each.name for each in most_affected(rows)] == ["LEI", "ACI", "MDI"]
 
 
-def test_groups_causes_by_who_acts() -> None:
-    """Each team has the causes of its differences, and together the teams have all causes."""
+def test_causes_are_grouped_by_the_team_that_acts() -> None:
+    """Each team has the causes of its differences. Together the teams have all causes."""
     result = made_result(30)
     actions = what_to_do(result).actions
     groups = causes_by_who_acts(page_rows(result, view_of(result), actions, UNMASKED), actions)
@@ -142,10 +145,10 @@ def with_levels(number: int, nomis: str | None, dps: str | None) -> IncentiveMis
     return mismatch(number, **levels)
 
 
-def test_says_which_level_is_higher() -> None:
+def test_the_picture_shows_which_level_is_higher() -> None:
     """The picture runs from far higher in NOMIS to far higher in DPS. Levels that cannot be compared are separate.
 
-    Standard is the level after Basic: DPS no longer gives Entry, which NOMIS has in between.
+    Standard is the level after Basic: DPS no longer awards Entry, which NOMIS has in between.
     """
     pairs = [
         ("STD", "ENH"),
@@ -173,7 +176,7 @@ def test_says_which_level_is_higher() -> None:
 
 
 def test_rows_keep_their_address_from_run_to_run() -> None:
-    """The address contains the cause and the key, not the position of the row. On a masked page it contains no key."""
+    """The address of a row has its cause and key instead of its position. On a masked page it has no key."""
     result = made_result(7)
     view, actions = view_of(result), what_to_do(result).actions
     rows = {row.mismatch.booking_id: row.anchor for row in page_rows(result, view, actions, UNMASKED)}

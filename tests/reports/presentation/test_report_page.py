@@ -1,4 +1,4 @@
-"""The page that documents the report agrees with the code."""
+"""The page that documents the report agrees with the program."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.harness.results import (
 )
 
 PAGE = (Path(__file__).parents[3] / "doc" / "report.md").read_text(encoding="utf-8")
-#: The type of a value in the JSON, by the word that the page uses for it.
+#: The type of a value in the JSON, by the word for it on the page.
 JSON_TYPES: Mapping[str, type] = {
     "boolean": bool,
     "text": str,
@@ -50,15 +50,15 @@ def table(section: str) -> list[list[str]]:
     return [[cell.strip("`") for cell in row] for row in rows[2:]]
 
 
-def test_names_every_column_of_incentive_levels_in_its_place() -> None:
-    """The page lists all CSV columns of incentive levels in their order, each with a meaning."""
+def test_every_column_of_incentive_levels_is_documented_in_order() -> None:
+    """The page lists all CSV columns of incentive levels in their order, with the meaning of each."""
     rows = table("The CSV of incentive levels")
     assert [row[0] for row in rows] == list(COLUMNS)
     assert all(len(row) == 3 and row[2] for row in rows)
 
 
-def test_names_every_column_of_the_others_in_its_place() -> None:
-    """In general CSVs the key and the fields of the reconciliation are at the documented place."""
+def test_every_column_of_general_csvs_is_documented_in_order() -> None:
+    """In a general CSV, the key and the fields of the reconciliation are where the page says."""
     expected: list[str] = []
     for column in (row[0] for row in table("The CSV")):
         if column == "*the key*":
@@ -74,8 +74,8 @@ def test_names_every_column_of_the_others_in_its_place() -> None:
 @pytest.mark.parametrize(
     ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
 )
-def test_columns_have_the_type_that_is_said(section: str, result: ReconciliationResult) -> None:
-    """Columns documented as integers or times can be parsed as such in every line that has them."""
+def test_columns_have_the_documented_type(section: str, result: ReconciliationResult) -> None:
+    """Every value of a column that is documented as an integer or a time can be parsed as one."""
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
     types = {name: kind for name, kind, _ in table(section) if kind in read}
     lines = list(csv.DictReader(io.StringIO(render_csv(result))))
@@ -90,7 +90,7 @@ def test_columns_have_the_type_that_is_said(section: str, result: Reconciliation
     assert {name for name, kind in types.items() if kind == "integer"} == numbers
 
 
-def test_names_every_field_of_the_json() -> None:
+def test_every_field_of_the_json_is_documented() -> None:
     """Every top-level field of the result is documented with its type."""
     general, own = table("The JSON"), table("The JSON of incentive levels")
     assert [row[0] for row in general] == [field.alias for field in ReconciliationResult.model_fields.values()]
@@ -102,8 +102,8 @@ def test_names_every_field_of_the_json() -> None:
             assert fields[name] is None or isinstance(fields[name], JSON_TYPES[kind]), name
 
 
-def test_names_every_part_of_the_page() -> None:
-    """Each heading of a report is documented in its order, and no other heading is."""
+def test_every_part_of_the_page_is_documented() -> None:
+    """The headings of a report are documented in their order, and no other heading is."""
     named = [row[0] for row in table("The parts of the page")][1:]
     shown = set()
     for results in ((with_everything(3), made_result(3)), (visits_with_everything(3), visit_result(3))):
@@ -114,8 +114,8 @@ def test_names_every_part_of_the_page() -> None:
     assert shown == set(named)
 
 
-def test_names_every_state_of_the_overview() -> None:
-    """The states of the cards are documented, with the number that the page gives as its example."""
+def test_every_state_of_a_card_is_documented() -> None:
+    """The page gives the states of the cards, with the number that each has in its example."""
     outcomes: tuple[dict[str, Any], ...] = (
         {"mismatches": 0, "new": 0},
         {"new": 0},
@@ -132,20 +132,20 @@ def test_names_every_state_of_the_overview() -> None:
 
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=lambda each: each.name)
-def test_names_every_kind_in_the_words_of_the_report(entry: Entry) -> None:
+def test_every_kind_is_documented_with_the_text_of_the_report(entry: Entry) -> None:
     """Each reconciliation has a table with the code of each kind, its text, and its usual cause."""
     rows = table(entry.title)
     assert {code: label for code, label, _ in rows} == dict(entry.load().kinds)
     assert all(cause for _, _, cause in rows)
 
 
-def test_names_every_cause_in_the_words_of_the_report() -> None:
-    """The causes are listed by number, each with its text, the right side and the fix."""
+def test_every_cause_is_documented_with_the_text_of_the_report() -> None:
+    """The causes are in the order of their numbers, each with its text, the right side and the fix."""
     rows = [[str(number), each.name, each.right_side, each.action] for number, each in CAUSES.items()]
     assert table("The causes of incentive levels") == rows
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))
-def test_names_settings_that_there_are(name: str) -> None:
+def test_documented_settings_exist(name: str) -> None:
     """The page names only settings of the program."""
     assert name in {variable.name for variable in variables()}

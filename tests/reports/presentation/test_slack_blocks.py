@@ -18,7 +18,7 @@ from sandbox.slack.blocks import refusal
 from tests.harness.messages import channel_text
 from tests.harness.results import STARTED, made_result, visit_mismatch, visits_with_everything
 
-#: Words from services: short and long ones, markup, and characters that are escaped.
+#: Words from services: short and long words, markup, and characters that have to be escaped.
 WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sampled_from(
     ["&" * 3_500, "x " * 2_000, "`" * 99]
 )
@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("ab <>&`*_~|\n•—=@#"), max_size=60) | st.sam
 
 @st.composite
 def changes_of_a_mismatch(draw: Any) -> dict[str, Any]:
-    """Parts of a mismatch that may have any length: its diagnosis, prison, missing evidence and age."""
+    """Parts of a mismatch of any length: its diagnosis, prison, missing evidence and age."""
     action, cause, request = draw(WORDS), draw(WORDS), draw(st.none() | WORDS)
     commands = tuple(draw(st.lists(WORDS, max_size=2)))
     found = Diagnosis(
@@ -72,7 +72,10 @@ def taken(message: SlackMessage) -> None:
 @settings(deadline=None, max_examples=60)
 @given(results(), st.booleans(), st.sampled_from([None, "https://reports.example/a?b=1&c=2"]))
 def test_every_report_is_within_the_limits(result: ReconciliationResult, masked: bool, link: str | None) -> None:
-    """Header, sections, number of blocks and the whole message are within the limits. There is always plain text."""
+    """The header, the sections, the number of blocks and the whole message are within Slack's limits.
+
+    Every message also has plain text.
+    """
     report = slack_report(result, link, "s3://bucket/prefix", Masking(on=masked))
     for each in report.posts:
         taken(each)
@@ -84,15 +87,15 @@ def test_every_report_is_within_the_limits(result: ReconciliationResult, masked:
     WORDS,
 )
 def test_every_alert_is_one_message_within_the_limits(payload: dict[str, Any], text: str) -> None:
-    """Whatever the event contains, the message has the command."""
+    """The message of an alert has the command, whatever its event contains."""
     command = "prisoner-to-nomis check"
     message = alert_message({**payload, "domain": text, "command": command}, "Production", Masking())
     taken(message)
 
 
 @pytest.mark.parametrize("number", [0, 11, 430])
-def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> None:
-    """The first message says who acts, what they do and the command, before any row."""
+def test_one_message_says_what_to_do_however_many_differ(number: int) -> None:
+    """Before any row, the first message says who acts, what they do, and the command."""
     said = channel_text(slack_report(made_result(number), None, "somewhere", Masking()))
     assert said.splitlines()[1].startswith("*On 22 May 2023, ")
     assert ("*This team* · Publish the received event" in said) == (number > 0)
@@ -100,8 +103,8 @@ def test_what_to_do_stands_in_one_message_however_many_differ(number: int) -> No
     assert f"Severity *{'info' if not number else 'serious' if number > 40 else 'medium'}*: " in said
 
 
-def test_an_alert_of_a_reconciliation_says_what_happened_and_what_to_type() -> None:
-    """An alert of a reconciliation says what happened and what to type. The sentences come first, then the ids."""
+def test_an_alert_of_a_reconciliation_has_the_command() -> None:
+    """The alert says what happened and what to type. The sentences come first, and then the ids."""
     payload = {
         "event": "visits-reports-reconciliation-not-run",
         "time": "2026-11-29T04:00:00.000+00:00",

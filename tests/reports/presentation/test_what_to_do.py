@@ -1,4 +1,4 @@
-"""What to do about a run, grouped by team and action, with the commands, the age and the change."""
+"""What to do about a run, grouped by team and action, with the commands, the age and the changes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def visit(
     request: str | None = None,
     days: int = 0,
 ) -> Mismatch:
-    """A mismatch of a visit with this fix, first seen this many days before the run."""
+    """A mismatch of a visit with this fix, first seen this number of days before the run."""
     diagnosis = Diagnosis(
         cause=f"cause of {action}",
         confidence="high",
@@ -63,7 +63,7 @@ def actions(*mismatches: Mismatch) -> tuple[Recommendation, ...]:
 
 
 def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> ReconciliationResult:
-    """The same run after these earlier ones, given as days before and number of differences."""
+    """The same run after earlier ones, each given as days before the run and number of differences."""
     points = tuple(
         TrendPoint(run_id=f"{days}", started_at=STARTED - timedelta(days=days), compared=1, mismatches=found)
         for days, found in earlier
@@ -71,10 +71,10 @@ def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> Rec
     return result.model_copy(update={"trend": points})
 
 
-def test_groups_by_who_acts_and_what_they_do() -> None:
-    """Our actions come first and "nothing to do" last.
+def test_actions_are_grouped_by_team_and_action() -> None:
+    """Our own actions come first and "nothing to do" comes last.
 
-    Each group has its number, the oldest, the commands and the rows.
+    Each group has the number of differences, the oldest age, the commands and the rows.
     """
     resync = "Write the visit to NOMIS."
     found = actions(
@@ -105,15 +105,15 @@ def test_groups_by_who_acts_and_what_they_do() -> None:
     assert nobody.figures == "1 difference; it has been open for 3 days, since 19 May 2023."
 
 
-def test_says_once_a_command_that_is_the_same_for_all() -> None:
-    """Sending a queue back is one command, however many differences it fixes."""
+def test_a_shared_command_is_shown_once() -> None:
+    """A redrive of a queue is one command, however many differences it fixes."""
     retry = "prisoner-to-nomis dlq retry visit"
     (only,) = actions(visit(0, "Retry the queue.", retry), visit(1, "Retry the queue.", retry))
     assert (only.commands, only.more, only.elsewhere) == ((retry,), 0, "")
 
 
-def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
-    """If no one command fixes all, each row has its commands. A single difference has its own commands, in order."""
+def test_each_row_has_its_commands_if_none_is_shared() -> None:
+    """If no single command fixes all differences, each row has its own commands, in their order."""
     (several,) = actions(
         visit(0, "Remove it.", "prisoner-to-nomis duplicates remove visit 12 --of 11"),
         visit(3, "Remove it.", "prisoner-to-nomis duplicates remove visit 22 --of 21"),
@@ -134,8 +134,8 @@ def test_gives_the_commands_of_one_row_where_no_command_does_all() -> None:
     assert both.commands == (shared, "prisoner-to-nomis resync --from visits-of-today --cause 'cause of Write it.'")
 
 
-def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
-    """If NOMIS may be right, each difference is checked separately, so each has its own command."""
+def test_differences_to_check_have_no_shared_command() -> None:
+    """If NOMIS may be right, each difference has to be checked separately, so each has its own command."""
     ask = "Ask the prison what is right."
     (group,) = actions(
         visit(0, ask, "prisoner-to-nomis resync visit one", right="unknown"),
@@ -146,8 +146,8 @@ def test_does_not_write_all_at_once_what_may_be_wrong() -> None:
     assert not [each for each in suspicious.commands if "--from" in each]
 
 
-def test_puts_what_is_most_serious_first() -> None:
-    """The most serious action comes first: a visitor who comes in vain precedes three differences in details."""
+def test_the_most_serious_action_comes_first() -> None:
+    """One visitor who would come in vain is more serious than three differences in details."""
     details, cancel = "Write the visit to NOMIS again.", "Cancel the visit in NOMIS too."
     found = [visit(each, details, f"prisoner-to-nomis resync visit {each}") for each in range(3)]
     found.append(visit(4, cancel, "prisoner-to-nomis resync visit 4"))
@@ -160,16 +160,16 @@ def test_puts_what_is_most_serious_first() -> None:
     assert what_to_do(result).severity is Severity.SERIOUS
 
 
-def test_asks_us_to_look_where_no_cause_is_known() -> None:
-    """A difference without a cause, or from a version that did not say who acts, is assigned to us."""
+def test_a_difference_without_a_cause_is_for_our_team() -> None:
+    """So is a difference from an earlier version, which did not record who acts."""
     old = visit(0, "Ask them to delete it.", who=None, request="please delete 7")
     assert [each.who for each in actions(old, visit(1, "Wait.", who=None))] == [THIS_TEAM, NOMIS_SUPPORT]
     (only,) = what_to_do(allocation_result()).actions
     assert (only.who, only.count, only.causes) == (THIS_TEAM, 3, ("not investigated",))
 
 
-def test_headline_stays_true_and_names_the_new_ones() -> None:
-    """The headline names the day and uses the past tense, since the report may be read a week later."""
+def test_the_headline_names_the_day_and_the_new_differences() -> None:
+    """The headline uses the past tense, since the report may be read a week later."""
     assert what_to_do(made_result(11)).headline == (
         "On 22 May 2023, 11 of 87,012 prisoners had different incentive levels in NOMIS and in DPS; 6 were new"
     )
@@ -177,8 +177,8 @@ def test_headline_stays_true_and_names_the_new_ones() -> None:
     assert what_to_do(visits_with_everything(3)).headline.startswith("Incomplete: on 22 May 2023, 3 of 40,120 visits")
 
 
-def test_says_what_changed_since_the_last_complete_run() -> None:
-    """A run is compared with the last complete one. An incomplete run says nothing about changes."""
+def test_a_run_is_compared_with_the_last_complete_one() -> None:
+    """The texts say what has changed since then. An incomplete run says nothing about changes."""
     assert what_to_do(made_result(11)).change == (
         "2 fewer than in the last complete run, of 15 May 2023, which found 13."
     )
@@ -203,10 +203,8 @@ def test_says_what_changed_since_the_last_complete_run() -> None:
         (40, [], False),
     ],
 )
-def test_a_jump_against_last_week_raises_the_severity(
-    found: int, earlier: list[tuple[float, int]], jumped: bool
-) -> None:
-    """A jump is twice as many and ten more than in the last run at least six days before.
+def test_a_jump_since_last_week_raises_the_severity(found: int, earlier: list[tuple[float, int]], jumped: bool) -> None:
+    """A jump is twice as many and at least ten more than in the last run at least six days before.
 
     Yesterday's run does not count.
     """
@@ -215,8 +213,8 @@ def test_a_jump_against_last_week_raises_the_severity(
     assert (said.severity, bool(said.jump)) == ((Severity.SERIOUS, True) if jumped else (Severity.MEDIUM, False))
 
 
-def test_severity_follows_from_what_is_to_be_done() -> None:
-    """Failed and suspicious runs are serious, and differences medium, or low if nobody needs to act."""
+def test_the_severity_depends_on_the_state_and_the_actions() -> None:
+    """Failed and suspicious runs are serious. Differences are medium, or low if nobody needs to act."""
     assert what_to_do(visit_result(0)).severity is Severity.INFO
     assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
     assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
@@ -233,8 +231,8 @@ def test_severity_follows_from_what_is_to_be_done() -> None:
         (visit(0, "Write the visit to NOMIS."), "Severity medium: act today."),
     ],
 )
-def test_page_and_messages_say_alike_when_to_act(mismatch: Mismatch, urgency: str) -> None:
-    """The page and the messages give the same urgency, and ask nobody to act if there is nothing to do."""
+def test_page_and_messages_give_the_same_urgency(mismatch: Mismatch, urgency: str) -> None:
+    """The page and the messages say when to act, and ask nobody to act if there is nothing to do."""
     result = visit_result(0, mismatches=(mismatch,))
     email = email_report(result, None, "kept", Masking())
     slack = slack_report(result, None, "kept", Masking()).posts[0].text.replace("*", "")
@@ -255,8 +253,8 @@ def test_page_and_messages_say_why_in_each_group() -> None:
         assert sent.count("Why: ") == 2
 
 
-def test_a_new_difference_of_adjustments_is_serious_and_a_known_one_is_not() -> None:
-    """A new difference of adjustments is serious, since release dates depend on them. A known one is not."""
+def test_a_new_difference_of_adjustments_is_serious() -> None:
+    """A new difference is serious, since release dates depend on adjustments. A known difference is not."""
     new = visit_result(1, reconciliation="adjustments")
     known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})
     assert what_to_do(new).severity is Severity.SERIOUS

@@ -1,4 +1,4 @@
-"""The world of the tests of visits."""
+"""The fixtures for the tests of visits."""
 
 from tests.harness.visits import world
 

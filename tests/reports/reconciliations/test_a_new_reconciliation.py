@@ -1,4 +1,4 @@
-"""The example on the page about adding a reconciliation works unchanged, and changes only what the page says."""
+"""The example on the page about adding a reconciliation works unchanged, and changes only the files it names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Program:
         self._environment = environment
 
     def run(self, *arguments: str) -> tuple[int, Any, str]:
-        """Runs a command, and returns its exit code, printed JSON and stderr."""
+        """Runs a command, and returns its exit code, the JSON that it printed and its stderr."""
         ended = subprocess.run(
             [sys.executable, "-c", "from jobs.cli.app import main; main()", *arguments, "--json"],
             check=False,
@@ -92,7 +92,7 @@ def bands(**by_booking: str) -> dict[str, Any]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """The program with the example, against services with two prisons, where two bookings differ."""
+    """The program with the example. Its services have two prisons, where two bookings differ."""
     Services.missing = {"status": 404, "userMessage": "Not Found: prison not found"}
     Services.records = {
         SWITCHES: [{"agencyId": "MDI", "name": "MOORLAND"}, {"agencyId": "LEI", "name": "LEEDS"}],
@@ -116,7 +116,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
             "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
             "REPORTS_LOCATION": str(tmp_path / "reports-out"),
             "RECONCILIATION_RECHECK_SECONDS": "0",
-            # There is no queue to check, which is a doubt and not a failure.
+            # No queue can be checked. This adds a remark, but does not fail the run.
             "HMPPS_SQS_PROVIDER": "localstack",
             "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
             "LOG_LEVEL": "ERROR",
@@ -126,12 +126,12 @@ def program(tmp_path: Path) -> Iterator[Program]:
     server.server_close()
 
 
-def test_only_the_registry_knows_a_reconciliation(program: Program) -> None:
-    """A new reconciliation is a new module and one changed line."""
+def test_only_the_registry_names_a_reconciliation(program: Program) -> None:
+    """A new reconciliation needs one new module and one changed line."""
     assert touched(program.folder) == {MODULE, Path("reports/reconciliations/registry.py")}
 
 
-def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
+def test_the_example_runs_from_the_command_to_the_report(program: Program) -> None:
     """Both differences are found and explained. A second run recognises the persisting and the resolved one."""
     code, first, _ = program.run("reconcile", "pay-bands")
     assert code == 0
@@ -156,7 +156,10 @@ def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
 
 
 def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
-    """If a prison cannot be read, the others are compared, and exit code and event say that the run is incomplete."""
+    """If a prison cannot be read, the others are compared.
+
+    The exit code and the event say that the run is incomplete.
+    """
     del Services.records["/synchronisation/pay-bands/MDI"]
     code, found, error = program.run("reconcile", "pay-bands")
     assert (code, found["status"], found["compared"]) == (1, "incomplete", 1)

@@ -1,4 +1,4 @@
-"""The prisons whose activities are compared, by the age of the services."""
+"""Which prisons the reconciliations of activities compare depends on the age of the services."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.harness.sandboxes import Caller
 
 
 def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
-    """The prisons, and the reasons why others are missing."""
+    """The prisons that are compared, and the reasons why others are missing."""
     with opened(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
         found, gaps = prisons_with_activities(reconciliation.services, reconciliation.settings, PlainReads())
     return found, {str(each.detail["prison"]): each.reason for each in gaps}
 
 
 def rolled_out(upstream: Sandbox) -> tuple[str, ...]:
-    """The prisons of the rollout in DPS."""
+    """The prisons to which DPS has rolled activities out."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=true")
     return tuple(sorted(each["prisonCode"] for each in plans if each["activitiesRolledOut"]))
 
 
 def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
-    """If NOMIS has switches, they name the prisons. A row for every prison means the prisons of the rollout."""
+    """If NOMIS has switches, they name the prisons. A switch for all prisons means the prisons of the rollout."""
     upstream.switch_agencies("ACTIVITY", "MDI", "LEI")
     assert prisons(upstream) == (("LEI", "MDI"), {})
     upstream.switch_agencies("ACTIVITY", "*ALL*")
@@ -35,15 +35,15 @@ def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
     assert len(rolled_out(upstream)) == 107
 
 
-def test_service_prisons_are_what_switches_were(upstream: Sandbox) -> None:
-    """If NOMIS is a version of 2024, its older route names the prisons."""
+def test_service_prisons_replace_missing_switches(upstream: Sandbox) -> None:
+    """A NOMIS of 2024 has no switches, so its older route names the prisons."""
     upstream.reset(prisoners=20, generation="2024-06")
     upstream.switch_agencies("ACTIVITY", "MDI")
     assert prisons(upstream) == (("MDI",), {})
 
 
-def test_the_rollout_is_enough(upstream: Sandbox) -> None:
-    """If NOMIS has neither route, the prisons of DPS are compared."""
+def test_the_rollout_replaces_both_routes(upstream: Sandbox) -> None:
+    """If NOMIS has neither route, the prisons of the rollout in DPS are compared."""
     everywhere = rolled_out(upstream)
     body = {"status": 404, "userMessage": "Not Found: No static resource agency-switches/ACTIVITY."}
     upstream.fault("nomis", path=r"^/(agency-switches|service-prisons)/", kind="status", status=404, body=body)
@@ -51,7 +51,7 @@ def test_the_rollout_is_enough(upstream: Sandbox) -> None:
 
 
 def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
-    """Prisons that are set are checked one by one, even by services of 2023. One without activities is a gap."""
+    """Prisons in the setting are checked one by one, even by services of 2023. A prison without activities is a gap."""
     without = next(
         each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]
     )
@@ -63,8 +63,8 @@ def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
     assert prisons(upstream, activity_prisons="MDI,LEI") == (("LEI", "MDI"), {})
 
 
-def test_nobody_can_say(upstream: Sandbox) -> None:
-    """If no service lists the prisons, or NOMIS fails, the prisons are unknown. An error is not an older version."""
+def test_prisons_that_no_service_lists_are_unknown(upstream: Sandbox) -> None:
+    """The error says whether the routes are missing or NOMIS failed. A failure does not count as an older version."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         prisons(upstream)

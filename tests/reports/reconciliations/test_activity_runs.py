@@ -1,4 +1,4 @@
-"""Runs of the reconciliations of activities by the engine: events, unread prisons, and services that are too old."""
+"""Runs of the reconciliations of activities: their events, unread prisons, and services that are too old."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
     return [each["properties"] for each in read_events(app.database, name)]
 
 
-def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_allocations_track_the_documented_events(upstream: Sandbox, open_app: OpenApp) -> None:
     """In the worked example the prisons come first, then a failure for each booking, but no success for its prison."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
@@ -65,10 +65,10 @@ def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
 
 
 @pytest.mark.parametrize(("location", "failed"), [("WWI", ["1301002"]), ("PVI", [])])
-def test_events_of_suspended_allocations(
+def test_a_prison_whose_differing_bookings_are_elsewhere_has_a_success_event(
     upstream: Sandbox, open_app: OpenApp, location: str, failed: list[str]
 ) -> None:
-    """A prison whose only differences are of bookings elsewhere has a success event."""
+    """If every booking that differs is now at another prison, the prison has a success event and no failure."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -79,7 +79,7 @@ def test_events_of_suspended_allocations(
 
 
 def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If a booking moves away its difference is left out, and the report does not say that both sides now agree."""
+    """If a booking moves away, its difference is left out. The report does not say that both sides now agree."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002="WWI")
@@ -92,8 +92,8 @@ def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream
     assert (result.mismatches, [(each.booking_id, each.how) for each in result.resolved]) == ((), [(1301002, "gone")])
 
 
-def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Each attendance event has the date. Two bookings of one prisoner are one difference with two events."""
+def test_attendances_track_events_with_the_date(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Each event of attendances has the date. Two bookings of one prisoner are one difference with two events."""
     respond_with_attendances(upstream, NOMIS, DPS, BOOKINGS)
     app = open_app()
     result = run(app, Attendances, from_date=DAY, to_date=DAY)
@@ -125,10 +125,10 @@ def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app
         (Attendances, ATTENDANCE, f"/attendances/reconciliation/MDI?date={DAY.isoformat()}"),
     ],
 )
-def test_a_prison_that_cannot_be_read(
+def test_an_unread_prison_makes_the_run_incomplete(
     upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation], prefix: str, path: str
 ) -> None:
-    """If a prison cannot be read, the run is incomplete with the others compared. Resuming reads only that prison."""
+    """The other prisons are compared. A resumed run reads only the unread prison."""
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
     upstream.fault("nomis", path=f"^{path.partition('?')[0]}$", status=500)
@@ -146,7 +146,7 @@ def test_a_prison_that_cannot_be_read(
     assert [each["path"] for each in upstream.requests("nomis") if "/reconciliation/" in each["path"]] == [path]
 
 
-def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_a_chosen_prison_without_activities_is_not_equal(upstream: Sandbox, open_app: OpenApp) -> None:
     """A chosen prison without activities does not count as equal. The other chosen prisons are compared."""
     upstream.reset(prisoners=20)
     upstream.switch_agencies("ACTIVITY", "LEI", "MDI")
@@ -157,8 +157,8 @@ def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp
     assert {each["prison"] for each in events(app, f"{ALLOCATION}-success")} == {"MDI"}
 
 
-def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the prisons cannot be listed, the run fails, and an error event without a prison says so."""
+def test_a_run_that_cannot_list_the_prisons_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the prisons cannot be listed, the run fails and tracks an error event that names no prison."""
     upstream.fault("nomis", path="/agency-switches/", status=500)
     app = open_app()
     assert run(app, Allocations).status == "failed"
@@ -167,8 +167,10 @@ def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 @pytest.mark.parametrize("kind", [Allocations, SuspendedAllocations, Attendances])
-def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]) -> None:
-    """A run against services without the counts fails, and says that they are too old."""
+def test_a_run_against_services_without_the_counts_fails(
+    upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]
+) -> None:
+    """The error says that the services are too old."""
     upstream.reset(prisoners=20, generation="2023")
     result = run(open_app(activity_prisons="LEI,MDI"), kind)
     assert result.status == "failed"
@@ -177,7 +179,7 @@ def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: t
 
 
 def test_a_prisoner_who_moves_between_list_and_read_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A suspended allocation that differs is left out if the prisoner has left by the time the booking is checked."""
+    """If a prisoner leaves before the booking is read, the difference of the suspended allocation is left out."""
     upstream.reset(prisoners=150, prisons=24, plant=["suspended-allocations"], every_cause=True)
     planted = upstream.planted()["reconciliations"]["suspended-allocations"]
     (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]

@@ -1,4 +1,4 @@
-"""Adjustments counted and compared by whole columns, checked against a plain count."""
+"""The counts and comparisons of adjustments by whole columns, checked against plain ones record by record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Side = dict[int, list[Counted]]
 
 
 def plain_days(found: list[Counted], counter: str) -> int | None:
-    """The sum of days. If any number is unknown, so is the sum (None)."""
+    """The sum of the days, or None if any of the numbers is unknown."""
     days = [each.days for each in found if each.counter == counter]
     return None if None in days else sum(each for each in days if each is not None)
 
@@ -47,8 +47,8 @@ def plain(found: list[Counted]) -> dict[str, int | None]:
 
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
-def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
-    """Every booking has a row, even one without adjustments."""
+def test_the_counts_equal_those_of_a_plain_count(nomis: Side, dps: Side) -> None:
+    """The frame has the same counts, and a row for every booking, even one without adjustments."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS))
     assert list(frame["booking_id"]) == list(BOOKINGS)
     for row in records(frame):
@@ -58,7 +58,7 @@ def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
 
 
 def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tuple[str, ...]] | None:
-    """The kind of a difference and its fields, computed one by one."""
+    """The kind of a difference and the fields that differ, computed for one booking."""
     ours, theirs = plain(nomis), plain(dps)
     counts = [name for name in NAMES if ours[name] != theirs[name]]
     days = [
@@ -76,8 +76,8 @@ def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tup
 
 @settings(deadline=None, max_examples=50)
 @given(SIDE, SIDE)
-def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
-    """The bookings, kinds and fields are the same, and the figures of the rows are not changed."""
+def test_the_differences_equal_those_of_a_plain_comparison(nomis: Side, dps: Side) -> None:
+    """Bookings, kinds and fields are the same. The comparison does not change the figures."""
     frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS)).assign(in_nomis=True, in_dps=True)
     frame = frame.astype({f"{side}_{field.name}": field.dtype for side in ("nomis", "dps") for field in FIELDS})
     before = frame.copy(deep=True)
@@ -92,8 +92,8 @@ def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
     pd.testing.assert_frame_equal(found[frame.columns], before.loc[found.index])
 
 
-def test_the_text_of_differences() -> None:
-    """The text of a difference has DPS minus NOMIS in the order of the counters, without equal ones."""
+def test_the_text_of_a_difference_is_dps_minus_nomis() -> None:
+    """The text has a difference for each counter that is not equal, in the order of the counters."""
     values = {"taggedBail": (1, 0), "remand": (1, 2), "specialRemission": (1, 1)}
     assert differences_text(values) == "remand 1, taggedBail -1"
     assert differences_text({"remandDays": (20, 15)}) == "remandDays -5"

@@ -1,4 +1,4 @@
-"""The reconciliation of adjustments against a sandbox finds what is planted, with its cause."""
+"""The reconciliation of adjustments against a sandbox finds the planted differences with their causes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.harness.sandboxes import Caller
 
 Make = Callable[..., AdjustmentReconciliation]
 ALL = {"REPORTS_SENTENCING_RECONCILIATION_ALL_PRISONERS": "true"}
-#: The beginning of the ids of adjustments that tests make in DPS. Two digits follow.
+#: The beginning of the id of each adjustment that a test creates in DPS. Two digits follow.
 DPS_ADJUSTMENTS = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e"
-#: The cause that a run reports for each planted one.
+#: The cause that a run reports for each planted cause.
 TOLD = {
     planted.NOT_IN_DPS: causes.NOT_IN_DPS,
     planted.DELETED_IN_DPS: causes.DELETED_IN_DPS,
@@ -44,7 +44,7 @@ TOLD = {
     planted.OTHER_DAYS: causes.OTHER_DAYS,
     planted.JUST_MADE: causes.NOT_IN_NOMIS,
 }
-#: The planted causes that a window of adjustments created in NOMIS can show with services of 2023.
+#: The planted causes that a run over adjustments newly created in NOMIS can find with services of 2023.
 SEEN_FROM_NOMIS = (
     planted.NOT_IN_DPS,
     planted.DELETED_IN_DPS,
@@ -58,14 +58,14 @@ SEEN_FROM_NOMIS = (
 @pytest.mark.parametrize(
     "cause", [each for each in vars(causes).values() if isinstance(each, Cause)], ids=lambda each: each.name
 )
-def test_leaves_open_which_side_is_right_only_where_it_is_unknown(cause: Cause) -> None:
-    """No difference has both '(DPS is right)' and 'if DPS is right'."""
+def test_a_difference_says_once_which_side_is_right(cause: Cause) -> None:
+    """No text of a difference has both '(DPS is right)' and 'if DPS is right'."""
     assert cause.right_side == "unknown" or "is right" not in cause.action
 
 
 @pytest.fixture
 def make(upstream: Sandbox) -> Iterator[Make]:
-    """Creates the reconciliation over the current world of the sandbox, with further settings."""
+    """A function that creates the reconciliation over the sandbox's current world, with further settings."""
     transports: list[Transport] = []
 
     def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
@@ -87,8 +87,10 @@ def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("seed", "settings"), [(1, {}), (2, ALL), (3, {"REPORTS_SENTENCING_RECONCILIATION_PAGE_SIZE": "20"})]
 )
-def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, settings: dict[str, str]) -> None:
-    """Every difference has its kind and cause, and nothing else is found, for active and for all bookings."""
+def test_adjustments_that_differ_are_found_as_planted(
+    upstream: Sandbox, make: Make, seed: int, settings: dict[str, str]
+) -> None:
+    """Each planted difference has its kind and cause, and nothing else is found, for active and for all bookings."""
     upstream.reset(prisoners=200, seed=seed, plant=["adjustments"], every_cause=True)
     wanted = truth(upstream, "reported", "in flight")
     reconciliation = make(**settings)
@@ -104,8 +106,8 @@ def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, setting
     assert not found.unread
 
 
-def test_what_passes_by_itself_is_seen_first_and_gone_then(upstream: Sandbox, make: Make) -> None:
-    """A merge and an event under way differ when first read, and agree when read again."""
+def test_a_temporary_difference_is_gone_at_the_second_reading(upstream: Sandbox, make: Make) -> None:
+    """A merge, and an event under way, differ at the first reading and agree at the second."""
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation, reads = make(**ALL), PlainReads()
     [unit] = reconciliation.population(reads).units
@@ -116,15 +118,15 @@ def test_what_passes_by_itself_is_seen_first_and_gone_then(upstream: Sandbox, ma
     assert passing.keys().isdisjoint(again["booking_id"])
 
 
-def test_covers_active_bookings_or_all(upstream: Sandbox, make: Make) -> None:
-    """Released prisoners are compared only on request."""
+def test_released_prisoners_are_compared_only_on_request(upstream: Sandbox, make: Make) -> None:
+    """By default only active bookings are compared."""
     upstream.reset(prisoners=200, plant=["adjustments"])
     active, everyone = (make(**settings).population(PlainReads()) for settings in ({}, ALL))
     assert (active.total, everyone.total) == (200, 220)
 
 
 def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> None:
-    """Creates an adjustment of the first sentence in NOMIS."""
+    """Creates an adjustment of the first sentence of a booking in NOMIS."""
     body = {"adjustmentTypeCode": code, "adjustmentFromDate": "2026-01-10", "adjustmentDays": days}
     path = f"/prisoners/booking-id/{booking_id}/sentences/1/adjustments"
     assert caller.call("nomis", "POST", path, body).status_code == 201
@@ -167,7 +169,7 @@ def worked_example(upstream: Sandbox) -> tuple[int, str]:
 
 
 def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
-    """In the worked example each side has three bookings. DPS has one more remand and one tagged bail fewer."""
+    """In the worked example each side has three bookings. DPS has one remand more and one tagged bail fewer."""
     booking_id, offender_no = worked_example(upstream)
     [row] = compare(make()).differing
     assert (row["booking_id"], row["offender_no"], row["kind"]) == (booking_id, offender_no, "different-counts")
@@ -178,8 +180,8 @@ def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
     assert (row["nomis_additionalDaysAwarded"], row["dps_additionalDaysAwarded"]) == (1, 1)
 
 
-def test_documents_its_columns(upstream: Sandbox, make: Make) -> None:
-    """The frame has the documented columns and dtypes, with and without adjustments."""
+def test_the_frame_has_the_documented_columns(upstream: Sandbox, make: Make) -> None:
+    """With and without adjustments, the frame has the documented columns and dtypes."""
     reconciliation, reads = make(), PlainReads()
     expected = columns_of(AdjustmentReconciliation)
     for prepare in (lambda: None, lambda: worked_example(upstream)):
@@ -190,8 +192,8 @@ def test_documents_its_columns(upstream: Sandbox, make: Make) -> None:
         assert len(rows) == 20
 
 
-def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) -> None:
-    """DPS returns 404 or 422 for an unknown prisoner or one without a sentence, who has no adjustments."""
+def test_a_prisoner_unknown_to_dps_has_no_adjustments(upstream: Sandbox, make: Make) -> None:
+    """DPS responds 404 for an unknown prisoner, and 422 for one without a sentence. Neither has adjustments."""
     caller = Caller(upstream)
     first, second, *_ = upstream.prisoners()
     for prisoner in (first, second):
@@ -207,8 +209,10 @@ def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) ->
 @pytest.mark.parametrize(
     ("service", "side", "path"), [("nomis", "NOMIS", "sentencing-adjustments"), ("adjustments", "DPS", "/adjustments")]
 )
-def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: str, side: str, path: str) -> None:
-    """A booking that cannot be read is neither equal nor different, and the others of its page are compared."""
+def test_an_unread_booking_is_neither_equal_nor_different(
+    upstream: Sandbox, make: Make, service: str, side: str, path: str
+) -> None:
+    """If a booking cannot be read, the other bookings of its page are compared."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[5]
     if service == "nomis":
@@ -226,8 +230,8 @@ def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: s
     assert len(found.differing) == 1
 
 
-def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: Make) -> None:
-    """If NOMIS lists a booking and responds 404 to its id, this does not mean that it has no adjustments."""
+def test_a_404_for_a_listed_booking_is_not_an_empty_list(upstream: Sandbox, make: Make) -> None:
+    """If NOMIS lists a booking but responds 404 to its id, the booking does not count as one without adjustments."""
     prisoner = upstream.prisoners()[5]
     body = {"status": 404, "userMessage": "Not Found: booking", "developerMessage": "booking"}
     path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
@@ -236,8 +240,8 @@ def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: M
     assert "does not find it" in unread.reason
 
 
-def test_a_released_booking_is_gone_when_read_again(upstream: Sandbox, make: Make) -> None:
-    """A prisoner who is released during the run is not a difference of the active bookings."""
+def test_a_prisoner_released_during_the_run_does_not_differ(upstream: Sandbox, make: Make) -> None:
+    """If a prisoner is released during the run, the booking is not a difference of the active bookings."""
     booking_id, offender_no = worked_example(upstream)
     reconciliation, reads = make(), PlainReads()
     [unit] = reconciliation.population(reads).units
@@ -247,8 +251,8 @@ def test_a_released_booking_is_gone_when_read_again(upstream: Sandbox, make: Mak
     assert reconciliation.reread(first, reads).rows.empty
 
 
-def test_a_page_that_cannot_be_listed_is_a_gap(upstream: Sandbox, make: Make) -> None:
-    """A page that cannot be listed is a gap, named with its key. The bookings beyond it are compared."""
+def test_an_unlisted_page_is_a_gap(upstream: Sandbox, make: Make) -> None:
+    """A page that cannot be listed is a gap, which is named with its key. The bookings after it are compared."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[9]
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
@@ -264,8 +268,8 @@ def listed(population: Population) -> list[int]:
     return [booking for unit in population.units for booking, *_ in unit.content["bookings"]]
 
 
-def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
-    """A resumed run lists the bookings in the gap, and none twice."""
+def test_a_resumed_run_lists_the_bookings_in_a_gap(upstream: Sandbox, make: Make) -> None:
+    """It lists none of the other bookings again."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     steps = [everyone[9] + step for step in (0, 1, 10, 100, 1_000)]
     for key in steps:
@@ -280,8 +284,8 @@ def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
     assert len({unit.id for unit in again.units}) == len(again.units)
 
 
-def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
-    """Only chosen prisoners or prisons are read. A prisoner without a booking on the list is named."""
+def test_only_chosen_prisoners_and_prisons_are_read(upstream: Sandbox, make: Make) -> None:
+    """A chosen prisoner without a booking on the list is named."""
     upstream.reset(prisoners=200, plant=["adjustments"])
     first, *_ = upstream.prisoners()
     found = compare(make(Scope(offender_nos=(first["offenderNo"], "A0000AA"))))
@@ -292,8 +296,8 @@ def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
     assert set(found.frame["booking_id"]) == there
 
 
-def test_names_the_records_of_pending_messages(upstream: Sandbox, make: Make) -> None:
-    """Messages may name the adjustments of either side, including one that DPS has deleted and NOMIS still has."""
+def test_records_of_pending_messages_are_named(upstream: Sandbox, make: Make) -> None:
+    """A message may name an adjustment of either side, including one that DPS has deleted and NOMIS still has."""
     upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
     reconciliation = make()
     mapped = {each["nomisAdjustmentId"]: each["adjustmentId"] for each in upstream.mappings("adjustments")}
@@ -307,8 +311,8 @@ def test_names_the_records_of_pending_messages(upstream: Sandbox, make: Make) ->
     assert set(reconciliation.entities(rows[never_created])) == {f"sentencing-adjustment:{each}" for each in dps_ids}
 
 
-def test_the_commands_of_causes(upstream: Sandbox, make: Make) -> None:
-    """An adjustment that only DPS has is written by a resync. One that only NOMIS has is not."""
+def test_only_an_adjustment_that_dps_has_is_resynced(upstream: Sandbox, make: Make) -> None:
+    """The command for an adjustment that only DPS has is a resync. For one that only NOMIS has it is not."""
     worked_example(upstream)
     reconciliation = make()
     [row] = compare(reconciliation).differing
@@ -324,13 +328,16 @@ def test_the_commands_of_causes(upstream: Sandbox, make: Make) -> None:
 
 
 def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
-    """Creates a world of this generation with planted differences, and returns the scope of the last days."""
+    """Creates a world of this generation with planted differences.
+
+    Returns the scope of the adjustments created in the last days.
+    """
     upstream.reset(prisoners=200, seed=2, plant=["adjustments"], every_cause=True, generation=generation)
     return Scope(from_date=(london_now() - timedelta(days=days)).date())
 
 
-def test_services_of_2023_need_the_prisons_in_the_setting(upstream: Sandbox, make: Make) -> None:
-    """With services of 2023, adjustments that NOMIS created since a given day are found if DPS has no equal."""
+def test_new_nomis_adjustments_are_compared_with_services_of_2023(upstream: Sandbox, make: Make) -> None:
+    """A run from a given day finds each adjustment that NOMIS created since then if DPS has no equal one."""
     scope = windowed(upstream, 100, "2023")
     found = compare(make(scope))
     wanted = {
@@ -345,8 +352,8 @@ def test_services_of_2023_need_the_prisons_in_the_setting(upstream: Sandbox, mak
         assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].name
 
 
-def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
-    """The recheck of a window compares the same adjustments, not the whole booking."""
+def test_a_recheck_reads_only_the_adjustments_of_the_window(upstream: Sandbox, make: Make) -> None:
+    """The recheck compares the same adjustments as before, not the whole booking."""
     reconciliation, reads = make(windowed(upstream, 100, "2023")), PlainReads()
     [unit] = reconciliation.population(reads).units
     first = reconciliation.differing(reconciliation.read(unit, reads).rows)
@@ -356,23 +363,23 @@ def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
     assert len(rows[1]) >= len(SEEN_FROM_NOMIS)
 
 
-def test_a_window_without_adjustments(upstream: Sandbox, make: Make) -> None:
-    """If no adjustment was created in the window, nothing is compared."""
+def test_a_window_without_adjustments_compares_nothing(upstream: Sandbox, make: Make) -> None:
+    """If no adjustment was created in the window, the run has nothing to compare."""
     upstream.reset(prisoners=20, generation="2023")
     found: Compared = compare(make(Scope(from_date=london_now().date())))
     assert (found.population.units, found.population.total) == ((), 0)
 
 
 def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
-    """Without the list of bookings by key, a run without a window fails, and nothing counts as equal."""
+    """Services of 2023 cannot list bookings by key. Without a window the run fails, and nothing counts as equal."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         compare(make())
     assert caught.value.no_route
 
 
-def test_reads_each_side_once(upstream: Sandbox, make: Make) -> None:
-    """A booking costs two calls. A page costs two: the list, and the prisons of those without adjustments."""
+def test_each_side_of_a_booking_is_read_once(upstream: Sandbox, make: Make) -> None:
+    """A booking costs two calls. A page costs two more: the list, and the prisons of bookings without adjustments."""
     upstream.clear_records()
     reads = PlainReads()
     compare(make(), reads)

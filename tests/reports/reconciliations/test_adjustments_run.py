@@ -1,4 +1,4 @@
-"""Whole runs of the reconciliation of adjustments: results, events, shards, and what could not be read."""
+"""Complete runs of the reconciliation of adjustments: results, events, shards and unread records."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PREFIX = "sentencing-reports-reconciliation"
 
 
 def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
-    """Runs the reconciliation, without really waiting."""
+    """Runs the reconciliation without real waits."""
     return app.reconcile(ReconciliationParameters(**parameters), kind=AdjustmentReconciliation)  # type: ignore[arg-type]
 
 
 def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
-    """The result of a run that must have one."""
+    """The result of a run, which must have one."""
     assert outcome.result is not None
     return outcome.result
 
@@ -44,12 +44,12 @@ def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
 
 
 def found(result: ReconciliationResult) -> dict[int, str]:
-    """The kinds of the mismatches by booking."""
+    """The kinds of the mismatches, by booking."""
     return {int(each.key["booking_id"]): each.kind for each in result.mismatches}
 
 
 def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
-    """In the worked example the events have the names and properties of the service that was replaced."""
+    """In the worked example the events have the names and properties that the replaced service tracked."""
     booking_id, offender_no = worked_example(upstream)
     app = open_app()
     assert found(result_of(reconcile(app))) == {booking_id: "different-counts"}
@@ -69,8 +69,8 @@ def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
-    """Whole or in shards, a run reports the planted differences. Adjustments that have just been made are in flight."""
+def test_a_run_reports_exactly_the_planted_differences(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
+    """This holds for a whole run and for shards. Adjustments that were created just before are in flight."""
     upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
     app = open_app(
         reports_sentencing_reconciliation_all_prisoners="true", reports_sentencing_reconciliation_page_size="20"
@@ -82,7 +82,7 @@ def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> 
     assert found(result) == {booking: each["kind"] for booking, each in truth(upstream, "reported").items()}
     assert {int(each.key["booking_id"]) for each in result.in_flight} == truth(upstream, "in flight").keys()
     assert result.settled_on_recheck == len(truth(upstream, "settles"))
-    # Most bookings have no adjustment that would say where they are.
+    # Most bookings have no adjustment that would name their prison.
     assert None not in {each.prison_id for each in result.prisons}
     assert sum(each.compared for each in result.prisons) == result.compared
     kinds = [each["kind"] for each in truth(upstream, "reported").values()]
@@ -91,8 +91,11 @@ def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> 
     assert days["differences"].split()[0].endswith("Days")
 
 
-def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A gap makes the run incomplete. Its event names the key of the page, and a resumed run reads what is in it."""
+def test_a_gap_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A gap makes the run incomplete.
+
+    Its event names the key of the page, and a resumed run reads the bookings in it.
+    """
     booking_id, _ = worked_example(upstream)
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     key = everyone[4]
@@ -112,10 +115,8 @@ def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenA
     assert booking_id in found(result)
 
 
-def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
-    upstream: Sandbox, open_app: OpenApp
-) -> None:
-    """An adjustment of a window that cannot be read is read on resuming. The run then finds all that it should."""
+def test_an_unread_adjustment_of_a_window_is_read_on_resuming(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The resumed run then finds every difference of the window."""
     since = (london_now() - timedelta(days=100)).date()
     windowed(upstream, 100, "2023")
     app = open_app(reports_sentencing_reconciliation_page_size="5")
@@ -142,8 +143,8 @@ def test_an_adjustment_of_a_window_that_cannot_be_read_is_read_when_resumed(
     assert (found(resumed), resumed.compared, resumed.total) == (found(whole), whole.compared, whole.total)
 
 
-def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If there are more gaps than allowed, the list is at fault and the run fails."""
+def test_a_run_with_too_many_gaps_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If there are more gaps than the setting allows, the list itself is at fault."""
     key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
     for step in (0, 1):
         query = f"bookingId={key + step}"
@@ -154,8 +155,8 @@ def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None
     assert "more than 0 parts could not be listed" in (result.failure or "")
 
 
-def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An unread booking is named, neither equal nor different, and a resumed run reads it."""
+def test_an_unread_booking_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The booking is named and is neither equal nor different. A resumed run reads it."""
     worked_example(upstream)
     prisoner = upstream.prisoners()[7]
     upstream.fault("adjustments", query=f"person={prisoner['offenderNo']}", status=500)
@@ -171,10 +172,10 @@ def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, ope
     assert (result.status, result.compared) == ("complete", 20)
 
 
-def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the message about a difference was given up, the difference stays.
+def test_a_difference_with_a_message_given_up_is_reported(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the message about a difference was given up, the difference is reported and names the message.
 
-    A message that may still be handled puts it in flight.
+    If the message may still be handled, the difference is in flight.
     """
     booking_id, _ = worked_example(upstream)
     entity = f"sentencing-adjustment:{DPS_ADJUSTMENTS}02"
@@ -192,8 +193,8 @@ def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenAp
     assert why in mismatch.diagnosis.explanation
 
 
-def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without a window, a run against services of 2023 fails and says why."""
+def test_services_of_2023_are_too_old_without_a_window(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A run against services of 2023 fails without a window, and says why."""
     upstream.reset(prisoners=20, generation="2023")
     app = open_app()
     result = result_of(reconcile(app))
@@ -203,7 +204,7 @@ def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> N
 
 
 def test_a_report_of_many_differences_is_small(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A report of 400 differences stays below 1 MB, since types without adjustments on either side are left out."""
+    """A report of 400 differences is below 1 MB, since it leaves out types without adjustments on either side."""
     upstream.reset(prisoners=150, plant=["adjustments"], every_cause=True)
     result = result_of(reconcile(open_app()))
     assert len(result.mismatches) == len(truth(upstream, "reported"))

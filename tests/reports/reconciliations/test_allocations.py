@@ -1,4 +1,4 @@
-"""Allocations and suspended allocations against the sandbox: worked examples, planted differences, and old services."""
+"""Allocations and suspended allocations against the sandbox: worked examples, planted differences, old services."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLANTED: dict[str, Any] = {
 NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
-def test_worked_example_of_allocations(upstream: Sandbox) -> None:
+def test_bookings_with_different_counts_differ(upstream: Sandbox) -> None:
     """Bookings on only one side, and those with other counts, differ wherever they are now."""
     respond_with_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
     respond_with_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
@@ -44,8 +44,8 @@ def test_worked_example_of_allocations(upstream: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("location", ["WWI", "PVI"])
-def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: str) -> None:
-    """A suspended allocation of a booking at another prison is not a difference."""
+def test_a_suspended_allocation_elsewhere_does_not_differ(upstream: Sandbox, location: str) -> None:
+    """The suspended allocation of a booking that is now at another prison is not a difference."""
     counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
     respond_with_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream, b1301002=location, b1301003="PVI")
@@ -57,8 +57,8 @@ def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: st
     assert asked == ["/allocations/reconciliation/WWI?suspended=true"]
 
 
-def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> None:
-    """A booking that NOMIS does not know is still reported, but without the prisoner number and location."""
+def test_a_booking_that_nomis_does_not_know_is_reported(upstream: Sandbox) -> None:
+    """Such a booking is reported without its prisoner number and location."""
     respond_with_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
     respond_with_bookings(upstream)
     with opened(SuspendedAllocations, upstream) as suspended:
@@ -72,7 +72,9 @@ def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> N
 
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
 @pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
-def test_found_is_planted(upstream: Sandbox, kind: type[Allocations], seed: int, prisons: int) -> None:
+def test_planted_differences_of_allocations_are_found(
+    upstream: Sandbox, kind: type[Allocations], seed: int, prisons: int
+) -> None:
     """Exactly the planted differences of allocations are reported, each with its cause."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"][kind.name]
@@ -127,19 +129,19 @@ def test_each_difference_has_the_command_that_fixes_it(upstream: Sandbox, kind: 
         assert (f"reconcile {kind.name} --prison {prison} --no-notify" in commands) == fixable
 
 
-def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
-    """Without the role for the ids the differences are the same, and the report says why no id is named."""
+def test_differences_are_found_without_the_role_for_allocation_ids(upstream: Sandbox) -> None:
+    """Without the role the differences are the same, and the report says why it names no allocation."""
     upstream.reset(**PLANTED)
     upstream.grant("activities", ["NOMIS_ACTIVITIES"])
     with opened(Allocations, upstream) as allocations:
         found = compare(allocations)
     assert len(found.differences) == len(upstream.planted()["reconciliations"]["allocations"])
     missing = [each.evidence_missing for each in found.explained().values()]
-    assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # one is not in NOMIS
+    assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # NOMIS lacks one
 
 
-def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
-    """In a recheck late arrivals are equal. If a prison cannot be read again, its rows are unread."""
+def test_a_recheck_reads_only_prisons_with_differences(upstream: Sandbox) -> None:
+    """At the recheck, records that arrived late are equal. If a prison cannot be read again, its rows are unread."""
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
     with opened(Allocations, upstream) as allocations:
@@ -166,10 +168,8 @@ def test_a_recheck_reads_the_prisons_in_question(upstream: Sandbox) -> None:
         ("activities", {"prisonCode": "LEI", "bookings": None}),
     ],
 )
-def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
-    upstream: Sandbox, service: str, body: object
-) -> None:
-    """A response with another prison, a repeated booking, a negative count or no list leaves the prison unread."""
+def test_an_implausible_response_leaves_the_prison_unread(upstream: Sandbox, service: str, body: object) -> None:
+    """Another prison, a repeated booking, a negative count and a missing list are implausible."""
     respond_with_counts(upstream, {1: 1}, {1: 1})
     upstream.clear_faults()
     path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
@@ -178,8 +178,8 @@ def test_a_response_that_cannot_be_right_leaves_the_prison_unread(
         allocations.read(Unit("LEI"), PlainReads())
 
 
-def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
-    """If a prison is chosen, no other is read. One without activities is not read, and a prisoner cannot be chosen."""
+def test_only_a_chosen_prison_is_read(upstream: Sandbox) -> None:
+    """A chosen prison without activities is not read, and a prisoner cannot be chosen."""
     scope = Scope(prisons=("LEI", "XYZ"))
     with opened(Allocations, upstream, scope) as allocations:
         assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]
@@ -190,10 +190,10 @@ def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
         allocations.population(PlainReads())
 
 
-def test_services_that_are_too_old(upstream: Sandbox) -> None:
+def test_services_without_the_counts_are_too_old(upstream: Sandbox) -> None:
     """If a service lacks the counts, nothing is compared, and the error names the route.
 
-    Services from before May 2025 lack those of suspended allocations.
+    Services from before May 2025 lack the counts of suspended allocations.
     """
     upstream.reset(prisoners=20, generation="2023")
     with opened(Allocations, upstream, activity_prisons="MDI") as allocations:
@@ -212,10 +212,10 @@ def test_services_that_are_too_old(upstream: Sandbox) -> None:
 
 
 class Given(Allocations):
-    """Allocations with counts that a test gives."""
+    """Allocations with the counts that a test gives."""
 
     def __init__(self, nomis: dict[int, int], dps: dict[int, int]) -> None:
-        """Takes the counts of both sides. No service is called."""
+        """Takes the counts of both sides, so that no service is called."""
         self._given = nomis, dps
 
     def read_nomis(self, _: str) -> dict[int, int]:
@@ -233,7 +233,7 @@ class Given(Allocations):
     dps=st.dictionaries(st.integers(1, 12), st.integers(1, 3)),
 )
 def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps: dict[int, int]) -> None:
-    """For any two lists the differences are the bookings of only one side and those with other counts."""
+    """For any two lists, the differences are the bookings on only one side and those with different counts."""
     made = Given(nomis, dps)
     frame = made.read(Unit("LEI"), PlainReads()).rows
     naive = dict.fromkeys(nomis.keys() - dps.keys(), NOMIS_ONLY)

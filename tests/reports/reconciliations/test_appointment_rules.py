@@ -1,4 +1,4 @@
-"""The vectorised rules about when two appointments are the same, checked against plain ones record by record."""
+"""The vectorised rules that decide whether two appointments are the same, checked against plain rules."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ DPS = st.builds(
 
 
 def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
-    """The rule about ends in plain form."""
+    """The rule about end times in plain Python."""
     if nomis.end_date_time is None:
         hour_later = (datetime.combine(DAY, dps.start_time) + timedelta(hours=1)).time()
         return dps.end_time in (None, hour_later)
@@ -79,7 +79,7 @@ def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
 
 
 def plain_differences(nomis: NomisAppointment, dps: Attendee) -> tuple[str, ...]:
-    """The fields that differ by the plain rules, one after another."""
+    """The fields that differ by the plain rules."""
     start = nomis.start_date_time
     told = nomis.status is not None and dps.cancelled is not None
     rules = {
@@ -107,10 +107,10 @@ def compared(
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.none() | NOMIS, st.none() | DPS), max_size=8))
-def test_mapped_pairs_differ_as_the_plain_rules_say(
+def test_mapped_pairs_differ_by_the_plain_rules(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
 ) -> None:
-    """The rules also agree if a side lacks the record, if both lack it, and if nothing is compared."""
+    """Both kinds of rules also agree if one side or both lack the record, and if nothing is compared."""
     nomis = {900 + place: each for place, (each, _) in enumerate(pairs) if each is not None}
     dps = {place: each for place, (_, each) in enumerate(pairs) if each is not None}
     found = {row["dps_id"]: row for row in compared([(900 + place, place) for place in range(len(pairs))], nomis, dps)}
@@ -129,7 +129,7 @@ def test_mapped_pairs_differ_as_the_plain_rules_say(
         for place, row in found.items()
     } == expected
     for place, row in found.items():
-        # The values shown are those of each side, not those that the comparison put in their place.
+        # The report shows the values of each side, not those that the comparison replaced them with.
         attendee = pairs[place][1]
         if attendee is not None:
             end = None if attendee.end_time is None else attendee.end_time.strftime("%H:%M")
@@ -143,9 +143,9 @@ def test_mapped_pairs_differ_as_the_plain_rules_say(
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(NOMIS, st.booleans()), max_size=8))
 def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[NomisAppointment, bool]]) -> None:
-    """Duplicates are equal in booking, location, start and category, all of them known.
+    """Duplicates have the same booking, location, start and category, all of them known.
 
-    Mapped records are never duplicates.
+    A mapped record is never a duplicate.
     """
     nomis = {900 + place: record for place, (record, _) in enumerate(made)}
     dps = {place: ATTENDEE for place, (_, mapped) in enumerate(made) if mapped}
@@ -180,8 +180,11 @@ def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[N
         ("09:30", None, True),
     ],
 )
-def test_ends(nomis: str | None, dps: str | None, same: bool) -> None:
-    """No end in NOMIS agrees with none or a length of one hour in DPS. An end equal to the start agrees with none."""
+def test_missing_and_equal_end_times_agree(nomis: str | None, dps: str | None, same: bool) -> None:
+    """No end time in NOMIS agrees with none, or with a length of one hour, in DPS.
+
+    One equal to the start agrees with none.
+    """
     end = None if nomis is None else datetime.combine(DAY, time.fromisoformat(nomis))
     record = RECORD.model_copy(update={"end_date_time": end})
     attendee = replace(ATTENDEE, end_time=None if dps is None else time.fromisoformat(dps))
@@ -192,8 +195,8 @@ def test_ends(nomis: str | None, dps: str | None, same: bool) -> None:
 @pytest.mark.parametrize(
     ("day", "ahead"), [(date(2027, 8, 24), False), (date(2027, 8, 25), True), (date(2062, 8, 25), True)]
 )
-def test_a_year_ahead(day: date, ahead: bool) -> None:
-    """A mapped pair is left out if its date in NOMIS is at least a year ahead."""
+def test_appointments_a_year_ahead_are_left_out(day: date, ahead: bool) -> None:
+    """A mapped pair is left out if its date in NOMIS is at least a year from now."""
     record = RECORD.model_copy(update={"start_date_time": datetime.combine(day, time(9, 30))})
     pairs = pd.DataFrame([(901, 71), (902, None)], columns=["nomis_id", "dps_id"], dtype="Int64")
     frame = typed(Appointments, join(pairs, nomis_columns({901: record, 902: record}), dps_columns({71: ATTENDEE})))
@@ -201,7 +204,7 @@ def test_a_year_ahead(day: date, ahead: bool) -> None:
 
 
 def test_times_of_change_are_london_times_in_utc() -> None:
-    """Times of change are read as London time. In autumn's repeated hour, the later time is used."""
+    """Times of change are read as London time. In the hour that comes twice in autumn, the later time counts."""
     moments = [datetime.fromisoformat(text) for text in ("2026-08-01T10:00", "2026-10-25T01:30", "2027-03-28T01:30")]
     nomis = {
         901 + place: RECORD.model_copy(update={"created_date": each, "modified_date": None})

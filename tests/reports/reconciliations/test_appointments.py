@@ -66,13 +66,15 @@ def appointments(open_app: OpenApp, scope: Scope | None = None, **settings: str)
 
 
 def kinds(found: Compared) -> set[tuple[Any, ...]]:
-    """The differences by their ids and kinds."""
+    """The kind of each difference, by its ids."""
     return found.found("nomis_id", "dps_id", "kind")
 
 
 @GENERATIONS
-def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -> None:
-    """The worked example has a difference for each rule, with the command that fixes it."""
+def test_the_worked_example_has_a_difference_for_each_rule(
+    upstream: Sandbox, open_app: OpenApp, generation: str
+) -> None:
+    """Each difference is found, with the command that fixes it."""
     upstream.reset(prisoners=20, generation=generation)
     make_worked_example(upstream, upstream.receive(PRISON))
     reconciliation = appointments(open_app)
@@ -101,12 +103,12 @@ def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -
 @pytest.mark.parametrize(
     ("generation", "seed", "prisons"), [("today", 1, 24), ("today", 2, 24), ("today", 3, 120), ("2023", 1, 24)]
 )
-def test_finds_what_is_planted_and_nothing_else(
+def test_exactly_the_planted_differences_of_appointments_are_found(
     upstream: Sandbox, open_app: OpenApp, generation: str, seed: int, prisons: int
 ) -> None:
     """Every planted difference is found with its kind and cause.
 
-    Appointments that agree, are in a cell or have no end are not.
+    Appointments that agree, are in a cell or have no end are not found.
     """
     world: dict[str, Any] = {"prisoners": 60, "prisons": prisons, "seed": seed, "generation": generation}
     upstream.reset(**world, plant=["appointments"], every_cause=True)
@@ -132,7 +134,7 @@ def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: 
 
 
 def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """Each of the nine rules finds a difference in its field alone."""
+    """For each of the nine rules, a difference in only that field is found."""
     other = upstream.receive(PRISON)
     elsewhere = upstream.receive("LEI")
     changes: dict[str, dict[str, Any]] = {
@@ -159,8 +161,8 @@ def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: 
     }
 
 
-def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A room that DPS names by its own id is translated. For an appointment in a cell NOMIS may have any location."""
+def test_locations_are_translated_or_in_a_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """A room is translated from its DPS id. For an appointment in a cell, NOMIS may have any location."""
     put_in_dps(upstream, prisoner, 71, "09:00", "10:00", room_by_uuid=True)
     put_in_nomis(upstream, prisoner, 9071, "09:00", "10:00", 71)
     put_in_dps(upstream, prisoner, 72, "11:00", "12:00", room_by_uuid=True)
@@ -173,10 +175,10 @@ def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: Open
     }
 
 
-def test_mappings_that_lead_nowhere(
+def test_a_mapping_to_a_missing_record_is_a_difference(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
 ) -> None:
-    """A mapping with only one existing record is a difference. A mapping with neither is not."""
+    """If only one of the mapped records exists, the mapping is a difference. If neither exists, it is not."""
     for number in (71, 72, 73):
         put_in_dps(upstream, prisoner, number, f"{number - 62:02}:00", None)
         put_in_nomis(upstream, prisoner, 9000 + number, f"{number - 62:02}:00", None, number)
@@ -189,16 +191,20 @@ def test_mappings_that_lead_nowhere(
     assert kinds(found) == {(9071, 71, "mapping-without-nomis"), (9072, 72, "mapping-without-dps")}
 
 
-def test_deleted_appointments_are_none(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """An appointment that is deleted in DPS needs no record in NOMIS, although a search still finds it."""
+def test_an_appointment_deleted_in_dps_needs_no_record(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """NOMIS need not have an appointment that is deleted in DPS, although a search still finds it there."""
     put_in_dps(upstream, prisoner, 71, "09:00", None, deleted=True)
     put_in_dps(upstream, prisoner, 72, "09:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "09:00", None, 72, status="CANC")
     assert kinds(compare(appointments(open_app))) == set()
 
 
-def test_alike_on_both_sides_without_a_mapping(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """If equal records on both sides are not mapped, each names the other, and one command maps them."""
+def test_equal_records_without_a_mapping_name_each_other(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """If equal records on both sides are not mapped, each names the other, and one command maps both."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:00", None)
     reconciliation = appointments(open_app)
@@ -215,7 +221,9 @@ def test_alike_on_both_sides_without_a_mapping(upstream: Sandbox, open_app: Open
 
 
 @pytest.mark.parametrize("count", [8, 9])
-def test_pages_of_ids(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], count: int) -> None:
+def test_all_pages_of_ids_are_listed(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], count: int
+) -> None:
     """All ids are listed, even if the last page is full."""
     for number in range(count):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
@@ -224,8 +232,8 @@ def test_pages_of_ids(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, 
     assert (found.population.total, found.gaps) == (count, ())
 
 
-def test_a_page_that_cannot_be_read_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A page that cannot be read is a gap. Its records that DPS knows are found by their mappings."""
+def test_an_unread_page_of_ids_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """If a page cannot be read, its records that DPS has are still found, by their mappings."""
     for number in range(8):
         put_in_dps(upstream, prisoner, 70 + number, f"09:{number:02}", None)
         start = "14:00" if number == 5 else f"09:{number:02}"
@@ -246,10 +254,10 @@ def test_a_page_that_cannot_be_read_is_a_gap(upstream: Sandbox, open_app: OpenAp
         ("mapping", "/mapping/appointments/appointment-instance-id/73", {"dps_id": 73}),
     ],
 )
-def test_what_cannot_be_read_is_neither_equal_nor_different(
+def test_an_unread_appointment_is_neither_equal_nor_different(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], service: str, path: str, key: dict[str, int]
 ) -> None:
-    """Whichever read fails, the record is unread by its key, and no difference is claimed."""
+    """Whichever read fails, the record is unread and named by its key."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_nomis(upstream, prisoner, 9071, "09:15", None, 71)
     put_in_dps(upstream, prisoner, 72, "10:00", None, prison_id="LEI")
@@ -267,7 +275,7 @@ def test_what_cannot_be_read_is_neither_equal_nor_different(
 
 
 def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A chosen prison without appointments in DPS is a gap, neither equal nor full of differences."""
+    """A chosen prison without appointments in DPS does not count as equal, nor its NOMIS records as differences."""
     prison_id = next(
         each["prisonCode"]
         for each in Caller(upstream).get("activities", "/rollout?prisonsLive=false")
@@ -295,7 +303,7 @@ def test_a_prison_that_dps_does_not_search_is_a_gap(
 
 
 def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A long window is searched in parts, since DPS refuses a whole month at once. Both ends are included."""
+    """DPS refuses to search a whole month at once, so a long window is searched in parts. Both ends are included."""
     first, last = date(2026, 1, 31), date(2026, 4, 1)
     for number, day in enumerate((first - timedelta(days=1), first, last, last + timedelta(days=1)), start=71):
         put_in_dps(upstream, prisoner, number, "09:00", None, day=day.isoformat())
@@ -310,7 +318,7 @@ def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp
 
 
 class _ChangingReads(PlainReads):
-    """Makes a change after each of the first pages that are read from NOMIS."""
+    """Makes a change after reading each of the first pages from NOMIS."""
 
     def __init__(self, changes: list[Callable[[], object]]) -> None:
         super().__init__()
@@ -324,8 +332,10 @@ class _ChangingReads(PlainReads):
         return found
 
 
-def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
-    """A record that a deletion moves to a page already read is found, and so is one created meanwhile."""
+def test_records_are_found_although_the_list_moves(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """A record that a deletion moves to a page already read is found, and so is a record created meanwhile."""
     for number in range(6):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
     reconciliation = appointments(open_app, reports_appointments_reconciliation_page_size="2")
@@ -341,10 +351,8 @@ def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp
     assert found.gaps == ()
 
 
-def test_a_list_that_never_stands_still_is_a_gap(
-    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
-) -> None:
-    """If a list keeps changing, the records that were seen are compared, and the run is incomplete."""
+def test_a_list_that_keeps_changing_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """The records that were seen are compared, and the run is incomplete."""
     for number in range(4):
         put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
 
@@ -357,10 +365,10 @@ def test_a_list_that_never_stands_still_is_a_gap(
     assert len(found.frame) > 4
 
 
-def test_what_has_agreed_since_is_gone_from_the_second_reading(
+def test_differences_that_agree_at_the_second_reading_are_gone(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A late mapping and a late cancellation are not differences in the second reading."""
+    """A mapping or a cancellation that was late is not a difference at the second reading."""
     put_in_dps(upstream, prisoner, 71, "09:00", None)
     put_in_dps(upstream, prisoner, 72, "10:00", None, cancelled=True)
     put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72)
@@ -380,10 +388,10 @@ def test_what_has_agreed_since_is_gone_from_the_second_reading(
     assert reconciliation.entities({"dps_id": None, "nomis_id": 9073}) == ()
 
 
-def test_what_cannot_be_read_again_is_unread_by_its_row(
+def test_a_row_that_cannot_be_read_again_is_unread(
     upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
 ) -> None:
-    """A row that cannot be read again is unread, even if only a copy's mapped record fails. Other rows are read."""
+    """A duplicate is unread even if only the mapped record that it duplicates fails. The other rows are read."""
     make_worked_example(upstream, prisoner)
     reconciliation, reads = appointments(open_app), PlainReads()
     units = reconciliation.population(reads).units

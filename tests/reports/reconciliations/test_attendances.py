@@ -30,7 +30,7 @@ def compared(
     dps: dict[int, int] = DPS,
     bookings: dict[int, tuple[str, str]] = BOOKINGS,
 ) -> Compared:
-    """The comparison of one day at Moorland, with these counts and bookings."""
+    """The comparison of one day at Moorland with these counts and bookings."""
     respond_with_attendances(upstream, nomis, dps, bookings)
     with opened(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
@@ -46,8 +46,8 @@ def cause(found: Compared, **key: Any) -> str:
 ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the first"
 
 
-def test_worked_example(upstream: Sandbox) -> None:
-    """Two bookings of one prisoner are one difference, and a booking at another prison is left out."""
+def test_the_worked_example_of_attendances(upstream: Sandbox) -> None:
+    """Two bookings of one prisoner are one difference, and a booking that is now at another prison is left out."""
     found = compared(upstream)
     day = DAY.isoformat()
     assert found.kinds == {("MDI", 1204440, day): DPS_ONLY, ("MDI", 1204470, day): DPS_ONLY}
@@ -63,7 +63,7 @@ def test_worked_example(upstream: Sandbox) -> None:
 
 @pytest.mark.parametrize("over", [1204430, 1204440])
 def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
-    """A pair with one booking elsewhere is still one difference. If both are elsewhere, the pair is not reported."""
+    """If one booking of a pair is elsewhere, the pair is still one difference. If both are, it is not reported."""
     found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
     assert cause(found, booking_id=1204440) == ANOTHER
     assert ("MDI", 1204430, DAY.isoformat()) in found.ignored
@@ -74,15 +74,15 @@ def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbo
     assert len(found.ignored) == 3
 
 
-def test_another_number_of_attendances_is_not_a_pair(upstream: Sandbox) -> None:
-    """One payment on one booking and two on the other are two differences."""
+def test_bookings_with_different_numbers_are_not_a_pair(upstream: Sandbox) -> None:
+    """One paid attendance on one booking and two on the other are two differences."""
     found = compared(upstream, nomis={1204430: 2}, dps={1204440: 1})
     assert set(found.kinds.values()) == {NOMIS_ONLY, DPS_ONLY}
     assert not found.ignored
 
 
 def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
-    """If a prisoner has three bookings, two form a pair and the third stays a difference."""
+    """If a prisoner has three bookings, two form a pair and the third is a separate difference."""
     bookings = dict.fromkeys((1, 2, 3), ("A1111AA", "MDI"))
     found = compared(upstream, nomis={1: 1}, dps={2: 1, 3: 1}, bookings=bookings)
     assert sorted(cause(found, booking_id=each) == ANOTHER for each in (2, 3)) == [False, True]
@@ -144,7 +144,7 @@ def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("seed", "prisons"), WORLDS)
-def test_found_is_planted(upstream: Sandbox, seed: int, prisons: int) -> None:
+def test_planted_differences_of_attendances_are_found(upstream: Sandbox, seed: int, prisons: int) -> None:
     """Exactly the planted differences of attendances are reported, each with its cause."""
     upstream.reset(**PLANTED | {"seed": seed, "prisons": prisons})
     planted = upstream.planted()["reconciliations"]["attendances"]
@@ -191,8 +191,8 @@ def test_each_difference_has_its_fix(upstream: Sandbox) -> None:
         assert (again in commands) == fixable
 
 
-def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> None:
-    """If NOMIS refused the change for good because payroll had paid, the cause says so and no resync is proposed."""
+def test_a_difference_that_payroll_has_paid_has_no_resync(upstream: Sandbox) -> None:
+    """If NOMIS refused the change because payroll had paid, the cause says so and no resync is proposed."""
     upstream.reset(**PLANTED)
     planted = upstream.planted()["reconciliations"]["attendances"]
     booking = next(each["key"][1] for each in planted if each["cause"] == "payroll ran")
@@ -210,8 +210,8 @@ def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> No
     assert not diagnosis.commands
 
 
-def test_a_recheck_keeps_the_day(upstream: Sandbox) -> None:
-    """A recheck keeps the day: the rows that are read again have the same keys."""
+def test_a_recheck_reads_the_same_day(upstream: Sandbox) -> None:
+    """The rows that are read again have the same keys, including the day."""
     upstream.reset(**PLANTED)
     with opened(Attendances, upstream) as attendances:
         rows = compare(attendances, again=False).rows

@@ -1,4 +1,4 @@
-"""The walk over bookings by key loses nothing, and names what cannot be listed."""
+"""The listing of bookings by key loses none, and names what it cannot list."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDS = st.lists(st.integers(1, 3_000), unique=True, max_size=60).map(sorted)
 
 
 class Bookings:
-    """A list of bookings, some of which cannot be listed: every page with one of them fails."""
+    """A list of bookings, some of which make every page that contains them fail."""
 
     def __init__(self, ids: Sequence[int], broken: frozenset[int] = frozenset()) -> None:
         self.ids = ids
@@ -32,7 +32,7 @@ class Bookings:
         self.calls: list[tuple[int, int]] = []
 
     def read(self, key: int, size: int) -> list[PrisonerId]:
-        """Returns the page after the key."""
+        """Returns the page after a key."""
         self.calls.append((key, size))
         start = bisect_right(self.ids, key)
         page = self.ids[start : start + size]
@@ -54,16 +54,16 @@ def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
 
 
 @given(IDS, st.integers(1, 70))
-def test_lists_every_booking_once_in_order(ids: list[int], size: int) -> None:
-    """Whatever the page size, every booking is listed once, in order. If it divides the total, one page is empty."""
+def test_every_booking_is_listed_once_in_order(ids: list[int], size: int) -> None:
+    """This holds for any page size. If the size divides the total, the last page is empty."""
     bookings = Bookings(ids)
     assert walk(bookings, size) == (ids, [])
     assert len(bookings.calls) == len(ids) // size + 1
 
 
 @given(IDS, st.integers(1, 70), st.data())
-def test_names_what_it_cannot_list(ids: list[int], size: int, data: st.DataObject) -> None:
-    """Each booking is listed once or is in a gap, and every gap has a booking that cannot be listed."""
+def test_every_booking_is_listed_or_in_a_gap(ids: list[int], size: int, data: st.DataObject) -> None:
+    """Each booking is listed once or lies in a gap, and every gap has a booking that cannot be listed."""
     broken = frozenset(data.draw(st.lists(st.sampled_from(ids)))) if ids else frozenset()
     listed, gaps = walk(Bookings(ids, broken), size)
     lost = [each for each in ids if each not in listed]
@@ -75,8 +75,8 @@ def test_names_what_it_cannot_list(ids: list[int], size: int, data: st.DataObjec
     assert all(broken.intersection(span) for span in spans)
 
 
-def test_nothing_beyond_can_be_read() -> None:
-    """If nothing can be read beyond a key, the walk leaves one gap without an end."""
+def test_an_unreadable_end_of_the_list_is_one_gap() -> None:
+    """If nothing can be read after a key, one gap without an end is left."""
 
     def read(key: int, size: int) -> list[PrisonerId]:
         return Bookings([key + 1], frozenset({key + 1})).read(key, size)
@@ -87,7 +87,7 @@ def test_nothing_beyond_can_be_read() -> None:
 
 
 @given(IDS, st.integers(1, 70), st.integers(0, 3_000), st.integers(0, 3_000))
-def test_walks_a_part(ids: list[int], size: int, after: int, last: int) -> None:
+def test_only_the_requested_part_is_listed(ids: list[int], size: int, after: int, last: int) -> None:
     """Only the bookings after the first id and up to the last one are listed."""
     pages = walk_bookings(PlainReads(), Bookings(ids).read, size, after, last)
     listed = [booking.booking_id for page in pages if isinstance(page, KeyPage) for booking in page.bookings]
@@ -95,8 +95,8 @@ def test_walks_a_part(ids: list[int], size: int, after: int, last: int) -> None:
 
 
 @pytest.mark.parametrize("error", [BreakerOpen("nomis"), UpstreamError("nomis", "GET", "/", status=403, message="no")])
-def test_a_service_that_takes_no_calls_ends_the_walk(error: SyncError) -> None:
-    """If the service takes no calls, the walk ends and skips nothing, since the fault is not in a page."""
+def test_an_outage_ends_the_listing(error: SyncError) -> None:
+    """If the service accepts no calls, no page is at fault, so the listing ends and skips nothing."""
 
     def read(key: int, size: int) -> list[PrisonerId]:
         raise error
@@ -114,7 +114,7 @@ def services(upstream: Sandbox) -> Iterator[Services]:
 
 
 def walk_nomis(services: Services, size: int, waits: list[float] | None = None) -> tuple[list[int], list[KeyGap]]:
-    """The walk over the active bookings of NOMIS, which records its waits instead of waiting."""
+    """Lists the active bookings of NOMIS, and records the waits instead of waiting."""
     reads = SharedReads(services, sleep=([] if waits is None else waits).append)
 
     def read(key: int, most: int) -> tuple[PrisonerId, ...]:
@@ -126,14 +126,14 @@ def walk_nomis(services: Services, size: int, waits: list[float] | None = None) 
 
 
 @pytest.mark.parametrize("size", [1, 7, 10, 20, 21])
-def test_walks_over_nomis(services: Services, upstream: Sandbox, size: int) -> None:
+def test_all_active_bookings_of_nomis_are_listed(services: Services, upstream: Sandbox, size: int) -> None:
     """All active bookings are listed, even if the last page is full."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     assert walk_nomis(services, size) == (everyone, [])
 
 
-def test_a_page_is_retried_before_it_is_given_up(services: Services, upstream: Sandbox) -> None:
-    """A page that fails three times is then read, after waits of 1, 5 and 20 seconds with jitter."""
+def test_a_page_is_retried_before_it_becomes_a_gap(services: Services, upstream: Sandbox) -> None:
+    """A page that fails three times is read at the next attempt, after waits of 1, 5 and 20 seconds with jitter."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={everyone[9]}", status=500, times=3)
     waits: list[float] = []
@@ -165,15 +165,15 @@ def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox
         [],
     ],
 )
-def test_a_page_that_cannot_be_right_is_not_believed(services: Services, upstream: Sandbox, body: object) -> None:
-    """Ids that do not ascend from the key, too many rows, rows without bookings and another shape are refused."""
+def test_an_implausible_page_is_refused(services: Services, upstream: Sandbox, body: object) -> None:
+    """Ids that do not ascend from the key, too many rows, rows without bookings, and other formats are refused."""
     upstream.fault("nomis", path="/bookings/ids/latest-from-id", status=200, body=body)
     with pytest.raises(UpstreamError, match="cannot be right"):
         latest_bookings(services.nomis, 0, 5, active_only=True)
 
 
 def test_a_nomis_without_the_list_is_too_old(services: Services, upstream: Sandbox) -> None:
-    """If NOMIS lacks the route, the walk fails and skips nothing, since this is not an error of one page."""
+    """If NOMIS lacks the route, no page is at fault, so the listing fails and skips nothing."""
     upstream.reset(prisoners=20, generation="2023")
     with pytest.raises(UpstreamError) as caught:
         walk_nomis(services, 5)

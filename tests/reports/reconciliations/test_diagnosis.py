@@ -1,4 +1,4 @@
-"""The decision table, row by row, with hand-made histories."""
+"""Each row of the decision table, with histories that the tests make."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def evidence(records: list[IepRecord], reviews: list[Review], **more: object) ->
 
 
 def written(sequence: int, booking: int = BOOKING) -> ReviewMapping:
-    """The mapping of the current review to this sequence."""
+    """The mapping of the current review to this sequence of the booking."""
     return ReviewMapping(booking, sequence)
 
 
@@ -181,8 +181,8 @@ WRONG_ORDER = evidence(
         ),
     ],
 )
-def test_each_row_of_the_table(number: int, side: str, case: Evidence) -> None:
-    """The first row that fits gives the cause and the side that is right."""
+def test_the_first_matching_row_gives_the_cause(number: int, side: str, case: Evidence) -> None:
+    """The first row that applies gives the cause and the side that is right."""
     found = diagnose(case)
     assert (found.number, found.right_side) == (number, side)
     assert found.cause == CAUSES[number].name
@@ -190,8 +190,11 @@ def test_each_row_of_the_table(number: int, side: str, case: Evidence) -> None:
     assert found.action
 
 
-def test_proposes_the_received_event_that_was_missed() -> None:
-    """The worked example of a missed transfer: the module gives the reason, the system's record the prison and time."""
+def test_the_missed_received_event_is_proposed() -> None:
+    """In the worked example of a missed transfer, the NOMIS module gives the reason.
+
+    The record that the system wrote gives the prison and the time.
+    """
     assert diagnose(MISSED).commands == (
         (
             "prisoner-to-nomis reconcile fix received A4471CK --prison LEI --reason TRANSFERRED "
@@ -201,8 +204,8 @@ def test_proposes_the_received_event_that_was_missed() -> None:
     )
 
 
-def test_asks_for_the_surplus_record_to_be_deleted() -> None:
-    """In the worked example of a prisoner received twice, only the sequences above the one from DPS are deleted."""
+def test_only_the_surplus_records_are_to_be_deleted() -> None:
+    """If a prisoner was received twice, the request names only the sequences above the one that DPS wrote."""
     found = diagnose(TWICE)
     assert found.request is not None
     assert "prisoner A4471CK, booking 1204417: sequence 7 (STD, 20/05/2023 10:02:05, LEI" in found.request
@@ -218,8 +221,8 @@ def test_asks_for_the_surplus_record_to_be_deleted() -> None:
         ("OIDADMIS", False, "NEW_ADMISSION"),
     ],
 )
-def test_takes_the_reason_from_the_module(module: str, earlier: bool, reason: str) -> None:
-    """A transfer screen means a transfer. An admission stays one even if the booking has an earlier time in prison."""
+def test_the_module_gives_the_reason(module: str, earlier: bool, reason: str) -> None:
+    """The transfer screen means a transfer. An admission stays one even if the booking was in prison before."""
     at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module, "LEI")],
@@ -236,8 +239,8 @@ def test_takes_the_reason_from_the_module(module: str, earlier: bool, reason: st
 
 
 @pytest.mark.parametrize("module", ["MERGE", "OSIOSEAR", "PRISON_API", None])
-def test_publishes_no_event_for_what_was_not_an_arrival(module: str | None) -> None:
-    """Records of other NOMIS functions are wrong too, but no received event belongs to them."""
+def test_a_record_that_is_not_an_arrival_needs_no_event(module: str | None) -> None:
+    """Records of other NOMIS functions are wrong too, but a received event does not fix them."""
     case = evidence(
         [record(2, "STD", "2023-05-20T15:22:00", module)],
         [review(60, "ENH", "2023-01-01T10:00:00")],
@@ -248,8 +251,8 @@ def test_publishes_no_event_for_what_was_not_an_arrival(module: str | None) -> N
     assert found.confidence == "low"
 
 
-def test_near_is_the_same_day_or_as_near_as_the_setting_says() -> None:
-    """A review from the evening before belongs to an arrival in the morning, if the setting reaches that far."""
+def test_a_review_belongs_to_an_arrival_within_the_set_hours() -> None:
+    """A review of the evening before belongs to an arrival in the morning if the setting reaches that far."""
     case = evidence(
         [
             record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),
@@ -262,8 +265,8 @@ def test_near_is_the_same_day_or_as_near_as_the_setting_says() -> None:
     assert diagnose(case, timedelta(hours=9)).number == 4
 
 
-def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
-    """A repair dated before the wrong record would change nothing in NOMIS, so a deletion is requested instead."""
+def test_a_repair_that_would_not_become_current_is_not_proposed() -> None:
+    """A repair dated before the wrong record would change nothing, so its deletion is requested instead."""
     deleted = evidence(
         [record(3, "STD", "2023-05-20T10:00:00")],
         [review(60, "ENH", "2023-01-20T10:00:00")],
@@ -278,8 +281,8 @@ def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
     assert edited.commands[0] == "prisoner-to-nomis incentives repair A4471CK"
 
 
-def test_writes_nothing_while_the_message_may_still_wait() -> None:
-    """While a review's message may still be waiting, no repair is proposed, since NOMIS would have the review twice."""
+def test_no_repair_is_proposed_while_the_message_may_be_pending() -> None:
+    """After a repair the message would write the review to NOMIS a second time."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",
@@ -292,7 +295,7 @@ def test_writes_nothing_while_the_message_may_still_wait() -> None:
 
 
 @given(words=st.lists(st.text().filter(lambda text: "\x00" not in text), min_size=3, max_size=3))
-def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) -> None:
+def test_a_proposed_command_quotes_external_values(words: list[str]) -> None:
     """A shell reads the number, the prison and the reason as one word each, whatever they contain."""
     offender_no, prison_id, reason = words
     pair = PrisonerLevels(offender_no, 1, None, None)

@@ -1,4 +1,4 @@
-"""The fixes against the sandbox: planned, made once, recorded and verified, and the explanation of one prisoner."""
+"""The fixes of a difference against the sandbox: planned, made once, recorded, verified and explained."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def planted(upstream: Sandbox, row: int) -> dict[str, Any]:
     return next(each for each in upstream.planted()["mismatches"] if each["cause"] == row)
 
 
-def test_a_repair_that_would_not_become_current_is_objected_to(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A repair is objected to if a NOMIS record of a later day would stay current."""
+def test_a_repair_behind_a_later_record_has_an_objection(upstream: Sandbox, open_app: OpenApp) -> None:
+    """There is an objection to a repair if a NOMIS record of a later day would stay current."""
     upstream.reset(prisoners=60, mismatches={"7": 1})
     plan = fixes.plan_repair(open_app().services, planted(upstream, 7)["offenderNo"])
     assert "would not become current" in str(plan.objection)
 
 
-def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reason without a review, a prisoner without a review, and an unknown prisoner are refused with a message."""
+def test_fixes_that_are_not_possible_are_refused(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A reason without a review, a prisoner without one and an unknown prisoner are refused with a message."""
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
@@ -47,8 +47,8 @@ def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> No
     assert "would not become current" in str(early.objection)
 
 
-def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Both sides are read again until they agree or the time is up."""
+def test_the_verification_waits_for_both_sides(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Both sides are read again until they agree or the time limit is reached."""
     upstream.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
     who = upstream.planted()["mismatches"][0]
     services = open_app().services
@@ -56,8 +56,8 @@ def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp
     assert fixes.verify(services, who["offenderNo"], who["bookingId"], within_seconds=20).equal
 
 
-def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An explanation has the report's cause and evidence. If the levels agree, it has only the histories."""
+def test_an_explanation_has_the_complete_histories(upstream: Sandbox, open_app: OpenApp) -> None:
+    """It has the cause and evidence of the report. If the levels agree, it has only the histories."""
     upstream.reset(prisoners=60, mismatches={"5": 1})
     opened = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]
@@ -74,8 +74,8 @@ def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app:
     assert equal.mismatch.diagnosis is None
 
 
-def test_an_explanation_is_not_the_cure_of_an_unknown_cause(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The report proposes the explanation for such a cause, and the explanation does not propose itself."""
+def test_an_explanation_does_not_propose_itself(upstream: Sandbox, open_app: OpenApp) -> None:
+    """For an unknown cause the report proposes the explanation, but the explanation itself proposes nothing."""
     upstream.reset(prisoners=60, mismatches={"10": 1})
     opened = open_app()
     offender_no = planted(upstream, 10)["offenderNo"]

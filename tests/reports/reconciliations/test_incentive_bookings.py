@@ -1,4 +1,4 @@
-"""Whether single bookings are still on the list, found by reading few of its pages."""
+"""The search for single bookings on the list reads only a few of its pages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from tests.harness.waiting import in_thread, result_of
 
 
 @pytest.mark.parametrize("listed_before", [False, True])
-def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, listed_before: bool) -> None:
-    """Listed bookings are found on their page.
+def test_listed_bookings_are_found_and_others_are_not(
+    upstream: Sandbox, open_app: OpenApp, listed_before: bool
+) -> None:
+    """A listed booking is found on its page.
 
-    Released and unknown bookings are not found, whatever the list said before.
+    A released or unknown booking is not found, whatever the list contained before.
     """
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
@@ -37,8 +39,8 @@ def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, lis
     assert not is_active(everyone[-1]["bookingId"] + 1)
 
 
-def test_a_listed_prisoner_is_looked_for_on_the_same_page_first(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking that was listed is looked for on the same page first, so one call shows that it is still active."""
+def test_the_last_known_page_is_read_first(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A booking is searched for on its last known page first, so one call can show that it is still active."""
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -49,7 +51,7 @@ def test_a_listed_prisoner_is_looked_for_on_the_same_page_first(upstream: Sandbo
     assert pages == [["0"], ["15"]]
 
 
-def test_those_who_ask_at_once_share_a_page(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_concurrent_searches_share_a_page(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page is read once for all simultaneous callers."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
@@ -63,8 +65,8 @@ def test_those_who_ask_at_once_share_a_page(upstream: Sandbox, open_app: OpenApp
     assert len(upstream.requests("nomis")) == 1
 
 
-def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read raises an error, and is read again on the next call."""
+def test_a_failed_page_is_read_again_for_the_next_search(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A page that cannot be read raises an error, and the next search reads it again."""
     upstream.reset(prisoners=50)
     is_active = ActiveBookingLookup(open_app().services.nomis, 50)
     booking_id = upstream.prisoners()[0]["bookingId"]
@@ -74,8 +76,8 @@ def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_a
     assert is_active(booking_id)
 
 
-def test_a_prisoner_who_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner whom a release has moved to a page that was read before is found, since the page is read again."""
+def test_a_prisoner_who_moved_to_an_earlier_page_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A release can move a prisoner to a page that was read before, so that page is read again."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -85,8 +87,8 @@ def test_a_prisoner_who_moved_to_a_page_that_was_read_before_is_found(upstream: 
     assert is_active(listing.prisoners[20].booking_id)
 
 
-def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An empty list that was not empty before is a failure of the list."""
+def test_an_empty_list_is_not_a_release(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the list is empty but was not before, the list has failed and nobody counts as released."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -96,8 +98,8 @@ def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: Op
     assert not ActiveBookingLookup(nomis, 10)(listing.prisoners[3].booking_id)
 
 
-def test_a_list_that_has_grown_hides_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A prisoner on a page that did not exist at the first listing is found."""
+def test_a_prisoner_on_a_new_page_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A prisoner is found on a page that did not exist when the list was first read."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

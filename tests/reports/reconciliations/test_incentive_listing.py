@@ -1,4 +1,4 @@
-"""The listing of active prisoners, with pages that move and pages that fail."""
+"""The listing of active prisoners while pages move and pages fail."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def bookings(upstream: Sandbox) -> set[int]:
 
 
 def quickly(read: Callable[[], PrisonerPage]) -> PrisonerPage:
-    """Reads a page, without pausing before the next attempt."""
+    """Reads a page without a pause before the next attempt."""
     return retry(read, lambda _seconds: None)
 
 
-def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An outage shorter than a minute costs no page of the list."""
+def test_a_short_outage_costs_no_page(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If an outage is shorter than a minute, every page of the list is read."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", kind="status", status=503)
     one = open_app()
@@ -55,8 +55,8 @@ def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app
 
 
 @pytest.mark.parametrize("size", [7, 50, 300])
-def test_lists_everyone_once_and_in_order(upstream: Sandbox, open_app: OpenApp, size: int) -> None:
-    """Every active booking is listed once, by booking id, with one call for each page and at most one more."""
+def test_every_active_booking_is_listed_once(upstream: Sandbox, open_app: OpenApp, size: int) -> None:
+    """The bookings are in the order of their ids. The list costs one call for each page and at most one more."""
     upstream.reset(prisoners=300)
     listing = list_prisoners(open_app().services.nomis, size)
     found = [each.booking_id for each in listing.prisoners]
@@ -66,8 +66,8 @@ def test_lists_everyone_once_and_in_order(upstream: Sandbox, open_app: OpenApp, 
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_misses_nobody_who_stayed_while_others_moved(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """With releases and receptions at every page, everyone who stays active is listed exactly once."""
+def test_everyone_who_stays_is_listed_while_others_move(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
+    """If prisoners are released and received at every page, everyone who stays active is listed exactly once."""
     upstream.reset(prisoners=400, seed=seed, moving=2)
     before = bookings(upstream)
     nomis = open_app().services.nomis
@@ -78,8 +78,8 @@ def test_misses_nobody_who_stayed_while_others_moved(upstream: Sandbox, open_app
     assert upstream.planted()["movements"]
 
 
-def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page that cannot be read affects only its own prisoners, and can be read again later."""
+def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The failed page affects only its own prisoners, and can be read again later."""
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
@@ -93,7 +93,7 @@ def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_
     assert {each.booking_id for each in again.prisoners} == bookings(upstream)
 
 
-def test_reads_on_when_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_listing_continues_if_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """If the first page fails, another page gives the count."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
@@ -103,8 +103,8 @@ def test_reads_on_when_the_first_page_fails(upstream: Sandbox, open_app: OpenApp
 
 
 @pytest.mark.parametrize("most", [0, 2])
-def test_gives_up_when_too_many_pages_fail(upstream: Sandbox, open_app: OpenApp, most: int) -> None:
-    """More failed pages than allowed end the listing."""
+def test_too_many_failed_pages_end_the_listing(upstream: Sandbox, open_app: OpenApp, most: int) -> None:
+    """If more pages fail than the setting allows, the listing fails."""
     upstream.reset(prisoners=100)
     for page in (1, 2, 3, 4):
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"page={page}")
@@ -112,8 +112,8 @@ def test_gives_up_when_too_many_pages_fail(upstream: Sandbox, open_app: OpenApp,
         list_prisoners(open_app().services.nomis, 20, max_page_errors=most, read_page=quickly)
 
 
-def test_says_that_not_even_the_count_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If no page can be read, the listing fails, since not even the count is known."""
+def test_the_listing_fails_if_no_page_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If no page can be read, not even the number of prisoners is known."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
     with pytest.raises(ListingFailed, match="number of active prisoners"):
         list_prisoners(open_app().services.nomis, 20, read_page=quickly)

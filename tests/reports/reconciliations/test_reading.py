@@ -1,4 +1,4 @@
-"""The first reading of everyone's levels: correct, with few calls, and never too many at once."""
+"""The first reading of all levels is correct, needs few calls, and never makes too many at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Levels = dict[int, tuple[str | None, str | None]]
 
 
 def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
-    """Everyone's levels as the units return them, and who could not be read."""
+    """The levels of everyone as the units return them, and the prisoners who could not be read."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     try:
         units = reconciliation.population(reads).units
@@ -42,29 +42,34 @@ def planted(upstream: Sandbox) -> Levels:
 
 
 @pytest.mark.parametrize("bulk", ["on", "404", "405"])
-def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
-    """Without the bulk call every level is read singly, and the differences are those planted."""
+def test_the_bulk_call_and_single_calls_find_the_same_differences(
+    upstream: Sandbox, open_app: OpenApp, bulk: str
+) -> None:
+    """Without the bulk call every level is read by a single call, and the planted differences are found."""
     upstream.reset(prisoners=300, every_cause=True, bulk=bulk)
     levels, _ = read(open_app())
     assert len(levels) == 300
     found = differing(levels)
     assert planted(upstream).items() <= found.items()
-    # The bulk call uses a flag that single calls do not. The recheck drops differences that only it shows.
+    # The bulk call uses a flag that single calls do not. The recheck drops differences that only the bulk call shows.
     bulk_only = set(upstream.planted()["bulkDiffers"]) if bulk == "on" else set()
     assert found.keys() - planted(upstream).keys() <= bulk_only
     assert found.keys().isdisjoint(upstream.planted()["unmapped"])
 
 
-def test_needs_hardly_more_than_one_call_a_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Each prisoner costs one call to NOMIS, each page one bulk call, and single DPS calls only fill its gaps."""
+def test_a_run_needs_few_calls(upstream: Sandbox, open_app: OpenApp) -> None:
+    """NOMIS gets one call for each prisoner and DPS one for each page.
+
+    Single calls to DPS only fill the gaps of the bulk call.
+    """
     upstream.reset(prisoners=1000, mismatch_rate=0.0)
     opened = open_app(reports_incentives_reconciliation_page_size="500")
     opened.reconcile()
     assert len(upstream.requests("nomis")) + len(upstream.requests("incentives")) <= 1.02 * 1000
 
 
-def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """NOMIS sees no more simultaneous calls than the setting allows, even without the bulk call."""
+def test_no_more_calls_are_in_flight_than_allowed(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Even without the bulk call, NOMIS gets no more concurrent calls than the setting allows."""
     upstream.reset(prisoners=300, bulk="404", latency_ms=10)
     read(open_app(reconciliation_concurrency="7"))
     load = upstream.load()
@@ -73,8 +78,8 @@ def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app
     assert load["nomis"] > 3
 
 
-def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Temporary refusals make the reading slower, but nobody is left out."""
+def test_bursts_of_refusals_leave_nobody_out(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Temporary refusals make the reading slower, but everybody is read."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
@@ -85,8 +90,8 @@ def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -
     assert not differing(levels).keys() - planted(upstream).keys()
 
 
-def test_names_who_cannot_be_read_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An error of one prisoner affects only that prisoner. A lost connection is distinguished from a response."""
+def test_an_error_affects_only_its_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The prisoner is named, and all others are read. A lost connection is distinguished from a bad response."""
     upstream.reset(prisoners=120)
     one, other = (each["bookingId"] for each in upstream.prisoners()[:2])
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
@@ -98,15 +103,15 @@ def test_names_who_cannot_be_read_and_reads_the_others(upstream: Sandbox, open_a
     assert len(levels) == 118
 
 
-def test_falls_back_to_single_calls_when_the_bulk_call_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A bulk call that keeps failing costs time, not prisoners."""
+def test_single_calls_replace_a_bulk_call_that_fails(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A bulk call that keeps failing makes the reading slower, but everybody is read."""
     upstream.reset(prisoners=100)
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
     levels, _ = read(open_app())
     assert len(levels) == 100
 
 
-def test_reads_singly_whom_the_bulk_response_leaves_out(upstream: Sandbox, open_app: OpenApp) -> None:
+def test_prisoners_missing_from_the_bulk_response_are_read_singly(upstream: Sandbox, open_app: OpenApp) -> None:
     """An empty bulk response does not hide a level that DPS has and NOMIS lacks."""
     upstream.reset(prisoners=100, mismatches={"2": 3})
     upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
@@ -115,10 +120,8 @@ def test_reads_singly_whom_the_bulk_response_leaves_out(upstream: Sandbox, open_
 
 
 @pytest.mark.parametrize("bulk", ["on", "404"])
-def test_reads_singly_when_the_names_of_the_levels_are_unavailable(
-    upstream: Sandbox, open_app: OpenApp, bulk: str
-) -> None:
-    """Without the names of the levels the bulk response means nothing, so every level is read singly."""
+def test_levels_are_read_singly_without_their_names(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
+    """The bulk response cannot be understood without the names of the levels, so every level is read singly."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
     upstream.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
     levels, _ = read(open_app())
@@ -127,8 +130,8 @@ def test_reads_singly_when_the_names_of_the_levels_are_unavailable(
     assert not any(each["path"] == "/iep/reviews/bookings" for each in upstream.requests("incentives"))
 
 
-def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A stopped run leaves no thread behind that continues to call."""
+def test_a_stopped_run_makes_no_more_calls(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A stopped run leaves no thread that continues to make calls."""
     upstream.reset(prisoners=400, latency_ms=20)
 
     def stop(stage: str, _done: int, _total: int) -> None:
@@ -143,11 +146,12 @@ def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> 
     assert len(upstream.requests("nomis")) == seen
 
 
-def test_gets_through_when_nomis_has_too_few_connections(
+def test_exhausted_connections_of_nomis_leave_nobody_out(
     upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If NOMIS responds 500 because its connections are all in use, reading slows down, and nobody is left out."""
-    # Wait as long as in production: NOMIS needs time for the calls in its pool, and more on a slow machine.
+    """If NOMIS responds 500 because all its connections are in use, the reading slows down and everybody is read."""
+    # The waits are those of production, since NOMIS needs time for the calls in its pool, and more of it on a slow
+    # machine.
     monkeypatch.setattr(times, "READ_RETRY_SECONDS", (0.1, 0.4, 1.6))
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:

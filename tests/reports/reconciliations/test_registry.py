@@ -1,4 +1,4 @@
-"""The list of reconciliations agrees with what each declares."""
+"""The registry of reconciliations agrees with the declaration of each of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sync.settings.loading import load_settings
 
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
-def test_each_is_what_the_list_says(entry: Entry) -> None:
-    """Each reconciliation has the name, title and kind of key of its list entry, and its domain is synchronised."""
+def test_each_reconciliation_matches_its_entry(entry: Entry) -> None:
+    """It has the name, the title and the kind of key of its entry, and its domain is synchronised."""
     kind = entry.load()
     assert (kind.name, kind.title) == (entry.name, entry.title)
     assert (list(kind.key) == ["booking_id"]) == entry.of_bookings
@@ -21,8 +21,8 @@ def test_each_is_what_the_list_says(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
-def test_each_has_a_frame_that_can_be_compared(entry: Entry) -> None:
-    """In each reconciliation no column is named twice, and a frame without rows has no difference."""
+def test_each_reconciliation_has_a_frame_that_can_be_compared(entry: Entry) -> None:
+    """No column has the same name as another, and a frame without rows has no difference."""
     kind = entry.load()
     columns = columns_of(kind)
     names = [*kind.key, *(f"{side}_{field.name}" for field in kind.fields for side in ("nomis", "dps")), *kind.extra]
@@ -39,8 +39,10 @@ def test_each_has_a_frame_that_can_be_compared(entry: Entry) -> None:
         ({"SCHEDULER_RECONCILIATION": "false", "SCHEDULER_RECONCILIATION_VISITS": "true"}, {True, False}),
     ],
 )
-def test_without_a_switch_of_its_own_each_has_that_of_all(switches: dict[str, str], expected: set[bool]) -> None:
-    """A reconciliation without its own switch follows the general one, so CronJobs and scheduler do not both run it."""
+def test_a_reconciliation_without_a_switch_follows_the_general_one(
+    switches: dict[str, str], expected: set[bool]
+) -> None:
+    """Without its own switch a reconciliation follows the general one, so only one of CronJob and scheduler runs it."""
     settings = load_settings(switches)
     on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
     assert set(on.values()) == expected

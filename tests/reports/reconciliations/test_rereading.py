@@ -1,4 +1,4 @@
-"""Differences of levels that are read again, and prisoners who are released meanwhile."""
+"""Levels that differ are read again, and released prisoners are left out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIST = "/prisoners/ids"
 
 
 @contextmanager
-def reading_again(upstream: Sandbox, app: ReportsApp) -> Iterator[tuple[set[int], Reading]]:
-    """Reads the planted differences again, and returns the bookings and what was read."""
+def reread_planted(upstream: Sandbox, app: ReportsApp) -> Iterator[tuple[set[int], Reading]]:
+    """Reads the planted differences again, and returns their bookings and the second reading."""
     reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
     planted = upstream.planted()["mismatches"]
     rows = [
@@ -41,31 +41,31 @@ def bookings(reading: Reading) -> set[int]:
     return {int(each) for each in reading.rows["booking_id"]}
 
 
-def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference stays if the list cannot show whether the prisoner was released, and the log says so."""
+def test_a_confirmed_difference_stays_if_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the list cannot show whether the prisoner was released, the difference stays and the log says so."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400)
-    with capture_logs() as logs, reading_again(upstream, open_app()) as (planted, found):
+    with capture_logs() as logs, reread_planted(upstream, open_app()) as (planted, found):
         assert bookings(found) == planted
         assert found.unread == ()
     assert [each["event"] for each in logs].count("release-not-checked") == len(planted) > 0
 
 
-def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """If the list fails once, it is read again, and released prisoners are still recognised."""
+def test_a_list_that_fails_once_is_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
+    """If the list fails once it is read again, so released prisoners are still recognised."""
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     for each in upstream.planted()["mismatches"]:
         upstream.release(each["offenderNo"])
     upstream.fault("nomis", path=LIST, kind="status", status=503, times=1)
-    with reading_again(upstream, open_app()) as (planted, found):
+    with reread_planted(upstream, open_app()) as (planted, found):
         assert (bookings(found), found.unread) == (set(), ())
     assert len(planted) > 8
 
 
-def test_the_list_is_asked_when_all_levels_were_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The list is read after all levels, so that no page of it is older than a level."""
+def test_the_list_is_read_after_all_levels(upstream: Sandbox, open_app: OpenApp) -> None:
+    """No page of the list is then older than a level."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
-    with reading_again(upstream, open_app()) as (planted, _):
+    with reread_planted(upstream, open_app()) as (planted, _):
         paths = [each["path"] for each in upstream.requests("nomis")]
     levels = [place for place, path in enumerate(paths) if path.endswith("/current")]
     assert len(levels) == len(planted)

@@ -1,4 +1,4 @@
-"""The comparison of visits, checked against a comparison one by one, and the references in comments."""
+"""The comparison of visits, checked against plain Python, and the references in comments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ persons = st.lists(st.integers(1, 3), max_size=3, unique=True)
 
 @st.composite
 def dps_visits(draw: st.DrawFn, reference: str) -> BookedVisit:
-    """A visit of DPS."""
+    """Visits of DPS, generated."""
     start = draw(starts)
     return BookedVisit(
         reference=reference,
@@ -79,7 +79,7 @@ def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]]:
-    """Visits of both sides by their ids, and mappings, which may name a visit that does not exist."""
+    """The visits of both sides by their ids, and mappings, which may name visits that do not exist."""
     dps = {each: draw(dps_visits(each)) for each in draw(st.sets(st.sampled_from(REFERENCES)))}
     nomis = {each: draw(nomis_visits(each)) for each in range(1, draw(st.integers(1, 6)))}
     mapped = draw(st.lists(st.sampled_from(REFERENCES), unique=True))
@@ -89,10 +89,10 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDeta
 
 @settings(deadline=None, max_examples=60)
 @given(worlds())
-def test_finds_what_a_comparison_one_by_one_finds(
+def test_the_comparison_of_visits_equals_a_plain_one(
     world: tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]],
 ) -> None:
-    """The comparison finds the same keys, kinds and fields as a comparison one by one."""
+    """The comparison finds the same keys, kinds and fields as a comparison record by record."""
     dps, nomis, mappings = world
     named = {each: _named(visit) for each, visit in nomis.items() if each not in mappings.values()}
     # A mapping whose records do not exist is not compared.
@@ -206,8 +206,8 @@ def _references_in(comments: Sequence[str | None]) -> list[str | None]:
 
 @FEW
 @given(st.lists(st.tuples(references, st.sampled_from([" - ", ", ", ". "]), st.text(max_size=30)), max_size=20))
-def test_reference_in_a_comment(comments: list[tuple[str, str, str]]) -> None:
-    """References of both generations are found, with and without support text after them."""
+def test_references_in_comments_are_found(comments: list[tuple[str, str, str]]) -> None:
+    """References of both generations are found, with and without text of the support team after them."""
     for generation in ("Created by Book A Prison Visit. Reference: {}", "DPS booking reference: {}"):
         named = [generation.format(reference) for reference, _, _ in comments]
         behind = [text + join + support for text, (_, join, support) in zip(named, comments, strict=True)]
@@ -217,15 +217,15 @@ def test_reference_in_a_comment(comments: list[tuple[str, str, str]]) -> None:
 
 @FEW
 @given(st.lists(st.none() | st.text(max_size=60).filter(lambda text: "eference: " not in text), max_size=20))
-def test_comment_without_a_reference(comments: list[str | None]) -> None:
-    """A comment without a reference names nothing, nor does a missing comment."""
+def test_a_comment_may_have_no_reference(comments: list[str | None]) -> None:
+    """A comment without a reference, or a missing comment, names no visit."""
     assert _references_in(comments) == [None] * len(comments)
 
 
 @FEW
 @given(st.lists(st.lists(st.text("abc123", min_size=1), min_size=2, max_size=5).map("-".join), max_size=20))
-def test_reference_of_another_form(texts: list[str]) -> None:
-    """A reference of another form is used unchanged, since the mapping decides."""
+def test_a_reference_of_another_form_is_used_unchanged(texts: list[str]) -> None:
+    """The mapping decides which visit the reference names."""
     assert _references_in([f"DPS booking reference: {text} and more" for text in texts]) == texts
 
 

@@ -20,7 +20,7 @@ from tests.harness.visits import FIRST, OLD_COMMENT, PRISON, SECOND, TODAY, Worl
 
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
-def test_worked_example(world: World, generation: str) -> None:
+def test_the_worked_example_of_visits(world: World, generation: str) -> None:
     """Each difference of the worked example is found, and nothing else."""
     world.reset(generation=generation)
     for reference, days in (("aa-aa", 4), ("bb-bb", 5), ("cc-cc", 6), ("dd-dd", -1), ("ee-ee", 7)):
@@ -59,8 +59,8 @@ def test_worked_example(world: World, generation: str) -> None:
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_found_as_planted(world: World, generation: str, seed: int) -> None:
-    """Every planted difference is found with its kind, and none of the many special cases that agree is."""
+def test_exactly_the_planted_differences_of_visits_are_found(world: World, generation: str, seed: int) -> None:
+    """Every planted difference is found with its kind. The many special cases that agree are not found."""
     world.reset(prisoners=60, seed=seed, generation=generation, plant=["visits"], every_cause=True)
     planted = world.sandbox.planted()["reconciliations"]["visits"]
     prisons = sorted({each["prisonId"] for each in world.sandbox.prisoners()})
@@ -93,8 +93,8 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
     }
 
 
-def test_cancelled_visit_without_mapping_is_cancelled_by_the_prison(world: World) -> None:
-    """For a cancelled visit without a mapping no resync is proposed, since it would do nothing."""
+def test_no_resync_is_proposed_for_a_cancelled_visit_without_a_mapping(world: World) -> None:
+    """A resync would do nothing, so the prison has to cancel the visit."""
     world.book("aa-aa", TODAY + timedelta(days=4))
     world.write("aa-aa", mapped=False)
     world.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
@@ -105,8 +105,8 @@ def test_cancelled_visit_without_mapping_is_cancelled_by_the_prison(world: World
     assert (diagnosis.cause, diagnosis.commands) == ("the visit was cancelled before its mapping was saved", ())
 
 
-def test_counts_of_both_sides(world: World) -> None:
-    """A visit made on the NOMIS screen is counted, and is not a difference."""
+def test_visits_made_in_nomis_are_counted(world: World) -> None:
+    """A visit that was made on the NOMIS screen is counted, and is not a difference."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     world.write("aa-aa", "Family asked by telephone", mapped=False)
@@ -117,8 +117,8 @@ def test_counts_of_both_sides(world: World) -> None:
     assert values == {"dps_visits": 2, "nomis_visits": 2, "on_screen": 1, "pages": 1}
 
 
-def test_reported_duplicates_are_looked_at_again(world: World) -> None:
-    """Only recent visits are listed, but an old duplicate stays a difference until it is cancelled."""
+def test_reported_duplicates_are_read_again(world: World) -> None:
+    """Only recent visits are listed, but a duplicate that was reported earlier persists until it is cancelled."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     duplicate = world.write("aa-aa", mapped=False, created=ago(days=30))
@@ -135,7 +135,7 @@ def test_reported_duplicates_are_looked_at_again(world: World) -> None:
 
 
 def a_result(compared: Compared) -> VisitResult:
-    """The result of a complete run that found this and began an hour ago."""
+    """The result of a complete run that found these differences and began an hour ago."""
     began = clock.now() - timedelta(hours=1)
     mismatches = [
         VisitMismatch(
@@ -173,8 +173,8 @@ def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
     )
 
 
-def test_events(world: World) -> None:
-    """The events of a run have the documented names and properties."""
+def test_a_run_of_visits_tracks_the_documented_events(world: World) -> None:
+    """The events have the documented names and properties."""
     world.book("aa-aa", TODAY + timedelta(days=4))
     visit_id = world.write("aa-aa", person_ids=[SECOND])
     compared = world.compare()
@@ -227,8 +227,8 @@ def test_events(world: World) -> None:
     }
 
 
-def test_how_a_difference_is_shown() -> None:
-    """A difference of visits has the visit's start and the severity, and keeps them in the stored result."""
+def test_a_difference_of_visits_has_its_start_and_severity() -> None:
+    """Both are shown, and are kept in the stored result."""
     began = clock.now()
     start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
     mismatch = VisitMismatch(

@@ -1,4 +1,4 @@
-"""The command that reconciles visits, with queues, database and files."""
+"""The command that reconciles visits, with queues, a database and files."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str
 
 @pytest.fixture
 def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """Puts the messages that are planted as pending on the dead letter queue."""
+    """Sends the messages that are planted as pending to the dead letter queue."""
     queue = load_settings(app.settings).queue("visit").dlq_name
     assert app.sandbox.send_waiting(queue, of="visit") == 1
 
 
 @pytest.mark.parametrize("planted", ["2023", "today"], indirect=True)
 @pytest.mark.usefixtures("waiting")
-def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """A run finds each planted difference, with its cause, fix and event. Those in flight are separate."""
+def test_the_command_finds_exactly_the_planted_differences(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """Each planted difference has its cause, fix and event. Differences in flight are listed separately."""
     result = reconcile(app)
     assert result["status"] == "complete"
     assert found(result) == planted["reported"]
@@ -74,11 +74,8 @@ def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]])
 
 
 @pytest.mark.usefixtures("waiting")
-def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """In the next run, differences that the proposed commands fixed are resolved.
-
-    Everything else persists, including what only the first run looked back for.
-    """
+def test_the_next_run_resolves_what_the_proposed_commands_fixed(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """All other differences persist, including those on days that only the first run covered."""
     fixable = {"nomis-duplicate", "mapping-missing", "nomis-visit-missing", "not-cancelled-in-nomis"}
     fixed = {key for key, kind in planted["reported"].items() if kind in fixable}
     for each in reconcile(app)["mismatches"]:
@@ -97,8 +94,8 @@ def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, di
 
 
 @pytest.mark.usefixtures("waiting")
-def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """If a prison cannot be read, the run is incomplete, names the prison, and can be resumed."""
+def test_an_unread_prison_makes_a_run_of_visits_incomplete(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """The run names the prison and can be resumed."""
     prison = app.sandbox.prisoners()[0]["prisonId"]
     app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)
     result = reconcile(app, code=1)
@@ -110,8 +107,8 @@ def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]
     assert (resumed["status"], found(resumed)) == ("complete", planted["reported"])
 
 
-def test_search_that_suddenly_finds_nothing(app: App, planted: dict[str, dict[str, str]]) -> None:
-    """If a search suddenly finds nothing, as with renamed parameters, the run fails and resolves nothing."""
+def test_a_search_that_suddenly_finds_nothing_fails_the_run(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """This happens if the parameters of the search are renamed. The run resolves no difference."""
     reconcile(app)
     empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
     app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)

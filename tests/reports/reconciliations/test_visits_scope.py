@@ -1,4 +1,4 @@
-"""The days, the prisons and the prisoner that a reconciliation of visits covers."""
+"""The scope of a reconciliation of visits: its days, prisons or prisoner."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.harness.reads import PlainReads
 from tests.harness.visits import PRISON, TODAY, World
 
 
-def test_chosen_days(world: World) -> None:
-    """If days are chosen, no difference on other days is found, whatever either side has on them."""
+def test_only_the_chosen_days_are_compared(world: World) -> None:
+    """Whatever either side has on other days is not a difference."""
     world.book("aa-aa", TODAY + timedelta(days=3))
     world.book("bb-bb", TODAY + timedelta(days=4))
     world.write("bb-bb", mapped=False)
@@ -24,7 +24,7 @@ def test_chosen_days(world: World) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
-    """A run resumed after midnight keeps its days. Since nobody chose them, NOMIS visits on other days still count."""
+    """The days do not move with the date. Since nobody chose them, NOMIS visits on other days still count."""
     first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
     world.book("bb-bb", last + timedelta(days=1))
     world.write("bb-bb", mapped=False)
@@ -32,8 +32,8 @@ def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
     assert world.compare(scope).kinds == {"bb-bb": "mapping-missing"}
 
 
-def test_chosen_prisoner(world: World) -> None:
-    """The visits of one prisoner are compared, wherever they take place."""
+def test_the_visits_of_one_prisoner_are_compared_everywhere(world: World) -> None:
+    """If a prisoner is chosen, their visits at every prison are compared."""
     world.book("aa-aa", TODAY)
     other = world.sandbox.prisoners()[1]["offenderNo"]
     world.book("bb-bb", TODAY, prisoner_id=other, prison_id="BLI")
@@ -41,8 +41,8 @@ def test_chosen_prisoner(world: World) -> None:
 
 
 @pytest.mark.parametrize("generation", ["2023", "today"])
-def test_prisons_of_the_service_or_of_the_setting(world: World, generation: str) -> None:
-    """Every prison where staff or the public can book is read, unless the setting names others."""
+def test_the_setting_replaces_the_prisons_of_the_service(world: World, generation: str) -> None:
+    """Without the setting, every prison where staff or the public can book is read."""
     world.reset(generation=generation)
     reads = PlainReads()
     prisons = {unit.id for unit in world.reconciliation(Scope()).population(reads).units}

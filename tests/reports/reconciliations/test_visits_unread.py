@@ -1,4 +1,4 @@
-"""If visits cannot be read, or lists change while they are read, the run says what it missed."""
+"""If visits cannot be read, or a list changes while it is read, the run names the visits that it missed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.harness.reads import PlainReads
 from tests.harness.visits import PRISON, TODAY, World
 
 
-def test_list_that_changes_while_it_is_read(world: World) -> None:
-    """A visit booked between two pages hides none of the others."""
+def test_a_visit_booked_between_two_pages_hides_no_other(world: World) -> None:
+    """The new visit moves the others to later positions, and all of them are compared."""
     for number in range(201):
         world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20), status="CANCELLED")
 
     class Booking(PlainReads):
-        """Books a visit after the first page was read."""
+        """Books a visit after the first page has been read."""
 
         def page(self, service: Any, read: Any) -> Any:
             found = super().page(service, read)
@@ -34,17 +34,17 @@ def test_list_that_changes_while_it_is_read(world: World) -> None:
     assert compared.gaps == ()
 
 
-def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
-    """A visit that leaves the list between two pages moves another one to a page that was read.
+def test_a_visit_that_moves_to_a_page_already_read_is_compared(world: World) -> None:
+    """A visit that leaves the list between two pages moves another one to a page already read.
 
-    The moved visit is still compared.
+    That visit is still compared.
     """
     for number in range(201):
         world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
     world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
 
     class Leaving(PlainReads):
-        """Takes the first visit off the list after the first page was read."""
+        """Removes the first visit from the list after the first page has been read."""
 
         def page(self, service: Any, read: Any) -> Any:
             found = super().page(service, read)
@@ -58,7 +58,7 @@ def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
 
 
 def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
-    """A 404 from a gateway does not mean that the service is older and has a shorter list of prisons."""
+    """A gateway's 404 does not mean that the service is an older version with a shorter list of prisons."""
     path = "/config/prisons/user-type/PUBLIC/supported"
     world.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
     world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
@@ -71,8 +71,8 @@ def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
     assert [unit.id for unit in world.reconciliation(Scope()).population(PlainReads()).units] == ["HEI"]
 
 
-def test_page_that_cannot_be_read(world: World) -> None:
-    """If a page cannot be read, it is named, and the visits on the other pages are compared."""
+def test_an_unread_page_of_visits_is_named(world: World) -> None:
+    """If a page cannot be read, the visits on the other pages are compared."""
     for number in range(201):
         world.book(f"ab-cd-ef-{number:02}", TODAY + timedelta(days=number % 20))
     world.sandbox.fault("visits", path="/visits/search", query="page=1", kind="status", status=500)
@@ -85,8 +85,8 @@ def test_page_that_cannot_be_read(world: World) -> None:
     assert event.properties == {"prisonId": PRISON, "page": 1, "side": "DPS", "error": gap.reason}
 
 
-def test_first_page_that_cannot_be_read(world: World) -> None:
-    """If the first page cannot be read, nothing is known of the prison."""
+def test_nothing_is_known_without_the_first_page(world: World) -> None:
+    """If the first page of a prison cannot be read, the comparison of the prison raises the error."""
     world.sandbox.fault("visits", path=r"/visits/search", kind="status", status=503)
     with pytest.raises(UpstreamError):
         world.compare()
@@ -95,8 +95,8 @@ def test_first_page_that_cannot_be_read(world: World) -> None:
 @pytest.mark.parametrize(
     ("service", "path", "side"), [("nomis", r"/visits/\d+$", "NOMIS"), ("mapping", r"/vsipId/aa-aa$", "mapping")]
 )
-def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: str) -> None:
-    """A visit that cannot be read is neither equal nor different, and the others are compared."""
+def test_an_unread_visit_is_neither_equal_nor_different(world: World, service: str, path: str, side: str) -> None:
+    """If a single visit cannot be read, the other visits are compared."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     world.book("bb-bb", TODAY)
@@ -106,7 +106,7 @@ def test_visit_that_cannot_be_read(world: World, service: str, path: str, side: 
     assert [(each.key, each.side) for each in compared.unread] == [({"visit": "aa-aa"}, side)]
 
 
-def test_invalid_visit_in_the_list(world: World) -> None:
+def test_an_invalid_visit_in_the_list_is_unread(world: World) -> None:
     """If a visit in the list lacks a field, only that visit is unread."""
     world.book("aa-aa", TODAY)
     world.book("bb-bb", TODAY)
@@ -121,8 +121,8 @@ def test_invalid_visit_in_the_list(world: World) -> None:
 
 
 @pytest.mark.parametrize("service", ["visits", "nomis"])
-def test_service_that_is_too_old(world: World, service: str) -> None:
-    """A missing route ends the comparison, and nothing counts as equal."""
+def test_a_missing_route_ends_the_comparison_of_visits(world: World, service: str) -> None:
+    """If a service lacks the route, nothing counts as equal."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     path = {"visits": r"/visits/search", "nomis": r"/visits/\d+$"}[service]
@@ -130,6 +130,6 @@ def test_service_that_is_too_old(world: World, service: str) -> None:
     world.sandbox.fault(service, method="GET", path=path, kind="status", status=404, body=body)
     with pytest.raises((ServiceTooOld, UpstreamError)) as raised:
         world.compare()
-    # If a page fails because of a missing route, the engine turns the UpstreamError into ServiceTooOld.
+    # The engine turns the UpstreamError of a missing route into ServiceTooOld.
     error = raised.value
     assert error.no_route if isinstance(error, UpstreamError) else service == "nomis"
