@@ -9,11 +9,11 @@ from typing import Any
 
 from sandbox import Sandbox
 
-#: The share of the writes to NOMIS and to the mapping service whose response is lost after they were applied.
+#: The share of the writes to NOMIS and to the mapping service that are applied, but whose response is lost.
 LOST_SHARE = 0.05
 #: The share of the mapping posts that hang for longer than the visibility timeout before they are applied.
 HANGING_SHARE = 0.02
-#: The share of the writes to NOMIS that take long before they are applied: their process may have died by then.
+#: The share of the writes to NOMIS that take a long time to be applied: their process may have died by then.
 SLOW_SHARE = 0.03
 SLOW_MS = 2_500
 BURST_SECONDS = 2.5
@@ -47,7 +47,7 @@ class FaultSchedule:
             self._add("slack", "POST", kind="status", status=503, times=1)
 
     def counts(self) -> dict[str, int]:
-        """How often each kind of fault struck, and the number of bursts."""
+        """How often each kind of fault occurred, and the number of bursts."""
         hits = self._hits.copy()
         for fault in self._sandbox.faults():
             hits[f"{fault['service']} {fault['kind']}"] += int(fault["hits"])

@@ -144,7 +144,7 @@ def _reason(
     queue: str, message: Message, attempt: FailedAttempt | None, nowhere: set[str], doubtful: _Doubtful
 ) -> str | None:
     if attempt is None:
-        # A malformed message whose every receiver died is not sent back by housekeeping either.
+        # Housekeeping does not send back a malformed message either, even if every process that received it died.
         return "unreadable" if read_task(message, domain_of_queue(queue)).malformed is not None else None
     if attempt.failure.step == "read event" and attempt.failure.service is None:
         return "unreadable"

@@ -1,4 +1,4 @@
-"""Measures our comparison of two systems against datacompy (pandas, polars) and duckdb, on the same frames of counters.
+"""Measures the program's comparison against datacompy (pandas, polars) and duckdb, on the same frames of counters.
 
 Ours is the whole step of a run: it compares every field, and names the kind and the fields of each difference. The
 frame of a run has both sides in each row, since units join them when they are read; the other engines get the two sides

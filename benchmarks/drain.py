@@ -110,7 +110,10 @@ def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sq
 
 @contextmanager
 def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tuple[Connection, str, str]]:
-    """The addresses of SQS and of the services. The pipe replies to anything with the number of messages left."""
+    """The addresses of SQS and of the services.
+
+    Anything sent into the pipe gets the number of messages left as a reply.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve_until_closed, args=(theirs, messages, call_seconds, sqs_seconds))

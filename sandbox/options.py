@@ -68,7 +68,7 @@ class Options:
     withdrawn bulk call. moving: how many movements (alternately releases and receptions) each page of ids causes.
     nomis_pool: how many calls NOMIS can handle at once before it responds with 500; None means any number.
     token_seconds: how long a token lasts. tell_expiry: whether the response of HMPPS Auth says how long (`expires_in`).
-    mapping_race_ms: for how long after a mapping is stored a second post of it loses the race, once, with 500; 0 means
+    mapping_race_ms: a second post of a mapping within this time after the first loses the race, once, with 500; 0 means
     never. nomis_race_ms: the same for a second IEP record of a booking in NOMIS. mock_publishers: whether requests for
     visits and adjustments get the canned records of the replaced service; their prisoners are then in prison too.
     mock_visits_prison_id: the prison of the canned visit; by default `MOCK_VISITS_PRISON_ID`, or else `MDI`.

@@ -25,7 +25,7 @@ _LONGEST_SECONDS = 90
 class PostgresServer:
     """A private PostgreSQL server that ends with the process which started it.
 
-    It listens only on a socket in its own folder, which no other process can take, as it could take a port.
+    It listens only on a socket in its own folder, since another process could take a port.
     """
 
     #: The files of a server that has never run, made once per process.

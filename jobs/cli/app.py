@@ -1,7 +1,7 @@
 """The command line: `prisoner-to-nomis`.
 
 Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one line
-on stderr. With LOG_LEVEL=DEBUG the full traceback comes with it.
+on stderr. LOG_LEVEL=DEBUG adds the full traceback.
 """
 
 import sys

@@ -85,7 +85,7 @@ def fix_all(
         for item in carry_out(ready):
             ended[item.row, item.target] = item
             if not as_json:
-                # How it ended begins with the word of the state if all went well.
+                # If all went well, the text already begins with the word for the state.
                 state = "" if item.state is State.WRITTEN else f"{wording.of(item.state)}: "
                 say(f"{item.target}: {state}{item.text}")
         items = [ended.get((item.row, item.target), item) for item in items]

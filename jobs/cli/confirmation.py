@@ -43,7 +43,7 @@ def find_operator_name(settings: "Settings", given: str | None) -> str | None:
 def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
     """Asks whether to proceed, unless `yes`. Returns False for a dry run, after saying so. Declining ends the command.
 
-    Raises `UsageError` if nobody can answer.
+    Raises `UsageError` if there is no terminal to ask on.
     """
     if dry_run:
         say("dry run: nothing was changed")

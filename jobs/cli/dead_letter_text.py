@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sync.repair.dead_letter_queue import RetryResult
     from sync.repair.dead_letters import DeadLetter
 
-#: How many reasons of a queue are listed, and how many messages of a reason are shown by their ids.
+#: How many reasons are listed for a queue, and how many message ids are shown for a reason.
 _MOST_REASONS = 5
 _SAMPLES = 3
 
@@ -167,7 +167,7 @@ def _say_advice(found: DeadLetterReport) -> None:
 
 
 def _where(failure: "Failure") -> str:
-    """Step, service, method, path and status of a failure, as far as they are known."""
+    """The step, service, method, path and status of a failure, as far as they are known."""
     step = f" at {failure.step}" if failure.step else ""
     status = "" if failure.status is None else f"status {failure.status}"
     called = " ".join(str(part) for part in (failure.service, failure.method, failure.path, status) if part)

@@ -114,9 +114,9 @@ _COMMANDS_HEAD = """\
 # Commands
 
 Every command exits 0 on success, 1 if the work itself failed, and 2 on bad usage or bad settings. An error is one
-line on stderr. Commands that change an external system ask for confirmation (`dlq retry` and `dlq retry-all` only
-on a terminal), take `--dry-run` and `--yes`, and are recorded with the operator and the time. Without a terminal
-to ask on, they do nothing and exit 2.
+line on stderr. Commands that change an external system ask for confirmation, take `--dry-run` and `--yes`, and are
+recorded with the operator and the time. Without a terminal to ask on, they do nothing and exit 2. `dlq retry` and
+`dlq retry-all` ask only on a terminal, and proceed without one.
 `make docs` generates this page from the code.
 """
 _SCHEDULE_HEAD = """

@@ -1,8 +1,8 @@
 """Eight weekly runs of the incentive levels before the demo's own, so that it has something to compare with.
 
 The sandbox has no past to reconcile. So the earlier runs get the planted differences that had begun by then, and some
-that have ended since. The functions that record any run record them too. The engine itself then finds what is new,
-persisting and resolved in the demo's run.
+that have ended since. They are recorded by the same functions as any other run. The engine itself then finds what is
+new, persisting and resolved in the demo's run.
 """
 
 from collections import Counter

@@ -104,8 +104,8 @@ class ReconciliationFigures:
     """A reconciliation: its last run over everyone that ended, and its last complete one, or None if there is none.
 
     on_schedule: the scheduler runs it, or a CronJob did within two months. interrupted: a later run that has no result
-    and that no process works on. last_run_id, last_status: of the last one. last_unread: the records and lists that it
-    could not read. run_id, completed_at, differences, new: of the last complete one.
+    and that no process works on. last_run_id, last_status: those of the last run. last_unread: the records and lists
+    that the last run could not read. run_id, completed_at, differences, new: those of the last complete run.
     """
 
     name: str
@@ -213,7 +213,7 @@ def read_breaker_states(application: Application) -> tuple[BreakerFigures, ...]:
 
 
 def _read_stored(application: Application, found: dict[str, ReadResult[Any]]) -> None:
-    """Reads into `found` what the database knows: one figure after the other, since connections are few.
+    """Reads the figures in the database into `found`, one after the other, since connections are few.
 
     Raises `StoreUnavailable` at the first figure for which the database is unavailable, and `WorkError` if its schema
     is not current.

@@ -118,7 +118,7 @@ class HealthPage:
 
 @contextmanager
 def serve_health(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
-    """Serves the health pages during the block; `jobs` are those whose runs the metrics show.
+    """Serves the health pages during the block; the metrics show the runs of `jobs`.
 
     If the port cannot be used, the work continues, and the log says so: a second scheduler on one machine is not a
     reason to stop.

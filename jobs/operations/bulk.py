@@ -44,7 +44,7 @@ class State(StrEnum):
     SKIPPED = "skipped"
     #: There is an objection, about which a person has to decide.
     LEFT = "left"
-    #: It did not end as expected: refused, not verified, or not known.
+    #: The fix did not end as expected: it was refused, it was not verified, or its outcome is unknown.
     FAILED = "failed"
 
 
@@ -121,7 +121,8 @@ class ProposedFixes:
 def records_of_cause(result: ReconciliationResult, cause: str | None) -> tuple[tuple[int, Mismatch], ...]:
     """The differences of a run with their row numbers, or only those of one cause if it is given.
 
-    cause: the text of a cause, or a part of it that no other cause of the run has. Raises `UsageError` for any other.
+    cause: the text of a cause, or a part of it that no other cause of the run contains. Raises `UsageError` for any
+    other text.
     """
     if cause is None:
         return result.rows
@@ -187,7 +188,7 @@ _NOT_AS_SEEN: Final = {
 def plan_repair_item(
     application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, wait_seconds: float
 ) -> BulkItem:
-    """The repair of one prisoner whose levels differed in a run, planned now. Raises `SyncError`.
+    """Plans the repair of one prisoner whose levels differed in a run. Raises `SyncError`.
 
     wait_seconds: how long both sides may take to agree after the write.
     """
@@ -206,7 +207,7 @@ def plan_repair_item(
 def plan_received_item(
     application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, wait_seconds: float
 ) -> BulkItem:
-    """The received event that a run found to be missed, planned now for the arrival of the report. Raises `SyncError`.
+    """Plans the received event that DPS missed according to a run, for the arrival in its report. Raises `SyncError`.
 
     wait_seconds: how long both sides may take to agree afterwards. With 0 they are not read, since DPS creates its
     review later and a message on the queue brings it to NOMIS.
@@ -289,7 +290,7 @@ def _verified(application: Application, plan: Plan, wait_seconds: float) -> str:
 def plan_resync_item(
     application: Application, result: ReconciliationResult, fix: ProposedFix, who: str, *, unchecked: bool
 ) -> BulkItem:
-    """The resync of one record that differed in a run, planned now. Raises `WorkError` and `SyncError`.
+    """Plans the resync of one record that differed in a run. Raises `WorkError` and `SyncError`.
 
     unchecked: the operator checked NOMIS for what the program cannot check.
     """
@@ -346,7 +347,7 @@ def _last_action(application: Application, result: ReconciliationResult, action:
 
 
 def _refused(last: Action | None) -> str | None:
-    """The objection that the record was refused since the run, so the work would end at the same place again."""
+    """The objection that the fix was refused since the run, and would be refused again, or None."""
     if last is None or last.state is not ActionState.REFUSED:
         return None
     return f"{last.outcome} ({_who_and_when(last)}): check it separately"

@@ -33,7 +33,7 @@ ALERT = "contract-drift"
 SERVICES = tuple(name for name in UpstreamName if name is not UpstreamName.OAUTH)
 #: How many differences of a service a message quotes.
 _QUOTED = 5
-#: The kind of finding of a service that could not be compared.
+#: The kind of a finding about a service that could not be compared.
 _UNREAD = "document-unread"
 
 

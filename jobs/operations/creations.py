@@ -279,7 +279,7 @@ def _target(record: CreationRecord) -> str:
 
 
 def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
-    """The current record. Raises `WorkError` if it is no longer open, or another attempt was made since."""
+    """The current record. Raises `WorkError` if it is no longer open, or if another attempt has been made."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run the command again")

@@ -1,4 +1,4 @@
-"""The dead letter queues for operators: one by its queue id or all in turn, with their messages and the reasons."""
+"""The dead letter queues for operators: one by its queue id, or all in turn, with the reasons of failures."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,7 +34,10 @@ def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
 
 
 def for_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
-    """The result of `work` for each queue, and the reason for each that failed, which does not stop the others."""
+    """The result of `work` for each queue, and the reason for each queue that failed.
+
+    A failure does not stop the others.
+    """
     results: dict[str, Result] = {}
     errors: dict[str, str] = {}
     for queue in QUEUES:

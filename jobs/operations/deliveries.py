@@ -8,14 +8,14 @@ import structlog
 from jobs.errors import exit_code_for
 from jobs.runtime.application import Application
 
-#: How long the end of a command waits for its alerts to be sent.
+#: How many seconds a command waits at its end for its alerts to be sent.
 ALERT_SECONDS = 5.0
 
 
 def send_pending(application: Application, seconds: float) -> None:
     """Sends what is pending in the outbox and to Application Insights, each for `seconds` at most.
 
-    The rest stays there for the next sender.
+    What is not sent in that time is left for the next sender.
     """
     log = structlog.get_logger("jobs.operations.deliveries")
     try:

@@ -80,7 +80,7 @@ class Examination:
 
     @property
     def request(self) -> str | None:
-        """The text to send to the support team, if only they can delete it."""
+        """The text to send to the NOMIS support team, if only that team can delete the record."""
         existing, repair = self.duplicate.existing, self.repair
         if not isinstance(repair, AdvisingRepair) or self.verdict is not Verdict.SURPLUS or existing is None:
             return None
@@ -148,9 +148,9 @@ def list_duplicates(application: Application, *, resolved_too: bool) -> list[Fin
 
 
 def find_prisoner(application: Application, finding: Finding) -> str | None:
-    """The prisoner whom a finding is about: as its event says, or else as NOMIS has the record.
+    """The prisoner whom a finding is about, from its event or else from the NOMIS record.
 
-    None if no single prisoner is concerned, or NOMIS cannot say now.
+    None if it is not about a single prisoner, or NOMIS does not respond.
     """
     recorded = prisoner_in(finding.properties)
     if recorded is not None or finding.kind != FindingKind.DUPLICATE:
@@ -172,7 +172,7 @@ def _prisoner_in_nomis(application: Application, finding: Finding, ids: MappingI
 
 
 def find_duplicate(application: Application, finding_id: int) -> Finding:
-    """One such finding by its number. Raises `UsageError` for an unknown one."""
+    """The finding with this number. Raises `UsageError` if it is unknown or not about a duplicate."""
     with application.database.read() as connection:
         finding = findings.get(connection, finding_id)
     if finding is None or finding.kind not in _KINDS:
@@ -234,7 +234,7 @@ def examine(application: Application, finding: Finding) -> Examination:
 
 
 def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
-    """Raises `WorkError` for any objection to resolving it, other than the `unproved` that are `accepted`."""
+    """Raises `WorkError` for any objection to resolving the finding, except for `unproved` ones in `accepted`."""
     objections = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
     if objections:
         remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it anyway"

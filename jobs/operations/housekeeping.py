@@ -79,7 +79,7 @@ def run_housekeeping(
 
 
 def housekeep_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
-    """The scheduled redrive; it ends before the next queue once `stop_requested` is set."""
+    """Runs the scheduled redrive. It stops before the next queue once `stop_requested` is set."""
     housekeep(application, active_run, HousekeepingResult(), stop_requested.is_set)
 
 
@@ -102,9 +102,9 @@ def housekeep(
 ) -> None:
     """Sends back the messages that may succeed on a retry, queue by queue, and records the figures in `result`.
 
-    The counts go into `active_run`. Stops before the next queue once `stop_requested` returns true. A message or queue
-    that fails does not stop the others, and `WorkError` is raised at the end. At the end it removes what has been kept
-    long enough (`jobs.operations.retention`).
+    The counts go into `active_run`. It stops before the next queue once `stop_requested` returns true. A message or
+    queue that fails does not stop the others. At the end it removes what has been kept long enough
+    (`jobs.operations.retention`), and raises `WorkError` if anything failed.
     """
 
     def redrive(queue: str) -> None:

@@ -32,9 +32,9 @@ _STATUSES = {
     "failed": RunStatus.FAILED,
     "unfinished shard": RunStatus.SUCCESS,
 }
-#: The scope of the run of a shard that leaves the result to others.
+#: The scope of a run of one shard, which leaves the result to the last shard.
 _ONE_SHARD = "one shard"
-#: How long the end of a run waits for its report to be delivered.
+#: How many seconds a run waits at its end for its report to be delivered.
 _DELIVERY_SECONDS = 60.0
 
 #: Receives the stage, how much of it is done, and how much there is (0 while that is unknown).

@@ -75,7 +75,7 @@ def recorded_action(
 
 
 def _outcome_of(error: BaseException) -> tuple[ActionState, str]:
-    """State and outcome of an action that `error` ended.
+    """The state and the outcome of an action that `error` ended.
 
     An action that may have had an effect counts as unknown. Only the type of an unexpected error is recorded, since its
     text may hold anything.

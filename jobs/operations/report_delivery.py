@@ -171,7 +171,7 @@ def render_report(application: Application, run_id: str) -> str:
 class Sending:
     """A report that is to be sent again.
 
-    channels: where it goes. before: the earlier sendings by hand, the last one first.
+    channels: where it goes. before: the actions that sent it by hand before, the last one first.
     """
 
     result: ReconciliationResult
@@ -195,7 +195,10 @@ def plan_sending(application: Application, run_id: str, channels: tuple[Channel,
 
 
 def send_report(application: Application, plan: Sending, who: str) -> None:
-    """Delivers the report again, under the name `who`. Raises `WorkError` if another operator just did, or it fails."""
+    """Delivers the report again, under the name `who`.
+
+    Raises `WorkError` if another operator has just sent it, or if it fails.
+    """
     result = plan.result
     again, finished = secrets.token_hex(4), result.finished_at.isoformat()
     with application.leases.held(f"write:report:{result.run_id}"):

@@ -60,7 +60,8 @@ class BatchResult:
 class Choice:
     """Which messages of a dead letter queue to send back: all, or some.
 
-    named: those with these ids. recoverable_only: those that may succeed on a retry. limit: the most messages to send.
+    named: those with these ids. recoverable_only: those that may succeed on a retry. limit: how many messages to send
+    at most.
     """
 
     named: Collection[str] = ()
@@ -94,7 +95,7 @@ def retry_in_batches(
     seconds: float,
     show: Callable[[BatchResult], None],
 ) -> tuple[RetryResult, list[BatchResult]]:
-    """Sends messages back `size` at a time, the next batch once the last was handled.
+    """Sends messages back `size` at a time, and each batch once the previous one was handled.
 
     It waits for a batch for up to `seconds`, and then shows it. It stops at the first batch that fails again or is not
     handled in that time. Raises as `retry_messages` does.

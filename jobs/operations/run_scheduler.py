@@ -105,7 +105,7 @@ def _run_job(
 
 
 def _wait_for_database(application: Application, stop_requested: threading.Event) -> bool:
-    """Waits until the database has the current schema. Returns False when asked to stop before that.
+    """Waits until the database has the current schema. Returns False if the process is asked to stop before that.
 
     If `DATABASE_AUTO_UPGRADE` is off, another job upgrades the schema, and may still be running.
     """

@@ -40,7 +40,7 @@ _OLDEST_DRAIN = timedelta(minutes=15)
 _OLDEST_CREATION = timedelta(hours=12)
 #: Whatever has to be sent is tried again at least every ten minutes.
 _OLDEST_DELIVERY = timedelta(minutes=30)
-#: The longest time between two runs of a scheduled job that is taken into account.
+#: How far back the time at which a scheduled job was last due is searched.
 _LONGEST_INTERVAL = timedelta(days=32)
 #: A run that a person stopped and has not resumed by then is no longer wanted.
 _OLDEST_INTERRUPTED = timedelta(days=7)
@@ -230,8 +230,9 @@ def reconciliation_line(
 ) -> StatusLine:
     """The line of a reconciliation. jobs: the scheduled jobs by name.
 
-    It needs a person if its last run failed, was incomplete or interrupted, and if none completed although one was due.
-    An installation younger than the due time has missed nothing, nor has one that does not run it on a schedule.
+    It needs a person if its last run failed, was incomplete or interrupted, or if none completed although one was due.
+    An installation that is younger than the due time, or that does not run the reconciliation on a schedule, has missed
+    nothing.
     """
     entry = RECONCILIATIONS[found.name]
     job, cut_off = jobs[entry.job], found.interrupted

@@ -193,7 +193,7 @@ class Application:
         return QueueOpener(self.settings, self.aws, event_types)
 
     def queue_pair(self, queue: str) -> "QueuePair":
-        """The queue and the dead letter queue of a queue id, created first with the provider `localstack`.
+        """The queue and the dead letter queue of a queue id. With the provider `localstack` they are created first.
 
         Raises `QueueUnavailable`.
         """
@@ -253,7 +253,7 @@ class Application:
         )
 
     def pending_messages(self, domain: "Domain") -> "PendingMessages":
-        """The records of a domain whose message is still to be handled. Raises `QueueUnavailable`."""
+        """The records of a domain that have a message still to be handled. Raises `QueueUnavailable`."""
         from reports.engine.pending_messages import find_pending_messages
         from sync.repair.dead_letter_queue import DeadLetterQueue
 

@@ -106,7 +106,7 @@ def schedule_errors(variables: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
 
 
 def _weekday_names(field: str) -> str:
-    """A cron weekday field by names, which mean the same to everyone: `1-5` → `mon,tue,wed,thu,fri`."""
+    """A cron weekday field with names, which are unambiguous, instead of numbers: `1-5` → `mon,tue,wed,thu,fri`."""
     if field == "*":
         return field
     numbers: set[int] = set()

@@ -29,7 +29,7 @@ DRAIN_JOB = "drain"
 HOUSEKEEPING_JOB = "dlq-housekeeping"
 SCHEDULER_JOB = "scheduler"
 _ERROR_LENGTH = 500
-#: The count that says what a reconciliation covered, and its value when that was everyone.
+#: The count that says what a reconciliation covered, and its value if it covered everyone.
 SCOPE = "scope"
 EVERYONE = "everyone"
 
@@ -71,7 +71,7 @@ class JobRun:
 
     @property
     def shown_counts(self) -> Mapping[str, Any]:
-        """The counts for people, without a reconciliation id that equals the run id and without a scope of everyone."""
+        """The counts for people. They leave out a reconciliation id that is the run id, and a scope of everyone."""
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
@@ -209,7 +209,7 @@ class JobRuns:
         return self._newest(job_runs.c.job == job, job_runs.c.status == RunStatus.SUCCESS, _over_everyone())
 
     def last_of_each(self) -> frozenset[str]:
-        """The ids of the last run of each job over everyone, and of the last that succeeded."""
+        """The ids of the last run of each job over everyone, and of its last successful one."""
         with self._database.read() as connection:
             jobs = connection.execute(select(job_runs.c.job).distinct()).scalars().all()
         lasts = (last(job) for job in jobs for last in (self.last_whole, self.last_success))
@@ -284,7 +284,7 @@ class JobRuns:
 
 
 def _over_everyone() -> ColumnElement[bool]:
-    """Runs over everyone: by the scope they recorded, or else by their parameters."""
+    """The condition for runs over everyone: by their recorded scope, or else by their parameters."""
     recorded = job_runs.c.counts[SCOPE].as_string()
     chosen = (job_runs.c.parameters[name].as_string() for name in ("prisoners", "prisons"))
     nobody_chosen = (or_(each.is_(None), each == "[]") for each in chosen)

@@ -129,7 +129,7 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 
 def trace_of(error: BaseException | None) -> str:
-    """The tracebacks of an error and of its causes, without the texts of errors that are not our own."""
+    """The tracebacks of an error and of its causes, without the texts of errors that the program did not define."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -156,7 +156,7 @@ def bound(**values: str) -> Iterator[None]:
 
 
 def failure_log(work: str) -> OutageLog:
-    """The log for a piece of repeated work, such as `drain of visit`, which each line names."""
+    """The log for a piece of repeated work; each line names the work, such as `drain of visit`."""
     return OutageLog(
         "jobs.runtime.logging",
         "work-failing",

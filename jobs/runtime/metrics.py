@@ -23,7 +23,7 @@ from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
 
 PREFIX = "prisoner_to_nomis"
-#: The count of a run that has its own metric.
+#: The only count of a run that has its own metric.
 _MISMATCHES = "mismatches"
 _LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ATTEMPTS = (1, 2, 3, 4, 6, 10, 20)
@@ -34,7 +34,7 @@ class Metrics:
     """The counts since the process began. It observes calls, and is safe to share between threads."""
 
     def __init__(self) -> None:
-        # The time at which a counter was made adds nothing to the start time of the process.
+        # The start time of the process makes the creation times of the counters superfluous.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
@@ -116,7 +116,7 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
 def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
     """The last run of each job over everyone: its status, the age of the last success, and the mismatches it found.
 
-    A run over some prisoners or prisons, such as the one that follows up a difference, changes none of these.
+    A run over some prisoners or prisons, such as one that checks a single difference again, changes none of these.
     """
     status = GaugeMetricFamily(
         f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]

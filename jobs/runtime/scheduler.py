@@ -52,8 +52,8 @@ class QueueDrain(Protocol):
 class DueJob:
     """A job as the scheduler runs it.
 
-    run: does the work, puts counts into the run, and raises when it fails; `StopRequested` when the
-    process is to end before the work is done. catch_up: how long after its time a run is still worth starting.
+    run: does the work, puts counts into the run, and raises if it fails. It raises `StopRequested` if the process is
+    asked to end before the work is done. catch_up: how long after its time a run is still worth starting.
     """
 
     name: str
@@ -226,7 +226,7 @@ class Scheduler:
                 return
             except AlreadyStarted:
                 status = RunStatus.RUNNING
-            except Exception as error:  # recorded with the run where that is possible; the next time is tried
+            except Exception as error:  # recorded with the run if possible; the next scheduled time is tried
                 log_failure(self._failures[job.name], error)
                 self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
                 return

@@ -85,7 +85,7 @@ class Topic:
         return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
 
     def forget(self) -> None:
-        """Forgets the topic after a reset of the emulator; the next event makes it again."""
+        """Forgets the topic after a reset of the emulator; the next event creates it again."""
         self._arn = ""
 
     def publish(self, event: dict[str, object]) -> Future[int]:

@@ -84,7 +84,7 @@ class _Planter(ActivityRecords):
         return self._key(first, prisoner.booking_id)
 
     def creation_late(self, turn: int) -> Key:
-        """Makes an allocation a moment ago, which reaches NOMIS while the prison is being reconciled."""
+        """Makes an allocation that is a moment old, and reaches NOMIS while the prison is being reconciled."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PEOPLE_OF_A_SCHEDULE: Final = 40
 FEWEST_SCHEDULES: Final = 2
-#: The first number that no NOMIS booking has, as when DPS keeps a number after a refresh of the NOMIS data.
+#: The first booking id that NOMIS does not have. DPS may keep such ids after a refresh of the NOMIS data.
 UNKNOWN_BOOKINGS: Final = 9_900_001
 
 

@@ -53,7 +53,7 @@ class Difference:
 
 
 def how_many(world: World, population: int, share: float, causes: Mapping[str, Cause[APlanter]]) -> dict[str, int]:
-    """How many differences of each cause to plant: a share of the population, divided by the shares of the causes.
+    """How many differences of each cause to plant: a share of the population, divided among the causes by their shares.
 
     If every cause is requested, there is at least one of each.
     """

@@ -168,7 +168,7 @@ def _repair_one(
 
 
 def parse_arrival(text: str) -> datetime:
-    """The real time of an arrival, in London time if it has no offset. Raises `UsageError`."""
+    """Parses the real time of an arrival, in London time if it has no offset. Raises `UsageError`."""
     from sync import clock
 
     try:
@@ -185,7 +185,7 @@ def parse_arrival(text: str) -> datetime:
 
 
 def parse_reason(text: str) -> str:
-    """The reason of a received event that makes DPS write a review. Raises `UsageError`."""
+    """Parses the reason of a received event. Raises `UsageError` for one from which DPS creates no review."""
     from reports.reconciliations.incentives.fixes import REASONS
 
     reason = text.strip().upper()

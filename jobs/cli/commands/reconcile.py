@@ -81,7 +81,7 @@ _Since = Annotated[
         help="Compare only records that NOMIS has created since this day; for services of 2023.",
     ),
 ]
-#: The parameters of `reconcile` for the days that can be chosen for a reconciliation.
+#: The parameters of `reconcile` that choose days, by what a reconciliation supports.
 _DAY_OPTIONS: Mapping[Days, frozenset[str]] = {
     "none": frozenset(),
     "one": frozenset({"date_day"}),
