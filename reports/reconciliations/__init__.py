@@ -1,8 +1,8 @@
-"""What is compared: a package for each reconciliation. `registry` lists them.
+"""The reconciliations, each in a package. `registry` lists them.
 
 What a reconciliation reads and compares is in its `reconciliation` module; for activities it is in `allocations` and
 `attendances`. Why its records differ, and what fixes them, is in its `causes`, or next to the comparison. Incentives
 chooses among its causes in `diagnosis`, based on the `evidence`, and carries out its fixes in `fixes`.
 
-`views` and `results` name the reconciliations that show or store more than the general ones.
+`views` and `results` list the reconciliations that have a special view or special results.
 """

@@ -1,7 +1,7 @@
-"""The reconciliations: one line each, from which commands, jobs, settings and documents follow.
+"""Registers the reconciliations, one entry each. Commands, jobs, settings and documents are derived from the entries.
 
-Importing this module imports no reconciliation: pandas takes a long time to import, and most commands need none. Nor
-does it import the settings, since the help of the commands needs none.
+Importing this module does not import the reconciliations: pandas takes a long time to import, and most commands do not
+need it. It does not import the settings either, since the help of the commands does not need them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Days = Literal["none", "one", "range", "since"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A reconciliation, as it is listed.
+    """The entry of a reconciliation.
 
     name, title: as in its class. implementation: where the class is, `module:name`. cron: when it runs by default, in
-    the time zone of the schedules. days: which days can be chosen. of_bookings: a booking id alone identifies its
-    records, so that the list of exclusions has booking ids. by_prisoner: prisoners can be chosen. own_folder: its files
-    are archived in a folder named after it; those of incentives are at the root, where they were before there were
-    other reconciliations.
+    the time zone of the schedules. days: which days can be chosen. of_bookings: whether a booking id alone identifies
+    its records, so that the list of exclusions has booking ids. by_prisoner: whether prisoners can be chosen.
+    own_folder: whether its files are archived in a folder named after it; those of incentives are at the root, where
+    they were before there were other reconciliations.
     """
 
     name: str
@@ -66,18 +66,18 @@ class Entry:
         return reconciliation_switch(self.name)
 
     def cron_of(self, settings: Settings) -> str:
-        """When it runs, as a cron line."""
+        """Its schedule as a cron line: that of the settings, or else the default."""
         return settings.reconciliation_variable(self.schedule_setting) or self.cron
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs it, by its own switch or else by the common one."""
+        """Whether the scheduler runs it, according to its separate switch or else the common one."""
         from sync.settings.parsing import parse_flag
 
         switch = settings.reconciliation_variable(self.switch_setting)
         return settings.scheduler_reconciliation if switch is None else parse_flag(switch)
 
     def load(self) -> type[Reconciliation]:
-        """Its class: constructed with the services, the settings and the scope of a run."""
+        """Imports and returns its class, which takes the services, the settings and the scope of a run."""
         module, _, name = self.implementation.partition(":")
         found: type[Reconciliation] = getattr(import_module(module), name)
         return found
@@ -125,5 +125,5 @@ RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
 
 
 def entry_of_job(job: str) -> Entry | None:
-    """The reconciliation whose runs have this job, or None for other jobs."""
+    """The reconciliation that this job runs, or None for other jobs."""
     return next((each for each in _LISTED if each.job == job), None)

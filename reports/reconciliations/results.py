@@ -1,4 +1,4 @@
-"""Stored results, loaded as the class of their reconciliation."""
+"""Loads stored results in the class of their reconciliation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reports.engine.runs import EndedRun
 
-#: The reconciliations whose results hold more than the general ones, by name.
+#: The classes of the results that hold more than the general one, by the name of the reconciliation.
 CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult, VISITS: VisitResult}
 
 
@@ -35,7 +35,7 @@ def parse_result(text: str | bytes) -> ReconciliationResult:
 
 
 def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
-    """The result of a run of any reconciliation, or None if it has none yet or is unknown."""
+    """The result of a run of any reconciliation, or None if the run has no result yet or is unknown."""
     text = result_text(connection, run_id)
     return None if text is None else parse_result(text)
 

@@ -1,4 +1,4 @@
-"""What a reconciliation shows in its own way: the view of its results, and the texts of its alerts."""
+"""The special views and alert texts of the reconciliations that have them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class AdjustmentView(View):
     """The view of the result of a reconciliation of sentencing adjustments."""
 
     def severity(self, mismatch: Mismatch) -> Severity:
-        """Serious: release dates are worked out from adjustments."""
+        """Serious, as release dates depend on adjustments."""
         return Severity.SERIOUS
 
 
 #: The reconciliations with a special view, by name.
 VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView, "adjustments": AdjustmentView}
-#: Event → the text of its alert, `{environment}` for the name of the environment; other events have the general texts.
+#: Event → the text of its alert, with `{environment}` for the name of the environment. Other events have general texts.
 ALERT_TEXTS: Mapping[str, str] = ALERTS
 
 
 def view_of(result: ReconciliationResult) -> View:
-    """The view of a result."""
+    """The view of a result: the special view of its reconciliation, or else the general one."""
     return VIEWS.get(result.reconciliation, View)(result)

@@ -1,4 +1,4 @@
-// Saves the differences of a cause, or the rows that are shown, as CSV. The lines are in the page, as a page that came
+// Saves the differences with a cause, or the rows that are shown, as CSV. The lines are in the page, as a page that came
 // by email has no file next to it. Without this script, or in an old browser, the links lead to the whole file.
 (function () {
   "use strict";

@@ -1,5 +1,5 @@
 // Filters the differences by a link, the address or typed text. The filter is kept in the fragment of the address, so
-// that it can be sent: #prison=LEI&standing=new for a filter, or the id of a row for one difference.
+// that it can be shared: #prison=LEI&standing=new for a filter, or the id of a row for one difference.
 (function () {
   "use strict";
   document.documentElement.classList.add("script");

@@ -6,7 +6,7 @@
   const rows = Array.from(table.querySelectorAll("tbody.one"));
   const heads = Array.from(table.querySelectorAll("thead th[data-key]"));
 
-  // The text by which a row is sorted: that of the column, except for times, which the row carries.
+  // The sort key of a row: the text of the column, or for times the value in the attributes of the row.
   function key(row, name, column) {
     return (name === "since" && row.dataset.since) || row.rows[0].cells[column].textContent.trim();
   }

@@ -320,7 +320,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
     """A prisoner number that belongs to nobody is not a service failure, and leaves no run to resume."""
     run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
-    assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err
+    assert "is incomplete: 1 requested prisoner is not among the active prisoners" in run.err
     assert "A9999ZZ: not among the active prisoners, and no review in DPS" in run.out
 
 

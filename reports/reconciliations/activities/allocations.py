@@ -1,7 +1,7 @@
-"""Allocations to activities, active and suspended ones: how many each booking has in NOMIS and in DPS.
+"""Active and suspended allocations to activities: how many each booking has in NOMIS and in DPS.
 
-Unlock lists and pay follow from the allocations in NOMIS; without one, every attendance of the prisoner fails there. A
-suspended allocation must be suspended in NOMIS too, or it leads to attendances with pay.
+Unlock lists and pay depend on the allocations in NOMIS. Without an allocation there, every attendance of the prisoner
+fails. A suspended allocation must be suspended in NOMIS too, or it leads to attendances with pay.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SUSPENSION_LOST = not_synchronised("the suspension of the allocation did not re
 _IN_NOMIS_ALONE = Cause(
     "NOMIS has an allocation that DPS does not have",
     "unknown",
-    "Check in NOMIS who made it, and ask the prison whether it is right.",
+    "Check in NOMIS who made it, and ask the prison whether it is correct.",
     sentence="DPS has no allocation of the booking at this prison, not even an ended one.",
     confidence="medium",
 )
@@ -61,7 +61,7 @@ _END_ALLOCATION = (
 
 
 class Allocations(CountReconciliation):
-    """Active allocations. One for a booking that is elsewhere counts too: it still shows in the prison's schedules."""
+    """Active allocations. Those of bookings that have left count too, as they still show in the prison's schedules."""
 
     name = "allocations"
     title = "Allocations"
@@ -73,8 +73,8 @@ class Allocations(CountReconciliation):
     suspended: ClassVar[bool] = False
     #: The statuses in DPS that are counted.
     statuses: ClassVar[Collection[str]] = frozenset({"ACTIVE"})
-    #: Why a booking at the prison has more in DPS, why it has more in NOMIS, and why it has more in NOMIS although DPS
-    #: has an allocation of another status that is not over.
+    #: Why a booking at the prison has more allocations in DPS, why it has more in NOMIS, and why it has more in NOMIS
+    #: although DPS has an open allocation with another status.
     causes: ClassVar[tuple[Cause, Cause, Cause]] = (
         not_synchronised("the allocation did not reach NOMIS", "allocation"),
         _END_LOST,
@@ -132,7 +132,7 @@ class Allocations(CountReconciliation):
 
 
 class SuspendedAllocations(Allocations):
-    """Suspended allocations. A booking that is elsewhere is left out: other prisons often end its allocation."""
+    """Suspended allocations. Bookings at other prisons are left out, as those prisons often end the allocations."""
 
     name = "suspended-allocations"
     title = "Suspended allocations"

@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from reports.engine.units import Unit
     from sync.settings.declaration import Settings
 
-#: How NOMIS says in a refusal that payroll has already paid the attendance.
+#: The words in a refusal by NOMIS that say that payroll has already paid the attendance.
 _PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
 
 
 _OTHER_BOOKING = Cause(
     "the prisoner was put back on another booking, and NOMIS paid on the first",
     "unknown",
-    "Nothing is left to do: it was paid once.",
+    "There is nothing to do: the prisoner was paid once.",
     sentence="NOMIS paid on booking {nomis_other_booking}, and DPS counts the same number on booking {booking_id}.",
     who="nobody",
 )
 _PAID_BEFORE = Cause(
     "payroll had paid in NOMIS before DPS changed the pay",
     "DPS",
-    "Nothing is left to do in NOMIS, which never accepts the change. Tell the DPS team, and purge the message.",
+    "There is nothing to do in NOMIS, which never accepts the change. Inform the DPS team, and purge the message.",
     who="the DPS team",
 )
 _PAY_LOST = not_synchronised("the attendance with pay did not reach NOMIS", "attendance")
@@ -55,12 +55,12 @@ _PAY_TAKEN_BACK = not_synchronised(
 )
 
 
-#: The field with the other booking of a prisoner who was paid on two.
+#: The field with the other booking of a prisoner who was paid on two bookings.
 OTHER_BOOKING = "other_booking"
 
 
 class Attendances(CountReconciliation):
-    """The attendances of yesterday, or of another day that is chosen, as the services have them now."""
+    """The attendances of yesterday, or of a chosen day, as the services have them now."""
 
     name = "attendances"
     title = "Attendances with pay"
@@ -76,7 +76,7 @@ class Attendances(CountReconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """Yesterday, whose pay is settled."""
+        """Yesterday, as its pay is settled."""
         return today - timedelta(days=1), today - timedelta(days=1)
 
     @property
@@ -108,9 +108,10 @@ class Attendances(CountReconciliation):
         return {booking_id: of_prisoner.get(number, []) for booking_id, number in numbers}
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """As for all counts; a prisoner paid on one booking in NOMIS and on another in DPS becomes one difference.
+        """Adds the same as for all counts, and makes one difference of a prisoner who was paid on different bookings.
 
-        It is enough if one of the two bookings is still at the prison: NOMIS may have closed the other.
+        NOMIS paid such a prisoner on one booking, and DPS on another. It is enough if one of the two bookings is still
+        at the prison, as NOMIS may have closed the other.
         """
         found = super().describe(rows, reads)
         here = found["ignored"].isna()
@@ -173,6 +174,6 @@ class _AttendanceEvents(CountEvents):
         return super().mismatch(mismatch)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The events of the run; a finding about two bookings of a prisoner has its second event here."""
+        """The events of the run, preceded by the second event of each difference about two bookings of a prisoner."""
         yield from self._others
         yield from super().summary(result, units)

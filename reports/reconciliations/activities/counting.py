@@ -1,4 +1,4 @@
-"""What the reconciliations of allocations and of attendances share: both sides count records by booking and prison."""
+"""Shared by the reconciliations of allocations and attendances, in which both sides count by booking and prison."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
 
 def kinds_of(done: str) -> dict[str, str]:
-    """The kinds of a count and what they say about a booking, which has been `done`: "allocated in NOMIS only"."""
+    """The kinds of difference in a count, in words about a booking that has been `done`: "allocated in NOMIS only"."""
     return {
         NOMIS_ONLY: f"{done} in NOMIS only",
         DPS_ONLY: f"{done} in DPS only",
@@ -48,20 +48,20 @@ def kinds_of(done: str) -> dict[str, str]:
 _UNKNOWN_BOOKING = Cause(
     "NOMIS does not have the booking",
     "unknown",
-    "Tell the DPS team that NOMIS does not have the booking.",
-    sentence="DPS counts a booking that NOMIS does not know, which happens after a refresh of its data.",
+    "Inform the DPS team that NOMIS does not have the booking.",
+    sentence="DPS counts a booking that NOMIS does not have. This happens after a data refresh.",
     who="the DPS team",
 )
 
 
 def not_synchronised(name: str, record: str) -> Cause:
-    """A cause that leaves NOMIS without the current state of a DPS record (`allocation`)."""
-    action = f"Look for a failed message (dlq show activity), or else write the {record} to NOMIS again."
+    """A cause in which NOMIS does not have the current state of a DPS record (`allocation`)."""
+    action = f"Look for a failed message (dlq show activity). If there is none, write the {record} to NOMIS again."
     return Cause(name, "DPS", action)
 
 
 class CountReconciliation(Reconciliation):
-    """Compares the counts of each booking, prison by prison, as the replaced service does."""
+    """Compares the counts of each booking, prison by prison, as the replaced service did."""
 
     counted = "bookings"
     key = {"prison_id": "string", "booking_id": "Int64"}
@@ -69,20 +69,19 @@ class CountReconciliation(Reconciliation):
         Field("count", "Count", "Int64"),
         Field("location", "Where the booking is now", "string", compared=False),
     )
-    #: `dps_records`: the DPS records that make up the count of a booking, or nearly do, as JSON; `dps_unread`: why they
-    #: could not be read.
+    #: `dps_records`: the DPS records of a booking, counted or not, as JSON; `dps_unread`: why they could not be read.
     extra = {"dps_records": "string", "dps_unread": "string"}
     domain = "activities"
     #: Whether a booking that is no longer at the prison is left out.
     elsewhere_ignored: ClassVar[bool] = True
-    #: What a DPS record is called in failures and commands.
+    #: The name of a DPS record in failures and commands.
     record: ClassVar[str]
-    #: What the names of the events begin with.
+    #: The prefix of the names of the events.
     events_begin: ClassVar[str]
 
     @abstractmethod
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """Why a booking that NOMIS knows has different counts; `records`: those of DPS, the newest first."""
+        """Why a booking that NOMIS knows has different counts; `records`: the DPS records, newest first."""
 
     @abstractmethod
     def evidence(self, record: Mapping[str, Any]) -> str:
@@ -90,7 +89,7 @@ class CountReconciliation(Reconciliation):
 
     @property
     def further_key(self) -> Mapping[str, str]:
-        """What identifies every row of a run in addition to the prison and the booking."""
+        """The columns that identify every row of a run in addition to the prison and the booking."""
         return {}
 
     @abstractmethod
@@ -106,7 +105,7 @@ class CountReconciliation(Reconciliation):
         """The records of DPS behind the counts of these rows, by booking; each with its `id`, as plain JSON."""
 
     def population(self, reads: Reads) -> Population:
-        """The prisons that use activities; a chosen one that does not is a gap."""
+        """The prisons that use activities; a chosen prison that does not use them is a gap."""
         if self.scope.offender_nos:
             raise RuleError(f"{self.title.lower()} are compared by prison, so no prisoner can be chosen")
         prisons, gaps = prisons_with_activities(self.services, self.settings, reads)
@@ -129,7 +128,7 @@ class CountReconciliation(Reconciliation):
         return Reading(self._frame(unit.id, nomis, dps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Both lists of every prison in question are read again: a single booking cannot be read."""
+        """Reads both lists of each prison with a difference again, as a single booking cannot be read."""
         prisons = sorted(rows["prison_id"].unique())
         nomis = reads.each(UpstreamName.NOMIS, self.read_nomis, prisons)
         dps = reads.each(UpstreamName.ACTIVITIES, self.read_dps, prisons)
@@ -148,7 +147,7 @@ class CountReconciliation(Reconciliation):
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         """Adds the prisoner number, the current location and the DPS records; an unknown booking has no location.
 
-        `ignored` has a reason for each booking that is elsewhere, if such bookings are left out.
+        `ignored` has a reason for each booking at another prison, if such bookings are left out.
         """
         rows = rows.copy()
         ids = sorted({int(each) for each in rows["booking_id"]})
@@ -180,7 +179,7 @@ class CountReconciliation(Reconciliation):
         return [self._explain(each) for each in differences]
 
     def to_synchronise(self, difference: Difference, cause: Cause, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        """The diagnosis that DPS is right and that these of its records, if known, must be synchronised again."""
+        """The diagnosis that DPS is right, and that these DPS records, if known, must be synchronised again."""
         row = difference.row
         which = " Only NOMIS shows which one it is; it is safe to write all of them again." if len(records) > 1 else ""
         return cause.diagnosis(
@@ -242,10 +241,10 @@ NO_DETAILS = "Details not found in NOMIS"
 
 
 class CountEvents(Events):
-    """The events of a run, with the names and properties of the replaced service; those in `about` are in every one.
+    """The events of a run, with the names and properties of the replaced service. `about`: properties of every event.
 
-    That service has no event of the whole run (`report`); here there is one, which says whether anything was left
-    unread.
+    The replaced service had no event for the whole run (`report`). This program sends one, which says whether anything
+    was left unread.
     """
 
     def __init__(self, prefix: str, about: Mapping[str, str]) -> None:
@@ -267,7 +266,7 @@ class CountEvents(Events):
         return self.failed(mismatch, mismatch.kind, mismatch.booking_id)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """An error for each prison that was not read, a success for each without a difference, and the whole run."""
+        """An error for each prison that was not read, a success for each without a difference, and the run's report."""
         failed = {each.unit or each.prison_id or "" for each in result.unread}
         differ = {each.prison_id for each in (*result.mismatches, *result.in_flight, *result.unconfirmed)}
         if result.status == "failed" and not units:

@@ -1,4 +1,4 @@
-"""The prisons whose activities are compared: those of a setting, or else those that NOMIS, or else DPS, names."""
+"""The prisons to compare: those in the setting, or else those that NOMIS lists, or else those that DPS lists."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def prisons_with_activities(
     services: Services, settings: Settings, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons in alphabetical order, and those that were asked for but do not use activities.
+    """The prisons in alphabetical order, and the requested prisons that do not use activities.
 
-    Raises `SyncError` if no service can be asked; it is an `UpstreamError` with `no_route` if none has such a list.
+    Raises `SyncError` if no service can list them; it is an `UpstreamError` with `no_route` if none has such a list.
     """
     if settings.activity_prisons:
         return _checked(settings.activity_prisons, services, reads)
@@ -34,7 +34,7 @@ def prisons_with_activities(
 
 
 def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
-    """The agencies that NOMIS names, or None if it is too old to name any."""
+    """The agencies that NOMIS lists, or None if it is too old to list any."""
     for read in (prisons.switched_on, prisons.service_prisons):
         try:
             return reads.one(UpstreamName.NOMIS, partial(read, services.nomis, prisons.ACTIVITY))
@@ -47,7 +47,7 @@ def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
 def _checked(
     wanted: tuple[str, ...], services: Services, reads: Reads
 ) -> tuple[tuple[str, ...], tuple[UnlistedPart, ...]]:
-    """The prisons of the setting that use activities; one whose rollout cannot be read counts as such a prison."""
+    """The prisons in the setting that use activities; a prison counts as one if its rollout cannot be read."""
     client = services[UpstreamName.ACTIVITIES]
     found, gaps = [], []
     for prison_id, plan in reads.each(

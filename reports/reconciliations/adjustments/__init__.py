@@ -1,1 +1,1 @@
-"""The reconciliation of sentencing adjustments, from which release dates are worked out: a difference is serious."""
+"""The reconciliation of sentencing adjustments. A difference is serious, as release dates depend on adjustments."""

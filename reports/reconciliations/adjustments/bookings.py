@@ -27,7 +27,7 @@ class CreatedSince(BookingList):
     """Lists bookings with their adjustments that NOMIS created on the first day of the scope or later."""
 
     def population(self, reads: Reads) -> Population:
-        """Pages of those bookings; an adjustment that cannot be read is a gap."""
+        """Pages of these bookings; an adjustment that cannot be read is a gap."""
         since = self.scope.from_date
         assert since is not None
 
@@ -43,7 +43,7 @@ class CreatedSince(BookingList):
         return self.population_of(self._bookings_with(ids, {}, reads), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population with the adjustments that its gaps hid; their bookings are to be read with these too."""
+        """The population with the adjustments in its gaps; their bookings are read again, with these adjustments."""
         if not (population.gaps or population.unread):
             return population
         known = {booking.id: booking.created for unit in population.units for booking in bookings_of(unit)}
@@ -57,7 +57,10 @@ class CreatedSince(BookingList):
     def _bookings_with(
         self, ids: Iterable[tuple[Category, int]], known: Mapping[int, tuple[str, ...]], reads: Reads
     ) -> Iterator[list[ListedBooking] | UnlistedPart]:
-        """The bookings of these adjustments, in pages, with those already `known` for them; unread ones are gaps."""
+        """Yields the bookings of these adjustments in pages, with the adjustments already `known` for each booking.
+
+        An adjustment that cannot be read is a gap.
+        """
         found: list[ListedBooking] = []
         for (category, number), adjustment in reads.each(
             UpstreamName.NOMIS, lambda each: nomis_adjustments.find_adjustment(self.nomis, *each), ids

@@ -1,4 +1,4 @@
-"""Why the adjustments of a booking differ. The mappings show which NOMIS adjustment belongs to which one in DPS."""
+"""Why the adjustments of a booking differ. The mappings show which NOMIS and DPS adjustments belong together."""
 
 from __future__ import annotations
 
@@ -41,24 +41,26 @@ NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not sent to DPS", "NOMI
 DELETED_IN_DPS = Cause(
     "the adjustment was deleted in DPS, and NOMIS still has it",
     "DPS",
-    "Look for a failed message (dlq show sentencing), or else delete the adjustment in NOMIS (resync adjustment).",
+    "Look for a failed message (dlq show sentencing). If there is none, delete the adjustment in NOMIS (resync "
+    "adjustment).",
     _RESYNC,
 )
 NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _WRITE, _RESYNC)
 ON_OTHER_BOOKING = Cause(
     "the adjustment is on another booking in DPS, after a move or a merge",
     "unknown",
-    "Usually there is nothing to do: check both bookings.",
+    "Check both bookings. Usually there is nothing to do.",
 )
 UNDER_OTHER_NUMBER = Cause(
     "the adjustment is under another prisoner number in DPS, after a merge",
     "unknown",
-    "Usually there is nothing to do: check both prisoner numbers.",
+    "Check both prisoner numbers. Usually there is nothing to do.",
 )
 NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",
     "DPS",
-    "Look for a failed message (dlq show sentencing), or else create the adjustment in NOMIS (resync adjustment).",
+    "Look for a failed message (dlq show sentencing). If there is none, create the adjustment in NOMIS (resync "
+    "adjustment).",
     _RESYNC,
 )
 INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _WRITE, _RESYNC)
@@ -76,7 +78,7 @@ OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unkno
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cause, the adjustments that show it (a NOMIS one as `SENTENCE 33012`), and the DPS id to resync."""
+    """A cause, the adjustments that are evidence for it (in NOMIS `SENTENCE 33012`), and the DPS id to resync."""
 
     cause: Cause
     evidence: tuple[EvidenceRow, ...]
@@ -85,7 +87,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An adjustment in NOMIS, and the id of the DPS adjustment that it is mapped to (None if it is unmapped)."""
+    """An adjustment in NOMIS, and the id of the DPS adjustment that it is mapped to (None if it has no mapping)."""
 
     category: Category
     adjustment: BookingAdjustment | NomisAdjustment
@@ -164,7 +166,7 @@ class _Causes:
         return None if dps_days(theirs) in (None, days) else OTHER_DAYS
 
     def _elsewhere(self, dps_id: str) -> Cause:
-        """Why the list of the prisoner lacks an adjustment that is mapped."""
+        """Why the prisoner's list does not have an adjustment that a mapping names."""
         adjustment = _find(self.services, dps_id)
         if adjustment is None:
             return DELETED_IN_DPS
@@ -173,7 +175,7 @@ class _Causes:
         return UNDER_OTHER_NUMBER if adjustment.active else NO_LONGER_IN_DPS
 
     def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
-        """Why NOMIS has no adjustment on this booking for one in DPS, or None if its type does not differ."""
+        """Why this booking has no NOMIS adjustment for a DPS adjustment, or None if its type does not differ."""
         if DPS_COUNTERS.get(adjustment.adjustment_type) not in self.counters:
             return None
         mapping = MAPPINGS.find(self.services.mapping, adjustment.id)
@@ -197,7 +199,7 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
 
 
 def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference) -> Diagnosis:
-    """One diagnosis for all that was found: the first cause leads, the others are named in the explanation."""
+    """One diagnosis for all causes found: the first one names it, and the explanation lists the others."""
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [

@@ -1,4 +1,4 @@
-"""Which adjustments count on each side, and how: by booking and type, without those of zero days."""
+"""Counts adjustments on each side by booking and type, without those of zero days."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What is counted together: the codes of NOMIS and the type of DPS, and what reports call them."""
+    """Adjustments that are counted together: their NOMIS codes, their DPS type, and their name in reports."""
 
     name: str
     label: str
@@ -40,7 +40,7 @@ class Counter:
     dps: str
 
 
-#: In the order in which the event of the replaced service names them; it did not compare the last two.
+#: The counters in the order of the replaced service's event; that service did not compare the last two.
 COUNTERS = (
     Counter("lawfullyAtLarge", "Lawfully at large", ("LAL",), "LAWFULLY_AT_LARGE"),
     Counter("unlawfullyAtLarge", "Unlawfully at large", ("UAL",), "UNLAWFULLY_AT_LARGE"),
@@ -73,7 +73,7 @@ DIFFERENT_COUNTS, DIFFERENT_DAYS = "different-counts", "different-days"
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An adjustment that counts: its type by the name of its counter, and its days, or None if they are not known."""
+    """An adjustment that counts: the name of its counter, and its days, or None if they are not known."""
 
     id: str
     counter: str
@@ -81,12 +81,12 @@ class Counted:
 
 
 def dps_days(adjustment: PersonAdjustment) -> int | None:
-    """The days of an adjustment in DPS: its effective days, or else the days that were given."""
+    """The days of an adjustment in DPS: its effective days, or else the days that were entered."""
     return adjustment.days if adjustment.effective_days is None else adjustment.effective_days
 
 
 def count(adjustments: Mapping[str, Mapping[int, Iterable[Counted]]], bookings: Sequence[int]) -> pd.DataFrame:
-    """How many adjustments of each type each booking has on each side, and their days.
+    """The number of adjustments of each type for each booking and side, and their days.
 
     adjustments: by side (`nomis`, `dps`) and booking. Returns a row for each of `bookings`, in their order:
     `booking_id` (int64), `<side>_<counter>` (int64), and `<side>_<counter>Days` (Int64), NA if the days of one of them
@@ -115,12 +115,12 @@ def count(adjustments: Mapping[str, Mapping[int, Iterable[Counted]]], bookings: 
 
 
 def counters_of(fields: Iterable[str]) -> frozenset[str]:
-    """The counters that fields are about, by count or by days."""
+    """The counters of these fields, which hold either counts or days."""
     return frozenset(name.removesuffix(_DAYS) for name in fields)
 
 
 def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose counts differ, or whose days differ if the counts agree and both sides know the days.
+    """The rows with different counts, or with different days if the counts agree and both sides know the days.
 
     frame: the columns of `FIELDS`. Returns the rows with `kind` (`string`) and `differs` (tuples of field names) added.
     """
@@ -135,7 +135,7 @@ def differing_bookings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
-    """How many more DPS has than NOMIS, negative if fewer, in the order of the fields: `remand 1, taggedBail -1`.
+    """How many more DPS has than NOMIS (negative if fewer), in the order of the fields: `remand 1, taggedBail -1`.
 
     values: the figures of NOMIS and DPS by field.
     """
@@ -145,7 +145,7 @@ def differences_text(values: Mapping[str, tuple[int, int]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NomisSide:
-    """What NOMIS has for a booking; `mapped`: the DPS ids to which the adjustments of a window are mapped."""
+    """The adjustments of a booking in NOMIS; `mapped`: the DPS ids that the adjustments of a window are mapped to."""
 
     adjustments: tuple[Counted, ...]
     prison_id: str | None
@@ -154,14 +154,14 @@ class NomisSide:
 
 @dataclass(frozen=True, slots=True)
 class DpsSide:
-    """What DPS has for a booking, and when that was last changed (aware)."""
+    """The adjustments of a booking in DPS, and when they were last changed (aware)."""
 
     adjustments: tuple[Counted, ...]
     changed_at: datetime | None
 
 
 def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
-    """The adjustments that count in NOMIS: those of zero days become inactive there, but stay active in DPS."""
+    """The adjustments that count in NOMIS. Those of zero days do not: NOMIS makes them inactive, unlike DPS."""
     found = adjustments_of(services, booking, active_only=True)
     counted = tuple(
         Counted(f"{category} {each.id}", NOMIS_COUNTERS[each.adjustment_type.code], each.adjustment_days)
@@ -176,7 +176,7 @@ def read_nomis(services: Services, booking: ListedBooking) -> NomisSide:
 
 
 def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> DpsSide:
-    """The adjustments of the booking that count in DPS, without zero days; for a window, only those mapped."""
+    """The adjustments of the booking that count in DPS, without zero days; for a window, only mapped ones."""
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
     of_booking = [each for each in person if each.booking_id == booking.id]
     counted = tuple(
@@ -191,7 +191,7 @@ def read_dps(services: Services, booking: ListedBooking, nomis: NomisSide) -> Dp
 
 
 def adjustments_of(services: Services, booking: ListedBooking, *, active_only: bool) -> Sequence[InNomis]:
-    """The adjustments of a booking that NOMIS does not hide; for a window, only its own. Raises `SyncError`."""
+    """The adjustments of a booking that NOMIS does not hide; for a window, only those in it. Raises `SyncError`."""
     if not booking.created:
         found = nomis_adjustments.booking_adjustments(services.nomis, booking.id, active_only=active_only)
         if found is None:
@@ -207,7 +207,7 @@ def adjustments_of(services: Services, booking: ListedBooking, *, active_only: b
 
 
 def mapped_to(services: Services, nomis_id: str) -> str | None:
-    """The DPS id of the adjustment that a NOMIS one (`SENTENCE 33012`) is mapped to."""
+    """The DPS id that a NOMIS adjustment (`SENTENCE 33012`) is mapped to, or None if it has no mapping."""
     category, number = parse_id(nomis_id)
     mapping = MAPPINGS.find_by_nomis_ids(services.mapping, number, category)
     return None if mapping is None else MAPPINGS.ids(mapping).dps_id

@@ -1,4 +1,4 @@
-"""Compares how many sentencing adjustments of each type a booking has in NOMIS and in DPS, and their days."""
+"""Compares the number of sentencing adjustments of each type for a booking in NOMIS and in DPS, and their days."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class _Reader(UnitReader):
 class AdjustmentReconciliation(Reconciliation):
     """Compares the latest booking of each prisoner, or of each prisoner who is in prison.
 
-    A run from a given day on, for services without the list by booking, compares what NOMIS has created since then:
-    each adjustment must have its counterpart in DPS. Such a run does not see what only DPS has.
+    If a first day is given, a run compares the adjustments that NOMIS has created since then, each of which must have
+    its counterpart in DPS. This is for services without the list by booking, and does not find what only DPS has.
     """
 
     name = "adjustments"
@@ -55,8 +55,8 @@ class AdjustmentReconciliation(Reconciliation):
     counted = "bookings"
     key = {"booking_id": "Int64"}
     fields = FIELDS
-    #: Ids, separated by commas: of the adjustments that a window is about, of those that count in NOMIS (`SENTENCE
-    #: 33012`), and of those in DPS.
+    #: Ids, separated by commas: of the adjustments of a window, of those that count in NOMIS (`SENTENCE 33012`), and of
+    #: those that count in DPS.
     extra = {"created": "string", "nomis_ids": "string", "dps_ids": "string"}
     kinds = {
         DIFFERENT_COUNTS: "different in number of adjustments",
@@ -70,7 +70,7 @@ class AdjustmentReconciliation(Reconciliation):
         return self._list.population(reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """Tries again to list what lies in the gaps."""
+        """Tries again to list the bookings in the gaps."""
         return self._list.listed_again(population, reads)
 
     @property
@@ -89,7 +89,7 @@ class AdjustmentReconciliation(Reconciliation):
         return self._reading(bookings_of(unit), _Reader(self.services, reads))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """The same, by the current number of each prisoner, as a merge changes it."""
+        """Counts the adjustments again, by the current number of each prisoner, as a merge changes it."""
         reader, wanted = _Reader(self.services, reads), _keys(map(_booking, records(rows)))
         listed = reader.each("NOMIS", lambda _, each: self._list.present(each), wanted, _offender_no)
         return self._reading([each for each in listed.values() if each is not None], reader)
@@ -109,10 +109,10 @@ class AdjustmentReconciliation(Reconciliation):
         return Reading(rows, reader.unread)
 
     def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
-        """Where those bookings are whose NOMIS adjustments do not say so.
+        """The prisons of the bookings with NOMIS adjustments that do not name a prison.
 
-        If prisons were chosen, this must be known; otherwise a booking is compared without it too. Services that list
-        adjustments by their creation cannot be asked.
+        If prisons were chosen, the prison must be known; otherwise a booking is compared without it. A run over
+        adjustments by their creation does not look the prisons up, as such services cannot say.
         """
         unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
         try:
@@ -140,11 +140,11 @@ class AdjustmentReconciliation(Reconciliation):
         return typed(self, frame.assign(in_nomis=True, in_dps=True, **further))
 
     def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows whose counts differ, or else those whose days differ, if both sides know them."""
+        """The rows with different counts, or else with different days, if both sides know the days."""
         return differing_bookings(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds the DPS adjustments that those of NOMIS are mapped to."""
+        """Adds the DPS adjustments that the NOMIS adjustments are mapped to."""
         rows = rows.copy()
         ids = [_split(each) for each in rows["nomis_ids"]]
         flat = list(dict.fromkeys(each for of_row in ids for each in of_row))
@@ -193,15 +193,15 @@ def _split(ids: object) -> list[str]:
     return ids.split(",") if isinstance(ids, str) and ids else []
 
 
-#: The most bookings that the summary names: a larger event is refused.
+#: The most bookings that the summary names, as a larger event is refused.
 _MOST_NAMED = 100
 
 
 class AdjustmentEvents(Events):
-    """The events of a run, as the replaced service has them.
+    """The events of a run, as the replaced service sent them.
 
-    It did not compare days: differences of days have a separate event and count, so that alerts on the others stay
-    what they were.
+    That service did not compare days. So differences in days have a separate event and a separate count, and alerts on
+    the other differences work as before.
     """
 
     prefix = "sentencing-reports-reconciliation"
@@ -238,7 +238,7 @@ class AdjustmentEvents(Events):
         return self.event("mismatch-page-error", {"booking": gap.detail["booking"]})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The end of a run, with how many adjustments each side has for each booking that differs in number."""
+        """The end of a run, with the number of adjustments on each side for each booking with different counts."""
         if result.status == "failed":
             return [Event(self.report, {"success": False})]
         counted = [each for each in result.mismatches if each.kind == DIFFERENT_COUNTS]

@@ -1,1 +1,1 @@
-"""Appointments: what NOMIS has scheduled for the coming weeks against the appointments of the activities API."""
+"""The reconciliation of the coming weeks' appointments in NOMIS with those in the activities API."""

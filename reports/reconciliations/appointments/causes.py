@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference, Explanation
 
-#: NOMIS is updated within this time of a change in DPS, unless something is wrong.
+#: NOMIS is updated within this time after a change in DPS, unless something is wrong.
 _SYNCHRONISED_WITHIN: Final = timedelta(hours=1)
 _RESYNC: Final = ("resync", "appointment", "{dps_id}")
 
@@ -28,7 +28,7 @@ _RESYNC: Final = ("resync", "appointment", "{dps_id}")
 _MAPPING_LOST_IN_NOMIS: Final = Cause(
     "the mapping is missing",
     "DPS",
-    "Write the appointment to NOMIS again, which finds the existing one and maps it.",
+    "Write the appointment to NOMIS again: this finds the existing one and maps it.",
     _RESYNC,
     "Appointment {like} in NOMIS has the same booking, location, start and category, and no mapping.",
     "medium",
@@ -41,7 +41,7 @@ _MAPPING_LOST_IN_DPS: Final = replace(
 _IN_CELL: Final = Cause(
     "it takes place in a cell",
     "DPS",
-    "If NOMIS is that old, tell the prison; otherwise write it to NOMIS again.",
+    "If NOMIS is older than 2024, inform the prison. Otherwise write the appointment to NOMIS again.",
     _RESYNC,
     "NOMIS before 2024 refuses an appointment without a location.",
     "medium",
@@ -53,7 +53,7 @@ _MADE_ON_SCREEN: Final = Cause(
     "it was made on the NOMIS screen",
     "unknown",
     "Ask the prison to make the appointment in DPS or to delete it in NOMIS. Until then, exclude it.",
-    sentence="A prison whose appointments are in DPS can make some in NOMIS, but must not.",
+    sentence="A prison that uses DPS for appointments can make some in NOMIS, but must not.",
     confidence="medium",
     who="the prison",
 )
@@ -67,9 +67,9 @@ _CREATED_TWICE: Final = Cause(
 _DELETED_IN_NOMIS: Final = Cause(
     "the appointment was deleted in NOMIS",
     "DPS",
-    "Write the appointment to NOMIS again, which replaces the mapping; or exclude it until it is past.",
+    "Write the appointment to NOMIS again, which replaces the mapping, or exclude it until it is past.",
     _RESYNC,
-    "NOMIS has no appointment {nomis_id}, to which this one is mapped.",
+    "This appointment is mapped to {nomis_id}, which NOMIS does not have.",
 )
 _CANCELLED_AND_DELETED: Final = replace(
     _DELETED_IN_NOMIS,
@@ -81,7 +81,7 @@ _DELETION_LOST: Final = Cause.of_lost_message(
     "the event of its deletion was lost or failed",
     "Delete the appointment in NOMIS too, with the mapping.",
     _RESYNC,
-    "DPS has no appointment {dps_id}, to which this one is mapped.",
+    "This appointment is mapped to {dps_id}, which DPS does not have.",
     confidence="high",
 )
 _OTHER_BOOKING: Final = Cause(
@@ -135,7 +135,7 @@ _CAUSES: Final = {
 
 
 def explain(difference: Difference) -> Explanation:
-    """The cause and the fix of a difference. The evidence is when each side was last changed."""
+    """The cause and the fix of a difference. The evidence says when each side was last changed."""
     nomis_id, dps_id = difference.row["nomis_id"], difference.row["dps_id"]
     mapped = nomis_id is not None and dps_id is not None
     mapping = f"links appointment {nomis_id} in NOMIS to appointment {dps_id} in DPS" if mapped else None

@@ -1,4 +1,4 @@
-"""What is compared of an appointment, and when two of them are the same."""
+"""Which fields of an appointment are compared, and when two appointments are the same."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sync.domains.appointments.dps import Attendee
     from sync.domains.appointments.nomis import NomisAppointment
 
-#: In this order the replaced service looked for the first difference; it did not compare whether an appointment is
-#: cancelled. Dates are ISO, times of day `HH:MM`.
+#: The fields in the order in which the replaced service searched for the first difference. It did not compare whether
+#: an appointment is cancelled. Dates are ISO, times of day `HH:MM`.
 FIELDS: Final = (
     Field("offender_no", "Prisoner number", "string", nomis="offender_no", dps="prisoner_number"),
     Field("booking_id", "Booking", "Int64", nomis="booking_id", dps="booking_id"),
@@ -53,11 +53,11 @@ FIELDS: Final = (
         dps="cancelled",
     ),
     Field("in_cell", "In a cell", "boolean", compared=False, dps="in_cell"),
-    # The mapped NOMIS record of which an unmapped one is a second copy, found by joining both sides.
+    # The mapped NOMIS record that an unmapped one is a copy of, found by joining both sides.
     Field("duplicate_of", "Duplicate of", "Int64", compared=False),
 )
-#: like: for an appointment that only one side has, one that only the other side has and that is the same except for the
-#: mapping.
+#: like: for an unmapped appointment that only one side has, the id of one with the same values that only the other side
+#: has.
 EXTRA: Final[Mapping[str, str]] = {"like": "Int64"}
 
 NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "different", "duplicate"
@@ -94,8 +94,8 @@ def dps_columns(attendees: Mapping[int, Attendee]) -> pd.DataFrame:
 def join(pairs: pd.DataFrame, nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
     """The frame of `pairs` (`nomis_id`, `dps_id`, NA for a side that no mapping links), with copies marked.
 
-    Pairs of which neither side has the record are left out. Returns the ids (`Int64`), the columns of `FIELDS` on both
-    sides, `offender_no` (`string`) and `booking_id` (`Int64`) of either side, and `like`.
+    Pairs without a record on either side are left out. Returns the ids (`Int64`), the columns of `FIELDS` on both
+    sides, `offender_no` (`string`) and `booking_id` (`Int64`) of NOMIS or else of DPS, and `like`.
     """
     frame = pairs.merge(nomis, how="left", on="nomis_id").merge(dps, how="left", on="dps_id")
     frame = frame[is_true(frame["in_nomis"]) | is_true(frame["in_dps"])].reset_index(drop=True)
@@ -110,9 +110,10 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that differ, with `kind` (`string`, of `KINDS`) and `differs` (tuples of field names) added.
 
     An appointment without an end in NOMIS agrees with one in DPS that has no end, or that ends an hour after its start.
-    One without an end in DPS also agrees with one in NOMIS that ends when it starts: NOMIS requires an end, so this is
-    what is written. For an appointment in a cell, NOMIS holds the living unit of the prisoner, so the location is not
-    compared; nor is the cancellation if a side does not give it, nor the prison if NOMIS does not.
+    An appointment without an end in DPS also agrees with one in NOMIS that ends when it starts: NOMIS requires an end,
+    so the start is written as the end. For an appointment in a cell, NOMIS has the living unit of the prisoner, so the
+    location is not compared. The cancellation is not compared if a side does not have it, nor the prison if NOMIS does
+    not have it.
     """
     same = {
         "end_time": _same_end(frame),
@@ -143,7 +144,7 @@ def _same_end(frame: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _duplicates(frame: pd.DataFrame) -> pd.Series[Any]:
-    """For each unmapped NOMIS record, the mapped one of which it is a copy, or NA.
+    """For each unmapped NOMIS record, the mapped record that it is a copy of, or NA.
 
     As in the replaced service, two records without a location or a start are not known to be copies.
     """
@@ -154,7 +155,7 @@ def _duplicates(frame: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _likenesses(frame: pd.DataFrame) -> pd.Series[Any]:
-    """For each appointment that only one side has, one like it that only the other side has, or NA."""
+    """For each appointment that only one side has, an appointment like it that only the other side has, or NA."""
     nomis = frame[frame["dps_id"].isna() & frame["nomis_duplicate_of"].isna()]
     dps = frame[frame["nomis_id"].isna()]
     names = [f"nomis_{name}" for name in _ALIKE], [f"dps_{name}" for name in _ALIKE]

@@ -1,7 +1,7 @@
 """Reads the appointments of NOMIS and of DPS, and the mappings between them.
 
-DPS is searched, since one search returns everything that is compared for thousands of appointments; single reads are
-for those that a search does not find or does not say enough about, and for what is read again.
+DPS is searched, since one search returns everything to compare for thousands of appointments. Single reads are for
+appointments that a search does not find or does not describe fully, and for those that are read again.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class AppointmentReader(UnitReader):
     def instances(self, instance_ids: Collection[int], cancellation_of: Collection[int]) -> dict[int, Attendee]:
         """The DPS appointments that exist, by single reads.
 
-        Only a search says whether an appointment is cancelled: the days of those in `cancellation_of` are searched.
+        Only a search shows whether an appointment is cancelled, so the days of those in `cancellation_of` are searched.
         """
         read = self._dps(dict.fromkeys(instance_ids))
         found = {number: each for number, each in read.items() if each is not None}
@@ -114,7 +114,7 @@ class AppointmentReader(UnitReader):
         attendees: Mapping[int, Attendee],
         is_read_elsewhere: Callable[[NomisAppointment | None], bool] = lambda _: False,
     ) -> pd.DataFrame:
-        """The joined rows of NOMIS records and DPS appointments, and of the records that these are mapped to.
+        """The joined rows of NOMIS records and DPS appointments, and of the records that they are mapped to.
 
         is_read_elsewhere: whether a record that is not among `event_ids`, or None if NOMIS does not have it, belongs to
         another reading.
@@ -151,7 +151,7 @@ class AppointmentReader(UnitReader):
         return found
 
     def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
-        """The same appointments with the NOMIS location of those that name theirs only by its DPS id."""
+        """The same appointments, with the NOMIS location added to those that have only its DPS id."""
         complete = dict(found)
         unnamed = {
             number: each.dps_location_id

@@ -1,4 +1,4 @@
-"""The reconciliation of appointments: NOMIS has every appointment of DPS with the same details, and no others."""
+"""Checks that NOMIS has every appointment of DPS with the same details, and no others."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class Appointments(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> Days:
-        """Yesterday, and the days of the look-ahead."""
+        """From yesterday to the last day of the look-ahead setting."""
         ahead = settings.reports_appointments_reconciliation_lookahead_days
         return today - timedelta(days=1), today + timedelta(days=ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons that have appointments in DPS; the total is that of NOMIS. A chosen one without any is a gap."""
+        """The prisons with appointments in DPS, and the total in NOMIS. A chosen prison without any is a gap."""
         chosen = self.scope.prisons or self.settings.appointment_prisons
         plans = self._plans(chosen, reads) if chosen else self._all_plans(reads)
         gaps = [
@@ -115,9 +115,9 @@ class Appointments(Reconciliation):
         return Reading(typed(self, rows), tuple(unread), tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """The appointments of these rows, and those of which they are copies or which they are like.
+        """Reads the appointments of these rows again, and the appointments that they are copies of or are like.
 
-        A row is unread if any of those could not be read. It keeps the prison where it was listed.
+        A row is unread if any of these could not be read. It keeps the prison where it was listed.
         """
         only_dps, only_nomis = rows["nomis_id"].isna(), rows["dps_id"].isna()
         linked = {
@@ -145,7 +145,7 @@ class Appointments(Reconciliation):
         return differences(frame)
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Ignores pairs that start a year or more ahead in NOMIS, which are typing errors such as 2062."""
+        """Ignores pairs that start a year or more ahead in NOMIS: they are typing errors, such as 2062."""
         ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
 
@@ -209,7 +209,7 @@ class AppointmentEvents(Events):
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event of its kind. A DPS appointment whose mapping leads nowhere is `dps-only`, as it always was."""
+        """The event for its kind. A DPS appointment mapped to a missing NOMIS record is `dps-only`, as before."""
         nomis_id, dps_id = _ids(mismatch)
         prison = {"prisonId": mismatch.prison_id}
         if mismatch.kind in (NOMIS_ONLY, DUPLICATE):
@@ -246,7 +246,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch-dps-error", prison)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterator[Event]:
-        """Success with the number of mismatches and some of them; failure unless everything was compared."""
+        """Success, with the number of mismatches and the first of them, or failure if not everything was compared."""
         if result.status != "complete":
             yield self.event("failed")
             return
@@ -272,12 +272,12 @@ def _ids(mismatch: Mismatch) -> tuple[int | str | None, int | str | None]:
 
 
 def _verdict(mismatch: Mismatch) -> str:
-    """Every field that differs, in the order in which the replaced service looked for the first one."""
+    """Every field that differs, in the order in which the replaced service searched for the first one."""
     return "; ".join(_VERDICTS[each.field].format(nomis=each.nomis, dps=each.dps) for each in mismatch.differences)
 
 
 def _texts(mismatch: Mismatch) -> tuple[str, str]:
-    """Both sides as texts, `null` for one without the record."""
+    """Both sides as texts, `null` for a side without the record."""
     values = mismatch.by_field
 
     def text(side: Literal["nomis", "dps"]) -> str:

@@ -1,1 +1,1 @@
-"""The incentive reconciliation: evidence, diagnosis and fixes."""
+"""The reconciliation of incentive levels, with the evidence, the diagnosis and the fixes of a difference."""

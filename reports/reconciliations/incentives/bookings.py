@@ -1,6 +1,6 @@
-"""Active bookings looked up one by one: whether a booking is still active, and which booking of a prisoner is.
+"""Looks up active bookings: whether a booking is still active, and which booking of a prisoner is active.
 
-One page shows that a booking is active; only the whole list shows that it is not.
+A single page can show that a booking is active; only the whole list shows that it is not.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _SEARCHED_AT_ONCE = 1_000
 
 
 class ActiveBookingLookup:
-    """Answers whether a booking is still active. Threads can share it safely, and with it the pages already read.
+    """Finds out whether a booking is still active. Threads can share a lookup and the pages that it has read.
 
     An active booking is found by a binary search over the pages, which are ordered by booking id. Only the whole list
-    shows that a booking is not active, since a row out of order escapes the search; it is read once for all who are
-    missing. `listing`, if the list was read before, says where to begin.
+    shows that a booking is not active, since the search can miss a row that is out of order; it is read once for all
+    missing bookings. `listing`, if the list was read before, says where to begin.
     """
 
     def __init__(self, nomis: ServiceClient, page_size: int, listing: Listing | None = None) -> None:
@@ -51,8 +51,7 @@ class ActiveBookingLookup:
     def __call__(self, booking_id: int) -> bool:
         """Whether the booking is active.
 
-        Raises `UpstreamError` when a page cannot be read, and `ListingFailed` when the list is suddenly empty or not
-        complete.
+        Raises `UpstreamError` if a page cannot be read, and `ListingFailed` if the list is not complete.
         """
         return self._on_page(booking_id) or booking_id in self._all_listed()
 
@@ -88,7 +87,7 @@ class ActiveBookingLookup:
                     return False
                 lowest = number + 1
                 if lowest > highest:
-                    # The list is longer than it was known to be.
+                    # The list is longer than it was when it was last read.
                     highest = page.total_pages - 1
             else:
                 return booking_id in ids
@@ -106,7 +105,7 @@ class ActiveBookingLookup:
             try:
                 page.set_result(prisoner_page(self._nomis, number, self._size))
             except BaseException as error:
-                # Threads that wait for it get the same error; later ones try again.
+                # Threads that wait for this page get the same error; later ones try again.
                 with self._lock:
                     del self._pages[number]
                 page.set_exception(error)
@@ -121,7 +120,7 @@ class UnknownPrisoner(SyncError):
 class FoundBookings:
     """The active bookings of chosen prisoners, the prisoners without one, and pages that could not be searched.
 
-    unusable: invalid rows of the list that belong to them, or may do so.
+    unusable: invalid rows of the list that belong to the chosen prisoners, or may belong to them.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -131,7 +130,7 @@ class FoundBookings:
 
 
 def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
-    """Finds the active booking of each prisoner: that of the newest DPS review if still active, or else the listed one.
+    """Finds the active booking of each prisoner: that of the newest DPS review, if active, or else the listed one.
 
     Raises `SyncError` when a service cannot be read.
     """
@@ -147,8 +146,8 @@ def find_bookings(services: Services, offender_nos: Iterable[str], page_size: in
     failed_pages: tuple[PageFailure, ...] = ()
     unusable: tuple[UnusableRow, ...] = ()
     if missing:
-        # No review, or one of an earlier booking: only the list of active bookings shows the booking, and all of it has
-        # to be searched.
+        # There is no review, or it is of an earlier booking. Only the list of active bookings shows the booking, and
+        # the whole list must be searched.
         listing = list_prisoners(services.nomis, size)
         for prisoner in listing.prisoners:
             if prisoner.offender_no in missing:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sync.domains.incentives.nomis import IepRecord
 
 
-#: The rows of the decision table by their numbers, in the order in which they are tried. The actions are general: each
-#: difference has a specific one, with its commands.
+#: The rows of the decision table by their numbers, in the order in which they are tried. The actions are general; each
+#: difference has a more specific one, with its commands.
 CAUSES: Mapping[int, Cause] = {
     1: Cause(
         "the review is not written to NOMIS yet: its message waits",
@@ -53,7 +53,7 @@ CAUSES: Mapping[int, Cause] = {
     7: Cause(
         "the level was changed on the NOMIS screen, and DPS missed the change",
         "NOMIS",
-        "Hand over to the incentives team.",
+        "Hand the difference over to the incentives team.",
         who="the DPS team",
     ),
     8: Cause(
@@ -102,7 +102,7 @@ def repair(pair: PrisonerLevels) -> tuple[str, ...]:
 def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str | None = None) -> str:
     """The text of a request to the NOMIS support team to delete IEP records, which only they can do.
 
-    why: where they come from, if NOMIS did not make them by itself.
+    why: where the records come from, if NOMIS did not make them itself.
     """
     records = "; ".join(
         f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "
@@ -113,5 +113,5 @@ def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str
     level = pair.dps_level or "none"
     return (
         f"To {SUPPORT_CHANNEL}: please delete the following {noun} of prisoner {pair.offender_no}, booking "
-        f"{pair.booking_id}: {records}. {why or f'NOMIS made {them} by itself'}; the right level is {level}, as in DPS."
+        f"{pair.booking_id}: {records}. {why or f'NOMIS made {them} itself'}; the correct level is {level}, as in DPS."
     )

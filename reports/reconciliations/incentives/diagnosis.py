@@ -1,7 +1,7 @@
-"""Which side is right and why: the decision table over the histories of one difference. Nothing is read here.
+"""The decision table: which side is right and why, from the histories of one difference. It makes no calls.
 
-The right level is that of the last review by a person, or of the review that DPS makes for the last movement. Records
-that NOMIS makes by itself must not decide anyone's current level.
+The correct level is that of the last review by a person, or of the review that DPS makes for the last movement. Records
+that NOMIS makes itself must not decide anyone's current level.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> IncentiveDiagnosis:
-    """The probable cause of a difference, which side is right, and what fixes it: the first matching row of the table.
+    """The diagnosis of a difference, from the first row of the table that matches.
 
-    `near` is how far apart two records of one event may lie; the same calendar day always counts as near.
+    near: how far apart two records of one event may lie; the same calendar day always counts as near.
     """
     case = Case(evidence, near)
     for rule in _TABLE:
@@ -54,7 +54,7 @@ def _message_pending(case: Case) -> IncentiveDiagnosis | None:
             1,
             confidence="high",
             explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
-            action="Read why it failed, correct that, then send the message back.",
+            action="Read why the message failed, correct the cause, then send the message back.",
             commands=(causes.SHOW_DLQ, causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)),
         )
     place = "dead letter queue" if pending_on == "dlq" else "incentive queue"
@@ -87,7 +87,7 @@ def _admission_missed(case: Case) -> IncentiveDiagnosis | None:
         3,
         confidence="high" if by_system else "medium",
         explanation=(
-            f"DPS has no review of this booking at all; NOMIS made its record on {_day(nomis.iep_date_time)} "
+            f"DPS has no review of this booking; NOMIS made its record on {_day(nomis.iep_date_time)} "
             f"at {nomis.prison_id} ({nomis.audit_module or 'module unknown'})."
         ),
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
@@ -101,7 +101,7 @@ def _reception_missed(case: Case) -> IncentiveDiagnosis | None:
     if nomis is None or nomis.audit_module in LEGITIMATE or case.near_review(nomis) is not None:
         return None
     review = case.review
-    last = f"; its newest review is of {_day(review.iep_time)} at {review.agency_id}" if review else ""
+    last = f"; its newest review is dated {_day(review.iep_time)} at {review.agency_id}" if review else ""
     explanation = (
         f"NOMIS made its current record itself ({nomis.audit_module or 'module unknown'}) on "
         f"{_day(nomis.iep_date_time)} at {nomis.prison_id}, and DPS has no review of that arrival{last}."
@@ -170,9 +170,9 @@ def _wrong_order(case: Case) -> IncentiveDiagnosis | None:
         6,
         confidence="high",
         explanation=(
-            f"Both reviews are of {review.iep_time.day} {review.iep_time:%B %Y}, {behind.iep_time:%H:%M:%S} and "
+            f"Both reviews are dated {review.iep_time.day} {review.iep_time:%B %Y}, {behind.iep_time:%H:%M:%S} and "
             f"{review.iep_time:%H:%M:%S}; the older one was written last, as sequence {nomis.incentive_sequence}, "
-            f"and NOMIS goes only by the day."
+            f"and NOMIS orders records only by day."
         ),
         action="Write the current DPS level to NOMIS again.",
         commands=causes.repair(case.evidence.pair),
@@ -190,7 +190,7 @@ def _changed_on_screen(case: Case) -> IncentiveDiagnosis | None:
             f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS "
             f"review of {_day(review.iep_time)}."
         ),
-        action="Hand over to the incentives team; there is nothing to do here.",
+        action="Hand the difference over to the incentives team; there is nothing to do here.",
     )
 
 
@@ -238,7 +238,7 @@ def _merged(case: Case) -> IncentiveDiagnosis | None:
 
 
 def _overtaken(case: Case) -> IncentiveDiagnosis | None:
-    """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review never reached it."""
+    """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review never reached NOMIS."""
     nomis, review = case.nomis, case.review
     if nomis is None or review is None or case.evidence.written is not None or nomis.iep_date_time >= review.iep_time:
         return None
@@ -306,20 +306,20 @@ def _not_written(case: Case, explanation: str, confidence: Confidence) -> Incent
             2,
             confidence="low",
             explanation=f"{explanation} Its message may be pending: {doubt}.",
-            action="Check again in some minutes, before anything is written to NOMIS.",
+            action="Compare again in a few minutes, before you write anything to NOMIS.",
             commands=(causes.reconcile_again(case.evidence.pair),),
         )
     return _found(
         2,
         confidence=confidence,
         explanation=explanation,
-        action="Look for the event on the dead letter queue; if it is not there, write the DPS level to NOMIS.",
+        action="Look for the message on the dead letter queue; if it is not there, write the DPS level to NOMIS.",
         commands=(causes.SHOW_DLQ, *causes.repair(case.evidence.pair)),
     )
 
 
 def _would_be_current(nomis: IepRecord, review: Review) -> bool:
-    """Whether a new record of this review would become current: its day must not be before that of the current one."""
+    """Whether a new record of this review would become current: its day must not be before the current record's."""
     return review.iep_time.date() >= nomis.iep_date_time.date()
 
 
@@ -333,7 +333,7 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
 
 
 def _arrival(nomis: IepRecord, reason: str) -> Arrival:
-    """The event that belongs to a record that NOMIS made on arrival: its time is the best evidence."""
+    """The event for a record that NOMIS made on arrival; the time of the record is the best evidence of its time."""
     return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
 
 

@@ -25,7 +25,7 @@ REPORT = f"{_PREFIX}-report"
 #: Only the name of the alert for a run without a result; its telemetry event is `REPORT`.
 NOT_RUN = f"{_PREFIX}-not-run"
 REPAIR = "incentives-repair"
-#: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
+#: Event → the text that operators and dashboards rely on; `{environment}` is the name of the environment.
 ALERTS = {
     MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
     NOT_RUN: "The incentive reconciliation could not run in {environment}",
@@ -39,7 +39,7 @@ def level_text(level: str | None) -> str:
 
 
 class IncentiveEvents(Events):
-    """One event for each mismatch, failure and excluded booking, however many there are, and one summary."""
+    """One event for each mismatch, failure and excluded booking, without a limit, and one summary."""
 
     prefix = _PREFIX
     report = REPORT
@@ -82,7 +82,7 @@ class IncentiveEvents(Events):
         return Event(name, {**booking, "reason": excluded.reason})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The summary. Only a complete run says `success`: one that missed prisoners or pages, or gave up, does not."""
+        """The summary. `success` is true only for a complete run, which missed no prisoner and no page."""
         levels = {
             each.offender_no: f"{level_text(each.nomis_level)}:{level_text(each.dps_level)}"
             for each in result.mismatches

@@ -1,4 +1,4 @@
-"""What is known about one difference: both histories, where the records come from, and whether a message is pending."""
+"""The evidence about one difference: both histories, the origin of the records, and whether a message is pending."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
 
 
-#: Records that the synchronisation (or another program) wrote through an API.
+#: The audit module of records that the synchronisation, or another program, wrote through an API.
 BY_API = "JDBC Thin Client"
-#: Records that a user made on the NOMIS IEP screen.
+#: The audit module of records that a user made on the NOMIS IEP screen.
 BY_SCREEN = "OIDOIEPS"
 BY_TRANSFER = "OIDITRAN"
 BY_ADMISSION = "OIDADMIS"
-#: The audit modules whose records may rightly be somebody's current level.
+#: The audit modules of records that may be a prisoner's current level.
 LEGITIMATE = frozenset({BY_API, BY_SCREEN})
 #: The most records of the history that are read.
 DEEPEST_HISTORY = 10
@@ -38,7 +38,7 @@ DEEPEST_HISTORY = 10
 
 @dataclass(frozen=True, slots=True)
 class PrisonerLevels:
-    """The current records of both sides, read by the single calls; None for a side without one."""
+    """The current records of both sides, read by the single calls; None for a side without a record."""
 
     offender_no: str
     booking_id: int
@@ -81,10 +81,10 @@ class PrisonerLevels:
 
 @dataclass(frozen=True, slots=True)
 class ReviewMessage:
-    """The message about DPS's current review that is still to be handled.
+    """The message about DPS's current review that has not been handled yet.
 
-    pending_on: the queue that holds it, or None if no message is known. given_up: why nothing sends it back from the
-    DLQ. doubt: why it may be pending although nothing is known about it.
+    pending_on: the queue that holds it, or None if no message is known. given_up: why it is no longer sent back from
+    the DLQ, or None if it still is. doubt: why it may be pending although nothing is known about it, or None.
     """
 
     pending_on: Literal["queue", "dlq"] | None = None
@@ -93,7 +93,7 @@ class ReviewMessage:
 
 
 def entities(review_id: int | None, offender_no: str) -> tuple[str, ...]:
-    """How failures, creations and messages name a review; most name the prisoner, whose reviews are handled in turn."""
+    """The names of a review in failures, creations and messages; most of them name the prisoner."""
     if review_id is None:
         return ()
     return f"{CREATION.name}:{review_id}", f"{OF_REVIEW}{review_id}", f"{OF_PRISONER}{offender_no}"
@@ -107,7 +107,7 @@ def message_of(pending: PendingMessages, review_id: int | None, offender_no: str
 
 @dataclass(frozen=True, slots=True)
 class ReviewMapping:
-    """Where the mapping service says a review is in NOMIS."""
+    """The NOMIS record of a review, according to the mapping service."""
 
     booking_id: int
     sequence: int
@@ -118,8 +118,8 @@ class Evidence:
     """Everything that the diagnosis of one difference uses.
 
     history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the mapping of
-    DPS's current review, or None without one. reviews_of: which review a NOMIS record was made from, by sequence; a
-    sequence that maps to None was looked up and has no mapping. message: that of DPS's current review.
+    DPS's current review, or None if there is none. reviews_of: the review that a NOMIS record was made from, by
+    sequence; None means that the sequence was looked up and has no mapping. message: about DPS's current review.
     """
 
     pair: PrisonerLevels
@@ -140,7 +140,7 @@ class Evidence:
 
 
 def read_levels(services: Services, booking_id: int, offender_no: str) -> PrisonerLevels:
-    """Reads both sides in parallel by the single calls. Raises `SyncError`, also for an invalid code."""
+    """Reads both sides in parallel by the single calls. Raises `SyncError`, including for an invalid code."""
     with TracedThreads(1, thread_name_prefix="dps") as executor:
         dps = executor.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)
@@ -168,7 +168,7 @@ def collect_evidence(
     with TracedThreads(2, thread_name_prefix="mappings") as executor:
 
         def look_up(record: IepRecord) -> None:
-            # Only records that came through the API can have a review of DPS behind them.
+            # Only records that came through the API can have been made from a DPS review.
             if record.audit_module == BY_API:
                 sequence = record.incentive_sequence
                 reviews_of[sequence] = executor.submit(_review_of, services, pair.booking_id, sequence)
@@ -200,8 +200,7 @@ def _history(services: Services, pair: PrisonerLevels, near: timedelta, *, whole
     review = pair.newest_review
     until = min([pair.nomis.iep_date_time, *([review.iep_time] if review else [])]) - near
     current = pair.nomis.incentive_sequence
-    # The current record is the latest by date, which need not be the highest by number; what lies above it is not
-    # current.
+    # The current record is the latest by date and may not have the highest sequence; records above it are not current.
     for sequence in range(current - 1, max(0, current - 1 - DEEPEST_HISTORY), -1):
         record = nomis_incentives.iep_record(services.nomis, pair.booking_id, sequence)
         if record is None:
@@ -245,7 +244,7 @@ class Case:
         return self.evidence.pair.newest_review
 
     def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
-        """The review of DPS that belongs to a NOMIS record: at the same prison and near in time."""
+        """The DPS review that belongs to a NOMIS record: at the same prison and near in time, or None."""
         fitting = [
             each
             for each in self.evidence.reviews
@@ -256,7 +255,7 @@ class Case:
         return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
 
     def review_behind(self, record: IepRecord) -> Review | None:
-        """The review a record was written from, by its mapping, or by its time if it has no mapping."""
+        """The review that a record was written from, by its mapping, or by its time if it has no mapping."""
         review_id = self.evidence.reviews_of.get(record.incentive_sequence)
         for each in self.evidence.reviews:
             if each.id == review_id:
@@ -267,7 +266,7 @@ class Case:
         return None
 
     def record_of(self, review: Review) -> IepRecord | None:
-        """The NOMIS record that a review was written as, by its mapping or by level and time."""
+        """The NOMIS record of a review that was written to NOMIS, by its mapping or by its time."""
         written = self.evidence.written
         current = self.review
         if current is not None and review.id == current.id and written is not None:
@@ -283,7 +282,7 @@ class Case:
         return next(fitting, None)
 
     def admission_reason(self, nomis: IepRecord) -> str:
-        """The reason of an admission: a booking with earlier records on either side was reopened."""
+        """The reason of an admission: a readmission if either side has earlier records of the booking."""
         moments = [each.iep_date_time for each in self.evidence.history]
         moments += [each.iep_time for each in self.evidence.reviews]
         earlier = any(

@@ -1,6 +1,6 @@
-"""The two fixes that this program makes: a received event published again, and the DPS level written to NOMIS again.
+"""The two fixes that this program makes: it publishes a received event again, or writes the DPS level to NOMIS again.
 
-Each is planned first (what would be sent, and any objection), and verified afterwards by reading both sides.
+Each fix is planned first (what would be sent, and any objection), and verified afterwards by reading both sides.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
 
 _POLL_SECONDS = 1.0
-#: DPS soon makes the review for a received event; until then a second event would lead to a second review.
+#: How soon DPS makes the review for a received event; until then a second event would lead to a second review.
 _REVIEW_EXPECTED = timedelta(hours=1)
-#: The beginning of the objection that a message is pending; the rest of it changes from moment to moment.
+#: The start of the objection that a message is pending; the rest of its text may change at any moment.
 _PENDING = "the message of review"
 #: The reasons of a received event that make DPS write a review.
 REASONS = prisoners.REVIEWED_REASONS
@@ -45,8 +45,8 @@ REASONS = prisoners.REVIEWED_REASONS
 class Plan:
     """What a fix would send, as the dry run shows it.
 
-    review_id: the current review of DPS. review_is_mapped: it was written to NOMIS before. objection: why it should not
-    be sent, or None if there is no objection.
+    review_id: the current review of DPS, or None if there is none. review_is_mapped: whether that review was written to
+    NOMIS before. objection: why the call should not be sent, or None if there is no objection.
     """
 
     action: str
@@ -73,9 +73,9 @@ class Plan:
         return self.objection is not None and self.objection.startswith(_PENDING)
 
     def change_to(self, again: Plan, *, force: bool) -> str | None:
-        """Why this plan, which was confirmed, must not be carried out now that it would be `again`, or None if it may.
+        """Why this confirmed plan must no longer be carried out, or None if it may be.
 
-        With `force` the objection that was confirmed is accepted, but no other one.
+        again: the same plan, made now. force: accepts the objection that was confirmed, but no other one.
         """
         accepted = force and (again.objection == self.objection or (again.waits_for_message and self.waits_for_message))
         if again.objection is not None and not accepted:
@@ -125,7 +125,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
 def propose_received(
     services: Services, find_pending: Callable[[], PendingMessages], offender_no: str, near: timedelta
 ) -> Arrival | None:
-    """The arrival that DPS missed, as the diagnosis proposes it, or None if it is not the cause. Raises `SyncError`."""
+    """The arrival that DPS missed, according to the diagnosis, or None for another cause. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     if pair.equal:
@@ -136,12 +136,12 @@ def propose_received(
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` without a review, and `SyncError`."""
+    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` if DPS has no review, and `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review = pair.newest_review
     if review is None:
-        raise RuleError(f"{offender_no} has no review in DPS that could be written to NOMIS")
+        raise RuleError(f"{offender_no} has no review in DPS, so there is nothing to write to NOMIS")
     body = nomis_incentives.CreateIep(
         iep_level=review.iep_code,
         iep_date_time=f"{review.iep_date.isoformat()}T{review.iep_time.strftime('%H:%M:%S')}",
@@ -151,7 +151,7 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
     )
     objection = None
     if pair.equal:
-        objection = f"both sides have {pair.dps_level} already"
+        objection = f"both sides already have {pair.dps_level}"
     elif not review.agency_id:
         objection = "the DPS review names no prison, which NOMIS requires"
     elif pair.nomis is not None and pair.nomis.iep_date_time.date() > review.iep_date:
@@ -181,7 +181,7 @@ def _is_mapped(services: Services, review_id: int) -> bool:
 
 
 def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
-    """Why the message of the review may still be handled, which would do the same again, or None if it cannot."""
+    """The objection that the message of the review may still be handled and do the same; None if it cannot."""
     if plan.review_id is None:
         return None
     where = pending.where(entities(plan.review_id, plan.offender_no))
@@ -189,34 +189,34 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
         return f"{_PENDING} {plan.review_id} waits on {place}"
     if pending.doubt is None or plan.review_is_mapped:
-        # The message of a review that is mapped was handled; delivered again, it would change nothing.
+        # The message of a mapped review has been handled; if it is delivered again, it changes nothing.
         return None
     return f"{_PENDING} {plan.review_id} may wait: {pending.doubt}"
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
-    """The objection that the same event, or one for which DPS may still make a review, was published."""
+    """The objection that the same event, or another one within the last hour, was already published; or None."""
     for action in earlier:
         same = action.details.get("body") == dict(plan.body)
         if same or action.time > now - _REVIEW_EXPECTED:
-            how = "published" if action.state is ActionState.DONE else "perhaps published"
+            how = "published" if action.state is ActionState.DONE else "possibly published"
             return f"a received event was {how} by {action.who} at {action.time:%H:%M:%S} UTC on {action.time:%d/%m/%Y}"
     return None
 
 
 def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, now: datetime) -> str | None:
-    """The objection that NOMIS may still be working on an earlier repair: a request takes `longest` at most."""
+    """The objection that NOMIS may still be working on an earlier repair, which takes at most `longest`; or None."""
     for action in earlier:
         if action.state is not ActionState.DONE and action.time > now - longest:
             return (
-                f"the repair that {action.who} began at {action.time:%H:%M:%S} UTC may not have ended, so NOMIS "
-                f"may still be working on it: wait {longest.total_seconds():.0f} s"
+                f"NOMIS may still be working on the repair that {action.who} began at {action.time:%H:%M:%S} UTC: wait "
+                f"{longest.total_seconds():.0f} s"
             )
     return None
 
 
 def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) -> str | None:
-    """The objection that nobody knows whether NOMIS has the review already."""
+    """The objection that nobody knows whether NOMIS already has the review, or None."""
     if creation is None or creation.state is not CreationState.AMBIGUOUS:
         return None
     return f"nobody knows whether NOMIS has review {plan.review_id}: `creations settle {creation.id}` first"
@@ -234,16 +234,16 @@ def verify(services: Services, offender_no: str, booking_id: int, within_seconds
 
 def _objection_to_receiving(pair: PrisonerLevels, prison_id: str, occurred_at: datetime) -> str | None:
     if pair.equal:
-        return f"both sides have {pair.dps_level or 'no level'} already"
+        return f"both sides already have {pair.dps_level or 'no level'}"
     moment = occurred_at.replace(tzinfo=None)
     if pair.nomis is not None and moment.date() < pair.nomis.iep_date_time.date():
         return (
-            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the given arrival, so the "
+            f"the current NOMIS record is dated {pair.nomis.iep_date_time:%d/%m/%Y}, after the given arrival, so the "
             f"new record would not become current"
         )
     if pair.nomis is not None and pair.nomis.prison_id != prison_id:
         return f"the current NOMIS record was made at {pair.nomis.prison_id}, not at {prison_id}"
     again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
     if again:
-        return f"DPS already has a review of that moment ({again[0].id})"
+        return f"DPS already has a review with that time ({again[0].id})"
     return None

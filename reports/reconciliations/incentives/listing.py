@@ -1,4 +1,4 @@
-"""The listing of active prisoners: pages read ahead over a population that moves while its pages are read."""
+"""Lists the active prisoners, in pages that are read ahead while the population moves."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PAGES_AHEAD = 16
 #: How often the pages are read again, at most, to find prisoners who moved from one page to the next.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
-#: How long a page waits while the breaker of NOMIS is open (the readers of levels share it) before it counts as failed.
+#: How long a page waits for an open breaker of NOMIS before it counts as failed; the readers of levels share it.
 _LONGEST_HOLD_SECONDS = 60.0
 
 
 def no_progress(_done: int, _total: int) -> None:
-    """Ignores how much of the list is read: prisoners found, and those that NOMIS counts."""
+    """Ignores the progress of the listing: the number of prisoners found, and the number that NOMIS counts."""
 
 
 def _everyone_first(_first: Sequence[PrisonerId]) -> None:
@@ -59,9 +59,9 @@ class Listing:
     """The active bookings, each once, in ascending order of booking id.
 
     total_elements: the last count of the service. repeats: bookings that occurred more than once. found_again: bookings
-    that only a further sweep found. failed_pages: what is missing from the list or contradicts itself, and why.
-    looked_again: the list was read a second time. not_found: requested prisoners who are not active. unusable: invalid
-    rows; their bookings are not among `prisoners`.
+    that only a further sweep found. failed_pages: the parts that are missing from the list or contradict it, and why.
+    looked_again: whether the list was read a second time. not_found: requested prisoners who are not active. unusable:
+    invalid rows; their bookings are not among `prisoners`.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -75,7 +75,7 @@ class Listing:
 
     @property
     def bookings(self) -> frozenset[int]:
-        """Every booking known to be on the list, those of unusable rows included."""
+        """Every booking known to be on the list, including those of unusable rows."""
         unusable = [each.booking_id for each in self.unusable if each.booking_id is not None]
         return frozenset([*(each.booking_id for each in self.prisoners), *unusable])
 
@@ -89,10 +89,10 @@ def list_prisoners(
     read_page: ReadPage = _read_now,
     begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
-    """Lists every active booking, and lists again if prisoners moved meanwhile or are missing from the total.
+    """Lists every active booking, and lists again if prisoners moved meanwhile or fewer are found than NOMIS counts.
 
-    `read_page` retries the reading of a page. `begin` gets the prisoners of the first page, while the other pages are
-    read. Raises `ListingFailed` when the count cannot be read or more than `max_page_errors` pages fail.
+    read_page: reads a page with retries. begin: called with the prisoners of the first page while the other pages are
+    read. Raises `ListingFailed` if the count cannot be read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
     sweep = _Sweep(nomis, page_size, max_page_errors, read_page, progress)
@@ -112,8 +112,8 @@ def list_prisoners(
 def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage = _read_now) -> Listing:
     """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
 
-    The pages are read again, larger and with other boundaries, until nobody new turns up below the highest known
-    booking (those above it are receptions) and as many are found as the service counts. Earlier failed pages are then
+    The pages are read again, larger and with other boundaries, until no new prisoner is found below the highest known
+    booking (those above it are receptions) and the number found is the service's count. Earlier failed pages are then
     dropped, as their prisoners were seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
@@ -125,7 +125,7 @@ def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: Re
         known, highest = set(found), max(found, default=0)
         size = _other_size(page_size, turn)
         sweep = _Sweep(nomis, size, _FURTHEST_PAGE, read_page)
-        with suppress(ListingFailed):  # what failed is kept by the sweep
+        with suppress(ListingFailed):  # the sweep keeps its failures
             sweep.run(found)
         unusable = {**sweep.unusable, **unusable}
         if sweep.failures:
@@ -167,7 +167,7 @@ class _Sweep:
         self.total = 0
         self.moved = False
         self.repeats = 0
-        #: Bookings that one page holds twice, which no movement explains.
+        #: The number of bookings that occur twice on one page, which movement cannot explain.
         self.twice = 0
         self.failures: list[PageFailure] = []
         #: Invalid rows by their identity.
@@ -179,7 +179,7 @@ class _Sweep:
     def run(
         self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first
     ) -> None:
-        """Adds the prisoners of all pages to `found`; `begin` gets those of the first page."""
+        """Adds the prisoners of all pages to `found`, and calls `begin` with those of the first page."""
         begun = self._begin(found)
         begin(tuple(found.values()))
         with TracedThreads(PAGES_AHEAD, thread_name_prefix="listing") as pool:
@@ -199,26 +199,27 @@ class _Sweep:
                 if isinstance(page, PageFailure):
                     break
                 if self._more_follow and self.count == before:
-                    why = "NOMIS says that more pages follow this one, which has only bookings of other pages"
+                    why = "NOMIS says that more pages follow, but this page has only bookings of other pages"
                     self.failures.append(PageFailure(number, why))
                     break
             number += 1
 
     @property
     def count(self) -> int:
-        """How many bookings the pages hold, those of unusable rows included."""
+        """How many bookings the pages hold, including those of unusable rows."""
         return len(self._seen) + sum(each.booking_id not in self._seen for each in self.unusable.values())
 
     @property
     def bookings(self) -> tuple[int, frozenset[int]]:
-        """The count of the service and the bookings found: equal in two sweeps if nothing moved."""
+        """The count of the service and the bookings found; two sweeps have equal ones if nothing moved."""
         unusable = {each.booking_id for each in self.unusable.values()}
         return self.total, frozenset(self._seen.keys() - unusable)
 
     def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
-        """A failure if the pages do not hold as many as the service counts.
+        """A failure if the pages do not hold as many bookings as the service counts.
 
-        found: how many all sweeps found, which decides while prisoners move. steady: the sweep before saw the same.
+        found: how many bookings all sweeps found; this number decides while prisoners move. steady: whether the
+        previous sweep found the same.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:
@@ -237,7 +238,7 @@ class _Sweep:
             page = self._read(number)
             if not isinstance(page, PageFailure):
                 self.total = page.total_elements
-                # A service may give smaller pages than requested, and then has more of them.
+                # A service may return smaller pages than requested, and then there are more of them.
                 self._size = page.size
                 if number and not page.prisoners:
                     break
@@ -294,12 +295,12 @@ def _identity(row: UnusableRow, page_size: int) -> object:
 
 
 def _other_size(page_size: int, turn: int) -> int:
-    """A larger page size, so that there are few boundaries, and none where another sweep has one."""
+    """A larger page size, so that there are few page boundaries, and none at the same place as in another sweep."""
     return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
 
 
 def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
-    """Failures of a sweep, with its page size."""
+    """The failures of a sweep, with its page size in the reason."""
     return tuple(PageFailure(each.page, f"second listing, {size} to a page: {each.reason}") for each in failures)
 
 

@@ -1,4 +1,4 @@
-"""Differences explained: evidence collected, diagnosed, and presented with both current records and histories."""
+"""Explains differences: collects the evidence, diagnoses it, and presents both current records and histories."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 #: The most DPS reviews that are shown.
 _MOST_REVIEWS = 10
-#: The causes that only a person can settle, who needs to see the whole histories.
+#: The causes that only a person can resolve, who needs to see the whole histories.
 _FOR_A_PERSON = frozenset({9, 10})
 
 
 def explanation(evidence: Evidence, diagnosis: IncentiveDiagnosis | None, missing: str | None = None) -> Explanation:
-    """What the result says about a difference with this evidence; `missing` says why evidence could not be read."""
+    """The explanation of a difference with this evidence; `missing` says why evidence could not be read."""
     return Explanation(diagnosis, evidence_rows(evidence), missing, sides(evidence.pair))
 
 
@@ -58,14 +58,14 @@ def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessag
         if diagnosis.number in _FOR_A_PERSON:
             evidence = collect_evidence(services, pair, message, near, whole=True)
         return explanation(evidence, diagnosis)
-    except Exception as error:  # the difference is reported whatever its evidence is
+    except Exception as error:  # the difference is reported even without evidence
         if not isinstance(error, SyncError):
             structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
         return explanation(Evidence(pair), None, failed_read(error).reason)
 
 
 def sides(pair: PrisonerLevels) -> dict[str, Side | None]:
-    """Both current records, as the mismatch shows them."""
+    """Both current records, as a mismatch has them."""
     return {
         "nomis": _nomis_side(pair.nomis) if pair.nomis else None,
         "dps": _dps_side(pair, pair.newest_review) if pair.dps else None,
@@ -169,7 +169,7 @@ def explain_prisoner(
     near: timedelta,
     moment: datetime,
 ) -> ExplainedPrisoner:
-    """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
+    """Reads both sides of a prisoner with the whole histories, and says why they differ. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
     review = pair.newest_review
@@ -188,6 +188,6 @@ def explain_prisoner(
 
 
 def _explained(diagnosis: IncentiveDiagnosis, pair: PrisonerLevels) -> IncentiveDiagnosis:
-    """The diagnosis for somebody who has already asked for the explanation, without the command for it."""
+    """The diagnosis without the command that explains the difference, for output of that command."""
     further = tuple(each for each in diagnosis.commands if each != explain(pair))
     return diagnosis.model_copy(update={"commands": further})

@@ -1,4 +1,4 @@
-"""Reads the levels of many bookings: NOMIS one by one, DPS in bulk, and one by one what the bulk call omits."""
+"""Reads the levels of many bookings: from NOMIS singly, from DPS in bulk, and singly if the bulk call omits them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from sync.upstream.transport import ServiceClient
 
 
-#: The longest code of a level, and of a prison.
+#: The greatest lengths of a level code and of a prison code.
 LONGEST_LEVEL = 12
 LONGEST_PRISON = 6
 
 
 def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
-    """The code of each level name of DPS, inactive levels included; names that two levels share are left out.
+    """The code of each level name of DPS, including inactive levels; names that two levels share are left out.
 
-    Raises `UpstreamError` when the levels cannot be read.
+    Raises `UpstreamError` if the levels cannot be read.
     """
     codes: dict[str, str] = {}
     shared: set[str] = set()
@@ -50,19 +50,19 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
 
 @lru_cache(maxsize=4_000)
 def is_code(text: str, longest: int) -> bool:
-    """Whether a text is a code: printable, without blanks, and no longer than the columns that keep it."""
+    """Whether a text is a code: printable, without spaces, and at most `longest` characters long."""
     return 0 < len(text) <= longest and text.isprintable() and " " not in text
 
 
 def level_code(code: object, response: str) -> str:
-    """A valid level code; raises `RuleError`, which names the `response`, for anything else."""
+    """The code, if it is a valid level code; otherwise raises `RuleError`, which names the `response`."""
     if not isinstance(code, str) or not is_code(code, LONGEST_LEVEL):
         raise RuleError(f"{response}: the level is not a code of 1 to {LONGEST_LEVEL} characters")
     return code
 
 
 def prison_code(code: object, response: str) -> str | None:
-    """A valid prison code, or None; raises `RuleError` as `level_code` does."""
+    """The code, if it is None or a valid prison code; otherwise raises `RuleError`, which names the `response`."""
     if code is None:
         return None
     if not isinstance(code, str) or not is_code(code, LONGEST_PRISON):
@@ -71,7 +71,7 @@ def prison_code(code: object, response: str) -> str | None:
 
 
 def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
-    """The level code and the prison of an IEP record, as NOMIS gives it.
+    """The level code and the prison of an IEP record in a NOMIS response.
 
     Raises `RuleError` for the record of another booking, or an invalid code.
     """
@@ -83,7 +83,7 @@ def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
     return code, prison_code(body.get("prisonId"), response)
 
 
-#: What the bulk call says for a level that has no name.
+#: The name that the bulk call returns for a level without a name.
 UNNAMED = "Unmapped"
 #: The most bookings in one bulk call.
 LARGEST_BULK = 1_000
@@ -101,12 +101,12 @@ class LevelReader:
         self._names_read = False
 
     def nomis_level(self, booking_id: int) -> tuple[str | None, str | None]:
-        """The level of a booking in NOMIS and the prison of its record; both None without one."""
+        """The level of a booking in NOMIS and the prison of its record; both None if there is no record."""
         body = current_iep_body(self._services.nomis, booking_id)
         return (None, None) if body is None else level_of_record(body, booking_id)
 
     def dps_level(self, booking_id: int) -> str | None:
-        """The level of a booking in DPS by the single call, or None without one."""
+        """The level of a booking in DPS by the single call, or None if there is none."""
         client = self._services[UpstreamName.INCENTIVES]
         summary = incentives_api.booking_summary(client, booking_id, with_details=False)
         if summary is None:
@@ -114,10 +114,10 @@ class LevelReader:
         return level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}")
 
     def bulk_levels(self, booking_ids: Sequence[int], reads: Reads) -> dict[int, str]:
-        """The levels that the bulk call gives, by booking id.
+        """The levels that the bulk call returns, by booking id.
 
-        Bookings that are missing, or whose level has no name, have to be read one by one. The flag that the bulk call
-        relies on may be missing from every review of a booking.
+        Bookings that are missing, or that have a level without a name, must be read one by one. A booking is missing if
+        none of its reviews has the flag that the bulk call relies on.
         """
         found: dict[int, str] = {}
         for start in range(0, len(booking_ids), LARGEST_BULK):
@@ -131,7 +131,7 @@ class LevelReader:
         return found
 
     def _codes(self, reads: Reads) -> Mapping[str, str] | None:
-        """The codes of the levels by name, read once; None when they cannot be read, or the bulk call is withdrawn."""
+        """The codes of the levels by name, read once; None if they cannot be read, or if the bulk call is withdrawn."""
         with self._bulk_lock:
             if not self._names_read:
                 try:
@@ -143,7 +143,7 @@ class LevelReader:
             return self._names
 
     def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
-        """One bulk call; empty when the levels have to be read one by one."""
+        """Makes one bulk call; empty if the levels must be read one by one."""
         client = self._services[UpstreamName.INCENTIVES]
         try:
             return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
@@ -159,7 +159,7 @@ class LevelReader:
 FEWEST_WITHOUT = 20
 MOST_MORE = 0.05
 MOST_AT_FIRST = 0.10
-#: If fewer than that, but at least this many, have no level, larger shares are plausible, but not that nobody has one.
+#: If fewer than that have no level, but at least this many, larger shares are plausible, but not a share of 100%.
 FEWEST_OF_ALL = 5
 MOST_MORE_OF_FEW = 0.15
 MOST_AT_FIRST_OF_FEW = 0.20
@@ -175,7 +175,7 @@ class Without:
 
     @classmethod
     def of(cls, cells: Iterable[MatrixCell]) -> Without:
-        """The numbers of a run, from its matrix."""
+        """The numbers in the matrix of a run."""
         compared = nomis = dps = 0
         for cell in cells:
             compared += cell.count
@@ -185,7 +185,7 @@ class Without:
 
 
 def why_without_levels(frame: pd.DataFrame, before: Without | None) -> str | None:
-    """Why the levels of a run are not plausible: too many have none on one side; `before`: the last run."""
+    """Why the levels of a run are implausible: too many prisoners have none on one side. `before`: the last run."""
     everyone = len(frame)
     sides = (
         ("NOMIS", int(frame["nomis_level"].isna().sum()), before.nomis if before else 0),

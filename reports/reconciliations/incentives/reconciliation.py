@@ -1,7 +1,7 @@
 """The incentive reconciliation: whether every active prisoner has the same incentive level in NOMIS and in DPS.
 
-NOMIS is read booking by booking, DPS in bulk, both at the same time. A difference is read again by the single calls,
-which give the records that the decision table needs.
+NOMIS is read booking by booking, and DPS in bulk at the same time. A difference is read again by the single calls,
+which return the records that the decision table needs.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Incentives(Reconciliation):
         return self._population(listing, ())
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The known prisoners and those who have come since: people move, so all pages are read."""
+        """The known prisoners and those who have arrived since; as people move, all pages are read."""
         known = [prisoner for unit in population.units for prisoner in _prisoners(unit)]
         if self.scope.offender_nos:
             return self._chosen(population.detail["notFound"], known)
@@ -132,10 +132,10 @@ class Incentives(Reconciliation):
         return tuple(_unread(each.booking_id, each.offender_no, why) for each in _prisoners(unit))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """Both levels by the single calls; bookings that are no longer active are left out.
+        """Reads both levels again by the single calls; bookings that are no longer active are left out.
 
-        A booking does not lose its level: if a level is gone although the prisoner was not released, the booking is
-        unread.
+        A booking does not lose its level. So if a level is gone although the prisoner was not released, the booking
+        counts as unread.
         """
         wanted = [
             (PrisonerId(int(booking_id), str(offender_no)), (_text(nomis), _text(dps)))
@@ -165,11 +165,11 @@ class Incentives(Reconciliation):
         return Reading(_with_sides(typed(self, map(_row, kept))), tuple(unread))
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The current review of DPS, and the prisoner, whose reviews are handled one at a time."""
+        """The current review of DPS, and its prisoner, as the reviews of a prisoner are handled one at a time."""
         return entities(row["review_id"], row["offender_no"])
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The row of the decision table, with both histories."""
+        """Explains each difference by a row of the decision table, with both histories as evidence."""
         return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
 
     def events(self) -> Events:
@@ -188,7 +188,7 @@ class Incentives(Reconciliation):
         return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why the levels are not believed: too many prisoners have none on one side."""
+        """Why the levels are implausible: too many prisoners have none on one side."""
         before = Without.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
         return why_without_levels(frame, before)
 
@@ -208,7 +208,7 @@ class Incentives(Reconciliation):
         )
 
     def _chosen(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Population:
-        """The chosen prisoners: those known, and those of `offender_nos` who have an active booking."""
+        """The chosen prisoners: the `known` ones, and those of `offender_nos` who have an active booking."""
         found = find_bookings(self.services, offender_nos, self._page_size)
         prisoners = [*known, *found.prisoners]
         size = self._page_size
@@ -228,8 +228,7 @@ class Incentives(Reconciliation):
     def _released(self, differing: Sequence[PrisonerLevels], reads: Reads) -> frozenset[int]:
         """The bookings that are no longer active.
 
-        Pages of the list are read after all levels, so that no page is older than the levels that it is checked
-        against.
+        Pages of the list are read after all levels, so no page is older than the levels that it is compared with.
         """
         if self.scope.offender_nos:
             return frozenset()
@@ -309,7 +308,7 @@ def _row(pair: PrisonerLevels) -> dict[str, Any]:
 
 
 def _with_sides(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with what follows from the levels: a side without a level has no record."""
+    """The frame with `in_nomis` and `in_dps` added: a side without a level has no record."""
     for side in ("nomis", "dps"):
         frame[f"in_{side}"] = frame[f"{side}_level"].notna().astype("boolean")
     return frame
@@ -324,7 +323,7 @@ def _text(level: Any) -> str | None:
 
 
 def _lost(pair: PrisonerLevels, first: tuple[str | None, str | None]) -> str | None:
-    """Why the recheck is not believed: a level of the first reading is gone."""
+    """Why the recheck is implausible: a level of the first reading is gone. None if it is plausible."""
     sides = (("NOMIS", first[0], pair.nomis_level), ("DPS", first[1], pair.dps_level))
     for side, before, after in sides:
         if before is not None and after is None:

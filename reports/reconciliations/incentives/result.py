@@ -1,4 +1,4 @@
-"""What the result of the incentive reconciliation holds beyond the general one: levels, both records, the matrix."""
+"""The additions to the general result for the incentive reconciliation: levels, both records, and the matrix."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ class IncentiveMismatch(Mismatch):
 
     @property
     def nomis_level(self) -> str | None:
-        """The level in NOMIS, or None without one."""
+        """The level in NOMIS, or None if there is none."""
         return self.nomis.level if self.nomis else None
 
     @property
     def dps_level(self) -> str | None:
-        """The level in DPS, or None without one."""
+        """The level in DPS, or None if there is none."""
         return self.dps.level if self.dps else None
 
     @model_validator(mode="before")
@@ -153,7 +153,7 @@ class IncentiveUnread(Unread):
 
     @property
     def listed(self) -> bool:
-        """Whether the prisoner is on the list of active prisoners, and not just unknown."""
+        """Whether the prisoner is on the list of active prisoners, so that a resumed run can read the levels."""
         return self.booking_id is not None or self.page is not None
 
     @model_validator(mode="before")
@@ -179,7 +179,7 @@ class MatrixCell(Part):
 
 
 class IncentiveResult(ReconciliationResult):
-    """Everything a run found. Results of versions that had only this reconciliation are completed when read."""
+    """Everything that a run found. Defaults complete the results of versions that had only this reconciliation."""
 
     reconciliation: str = NAME
     title: str = TITLE

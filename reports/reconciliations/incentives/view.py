@@ -1,4 +1,4 @@
-"""How reports show incentive levels: their order and codes, both current records, which is higher, and the matrix."""
+"""The view of incentive levels: their order and codes, both current records, which level is higher, and the matrix."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ORIGINS: Mapping[str, str] = {
 }
 
 
-#: The levels that DPS gives, in its order. It no longer gives Entry, so Standard is the level after Basic.
+#: The levels that DPS assigns, in its order. DPS no longer assigns Entry, so Standard is the level after Basic.
 _STEPS = {level: step for step, level in enumerate(level for level in LEVELS if level != "ENT")}
 
 
@@ -68,7 +68,7 @@ def _higher(side: str, steps: int) -> tuple[str, str]:
     return f"{side.lower()}-{steps}", f"{side} is {steps} level{'' if steps == 1 else 's'} higher"
 
 
-#: Every direction and what it is called: from far higher in NOMIS to far higher in DPS, then those without a distance.
+#: Every direction with its name: from much higher in NOMIS to much higher in DPS, then those without a distance.
 DIRECTIONS: Mapping[str, str] = {
     **dict(_higher("NOMIS", steps) for steps in range(len(_STEPS) - 1, 0, -1)),
     **dict(_higher("DPS", steps) for steps in range(1, len(_STEPS))),
@@ -117,7 +117,7 @@ class IncentiveView(View):
     part: ClassVar[str] = "report/levels.html.j2"
     shows_kind: ClassVar[bool] = False
     filter_hint: ClassVar[str] = "prisoner, prison, level, cause or “new”"
-    prison_caption: ClassVar[str] = "By the prison of the NOMIS record; “unknown” has no record in NOMIS"
+    prison_caption: ClassVar[str] = "By the prison of the NOMIS record; “unknown” means that NOMIS has no record"
 
     result: IncentiveResult
 
@@ -135,11 +135,11 @@ class IncentiveView(View):
 
     @property
     def csv_name(self) -> str:
-        """The name that it had when this was the only reconciliation."""
+        """The name of the CSV, which dates from when this was the only reconciliation."""
         return f"incentive-mismatches-{self.result.run_id}.csv"
 
     def title(self) -> str:
-        """The text that operators and dashboards know."""
+        """The title that operators and dashboards rely on."""
         if self.result.mismatches:
             return ALERTS[REPORT].format(environment=self.result.environment)
         return f"Incentive reconciliation in {self.result.environment}"
@@ -149,7 +149,7 @@ class IncentiveView(View):
         return f"The incentive reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """How many prisoners had different levels."""
+        """A clause saying how many prisoners had different levels."""
         different, compared = len(self.result.mismatches), self.result.compared
         if compared == 1:
             return "the prisoner had different levels in NOMIS and in DPS"
@@ -167,12 +167,12 @@ class IncentiveView(View):
         return "Every prisoner has the same level in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """Pages of the list of active prisoners."""
+        """The pages of the list of active prisoners that could not be read, in words."""
         return f"{count(number, 'page')} of prisoners"
 
     def not_found(self, number: int) -> str:
         """A clause saying that some requested prisoners are not active."""
-        return f"{count(number, 'prisoner')} asked for {'is' if number == 1 else 'are'} not among the active ones"
+        return f"{count(number, 'requested prisoner')} {'is' if number == 1 else 'are'} not among the active prisoners"
 
     def none_at(self, prisons: Sequence[str]) -> str:
         """A clause saying that no prisoner to compare was found at these prisons."""
@@ -181,20 +181,20 @@ class IncentiveView(View):
         return f"{nobody} was found at {', '.join(prisons)}"
 
     def population(self) -> str:
-        """Prisoners by NOMIS's own count, and what became of those who are not compared."""
+        """A sentence with NOMIS's count, and the numbers of prisoners listed, compared and released."""
         result = self.result
         compared = thousands(result.compared) if result.compared else "none"
         listed = f"{thousands(result.total or 0)} active prisoners by NOMIS’s count, {thousands(result.listed)} listed"
         return f"{listed}, {compared} compared{self._left_out('released during the run')}."
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """Released prisoners are no longer listed."""
+        """A clause on why an earlier difference no longer exists: the levels agree, or the prisoner was released."""
         return "the levels agree now" if resolved.how == "equal" else "released: no longer on the list"
 
     # Records
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The level of one side, with when and how it came about, if that is known."""
+        """The level of one side, with the date and the origin of its record, if they are known."""
         if not isinstance(record, IncentiveMismatch):
             level = getattr(record, f"{side}_level")
             return (ShownValue("", level),) if level is not None else ()
@@ -205,7 +205,7 @@ class IncentiveView(View):
         return (ShownValue("", found.level, remark),)
 
     def evidence_table(self, mismatch: Mismatch) -> Table | None:
-        """The records of both histories."""
+        """A table of the records in both histories, or None if there are none."""
         assert isinstance(mismatch, IncentiveMismatch)
         rows = tuple(
             Row(
@@ -228,12 +228,12 @@ class IncentiveView(View):
     # Counts
 
     def advice(self, diagnosis: Diagnosis) -> str:
-        """The general advice on the cause, as the advice on a difference names its records."""
+        """The general advice on the cause, as the advice on a single difference names its records."""
         assert isinstance(diagnosis, IncentiveDiagnosis)
         return CAUSES[diagnosis.number].action
 
     def levels(self) -> list[str | None]:
-        """The levels that occur: the usual ones first and in their order, "none" last."""
+        """The levels that occur: the usual ones first, in their order, and None last."""
         found = {code for cell in self._matrix for code in (cell.nomis_level, cell.dps_level)}
         usual = [code for code in LEVELS if code in found]
         others = sorted(code for code in found if code is not None and code not in usual)
@@ -259,14 +259,14 @@ class IncentiveView(View):
         return sorted(found, key=lambda each: order.index(each.name))
 
     def filter_values(self, mismatch: Mismatch) -> dict[str, str]:
-        """Both levels, and which of them is higher."""
+        """The filter values for both levels, and for which of them is higher."""
         assert isinstance(mismatch, IncentiveMismatch)
         levels = {"nomis": mismatch.nomis_level, "dps": mismatch.dps_level}
         values = {side: code(level, none="none") for side, level in levels.items()}
         return {**values, "direction": direction_of(mismatch)}
 
     def codes(self) -> list[Codes]:
-        """The general codes, the levels, and what made the records."""
+        """The general codes, the levels, and the codes of what made the records."""
         mismatches = self.result.mismatches
         records = [each for found in mismatches for each in (found.nomis, found.dps, *found.evidence) if each]
         of_levels = (*self.levels(), *(each.level for each in records))

@@ -1,1 +1,1 @@
-"""Visits: every booked visit is in NOMIS on the right day with the right people, and only once."""
+"""The reconciliation of visits: NOMIS must have every booked visit once, on the right day and with the right people."""

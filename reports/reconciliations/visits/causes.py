@@ -1,4 +1,4 @@
-"""Why a visit differs, how urgent that is, and what fixes it, as far as the records and the mapping show."""
+"""Why a visit differs, how urgent the difference is, and what fixes it, as far as the records and the mapping show."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from reports.engine.causes import Difference, Explanation
     from reports.reconciliations.visits.result import Weight
 
-#: Nobody prepares for a visit that is this near if NOMIS does not have it.
+#: A visit missing from NOMIS is urgent if it is this near, as the prison does not prepare for it.
 _NEAR: Final = timedelta(days=3)
 _RESYNC: Final = ("resync", "visit", "{reference}")
 
 
 @dataclass(frozen=True, slots=True)
 class VisitCause(Cause):
-    """A cause, and how urgent a visit with that cause is."""
+    """A cause of a difference in visits. weight: how urgent a difference with this cause is."""
 
     weight: Weight = "high"
 
@@ -36,7 +36,7 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "DPS",
         "Ask the team of the mapping service to delete the mapping, then write the visit to NOMIS.",
         _RESYNC,
-        "NOMIS has no visit {visit_id}, to which this one is mapped.",
+        "This visit is mapped to NOMIS visit {visit_id}, which does not exist.",
     ),
     "not-cancelled-in-nomis": VisitCause.of_lost_message(
         "the event of its cancellation was lost, or failed", "Cancel the visit in NOMIS too.", _RESYNC
@@ -56,21 +56,21 @@ _CAUSES: Final[Mapping[str, VisitCause]] = {
         "DPS",
         "Cancel the NOMIS visit that has no mapping.",
         ("duplicates", "remove", "visit", "{visit_id}", "--of", "{duplicate_of}"),
-        "The comment of NOMIS visit {visit_id} names {reference}, to which NOMIS visit {duplicate_of} belongs.",
+        "The comment of NOMIS visit {visit_id} names {reference}, which already belongs to NOMIS visit {duplicate_of}.",
     ),
     "mapping-missing": VisitCause(
         "the mapping was never saved",
         "DPS",
         "Save the mapping.",
         _RESYNC,
-        "The comment of NOMIS visit {visit_id} names {reference}, and neither is mapped.",
+        "The comment of NOMIS visit {visit_id} names {reference}, and neither of them is mapped.",
     ),
     "dps-visit-gone": VisitCause(
         "the visit was removed from DPS",
         "unknown",
         "There is nothing to do.",
         (),
-        "Visits are cancelled in DPS, not deleted, so its data was corrected or refreshed.",
+        "DPS cancels visits and does not delete them, so its data was corrected or refreshed.",
         weight="low",
         who="nobody",
     ),
@@ -102,7 +102,7 @@ _CANCELLED_AND_GONE: Final = replace(
 _CANCELLED_AND_UNMAPPED: Final = replace(
     _CAUSES["mapping-missing"],
     name="the visit was cancelled before its mapping was saved",
-    action="Ask the prison to cancel the visit in NOMIS: without a mapping this program cannot.",
+    action="Ask the prison to cancel the visit in NOMIS: this program cannot cancel a visit without a mapping.",
     command=(),
     who="the prison",
 )
@@ -118,14 +118,14 @@ _MERGED: Final = VisitCause(
 _OTHER_PRISONER: Final = VisitCause(
     "the visit belongs to another prisoner in NOMIS",
     "unknown",
-    "Compare both visits by hand, and tell the prison.",
+    "Compare both visits by hand, and inform the prison.",
     confidence="medium",
     weight="medium",
 )
 _ENDED: Final = VisitCause(
     "NOMIS recorded how the visit ended",
     "NOMIS",
-    "Tell the prison if the record in NOMIS is wrong.",
+    "If the record in NOMIS is wrong, inform the prison.",
     (),
     "A visit that is no longer scheduled cannot be cancelled in NOMIS.",
     weight="medium",
@@ -134,7 +134,7 @@ _ENDED: Final = VisitCause(
 _CHANGED_ON_SCREEN: Final = VisitCause(
     "the visit was changed on the NOMIS screen",
     "unknown",
-    "Ask the prison which is right. If DPS is, write the visit to NOMIS again.",
+    "Ask the prison which side is right. If DPS is right, write the visit to NOMIS again.",
     _RESYNC,
     weight="medium",
 )
@@ -146,14 +146,14 @@ _ON_SCREEN: Final = (_CAUSES["cancelled-in-nomis-only"], _CHANGED_ON_SCREEN, _OU
 
 
 def explain(difference: Difference, today: date, *, merged: bool) -> Explanation:
-    """The cause, the weight and the fix of a difference, with what was read as evidence.
+    """The cause, the weight and the fix of a difference, with the evidence that was read.
 
-    merged: NOMIS no longer knows the prisoner number that DPS has.
+    merged: whether NOMIS no longer knows the prisoner number that DPS has.
     """
     row, cause = difference.row, _cause_of(difference, merged=merged)
     certain = {}
     if cause in _ON_SCREEN and _changed_on_screen(row):
-        who = f"{row['changed_by']} changed it, which {row['created_by']} had created."
+        who = f"{row['created_by']} created the NOMIS visit, and {row['changed_by']} changed it."
         certain = {"explanation": who, "confidence": "high"}
     near = difference.kind == "nomis-visit-missing" and row["dps_start"].date() <= today + _NEAR
     return explained(
@@ -184,5 +184,5 @@ def _cause_of(difference: Difference, *, merged: bool) -> VisitCause:
 
 
 def _changed_on_screen(row: Mapping[str, Any]) -> bool:
-    """Whether someone other than its creator changed the visit; for this program NOMIS always records one user."""
+    """Whether someone other than its creator changed the visit; NOMIS records this program as one and the same user."""
     return row["changed_by"] is not None and row["changed_by"] != row["created_by"]

@@ -1,7 +1,7 @@
-"""Reads the visits of a prison on both sides, and reads those of single references again.
+"""Reads the visits of a prison on both sides, and reads the visits of single references again.
 
-First every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then the recent
-visits of NOMIS that are not among those: duplicates, and visits without a mapping or a DPS visit.
+First it reads every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then it
+reads the other recent visits of NOMIS: duplicates, and visits without a mapping or a DPS visit.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class VisitReader(UnitReader):
     def read_prison(
         self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
     ) -> pd.DataFrame:
-        """The rows of a prison (`rules.join`): its DPS visits of the days, the last included, and what else NOMIS has.
+        """The rows of a prison (`rules.join`): its DPS visits on these days (inclusive), and its other NOMIS visits.
 
         created_from: other NOMIS visits are examined if they were created then or later (local to London). known: NOMIS
-        visits to examine whenever they were created. cut: leaves out NOMIS visits of other days. Raises `SyncError` if
+        visits to examine whenever they were created. cut: leaves out NOMIS visits on other days. Raises `SyncError` if
         nothing can be read for the prison.
         """
         visits = self._list_visits({"prisonId": prison_id}, days)
@@ -65,12 +65,12 @@ class VisitReader(UnitReader):
         return self._rows(visits, list(visits), others, days if cut else None)
 
     def read_prisoner(self, offender_no: str, days: tuple[date, date]) -> pd.DataFrame:
-        """The rows of the DPS visits of a prisoner; NOMIS cannot list those. Raises as `read_prison`."""
+        """The rows of a prisoner's DPS visits; NOMIS cannot list the visits of a prisoner. Raises `SyncError`."""
         visits = self._list_visits({"prisonerId": offender_no}, days)
         return self._rows(visits, list(visits), (), None)
 
     def read_again(self, references: Iterable[str], visit_ids: Iterable[int]) -> pd.DataFrame:
-        """The rows of these references, and of these NOMIS visits, which may name them, unless a visit is gone."""
+        """The rows of these references and of these NOMIS visits, without visits that neither side has any longer."""
         known = list(dict.fromkeys(references))
         rows = self._rows(self._find_visits(known), known, set(visit_ids), None)
         return rows[rows["in_dps"] | rows["in_nomis"]]
@@ -113,7 +113,7 @@ class VisitReader(UnitReader):
         named = _pairs(records, "nomis_reference")
         owners = self._find_owners({visit_id: name for visit_id, name in named.items() if name})
 
-        # References that are not in the list: those of duplicates, of visits without a mapping, and of mappings.
+        # The references that are not in the list are those of duplicates, of unmapped visits, and of mappings.
         unmapped = {visit_id: name for visit_id, name in named.items() if not name or not owners.get(visit_id, "?")}
         further = {name for name in unmapped.values() if name}.difference(handled)
         owned = {name: visit_id for visit_id, name in owners.items() if name and name not in handled}
@@ -168,12 +168,12 @@ class VisitReader(UnitReader):
 
 
 def _keys(items: Iterable[tuple[Item, str]]) -> dict[Item, dict[str, str]]:
-    """Items with the keys of their rows, under which a failure is noted."""
+    """Items with the keys of their rows, which identify them if they fail."""
     return {item: {"visit": name} for item, name in items}
 
 
 def _gap(reason: str, detail: Mapping[str, Any]) -> UnlistedPart:
-    """A list, or a page of it, that cannot be read."""
+    """The gap for a list, or for a page of it, that cannot be read."""
     known = {name: value for name, value in detail.items() if value is not None}
     whose = known.get("prisonId") or known.get("prisonerId")
     page = f"page {known['page']} of " if "page" in known else ""
@@ -186,6 +186,6 @@ def _reference_of(element: object) -> str | None:
 
 
 def _pairs(records: pd.DataFrame, name: str) -> dict[int, str]:
-    """The text that each NOMIS visit has in the column `name`, empty for NA."""
+    """The text in the column `name` for each NOMIS visit; empty for NA."""
     texts = records[name].fillna("").astype(str)
     return {int(visit_id): text for visit_id, text in zip(records["visit_id"], texts, strict=True)}

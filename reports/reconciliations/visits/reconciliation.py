@@ -1,4 +1,4 @@
-"""The reconciliation of visits, prison by prison; none of the replaced services had it."""
+"""The reconciliation of visits, prison by prison. It is new: none of the replaced services had one."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 #: How far back NOMIS visits are examined when no earlier run has done so.
 _FIRST_LOOK: Final = timedelta(days=60)
 _DAY: Final = timedelta(days=1)
-#: Without a complete run for this long, few visits are plausible.
+#: After this long without a complete run, a small number of visits is plausible.
 _BELIEVED_AFTER: Final = timedelta(days=3)
 
 
 class Visits(Reconciliation):
-    """Compares the booked and cancelled visits of DPS from yesterday on with NOMIS."""
+    """Compares the booked and cancelled visits of DPS with NOMIS, from yesterday onwards."""
 
     name = NAME
     title = "Visits"
@@ -57,11 +57,11 @@ class Visits(Reconciliation):
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
-        """Yesterday, whose visits may only now have ended in NOMIS, and the days for which visits can be booked."""
+        """From yesterday, as its visits may only now have ended in NOMIS, to the last day that can be booked."""
         return today - timedelta(days=1), today + timedelta(days=settings.visit_reconciliation_days_ahead)
 
     def population(self, reads: Reads) -> Population:
-        """The prisons in which visits can be booked, or the prisoners that were chosen."""
+        """The prisons where visits can be booked, or the chosen prisoners."""
         first, last = self.days
         days = {"from": first.isoformat(), "to": last.isoformat()}
         if self.scope.offender_nos:
@@ -76,7 +76,7 @@ class Visits(Reconciliation):
         return Population(units, None, detail=days)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The visits of a prison in DPS with their mappings and NOMIS visits, and what else is recent in NOMIS."""
+        """The DPS visits of a prison with their mappings and NOMIS visits, and the other recent NOMIS visits."""
         reader = VisitReader(self.services, reads)
         if self.scope.offender_nos:
             rows = reader.read_prisoner(unit.id, self.days)
@@ -87,7 +87,7 @@ class Visits(Reconciliation):
         return Reading(typed(self, rows), reader.unread, tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
-        """The visits of these rows by their references."""
+        """Reads the visits of these rows again, by their references and NOMIS ids."""
         reader = VisitReader(self.services, reads)
         found = reader.read_again(rows["reference"].dropna(), rows["visit_id"].dropna())
         return Reading(typed(self, found), reader.unread)
@@ -111,9 +111,9 @@ class Visits(Reconciliation):
         }
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
-        """Why DPS is not believed: it suddenly lists no visits, or fewer than half, without an error.
+        """Why the response of DPS is implausible: it suddenly lists no visits, or fewer than half, without an error.
 
-        After some days without a complete run the new number is believed.
+        After some days without a complete run, the new number is accepted.
         """
         if self.scope.prisons or self.scope.days_chosen or not isinstance(earlier, VisitResult):
             return None
@@ -125,7 +125,7 @@ class Visits(Reconciliation):
         return f"DPS lists {found:,} visits, but it listed {before:,} in the last run that counts"
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Causes and fixes. If the prisoners differ, NOMIS is asked whether it still knows the prisoner."""
+        """Explains differences. If the prisoner numbers differ, it checks whether NOMIS still knows that of DPS."""
         numbers = {each.row["dps_prisoner"] for each in differences if "prisoner" in each.differs}
         try:
             found = reads.each(UpstreamName.NOMIS, lambda each: knows_prisoner(self.services.nomis, each), numbers)
@@ -148,7 +148,7 @@ class Visits(Reconciliation):
         return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
-        """The NOMIS visits that the last complete run reported, by prison, to examine again, except long-known ones."""
+        """The NOMIS visits to examine again, by prison: those that the last complete run reported, except old ones."""
         found: dict[str, list[int]] = {}
         oldest = clock.now() - _FIRST_LOOK
         for each in () if self.earlier is None else self.earlier.mismatches:

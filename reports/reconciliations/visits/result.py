@@ -1,4 +1,4 @@
-"""What the result of the reconciliation of visits holds beyond the general one, and how its differences are shown."""
+"""The additions to the general result for the reconciliation of visits, and the view of its differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Weight = Literal["high", "medium", "low"]
 class VisitMismatch(Mismatch):
     """A visit that differs.
 
-    weight: how urgent that is. reference: that of the DPS visit. visit_id: that of the NOMIS visit, even if it is gone.
+    weight: how urgent the difference is. reference: the reference of the DPS visit. visit_id: the id of the NOMIS
+    visit, even if it is gone.
     """
 
     weight: Weight = "medium"
@@ -46,7 +47,7 @@ class VisitView(View):
     """The view of the result of a reconciliation of visits."""
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """The general details, when the visit starts, and how urgent its difference is."""
+        """The general details, the start of the visit, and the severity of its difference."""
         parts = [super().details(record, masking)]
         fields = (*getattr(record, "differences", ()), *getattr(record, "other_fields", ()))
         parts += [value_text(each.dps or each.nomis) for each in fields if each.field == "start"]
@@ -55,7 +56,7 @@ class VisitView(View):
         return ", ".join(filter(None, parts))
 
     def severity(self, mismatch: Mismatch) -> Severity:
-        """By its weight, which is `high` if visitors may come in vain or are not expected."""
+        """The severity for the weight, which is `high` if visitors may come in vain or are not expected."""
         assert isinstance(mismatch, VisitMismatch)
         return Severity(mismatch.weight)
 

@@ -1,7 +1,7 @@
-"""When a visit differs, and how: the records of both sides as frames, joined and compared.
+"""The rules for when a visit differs, and how: the records of both sides are made into frames, joined and compared.
 
-A row is a visit of visit-scheduler with the NOMIS visit that it is mapped to. A further NOMIS visit whose comment names
-the same reference is a separate row (`surplus`), and so is a NOMIS visit made on its screen, which has no reference.
+A row is a visit of visit-scheduler with the NOMIS visit that it is mapped to. A further NOMIS visit with the same
+reference in its comment is a separate row (`surplus`). So is a visit made on the NOMIS screen, which has no reference.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 BOOKED, CANCELLED = "BOOKED", "CANCELLED"
 NOMIS_SCHEDULED, NOMIS_CANCELLED = "SCH", "CANC"
-#: How a visit may have ended in NOMIS, on its day or later, while DPS still has it as booked.
+#: How a visit may have ended in NOMIS, on its day or later, while it is still booked in DPS.
 NOMIS_ENDED: Final = ("NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE")
-#: Both generations of the comment; staff may have written something after the reference. A reference of another form is
-#: accepted too, and the mapping decides; a word that staff wrote is not, since it may be personal.
+#: Both generations of the comment; staff may have added text after the reference. A reference of another form is also
+#: accepted, and the mapping decides. A word that staff wrote is not accepted, since it may be personal.
 _WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
 _REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
 
@@ -43,7 +43,7 @@ def _listed(person_ids: Iterable[int]) -> str:
 
 
 def _dps_restriction(visit: BookedVisit) -> str | None:
-    """The restriction of a visit, or None for an unknown one, which may be either."""
+    """The restriction of a visit, or None if it is unknown and could be either of those in NOMIS."""
     return visit.visit_restriction if visit.visit_restriction in ROOM_RESTRICTIONS.values() else None
 
 
@@ -132,9 +132,9 @@ def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
 
 
 def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
-    """Visits of NOMIS, as `side_frame` returns them, with who made and changed them (`string`).
+    """Visits of NOMIS, as `side_frame` returns them; `visit_id` (`Int64`) identifies them.
 
-    `visit_id` (`Int64`) identifies them.
+    `created_by` and `changed_by` (`string`) are the users who created and last changed them.
     """
     return side_frame(
         "nomis",
@@ -147,7 +147,7 @@ def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
 
 
 def pairs(references: Iterable[tuple[str, int]]) -> pd.DataFrame:
-    """References with NOMIS visits: `reference` (`string`, NA where it is empty) and `visit_id` (`Int64`)."""
+    """References with NOMIS visits: `reference` (`string`, NA if it is empty) and `visit_id` (`Int64`)."""
     listed = [(name or None, visit_id) for name, visit_id in references]
     return pd.DataFrame(listed, columns=["reference", "visit_id"], dtype=object).astype(
         {"reference": "string", "visit_id": "Int64"}
@@ -162,11 +162,11 @@ def is_reference(text: str) -> bool:
 def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmapped: pd.DataFrame) -> pd.DataFrame:
     """The rows to compare, one for each visit and one for each surplus NOMIS visit.
 
-    dps, nomis: as `dps_frame` and `nomis_frame`. mappings: `reference` and `visit_id` of the mappings. unmapped: the
-    same for NOMIS visits that no mapping names, with the reference in their comment, NA if there is none. A reference
-    without a mapping gets the first NOMIS visit that names it, a cancelled one only if all of them are cancelled.
-    Returns the columns of `KEY`, `FIELDS` on both sides and `EXTRA`, and `prison_id`, `offender_no`, `in_nomis`,
-    `in_dps` (`bool`).
+    dps, nomis: the frames of `dps_frame` and `nomis_frame`. mappings: the `reference` and `visit_id` of each mapping.
+    unmapped: the same columns for NOMIS visits without a mapping, with the reference in their comment, or NA. A
+    reference without a mapping gets the first NOMIS visit that names it; a cancelled visit only if all of them are
+    cancelled. Returns the columns of `KEY`, `FIELDS` on both sides and `EXTRA`, and `prison_id`, `offender_no`,
+    `in_nomis`, `in_dps` (`bool`).
     """
     state = nomis.set_index("visit_id")["nomis_state"].reindex(unmapped["visit_id"])
     unmapped = unmapped.assign(cancelled=(state == NOMIS_CANCELLED).to_numpy()).sort_values(["cancelled", "visit_id"])
@@ -226,7 +226,7 @@ def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
 
 
 def _same(frame: pd.DataFrame, today: date) -> dict[str, pd.Series[Any]]:
-    """Where values count as the same. A visit that DPS still has as booked may have ended in NOMIS."""
+    """For each field, the rows with values that count as the same. A visit booked in DPS may have ended in NOMIS."""
     state = frame["nomis_state"]
     begun = frame["dps_start"] < pd.Timestamp(today) + pd.Timedelta(days=1)
     as_booked = frame["dps_state"].eq(BOOKED) & (state.eq(NOMIS_SCHEDULED) | (state.isin(NOMIS_ENDED) & begun))

@@ -54,7 +54,7 @@ def test_the_report_of_a_failed_run_says_to_repeat_it() -> None:
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
     no_one = (IncentiveUnread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
     for where, text in texts(made_result(0, status="incomplete", unread=no_one)).items():
-        assert "incomplete: 1 prisoner asked for is not among the active ones." in text, where
+        assert "incomplete: 1 requested prisoner is not among the active prisoners." in text, where
         assert "--resume" not in text, where
 
 

@@ -205,7 +205,7 @@ def test_a_difference_that_payroll_has_paid_has_no_resync(upstream: Sandbox) -> 
     diagnosis = found.explanation(booking_id=booking).diagnosis
     assert diagnosis is not None
     assert diagnosis.cause == "payroll had paid in NOMIS before DPS changed the pay"
-    assert diagnosis.action.startswith("Nothing is left to do in NOMIS")
+    assert diagnosis.action.startswith("There is nothing to do in NOMIS")
     assert reason in diagnosis.explanation
     assert not diagnosis.commands
 
