@@ -1,12 +1,12 @@
-"""What is special about each domain. Each domain is one package, and all packages have the same modules.
+"""The domains: visits, incentives, activities, appointments and adjustments, each in one package.
 
-`rules` says what each event does, `dps` and `nomis` hold the clients of the two services, and `repair` says what an
-operator can do. All packages share these modules:
+Every package has the same modules. `rules` defines what each event does, `dps` and `nomis` contain the clients of the
+two services, and `repair` defines what an operator can do. The packages share these modules:
 
-- `registry`: lists the domains, and derives from them queues, roles and switches; begin here
-- `declaration`: what a domain declares: `Domain`, `Update`
-- `repair`: what it declares for operators: `Repair`, `Advice`, `Resync`
-- `duplicate_rows`: two rows in NOMIS where one is allowed
-- `nomis_sql`: SQL for the NOMIS database, for people to paste
-- `event_table`: the table of all events in `doc/events.md`
+- `registry`: lists the domains, and derives queues, roles and switches from them; begin here
+- `declaration`: the classes by which a domain declares its events: `Domain` and `Update`
+- `repair`: the classes by which a domain declares what operators can do: `Repair`, `Advice` and `Resync`
+- `duplicate_rows`: recognises two rows in NOMIS where only one is allowed
+- `nomis_sql`: makes SQL for the NOMIS database, for people to paste
+- `event_table`: prints the table of all events in `doc/events.md`
 """

@@ -1,7 +1,7 @@
-"""What a domain declares: its events, what each does, and what else follows from it.
+"""The classes by which a domain declares its events and everything that belongs to them.
 
-Each domain is one package with one `DOMAIN`. The pipeline, the creation protocol and the operators' commands call what
-it names; in `sync`, nothing outside its package and the registry knows a domain by its name.
+Each domain is one package with one `DOMAIN`. The pipeline, the creation protocol and the operators' commands only use
+this declaration. In `sync`, no module refers to a domain by name, except for the registry and the domain's own package.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,21 +20,22 @@ from sync.upstream.mappings import Mappings
 
 
 class Coalesce(Enum):
-    """Whether several events of one entity in a batch may become one task."""
+    """Whether several events of one entity in a batch may be handled as one task."""
 
     NEVER = "never"
-    #: The handler fetches the current state, so one run serves all equal events that are pending.
+    #: The handler reads the current state, so one task covers all consecutive events of the same type.
     LATEST = "latest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """An event that changes, cancels, deletes or upserts: idempotent, and safe to repeat.
+    """Handles an event that changes, cancels, deletes or upserts a record; it is idempotent, so safe to repeat.
 
-    `apply` raises on failure. Success tracks `success`, failure tracks `failed` (if there is one), both with the
-    properties that `apply` bound. `apply` may return another event name to track instead of `success`, such as that of
-    an ignored event; `others` lists these. `rows`: the rows that NOMIS may hold twice, after which it refuses every
-    change to them.
+    entity: the entity of an event. start: the telemetry properties that come from the event itself. apply: makes the
+    change, and raises an error on failure. It may return the name of a telemetry event to track instead of `success`,
+    such as that of an ignored event. success, failed: the telemetry events for success and failure, with the properties
+    that `apply` bound; `failed` may be None. others: all names that `apply` may return. rows: the kind of row that
+    NOMIS may hold twice, after which it refuses every change to it.
     """
 
     event_type: str
@@ -50,14 +51,13 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """Everything about one domain; queues, clients, switches, texts and documents follow from it.
+    """Everything about one domain. Queues, clients, switches, texts and documents are derived from it.
 
-    name: that of its package. noun: what people call a record.
-    publisher: the DPS service whose events these are.
-    creation, updates: its events. repair: what operators can do. resyncs: the kinds of DPS records that operators can
-    write again.
-    advice: for its failed messages. is_awaited: whether a failure says that something is missing which another event of
-    the domain will bring, so that the message waits for that event.
+    name: the name of its package. noun: what people call a record. publisher: the DPS service that publishes its
+    events. creation, updates: the handlers of its events. repair: what operators can do about its NOMIS records.
+    resyncs: the kinds of DPS records that operators can write to NOMIS again. advice: the advice for its failed
+    messages. is_awaited: whether a failure means that a record is missing that another event of the domain will create,
+    so that the message waits for that event.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Domain:
     resyncs: tuple[Resync, ...] = ()
     advice: tuple[Advice, ...] = ()
     is_awaited: Callable[[Failure], bool] | None = None
-    #: What handles each event type.
+    #: The handler of each event type.
     handlers: Mapping[str, Creation | Update] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,17 +83,17 @@ class Domain:
 
     @property
     def record(self) -> str:
-        """The word for its records in telemetry and in the database, such as `sentencing-adjustment`."""
+        """The word for the domain's records in telemetry and in the database, such as `sentencing-adjustment`."""
         return self.creation.name
 
     @property
     def mappings(self) -> Mappings:
-        """The mappings of its records."""
+        """The mappings of the domain's records."""
         return self.creation.mappings
 
     @property
     def upstreams(self) -> tuple[UpstreamName, ...]:
-        """The services without which none of its messages can be handled."""
+        """The services that are needed to handle any of the domain's messages."""
         return UpstreamName.NOMIS, UpstreamName.MAPPING, self.publisher
 
 
@@ -103,12 +103,12 @@ ReadDps = Callable[[DomainEvent, HandlerContext], object]
 
 
 def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored: str) -> Apply:
-    """Wraps `apply` so that an event about a record that is gone is ignored instead of failing.
+    """Wraps `apply` so that an event about a record that no longer exists is ignored instead of failing.
 
-    The record is gone if `apply` fails because a record is absent, and neither DPS nor the mapping service has it. If
-    only one of them lacks it, the event fails, since the other may follow. It also fails while a creation of the record
-    is open, since NOMIS may have it then. The properties `dps-error` and `mapping-error` hold the two responses; the
-    event `ignored` is tracked.
+    The event is ignored if `apply` fails because a record is absent, and neither DPS nor the mapping service has the
+    record. If only one of them lacks it, the event fails, since the record may disappear from the other one later. The
+    event also fails while a creation of the record is under way, since NOMIS may then have it. The properties
+    `dps-error` and `mapping-error` hold the two responses, and the telemetry event `ignored` is tracked.
     """
 
     def applied(event: DomainEvent, context: HandlerContext) -> str | None:
@@ -131,7 +131,7 @@ def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored
 
 
 def _absence(read: Callable[[], object]) -> str | None:
-    """What the service that lacks the record responded, or None if it has it. Raises any other error."""
+    """The text of the 404 if the service does not have the record, or None if it has it. Raises any other error."""
     try:
         read()
     except UpstreamError as error:

@@ -1,6 +1,6 @@
-"""Two rows in NOMIS where one is allowed: recognised from its refusal, with the rows that our telemetry knows.
+"""Recognises two rows in NOMIS where only one is allowed, and finds the rows that our telemetry knows.
 
-Two creations of such a row at the same moment make two rows; every later change of the pair fails.
+If such a row is created twice at the same moment, NOMIS has two rows, and refuses every later change of either.
 """
 
 import re
@@ -20,21 +20,21 @@ from sync.store.types import storable
 from sync.upstream.transport import ServiceClient
 
 _SEVERITY = Severity.SERIOUS
-#: The property of a finding that lists the numbers of the rows.
+#: The property of a finding with the list of the rows' numbers.
 CANDIDATES = "candidateIds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKind:
-    """A kind of row of which NOMIS should hold one for each key, but does not enforce it.
+    """A kind of row that NOMIS should hold only once for each key, but does not enforce this.
 
-    domain: the word for the domain in findings. what: what a person calls a row.
-    key: the telemetry properties that identify the one row that is allowed. number, dps: the properties that have the
-    number of a row and the id of the DPS record.
-    pair: what the key names, in words, with the names of the properties in braces.
+    domain: the word for the domain in findings. what: the word that people use for a row.
+    key: the telemetry properties that identify the one row that is allowed. number, dps: the properties with the number
+        of a row and the id of the DPS record.
+    pair: a phrase for the key, with the names of the properties in braces.
     tracked_by: the telemetry events that name a row. path: the path of the calls that fail if there are two rows.
-    delete: deletes a row by its number. column: the column of that number. statements: the SQL that shows the rows,
-        which no service lists, made from the values of `key`; raises `ValueError` for values that are not ids.
+    delete: deletes a row by its number. column: the column with that number. statements: makes the SQL that shows the
+        rows, which no service lists, from the values of `key`; raises `ValueError` for values that are not ids.
     alert: the text by which operators recognise the alert.
     """
 
@@ -58,20 +58,20 @@ class RowKind:
 
     @property
     def key_prefix(self) -> str:
-        """How the keys of its findings begin."""
+        """The beginning of the keys of findings of this kind."""
         return f"non-unique:{self.what}:"
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRows:
-    """A key for which NOMIS has several rows; `key` has the properties that `RowKind.key` names, as text."""
+    """A key for which NOMIS has several rows; `key` maps the properties in `RowKind.key` to their values as text."""
 
     kind: RowKind
     key: Mapping[str, str]
 
     @property
     def sql(self) -> tuple[str, ...]:
-        """The statements that show the rows in the NOMIS database; none where a value is not an id."""
+        """The statements that show the rows in the NOMIS database; empty if a value is not an id."""
         try:
             return self.kind.statements(self.key)
         except ValueError:
@@ -79,12 +79,15 @@ class DuplicateRows:
 
     @property
     def finding_key(self) -> str:
-        """The key of its first finding."""
+        """The key of the first finding about these rows."""
         return self.kind.key_prefix + ":".join(self.key[name] for name in self.kind.key)
 
 
 def recognise(kind: RowKind, error: Exception, properties: Mapping[str, object]) -> DuplicateRows | None:
-    """The key on which NOMIS failed, or None for any other failure; `properties` are those that the handler bound."""
+    """The key for which NOMIS has several rows according to `error`, or None if `error` means something else.
+
+    properties: the telemetry properties that the handler bound.
+    """
     if not isinstance(error, UpstreamError) or error.service != UpstreamName.NOMIS or not error.non_unique:
         return None
     known = text_properties(properties)
@@ -94,12 +97,12 @@ def recognise(kind: RowKind, error: Exception, properties: Mapping[str, object])
 
 
 def read_duplicate_rows(kind: RowKind, finding: Finding) -> DuplicateRows:
-    """The key of a finding of kind `non-unique`."""
+    """The key of the rows that a finding of kind `non-unique` is about."""
     return DuplicateRows(kind, {name: finding.properties[name] for name in kind.key})
 
 
 def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
-    """The numbers of the rows that our telemetry knows, the oldest row first."""
+    """The numbers of the rows that our telemetry knows, oldest row first."""
     columns, number = telemetry_events.c, rows.kind.number
     query = select(columns.properties[number].as_string()).where(columns.name.in_(rows.kind.tracked_by)).distinct()
     for name, value in rows.key.items():
@@ -108,7 +111,10 @@ def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
 
 
 def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
-    """The key for a new finding; None while one is open. Rows may be repaired, and duplicated again later."""
+    """The key for a new finding, or None while a finding is open.
+
+    Later findings get a number at the end of the key, since rows may be duplicated again after a repair.
+    """
     key, times = rows.finding_key, 1
     while (found := findings.find(connection, key)) is not None:
         if found.status == "open":
@@ -121,7 +127,7 @@ def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
 def record_duplicate_rows(
     connection: Connection, key: str, kind: RowKind, properties: Mapping[str, object], rows: list[int]
 ) -> bool:
-    """Records a finding under a `free_key`, with its alert and the known rows; False if the key is taken."""
+    """Records a finding under a `free_key`, with its alert and the known rows. Returns False if the key is taken."""
     stated = {**text_properties(properties), CANDIDATES: ", ".join(map(str, rows))}
     return record_finding(
         connection, key, FindingKind.NON_UNIQUE, kind.domain, _SEVERITY, kind.event_name, stated, SHOW_DUPLICATE

@@ -1,4 +1,4 @@
-"""Every event type as a table: its queue, what handles it, what it tracks, and its switch.
+"""Prints a table of all event types with their queue, handler, telemetry events and switch.
 
 `python -m sync.domains.event_table` prints the table; with `--check FILE` it checks that FILE has the current table.
 """
@@ -18,7 +18,7 @@ _HEADER = """\
 
 This page lists each event type with its queue, its handler, the telemetry events that the handler tracks, and the
 variable that switches the event off. (`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, works
-too.) An event whose name ends in `-failed` has the property `reason`.
+too.) Telemetry events with names that end in `-failed` have the property `reason`.
 `make docs` generates this page from the code.
 
 | event type | queue | handler | telemetry events | feature switch |
@@ -32,13 +32,13 @@ _FOOTER = """
 | --- | --- |
 | `message-failed` | an attempt to handle a message failed: where, why, and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, shortened if it is long) was acknowledged |
-| `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
+| `<event type>-sent-to-dlq` | the last attempt failed, so SQS moves the message to the dead letter queue |
 | `dead-letter-given-up` | housekeeping no longer sends a message back; `advice` says what a person must do |
 | `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
 
 ## Events of a resync
 
-`prisoner-to-nomis resync` tracks these events as well as those of the events that it handles:
+`prisoner-to-nomis resync` tracks these telemetry events as well as those of the events that it handles:
 
 | kind | telemetry event |
 | --- | --- |
@@ -46,7 +46,7 @@ _FOOTER = """
 
 
 def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
-    """The names of the telemetry events that a handler's messages may track."""
+    """The names of the telemetry events that the messages of a handler may produce."""
     return tuple(dict.fromkeys(_of_creation(handler) if isinstance(handler, Creation) else _of_update(handler)))
 
 
@@ -94,7 +94,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the table, writes it to a file, or checks that a file has it; returns 1 if it does not."""
+    """Prints the table, writes it to a file, or checks that a file has it. Returns 1 if the check fails."""
     parser = argparse.ArgumentParser(description="The table of all events.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")

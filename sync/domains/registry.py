@@ -1,4 +1,4 @@
-"""The domains, and what follows from them: queues, event types, roles, switches, duplicate rows, and resyncs."""
+"""Lists the domains, and derives from them queues, event types, roles, switches, duplicate rows and resyncs."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -28,7 +28,7 @@ from sync.upstream.operation import ContractProbe, MappedValues, Operation
 
 _T = TypeVar("_T")
 
-#: One package for each domain, in the order of their queues.
+#: The packages of the domains, in the order of their queues.
 _PACKAGES = (
     visits,
     incentives,
@@ -41,17 +41,17 @@ DOMAINS: Mapping[str, Domain] = {package.DOMAIN.name: package.DOMAIN for package
 
 
 def domain_of_queue(queue: str) -> Domain:
-    """The domain whose events a queue receives."""
+    """The domain of a queue id, such as `visit`."""
     return next(domain for domain in DOMAINS.values() if domain.queue == queue)
 
 
 def domain_of_record(record: str) -> Domain:
-    """The domain whose records telemetry and database call `record`, such as `sentencing-adjustment`."""
+    """The domain of a word for records in telemetry and the database, such as `sentencing-adjustment`."""
     return next(domain for domain in DOMAINS.values() if domain.record == record)
 
 
 def event_types(queue: str) -> tuple[str, ...]:
-    """The event types that a queue receives, which are the values of its subscription's filter."""
+    """The event types that a queue receives, as in the filter of its subscription."""
     return tuple(domain_of_queue(queue).handlers)
 
 
@@ -61,7 +61,7 @@ def queue_of(event_type: str) -> str | None:
 
 
 def row_kinds() -> Mapping[str, RowKind]:
-    """The kinds of row that NOMIS may hold twice, by the word for a row, such as `allocation`."""
+    """The kinds of rows that NOMIS may hold twice, by the word for a row, such as `allocation`."""
     updates = (update for domain in DOMAINS.values() for update in domain.updates)
     return {update.rows.what: update.rows for update in updates if update.rows is not None}
 
@@ -73,31 +73,34 @@ def duplicate_rows_of(finding: Finding) -> DuplicateRows:
 
 
 def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
-    """The kinds of DPS record that an operator can write to NOMIS again, by the word to type, with their domain."""
+    """The kinds of DPS records that an operator can write to NOMIS again, with their domain, by the word to type."""
     return {resync.kind: (domain, resync) for domain in DOMAINS.values() for resync in domain.resyncs}
 
 
 def operations(*further: ModuleType) -> tuple[Operation[Any], ...]:
-    """Every operation that the program calls: those of the mappings, and those that the modules of the clients declare.
+    """Every operation that the program calls: those of the mappings, and those that the client modules declare.
 
-    further: packages with clients besides `sync.domains` and `sync.upstream`.
+    further: packages with client modules, in addition to `sync.domains` and `sync.upstream`.
     """
     mappings = (each for domain in DOMAINS.values() for each in domain.mappings.operations.values())
     return tuple({id(each): each for each in (*mappings, *_variables(Operation, *further))}.values())
 
 
 def mapped_values() -> tuple[MappedValues, ...]:
-    """The values of fields that the rules of the domains map."""
+    """The fields with values that the rules of the domains map, and those values."""
     return tuple({id(each): each for each in _variables(MappedValues)}.values())
 
 
 def probes() -> Mapping[UpstreamName, ContractProbe]:
-    """A harmless read of each service, by service; prisoner search has none, since each of its calls has an effect."""
+    """The harmless read that probes each service, by service.
+
+    Prisoner search does not have one, since each of its calls has an effect.
+    """
     return {each.operation.service: each for each in _variables(ContractProbe)}
 
 
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
-    """The values of a type that the modules of these packages hold in variables, directly or in a dict or tuple."""
+    """The objects of a type in the variables of these packages' modules, directly or in a dict or tuple."""
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(import_module(module.name)).values():
@@ -106,10 +109,10 @@ def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
 
 
 def required_roles(service: UpstreamName) -> frozenset[str]:
-    """The roles that the client of a service needs, without `ROLE_`; other calls work with any valid token.
+    """The roles that the client of a service needs, without `ROLE_`. Calls without a role need any valid token.
 
-    They include those of endpoints that only newer services have, so that a reconciliation can read them from the day
-    of the upgrade. Those of endpoints that services have lost are left out.
+    The roles for endpoints that only newer services have are included, so that a reconciliation can use these from the
+    day of the upgrade. The roles for endpoints that services no longer have are left out.
     """
     lasting = (each for each in operations() if each.service is service and not each.until)
     return frozenset(each.role for each in lasting if each.role is not None)
@@ -121,9 +124,9 @@ def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[st
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
-    """Variables that look like the switch of an event but belong to none, with their values.
+    """The variables that look like the switch of an event but do not match an event, with their values.
 
-    They have no effect: a false one was meant to stop an event, but does not.
+    They have no effect. A variable that is false was meant to stop an event, but does not.
     """
     known = {
         name for domain in DOMAINS.values() for event_type in domain.handlers for name in feature_variables(event_type)
@@ -133,7 +136,7 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
 
 def warn_of_unknown_switches(settings: Settings) -> None:
-    """Logs a warning about switches that are meant to stop an event but stop none, as after a typing error."""
+    """Logs a warning about switches that are meant to stop an event but do not match one, as after a typing error."""
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(

@@ -1,8 +1,8 @@
-"""What a domain declares for operators: how a NOMIS record is repaired, and how a DPS record is written again.
+"""The classes by which a domain declares how to repair its NOMIS records and write its DPS records again.
 
-A `Repair` says which duplicate may be removed and how a creation of unknown outcome is resolved, an `Advice` what a
-failed message needs. A `Resync` decides which events bring NOMIS in step with the current DPS record, and in which
-order; their handlers alone say what they do.
+A `Repair` decides which duplicate may be removed, and how a creation with an unknown outcome is resolved. An `Advice`
+says what to do about a failed message. A `Resync` decides which events bring NOMIS in step with the current DPS record,
+and in which order. The handlers of these events make the changes.
 
 Only the codes, ids and times of records are shown, never comments or names.
 """
@@ -21,21 +21,21 @@ from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
-#: Where the NOMIS support team takes requests, for what no service can change.
+#: The Slack channel of the NOMIS support team, for changes that no service can make.
 SUPPORT_CHANNEL = "#dps-appsupport"
 #: The fields of a NOMIS record that are compared and shown.
 Record = Mapping[str, str | None]
-#: The parts of an event: additional information, prisoner number, time.
+#: The parts of an event: additional information, prisoner number and time.
 EventParts = tuple[Mapping[str, Any], str | None, str | None]
 
 
 class Repair(ABC):
-    """What an operator can do about the NOMIS records of a domain: a `RemovingRepair` or an `AdvisingRepair`.
+    """What an operator can do about the NOMIS records of a domain; see `RemovingRepair` and `AdvisingRepair`.
 
-    noun: the word for a NOMIS record. given: what a person types to name one, such as `visit id`.
+    noun: the word for a NOMIS record. given: the word for the id that a person types, such as `visit id`.
     owner: the field of a record that names its prisoner or booking. readable: whether NOMIS has an endpoint that reads
-    it.
-    removal: how a duplicate is removed, as the words before noun and id.
+    a record.
+    removal: a phrase for the removal of a duplicate, which is followed by the noun and the id.
     harm: the consequence of a duplicate, as a sentence.
     dps_property: the telemetry property with the id of the DPS record.
     time_of: the telemetry properties that say when the record takes place: a date-time, or a date and a time.
@@ -52,13 +52,13 @@ class Repair(ABC):
 
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The record in NOMIS, or None if it is not there, or NOMIS cannot read such records.
+        """The record in NOMIS, or None if it does not exist or NOMIS cannot read such records.
 
         Raises `UpstreamError`.
         """
 
     def is_gone(self, record: Record | None) -> bool:
-        """Whether a record that was read no longer does harm."""
+        """Whether a duplicate no longer does harm; `record` is the result of `read`."""
         return record is None
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
@@ -67,22 +67,22 @@ class Repair(ABC):
 
     @abstractmethod
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The NOMIS ids, named as in the mapping, of the record that a person found. Raises `ValueError`."""
+        """The NOMIS ids of the record that a person found, by their names in the mapping. Raises `ValueError`."""
 
     @abstractmethod
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """What to look for in NOMIS, in one line."""
+        """A line that says what a person should search for in NOMIS."""
 
     def search_sql(self, request: Mapping[str, Any]) -> str | None:
-        """The SQL that finds the record in the NOMIS database, if no endpoint does. Raises `ValueError`."""
+        """The SQL that finds the record in the NOMIS database, or None if it is not needed. Raises `ValueError`."""
         return None
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The value of `owner` that a record made from the request has."""
+        """The value of the field `owner` in a record that was created from the request."""
         return None
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The fields of a record made from the request, named as `read` names them."""
+        """The fields of a record that was created from the request, by the names that `read` uses."""
         return {}
 
     def differences(self, dps_id: str, request: Mapping[str, Any], record: Record) -> Iterator[str]:
@@ -93,48 +93,49 @@ class Repair(ABC):
 
     @abstractmethod
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The parts of the event that began the creation."""
+        """The parts of the event that started the creation."""
 
 
 class RemovingRepair(Repair):
-    """A repair that removes duplicates itself.
+    """A repair in which the program itself removes duplicates.
 
-    proof: the fields besides `owner` in which a duplicate equals its original; False where both may lack the value.
+    proof: the fields, in addition to `owner`, in which a duplicate must equal its original, and whether both must have
+    a value in the field.
     """
 
     proof: ClassVar[Mapping[str, bool]] = {}
 
     @abstractmethod
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Removes a duplicate from NOMIS; `record` is the result of `read`. Raises `UpstreamError`."""
+        """Removes a duplicate from NOMIS. `record` is the result of `read`. Raises `UpstreamError`."""
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """Sentences that say why this record is not proved to be one of two equal ones."""
+        """Sentences that say why it is not proved that this record is a duplicate."""
         yield from ()
 
 
 class AdvisingRepair(Repair):
-    """A repair of duplicates that only people can remove: it says what they can do."""
+    """A repair for duplicates that only people can remove. It says what they can do."""
 
     @abstractmethod
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
         """What to do about a duplicate."""
 
     def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
-        """Whether a duplicate may stay; the finding about any other is closed by hand."""
+        """Whether a duplicate may stay. If not, a person closes the finding about it by hand."""
         return False
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
-        """The request to the NOMIS support team, if they alone can delete the duplicate; else None."""
+        """The request to the NOMIS support team if only they can delete the duplicate, or None."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One line of advice for the failed messages that it fits.
+    """One line of advice for a kind of failed message.
 
-    fits: whether the advice applies to a failure of an event type. when: the same in words, for the runbook.
-    heals: the message may succeed later, so it must not be purged.
+    fits: whether the advice applies to a failure of an event type. when: the same condition in words, for the runbook.
+    heals: whether the message may succeed later, so that it must not be purged.
     """
 
     fits: Callable[[str, Failure], bool]
@@ -144,7 +145,7 @@ class Advice:
 
 
 def refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:
-    """A test for refusals by `service` with one of the statuses, whose path and reason contain the given words."""
+    """A test for refusals by `service` with one of the statuses, `path` in the path and `words` in the reason."""
 
     def fits(_: str, failure: Failure) -> bool:
         return (
@@ -163,7 +164,7 @@ def of_event(event_type: str, fits: Callable[[str, Failure], bool]) -> Callable[
 
 
 def known_offender(record: CreationRecord) -> str | None:
-    """The prisoner that a creation's telemetry names, or None if it names none."""
+    """The prisoner number in the telemetry properties of a creation, or None if it is not known."""
     offender_no = record.properties.get("offenderNo")
     return None if offender_no in (None, "unknown") else offender_no
 
@@ -186,7 +187,7 @@ class Effect(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
-    #: NOMIS decides which; no endpoint shows it beforehand.
+    #: NOMIS decides which; no endpoint shows this beforehand.
     CREATE_OR_UPDATE = "create or update"
     CANCEL = "cancel"
     DELETE = "delete"
@@ -195,17 +196,17 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResyncPlan:
-    """What brings NOMIS in step with a DPS record, by what both sides have now.
+    """How to bring NOMIS in step with a DPS record, according to the current records on both sides.
 
-    effect: what happens in NOMIS. because: why, or what it means, as a sentence. events: the events that are handled,
-    in this order. objection: why nothing may be written although the two differ. creation_id: the DPS id of the record
-    whose mapping is needed; of an allocation, that of its schedule. ids: the mapping of that record, or None if it has
-    none. mapping_is_stale: NOMIS has no such record, so that the mapping is deleted first. dps: the DPS record, or None
-    if DPS does not have it. nomis: the NOMIS record, or None if there is none, or NOMIS cannot read it. expected: what
-    NOMIS must show, by fields of `nomis`. unchecked: what nobody checked before a record is created, as a sentence, or
-    None if nothing is left open. made_at: when DPS made the record (aware), where NOMIS can be asked for one that
-    another program created. properties: the telemetry properties that name the record, for the event of the replaced
-    service.
+    effect: what happens in NOMIS. because: a sentence that says why, or what it means. events: the events to handle, in
+    this order. objection: a sentence that says why nothing may be written although the two differ, or None.
+    creation_id: the DPS id of the record that needs a mapping; for an allocation, that of its schedule. ids: the
+    mapping of that record, or None if it does not have one. mapping_is_stale: NOMIS does not have the mapped record, so
+    the mapping is deleted first. dps: the DPS record, or None if DPS does not have it. nomis: the NOMIS record, or None
+    if it does not exist or NOMIS cannot read it. expected: the fields that `nomis` must have. unchecked: a sentence
+    that says what the program could not check before a creation, or None. made_at: when DPS created the record (with
+    its time zone), if NOMIS can be searched for one that another program created. properties: the telemetry properties
+    that identify the record, for the event of the replaced service.
     """
 
     effect: Effect
@@ -235,23 +236,24 @@ class ResyncPlan:
 
 
 class Resync(ABC):
-    """How a kind of DPS record is written to NOMIS again.
+    """Writes one kind of DPS record to NOMIS again.
 
-    kind: what an operator types, such as `visit`. creation: what makes the records that have the mapping. readable:
-    whether NOMIS can read the record. agreement: what is known when NOMIS returns what was written. numeric: whether
-    DPS ids are numbers. tracked: the telemetry event that the replaced service tracked for it, or None if it had none.
+    kind: the word that an operator types, such as `visit`. creation: the creation of the records that have the mapping.
+    readable: whether NOMIS can read the record. agreement: a phrase for the result if NOMIS shows the expected fields.
+    numeric: whether DPS ids are numbers. tracked: the telemetry event that the replaced service tracked for a resync,
+    or None if there was no such event.
     """
 
     kind: ClassVar[str]
     creation: ClassVar[Creation]
     readable: ClassVar[bool] = True
-    agreement: ClassVar[str] = "as it should be"
+    agreement: ClassVar[str] = "NOMIS agrees with DPS"
     numeric: ClassVar[bool] = True
     tracked: ClassVar[str | None] = None
 
     @abstractmethod
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the DPS record, its mapping and the NOMIS record, and decides. Raises `SyncError`."""
+        """Reads the DPS record, its mapping and the NOMIS record, and decides what to do. Raises `SyncError`."""
 
     def find_ids(self, dps_id: str | int, services: Services) -> MappingIds | None:
         """The mapping of a DPS record, or None if there is none."""

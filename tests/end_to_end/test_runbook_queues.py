@@ -63,7 +63,7 @@ def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox
     app.drain_out("appointment")
     (message,) = app.read_json("dlq", "show", "appointment")
     assert message["class"] == "unrecoverable"
-    assert "in a cell: tell the prison" in message["hint"]
+    assert "in a cell: inform the prison" in message["hint"]
 
 
 def test_mapping_retries_survive_a_purge(app: App, sandbox: Sandbox) -> None:

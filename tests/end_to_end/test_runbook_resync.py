@@ -87,7 +87,9 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     said = app.run_ok("resync", kind, told.dps_id, "--yes", "--as", "jane")
     assert "create: it is " in said
     readable = resync_kinds()[kind][1].readable
-    checked = "as it should be" if readable else "it is mapped; only the reconciliation shows whether NOMIS agrees"
+    checked = (
+        "NOMIS agrees with DPS" if readable else "it is mapped; only the reconciliation shows whether NOMIS agrees"
+    )
     assert said.endswith(f"read again: {checked}\n")
     assert ("cannot be read individually in NOMIS" in said) != readable
     ((made,), (mapping,)) = sandbox.nomis(noun), sandbox.mappings(domain)
@@ -184,7 +186,7 @@ def test_an_allocation_or_attendance_without_its_course_is_not_written(app: App,
     allocation = allocated(sandbox, schedule)
     told = allocation if kind == "allocation" else attended(sandbox, schedule)
     refused = app.run("resync", kind, told.dps_id, "--yes")
-    assert (refused.code, f"`resync activity {schedule.dps_id}` first" in refused.error) == (1, True)
+    assert (refused.code, f"run `resync activity {schedule.dps_id}` first" in refused.error) == (1, True)
     app.run_ok("resync", "activity", schedule.dps_id, "--yes")
     app.run_ok("resync", "allocation", allocation.dps_id, "--yes")
     app.run_ok("resync", kind, told.dps_id, "--yes")
@@ -262,7 +264,7 @@ def test_a_visit_cancelled_only_in_nomis_needs_the_prison(app: App, sandbox: San
         Caller(sandbox).call("nomis", "PUT", f"/appointments/{made['event_id']}/cancel").raise_for_status()
     before = writes(sandbox)
     refused = app.run("resync", kind, told.dps_id, "--yes")
-    assert (refused.code, "nothing schedules it again" in refused.error) == (1, True)
+    assert (refused.code, "it cannot be scheduled again" in refused.error) == (1, True)
     assert writes(sandbox) == before
 
 

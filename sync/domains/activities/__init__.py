@@ -2,12 +2,13 @@
 
 What is special about them:
 
-- A schedule becomes a course activity. NOMIS cannot read course activities, so a person resolves an unknown outcome.
+- A schedule becomes a course activity. NOMIS has no endpoint that reads course activities, so if the outcome of a
+  creation is unknown, a person resolves it.
 - Allocations (`allocations`) and attendances (`attendances`) have no mappings: NOMIS finds the row by its booking.
-- NOMIS does not prevent concurrent calls from making two rows where one is allowed. So the calls for a booking and a
-  course activity hold a lease, and two rows become a finding.
+- NOMIS does not prevent concurrent calls from creating two rows where only one is allowed. So the calls for a booking
+  and a course activity hold a lease, and two rows become a finding.
 - An attendance waits until its prisoner is allocated.
-- `counts` reads what the reconciliations compare.
+- `counts` reads the numbers that the reconciliations compare.
 """
 
 from sync.domains.activities.allocations import ALLOCATION_UPDATES

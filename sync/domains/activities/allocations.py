@@ -1,4 +1,4 @@
-"""Allocations of prisoners to activities, upserted in NOMIS, which has one row per booking and course activity."""
+"""Upserts allocations of prisoners to activities in NOMIS, which has one row per booking and course activity."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ MAPPED = (MappedValues(activities_api.ALLOCATION, "status", _STATUSES),)
 
 
 def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
-    """The NOMIS allocation; raises `RuleError` for an unknown status."""
+    """The NOMIS allocation for a DPS allocation. Raises `RuleError` for an unknown status."""
     if allocation.status not in _STATUSES:
         raise RuleError(f"no NOMIS allocation for allocation status {allocation.status!r}")
     ended, suspended, band = allocation.status == _ENDED, _SUSPENDED.get(allocation.status), allocation.prison_pay_band
@@ -48,7 +48,7 @@ def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
 
 
 def _end_comment(allocation: Allocation) -> str:
-    """The NOMIS comment on who ended the allocation, when and why, as planned if the service gives the plan."""
+    """The NOMIS comment on who ended the allocation, when and why; the planned end is used if the service gives it."""
     planned = allocation.planned_deallocation
     if planned is not None:
         return _comment("Deallocated", planned.planned_by, planned.planned_at, planned.planned_reason)
@@ -58,15 +58,15 @@ def _end_comment(allocation: Allocation) -> str:
 
 
 def _comment(what: str, who: str | None, when: datetime | None, why: str | None) -> str:
-    """A NOMIS comment; unknown values read `null`."""
+    """A NOMIS comment. Unknown values appear as `null`."""
     moment = None if when is None else when.strftime("%Y-%m-%d %H:%M:%S")
     return f"{what} in DPS by {who or 'null'} at {moment or 'null'} for reason {why or 'null'}"
 
 
 def booking_activity_lease(booking_id: int, course_activity_id: int) -> str:
-    """The key of the lease under which a booking's rows for a course activity are written.
+    """The key of the lease for writing a booking's rows for a course activity.
 
-    NOMIS does not prevent two simultaneous upserts from making two rows, after which every later upsert fails.
+    NOMIS does not prevent two simultaneous upserts from creating two rows, after which every later upsert fails.
     """
     return f"booking-activity:{booking_id}:{course_activity_id}"
 
@@ -105,9 +105,9 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
-    """The allocation that NOMIS must show: an ended one may have been followed by another.
+    """The allocation that NOMIS must show: `allocation`, or a newer one if it has ended.
 
-    NOMIS uses one row per booking and activity for both, so a late event about the ended one would end the newer one.
+    NOMIS has one row per booking and activity for both, so a late event about the ended one would end the newer one.
     """
     if allocation.status != _ENDED:
         return allocation
@@ -117,7 +117,7 @@ def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The SQL for a booking's allocations to an activity, and for the attendances that prevent their deletion."""
+    """The SQL that shows a booking's allocations to an activity, and the attendances that prevent their deletion."""
     pair = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),

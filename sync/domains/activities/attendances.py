@@ -1,4 +1,4 @@
-"""Attendances of prisoners at sessions of activities, upserted in NOMIS."""
+"""Upserts attendances of prisoners at sessions of activities in NOMIS."""
 
 import re
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ from sync.upstream.operation import MappedValues
 
 @dataclass(frozen=True, slots=True)
 class AttendanceOutcome:
-    """An outcome in NOMIS, a code of the domain `PS_PA_OC`, and the kind of absence it stands for."""
+    """An outcome in NOMIS (a code of the domain `PS_PA_OC`), and the kind of absence that it means."""
 
     code: str | None
     unexcused: bool = False
     authorised: bool = False
 
 
-#: NOMIS error codes: payroll has paid the attendance; the prisoner moved on and the allocation ended.
+#: NOMIS error codes: payroll has paid the attendance; the prisoner has moved and the allocation has ended.
 _PAID, _MOVED_ON = 1001, 1002
 
 _NO_OUTCOME = AttendanceOutcome(None)
@@ -41,7 +41,7 @@ _ACCEPTED = AttendanceOutcome("ACCAB", authorised=True)
 _REST = AttendanceOutcome("REST", authorised=True)
 _REFUSED = AttendanceOutcome("UNACAB", unexcused=True)
 
-#: Reason for attendance → outcome with pay, outcome without.
+#: The outcomes with pay and without pay, by attendance reason.
 _OUTCOMES = {
     "ATTENDED": (AttendanceOutcome("ATT"), AttendanceOutcome("UNBEH")),
     "CANCELLED": (AttendanceOutcome("CANC", authorised=True),) * 2,
@@ -63,7 +63,7 @@ MAPPED = (
 
 
 def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
-    """The outcome of an attendance reason; raises `RuleError` for an unknown one."""
+    """The NOMIS outcome for an attendance reason. Raises `RuleError` for an unknown reason."""
     if reason is None:
         return _NO_OUTCOME
     found = _OUTCOMES.get(reason)
@@ -74,11 +74,11 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 
 
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
-    """The NOMIS status to set; `nomis_status` is the current one, or None if there is no attendance.
+    """The NOMIS status to set. `nomis_status` is the current status, or None if there is no attendance.
 
     `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
-    attendance keeps its status in NOMIS, but expires if NOMIS has no status for it, or `SCH`. Raises `RuleError` for an
-    unknown status.
+    attendance keeps its status in NOMIS; it expires if that is `SCH` or NOMIS has no status for it. Raises `RuleError`
+    for an unknown status.
     """
     if status not in _STATUSES:
         raise RuleError(f"no NOMIS event status for attendance status {status!r}")
@@ -90,16 +90,16 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
 
 
 def bonus_pay(bonus_amount: int | None) -> Decimal | None:
-    """The bonus as it is sent to NOMIS: the publisher's number, unchanged, with three decimals.
+    """The bonus in the form that NOMIS gets: the publisher's number, unchanged, with three decimals.
 
-    The publisher documents pence and NOMIS pounds, but the number has always been sent undivided; the owners of both
-    services must decide which is right before this changes.
+    The publisher documents pence, and NOMIS documents pounds, but the number has always been sent undivided. Before
+    this changes, the owners of both services must decide which unit is right.
     """
     return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
 
 def session_of(attendance: Attendance) -> AttendanceSession:
-    """The session that was attended, as NOMIS names it."""
+    """The session of an attendance, in the form that identifies it in NOMIS."""
     return AttendanceSession(
         schedule_date=attendance.session_date,
         start_time=with_minutes(attendance.session_start_time),
@@ -110,7 +110,10 @@ def session_of(attendance: Attendance) -> AttendanceSession:
 def nomis_attendance(
     attendance: Attendance, session: AttendanceSession, nomis_status: str | None, today: date
 ) -> UpsertAttendance:
-    """The NOMIS attendance; `nomis_status` matters only for locked ones; `today` is the date in London."""
+    """The NOMIS attendance for a DPS attendance.
+
+    nomis_status: its current status in NOMIS, which only matters if it is locked. today: the date in London.
+    """
     paid = bool(attendance.issue_payment)
     reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
     outcome = attendance_outcome(reason, paid=paid)
@@ -139,7 +142,7 @@ def _start(event: DomainEvent) -> Properties:
 
 
 def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | None:
-    """Writes the attendance; returns the event name if NOMIS no longer needs or accepts it."""
+    """Writes the attendance. Returns the event name `ignored` if NOMIS no longer needs or accepts it, or else None."""
     services = context.services
     with context.lease(f"write:{_entity(event)}"):
         context.step("read attendance")
@@ -180,17 +183,17 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
 
 
 def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
-    """Why a refused attendance needs no further work, in words; raises `error` if it does.
+    """A text that says why a refused attendance needs no further work. Raises `error` if it does.
 
-    Newer versions of NOMIS give a code if the attendance has been paid, or if the prisoner moved on and the allocation
-    ended. On the day of the session it is normal that the attendance has been paid. On any other day the refusal is
-    final: it raises `NeverAccepted`.
+    Newer versions of NOMIS respond with a code if the attendance has been paid, or if the prisoner has moved and the
+    allocation has ended. A paid attendance is normal on the day of the session. On any other day the refusal is final,
+    so this raises `NeverAccepted`.
     """
     if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
         raise error
     which = f"the session of {session.schedule_date.isoformat()} at {session.start_time}"
     if error.error_code == _MOVED_ON:
-        return f"the prisoner moved and the allocation had already ended {which}"
+        return f"the prisoner moved, and the allocation ended before the attendance at {which} was written"
     reason = f"the attendance at {which} has already been paid"
     if session.schedule_date == today:
         return reason
@@ -206,7 +209,7 @@ def _why_ignored(error: UpstreamError, session: AttendanceSession, today: date) 
 
 
 def _statements(key: Mapping[str, str]) -> tuple[str, ...]:
-    """The attendances for the booking at the session."""
+    """The SQL that shows the attendances of the booking at the session."""
     session = {
         "CRS_ACTY_ID": nomis_sql.number(key["nomisCourseActivityId"]),
         "OFFENDER_BOOK_ID": nomis_sql.number(key["bookingId"]),
@@ -237,7 +240,7 @@ ATTENDANCE_ROWS = RowKind(
 
 
 def _update(event_type: str, word: str) -> Update:
-    """The telemetry names the event that was handled, not what NOMIS did."""
+    """The update for an event type; `word` in its telemetry names the event, not what NOMIS did."""
     name = f"activity-attendance-{word}"
     ignored = f"{name}-ignored"
 

@@ -1,7 +1,7 @@
-"""What NOMIS and the activities API count for comparison: the current allocations and the paid attendances by booking.
+"""Reads the numbers of current allocations and paid attendances by booking, from NOMIS and the activities API.
 
-Each reading is one call per prison, without pages. The calls date from October 2023, the one for suspended allocations
-from May 2025.
+Each function makes one call for a prison, without pages. The endpoints have existed since October 2023; that for
+suspended allocations has existed since May 2025.
 """
 
 from collections.abc import Mapping
@@ -89,9 +89,9 @@ _DPS_ATTENDANCES = Operation(
 
 
 def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
-    """How many current allocations to activities of a prison each booking has in NOMIS, suspended or not suspended.
+    """The number of current allocations to a prison's activities in NOMIS by booking, suspended or not suspended.
 
-    Suspended ones count only while the booking is at that prison. A booking without any is left out.
+    Suspended allocations only count while the booking is at that prison. Bookings without allocations are left out.
     Raises `UpstreamError`, as all functions here do; `NotUnderstood` if a booking is listed twice.
     """
     query = {"suspended": str(suspended).lower()}
@@ -99,19 +99,19 @@ def nomis_allocations(nomis: ServiceClient, prison_id: str, *, suspended: bool) 
 
 
 def nomis_attendances(nomis: ServiceClient, prison_id: str, day: date) -> dict[int, int]:
-    """How many attendances with pay each booking has in NOMIS on a day at a prison."""
+    """The number of paid attendances in NOMIS by booking, on one day at one prison."""
     asked = {"prisonId": prison_id, "date": day.isoformat()}
     return _read(_NOMIS_ATTENDANCES, nomis, prison_id, asked, {"date": day.isoformat()})
 
 
 def dps_allocations(activities: ServiceClient, prison_id: str, *, suspended: bool) -> dict[int, int]:
-    """How many allocations to activities of a prison each booking has in DPS: active ones, or suspended ones."""
+    """The number of allocations to a prison's activities in DPS by booking, either the active or the suspended ones."""
     operation = _DPS_SUSPENDED_ALLOCATIONS if suspended else _DPS_ALLOCATIONS
     return _read(operation, activities, prison_id, {"prisonCode": prison_id}, {})
 
 
 def dps_attendances(activities: ServiceClient, prison_id: str, day: date) -> dict[int, int]:
-    """How many attendances with pay each booking has in DPS on a day at a prison, by the booking of the allocation."""
+    """The number of paid attendances in DPS by booking (that of the allocation), on one day at one prison."""
     asked = {"prisonCode": prison_id, "date": day.isoformat()}
     return _read(_DPS_ATTENDANCES, activities, prison_id, asked, {"date": day.isoformat()})
 

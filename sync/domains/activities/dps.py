@@ -1,4 +1,4 @@
-"""The activities API: activities, schedules, sessions, allocations, attendances."""
+"""The activities API: activities, schedules, sessions, allocations and attendances."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -17,7 +17,7 @@ def _without_z(value: object) -> object:
     return value[:-1] if isinstance(value, str) and value[-1:] in ("Z", "z") else value
 
 
-#: A local date-time; the activities API ends some with a meaningless `Z`.
+#: A local date-time. The activities API adds a meaningless `Z` to some of them.
 LooseLocalDateTime = Annotated[LocalDateTime, BeforeValidator(_without_z)]
 PayPerSession = Literal["H", "F"]
 
@@ -35,7 +35,7 @@ class PayBand(Response):
 
 
 class Pay(Response):
-    """A pay line: pence a session; piece work has no rate."""
+    """A pay line; `rate` is in pence per session, and None for piece work."""
 
     incentive_nomis_code: str
     prison_pay_band: PayBand
@@ -43,7 +43,7 @@ class Pay(Response):
 
 
 class ActivityOfSchedule(Response):
-    """The activity of a schedule, as the schedule names it."""
+    """The part of an activity that is included in its schedule."""
 
     id: int
     pay_per_session: PayPerSession
@@ -109,13 +109,13 @@ class Schedule(Response):
 
 
 class ScheduleOfInstance(Response):
-    """The schedule of a session, as the session names it."""
+    """The schedule of a session, as included in the session."""
 
     id: int
 
 
 class ScheduledInstance(Instance):
-    """One dated session with its schedule."""
+    """One dated session together with its schedule."""
 
     activity_schedule: ScheduleOfInstance
 
@@ -125,7 +125,7 @@ class _Described(Response):
 
 
 def _reason(value: object) -> object:
-    """A reason as text: until May 2023 it was plain text, since then an object with a description."""
+    """A reason as text. It was plain text until May 2023, and has since been an object with a description."""
     return _Described.model_validate(value).description if isinstance(value, dict) else value
 
 
@@ -133,7 +133,7 @@ Reason = Annotated[str, BeforeValidator(_reason), AlsoRead(_Described)]
 
 
 class PlannedDeallocation(Response):
-    """Who planned the end of an allocation, when and why, as newer services write it."""
+    """Who planned the end of an allocation, when and why; only newer services have it."""
 
     planned_by: str | None = None
     planned_at: LooseLocalDateTime | None = None
@@ -141,7 +141,7 @@ class PlannedDeallocation(Response):
 
 
 class Allocation(Response):
-    """A prisoner's place on a schedule; times are local to London. Without a pay band it is unpaid."""
+    """A prisoner's place on a schedule, unpaid if it has no pay band. Times are local to London."""
 
     id: int
     prisoner_number: str
@@ -161,7 +161,7 @@ class Allocation(Response):
 
 
 class _Row(Response):
-    """The ids of an allocation row, as far as it has them."""
+    """The ids in a row of allocations; any of them may be missing."""
 
     id: Any = None
     booking_id: Any = None
@@ -177,7 +177,7 @@ class _Row(Response):
 
 
 class Attendance(Response):
-    """A prisoner's attendance at a session; the bonus is as the service gives it."""
+    """A prisoner's attendance at a session; `bonus_amount` is the number that the service gives, unchanged."""
 
     attendance_id: int
     scheduled_instance_id: int
@@ -202,7 +202,7 @@ class PrisonerAllocations(Response):
 
 
 class AttendanceOfDay(Response):
-    """One attendance among those of a prison and a day."""
+    """One attendance in the list for a prison and a day."""
 
     attendance_id: int
     prisoner_number: str
@@ -267,7 +267,7 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
     """The allocations of the same booking to the same schedule that were made after this one.
 
-    Other rows are not read any further, so a malformed one does no harm. Empty for an unknown schedule.
+    Other rows are not read further than their ids, so a malformed one does no harm. Empty for an unknown schedule.
     """
     path = _ALLOCATIONS_OF_SCHEDULE.path_of(allocation.schedule_id)
     response = _ALLOCATIONS_OF_SCHEDULE.call(activities, allocation.schedule_id, query={"activeOnly": "false"})
@@ -292,9 +292,9 @@ def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
 def prisoner_allocations(
     activities: ServiceClient, prison_id: str, prisoner_numbers: Sequence[str]
 ) -> dict[str, tuple[Allocation, ...]]:
-    """The allocations of prisoners to activities of a prison, ended ones too, by prisoner number.
+    """The allocations of prisoners to a prison's activities, including ended ones, by prisoner number.
 
-    A prisoner without any is left out. Raises `UpstreamError`; newer services require a role for this call.
+    Prisoners without allocations are left out. Newer services require a role for this call. Raises `UpstreamError`.
     """
     query = {"activeOnly": "false"}
     found = _PRISONER_ALLOCATIONS.call(activities, prison_id, query=query, body=list(prisoner_numbers))
@@ -302,5 +302,5 @@ def prisoner_allocations(
 
 
 def attendances_of_day(activities: ServiceClient, prison_id: str, day: date) -> tuple[AttendanceOfDay, ...]:
-    """The attendances of the sessions of a prison on a day. Raises `UpstreamError`, as `prisoner_allocations` does."""
+    """The attendances at the sessions of a prison on one day. Raises `UpstreamError`."""
     return _ATTENDANCES_OF_DAY.call(activities, prison_id, day.isoformat())

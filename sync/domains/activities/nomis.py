@@ -1,4 +1,4 @@
-"""NOMIS: course activities with their pay rates, rules and sessions, allocations and attendances."""
+"""NOMIS: course activities (with pay rates, rules and sessions), allocations and attendances."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -11,7 +11,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class PayRate(Body):
-    """What a half day pays at a level and pay band, in pounds."""
+    """The pay for half a day at an incentive level and pay band, in pounds."""
 
     incentive_level: str
     pay_band: str
@@ -66,9 +66,9 @@ class CreateActivity(UpdateActivity):
 
 
 class UpsertAllocation(Body):
-    """A booking's place on a course activity; NOMIS uses the start date only for a new one.
+    """A booking's place on a course activity. NOMIS only uses the start date for a new allocation.
 
-    Without a pay band it is unpaid, which NOMIS does not accept everywhere.
+    It is unpaid if it has no pay band. NOMIS does not accept this for every activity.
     """
 
     booking_id: int
@@ -82,7 +82,7 @@ class UpsertAllocation(Body):
 
 
 class AttendanceSession(Body):
-    """Which session of a course activity: times are `HH:mm`."""
+    """Identifies a session of a course activity; times are `HH:mm`."""
 
     schedule_date: date
     start_time: str
@@ -108,20 +108,20 @@ class ActivityCreated(Response):
 
 
 class ScheduleUpdated(Response):
-    """The session that was changed."""
+    """The id of the session that was changed."""
 
     course_schedule_id: RecordNumber
 
 
 class AllocationUpserted(Response):
-    """The allocation that was made or changed."""
+    """The id of the allocation that was created or changed; `created` says which."""
 
     offender_program_reference_id: RecordNumber
     created: bool
 
 
 class AttendanceUpserted(Response):
-    """The attendance that was made or changed."""
+    """The ids of the attendance that was created or changed, and of its session; `created` says which."""
 
     event_id: RecordNumber
     course_schedule_id: RecordNumber
@@ -186,7 +186,7 @@ DELETE_ATTENDANCE = Operation(UpstreamName.NOMIS, "DELETE", "/attendances/{event
 
 
 def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
-    """Creates a course activity and returns its id. A repeated call creates another one.
+    """Creates a course activity and returns its id. A repeated call creates another course activity.
 
     `body` is a `CreateActivity` as JSON.
     """
@@ -194,34 +194,34 @@ def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
 
 
 def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateActivity) -> None:
-    """Changes a course activity with its pay rates, rules and sessions."""
+    """Changes a course activity, including its pay rates, rules and sessions."""
     UPDATE_ACTIVITY.call(nomis, course_activity_id, body=body)
 
 
 def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
-    """Deletes a course activity with everything that depends on it; an unknown one is ignored."""
+    """Deletes a course activity with everything that depends on it; an unknown id is ignored."""
     DELETE_ACTIVITY.call(nomis, course_activity_id)
 
 
 def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseSchedule) -> int:
-    """Cancels a session or schedules it again; returns its id."""
+    """Cancels a session or schedules it again. Returns the id of the session."""
     return UPDATE_SCHEDULE.call(nomis, course_activity_id, body=body).course_schedule_id
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Creates or changes the allocation for a booking; concurrent calls create two, after which NOMIS fails."""
+    """Creates or changes a booking's allocation. Concurrent calls create two, after which every change fails."""
     return UPSERT_ALLOCATION.call(nomis, course_activity_id, body=body)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
-    """Deletes an allocation with its attendances; an unknown one is ignored. For repairs."""
+    """Deletes an allocation with its attendances, for repairs; an unknown id is ignored."""
     DELETE_ALLOCATION.call(nomis, allocation_id)
 
 
 def attendance_status(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, session: AttendanceSession
 ) -> str | None:
-    """The status of a booking's attendance at a session, or None if NOMIS has none."""
+    """The status of a booking's attendance at a session, or None if NOMIS does not have the attendance."""
     found = ATTENDANCE_STATUS.call(nomis, course_activity_id, booking_id, body=session)
     return None if found is None else found.event_status
 
@@ -229,10 +229,10 @@ def attendance_status(
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Creates or changes the attendance for a booking; concurrent calls create two, after which NOMIS fails."""
+    """Creates or changes a booking's attendance. Concurrent calls create two, after which every change fails."""
     return UPSERT_ATTENDANCE.call(nomis, course_activity_id, booking_id, body=body)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:
-    """Deletes an attendance; an unknown one is ignored. For repairs."""
+    """Deletes an attendance, for repairs; an unknown id is ignored."""
     DELETE_ATTENDANCE.call(nomis, event_id)

@@ -1,4 +1,4 @@
-"""Repairs of activities. NOMIS can read the status of attendances, but not course activities and allocations."""
+"""Repairs of activities. NOMIS has endpoints for the status of attendances, but none for courses and allocations."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
-#: How NOMIS says that a booking is not allocated to a course activity; it calls an allocation a program profile.
+#: NOMIS's message that a booking is not allocated to a course activity. It calls an allocation a program profile.
 _NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 
 
@@ -52,38 +52,38 @@ class ActivityRepair(RemovingRepair):
         return None
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the course activity with all that depends on it."""
+        """Deletes the course activity with everything that depends on it."""
         nomis_activities.delete_activity(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The id of the course activity alone."""
+        """The id of the course activity."""
         return {"nomisCourseActivityId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """The code, which is the id of the schedule, the prison and the start date."""
+        """The code (the id of the schedule), the prison and the start date."""
         body = request["body"]
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
 
     def search_sql(self, request: Mapping[str, Any]) -> str:
-        """The course activities that have the id of the schedule as their code, at the prison."""
+        """The SQL for the course activities at the prison that have the id of the schedule as their code."""
         body = request["body"]
         conditions = {"CODE": nomis_sql.code(body["code"]), "AGY_LOC_ID": nomis_sql.code(body["prisonId"])}
         return nomis_sql.select("COURSE_ACTIVITIES", "CRS_ACTY_ID", conditions)
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The id of the schedule alone; the event names no prisoner."""
+        """The id of the schedule; the event does not name a prisoner."""
         return {"activityScheduleId": int(record.dps_id)}, None, None
 
 
 class ActivityResync(Resync):
-    """Makes or changes the course activity of a schedule, with its sessions."""
+    """Creates or changes the course activity of a schedule, with its sessions."""
 
     kind = "activity"
     creation = CREATION
     readable = False
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the schedule and its mapping: the course activity is created if it is not mapped, otherwise amended."""
+        """Reads the schedule and its mapping. The course activity is amended if there is a mapping, or else created."""
         api = services[UpstreamName.ACTIVITIES]
         schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
         ids = self.find_ids(dps_id, services)
@@ -127,7 +127,7 @@ class AllocationResync(Resync):
     tracked = "activity-allocation-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the allocation and the mapping of its schedule: NOMIS itself decides whether to create or update."""
+        """Reads the allocation and the mapping of its schedule. NOMIS itself decides whether to create or update."""
         api = services[UpstreamName.ACTIVITIES]
         allocation = read_if_there(lambda: activities_api.allocation(api, int(dps_id)))
         properties = {"dpsAllocationId": dps_id}
@@ -155,7 +155,7 @@ class AttendanceResync(Resync):
     tracked = "activity-attendance-requested"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the attendance, the mapping of its schedule, and the status in NOMIS, if it has one."""
+        """Reads the attendance, the mapping of its schedule, and the status of the attendance in NOMIS, if any."""
         api = services[UpstreamName.ACTIVITIES]
         attendance = read_if_there(lambda: activities_api.attendance(api, int(dps_id)))
         properties = {"dpsAttendanceId": dps_id}
@@ -183,7 +183,10 @@ class AttendanceResync(Resync):
 
 
 def _plan_gone(noun: str, properties: Mapping[str, object]) -> ResyncPlan:
-    """An allocation or attendance that DPS does not have: no event deletes one, and only DPS knows its NOMIS record."""
+    """The plan for an allocation or attendance that DPS does not have.
+
+    Nothing is written: no event deletes such a record, and only DPS knows which NOMIS record belongs to it.
+    """
     (dps_id,) = properties.values()
     return ResyncPlan(
         creation_id="",
@@ -199,7 +202,7 @@ def _plan_gone(noun: str, properties: Mapping[str, object]) -> ResyncPlan:
 def _unmapped(schedule_id: int, ids: MappingIds | None) -> str | None:
     if ids is not None:
         return None
-    return f"its schedule is not mapped to a course activity: `resync activity {schedule_id}` first"
+    return f"its schedule is not mapped to a course activity: run `resync activity {schedule_id}` first"
 
 
 def _event(word: str, given: str, dps_id: str) -> DomainEvent:
@@ -240,7 +243,7 @@ RESYNCS = (ActivityResync(), AllocationResync(), AttendanceResync())
 
 
 def is_missing_allocation(failure: Failure) -> bool:
-    """Whether NOMIS refused an attendance because the booking is not allocated (yet)."""
+    """Whether NOMIS refused an attendance because the booking does not have an allocation (yet)."""
     return (
         failure.service == "nomis"
         and failure.status == 400
@@ -272,13 +275,14 @@ ADVICE = (
     Advice(
         lambda _, failure: is_missing_allocation(failure),
         "NOMIS 400 on an attendance, no allocation",
-        "the allocation is not in NOMIS yet: look for its event (failed, on the DLQ?); this message succeeds after it",
+        "the allocation is not in NOMIS yet: find its event, which may have failed or be on the DLQ; this message "
+        "succeeds after it",
         heals=True,
     ),
     Advice(
         refused("nomis", 400, path="/attendance", words="paid"),
         "NOMIS 400 on an attendance, already paid",
-        "NOMIS payroll has paid this attendance: nothing is left to synchronise, purge the message",
+        "NOMIS payroll has paid this attendance: nothing is left to synchronise, so purge the message",
     ),
     Advice(
         refused("nomis", 400, path="/allocation", words="prison"),
@@ -299,8 +303,8 @@ ADVICE = (
     Advice(
         of_event("activities.scheduled-instance.amended", refused("nomis", 404)),
         "NOMIS 404 on a `scheduled-instance.amended`",
-        "nearly always a second delivery, or a session that an amendment has removed: a retry does not help, purge the "
-        "message",
+        "nearly always a second delivery, or a session that an amendment has removed: a retry does not help, so purge "
+        "the message",
     ),
     Advice(
         of_event("activities.activity-schedule.amended", refused("nomis", 400)),

@@ -1,4 +1,4 @@
-"""Activities: schedules and their sessions, written to NOMIS as course activities."""
+"""Writes the schedules of activities and their sessions to NOMIS, as course activities."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -20,19 +20,19 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response, cut_to_bytes
 from sync.upstream.services import Services
 
-#: NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
+#: The description of a course in NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
 _LONGEST_DESCRIPTION = 40
 _DESCRIPTION_PREFIX = "SAA "
 SUMMARY_LENGTH = 36
 
 
 def course_description(summary: str) -> str:
-    """The name of the course in NOMIS, the same for new and amended courses."""
+    """The description of a course in NOMIS, the same for new and amended courses."""
     return cut_to_bytes(_DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], _LONGEST_DESCRIPTION)
 
 
 def pay_rate(pay: Pay) -> PayRate:
-    """A pay line in NOMIS's terms: pounds for pence; raises `RuleError` for piece work, which has no rate."""
+    """The NOMIS pay rate for a pay line, in pounds. Raises `RuleError` for piece work, which has no rate."""
     band = str(pay.prison_pay_band.nomis_pay_band)
     if pay.rate is None:
         raise RuleError(f"the pay line of level {pay.incentive_nomis_code}, band {band} has no rate (piece work)")
@@ -40,7 +40,7 @@ def pay_rate(pay: Pay) -> PayRate:
 
 
 def _course_session(instance: Instance) -> CourseSchedule:
-    """A dated session in NOMIS's terms."""
+    """The NOMIS session for a dated session of a schedule."""
     return CourseSchedule(
         date=instance.date,
         start_time=with_minutes(instance.start_time),
@@ -50,7 +50,7 @@ def _course_session(instance: Instance) -> CourseSchedule:
 
 
 def _schedule_rule(slot: Slot) -> ScheduleRule:
-    """The days of the week of a slot in NOMIS's terms."""
+    """The NOMIS schedule rule for a slot: its days of the week and times."""
     return ScheduleRule(
         start_time=with_minutes(slot.start_time),
         end_time=with_minutes(slot.end_time),
@@ -65,7 +65,7 @@ def _schedule_rule(slot: Slot) -> ScheduleRule:
 
 
 def _amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
-    """The NOMIS course of a schedule and its activity; the dates are those of the schedule."""
+    """The NOMIS course for a schedule and its activity. The dates are those of the schedule."""
     location = schedule.internal_location
     return UpdateActivity(
         start_date=schedule.start_date,
@@ -84,7 +84,7 @@ def _amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
 
 
 def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
-    """A new course for a schedule; dates and minimum level are those of the activity."""
+    """The new NOMIS course for a schedule. The dates and the minimum level are those of the activity."""
     amended = dict(_amended_course(schedule, activity))
     of_activity = {
         "code": str(schedule.id),
@@ -114,7 +114,7 @@ MAPPINGS = Mappings(
 
 
 class ActivityCreation(Creation):
-    """A schedule becomes a course activity."""
+    """Creates a NOMIS course activity for a schedule."""
 
     event_type = "activities.activity-schedule.created"
     name = "activity"
@@ -130,7 +130,7 @@ class ActivityCreation(Creation):
         return {"dpsActivityScheduleId": self.dps_id(event)}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Reads the schedule and its activity, and transforms both into one course activity."""
+        """Reads the schedule and its activity, and makes the request for one course activity from both."""
         schedule = _read_schedule(event, context)
         context.bind(description=schedule.description)
         activity = _read_activity(schedule, context)
@@ -145,7 +145,7 @@ class ActivityCreation(Creation):
         """Returns None, since NOMIS cannot read course activities."""
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping of a course activity that this program created."""
+        """The mapping of a schedule to the course activity that this program created."""
         return {
             "nomisCourseActivityId": nomis_ids["nomisCourseActivityId"],
             "activityScheduleId": int(dps_id),
@@ -154,7 +154,7 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        """The mapping that has either id: the mapping service refuses a second mapping of activities with 400."""
+        """A different mapping with either id: the mapping service refuses a second one for activities with 400."""
         existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
             existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])
@@ -189,7 +189,7 @@ def _start_instance(event: DomainEvent) -> Properties:
 def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
     schedule_id = _read_instance(event, context).activity_schedule.id
     with context.lease(_course_lease(schedule_id)):
-        # Only what is read under the lease is written: the schedule may have been amended in between.
+        # The session is read again under the lease, since the schedule may have been amended in between.
         instance = _read_instance(event, context)
         session = _course_session(instance)
         context.bind(
@@ -204,10 +204,10 @@ def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _course_lease(schedule_id: int | str) -> str:
-    """The key of the lease under which a course is written, sessions included.
+    """The key of the lease for writing a course, including its sessions.
 
-    Amending a schedule writes all of its sessions, so it must not overlap with amending a single session between
-    reading and writing.
+    An amendment of a schedule writes all its sessions, so it must not come between the reading and the writing of a
+    single session.
     """
     return f"write:activity:{schedule_id}"
 

@@ -2,8 +2,9 @@
 
 What is special about them:
 
-- NOMIS has two families of adjustments, to sentences and to key dates, whose ids overlap: each id goes with its family.
-- Events whose source is NOMIS are ignored, since NOMIS has the adjustment already.
+- NOMIS has two families of adjustments: to sentences and to key dates. Their ids overlap, so an id only identifies an
+  adjustment together with its family.
+- Events with the source NOMIS are ignored, since NOMIS already has the adjustment.
 - Two equal adjustments both count, so a duplicate makes the release date wrong.
 - An adjustment that DPS has deleted is deleted in NOMIS, with its mapping.
 """

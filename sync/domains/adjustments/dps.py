@@ -1,4 +1,4 @@
-"""The adjustments API: days added to and taken off sentences and key dates."""
+"""The adjustments API, which has the days added to or taken off sentences and key dates."""
 
 from datetime import date, datetime
 from typing import Any
@@ -11,13 +11,13 @@ from sync.upstream.operation import ContractProbe, Operation, one, optional, row
 from sync.upstream.responses import LocalDateTime, Response
 from sync.upstream.transport import ServiceClient
 
-#: The service chooses its endpoint by the content type of the request, although a GET has no content.
+#: The service selects its endpoint by the content type of the request, although a GET has no content.
 _HEADERS = {"Content-Type": "application/vnd.nomis-offence+json"}
 _NO_SENTENCE = 422
 
 
 class Adjustment(Response):
-    """An adjustment; one without a sentence is to a key date."""
+    """An adjustment to a sentence, or to a key date if `sentence_sequence` is None."""
 
     booking_id: int
     sentence_sequence: int | None = None
@@ -30,10 +30,11 @@ class Adjustment(Response):
 
 
 class PersonAdjustment(Response):
-    """An adjustment in the list of a prisoner; its type is the name that the service shows to people.
+    """An adjustment in the list of a prisoner.
 
-    effective_days: the days that finally count, or None if the service does not say. Services of 2023 put all but
-    the id one level deeper.
+    adjustment_type: the name of the type that the service shows to people. effective_days: the number of days that
+    finally count, or None if the service does not say. In responses from 2023 all fields except the id are one level
+    deeper.
     """
 
     id: str
@@ -47,7 +48,7 @@ class PersonAdjustment(Response):
 
     @property
     def changed_at(self) -> datetime | None:
-        """When it was last changed, local to London, or None if the service does not say."""
+        """When the adjustment was last changed, local to London, or None if the service does not say."""
         return self.last_updated_date or self.created_date
 
     @model_validator(mode="before")
@@ -92,9 +93,9 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
 
 
 def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
-    """The active adjustments of a prisoner's present period of custody; services of 2023 list all.
+    """The active adjustments in a prisoner's current period of custody. Services from 2023 list all adjustments.
 
-    Empty for a prisoner whom the service does not know (404) or who serves no sentence (422). Raises `UpstreamError`.
+    Empty for a prisoner who is unknown to the service (404) or does not serve a sentence (422). Raises `UpstreamError`.
     """
     try:
         return PERSON_ADJUSTMENTS.call(adjustments, query={"person": offender_no})

@@ -1,4 +1,4 @@
-"""NOMIS: adjustments to sentences and to key dates, two families whose ids overlap."""
+"""NOMIS: adjustments to sentences and to key dates. These are two families with overlapping ids."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,12 +11,12 @@ from sync.upstream.operation import EMPTY, Operation, optional, paged, written
 from sync.upstream.responses import Body, Comment, RecordNumber, Response, Since
 from sync.upstream.transport import ServiceClient
 
-#: The families as the mapping service writes them; NOMIS's own listing writes `KEY_DATE`.
+#: The families as the mapping service writes them. NOMIS's own list has `KEY_DATE`.
 Category = Literal["SENTENCE", "KEY-DATE"]
 
 
 def category(word: object) -> Category:
-    """The family of that name; raises `RuleError` for an unknown one, as numbers overlap between families."""
+    """The family called `word`. Raises `RuleError` for an unknown name, since ids overlap between the families."""
     for known in get_args(Category):
         if word == known:
             found: Category = known
@@ -25,7 +25,7 @@ def category(word: object) -> Category:
 
 
 class AdjustmentBody(Body):
-    """An adjustment of either family; one to a key date must have a from-date."""
+    """An adjustment of either family. An adjustment to a key date must have a from-date."""
 
     adjustment_type_code: str
     adjustment_date: date
@@ -36,13 +36,13 @@ class AdjustmentBody(Body):
 
 
 class ChangedAdjustment(AdjustmentBody):
-    """The new state of an adjustment in NOMIS; newer versions require one to a sentence to name it."""
+    """The new state of an adjustment in NOMIS. Newer versions require the sentence of an adjustment to a sentence."""
 
     sentence_sequence: Annotated[int | None, Since("2023-06")]
 
 
 class AdjustmentCreated(Response):
-    """The id of a new adjustment, which is unique in its family."""
+    """The id of a new adjustment, which is only unique in its family."""
 
     id: RecordNumber
 
@@ -54,7 +54,7 @@ class AdjustmentType(Response):
 
 
 class NomisAdjustment(Response):
-    """An adjustment as NOMIS holds it; hidden ones were made by NOMIS itself."""
+    """An adjustment in NOMIS. If it is hidden from users, NOMIS itself created it."""
 
     id: RecordNumber
     booking_id: int
@@ -81,7 +81,7 @@ class BookingAdjustment(Response):
 
 
 class BookingAdjustments(Response):
-    """The adjustments for a booking in both families, without those that NOMIS hides."""
+    """The adjustments of a booking in both families, without those that NOMIS hides."""
 
     key_date_adjustments: tuple[BookingAdjustment, ...]
     sentence_adjustments: tuple[BookingAdjustment, ...]
@@ -115,7 +115,7 @@ _ONE: Mapping[Category, str] = {
 }
 UPDATES: Mapping[Category, Operation[None]] = {
     "SENTENCE": Operation(UpstreamName.NOMIS, "PUT", _ONE["SENTENCE"], EMPTY, role=_ROLE, body=ChangedAdjustment),
-    # A key date adjustment has no sentence to name.
+    # An adjustment to a key date does not have a sentence.
     "KEY-DATE": Operation(UpstreamName.NOMIS, "PUT", _ONE["KEY-DATE"], EMPTY, role=_ROLE, body=AdjustmentBody),
 }
 DELETES = {family: Operation(UpstreamName.NOMIS, "DELETE", path, EMPTY, role=_ROLE) for family, path in _ONE.items()}
@@ -146,7 +146,10 @@ CREATED_ADJUSTMENTS = Operation(
 def create_adjustment(
     nomis: ServiceClient, booking_id: int, sentence_sequence: int | None, body: Mapping[str, Any]
 ) -> int:
-    """Creates an adjustment to a sentence, or to a key date if none is given; returns its id. A repeat adds another."""
+    """Creates an adjustment to a sentence, or to a key date if `sentence_sequence` is None. Returns its id.
+
+    A repeated call creates another adjustment. Raises `UpstreamError`.
+    """
     if sentence_sequence is None:
         return CREATE_KEY_DATE_ADJUSTMENT.call(nomis, booking_id, body=body).id
     return CREATE_SENTENCE_ADJUSTMENT.call(nomis, booking_id, sentence_sequence, body=body).id
@@ -158,7 +161,7 @@ def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: i
 
 
 def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
-    """Deletes an adjustment of this family; an unknown one is ignored. Raises `UpstreamError`."""
+    """Deletes an adjustment of this family; an unknown id is ignored. Raises `UpstreamError`."""
     try:
         DELETES[category].call(nomis, adjustment_id)
     except UpstreamError as error:
@@ -172,7 +175,7 @@ def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int
 
 
 def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: bool) -> BookingAdjustments | None:
-    """The adjustments for a booking, or None for an unknown booking. The endpoint dates from November 2023."""
+    """The adjustments of a booking, or None for an unknown booking. NOMIS has had this endpoint since November 2023."""
     found = BOOKING_ADJUSTMENTS.call(nomis, booking_id, query={"active-only": str(active_only).lower()})
     if found is None:
         return None
@@ -185,14 +188,14 @@ def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: b
 
 
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:
-    """The ids of the adjustments of a family created on `created_from` or later."""
+    """The ids of the adjustments of a family that were created on `created_from` or later."""
     return (number for family, number in created_adjustments(nomis, created_from) if family == category)
 
 
 def created_adjustments(
     nomis: ServiceClient, created_from: date, created_to: date | None = None
 ) -> Iterator[tuple[Category, int]]:
-    """The families and ids of the adjustments created on these days, both inclusive.
+    """The families and ids of the adjustments that were created from `created_from` to `created_to`, both included.
 
     NOMIS had this list until December 2025.
     """

@@ -39,7 +39,7 @@ class AdjustmentRepair(RemovingRepair):
     dps_property = "adjustmentId"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """Booking, sentence, type, days and dates; `hidden` says whether NOMIS made the adjustment itself."""
+        """The booking, sentence, type, days and dates; `hidden` says whether NOMIS itself created the adjustment."""
         number, family = ids.nomis_ids
         found = nomis_adjustments.find_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
         if found is None:
@@ -56,17 +56,17 @@ class AdjustmentRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the adjustment in the family that its ids name."""
+        """Deletes the adjustment with these ids, which include its family."""
         number, family = ids.nomis_ids
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 
     def objections(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """An adjustment that NOMIS hides was made by NOMIS itself."""
+        """A sentence if NOMIS hides the adjustment, which means that NOMIS itself created it."""
         if record.get("hidden") == "yes":
-            yield f"adjustment {ids.nomis_text} was made by NOMIS itself: investigate"
+            yield f"adjustment {ids.nomis_text} was created by NOMIS itself: investigate"
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The number in the family of the request."""
+        """The number, with the family of the request."""
         return {"nomisAdjustmentId": number, "nomisAdjustmentCategory": request["category"]}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
@@ -82,7 +82,7 @@ class AdjustmentRepair(RemovingRepair):
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """Everything that the request says about the adjustment, except for its comment."""
+        """All fields of the adjustment that the request sets, except for the comment."""
         body = request["body"]
         return {
             "sentenceSequence": text_or_none(request.get("sentenceSequence")),
@@ -103,7 +103,7 @@ REPAIR = AdjustmentRepair()
 
 
 class AdjustmentResync(Resync):
-    """Makes, changes or deletes an adjustment in NOMIS, as it is in the adjustments API."""
+    """Creates, changes or deletes an adjustment in NOMIS, so that it agrees with the adjustments API."""
 
     kind = "adjustment"
     creation = CREATION
@@ -111,7 +111,7 @@ class AdjustmentResync(Resync):
     tracked = "to-nomis-synch-adjustment-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the adjustment on both sides: it is created, updated, or deleted in NOMIS if DPS has deleted it."""
+        """Reads the adjustment on both sides. It is created or updated, or deleted if DPS has deleted it."""
         api = services[UpstreamName.SENTENCE_ADJUSTMENTS]
         adjustment = read_if_there(lambda: adjustments_api.adjustment(api, dps_id))
         ids = self.find_ids(dps_id, services)
@@ -139,7 +139,10 @@ class AdjustmentResync(Resync):
 
 
 def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
-    """Why NOMIS may already have the adjustment, from its own screen or another program, as a sentence; None if not."""
+    """A sentence that says why NOMIS may already have the adjustment, or None if it does not.
+
+    A user or another program may have created it in NOMIS.
+    """
     booking_id = adjustment.booking_id
     try:
         listed = nomis_adjustments.booking_adjustments(services.nomis, booking_id, active_only=False)
@@ -147,8 +150,8 @@ def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
         if not error.no_route:
             raise
         return (
-            f"NOMIS does not list adjustments: the program could not check that booking {booking_id} does not "
-            "have this one"
+            f"NOMIS does not list adjustments: the program could not check whether booking {booking_id} already "
+            "has this one"
         )
     for category, each in () if listed is None else listed.by_category():
         same = (category_of(adjustment), adjustment.adjustment_type, adjustment.adjustment_days)
@@ -157,8 +160,8 @@ def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
         if MAPPINGS.find_by_nomis_ids(services.mapping, each.id, category) is None:
             equal = f"{category} {each.id}"
             return (
-                f"NOMIS has an equal adjustment without a mapping, {equal}: the program could not check that it "
-                "is another one"
+                f"NOMIS has an equal adjustment without a mapping, {equal}: the program could not check whether it "
+                "is this one"
             )
     return None
 
@@ -177,7 +180,7 @@ def _event(word: str, dps_id: str, offender_no: str | None) -> DomainEvent:
 
 
 def _expected(adjustment: Adjustment) -> Record:
-    """What NOMIS shows of the adjustment once it is written."""
+    """The fields that NOMIS must show once the adjustment is written."""
     body = nomis_adjustment(adjustment, london_now().date()).as_json()
     request = {"sentenceSequence": adjustment.sentence_sequence, "body": body}
     return {"bookingId": str(adjustment.booking_id), **REPAIR.expected(request)}

@@ -1,4 +1,4 @@
-"""Adjustments to sentences and key dates, written to NOMIS unless they came from there."""
+"""Writes adjustments to sentences and key dates to NOMIS, unless they came from there."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -31,14 +31,14 @@ def _came_from_nomis(event: DomainEvent) -> bool:
 
 
 def category_of(adjustment: Adjustment) -> Category:
-    """The family of an adjustment: to a sentence if it names one, otherwise to a key date."""
+    """The family of an adjustment: `SENTENCE` if it names a sentence, otherwise `KEY-DATE`."""
     return "KEY-DATE" if adjustment.sentence_sequence is None else "SENTENCE"
 
 
 def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
     """Why an adjustment must not be written to its mapped NOMIS record of `category`, or None if it may be written.
 
-    The ids of the families overlap: writing to the other family could change another prisoner's adjustment.
+    The ids of the two families overlap, so a write to the wrong family could change another prisoner's adjustment.
     """
     if category_of(adjustment) == category:
         return None
@@ -46,10 +46,10 @@ def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
 
 
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
-    """The adjustment as NOMIS is to hold it; `today` is the date in London.
+    """The body of the adjustment for NOMIS; `today` is the date in London.
 
-    A missing adjustment date becomes today. NOMIS requires a from-date for a key date; a missing one becomes the date
-    of the adjustment.
+    A missing adjustment date becomes today. NOMIS requires a from-date for a key date; if it is missing, it becomes the
+    adjustment date.
     """
     adjustment_date = adjustment.adjustment_date or today
     from_date = adjustment.adjustment_from_date
@@ -66,7 +66,7 @@ def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
 
 
 def _changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
-    """The body that changes an adjustment that NOMIS has, which may have moved to another sentence."""
+    """The body that changes an existing adjustment, which may have moved to another sentence."""
     body = dict(nomis_adjustment(adjustment, today))
     return ChangedAdjustment(**body, sentence_sequence=adjustment.sentence_sequence)
 
@@ -89,7 +89,7 @@ MAPPINGS = Mappings(
 
 
 class AdjustmentCreation(Creation):
-    """An adjustment becomes a NOMIS adjustment to a sentence or to a key date."""
+    """Creates a NOMIS adjustment to a sentence or to a key date for a DPS adjustment."""
 
     event_type = "release-date-adjustments.adjustment.inserted"
     name = "sentencing-adjustment"
@@ -102,19 +102,19 @@ class AdjustmentCreation(Creation):
 
     def entity(self, event: DomainEvent) -> str:
         """The adjustment; events that came from NOMIS have a separate entity, since they are ignored."""
-        # An event that came from NOMIS is ignored, and must not absorb one from DPS when the two are coalesced.
+        # Otherwise an event from DPS could be coalesced into one from NOMIS, and would be ignored with it.
         return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
 
     def start(self, event: DomainEvent) -> Properties:
-        """The id of the adjustment, and the prisoner number if the event names one."""
+        """The id of the adjustment, and the prisoner number if the event has one."""
         return {"adjustmentId": self.dps_id(event), "offenderNo": event.optional_text("offenderNo")}
 
     def is_ignored(self, event: DomainEvent) -> bool:
-        """Whether the adjustment came from NOMIS, which has it already."""
+        """Whether the adjustment came from NOMIS, which already has it."""
         return _came_from_nomis(event)
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Transforms the adjustment that DPS has now; missing dates become today's date in London."""
+        """Makes the request from the current DPS adjustment; missing dates become today's date in London."""
         adjustment = _read(event, context)
         context.step("create adjustment")
         return Prepared(
@@ -135,10 +135,10 @@ class AdjustmentCreation(Creation):
         return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The adjustments of the family, made since then, that are equal to the request.
+        """The adjustments of the family that were created since `since` and are equal to the request.
 
-        Since December 2025 NOMIS no longer lists new adjustments, so all those of the booking count, whenever they were
-        made.
+        NOMIS has not listed new adjustments since December 2025. From then on, all adjustments of the booking count,
+        whenever they were created.
         """
         category: Category = request["category"]
         try:
@@ -161,7 +161,7 @@ class AdjustmentCreation(Creation):
         return f"booking:{request['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping, with the family of the NOMIS id, since the ids of the families overlap."""
+        """The mapping, with the family of the NOMIS id, since the ids of the two families overlap."""
         return {
             "nomisAdjustmentId": nomis_ids["nomisAdjustmentId"],
             "nomisAdjustmentCategory": nomis_ids["nomisAdjustmentCategory"],
@@ -177,8 +177,8 @@ class AdjustmentCreation(Creation):
         return {"nomisAdjustmentId": retry.number("nomisAdjustmentId"), "nomisAdjustmentCategory": category}
 
     def retry_mapping(self, retry: MappingRetry) -> Json:
-        """The mapping with every field that the message gives."""
-        # A message written by hand may carry another type or label, which is kept.
+        """The mapping with every field that the message has."""
+        # A message that was written by hand may have a different type or label, which is kept.
         given = {name: value for name, value in retry.mapping.items() if value is not None}
         return {**super().retry_mapping(retry), **given, **self.retry_nomis_ids(retry)}
 
@@ -249,7 +249,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
 
 
 def _is_gone(adjustment_id: str, context: HandlerContext) -> bool:
-    """Whether nothing is left to delete: DPS does not have it, and no creation of it is open."""
+    """Whether nothing is left to delete: DPS does not have the adjustment, and its creation is not under way."""
     if context.creation_open(CREATION.name, adjustment_id):
         return False
     context.step("read adjustment")

@@ -1,6 +1,7 @@
-"""The activities API, for appointments: a service with its own address and credentials.
+"""The activities API for appointments, used as a service with its own address and credentials.
 
-In 2023 an attendee was called an allocation of an occurrence, and times of writing had other names; either is read.
+In 2023 an attendee was called an allocation of an occurrence, and the times of writing had other names. Both forms are
+read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,10 @@ class _InstanceId(Response):
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """The appointment of one prisoner, in the form of a search and of a single read; `id` is that of the instance.
+    """The appointment of one prisoner, from a search or a single read; `id` is that of the instance.
 
-    cancelled: None after a single read, which does not show it. changed_at: when it was last written, local to London,
-    or None if the service does not say.
+    cancelled: whether it is cancelled, None after a single read, which does not show this. changed_at: when it was last
+    written, local to London, or None if the service does not say.
     """
 
     id: int
@@ -45,7 +46,7 @@ class Attendee:
 
 
 class AppointmentInstance(Response):
-    """The appointment of one prisoner, also one of a group."""
+    """The appointment of one prisoner, who may be one of a group."""
 
     id: int
     booking_id: int
@@ -62,7 +63,7 @@ class AppointmentInstance(Response):
     updated: LocalDateTime | None = Field(None, validation_alias=AliasChoices("updatedTime", "updated"))
 
     def attendee(self) -> Attendee:
-        """The appointment in the form of a search; only a search shows whether it is cancelled."""
+        """The appointment as an `Attendee`; only a search shows whether it is cancelled."""
         return Attendee(
             self.id,
             self.booking_id,
@@ -111,7 +112,7 @@ class _Appointment(Response):
     cancelled_time: Annotated[LocalDateTime | None, Since("2023-09")] = None
 
     def attendees(self) -> Iterator[Attendee]:
-        """Its attendees, each as one appointment."""
+        """The attendees of the appointment, each as one appointment."""
         times = (self.created_time, self.updated_time, self.cancelled_time)
         location = self.internal_location or _Location()
         for person in self.people:
@@ -181,9 +182,10 @@ def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
 def search_attendees(
     appointments: ServiceClient, prison_id: str, first: date, last: date, prisoner_numbers: Sequence[str] = ()
 ) -> list[Attendee]:
-    """The attendees of the appointments of a prison from `first` to `last`, without those of deleted appointments.
+    """The attendees of a prison's appointments from `first` to `last`, without those of deleted appointments.
 
-    The service refuses a whole calendar month with 400, as it does a prison that has no appointments in DPS.
+    The service responds with 400 to a whole calendar month, and to a prison that has no appointments in DPS. Raises
+    `UpstreamError`.
     """
     body = _Search(start_date=first, end_date=last, prisoner_numbers=tuple(prisoner_numbers) or None)
     try:

@@ -1,4 +1,4 @@
-"""NOMIS: appointments."""
+"""NOMIS: the calls for appointments."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from sync.upstream.transport import Refusal, ServiceClient
 
 
 class UpdateAppointment(Body):
-    """An appointment without its booking; times are `HH:mm`."""
+    """The parts of an appointment that may change; times are `HH:mm`."""
 
     internal_location_id: int | None
     event_date: date
@@ -35,7 +35,7 @@ class AppointmentCreated(Response):
 
 
 class NomisAppointment(Response):
-    """An appointment as NOMIS holds it; times are local to London. Versions of 2023 do not return the `event_id`."""
+    """An appointment in NOMIS; times are local to London. Versions from 2023 do not return the `event_id`."""
 
     event_id: Annotated[RecordNumber | None, Since("2024-01")] = None
     booking_id: int
@@ -52,7 +52,7 @@ class NomisAppointment(Response):
 
 @dataclass(frozen=True, slots=True)
 class EventIdPage:
-    """One page of event ids; `total` is the present number of ids on all `pages`."""
+    """One page of event ids. `total` is the current number of ids on all pages, and `pages` the number of pages."""
 
     ids: tuple[int, ...]
     total: int
@@ -96,7 +96,7 @@ EVENT_IDS = Operation(
 
 
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
-    """Creates an appointment and returns its id. A repeated call creates another one.
+    """Creates an appointment and returns its id. A repeated call creates another appointment.
 
     `body` is a `CreateAppointment` as JSON.
     """
@@ -112,12 +112,12 @@ def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointm
 
 
 def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
-    """Cancels an appointment; a repeat does nothing."""
+    """Cancels an appointment; a repeated call does nothing. Raises `UpstreamError`."""
     CANCEL_APPOINTMENT.call(nomis, event_id)
 
 
 def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
-    """Deletes an appointment; False if there was none."""
+    """Deletes an appointment. Returns False if NOMIS did not have it."""
     try:
         DELETE_APPOINTMENT.call(nomis, event_id)
     except UpstreamError as error:
@@ -130,10 +130,10 @@ def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
 def appointments_at(
     nomis: ServiceClient, booking_id: int, location_id: int, start: str
 ) -> tuple[NomisAppointment, ...]:
-    """The appointments for a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
+    """The appointments of a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`).
 
-    Versions of NOMIS before January 2026 respond with a single appointment: 404 if there is none, and 500 if there are
-    several.
+    Versions of NOMIS before January 2026 respond with a single appointment. They respond with 404 if there is none, and
+    with 500 if there are several.
     """
     path = APPOINTMENTS_AT.path_of(booking_id, location_id, start)
     response = APPOINTMENTS_AT.call(nomis, booking_id, location_id, start)
@@ -155,13 +155,13 @@ def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | 
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
-    """The ids of the appointments of a day, of one prison if it is given."""
+    """The ids of the appointments on one day, at one prison if `prison_id` is given."""
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
     return (each.event_id for each in EVENT_IDS.pages(nomis, query=query))
 
 
 def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date], number: int, size: int) -> EventIdPage:
-    """Page `number` (from 0) of the event ids of a prison, from the first to the last of `days`, cancelled ones too."""
+    """Page `number` (from 0) of a prison's event ids in `days` (first, last), including cancelled appointments."""
     query = {"prisonIds": prison_id, "fromDate": days[0].isoformat(), "toDate": days[1].isoformat()}
     page = EVENT_IDS.page(nomis, query=query, number=number, size=size)
     ids = (EVENT_IDS.parse(nomis, each).event_id for each in page.content)
@@ -169,7 +169,7 @@ def event_id_page(nomis: ServiceClient, prison_id: str, days: tuple[date, date],
 
 
 def _refusal(location_id: int | None) -> Refusal | None:
-    """How NOMIS refuses every appointment without a location; None if there is a location."""
+    """The refusal that NOMIS sends for every appointment without a location; None if there is a location."""
     if location_id is not None:
         return None
-    return Refusal("given id must not be null", "NOMIS takes no appointment without a location, as in a cell")
+    return Refusal("given id must not be null", "NOMIS accepts no appointment without a location, as in a cell")

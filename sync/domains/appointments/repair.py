@@ -43,7 +43,7 @@ class AppointmentRepair(RemovingRepair):
     time_of = ("date", "start")
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """Booking, prison, location, times, type and status of the appointment."""
+        """The booking, prison, location, times, type and status of the appointment."""
         found = nomis_appointments.find_appointment(services.nomis, int(ids.nomis_ids[0]))
         if found is None:
             return None
@@ -59,11 +59,11 @@ class AppointmentRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the appointment from the lists of the prison."""
+        """Deletes the appointment, so that it disappears from the lists of the prison."""
         nomis_appointments.delete_appointment(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The NOMIS event id alone."""
+        """The NOMIS event id."""
         return {"nomisEventId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ class AppointmentRepair(RemovingRepair):
         )
 
     def search_sql(self, request: Mapping[str, Any]) -> str:
-        """The appointments for the booking at that time."""
+        """The SQL for the booking's appointments of that type at that time."""
         body = request["body"]
         conditions = {
             "OFFENDER_BOOK_ID": nomis_sql.number(body["bookingId"]),
@@ -101,7 +101,7 @@ class AppointmentRepair(RemovingRepair):
         }
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The id of the appointment instance alone; the event names no prisoner."""
+        """The id of the appointment instance; the event does not name a prisoner."""
         return {"appointmentInstanceId": int(record.dps_id)}, None, None
 
 
@@ -110,15 +110,15 @@ _CANCELLED = "CANC"
 
 
 class AppointmentResync(Resync):
-    """Makes, changes, cancels or deletes an appointment in NOMIS, as it is in the activities API."""
+    """Creates, changes, cancels or deletes an appointment in NOMIS, so that it agrees with the activities API."""
 
     kind = "appointment"
     creation = CREATION
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the appointment on both sides: it is created, updated, cancelled, or deleted if DPS has deleted it.
+        """Reads the appointment on both sides. It is created, updated or cancelled, or deleted if DPS has deleted it.
 
-        Also raises `RuleError` if the appointment names no prison, since only a search by prison shows a cancellation.
+        Also raises `RuleError` if the appointment has no prison, since only a search by prison shows a cancellation.
         """
         appointments = services[UpstreamName.APPOINTMENTS]
         appointment = appointments_api.find_appointment(appointments, int(dps_id))
@@ -135,7 +135,7 @@ class AppointmentResync(Resync):
             plan = partial(plan, made_at=appointment.created.replace(tzinfo=LONDON))
         created, cancel = _event("created", dps_id), _event("cancelled", dps_id)
         if ids is None and cancelled:
-            because = "it is cancelled and not mapped to a NOMIS appointment: NOMIS gets it as a cancelled one"
+            because = "it is cancelled and not mapped to a NOMIS appointment: it is created in NOMIS and then cancelled"
             return plan(effect=Effect.CREATE, because=because, events=(created, cancel))
         if ids is None:
             because = "it is not mapped to a NOMIS appointment"
@@ -148,11 +148,11 @@ class AppointmentResync(Resync):
         objection = None
         if nomis["status"] == _CANCELLED:
             objection = (
-                f"appointment {ids.nomis_text} is cancelled in NOMIS, where nothing schedules it again: cancel it "
+                f"appointment {ids.nomis_text} is cancelled in NOMIS, where it cannot be scheduled again: cancel it "
                 f"in DPS, and create it again"
             )
         events = (_event("updated", dps_id),)
-        return plan(effect=Effect.UPDATE, because="it takes place", events=events, objection=objection)
+        return plan(effect=Effect.UPDATE, because="it is scheduled in DPS", events=events, objection=objection)
 
 
 def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None) -> ResyncPlan:
@@ -175,7 +175,7 @@ def _plan_cancelled(plan: "partial[ResyncPlan]", cancel: DomainEvent, nomis: Rec
 
 
 def _is_cancelled(appointment: AppointmentInstance, appointments: ServiceClient) -> bool:
-    """Whether the appointment is cancelled, which only a search shows. Raises `RuleError` if it names no prison."""
+    """Whether the appointment is cancelled, which only a search shows. Raises `RuleError` if it has no prison."""
     if appointment.prison_code is None:
         raise RuleError(f"appointment {appointment.id} has no prison, so it is not known whether it is cancelled")
     day, number = appointment.appointment_date, appointment.prisoner_number
@@ -203,7 +203,7 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
 
 
 def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
-    """What NOMIS shows of the appointment; the prison if both sides name one, and the location unless it is a cell."""
+    """The fields that NOMIS must show: the prison only if both sides have it, the location only if it is not a cell."""
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)
@@ -223,6 +223,6 @@ ADVICE = (
     Advice(
         refused("nomis", 500, words="without a location"),
         "NOMIS 500, no location",
-        "NOMIS cannot hold an appointment in a cell: tell the prison, then purge the message",
+        "NOMIS cannot hold an appointment in a cell: inform the prison, then purge the message",
     ),
 )

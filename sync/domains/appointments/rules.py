@@ -1,4 +1,4 @@
-"""Appointments: made, changed, cancelled and deleted in the activities service, written to NOMIS."""
+"""Writes appointments to NOMIS when the activities API creates, changes, cancels or deletes them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,14 +31,14 @@ MAPPING_MISSING, NOMIS_MISSING = (
 
 
 def location_of(appointment: AppointmentInstance) -> int | None:
-    """The location of an appointment, or None for one in a cell, whatever else it says."""
+    """The location of an appointment, or None if it is in a cell, even if it has a location as well."""
     return None if appointment.in_cell else appointment.internal_location_id
 
 
 def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
-    """The appointment as NOMIS is to hold it.
+    """The body of the appointment for NOMIS.
 
-    NOMIS must have an end time and takes one equal to the start: an appointment without an end ends as it starts.
+    NOMIS requires an end time, which may equal the start. So an appointment without an end time ends when it starts.
     """
     return UpdateAppointment(
         internal_location_id=location_of(appointment),
@@ -68,7 +68,7 @@ MAPPINGS = Mappings(
 
 
 class AppointmentCreation(Creation):
-    """An appointment instance becomes a NOMIS appointment for the booking."""
+    """Creates a NOMIS appointment of the booking for an appointment instance."""
 
     event_type = "appointments.appointment-instance.created"
     name = "appointment"
@@ -84,7 +84,7 @@ class AppointmentCreation(Creation):
         return {"appointmentInstanceId": self.dps_id(event)}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Transforms the appointment instance that DPS has now."""
+        """Makes the request from the current appointment instance in DPS."""
         appointment = _read(event, context)
         location = location_of(appointment)
         context.bind(
@@ -104,13 +104,13 @@ class AppointmentCreation(Creation):
         )
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the appointment for the booking."""
+        """Creates the appointment of the booking."""
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The appointment for the booking at the location and start, made since then.
+        """The appointments that were created since `since` and are equal to the request; None without a location.
 
-        NOMIS says whether there is one, but not its id, which is among the ids of the day.
+        NOMIS shows whether there is one at the location and start, but not its id. The id is among those of the day.
         """
         body, earliest = request["body"], earliest_creation(since)
         location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
@@ -128,7 +128,7 @@ class AppointmentCreation(Creation):
                 return []
             prison_id = recent[-1].prison_id or prison_id
         found = []
-        # Ids grow with the time of writing, so the newest come first and the first older one ends the search.
+        # Ids grow with time. So the newest appointments come first, and the first older one ends the search.
         ids = nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"])
         for event_id in sorted(ids, reverse=True):
             appointment = nomis_appointments.find_appointment(services.nomis, event_id)
@@ -178,7 +178,7 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
         except UpstreamError as error:
             if not error.absent:
                 raise
-            # Its deletion came first: an absent appointment does not take place either.
+            # It was deleted first, and a deleted appointment does not take place either.
             context.bind(**{"nomis-error": str(error)})
 
 
@@ -206,7 +206,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
 
 
 def _is_gone(instance_id: str, context: HandlerContext) -> bool:
-    """Whether nothing is left to delete: DPS does not have it, and no creation of it is open."""
+    """Whether nothing is left to delete: DPS does not have the appointment, and its creation is not under way."""
     if context.creation_open(CREATION.name, instance_id):
         return False
     context.step("read appointment")

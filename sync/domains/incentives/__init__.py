@@ -2,11 +2,11 @@
 
 What is special about them:
 
-- A review becomes an IEP record, which the booking and a sequence identify; NOMIS assigns the sequence.
+- A review becomes an IEP record, which is identified by the booking and a sequence that NOMIS assigns.
 - NOMIS orders the records of one day by when they were written, so the reviews of a prisoner are handled one at a time.
-- Reviews that were made in NOMIS are ignored.
+- Reviews that a user made in NOMIS are ignored.
 - Only the NOMIS support team can delete a duplicate, which is harmless if both records have the same level.
-- Levels, both global and per prison, are reference data without mappings (`levels`).
+- Levels, both global ones and those of each prison, are reference data without mappings (`levels`).
 """
 
 from sync.domains.declaration import Domain

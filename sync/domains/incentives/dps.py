@@ -14,7 +14,7 @@ from sync.upstream.transport import ServiceClient
 
 
 class Review(Response):
-    """One incentive review; `user_id` is `INCENTIVES_API` for reviews the service made itself."""
+    """One incentive review; `user_id` is `INCENTIVES_API` for reviews that the service itself made."""
 
     id: int
     iep_code: str
@@ -29,7 +29,7 @@ class Review(Response):
 
 
 def _readable(reviews: object) -> object:
-    """The newest review, readable or not, and those of the others that can be read."""
+    """The newest review, readable or not, and all other reviews that can be read."""
     if not isinstance(reviews, list):
         return reviews
     return [*reviews[:1], *(each for each in reviews[1:] if _is_review(each))]
@@ -44,9 +44,9 @@ def _is_review(value: object) -> bool:
 
 
 class ReviewSummary(Response):
-    """What a booking or prisoner has now; `iep_details` are the reviews, newest first (empty without details).
+    """The current level of a booking or prisoner; `iep_details` are the reviews, newest first, if they were requested.
 
-    An old review that cannot be read is left out: it says nothing about what holds now.
+    An old review that cannot be read is left out, since it does not affect the current level.
     """
 
     id: int | None = None
@@ -68,7 +68,7 @@ class Level(Response):
 
 
 class PrisonIncentiveLevel(Response):
-    """A level of one prison; limits are in pence."""
+    """An incentive level of one prison; limits are in pence."""
 
     level_code: str
     prison_id: str
@@ -83,7 +83,7 @@ class PrisonIncentiveLevel(Response):
 
 
 class _CurrentLevel(TypedDict, total=False):
-    """A row of the bulk read: the name of the current level of a booking."""
+    """A row of the bulk read: a booking and the name of its current level."""
 
     bookingId: int
     iepLevel: str
@@ -119,14 +119,14 @@ def review(incentives: ServiceClient, review_id: int | str) -> Review:
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
     """The current level of a booking, by the time of review, or None if there is no review. Raises `UpstreamError`.
 
-    with_details: reads all reviews of the booking too.
+    with_details: whether to read all reviews of the booking as well.
     """
     query = {"with-details": "true" if with_details else "false"}
     return BOOKING_SUMMARY.call(incentives, booking_id, query=query, asked={"bookingId": booking_id})
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
-    """The current level and all reviews of a prisoner over every booking, or None when there are none."""
+    """The current level and all reviews of a prisoner over every booking, or None if there are no reviews."""
     summary = PRISONER_SUMMARY.call(incentives, offender_no)
     if summary is not None and summary.prisoner_number not in (None, offender_no):
         path = PRISONER_SUMMARY.path_of(offender_no)
@@ -136,10 +136,10 @@ def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSumma
 
 
 def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Mapping[int, str]:
-    """The names of the current levels of many bookings (at most 1,000), by booking.
+    """The names of the current levels of up to 1,000 bookings, by booking id.
 
-    A booking is left out if the response does not give its level: it has none, or no row that can be read, or rows
-    that contradict each other. Rows of bookings that were not asked for are passed over. Raises `UpstreamError`.
+    A booking is left out if it has no level, if none of its rows can be read, or if its rows contradict each other.
+    Rows about bookings that were not requested are skipped. Raises `UpstreamError`.
     """
     if not booking_ids:
         return {}
@@ -162,7 +162,7 @@ def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Map
 
 
 def levels(incentives: ServiceClient) -> tuple[Level, ...]:
-    """All global levels in their order, inactive ones included."""
+    """All global levels in their order, including inactive ones."""
     return LEVELS.call(incentives, query={"with-inactive": "true"})
 
 

@@ -1,4 +1,4 @@
-"""Incentive levels, global and of each prison, and their order: reference data, which can safely be sent again."""
+"""Writes incentive levels, global and of each prison, and their order. This reference data can safely be sent again."""
 
 from sync.domains.declaration import Update
 from sync.domains.incentives import dps as incentives_api
@@ -9,7 +9,7 @@ from sync.events.envelope import DomainEvent
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 
-#: There is one order of the levels, whichever event it comes from.
+#: The entity of the order of the levels. There is only one order.
 ORDER = "incentive-levels-order"
 
 
@@ -40,13 +40,13 @@ def _write_level(event: DomainEvent, context: HandlerContext) -> str:
 
 
 def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> None:
-    """Sends NOMIS the order again if the last one sent cannot have included this level.
+    """Sends NOMIS the order of the levels again if NOMIS cannot have applied it to this level.
 
     The event `incentives.levels.reordered` sets the order; a change to a level normally does not. But NOMIS skips
-    unknown levels when it sets an order, and puts a new level last. The new level would stay there if its event came
-    after that of the order. So the order is sent again for a level that was just made, unless the last place is its
-    own. It is also sent again for a level whose place in NOMIS is beyond the number of levels in DPS, as happens if
-    that call was lost. Otherwise the order in NOMIS is left as it is, without a further call.
+    unknown levels when it sets an order, and puts a new level last. If the event of the new level came after that of
+    the order, the level would stay last. So the order is sent again for a level that was just created, unless the last
+    place is correct. If that call is lost, the place of the level in NOMIS is greater than the number of levels in DPS;
+    the order is then sent again with the next event about the level. In all other cases no call is made.
     """
     with context.lease(f"write:{ORDER}"):
         context.step("read the order of levels")
@@ -74,7 +74,7 @@ def _write_order(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _order(context: HandlerContext) -> tuple[str, ...]:
-    """The codes in DPS's order, inactive ones included; to be read and sent only while the order's lease is held."""
+    """The codes in the order of DPS, including inactive ones. The caller must hold the lease of the order."""
     return tuple(level.code for level in incentives_api.levels(context.services[UpstreamName.INCENTIVES]))
 
 
@@ -132,7 +132,7 @@ def _prison_level_entity(event: DomainEvent) -> str:
     return f"incentive-prison-level:{_prison(event)}:{_code(event)}"
 
 
-#: Their failures are recorded, but not tracked.
+#: The handlers of the events about levels. Failures are recorded, but not tracked in telemetry.
 LEVEL_UPDATES = (
     Update(
         event_type="incentives.level.changed",

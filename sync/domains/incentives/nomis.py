@@ -1,4 +1,4 @@
-"""NOMIS: the IEP records of a booking, the global levels (reference codes), and the levels of each prison."""
+"""NOMIS: the IEP records of a booking, the global levels (reference codes) and the levels of each prison."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class IepLevel(Response):
 
 
 class IepRecord(Response):
-    """An IEP record; times are local to London."""
+    """An IEP record in NOMIS; times are local to London."""
 
     booking_id: int
     incentive_sequence: int
@@ -33,7 +33,7 @@ class IepRecord(Response):
 
 
 class IepCreated(Response):
-    """The id of a new IEP record."""
+    """The booking and the sequence of a new IEP record."""
 
     booking_id: int
     sequence: RecordNumber
@@ -49,12 +49,12 @@ class CreateIep(Body):
     comments: Comment | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Like every body, but `userId` is always present: NOMIS requires the key, even if null."""
+        """The body as plain JSON. `userId` is always present, since NOMIS requires the key even if it is null."""
         return {**super().as_json(), "userId": self.user_id}
 
 
 class HeldLevel(Response):
-    """A global level in NOMIS, with its place in the order, counted from 1."""
+    """A global level in NOMIS; `sequence` is its place in the order, counted from 1."""
 
     code: str
     sequence: int | None = None
@@ -131,44 +131,44 @@ UPDATE_PRISON_LEVEL = Operation(UpstreamName.NOMIS, "PUT", _PRISON_LEVEL, EMPTY,
 
 
 def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any] | None:
-    """The current record of a booking as raw JSON, or None if there is none; for bulk reading."""
+    """The current record of a booking as raw JSON, for bulk reading, or None if there is no record."""
     body: Mapping[str, Any] | None = CURRENT_IEP_BODY.call(nomis, booking_id)
     return body
 
 
 def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
-    """The current record of a booking (latest date, then highest sequence), or None if there is none."""
+    """The current record of a booking (latest date, then highest sequence), or None if there is no record."""
     return CURRENT_IEP.call(nomis, booking_id, asked={"bookingId": booking_id})
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
-    """One record of a booking, or None if the sequence is a gap."""
+    """The record of a booking with this sequence, or None if the sequence is not in use."""
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
     return IEP_RECORD.call(nomis, booking_id, sequence, asked=asked)
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
-    """Creates a record. A repeated call creates another one. `body` is a `CreateIep` as JSON."""
+    """Creates an IEP record. A repeated call creates another record. `body` is a `CreateIep` as JSON."""
     return CREATE_IEP.call(nomis, booking_id, body=body, asked={"bookingId": booking_id})
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
-    """The level, active or not, or None if NOMIS does not know it."""
+    """The global level with this code, active or not, or None if NOMIS does not have it."""
     return GLOBAL_LEVEL.call(nomis, code, asked={"code": code})
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Creates a level, the last in the order; an existing one is left as it is."""
+    """Creates a global level, which is last in the order. If the level exists, nothing changes."""
     CREATE_GLOBAL_LEVEL.call(nomis, body=level)
 
 
 def update_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Changes the description of a level and whether it is active."""
+    """Changes the description of a global level, and whether it is active."""
     UPDATE_GLOBAL_LEVEL.call(nomis, level.code, body=level)
 
 
 def reorder_global_levels(nomis: ServiceClient, codes: Sequence[str]) -> None:
-    """Gives the levels the order of `codes`; NOMIS skips codes that it does not know."""
+    """Puts the global levels in the order of `codes`; NOMIS skips codes that it does not know."""
     REORDER_GLOBAL_LEVELS.call(nomis, body=LevelOrder(code_list=tuple(codes)))
 
 
@@ -179,10 +179,10 @@ def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool
 
 
 def create_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
-    """Sets up a level in a prison; an existing one is changed."""
+    """Sets up a level in a prison, or changes it if it exists."""
     CREATE_PRISON_LEVEL.call(nomis, prison_id, body=level)
 
 
 def update_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
-    """Changes a level of a prison; a missing one is created."""
+    """Changes a level of a prison, or creates it if it is missing."""
     UPDATE_PRISON_LEVEL.call(nomis, prison_id, level.level_code, body=level)

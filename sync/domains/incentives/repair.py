@@ -20,13 +20,13 @@ class IncentiveRepair(AdvisingRepair):
 
     noun = "IEP record"
     given = "sequence"
-    harm = "This does no harm while both have the same level: the prisoner's history only shows it twice."
+    harm = "This does no harm if both have the same level: the prisoner's history only shows the review twice."
     dps_property = "id"
     time_of = ("iepDate", "iepTime")
     removal = f"ask {SUPPORT_CHANNEL} to delete"
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """Booking, level, date and prison; `current` says whether it is the current record of the booking."""
+        """The booking, level, date and prison; `current` says whether it is the current record of the booking."""
         booking_id, sequence = (int(each) for each in ids.nomis_ids)
         found = nomis_incentives.iep_record(services.nomis, booking_id, sequence)
         if found is None:
@@ -41,17 +41,17 @@ class IncentiveRepair(AdvisingRepair):
         }
 
     def advice(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """Whether both records have the same level, which does no harm."""
+        """A sentence that says whether both records have the same level, which does no harm, and what to do."""
         same = self.is_harmless(duplicate, mapped)
         level = "both records have the same level, so they do no harm" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"
 
     def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
-        """A second record of the same level changes nothing for the prisoner."""
+        """Whether both records have the same level, so that the duplicate changes nothing for the prisoner."""
         return duplicate is not None and mapped is not None and duplicate["level"] == mapped["level"]
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
-        """The request to delete the duplicate, which repeats the mapped record."""
+        """The request to delete the duplicate of the mapped record."""
         booking_id, sequence = duplicate.nomis_ids
         return (
             f"To {SUPPORT_CHANNEL}: please delete IEP record sequence {sequence} of prisoner "
@@ -64,7 +64,7 @@ class IncentiveRepair(AdvisingRepair):
         return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """The booking, the level, the time and the prison; a person types the sequence that they find."""
+        """The booking, the level, the time and the prison; the person then types the sequence of the record."""
         body = request["body"]
         return (
             f"an IEP record of booking {request['bookingId']}: level {body['iepLevel']}, {body['iepDateTime']}, "
@@ -87,7 +87,7 @@ class IncentiveRepair(AdvisingRepair):
 
 
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
-    """Creates the IEP record of a review that NOMIS never had, as its event would; the event is then a duplicate."""
+    """Creates the IEP record of a review that NOMIS never had, as its event would. The event is then a duplicate."""
     information = {"id": review_id, "nomsNumber": offender_no}
     event = DomainEvent(CREATION.event_type, additional_information=information)
     context.bind(**CREATION.start(event))
@@ -95,9 +95,9 @@ def create_late(creations: CreationProtocol, context: HandlerContext, review_id:
 
 
 def write_again(context: HandlerContext, review_id: int, booking_id: int, body: Mapping[str, object]) -> int:
-    """Writes the level of a review that NOMIS had before; returns the sequence of the new record.
+    """Writes the level of a review again that NOMIS had before. Returns the sequence of the new record.
 
-    The mapping of the review stays, so its event already counts as a duplicate.
+    The mapping of the review stays, so a further event about it counts as a duplicate.
     """
     with (
         context.lease(creation_lease(CREATION.name, str(review_id))),

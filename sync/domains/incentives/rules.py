@@ -1,4 +1,4 @@
-"""Incentive reviews of prisoners, written to NOMIS as IEP records."""
+"""Writes incentive reviews of prisoners to NOMIS, as IEP records."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -18,14 +18,14 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
-#: Prefixes of the entity of a review: its prisoner, or the review if the event names no prisoner.
+#: The prefixes of the entities of reviews: a prisoner, or the review if the event does not name a prisoner.
 OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 
-#: A review that a user made on the NOMIS screen is in NOMIS already.
+#: The reason in the event of a review that a user made in NOMIS, which therefore already has it.
 _MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
-#: Support may have deleted records, so some sequences are missing; more than this many in a row mark the end of the
-#: records.
+#: Support may have deleted records, so some sequences are missing. This many missing sequences in a row mark the end of
+#: the records.
 _LONGEST_GAP = 3
 
 
@@ -47,7 +47,7 @@ MAPPINGS = Mappings(
 
 
 class IncentiveCreation(Creation):
-    """A review becomes an IEP record of the prisoner's booking."""
+    """Creates an IEP record of the prisoner's booking for a review."""
 
     event_type = "incentives.iep-review.inserted"
     name = "incentive"
@@ -60,22 +60,25 @@ class IncentiveCreation(Creation):
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:
-        """The prisoner, or the review if its event names no prisoner."""
+        """The prisoner, or the review if the event does not name a prisoner."""
         # NOMIS orders the records of one day by when they were written, so reviews of a prisoner are handled one at a
         # time.
         offender_no = event.optional_text("nomsNumber")
         return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 
     def start(self, event: DomainEvent) -> Properties:
-        """The id of the review, and the prisoner number, `unknown` if the event names none."""
+        """The id of the review, and the prisoner number, or `unknown` if the event does not have it."""
         return {"id": self.dps_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
 
     def is_ignored(self, event: DomainEvent) -> bool:
-        """Whether the review was made in NOMIS, which has it already."""
+        """Whether a user made the review in NOMIS, which already has it."""
         return event.optional_text("reason") == _MADE_IN_NOMIS
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Transforms the review; raises `RuleError` if it names no prison. Holds the lease of the booking too."""
+        """Makes the request from the review; it also needs the lease of the booking.
+
+        Raises `RuleError` if the review has no prison.
+        """
         context.step("read review")
         review = incentives_api.review(context.services[UpstreamName.INCENTIVES], self.dps_id(event))
         context.bind(
@@ -97,12 +100,12 @@ class IncentiveCreation(Creation):
         return Prepared(request, leases=(f"incentive-booking:{review.booking_id}",))
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the IEP record, whose sequence in the booking NOMIS assigns."""
+        """Creates the IEP record. NOMIS assigns its sequence in the booking."""
         made = nomis_incentives.create_iep(services.nomis, request["bookingId"], request["body"])
         return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The booking's records written since then that are equal to the review."""
+        """The records of the booking that were written since `since` and are equal to the review."""
         booking_id = request["bookingId"]
         return [
             {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}
@@ -115,7 +118,7 @@ class IncentiveCreation(Creation):
         return f"booking:{request['bookingId']}"
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping of a review and an IEP record, which booking id and sequence identify."""
+        """The mapping of a review to an IEP record, which is identified by booking id and sequence."""
         return {
             "nomisBookingId": nomis_ids["nomisBookingId"],
             "nomisIncentiveSequence": nomis_ids["nomisIncentiveSequence"],
@@ -126,16 +129,16 @@ class IncentiveCreation(Creation):
         }
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
-        """All ids in the form in which the replaced service tracked them."""
+        """All ids, in the form that the replaced service used in telemetry."""
         ids = {**self.retry_nomis_ids(retry), "incentiveId": self.retry_dps_id(retry)}
         return {"id": f"IncentiveMapping({', '.join(f'{name}={value}' for name, value in ids.items())})"}
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
-    """The booking's records created since `earliest`.
+    """The records of the booking that were created since `earliest`.
 
-    Sequences grow with the time of writing. The current record is the one with the latest date, so a record with an
-    earlier date that was written later has a higher sequence.
+    Sequences grow with the time of writing, but the current record is the one with the latest date. So a record that
+    was written later, but has an earlier date, has a higher sequence than the current one.
     """
     current = nomis_incentives.current_iep(services.nomis, booking_id)
     if current is None:

@@ -2,10 +2,10 @@
 
 What is special about them:
 
-- The comment of a NOMIS visit names the booking's reference, by which the visit is found after an unknown outcome.
+- The comment of a NOMIS visit contains the booking's reference, which identifies the visit after an unknown outcome.
 - NOMIS refuses a visit if it has an equal one. If that one belongs to the same booking, the visit counts as created.
-- NOMIS deletes no visit, so a duplicate is cancelled.
-- A visit that is no longer scheduled need not be cancelled: the event succeeds.
+- NOMIS does not delete visits, so a duplicate is cancelled.
+- A visit that is no longer scheduled does not have to be cancelled: the event succeeds.
 - The mapping service cannot delete the mapping of a visit.
 """
 

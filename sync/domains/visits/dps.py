@@ -1,4 +1,4 @@
-"""visit-scheduler: the visits booked by prison staff and the public."""
+"""visit-scheduler: the visits that prison staff and the public have booked."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -12,13 +12,13 @@ from sync.upstream.transport import ServiceClient
 
 
 class Visitor(Response):
-    """A visitor, by the person's number in NOMIS."""
+    """A visitor, identified by their person number in NOMIS."""
 
     nomis_person_id: int
 
 
 class Visit(Response):
-    """A visit; times are local to London."""
+    """A visit in visit-scheduler; times are local to London."""
 
     reference: str
     prisoner_id: str
@@ -33,7 +33,7 @@ class Visit(Response):
 
 
 class BookedVisit(Visit):
-    """A visit with what is compared as well: its status, `BOOKED` or `CANCELLED`, and when it last changed."""
+    """A visit with the further fields that are compared: its status (`BOOKED`, `CANCELLED`) and its last change."""
 
     visit_status: str
     created_timestamp: LocalDateTime | None = None
@@ -75,23 +75,23 @@ _PRISONS = Operation(
 
 
 def visit(visits: ServiceClient, reference: str) -> Visit:
-    """One visit. Raises `UpstreamError`, with status 404 for an unknown reference."""
+    """The visit with this reference. Raises `UpstreamError`, with status 404 for an unknown reference."""
     return VISIT.call(visits, reference, asked={"reference": reference})
 
 
 def find_visit(visits: ServiceClient, reference: str) -> BookedVisit | None:
-    """A visit, or None if there is none."""
+    """The visit with this reference, or None if there is no such visit. Raises `UpstreamError`."""
     return BOOKED_VISIT.call(visits, reference, asked={"reference": reference})
 
 
 def visits_page(
     visits: ServiceClient, whose: Mapping[str, str], days: tuple[date, date], number: int, size: int
 ) -> Page:
-    """Page `number` (from 0) of the visits on the days from the first to the last, both included, the latest first.
+    """Page `number` (from 0) of the visits in `days` (first and last, both included), latest first.
 
-    whose: the `prisonId` or the `prisonerId`. The content is as it came, and may hold visits of other days: a service
-    ignores parameters that it does not know. The parameters for the days have had other names since February 2024, so
-    both are sent.
+    whose: the `prisonId` or the `prisonerId`. The content is unchecked, and may contain visits on other days, since a
+    service ignores parameters that it does not know. The parameters for the days got new names in February 2024, so
+    the program sends both.
     """
     first, last = days
     query = {
@@ -106,16 +106,16 @@ def visits_page(
 
 
 def parse_booked_visit(visits: ServiceClient, element: object) -> BookedVisit:
-    """An element of a page. Raises `UpstreamError`."""
+    """Parses an element of a page as a visit. Raises `UpstreamError`."""
     return SEARCH.parse(visits, element)
 
 
 def supported_prisons(visits: ServiceClient) -> tuple[str, ...]:
-    """The prisons in which visits can be booked, by staff or by the public."""
+    """The prisons for which staff or the public can book visits."""
     try:
         listed = [_prisons(visits, _PRISONS_OF_USERS, user_type) for user_type in ("STAFF", "PUBLIC")]
     except UpstreamError as error:
-        # The second is all that Spring said about an unknown path in 2023. A gateway says neither.
+        # In 2023 Spring only responded "Not Found" to an unknown path. A gateway sends neither of the two.
         if not (error.no_route or (error.status == 404 and error.message == "Not Found")):
             raise
         # An older service has one list for everyone.

@@ -1,4 +1,4 @@
-"""NOMIS: visits."""
+"""NOMIS: the calls for visits."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -50,19 +50,19 @@ class VisitCreated(Response):
 
 
 class ReferenceCode(Response):
-    """A code of NOMIS. As a status of visits, `SCH` is scheduled and `CANC` cancelled."""
+    """A reference code in NOMIS. As the status of a visit, `SCH` means scheduled and `CANC` means cancelled."""
 
     code: str
 
 
-#: The end of the description of a room that NOMIS makes for booked visits, which says their restriction: one for each
-#: real room, later one for all. A room that was chosen on the screen does not show a restriction.
+#: NOMIS makes special rooms for booked visits, one for each real room, or in later versions one for all. The end of the
+#: description of such a room shows the restriction. A room that a user chose in NOMIS does not show a restriction.
 _RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
 ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
 
 
 class NomisVisit(Response):
-    """A visit as NOMIS holds it; the comment of one made by this program holds the reference of its DPS visit.
+    """A visit in NOMIS. If this program created it, the comment contains the reference of the DPS visit.
 
     Times are local to London.
     """
@@ -76,7 +76,7 @@ class NomisVisit(Response):
     comment_text: str | None = None
 
     def names(self, reference: str) -> bool:
-        """Whether the comment names the DPS visit of this reference."""
+        """Whether the comment contains this reference of a DPS visit."""
         return re.search(rf"(?<![\w-]){re.escape(reference)}(?![\w-])", self.comment_text or "") is not None
 
 
@@ -87,7 +87,7 @@ class NomisVisitor(Response):
 
 
 class VisitDetails(NomisVisit):
-    """A visit with everything that is compared; the code of its location holds the description of the room."""
+    """A visit with all fields that are compared. The code of its location is the description of the room."""
 
     offender_no: str
     prison_id: str
@@ -104,7 +104,7 @@ class VisitDetails(NomisVisit):
 
     @property
     def restriction(self) -> str | None:
-        """`OPEN` or `CLOSED`, by its room, or None if that does not say."""
+        """`OPEN` or `CLOSED`, according to the room of the visit, or None if the room does not show it."""
         room = "" if self.agency_internal_location is None else self.agency_internal_location.code
         found = re.search(_RESTRICTED_ROOM, room)
         return None if found is None else ROOM_RESTRICTIONS[found[1]]
@@ -157,12 +157,15 @@ _VISIT_BALANCE = Operation(
 
 
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
-    """Creates a visit and returns its id. A repeated call creates another one. `body` is a `CreateVisit` as JSON."""
+    """Creates a visit and returns its id. A repeated call creates another visit. `body` is a `CreateVisit` as JSON."""
     return CREATE_VISIT.call(nomis, offender_no, body=body).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
-    """The id of the visit that made NOMIS refuse an equal one with 409; None if an older version does not name it."""
+    """The id of the equal visit that made NOMIS refuse a new one with 409.
+
+    None if an older version does not name it, and for any other error.
+    """
     if error.status != 409 or not error.from_service:
         return None
     visit_id = str(error.more_info)
@@ -175,22 +178,22 @@ def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: Up
 
 
 def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: CancelVisit) -> None:
-    """Cancels a visit; status 409 when it is cancelled already or no longer scheduled."""
+    """Cancels a visit. Raises `UpstreamError`, with status 409 if it is already cancelled or no longer scheduled."""
     CANCEL_VISIT.call(nomis, offender_no, visit_id, body=body)
 
 
 def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
-    """A visit, or None if there is none."""
+    """The visit with this id, or None if NOMIS does not have it."""
     return VISIT.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
-    """A visit with everything that is compared, or None if there is none."""
+    """The visit with this id and all fields that are compared, or None if NOMIS does not have it."""
     return VISIT_DETAILS.call(nomis, visit_id, asked={"visitId": visit_id})
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
-    """The ids of a prison's visits of one type created since `created_from` (local to London), oldest first."""
+    """The ids of a prison's visits of one type that were created since `created_from` (in London), oldest first."""
     query = {
         "prisonIds": prison_id,
         "visitTypes": visit_type,
@@ -200,9 +203,10 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
 
 
 def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
-    """Whether NOMIS has a booking under this prisoner number; after a merge it no longer has one.
+    """Whether NOMIS has a booking under this prisoner number, which it no longer has after a merge.
 
-    The endpoint of the visit balance (since April 2025) shows it: the response is empty if the booking has no balance.
+    The endpoint for the visit balance (since April 2025) shows this. Its response is empty if the booking exists but
+    has no balance.
     """
     try:
         return _VISIT_BALANCE.call(nomis, offender_no) is not None

@@ -1,4 +1,4 @@
-"""Repairs of visits: a duplicate is cancelled, since NOMIS deletes no visit; a visit is written to NOMIS again."""
+"""Repairs of visits: cancels duplicates, since NOMIS does not delete visits, and writes visits to NOMIS again."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -18,7 +18,7 @@ from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
-#: An administrative error.
+#: The NOMIS outcome for an administrative error.
 _OUTCOME = "ADMIN"
 _SCHEDULED, _CANCELLED = "SCH", "CANC"
 
@@ -36,7 +36,7 @@ class VisitRepair(RemovingRepair):
     time_of = ("startDateTime",)
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The visit; `namesReference` says whether its comment names the DPS visit."""
+        """The visit; `namesReference` says whether the comment contains the reference of the DPS visit."""
         visit = nomis_visits.find_visit(services.nomis, int(ids.nomis_ids[0]))
         if visit is None:
             return None
@@ -50,34 +50,34 @@ class VisitRepair(RemovingRepair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Cancels the visit, since NOMIS deletes none; one that is already cancelled is left as it is."""
+        """Cancels the visit, since NOMIS does not delete visits. A visit that is already cancelled stays as it is."""
         assert record is not None
         offender_no = record["offenderNo"]
         assert offender_no is not None
         try:
             nomis_visits.cancel_visit(services.nomis, offender_no, int(ids.nomis_ids[0]), CancelVisit(outcome=_OUTCOME))
         except UpstreamError as error:
-            # It is already cancelled, or no longer scheduled: the read that follows shows which.
+            # The visit is already cancelled, or no longer scheduled. The next read shows which.
             if not error.conflict:
                 raise
 
     def is_gone(self, record: Record | None) -> bool:
-        """Whether the visit is cancelled, or was never there."""
+        """Whether the visit is cancelled or does not exist."""
         return record is None or record.get("status") == _CANCELLED
 
     def doubts(self, ids: MappingIds, record: Record) -> Iterator[str]:
-        """A duplicate names the DPS visit in its comment, and is still scheduled."""
+        """Sentences if the comment does not contain the reference, or the visit is no longer scheduled."""
         if record.get("namesReference") == "no":
             yield f"the comment of visit {ids.nomis_text} does not name {ids.dps_id}"
         if record.get("status") != _SCHEDULED:
             yield f"visit {ids.nomis_text} has status {record.get('status')}, not {_SCHEDULED}"
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The NOMIS visit id alone."""
+        """The NOMIS visit id."""
         return {"nomisId": number}
 
     def search_text(self, request: Mapping[str, Any]) -> str:
-        """The prisoner, the prison, the start, and the reference that its comment names."""
+        """The prisoner, the prison, the start, and the reference in the comment."""
         body = request["body"]
         return (
             f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, whose comment names "
@@ -89,18 +89,21 @@ class VisitRepair(RemovingRepair):
         return str(request["offenderNo"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """The prison and the start; a person may have changed everything else since."""
+        """The prison and the start. A person may have changed everything else in the meantime."""
         body = request["body"]
         return {"prisonId": body["prisonId"], "start": body["startDateTime"]}
 
     def differences(self, dps_id: str, request: Mapping[str, Any], record: Record) -> Iterator[str]:
-        """Adds a sentence if the comment does not name the DPS visit."""
+        """The usual differences, and a sentence if the comment does not contain the reference."""
         yield from super().differences(dps_id, request, record)
         if record.get("namesReference") == "no":
             yield f"its comment does not name {dps_id}"
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """Only the date of the time matters: NOMIS records it as the date on which the visit order was issued."""
+        """The reference, the prisoner, and a time on the date on which the visit order was issued.
+
+        Only the date of that time goes to NOMIS.
+        """
         occurred_at = f"{record.request['body']['issueDate']}T12:00:00Z"
         return {"reference": record.dps_id}, record.request["offenderNo"], occurred_at
 
@@ -109,7 +112,7 @@ REPAIR = VisitRepair()
 
 
 class VisitResync(Resync):
-    """Books, changes or cancels a visit in NOMIS, as it is in visit-scheduler."""
+    """Books, changes or cancels a visit in NOMIS, so that it agrees with visit-scheduler."""
 
     kind = "visit"
     creation = CREATION
@@ -117,7 +120,7 @@ class VisitResync(Resync):
     tracked = "to-nomis-synch-visit-resynchronisation-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        """Reads the visit on both sides: a booked one is created or updated, a cancelled one is cancelled."""
+        """Reads the visit on both sides. A booked visit is created or updated, and a cancelled visit is cancelled."""
         visit = visit_scheduler.find_visit(services[UpstreamName.VISITS], dps_id)
         ids = self.find_ids(dps_id, services)
         if visit is None:
@@ -144,7 +147,7 @@ class VisitResync(Resync):
             return _plan_cancelled(plan, visit, ids, nomis)
         if visit.visit_status == "BOOKED":
             return _plan_booked(plan, visit, ids, nomis)
-        because = f"a visit goes to NOMIS once it is booked, and this one is {visit.visit_status}"
+        because = f"only booked visits go to NOMIS, and this one is {visit.visit_status}"
         return plan(effect=Effect.NOTHING, because=because)
 
 
@@ -162,7 +165,7 @@ def _plan_booked(
         )
     elif nomis["status"] == _CANCELLED:
         objection = (
-            f"visit {ids.nomis_text} was cancelled in NOMIS, where nothing schedules it again: ask the prison to "
+            f"visit {ids.nomis_text} was cancelled in NOMIS, where it cannot be scheduled again: ask the prison to "
             f"cancel it in DPS or to book it again"
         )
     events = (_event("prison-visit.changed", visit),)
@@ -180,13 +183,13 @@ def _plan_cancelled(
         return plan(effect=Effect.NOTHING, because="it is cancelled on both sides")
     objection = None
     if nomis["status"] != _SCHEDULED:
-        objection = f"visit {ids.nomis_text} has status {nomis['status']} in NOMIS, which cancels scheduled visits only"
+        objection = f"visit {ids.nomis_text} has status {nomis['status']} in NOMIS, which only cancels scheduled visits"
     events = (_event("prison-visit.cancelled", visit),)
     return plan(effect=Effect.CANCEL, because="it is cancelled in DPS", events=events, objection=objection)
 
 
 def _event(event_type: str, visit: BookedVisit) -> DomainEvent:
-    """The event, dated today: NOMIS takes the date of a new visit's order from it; the time of day does not matter."""
+    """An event with today's date, which becomes the date of a new visit order in NOMIS."""
     noon = london_now().replace(hour=12, minute=0, second=0, microsecond=0)
     return DomainEvent(event_type, noon, visit.prisoner_id, {"reference": visit.reference})
 
@@ -195,8 +198,8 @@ def _gone(ids: MappingIds | None) -> str:
     if ids is None:
         return "visit-scheduler has no such visit, and it has no mapping: check the reference"
     return (
-        f"visit-scheduler no longer has it, and no event says so: visit {ids.nomis_text} stays in NOMIS; if it "
-        f"must not take place, cancel it there"
+        f"visit-scheduler no longer has it, and publishes no event for that: visit {ids.nomis_text} stays in NOMIS; "
+        f"if it must not take place, cancel it there"
     )
 
 
@@ -215,9 +218,9 @@ def _shown(visit: BookedVisit) -> Record:
 
 
 def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
-    """What NOMIS shows of the visit. Its status is included only if that is cancelled: any other changes on the day.
+    """The fields that NOMIS must show. The status is only included for a cancelled visit: others change on the day.
 
-    Not every room in NOMIS shows a restriction, and an unknown restriction may be either.
+    The restriction is left out if the room in NOMIS does not show one, or if it is unknown in DPS.
     """
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}

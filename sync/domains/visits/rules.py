@@ -1,4 +1,4 @@
-"""Prison visits: booked, changed and cancelled in visit-scheduler, written to NOMIS."""
+"""Writes prison visits to NOMIS when they are booked, changed or cancelled in visit-scheduler."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ from sync.upstream.services import Services
 
 NOMIS_VISIT_TYPES = {"SOCIAL": "SCON", "FAMILY": "SCON"}
 
-#: Any other outcome, or none, is an administrative cancellation.
+#: The NOMIS outcomes of cancelled visits by their DPS outcome. Any other outcome, or none, becomes `DEFAULT_OUTCOME`.
 NOMIS_OUTCOMES = {
     "ADMINISTRATIVE_CANCELLATION": "ADMIN",
     "ADMINISTRATIVE_ERROR": "ADMIN",
@@ -39,7 +39,7 @@ NOMIS_OUTCOMES = {
 }
 DEFAULT_OUTCOME = "ADMIN"
 
-#: The restrictions of a session; NOMIS takes every word except `CLOSED` as open.
+#: The restrictions of a visit. NOMIS treats every word except `CLOSED` as open.
 _RESTRICTIONS = frozenset({"OPEN", "CLOSED", "UNKNOWN"})
 
 MAPPED = (
@@ -51,7 +51,7 @@ MAPPED = (
 
 
 def nomis_visit_type(visit_type: str) -> str:
-    """The NOMIS type of a DPS visit type; raises `RuleError` for an unknown one."""
+    """The NOMIS visit type for a DPS visit type. Raises `RuleError` for an unknown type."""
     found = NOMIS_VISIT_TYPES.get(visit_type)
     if found is None:
         raise RuleError(f"no NOMIS visit type for visit type {visit_type!r}")
@@ -64,7 +64,7 @@ def nomis_outcome(outcome_status: str | None) -> str:
 
 
 def open_closed_status(restriction: str) -> str:
-    """The restriction of a visit, which NOMIS has in the same words; raises `RuleError` for an unknown one."""
+    """The NOMIS restriction of a visit, which is the same word as in DPS. Raises `RuleError` for an unknown word."""
     if restriction not in _RESTRICTIONS:
         raise RuleError(f"no NOMIS open or closed status for visit restriction {restriction!r}")
     return restriction
@@ -91,7 +91,7 @@ MAPPING_PROBE = ContractProbe(MAPPINGS.operations["get"], ("contract-probe",), r
 
 
 class VisitCreation(Creation):
-    """A booked visit becomes a NOMIS visit, whose comment names the booking's reference."""
+    """Creates a NOMIS visit for a booked visit, with the booking's reference in its comment."""
 
     event_type = "prison-visit.booked"
     name = "visit"
@@ -106,7 +106,7 @@ class VisitCreation(Creation):
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Transforms the visit that visit-scheduler has now; the visit order is issued on the date of the event."""
+        """Makes the request from the current visit in visit-scheduler; the event's date is that of the visit order."""
         issue_date = event.required_occurred_at().date().isoformat()
         visit = _read_visit(event, context)
         start, end = local_seconds(visit.start_timestamp), with_seconds(visit.end_timestamp.time())
@@ -127,18 +127,18 @@ class VisitCreation(Creation):
         return Prepared(request)
 
     def create(self, request: Json, services: Services) -> Json:
-        """Creates the visit, or finds it if NOMIS refuses it because it already has the visit of this booking."""
+        """Creates the visit. If NOMIS refuses it because it already has the visit of this booking, uses that one."""
         try:
             return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
         except UpstreamError as error:
-            # NOMIS refuses a visit if it has an equal one, which may belong to this very booking.
+            # NOMIS refuses a visit if it has an equal one, which may belong to this booking.
             existing = nomis_visits.existing_visit(error)
             if existing is None or not _is_of_booking(existing, request, services):
                 raise
             return {"nomisId": existing}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The visits created at the prison since then whose comment names the reference."""
+        """The visits that were created at the prison since `since` and have the reference in their comment."""
         body = request["body"]
         ids = nomis_visits.visit_ids(services.nomis, body["prisonId"], body["visitType"], earliest_creation(since))
         visits = ((visit_id, nomis_visits.find_visit(services.nomis, visit_id)) for visit_id in ids)
@@ -146,7 +146,7 @@ class VisitCreation(Creation):
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
         """The mapping of a visit that was booked online."""
-        # The retry message has always carried the visit's number as text.
+        # The retry message has always had the visit's number as text.
         return {"nomisId": str(nomis_ids["nomisId"]), "vsipId": dps_id, "label": None, "mappingType": "ONLINE"}
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
@@ -186,11 +186,11 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
             nomis_visits.cancel_visit(context.services.nomis, event.required_prisoner_id(), visit_id, body)
         except UpstreamError as error:
             if error.absent:
-                # An absent visit does not take place either.
+                # A visit that NOMIS does not have does not take place either.
                 context.bind(**{"nomis-error": str(error)})
             elif not error.conflict:
                 raise
-            # It is already cancelled, or no longer scheduled: nothing is left to do.
+            # The visit is already cancelled or no longer scheduled, so nothing is left to do.
             reference = CREATION.dps_id(event)
             structlog.get_logger().warning("visit-cancelled-already", visitId=reference, nomisVisitId=visit_id)
 

@@ -32,6 +32,6 @@ def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, san
     ]
     assert len(commands) == len(before) - 3
     for command in commands:
-        assert "read again: as it should be" in app.run_ok(*command, "--yes", "--as", "jane")
+        assert "read again: NOMIS agrees with DPS" in app.run_ok(*command, "--yes", "--as", "jane")
     after = {each["diagnosis"]["cause"] for each in reconcile(app).values()}
     assert after == {cause.name for cause in (causes.NOT_IN_DPS, causes.ON_OTHER_BOOKING, causes.UNDER_OTHER_NUMBER)}

@@ -66,7 +66,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
     """NOMIS's failure on an appointment in a cell is tracked as one that no retry resolves."""
     put_appointment(harness, prisoner, in_cell=True)
-    with pytest.raises(NeverAccepted, match="takes no appointment without a location") as caught:
+    with pytest.raises(NeverAccepted, match="accepts no appointment without a location") as caught:
         handle(harness, "created")
     assert not caught.value.recoverable
     ((name, properties),) = harness.tracked()

@@ -197,7 +197,7 @@ def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Applic
     for letter in letters:
         failure = last_failure(one.database, queue="appointment", message_id=letter.message_id)
         assert failure is not None
-        assert "takes no appointment without a location" in failure.failure.reason
+        assert "accepts no appointment without a location" in failure.failure.reason
         assert not failure.failure.recoverable
 
 

@@ -55,7 +55,7 @@ NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
         ("activities.activity-schedule.amended", {"status": 400}, "NOMIS refuses"),
         ("prison-visit.booked", {"service": "visits", "status": 404}, "DPS has no such record"),
         ("appointments.appointment-instance.created",
-         {"reason": "NOMIS takes no appointment without a location, …", "recoverable": False}, "in a cell"),
+         {"reason": "NOMIS accepts no appointment without a location, …", "recoverable": False}, "in a cell"),
         ("prison-visit.booked", {"status": 403}, "credentials"),
         ("prison-visit.booked", {"service": "hmpps-auth", "status": 401}, "credentials"),
         ("prison-visit.booked", {"service": "hmpps-auth", "status": 200, "recoverable": True}, "credentials"),
