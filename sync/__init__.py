@@ -1,23 +1,23 @@
-"""From an event to NOMIS.
+"""Applies events from DPS to NOMIS.
 
-There is one package for each question; its docstring says what each module is for:
+Each package answers one question, and its docstring says what each module is for:
 
 - `pipeline`: what happens to a message?
 - `events`: what does an event say?
 - `creation`: how is a record created exactly once?
-- `domains`: what is special about visits?
+- `domains`: what is special about visits, incentives, activities, appointments and adjustments?
 - `repair`: what can an operator repair?
 - `contracts`: does each service still offer what the program calls?
 - `upstream`: how is a service called?
 - `queues`: how are SQS and SNS used?
-- `store`: what survives the death of a process?
+- `store`: what is kept if a process dies?
 - `settings`: which variables exist, and which times can be tuned?
 
-The modules that all of them use:
+All packages use these modules:
 
 - `clock`: times and their zones
-- `failures`: errors, and whether trying again can help
+- `failures`: errors, and whether a retry can help
 - `alerting`: how soon a person has to act, and which command to type
 - `outage_log`: logs when repeated work starts to fail, and when it succeeds again
-- `tracing`: the operation id of a message or a run
+- `tracing`: the trace and operation id of a message or a run
 """

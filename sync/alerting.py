@@ -1,6 +1,6 @@
-"""What an alert, a finding or a report asks of a person: how soon to act, and which command to type.
+"""What a person has to do about an alert, a finding or a report: how soon to act, and which command to type.
 
-The words of the scale are those of the replaced service's runbook for duplicates, and are stored with findings.
+The words for the levels come from the replaced service's runbook for duplicates, and are stored with findings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """A level of severity, the most serious first. Earlier versions stored some alerts with `high` for `serious`."""
+    """The levels of severity, most serious first. Earlier versions stored some alerts with `high` for `serious`."""
 
     #: Somebody is harmed, or nothing is compared or written at all.
     SERIOUS = "serious"
@@ -50,10 +50,10 @@ SHOW_DUPLICATE = "prisoner-to-nomis duplicates show {id}"
 
 
 def command(*words: object) -> str:
-    """A command as a person types it; words from elsewhere are quoted, so that a shell cannot run them."""
+    """A command as a person types it. Its words are quoted, so that a shell cannot run text from outside."""
     return shlex.join(["prisoner-to-nomis", *map(str, words)])
 
 
 def arguments_of(text: str) -> tuple[str, ...]:
-    """The words of a command that `command` wrote, without the name of the program."""
+    """The words of a command that `command` made, without the name of the program."""
     return tuple(shlex.split(text)[1:])

@@ -1,7 +1,7 @@
-"""Times, with their zones explicit: UTC for what is stored, London for what NOMIS and people read.
+"""Times with explicit zones: UTC for stored times, and London for times that NOMIS and people read.
 
-Writes local times in the formats of NOMIS, and parses the times of events in all the formats that publishers use: ISO
-8601 and similar text, seconds or smaller units since 1970, and arrays.
+The module writes local times in the formats of NOMIS, and parses the times of events in all formats that publishers
+use: ISO 8601 and similar text, seconds or smaller units since 1970, and arrays.
 """
 
 import re
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, time, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-#: The zone of NOMIS's and the publishers' local date-times.
+#: The zone of local date-times in NOMIS and in the services that publish events.
 LONDON = ZoneInfo("Europe/London")
 
 
@@ -24,7 +24,7 @@ def london_now() -> datetime:
 
 
 def local_seconds(moment: datetime) -> str:
-    """`moment` without its zone, as `yyyy-MM-dd'T'HH:mm:ss`; fractions of a second are cut off."""
+    """`moment` without its zone as `yyyy-MM-dd'T'HH:mm:ss`. Fractions of a second are cut off."""
     return moment.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
@@ -34,7 +34,7 @@ def with_seconds(moment: time) -> str:
 
 
 def with_minutes(moment: time) -> str:
-    """The time of day as `HH:mm`; seconds are cut off."""
+    """The time of day as `HH:mm`. Seconds are cut off."""
     return moment.strftime("%H:%M")
 
 
@@ -44,22 +44,23 @@ _TEXT = re.compile(
     re.ASCII,
 )
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
-#: The year 5138 in seconds; larger numbers are milliseconds or smaller units.
+#: The year 5138 in seconds since 1970. Larger numbers are in milliseconds or smaller units.
 _MOST_SECONDS = 10**11
-#: The number of smaller units: milliseconds, microseconds and nanoseconds.
+#: The number of units smaller than a second: milliseconds, microseconds and nanoseconds.
 _SMALLER_UNITS = 3
-#: A number that gives a year outside this range is not the time of an event, but a zero or an id.
+#: The years in which an event can happen. A number that gives another year is not a time, but a zero or an id.
 _YEARS = range(2000, 2100)
-#: The lengths of an array from year to minute, second or nanoseconds, as Java's serialiser writes a local time.
+#: The possible lengths of an array for a local time, from year to minute, second or nanoseconds, as Java writes it.
 _ARRAY_LENGTHS = range(5, 8)
 
 
 def parse_event_time(value: Any) -> datetime:
-    """Returns the time of an event with its offset. Raises `ValueError` if it is not a date and time.
+    """The time of an event with its offset. Raises `ValueError` if `value` is not a date and time.
 
-    Text: ISO 8601 with an offset, `Z`, a region in brackets, or none (London time); `T` or a space between date and
-    time; a point or a comma before the fraction, which is cut to microseconds. Numbers, which may be written as text:
-    seconds since 1970, or smaller units. Arrays: from year to minute, second or nanoseconds, in London time.
+    - Text is ISO 8601 with an offset, `Z`, a region in brackets, or none of these (London time). Between date and time
+      there is a `T` or a space. Before the fraction there is a point or a comma; it is cut to microseconds.
+    - Numbers, which may be written as text, are seconds since 1970, or smaller units.
+    - Arrays go from year to minute, second or nanoseconds, in London time.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)

@@ -1,9 +1,9 @@
-"""The errors of the program, and whether trying again can help.
+"""The errors of the program, and whether a retry can help.
 
 *Recoverable* errors are timeouts, connection errors, rejected credentials (401, 403, no token), 408, 423, 425, 429,
-499, 5xx (except NOMIS's response about rows that should be unique), and every response that does not come from the
-service itself, such as a redirect or the 404 of a gateway. All other errors need a change to the data: the service's
-own 400, 404 and 409, and rules that cannot be met.
+499, and 5xx except for NOMIS's response about rows that should be unique. Every response that does not come from the
+service itself, such as a redirect or the 404 of a gateway, is recoverable too. All other errors, such as a 400, 404 or
+409 from the service itself or a broken rule, need a change to the data.
 """
 
 import re
@@ -15,12 +15,12 @@ from pathlib import Path
 #: NOMIS's response when a booking has two allocations or attendances where only one is allowed.
 NON_UNIQUE_TEXT = "query did not return a unique result"
 
-#: The packages whose error texts this program writes itself.
+#: The packages of this program, which are careful about what their error texts contain.
 _OURS = frozenset({"sync", "jobs", "reports"})
 _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
-#: Rejected credentials (401, 403) are corrected outside this program, as an outage is. The other statuses mean that the
-#: call came at the wrong moment.
+#: Rejected credentials (401, 403) are corrected outside this program, just as an outage is. The other statuses mean
+#: that the call came at the wrong moment.
 _RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
 #: The statuses for wrong credentials, and for credentials without the role that a call needs.
 _CREDENTIAL_STATUSES = frozenset({401, 403})
@@ -29,7 +29,7 @@ _UNAVAILABLE_STATUSES = frozenset({429, 502, 503})
 
 
 class SyncError(Exception):
-    """The handling of a message, prisoner or page failed; `recoverable` says whether trying again may help."""
+    """The handling of a message, prisoner or page failed; `recoverable` says whether a retry may help."""
 
     recoverable = False
 
@@ -37,13 +37,14 @@ class SyncError(Exception):
 class UpstreamError(SyncError):
     """A call to an upstream service failed.
 
-    `status` is None if there was no response; `unreachable` then means that the request was not even sent.
-    `outcome_unknown` means that a write may have been applied although the call failed: the response was lost after the
-    request had been sent, or does not say that the write was rejected. `from_service` means that the response comes
-    from the service itself: it has the error body of the HMPPS services and concerns the request, unlike that of a
-    gateway, a proxy or another server at the service's address, or a response about a path that the service does not
-    have. `error_code` is the service's number for the reason, where one status can have several reasons. `no_route`
-    means that the service says it does not have the path.
+    status: the status of the response, None if there was no response. unreachable: whether the request was not even
+    sent. outcome_unknown: whether a write may have been applied although the call failed, because the response was lost
+    or does not say that the write was rejected. from_service: whether the response comes from the service itself, that
+    is, it has the error body of the HMPPS services and is about the request. This is false for a response of a gateway,
+    a proxy or another server at the address, and for a path that the service does not have. more_info: the `moreInfo`
+    of the error body. retry_after: the wait that the service asks for, in seconds. error_code: the service's number for
+    the reason, where one status can have several reasons. no_route: whether the service says that it does not have the
+    path.
     """
 
     def __init__(
@@ -75,45 +76,45 @@ class UpstreamError(SyncError):
         self.from_service = from_service
         self.error_code = error_code
         self.no_route = no_route
-        #: The query of the call, if any: the calls for the pages of a list differ in nothing else.
+        #: The query of the call, if any. The calls for the pages of a list only differ in their query.
         self.query = ""
 
     def reword(self, message: str) -> None:
         """Replaces `message`, and with it the text of the error."""
         self.message = message
-        response = f"status {self.status}" if self.status is not None else "no answer"
+        response = f"status {self.status}" if self.status is not None else "no response"
         self.args = (f"{self.service}: {self.method} {self.path}: {response}: {message}",)
 
     @property
     def under_way(self) -> bool:
-        """Whether the service may still be processing the request, as it has not responded itself."""
+        """Whether the service may still be processing the request, because it has not responded itself."""
         return self.outcome_unknown and not self.from_service
 
     @property
     def absent(self) -> bool:
-        """Whether the service itself says that it does not have the record; a 404 from elsewhere does not count."""
+        """Whether the service itself says that it does not have the record. A 404 from elsewhere does not count."""
         return self.status == 404 and self.from_service
 
     @property
     def conflict(self) -> bool:
-        """Whether the service itself reports a conflict with its data; a 409 from elsewhere does not count."""
+        """Whether the service itself reports a conflict with its data. A 409 from elsewhere does not count."""
         return self.status == 409 and self.from_service
 
     @property
     def credentials_refused(self) -> bool:
-        """Whether the credentials are wrong or lack a role: all calls fail until a person corrects that."""
+        """Whether the credentials are wrong or lack a role, so that calls fail until a person corrects this."""
         return self.status in _CREDENTIAL_STATUSES
 
     @property
     def unavailable(self) -> bool:
-        """Whether the service is unreachable or takes no calls, or another server responds; no record is at fault."""
+        """Whether the service is at fault, not the record: it is unreachable, refuses calls, or did not respond."""
         if self.status is None or self.status in _UNAVAILABLE_STATUSES or self.credentials_refused:
             return True
         return not self.from_service
 
     @property
     def non_unique(self) -> bool:
-        """Whether NOMIS holds duplicate rows for the pair in question."""
+        """Whether NOMIS failed because it has two rows where only one is allowed."""
         return self.status == 500 and NON_UNIQUE_TEXT in self.message
 
     @property
@@ -127,9 +128,9 @@ class UpstreamError(SyncError):
 
 
 class NotUnderstood(UpstreamError):
-    """A response that reports success, but is empty, has an unexpected shape, or is about another record.
+    """A successful response that is empty, has an unexpected shape, or is about a different record.
 
-    It proves neither that the record exists nor that it does not, so the next attempt calls again.
+    It does not prove that the record exists, or that it does not exist, so the next attempt calls again.
     """
 
     @property
@@ -139,7 +140,7 @@ class NotUnderstood(UpstreamError):
 
 
 class NeverAccepted(UpstreamError):
-    """A call that the service never accepts, although its status says otherwise; trying again does not help."""
+    """A call that the service will never accept, although its status suggests that a retry may help."""
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
@@ -148,7 +149,7 @@ class NeverAccepted(UpstreamError):
 
 
 class NoToken(UpstreamError):
-    """HMPPS Auth issued no token, so no service can be called until that is corrected."""
+    """HMPPS Auth did not issue a token, so the service cannot be called until this is corrected."""
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
@@ -157,7 +158,7 @@ class NoToken(UpstreamError):
 
     @property
     def credentials_refused(self) -> bool:
-        """Always true: a message waits for a missing token for as long as for the correction of wrong credentials."""
+        """Always true: a message waits as long for a missing token as for the correction of wrong credentials."""
         return True
 
 
@@ -172,7 +173,7 @@ class BreakerOpen(SyncError):
 
 
 class LeaseBusy(SyncError):
-    """Another process holds the lease of the entity, so the message waits: for `free_in` seconds, if known."""
+    """Another thread or process holds the lease, so the message waits. `free_in`: for how many seconds, if known."""
 
     recoverable = True
 
@@ -183,7 +184,7 @@ class LeaseBusy(SyncError):
 
 
 class RuleError(SyncError):
-    """The data breaks a rule of the domain, such as with an unknown code or a missing field; a retry does not help."""
+    """The data breaks a rule of the domain (such as an unknown code or a missing field), so a retry does not help."""
 
 
 class MalformedMessage(SyncError):
@@ -204,7 +205,7 @@ class Failure:
 
 
 def describe_failure(error: BaseException, step: str | None = None) -> Failure:
-    """Describes `error`, which happened at `step`. An error that is not a `SyncError` counts as not recoverable."""
+    """Describes `error`, which occurred at `step`. An error that is not a `SyncError` counts as not recoverable."""
     if isinstance(error, UpstreamError):
         return Failure(step, error.service, error.method, error.path, error.status, error.message, error.recoverable)
     if isinstance(error, BreakerOpen):
@@ -215,10 +216,10 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of any error as it may be recorded and shown, on one line.
+    """The text of an error on one line, safe to record and to show.
 
-    For an error of this program this is its text; for any other error it is the type and the place, since the text may
-    quote personal data or secrets, such as a comment, a row, or an address with its password.
+    An error of this program keeps its text. For any other error only the type and the place are used, since its text
+    may quote personal data or secrets, such as a comment, a row, or an address with a password.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return " ".join(str(error).split()) or type(error).__name__
@@ -231,18 +232,18 @@ def one_line(error: BaseException) -> str:
     return f"{kind} at {Path(place[0].filename).name}:{place[0].lineno}" if place else kind
 
 
-#: The most reasons that are counted separately. Any others are counted together, so that a process that runs for months
-#: keeps only a few.
+#: How many reasons are counted separately. All others are counted together, so that a process that runs for months does
+#: not keep too many.
 MOST_REASONS = 20
 OTHERS = "other reasons"
 _LONGEST_TEXT = 300
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f]+")
-#: Words that contain a digit, such as ids of records and times; and the references of visits.
+#: Words with a digit, such as ids and times, and the references of visits.
 _IDS = re.compile(r"[\w:.-]*\d[\w:.-]*|\b[a-z]{2}(?:-[a-z]{2}){3}\b")
 
 
 class FailureCounts:
-    """The reasons of failed attempts, and how many attempts at how many messages failed for each."""
+    """Counts failed attempts, and the messages that they are about, by reason."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -266,7 +267,10 @@ class FailureCounts:
 
 
 def fingerprint(failure: Failure) -> str:
-    """Which service failed and why, on one line, with `…` for ids: equal for all failures with the same cause."""
+    """One line with the service and the reason of a failure, the same for all failures with the same cause.
+
+    Ids are replaced by `…`.
+    """
     line = _BLANKS.sub(" ", failure.reason).strip()[:_LONGEST_TEXT]
     # Replace lone surrogates: they cannot be encoded as UTF-8.
     text = _IDS.sub("…", line.encode(errors="replace").decode())

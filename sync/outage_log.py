@@ -13,10 +13,10 @@ _MOST_REASONS = 10
 
 
 class OutageLog:
-    """The log of one piece of repeated work. Safe to share between threads.
+    """Logs the outages of one piece of repeated work. Safe to share between threads.
 
-    Logs to `logger` the event `begins` at the first failure of an outage, `changes` (if given) once for each further
-    reason, both at `level`, and `ends` at the first success after it, all with `fields`.
+    The events go to `logger`, all with `fields`. `begins` is logged at the first failure of an outage, and `changes`
+    (if given) once for each further reason, both at `level`. `ends` is logged at the first success after the outage.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class OutageLog:
 
     @property
     def reason(self) -> str | None:
-        """Why the work currently fails; None if it does not."""
+        """Why the work currently fails, or None if it does not fail."""
         with self._lock:
             return self._reason if self._since is not None else None
 
     def failed(self, reason: str, number: int = 1, **details: Any) -> None:
-        """Notes `number` failures for one reason; `details` are further fields of the logged event."""
+        """Records `number` failures for one reason; `details` are further fields of the logged event."""
         with self._lock:
             first = self._since is None
             if first:
@@ -62,7 +62,7 @@ class OutageLog:
             self._log.log(self._level, event, reason=reason, **self._fields, **details)
 
     def worked(self, began_at: float = math.inf) -> None:
-        """Notes a success; the first after an outage is logged, with the outage's length and number of failures.
+        """Records a success. The first one after an outage is logged, with the seconds and failures of the outage.
 
         began_at: when the work began, on the monotonic clock. Work that began before the outage does not end it.
         """

@@ -1,7 +1,7 @@
-"""How a record is created in NOMIS exactly once.
+"""Creates records in NOMIS exactly once.
 
-- `protocol`: the steps, and what the next delivery does after a crash at each of them; begin here
-- `creation`: what a domain declares: the abstract class `Creation`
+- `protocol`: the steps, and what the next delivery does after a crash at any of them; begin here
+- `creation`: the abstract class `Creation`, by which a domain declares how its records are created
 - `store`: records each step in the database
-- `conflicts`: what a refused mapping means
+- `conflicts`: saves a mapping, and finds out what a refusal means
 """

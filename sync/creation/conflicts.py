@@ -1,4 +1,4 @@
-"""What it means when the mapping service refuses a mapping: it was saved before, or another one exists."""
+"""Saves a mapping. If the mapping service refuses it, finds out whether it was saved before or conflicts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The mapping service refused `duplicate` because of `existing`, which is None if the service names none."""
+    """The mapping service refused `duplicate` because it has `existing`, or None if it does not say which."""
 
     existing: Json | None
     duplicate: Json
 
     def properties(self) -> dict[str, str]:
-        """An `existing…` and a `duplicate…` property for each field, as text; a null becomes `null`."""
+        """An `existing…` and a `duplicate…` telemetry property for each field, as text; a null becomes `null`."""
         found: dict[str, str] = {}
         for prefix, mapping in (("duplicate", self.duplicate), ("existing", self.existing or {})):
             for name, value in mapping.items():
@@ -29,10 +29,10 @@ class Conflict:
 
 
 def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
-    """Saves the mapping of a DPS record; returns a conflict if another mapping has one of the same ids.
+    """Saves the mapping of a DPS record. Returns a conflict if a different mapping has one of the two ids.
 
-    A refusal because this same mapping exists is a success: it was saved before, and only the response was lost. Raises
-    `SyncError` for every other failure.
+    If the service refuses the mapping because it already has the same one, that is a success: the mapping was saved
+    before, and only the response was lost. Raises `SyncError` for every other failure.
     """
     try:
         creation.mappings.post(services.mapping, mapping)
@@ -52,12 +52,12 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
 def _conflict(
     creation: Creation, dps_id: str, mapping: Json, error: UpstreamError, services: Services
 ) -> Conflict | None:
-    """The conflict that a refusal means; None if there is none, or if this cannot be found out now."""
+    """The conflict behind a refusal, or None if there is no conflict or it cannot be found out now."""
     posted = {name: value for name, value in mapping.items() if value is not None}
     pair = error.more_info if isinstance(error.more_info, Mapping) else {}
     try:
         if error.conflict or (error.status == _CONFLICT and pair):
-            # If two saves raced, the service does not say which mapping it has.
+            # If two processes saved at the same time, the service does not say which mapping it has.
             existing = _related(creation, posted, pair.get("existing"))
             existing = existing or creation.mappings.find(services.mapping, dps_id)
             return Conflict(existing, _related(creation, posted, pair.get("duplicate")) or posted)
@@ -65,13 +65,13 @@ def _conflict(
             existing = creation.find_conflicting(mapping, services)
             return None if existing is None else Conflict(existing, posted)
     except SyncError:
-        # The mapping retry asks again.
+        # The mapping retry tries again later.
         return None
     return None
 
 
 def _related(creation: Creation, posted: Json, value: object) -> Json | None:
-    """`value` if it is a mapping with the same id fields as the posted one, and at least one equal id; else None."""
+    """`value` if it is a mapping with the same id fields as `posted` and at least one equal id, or else None."""
     if not isinstance(value, Mapping):
         return None
     own, other = creation.ids_in(posted), creation.ids_in(value)

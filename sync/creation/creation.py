@@ -1,8 +1,8 @@
-"""What a domain declares so that its records are created in NOMIS exactly once.
+"""The class by which a domain declares how its records are created in NOMIS.
 
-The protocol (`sync/creation/protocol.py`) decides when each method is called; a subclass says what is special about its
-domain. Requests, NOMIS ids and mappings are plain JSON objects: they are kept in the database, and another process may
-carry on with them. NOMIS ids are named like the fields of the mapping.
+The protocol (`sync/creation/protocol.py`) decides when each method is called. A subclass defines what is special about
+its domain. Requests, NOMIS ids and mappings are plain JSON objects, since they are kept in the database and another
+process may continue with them. NOMIS ids have the same names as in the mapping.
 """
 
 from abc import ABC, abstractmethod
@@ -20,17 +20,17 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.services import Services
 
 Json = Mapping[str, Any]
-#: How much earlier than the intent NOMIS may have dated a record: its clock may be some minutes off, and on the night
-#: when the clocks go back its local time is an hour behind.
+#: How much earlier than the intent the creation time in NOMIS may be. Its clock may be a few minutes slow, and on the
+#: night when the clocks go back, its local time is an hour behind.
 _CLOCK_MARGIN = timedelta(minutes=65)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A create that is ready to be sent.
+    """A create request that is ready to be sent.
 
-    request: the body for NOMIS and the ids of the record; enough for `create` and `locate` in another process.
-    leases: the keys of further leases to hold during the create, such as that of the booking.
+    request: the body for NOMIS and the ids of the record. This is enough to call `create` and `locate` in another
+    process. leases: the keys of further leases to hold during the create, such as that of the booking.
     """
 
     request: Json
@@ -41,10 +41,10 @@ class Creation(ABC):
     """An event type that creates a record in NOMIS.
 
     name: the noun in telemetry names and in the database, such as `visit`. queue: the queue id.
-    event_id: the field of the event's additional information that holds the DPS id.
-    mappings: its mappings in the mapping service. numeric_ids: whether DPS ids are numbers.
-    retry_success: the telemetry event of a mapping retry that succeeded. severity: how serious a mapping conflict is.
-    may_be_ignored: whether some events need nothing in NOMIS, which `<name>-create-ignored` tracks.
+    event_id: the field of the event's additional information that has the DPS id.
+    mappings: the mappings of the records in the mapping service. numeric_ids: whether DPS ids are numbers.
+    retry_success: the telemetry event of a successful mapping retry. severity: how serious a mapping conflict is.
+    may_be_ignored: whether some events are ignored, which `<name>-create-ignored` tracks.
 
     Methods that read a message raise `MalformedMessage`; those that call services raise `UpstreamError`.
     """
@@ -64,20 +64,20 @@ class Creation(ABC):
         return str(event.number(self.event_id)) if self.numeric_ids else event.text(self.event_id)
 
     def entity(self, event: DomainEvent) -> str:
-        """The subject of the event: messages of one entity are handled one at a time, in order."""
+        """The entity of the event. The messages of one entity are handled one at a time, in order."""
         return f"{self.name}:{self.dps_id(event)}"
 
     @abstractmethod
     def start(self, event: DomainEvent) -> Properties:
-        """The telemetry properties that the event itself gives."""
+        """The telemetry properties that come from the event itself."""
 
     def is_ignored(self, event: DomainEvent) -> bool:  # noqa: ARG002 - for subclasses
-        """Whether the event needs nothing in NOMIS; decided without a call."""
+        """Whether the event does not require a record in NOMIS, which is decided without a call."""
         return False
 
     @abstractmethod
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
-        """Reads the DPS record and transforms it. Raises `RuleError` when it cannot be transformed."""
+        """Reads the DPS record and makes the request from it. Raises `RuleError` if the record breaks a rule."""
 
     @abstractmethod
     def create(self, request: Json, services: Services) -> Json:
@@ -85,36 +85,36 @@ class Creation(ABC):
 
     @abstractmethod
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The NOMIS ids of each record that the request may have created, after an unknown outcome.
+        """The NOMIS ids of each record that the request may have created, for use after an unknown outcome.
 
-        `since` is when the intent was recorded. Returns None if no endpoint can tell. The protocol leaves out records
-        that belong to another DPS record.
+        `since` is the time when the intent was recorded. Returns None if no endpoint can show this. The protocol
+        removes the records that belong to a different DPS record.
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
-        """The prisoner or booking whose records `locate` may be unable to distinguish; None if it always can."""
+        """The prisoner or booking among whose records `locate` may find several; None if it finds at most one."""
         return None
 
     @abstractmethod
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
-        """The mapping as a retry message carries it, null fields included."""
+        """The mapping in the form that a retry message has, including null fields."""
 
     def is_mapped_to_another(self, nomis_ids: Json, dps_id: str, services: Services) -> bool:
-        """Whether the mapping service has the NOMIS record mapped to another DPS record."""
+        """Whether the NOMIS record is mapped to a different DPS record."""
         ids = [nomis_ids[name] for name in self.mappings.nomis]
         mapping = self.mappings.find_by_nomis_ids(services.mapping, *ids)
         return mapping is not None and self.mappings.ids(mapping).dps_id != dps_id
 
     def ids_in(self, mapping: Json) -> dict[str, str]:
-        """The ids of both records in a mapping, as text; one that is missing or null is left out."""
+        """The ids of both records in a mapping, as text. An id that is missing or null is left out."""
         return text_properties({name: mapping.get(name) for name in (self.mappings.dps, *self.mappings.nomis)})
 
     def same_records(self, one: Json, other: Json) -> bool:
-        """Whether two mappings connect the same two records, whatever else they say."""
+        """Whether two mappings have the same ids, even if other fields differ."""
         return self.ids_in(one) == self.ids_in(other)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
-        """The mapping that exists instead of a refused one, if the service refuses a conflict with 400."""
+        """The existing mapping that conflicts with a refused one, if the service refuses conflicts with 400."""
         return None
 
     def retry_dps_id(self, retry: MappingRetry) -> str:
@@ -126,7 +126,7 @@ class Creation(ABC):
         return {name: retry.number(name) for name in self.mappings.nomis}
 
     def retry_mapping(self, retry: MappingRetry) -> Json:
-        """The mapping that a mapping retry carries."""
+        """The mapping in a mapping retry."""
         return self.mapping(self.retry_dps_id(retry), self.retry_nomis_ids(retry))
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
@@ -135,13 +135,13 @@ class Creation(ABC):
 
 
 def creation_lease(name: str, dps_id: str) -> str:
-    """The key of the lease under which a DPS record is created; `name` is that of the `Creation`.
+    """The key of the lease for the creation of a DPS record; `name` is that of the `Creation`.
 
-    A deletion holds it too, so that it never overlaps with a creation.
+    A deletion holds the same lease, so that it never overlaps with a creation.
     """
     return f"create:{name}:{dps_id}"
 
 
 def earliest_creation(since: datetime) -> datetime:
-    """The earliest local time at which NOMIS can have dated a record whose creation was intended at `since`."""
+    """The earliest creation time, in London, that NOMIS can show for a record with an intent from `since`."""
     return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

@@ -1,7 +1,8 @@
-"""The creation protocol, the only way in which an event creates a record in NOMIS: it does so exactly once.
+"""The creation protocol, by which every event that creates a record in NOMIS does so exactly once.
 
-Lease the DPS record, look for its mapping, record the intent, create in NOMIS, record the NOMIS ids, save the mapping.
-Each step is in the database before the next is taken, so the next delivery carries on wherever a process died:
+The steps are: take the lease of the DPS record, look up its mapping, record the intent, create the record in NOMIS,
+record the NOMIS ids, and save the mapping. Each step is recorded in the database before the next one, so the next
+delivery can continue wherever a process died:
 
 | died …                                          | mapping | record   | NOMIS    | next delivery              |
 | ----------------------------------------------- | ------- | -------- | -------- | -------------------------- |
@@ -15,7 +16,7 @@ Each step is in the database before the next is taken, so the next delivery carr
 | after the success, before the acknowledgement   | ours    | mapped   | a record | duplicate, acknowledged    |
 | after the retry message, before the ack         | no      | created  | a record | maps it, as the retry does |
 
-A create whose outcome is unknown although no process died is treated the same: the intent stays.
+If the outcome of a create is unknown although no process died, the intent stays, and the same rules apply.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,38 +37,38 @@ from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.telemetry import text_properties
 
-#: NOMIS certainly does not have the record.
+#: The states in which NOMIS certainly does not have the record.
 _CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
-#: Nobody knows yet what became of the last create.
+#: The states in which the outcome of the last create is unknown.
 _OUTCOME_UNKNOWN = frozenset({CreationState.INTENDED, CreationState.AMBIGUOUS})
-#: NOMIS once had the record.
+#: The states in which NOMIS has had the record.
 _ONCE_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 
 
 class _NotFound(Enum):
-    """Why no NOMIS record is known to have resulted from an intent."""
+    """Why the NOMIS record of an intent is not known."""
 
     #: NOMIS does not have it.
     ABSENT = "absent"
-    #: No endpoint can tell, or several records match: a person must decide.
+    #: No endpoint can show it, or several records match, so a person must decide.
     AMBIGUOUS = "ambiguous"
 
 
 class CreateUnderWay(LeaseBusy):
-    """The last create may still be under way in NOMIS: the message waits, as it does for a lease."""
+    """The last create may still be under way in NOMIS, so the message waits, as it does for a lease."""
 
     def __init__(self, key: str, seconds: float) -> None:
         super().__init__(key, free_in=seconds)
-        self.args = (f"{key}: the outcome of the last create is unknown; NOMIS is believed in {seconds:.0f} s",)
+        self.args = (f"{key}: the outcome of the last create is unknown; NOMIS can be checked in {seconds:.0f} s",)
 
 
 class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
-    `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. `grace_seconds`: a
-    look-up that finds no record in NOMIS counts only if it began at least this long after the last news of the create,
-    and after the longest call (`call_seconds` after the intent) would have ended, since a process that died left no
-    news. Once NOMIS has responded, the call is known to have ended.
+    send_retry: puts a message body on the main queue of a queue id, and returns the SQS message id. call_seconds: the
+    length of the longest call. grace_seconds: how long a create may still be under way in NOMIS after the last update
+    of its intent. A process that died leaves no update, so the time counts from the end of the longest possible call
+    unless NOMIS has responded. A look-up that finds no record only counts if it began after that time.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class CreationProtocol:
         self._longest_call = timedelta(seconds=call_seconds)
 
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
-        """Handles an event that creates a record; `context` already has the properties of `creation.start`.
+        """Handles an event that creates a record. `context` already has the properties of `creation.start`.
 
-        Raises `LeaseBusy` when the record is being handled elsewhere, and every error of the attempt. After any error,
-        and after a crash at any point, the message may be delivered again.
+        Raises `LeaseBusy` if the record is being handled elsewhere, and every other error of the attempt. The message
+        may be delivered again after any error, and after a crash at any point.
         """
         dps_id = creation.dps_id(event)
         if creation.is_ignored(event):
@@ -111,7 +112,7 @@ class CreationProtocol:
             return self._resolve_unknown_outcome(creation, event, record, context)
 
     def retry_mapping(self, creation: Creation, retry: MappingRetry, context: HandlerContext) -> Outcome:
-        """Handles a mapping retry: saves the mapping and nothing else. Raises every error except a conflict."""
+        """Handles a mapping retry: it only saves the mapping. Raises every error except a conflict."""
         dps_id = creation.retry_dps_id(retry)
         mapping = creation.retry_mapping(retry)
         properties = creation.retry_properties(retry)
@@ -119,7 +120,7 @@ class CreationProtocol:
         with self._leases.held(creation_lease(creation.name, dps_id)):
             record = self._store.read(creation, dps_id)
             if record is not None and record.state is CreationState.DELETED:
-                # The message outlived the record: a mapping saved now would point at nothing.
+                # The record was deleted before this message arrived, so a mapping would point at nothing.
                 context.track(f"{creation.queue}-create-mapping-retry-ignored", {**properties, "reason": "deleted"})
                 return Outcome.IGNORED
             context.step("save mapping")
@@ -134,22 +135,23 @@ class CreationProtocol:
     def expect_elsewhere(
         self, creation: Creation, event: DomainEvent, context: HandlerContext, made_at: datetime
     ) -> None:
-        """Makes `create` look for a record in NOMIS that another program may have created, before it creates one.
+        """Makes `create` search NOMIS for a record from another program before it creates one.
 
-        This is for a record that has no mapping and that this program never created; DPS has had it since `made_at`.
+        This is for a DPS record without a mapping that this program has never created. `made_at` is when DPS created
+        it.
         Raises `LeaseBusy`, and every error that occurs while the DPS record is read.
         """
         dps_id = creation.dps_id(event)
         with self._leases.held(creation_lease(creation.name, dps_id)):
             if self._store.read(creation, dps_id) is None:
-                # The message of the record may be on its way, but no create of another program is still under way.
+                # The message of the record may be pending, but no create from another program is still under way.
                 since = min(made_at, clock.now() - self._longest_call - self._grace)
                 with _tracking_failure(creation, context):
                     request = creation.prepare(event, context).request
                 self._store.intend(creation, dps_id, request, context.properties, None, since)
 
     def seconds_under_way(self, record: CreationRecord) -> float:
-        """How long the last create of a record may still be under way in NOMIS; 0 once it has certainly ended."""
+        """For how many seconds the last create may still be under way in NOMIS; 0 once it has certainly ended."""
         if record.state not in _OUTCOME_UNKNOWN:
             return 0.0
         return max(0.0, (self._ended_at(record) - clock.now()).total_seconds())
@@ -184,7 +186,7 @@ class CreationProtocol:
         return self._save_mapping(creation, dps_id, mapping, context)
 
     def _save_mapping(self, creation: Creation, dps_id: str, mapping: Json, context: HandlerContext) -> Outcome:
-        """Saves the mapping of a record that NOMIS has; if that fails, sends a mapping retry message to save it."""
+        """Saves the mapping of a record that NOMIS has. If this fails, sends a mapping retry message to save it."""
         context.step("save mapping")
         failed = f"{creation.name}-mapping-create-failed"
         properties = {**text_properties(context.properties), **text_properties(mapping)}
@@ -209,20 +211,20 @@ class CreationProtocol:
     def _already_mapped(
         self, creation: Creation, mapping: Json, record: CreationRecord | None, context: HandlerContext
     ) -> Outcome:
-        """Handles an existing mapping: an earlier delivery, a call whose response was lost, or others saved it."""
+        """Handles a record that is already mapped, by an earlier attempt or by another program."""
         if record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED):
             with self._located(creation, record, context) as match:
                 if isinstance(match, _NotFound):
                     if match is _NotFound.ABSENT:
                         self._store.mapped_by_others(creation, record, mapping)
                     else:
-                        # NOMIS may have one record too many, which nobody else would notice.
+                        # NOMIS may have a second record, which nobody else would notice.
                         self._store.ambiguous(creation, record, {**record.properties, **mapping})
                 else:
                     context.bind(**record.properties)
                     if creation.same_records(match, mapping):
                         return self._succeed(creation, record.dps_id, match, context)
-                    # NOMIS has one record too many: the mapping service refuses the mapping and says which.
+                    # NOMIS has a second record. The mapping service refuses its mapping and names the existing one.
                     return self._save_mapping(creation, record.dps_id, match, context)
         elif record is not None and record.state is CreationState.AMBIGUOUS:
             self._store.mapped_by_others(creation, record, mapping)
@@ -231,7 +233,7 @@ class CreationProtocol:
     def _resolve_unknown_outcome(
         self, creation: Creation, event: DomainEvent, record: CreationRecord, context: HandlerContext
     ) -> Outcome:
-        """Looks for the record in NOMIS: after an unknown outcome, or when a mapping has vanished."""
+        """Searches NOMIS for the record after an unknown outcome, or if its mapping has disappeared."""
         with self._located(creation, record, context) as match:
             if not isinstance(match, _NotFound):
                 return self._save_mapping(creation, record.dps_id, match, context)
@@ -239,7 +241,8 @@ class CreationProtocol:
                 self._store.ambiguous(creation, record, context.properties)
                 return Outcome.AMBIGUOUS
             if record.state is CreationState.INTENDED:
-                # Recorded before the DPS record is read again: a deletion need not wait for what NOMIS never had.
+                # This is recorded before the DPS record is read again, so that a deletion does not wait for a record
+                # that NOMIS never had.
                 record = self._store.not_applied(creation, record)
         return self._create(creation, event, record.dps_id, record, context)
 
@@ -247,10 +250,10 @@ class CreationProtocol:
     def _located(
         self, creation: Creation, record: CreationRecord, context: HandlerContext
     ) -> Iterator[Json | _NotFound]:
-        """Yields the mapping of the NOMIS record that resulted from an intent; looks for the record unless it is known.
+        """Yields the mapping of the NOMIS record of an intent. Searches NOMIS for the record if it is not known.
 
-        Where records of one subject may look alike, its unknown outcomes are resolved one at a time, once the other
-        creates have ended, so that no two DPS records end up with the same NOMIS record.
+        Records of one subject may look alike. So unknown outcomes of a subject are resolved one at a time, after its
+        other creates have ended. Otherwise two DPS records could get the same NOMIS record.
         """
         if record.mapping is not None and record.state is CreationState.CREATED:
             yield record.mapping
@@ -262,11 +265,11 @@ class CreationProtocol:
             yield self._locate(creation, record, context)
 
     def _locate(self, creation: Creation, record: CreationRecord, context: HandlerContext) -> Json | _NotFound:
-        """Looks for the record in NOMIS.
+        """Searches NOMIS for the record of an intent.
 
-        A look-up takes many calls, and a create that is applied meanwhile may be missing from what was read, so the
-        record counts as absent only if its create had ended when the look-up began. Raises `CreateUnderWay` otherwise,
-        and while other creates of the subject are under way.
+        A search takes many calls, and may miss a record that is created meanwhile. So the record only counts as absent
+        if its create had ended before the search began. Raises `CreateUnderWay` if it had not, and while other creates
+        of the subject are under way.
         """
         began_at = clock.now()
         self._check_others_not_under_way(creation, record, began_at)
@@ -279,7 +282,7 @@ class CreationProtocol:
                 ids for ids in candidates if not creation.is_mapped_to_another(ids, record.dps_id, context.services)
             ]
         if unmapped:
-            # What was found may result from a create that began after the look-up.
+            # A record that was found may come from a create that began after the search.
             self._check_others_not_under_way(creation, record, began_at)
         matches = self._store.unclaimed(creation, record.dps_id, unmapped)
         if len(matches) > 1:
@@ -301,8 +304,8 @@ class CreationProtocol:
             raise CreateUnderWay(creation_lease(creation.name, record.dps_id), self.seconds_under_way(record))
 
     def _ended_at(self, record: CreationRecord) -> datetime:
-        """When the last create has certainly ended in NOMIS, whatever became of it: at the end of the grace period."""
-        # Becoming ambiguous says nothing new about the create.
+        """The time at which the last create has certainly ended in NOMIS, which is the end of the grace period."""
+        # The update of a record that became ambiguous says nothing new about the create.
         last_news = record.updated_at if record.state is CreationState.INTENDED else record.intended_at
         if not self._store.request_has_ended(record):
             last_news = max(last_news, record.intended_at + self._longest_call)
@@ -312,7 +315,7 @@ class CreationProtocol:
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
 ) -> Prepared | None:
-    """The request; None if the record was created or deleted before, and DPS no longer has it."""
+    """The request, or None if NOMIS has had the record before and DPS no longer has it."""
     try:
         return creation.prepare(event, context)
     except UpstreamError as error:
@@ -333,7 +336,7 @@ def _ignored(creation: Creation, context: HandlerContext) -> Outcome:
 
 @contextmanager
 def _tracking_failure(creation: Creation, context: HandlerContext) -> Iterator[None]:
-    """Tracks a failed creation, unless nothing was tried for lack of a lease, an upstream or the database."""
+    """Tracks a failed creation, except if a lease, a service or the database was unavailable."""
     try:
         yield
     except (LeaseBusy, BreakerOpen, StoreUnavailable):

@@ -1,4 +1,4 @@
-"""The steps of the creation protocol in the database, each in one transaction with its telemetry."""
+"""Records the steps of the creation protocol in the database, each in one transaction with its telemetry."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -22,18 +22,18 @@ from sync.store.tables import creations
 from sync.store.telemetry import Properties, Telemetry, text_properties
 from sync.store.types import LARGEST_INTEGER, storable
 
-_CONFLICT = "the mapping service has another mapping of one of the two"
+_CONFLICT = "the mapping service has a different mapping for one of the two records"
 _RESOLVER = "prisoner-to-nomis"
-#: The record may be missing in NOMIS, and every change to it fails until a person has checked.
+#: Ambiguous creations are serious: the record may be missing, and every change to it fails until a person has checked.
 _AMBIGUOUS_SEVERITY = Severity.SERIOUS
 
-# Built once, since building a statement costs more than running it.
+# The statements are built once, since it takes longer to build a statement than to run it.
 _INSERT = insert(creations)
 _OF_ATTEMPT = OF_DPS_RECORD & (creations.c.attempts == bindparam("the_attempt"))
 _CHANGE_INTENT = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
-# The mapping of a mapped record may have vanished.
+# A mapped record is included, since its mapping may have disappeared.
 _ASKED_ABOUT = (CreationState.INTENDED, CreationState.MAPPED)
-#: An intent by its note: if it was not committed, another process may have begun an attempt of the same number.
+#: Finds an intent by its note. If it was not committed, another process may have begun an attempt with the same number.
 _REFUSE_UNSENT = update(creations).where(
     OF_DPS_RECORD, creations.c.note == bindparam("the_note"), creations.c.state == CreationState.INTENDED
 )
@@ -44,20 +44,20 @@ _MARK_DUPLICATE = update(creations).where(OF_DPS_RECORD).values(state=CreationSt
 class CreationStore:
     """Records the steps of creations. Safe to share between threads; the caller holds the lease of the DPS record.
 
-    A step names its attempt, and changes nothing if a later attempt has begun. What happens in NOMIS while the database
-    is unavailable is kept in memory, and written before the record is next read.
+    A step has the number of its attempt, and changes nothing if a later attempt has begun. If the database is
+    unavailable after a call to NOMIS, the result is kept in memory and written before the record is next read.
     """
 
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
-        #: For a creation, the last attempt whose request has ended although its outcome is unknown.
+        #: By creation, the number of the last attempt that has ended in the service with an unknown outcome.
         self._ended: dict[tuple[str, str], int] = {}
         self._unwritten: dict[tuple[str, str], Callable[[Connection], None]] = {}
         self._lock = threading.Lock()
 
     def read(self, creation: Creation, dps_id: str) -> CreationRecord | None:
-        """The current record of a creation; None if there is none."""
+        """The current record of a creation, or None if there is no record."""
         key = (creation.name, dps_id)
         with self._lock:
             write = self._unwritten.get(key)
@@ -70,7 +70,7 @@ class CreationStore:
             return find_record(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the record's subject, whose outcomes are unknown too; empty if it has no subject."""
+        """The other intents of the same subject, with outcomes that are also unknown; empty without a subject."""
         subject = creation.subject(record.request)
         if subject is None:
             return []
@@ -79,7 +79,7 @@ class CreationStore:
         return [each for each in intents if each.dps_id != record.dps_id and creation.subject(each.request) == subject]
 
     def unclaimed(self, creation: Creation, dps_id: str, candidates: Sequence[Json]) -> list[Json]:
-        """The candidates (NOMIS ids) that, as far as is known, were not created for another DPS record."""
+        """The candidates (NOMIS ids) that are not recorded as created for a different DPS record."""
         if not candidates:
             return []
         with self._database.read() as connection:
@@ -94,15 +94,15 @@ class CreationStore:
         previous: CreationRecord | None,
         since: datetime | None = None,
     ) -> int:
-        """Records that a create is about to be sent, and returns the number of the attempt.
+        """Records that a create is about to be sent. Returns the number of the attempt.
 
-        previous: the record as it was read. since: the time from which another program may have sent a create, if this
-        program sends none now.
+        previous: the record as last read. since: the time from which another program may have sent a create, if this
+        program does not send one now.
 
         Raises `LeaseBusy` if another process was faster although this one holds the lease.
         """
         attempt, moment = 1 if previous is None else previous.attempts + 1, since or now()
-        # Says why an outcome is unknown, and which process recorded the intent.
+        # The note says why an outcome is unknown, and identifies the process that recorded the intent.
         note = f"no response was recorded (attempt {uuid4().hex[:8]})" if since is None else None
         values: dict[str, Any] = {
             "state": CreationState.INTENDED,
@@ -130,17 +130,17 @@ class CreationStore:
             raise LeaseBusy(creation_lease(creation.name, dps_id)) from None
         except StoreUnavailable:
             if note is not None:
-                # The connection may have been lost during the commit itself, and nothing was sent.
+                # If the connection was lost during the commit, the intent may be recorded although nothing was sent.
                 self._keep(creation, dps_id, lambda connection: _refuse_unsent(connection, creation, dps_id, note))
             raise
         return attempt
 
     def create_failed(self, creation: Creation, dps_id: str, attempt: int, error: Exception) -> None:
-        """Records a create that failed: as refused, so that the next delivery creates, or with an unknown outcome."""
+        """Records a failed create, either as refused, so that the next delivery creates, or with an unknown outcome."""
         note = str(error)
         if isinstance(error, UpstreamError) and error.outcome_unknown and not error.under_way:
             self._ended[creation.name, dps_id] = attempt
-        # With an open breaker or an expired lease nothing was sent.
+        # If a breaker was open or the lease had expired, nothing was sent.
         refused = isinstance(error, BreakerOpen | LeaseBusy) or (
             isinstance(error, UpstreamError) and not error.outcome_unknown
         )
@@ -152,16 +152,16 @@ class CreationStore:
             )
 
     def request_has_ended(self, record: CreationRecord) -> bool:
-        """Whether the service responded to the last create, so that the request is no longer under way there.
+        """Whether the service responded to the last create, so that the request is no longer under way.
 
         Only the process that sent the request knows this.
         """
         return self._ended.get((record.domain, record.dps_id)) == record.attempts
 
     def not_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
-        """Records that NOMIS does not have the record of an intent; returns the changed record.
+        """Records that NOMIS does not have the record of an intent. Returns the changed creation record.
 
-        Raises `LeaseBusy` if the create has meanwhile ended differently, in a process that had lost its lease.
+        Raises `LeaseBusy` if a process that had lost its lease has meanwhile recorded a different end of the create.
         """
         with self._database.begin() as connection:
             _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
@@ -171,7 +171,7 @@ class CreationStore:
         return changed
 
     def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Json) -> Json:
-        """Records the NOMIS ids, and returns the mapping to save. Does not fail if the database is unavailable."""
+        """Records the NOMIS ids, and returns the mapping to save. It does not fail if the database is unavailable."""
         mapping = creation.mapping(dps_id, nomis_ids)
         values = {"state": CreationState.CREATED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": None}
         self._ended.pop((creation.name, dps_id), None)
@@ -186,9 +186,9 @@ class CreationStore:
             self._telemetry.track_with(connection, event_name, properties)
 
     def mapped_by_others(self, creation: Creation, record: CreationRecord, mapping: Json) -> None:
-        """Records that an open creation has a mapping that others saved, which resolves its finding.
+        """Records that another program has saved a mapping for an open creation, which resolves the finding.
 
-        A mapping that existed before the finding does not resolve it: a person must say whether NOMIS has a second
+        A mapping that existed before the finding does not resolve it: a person must check whether NOMIS has a second
         record.
         """
         with self._database.begin() as connection:
@@ -197,7 +197,7 @@ class CreationStore:
                 return
             mark_mapped(connection, creation.name, record.dps_id, mapping)
             if finding is not None:
-                findings.resolve(connection, finding.id, _RESOLVER, "a mapping was saved meanwhile")
+                findings.resolve(connection, finding.id, _RESOLVER, "a mapping was saved in the meantime")
 
     def conflicting(
         self,
@@ -208,7 +208,7 @@ class CreationStore:
         properties: Mapping[str, str],
         failed: str | None,
     ) -> None:
-        """Records that the mapping was refused, with a finding alerted once; tracks `failed` first, if given."""
+        """Records that the mapping was refused, with a finding that is alerted once. Tracks `failed` first if given."""
         event_name, key = duplicate_event(creation), duplicate_key(creation, mapping)
         both = {**properties, **conflict.properties()}
         with self._database.begin() as connection:
@@ -252,12 +252,12 @@ class CreationStore:
 
 
 def duplicate_event(creation: Creation) -> str:
-    """The telemetry event of a finding about a record that NOMIS holds twice."""
+    """The telemetry event of a finding about a duplicate."""
     return f"to-nomis-synch-{creation.name}-duplicate"
 
 
 def duplicate_key(creation: Creation, mapping: Json) -> str:
-    """The key of a finding about a duplicate; `mapping` is the one that the mapping service refused or would refuse."""
+    """The key of a finding about a duplicate; `mapping` is the one that the mapping service refuses."""
     ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
     return f"duplicate:{creation.name}:{ids}"
 
@@ -275,7 +275,7 @@ def _change(
     values: Mapping[str, Any],
     statement: Update = _CHANGE_INTENT,
 ) -> None:
-    """Changes the record if it is still at this attempt, and in a state that `statement` allows."""
+    """Changes the record if it still has this attempt number and a state that `statement` allows."""
     given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_attempt": attempt}
     connection.execute(statement, {**values, **given, "updated_at": now()})
 
@@ -285,7 +285,7 @@ def _refuse(connection: Connection, creation: Creation, dps_id: str, attempt: in
 
 
 def _refuse_unsent(connection: Connection, creation: Creation, dps_id: str, its_note: str) -> None:
-    """Marks the intent with this note as refused, if it was committed."""
+    """Marks the intent with this note as refused, if the intent was committed."""
     given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_note": its_note}
     connection.execute(
         _REFUSE_UNSENT, {"state": CreationState.REFUSED, "note": "not sent", "updated_at": now()} | given
@@ -293,14 +293,17 @@ def _refuse_unsent(connection: Connection, creation: Creation, dps_id: str, its_
 
 
 def _replace(connection: Connection, previous: CreationRecord, values: Mapping[str, Any]) -> bool:
-    """Writes the values unless the record has changed since it was read."""
+    """Writes the values unless the record has changed since it was read. Returns whether it was written."""
     columns = creations.c
     unchanged = (columns.id == previous.id, columns.attempts == previous.attempts, columns.state == previous.state)
     return connection.execute(update(creations).where(*unchanged).values(values)).rowcount == 1
 
 
 def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping: Json) -> bool:
-    """Whether the creation record belongs to the mapping, or may: a retry message from elsewhere must not change it."""
+    """Whether the creation record belongs, or may belong, to the mapping.
+
+    A retry message from elsewhere must not change the record.
+    """
     record = find_record(connection, creation.name, dps_id)
     return record is not None and (record.mapping is None or creation.same_records(record.mapping, mapping))
 
@@ -308,7 +311,7 @@ def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping
 def _created_for_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Json) -> bool:
     columns = creations.c
     held = {name: columns.nomis_ids[name].as_string() for name in nomis_ids}
-    # SQLite returns numbers as numbers even if text is asked for, and a number never equals a text.
+    # SQLite returns numbers even if text is requested, and a number never equals a text.
     same = [
         cast(held[name], BigInteger) == value
         if isinstance(value, int) and abs(value) <= LARGEST_INTEGER

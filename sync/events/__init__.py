@@ -1,5 +1,5 @@
-"""An event, and what its handler works with.
+"""Events, and the context in which a handler handles one.
 
-- `envelope`: what a message says: an event, a mapping retry, or something unknown
-- `context`: what a handler is given, and the outcomes of a message
+- `envelope`: parses a message as an event, a mapping retry, or a message of an unknown type
+- `context`: the services and telemetry for a handler, and the possible outcomes of a message
 """

@@ -1,4 +1,4 @@
-"""What a handler works with while it handles one event, and how that ends."""
+"""The context in which a handler handles one event, and the possible outcomes of a message."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +15,10 @@ from sync.upstream.services import Services
 
 
 class HandlerContext:
-    """The services, leases and telemetry for one event, and what its handling has found so far.
+    """The services, leases and telemetry for the handling of one event, and its progress.
 
-    `properties` are those of its telemetry event; a failed attempt is recorded with them and with `current_step`.
-    `request_seconds`: the longest that a request may be under way after it was sent.
+    properties: the telemetry properties, which a failed attempt also has. current_step: the step that is under way.
+    request_seconds: for how long a request may be under way after it was sent.
     """
 
     def __init__(
@@ -39,22 +39,22 @@ class HandlerContext:
         self._request_seconds = request_seconds
 
     def step(self, name: str) -> None:
-        """Names the step that begins now, in a few plain words such as `read visit`."""
+        """Sets the name of the step that begins now, a few plain words such as `read visit`."""
         self.current_step = name
 
     def bind(self, **properties: object) -> None:
-        """Adds telemetry properties by their exact names; those that are None are left out when tracked."""
+        """Adds telemetry properties by their exact names. Those with the value None are not tracked."""
         self.properties.update(properties)
 
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
-        """Holds the lease of `key` for the `with` block, so that no other thread or process holds it.
+        """Holds the lease of `key` in the `with` block, so that no other thread or process holds it.
 
-        Waits a moment for it, since entities that share a lease, such as the attendances for one booking, usually wait
-        only for one call of another. Raises `LeaseBusy` if it is still held elsewhere: the message then waits.
+        It waits a moment for the lease, since entities that share one, such as the attendances of a booking, usually
+        only wait for a single call. Raises `LeaseBusy` if the lease is still held elsewhere; the message then waits.
 
-        After an unknown outcome, or the death of this process, the lease stays taken while the request may still be
-        in progress: a request applied late would overwrite newer data.
+        After an unknown outcome, or the death of this process, the lease stays held while the request may still be
+        under way. Otherwise a request that is applied late could overwrite newer data.
         """
         deadline = time.monotonic() + times.HANDLER_LEASE_WAIT_SECONDS
         pause = times.HANDLER_LEASE_POLL_SECONDS
@@ -74,48 +74,48 @@ class HandlerContext:
             self._leases.release(key)
 
     def creation_open(self, name: str, dps_id: str) -> bool:
-        """Whether a creation of this DPS record has begun and has not finished.
+        """Whether the creation of this DPS record has begun but has not finished.
 
-        NOMIS then has, or may get, a record without a mapping. `name` is that of the `Creation`.
+        In that case NOMIS has, or may get, a record without a mapping. `name` is that of the `Creation`.
         """
         with self._database.read() as connection:
             record = find_record(connection, name, dps_id)
         return record is not None and record.state.is_open
 
     def forget_creation(self, name: str, dps_id: str) -> None:
-        """Records that a deleted DPS record is gone from NOMIS and from the mapping service too."""
+        """Records that a deleted DPS record is also deleted in NOMIS and in the mapping service."""
         with self._database.begin() as connection:
             mark_deleted(connection, name, dps_id)
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks a telemetry event with these properties alone."""
+        """Tracks a telemetry event with exactly these properties."""
         self._telemetry.track(name, properties)
 
 
 class Outcome(StrEnum):
-    """What became of a message; the words are those of summaries, metrics and the ledger."""
+    """The outcome of a message; summaries, metrics and the ledger use the same words."""
 
     #: Its effect is in NOMIS (and, for a creation, in the mapping service).
     APPLIED = "applied"
-    #: A later event of the same entity, handled instead, covers it.
+    #: A later event of the same entity was handled instead.
     COALESCED = "coalesced"
-    #: The event needs nothing in NOMIS.
+    #: The event does not require a change in NOMIS.
     IGNORED = "ignored"
-    #: The record exists already, or its mapping was refused because another one exists; nothing is left to do.
+    #: The record already exists, or its mapping was refused because a different one exists; nothing is left to do.
     DUPLICATE = "duplicate"
-    #: Created in NOMIS; a separate message saves the mapping.
+    #: The record is created in NOMIS, and a separate message saves the mapping.
     RETRY_QUEUED = "retry_queued"
     #: Events of this type are switched off.
     SWITCHED_OFF = "switched_off"
     #: The message has an unknown type.
     UNHANDLED = "unhandled"
-    #: It failed; it comes again or goes to the dead letter queue.
+    #: The attempt failed, so the message is delivered again or moves to the dead letter queue.
     FAILED = "failed"
-    #: It is malformed.
+    #: The message is malformed.
     UNREADABLE = "unreadable"
-    #: Nobody can tell whether NOMIS has the record: a person has to decide; it is never created again automatically.
+    #: No look-up can show whether NOMIS has the record. A person has to decide; the program does not create it again.
     AMBIGUOUS = "ambiguous"
-    #: Returned to the queue untried, or to wait there.
+    #: The message was returned to the queue, untried or to wait there.
     DEFERRED = "deferred"
 
     @property

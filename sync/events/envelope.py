@@ -1,7 +1,8 @@
 """Parses the body of an SQS message into a domain event, a mapping retry, or a message of an unknown type.
 
-The body is the SNS envelope; its `Message` is a string of JSON that is parsed a second time. With raw message delivery
-the body is the event itself. The event type is read from the event, since mapping retries have no attributes.
+The body is the SNS envelope. Its `Message` is text that contains JSON, so it is parsed as well. With raw message
+delivery, the body is the event itself. The event type is not read from the message attributes, since mapping retries
+do not have any.
 """
 
 import re
@@ -20,16 +21,16 @@ from sync.tracing import ATTRIBUTE
 #: The Unicode categories of invisible characters: control characters and format marks, such as joiners.
 _INVISIBLE = frozenset({"Cc", "Cf"})
 _LONGEST_QUOTE = 60
-#: The type of a message that saves a mapping and nothing else.
+#: The type of a message that only saves a mapping.
 MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
-    """An event of a publishing service.
+    """An event from the service that published it.
 
-    `occurred_at` keeps the offset that was written; without one it is in London time. It is None if the time is absent
-    or malformed; `malformed_time` is the beginning of a malformed time.
+    `occurred_at` has the offset from the event, or London time if it has none. It is None if the time is missing or
+    malformed. `malformed_time` is the beginning of a malformed time.
     """
 
     event_type: str
@@ -68,7 +69,7 @@ class DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class MappingRetry:
-    """The mapping of a record that NOMIS has: only the call to the mapping service is repeated."""
+    """The mapping of a record that NOMIS has. Only the call to the mapping service is repeated."""
 
     mapping: Mapping[str, Any]
     telemetry_attributes: Mapping[str, str]
@@ -93,7 +94,7 @@ class Unhandled:
 class Envelope:
     """A parsed message body. `sns_message_id` is the same in all deliveries of one published event.
 
-    `traceparent`: the trace context, which the publisher sets as an attribute of the message.
+    `traceparent` is the trace context, which the publisher sets as an attribute of the message.
     """
 
     content: DomainEvent | MappingRetry | Unhandled
@@ -130,7 +131,7 @@ def is_mapping_retry(body: str) -> bool:
 
 
 def write_mapping_retry(mapping: Mapping[str, Any], telemetry_attributes: Mapping[str, str]) -> str:
-    """The body of a mapping retry, as `read_envelope` and the replaced service read it."""
+    """The body of a mapping retry, in the form that `read_envelope` and the replaced service can read."""
     message = orjson.dumps({"mapping": mapping, "telemetryAttributes": telemetry_attributes}).decode()
     return orjson.dumps({"Type": MAPPING_RETRY, "Message": message, "MessageId": None}).decode()
 
@@ -141,7 +142,7 @@ def write_domain_event(
     prisoner_id: str | None = None,
     occurred_at: str | None = None,
 ) -> str:
-    """The body of a message that repeats an event, as `read_envelope` reads it; it has no SNS message id."""
+    """The body of a message that repeats an event, for `read_envelope`. It does not have an SNS message id."""
     event = {
         "eventType": event_type,
         "version": 1,
@@ -174,7 +175,7 @@ def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
 
 
 def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
-    """The time, or the beginning of a malformed one: only events that use the time fail because of it."""
+    """The time, or the beginning of a malformed time. Only events that use the time fail if it is malformed."""
     if value is None or value == "":
         return None, None
     try:

@@ -1,12 +1,12 @@
-"""What an operator can repair, whatever the domain.
+"""What an operator can do about dead letters, duplicates, creations and DPS records in any domain.
 
-- `dead_letters`: what a dead-letter message is about
-- `dead_letter_report`: why it failed, and whether a retry may help
-- `hints`: what it probably needs, in one line
+- `dead_letters`: reads what a dead-letter message is about
+- `dead_letter_report`: says why a message failed, and whether a retry may help
+- `hints`: gives one line of advice about a failed message
 - `dead_letter_queue`: peeks at a dead letter queue, sends its messages back, or removes them
-- `scheduled_redrive`: which messages housekeeping sends back, and which it gives up
-- `duplicates`: two NOMIS records for one DPS record: which may be removed
-- `creations`: creations with an unknown outcome, resolved by a person
+- `scheduled_redrive`: decides which messages housekeeping sends back, and which it gives up
+- `duplicates`: decides which of two NOMIS records for one DPS record may be removed
+- `creations`: helps a person to resolve creations with an unknown outcome
 - `resync`: writes one DPS record to NOMIS again
-- `finding_text`: what a finding means, in sentences
+- `finding_text`: explains a finding in sentences
 """

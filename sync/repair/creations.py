@@ -1,4 +1,4 @@
-"""Creations with an unknown outcome, for a person to resolve: what to look for, what to check, what to send again."""
+"""Helps a person to resolve a creation with an unknown outcome: what to search for, compare and send again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from sync.upstream.services import Services
 class Comparison:
     """A NOMIS record that a person found, compared with the request.
 
-    found: the record, or None if NOMIS does not have it or no service can read it. objections: why it must not be
-    mapped. differences: how it differs from the request; a person may know the reason.
+    found: the record, or None if NOMIS does not have it or no service can read it. objections: sentences that say why
+    it must not be mapped. differences: sentences that say how it differs from the request; a person may know why.
     """
 
     found: Record | None
@@ -25,7 +25,7 @@ class Comparison:
 
 
 def compare_with_request(services: Services, record: CreationRecord, nomis_ids: Mapping[str, Any]) -> Comparison:
-    """Compares a creation with the NOMIS record with these ids, which is read if possible. Raises `UpstreamError`."""
+    """Compares a creation with the NOMIS record that has these ids, if NOMIS can read it. Raises `UpstreamError`."""
     domain = domain_of_record(record.domain)
     mappings, repair = domain.mappings, domain.repair
     ids = mappings.ids({mappings.dps: record.dps_id, **nomis_ids})
@@ -41,21 +41,21 @@ def compare_with_request(services: Services, record: CreationRecord, nomis_ids: 
     if found is None:
         objections.append(f"NOMIS has no {what}")
     elif found.get(repair.owner) != owner:
-        objections.append(f"{what} is of {repair.owner} {found.get(repair.owner)}, not {owner}")
+        objections.append(f"{what} belongs to {repair.owner} {found.get(repair.owner)}, not {owner}")
     if objections or found is None:
         return Comparison(found, tuple(objections))
     return Comparison(found, (), tuple(repair.differences(record.dps_id, record.request, found)))
 
 
 def search_text(record: CreationRecord) -> str:
-    """What to look for in NOMIS, in one line."""
+    """A line that says what to search for in NOMIS."""
     if not record.request:
         return "nothing: it was deleted before it was created"
     return domain_of_record(record.domain).repair.search_text(record.request)
 
 
 def search_sql(record: CreationRecord) -> str | None:
-    """The SQL that shows the record in the NOMIS database, or None if a service shows it or a value is not an id."""
+    """The SQL that shows the record in the NOMIS database; None if a service shows it or a value is not an id."""
     if not record.request:
         return None
     try:

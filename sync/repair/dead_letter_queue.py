@@ -1,7 +1,7 @@
-"""The dead letter queue of one queue: its messages are peeked at, sent back to the main queue, or removed.
+"""Peeks at the messages of a dead letter queue, sends them back to the main queue, or removes them.
 
-A message is sent to the main queue before it is deleted here: if the process dies in between, it is delivered twice,
-which does no harm.
+A message is sent to the main queue before it is deleted here. If the process dies in between, the message is delivered
+twice, which does no harm.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -22,13 +22,13 @@ from sync.store.failed_attempts import count_redrives
 from sync.store.findings import resolve_given_up
 from sync.store.telemetry import Telemetry
 
-#: Names, by message id, the messages that stay on the dead letter queue, and why.
+#: A function that returns the reasons why messages stay on the dead letter queue, by message id.
 WhyLeft = Callable[[Sequence[DeadLetter]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
-    """A message that stays on the dead letter queue, and why. `failed`: whether something went wrong with it."""
+    """A message that stays on the dead letter queue, with the reason. `failed`: whether an error was the reason."""
 
     dead_letter: DeadLetter
     reason: str
@@ -37,7 +37,7 @@ class KeptMessage:
 
 @dataclass(slots=True)
 class RetriedBatch:
-    """A batch of a redrive: the messages that were sent back, by their new SQS ids, and those that stay."""
+    """One batch of a redrive: the messages that were sent back, by their new SQS ids, and the messages that stay."""
 
     sent: dict[str, DeadLetter] = field(default_factory=dict)
     left: list[KeptMessage] = field(default_factory=list)
@@ -45,7 +45,7 @@ class RetriedBatch:
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """What a redrive did. `found` counts every message that was seen."""
+    """The result of a redrive. `found` is the number of messages that were read."""
 
     queue: str
     dlq_name: str
@@ -54,7 +54,7 @@ class RetryResult:
     left: tuple[KeptMessage, ...] = ()
 
     def with_batch(self, batch: RetriedBatch) -> "RetryResult":
-        """This result with one more batch added."""
+        """A new result that also includes `batch`."""
         retried, left = (*self.retried, *batch.sent.values()), (*self.left, *batch.left)
         return RetryResult(self.queue, self.dlq_name, len(retried) + len(left), retried, left)
 
@@ -76,7 +76,7 @@ class RetryResult:
 class DeadLetterQueue:
     """The dead letter queue of one queue.
 
-    `main_queue` opens the main queue of a queue id: an event that came on the wrong queue is sent to the right one.
+    `main_queue` opens the main queue of a queue id. With it, an event on the wrong queue is sent to the right one.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class DeadLetterQueue:
         return self._dlq.name
 
     def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetter]:
-        """Reads its messages, oldest first; all of them are visible again on return.
+        """Reads the messages, oldest first. All of them are visible again when this returns.
 
-        Reads up to `most` messages, and for up to `seconds`; None sets no limit. Raises `QueueUnavailable`.
+        It reads at most `most` messages, for at most `seconds`; None means no limit. Raises `QueueUnavailable`.
         """
         with browsing(self._dlq) as browse:
             for _ in browse.receive(most, seconds):
@@ -113,8 +113,9 @@ class DeadLetterQueue:
     def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
         """Sends messages back to the main queue, with their bodies and attributes, except those that `why_left` names.
 
-        `why_left` is called with a few messages at a time. Up to `most` messages are read, or all if it is None. A
-        message that cannot be sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
+        `why_left` is called with a few messages at a time. At most `most` messages are read, or all if it is None. If a
+        message cannot be sent, it stays, and the result has the reason. Raises `QueueUnavailable` and
+        `StoreUnavailable`.
         """
         result = RetryResult(self.queue, self.name)
         with closing(self.retry_in_batches(why_left, who, BATCH, most)) as batches:
@@ -127,10 +128,10 @@ class DeadLetterQueue:
     def retry_in_batches(
         self, why_left: WhyLeft, who: str, size: int, most: int | None = None, limit: int | None = None
     ) -> Generator[RetriedBatch, None, None]:
-        """Sends messages back as `retry` does, `size` at a time and `limit` in all.
+        """Sends messages back as `retry` does, `size` at a time and at most `limit` in total.
 
-        Each batch is sent when the generator is advanced. The messages stay hidden from others until it is closed.
-        `track_retry` tracks the whole redrive.
+        Each batch is sent when the generator advances. The other messages stay hidden until the generator is closed.
+        The caller tracks the whole redrive with `track_retry`.
         """
         sent_ids: set[str] = set()
         batch = RetriedBatch()
@@ -157,7 +158,7 @@ class DeadLetterQueue:
                 yield batch
 
     def track_retry(self, result: RetryResult) -> None:
-        """Tracks that messages were sent back."""
+        """Tracks a whole redrive in telemetry."""
         properties = {
             "dlq-name": self.name,
             "messages-found": result.found,
@@ -169,10 +170,10 @@ class DeadLetterQueue:
     def purge(
         self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None], who: str
     ) -> tuple[int, list[KeptMessage]]:
-        """Removes the messages whose ids are in `only`; returns how many, and the messages that stay.
+        """Removes the messages with ids in `only`. Returns the number of removed messages, and the messages that stay.
 
-        `export` is given the messages before they are removed, and must have stored them safely when it returns. Raises
-        `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
+        `export` is called with the messages before they are removed, and must store them safely. Raises
+        `QueueUnavailable`, and any error of `export`; in both cases nothing is removed.
         """
         left: list[KeptMessage] = []
         with browsing(self._dlq) as browse:
@@ -188,15 +189,15 @@ class DeadLetterQueue:
                 keys = [each.key for each in removed]
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
-        left += [KeptMessage(each, "it arrived after you looked") for each in dead_letters if _id(each) not in only]
+        left += [KeptMessage(each, "it arrived after the list") for each in dead_letters if _id(each) not in only]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
             self._telemetry.flush()
         return len(removed), left
 
     def _stay(self, dead_letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[KeptMessage]:
-        """The messages that stay, and why: `why_left` names them or fails on them, or they have come back already."""
-        # A message that fails again at once is back while the queue is still being read.
+        """The messages that stay: `why_left` names them, it fails for them, or they have already failed again."""
+        # A message that fails again at once may come back while the queue is still being read.
         again = [KeptMessage(each, "it failed again just now") for each in dead_letters if _id(each) in sent_ids]
         dead_letters = _without(dead_letters, again)
         reasons, failed = self._ask(why_left, dead_letters)
@@ -209,15 +210,18 @@ class DeadLetterQueue:
     def _ask(
         self, why_left: WhyLeft, dead_letters: Sequence[DeadLetter]
     ) -> tuple[Mapping[str, str], list[KeptMessage]]:
-        """Why messages stay, and those on which `why_left` fails: asked together, and one by one if that fails."""
+        """The reasons from `why_left`, and the messages for which it fails.
+
+        It is called for all messages together and, if that fails, for each message separately.
+        """
         try:
             return why_left(dead_letters), []
         except StoreUnavailable:
             raise
-        except Exception as error:  # of one of them, and perhaps of all
+        except Exception as error:  # one of the messages, or all of them, may be the cause
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
-                reason = f"it could not be looked up: {type(error).__name__}"
+                reason = f"it could not be checked: {type(error).__name__}"
                 return {}, [KeptMessage(dead_letters[0], reason, failed=True)]
         reasons: dict[str, str] = {}
         failed: list[KeptMessage] = []
@@ -228,9 +232,9 @@ class DeadLetterQueue:
         return reasons, failed
 
     def _send_back(self, browse: Browse, dead_letters: Sequence[DeadLetter], who: str, batch: RetriedBatch) -> None:
-        """Sends messages back and deletes them here; adds to `batch` those that were sent, and those that could not be.
+        """Sends messages back and deletes them here. Adds each to `batch`, as sent or as left.
 
-        Raises `QueueUnavailable` when two in a row cannot be sent: then the messages are not to blame.
+        Raises `QueueUnavailable` if two in a row cannot be sent, since then the messages are not the cause.
         """
         unrecorded = self._record(dead_letters, who)
         batch.left += unrecorded
@@ -255,7 +259,7 @@ class DeadLetterQueue:
             self._delete(browse, sent)
 
     def _record(self, dead_letters: Sequence[DeadLetter], who: str) -> list[KeptMessage]:
-        """Records that messages are about to be sent back; returns those for which that fails even on their own."""
+        """Records that messages are about to be sent back. Returns the messages that cannot be recorded."""
         if not dead_letters:
             return []
         keys = [each.key for each in dead_letters]
@@ -265,7 +269,7 @@ class DeadLetterQueue:
                 resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
         except StoreUnavailable:
             raise
-        except Exception as error:  # of one of them, and perhaps of all
+        except Exception as error:  # one of the messages, or all of them, may be the cause
             if len(dead_letters) == 1:
                 self._log.exception("dead-letter-failed", queue=self.queue)
                 return [KeptMessage(dead_letters[0], f"it could not be recorded: {type(error).__name__}", failed=True)]
@@ -280,7 +284,7 @@ class DeadLetterQueue:
         return self._main_queue(owner)
 
     def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Deletes messages; returns those that SQS did not delete."""
+        """Deletes messages. Returns the messages that SQS did not delete."""
         undeleted = {
             message.message_id for message in browse.delete([dead_letter.message for dead_letter in dead_letters])
         }

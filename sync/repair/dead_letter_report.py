@@ -1,4 +1,4 @@
-"""Why dead-letter messages failed, whether trying again may help, and what to do about them."""
+"""Says why dead-letter messages failed, whether a retry may help, and what to do about them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,23 +19,23 @@ from sync.store.failed_attempts import Attempts, FailedAttempt, attempts_at, red
 from sync.store.findings import Finding, FindingKind, given_up_messages, list_findings
 
 UNFINISHED_HINT = (
-    "its last attempt may have created the record in NOMIS: send the message back, and its next delivery looks "
+    "its last attempt may have created the record in NOMIS: send the message back, and the next attempt searches "
     "for the record"
 )
-NO_FAILURE_HINT = "no failure was recorded (a process died with the message, or somebody sent it here): send it back"
-#: A message that came back once is sent back again after the first pause, a little less than the ten minutes between
-#: two runs of housekeeping; each pause is twice the one before, up to the longest.
+NO_FAILURE_HINT = "no failure was recorded (its process died, or somebody sent it here): send it back"
+#: A message that came back once is sent back again after the first pause, which is a little less than the ten minutes
+#: between two runs of housekeeping. Each pause is twice as long as the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
 _LONGEST_PAUSE = timedelta(hours=6)
-#: The states of a creation in which NOMIS has, or may have, the record, and the next delivery finishes it.
+#: The states in which NOMIS has, or may have, the record, and the next attempt finishes the creation.
 _UNFINISHED = (CreationState.INTENDED, CreationState.CREATED)
 
 
 class FailureClass(StrEnum):
-    """Whether trying again may help."""
+    """The classes of failures, by whether a retry may help."""
 
     RECOVERABLE = "recoverable"
-    #: NOMIS holds two rows where there should be one: trying again helps once one of them is deleted.
+    #: NOMIS holds two rows where it should hold one. A retry helps once one of them is deleted.
     REPAIRABLE = "repairable"
     UNRECOVERABLE = "unrecoverable"
     UNREADABLE = "unreadable"
@@ -43,16 +43,16 @@ class FailureClass(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What it means, for people."""
+        """The meaning of the class, for people."""
         return _TEXTS[self][0]
 
     @property
     def action(self) -> str:
-        """What to do about such messages, for people; `QUEUE` stands for the queue."""
+        """The action for messages of this class, for people; `QUEUE` stands for the queue."""
         return _TEXTS[self][1]
 
 
-#: Meaning and action of each class. The runbook has the same table, which `make docs` writes.
+#: The meaning and the action of each class. `make docs` writes the same table to the runbook.
 _TEXTS = {
     FailureClass.RECOVERABLE: (
         (
@@ -61,7 +61,7 @@ _TEXTS = {
         ),
         (
             "wait. Housekeeping sends it back, first within ten minutes, then with pauses of up to six hours. "
-            "Sooner: `dlq retry QUEUE`. For 401, 403 or no token, `check` names what is wrong: correct that first"
+            "Sooner: `dlq retry QUEUE`. For 401, 403 or no token, `check` shows the problem: correct that first"
         ),
     ),
     FailureClass.REPAIRABLE: (
@@ -80,25 +80,25 @@ _TEXTS = {
     ),
     FailureClass.UNREADABLE: (
         "the message is not valid",
-        "housekeeping gives it up. Tell the team of the publisher, then `dlq purge QUEUE`",
+        "housekeeping gives it up. Inform the publisher's team, then `dlq purge QUEUE`",
     ),
     FailureClass.UNKNOWN: (
         "no failure was recorded: its process died, or a person put the message there",
         "wait. Housekeeping sends it back. Sooner: `dlq retry QUEUE`",
     ),
 }
-#: The classes in which trying again without any repair may help.
+#: The classes for which a retry may help without a repair.
 WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterReport:
-    """A dead-letter message with what the database knows about it.
+    """A dead-letter message, with everything that the database knows about it.
 
-    attempts: the number of failed attempts in all its deliveries. redrives, redriven_at: how often it was sent back,
-    and when it last was. given_up: whether housekeeping no longer sends it back. unfinished: whether NOMIS has, or
-    may have, the record that the message creates, without a mapping. finding: the open finding about two rows in NOMIS
-    that the message waits for.
+    failure: its last failed attempt, None if no failure was recorded. attempts: the number of failed attempts in all
+    its deliveries. redrives, redriven_at: how often it was sent back, and when it was last sent back. given_up: whether
+    housekeeping no longer sends it back. unfinished: whether NOMIS has, or may have, the record that the message
+    creates, without a mapping. finding: the open finding about two rows in NOMIS that the message waits for.
     """
 
     dead_letter: DeadLetter
@@ -112,11 +112,11 @@ class DeadLetterReport:
 
     @property
     def failure_class(self) -> FailureClass:
-        """Whether trying again may help."""
+        """The class of the failure, which says whether a retry may help."""
         if self.dead_letter.type == UNREADABLE:
             return FailureClass.UNREADABLE
         if self.unfinished:
-            # Its last attempt ended without any record, whatever had failed before.
+            # The last attempt ended without a record of a failure, even if earlier attempts failed.
             return FailureClass.RECOVERABLE
         if self.failure is None:
             return FailureClass.UNKNOWN
@@ -128,7 +128,7 @@ class DeadLetterReport:
 
     @property
     def hint(self) -> str:
-        """What to do about it, in one line."""
+        """One line that says what to do about the message."""
         if self.dead_letter.type == UNREADABLE:
             return UNREADABLE_HINT
         if self.unfinished:
@@ -137,25 +137,28 @@ class DeadLetterReport:
 
     @property
     def reason(self) -> str:
-        """Why it failed, with `…` for ids: equal for all messages that failed for the same reason."""
+        """The reason of the failure, with `…` for ids, so that it is equal for all messages with the same cause."""
         if self.failure is not None:
             return fingerprint(self.failure.failure)
         return self.dead_letter.problem or "no failure was recorded"
 
     @property
     def sql(self) -> tuple[str, ...]:
-        """The SQL that shows, in the NOMIS database, the two rows that it waits for; empty if it waits for none."""
+        """The SQL that shows the two rows in NOMIS because of which the message waits; empty if there are none."""
         return () if self.finding is None else duplicate_rows_of(self.finding).sql
 
     @property
     def may_heal(self) -> bool:
-        """Whether housekeeping sends it back, unless it came back too often."""
+        """Whether housekeeping sends the message back, unless it has come back too often."""
         worth_it = self.failure_class in (*WORTH_A_RETRY, FailureClass.REPAIRABLE)
         return worth_it or self.dead_letter.is_mapping_retry
 
     @property
     def next_redrive(self) -> datetime | None:
-        """When housekeeping sends it back again at the earliest; None if it never has, or no longer does."""
+        """The earliest time at which housekeeping sends the message back again.
+
+        None if the message has never been sent back, or is no longer sent back.
+        """
         if self.redriven_at is None or self.given_up or not self.may_heal:
             return None
         return self.redriven_at + pause_after(self.redrives)
@@ -179,13 +182,13 @@ class DeadLetterReport:
 
 @dataclass(frozen=True, slots=True)
 class SameReason:
-    """Messages of one event type that failed for one reason and need the same advice, oldest first."""
+    """Messages of one event type that failed for the same reason and have the same advice, oldest first."""
 
     reports: tuple[DeadLetterReport, ...]
 
     @property
     def first(self) -> DeadLetterReport:
-        """The oldest of them, as an example of them all."""
+        """The oldest of the messages, as an example."""
         return self.reports[0]
 
     def as_dict(self) -> dict[str, Any]:
@@ -201,7 +204,7 @@ class SameReason:
 
 
 def group_by_reason(reports: Sequence[DeadLetterReport]) -> list[SameReason]:
-    """The messages grouped by event type, class, reason and advice, the largest group first."""
+    """The messages grouped by event type, class, reason and advice, largest group first."""
     groups: dict[tuple[str, ...], list[DeadLetterReport]] = {}
     for each in reports:
         key = (each.dead_letter.type, each.failure_class, each.reason, each.hint)
@@ -210,7 +213,7 @@ def group_by_reason(reports: Sequence[DeadLetterReport]) -> list[SameReason]:
 
 
 def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]) -> list[DeadLetterReport]:
-    """What is known about each message of `queue`, in the same order. Raises `StoreUnavailable`."""
+    """Reports on messages of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
         redrives = redrives_of(connection, queue, (each.key for each in dead_letters))
         given_up = given_up_messages(connection, queue)
@@ -235,16 +238,17 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
-    """Returns a `WhyLeft` that keeps all messages except `message_ids`, if any are given.
+    """A `WhyLeft` that keeps all messages except `message_ids`, if any are given.
 
-    recoverable_only: also keeps those that a retry cannot help. The `WhyLeft` raises `StoreUnavailable` when called.
+    recoverable_only: whether to keep the messages that a retry cannot help as well. The `WhyLeft` raises
+    `StoreUnavailable`.
     """
 
     def why_left(dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
         reasons: dict[str, str] = {}
         if message_ids:
             others = (each.message.message_id for each in dead_letters)
-            reasons = {each: "it was not asked for" for each in others if each not in message_ids}
+            reasons = {each: "it was not requested" for each in others if each not in message_ids}
         if recoverable_only:
             for each in report_on(database, queue, dead_letters):
                 if each.failure_class not in WORTH_A_RETRY:
@@ -255,7 +259,7 @@ def not_chosen(
 
 
 def pause_after(redrives: int) -> timedelta:
-    """The least time between two redrives of a message that was sent back this often."""
+    """The minimum time before the next redrive of a message that was sent back `redrives` times."""
     doublings = min(max(redrives, 1) - 1, 10)
     return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
@@ -275,14 +279,14 @@ def _report(
     report = DeadLetterReport(dead_letter, failure, number, redrives, redriven_at, given_up, unfinished, finding)
     if finding is None or report.failure_class is FailureClass.REPAIRABLE:
         return report
-    # Its ids are those of a record with two rows, but that is not why it failed.
+    # The message is about a record with two rows, but it failed for another reason.
     return replace(report, finding=None)
 
 
 def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetter]) -> dict[str, frozenset[str]]:
-    """The DPS records that some of the messages create, and whose creation was begun but not finished, by event type.
+    """The ids of the DPS records with an unfinished creation among those that the messages create, by event type.
 
-    A message may be on the wrong queue; it is sent to the right one, and finishes the creation there.
+    A message may be on the wrong queue. It is then sent to the right one, and finishes the creation there.
     """
     wanted: dict[str, set[str]] = {}
     creations = {each.domain.creation.event_type: each.domain.creation for each in dead_letters if each.domain}
@@ -297,7 +301,7 @@ def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetter]) -> d
 
 
 def _two_rows(connection: Connection) -> dict[str, Finding]:
-    """The open findings about two rows in NOMIS, by the DPS record whose messages wait until one row is deleted."""
+    """The open findings about two rows in NOMIS, by the id of the DPS record."""
     found = list_findings(connection, kind=FindingKind.NON_UNIQUE)
     named = ((each.properties.get(kind.dps), each) for each in found for kind in row_kinds().values())
     return {dps_id: each for dps_id, each in named if dps_id is not None}

@@ -1,4 +1,4 @@
-"""What a message on a dead letter queue is about."""
+"""Reads what a message on a dead letter queue is about."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from sync.queues.queue import Message
 
 UNREADABLE = "unreadable"
 _OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}", re.ASCII)
-#: What SNS adds to each message so that its origin can be proved.
+#: The fields that SNS adds to each message to prove its origin.
 _SIGNATURE = frozenset({"Signature", "SignatureVersion", "SigningCertURL", "UnsubscribeURL"})
 _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
@@ -25,9 +25,9 @@ _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 class DeadLetter:
     """One dead-letter message, and what it is about.
 
-    type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`. ids: what the event
-    is about: its `additionalInformation` and `prisonerId`, or the mapping to be saved. problem: why it is malformed, or
-    None if it is not.
+    type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`. ids: the event's
+    `additionalInformation` and `prisonerId`, or the mapping to save. problem: why the message is malformed, or None if
+    it is not.
     """
 
     message: Message
@@ -38,7 +38,7 @@ class DeadLetter:
 
     @property
     def key(self) -> str:
-        """The id that survives a redrive: the SNS message id, or else a hash of the body."""
+        """An id that stays the same after a redrive: the SNS message id, or else a hash of the body."""
         if self.sns_message_id is not None and _PLAIN_ID.fullmatch(self.sns_message_id):
             return self.sns_message_id
         text = self.sns_message_id or self.message.body
@@ -46,24 +46,24 @@ class DeadLetter:
 
     @property
     def is_mapping_retry(self) -> bool:
-        """Whether purging it would leave a NOMIS record without its mapping."""
+        """Whether the message is a mapping retry. A purge would leave its NOMIS record without a mapping."""
         return self.type == MAPPING_RETRY
 
     @property
     def offender_no(self) -> str | None:
-        """The number of the prisoner whom its event names, or None if it names none."""
+        """The prisoner number in the event, or None if there is none."""
         named = (self.ids.get(name) for name in ("prisonerId", "offenderNo", "nomsNumber"))
         return next((each for each in named if isinstance(each, str) and _OFFENDER_NO.fullmatch(each)), None)
 
     @property
     def domain(self) -> Domain | None:
-        """The domain of its event, whichever queue it is on; None if it is not an event of any domain."""
+        """The domain of the event type, even if the message is on the wrong queue; None if no domain has the type."""
         queue = queue_of(self.type)
         return None if queue is None else domain_of_queue(queue)
 
     @property
     def creates(self) -> str | None:
-        """The id of the DPS record that its event creates in NOMIS, as creations store it; None if it creates none."""
+        """The id of the DPS record that the event creates in NOMIS, in the form that creations store; None if none."""
         domain = self.domain
         if domain is None or self.type.lower() != domain.creation.event_type:
             return None
@@ -73,14 +73,14 @@ class DeadLetter:
             return None
 
     def as_dict(self) -> dict[str, Any]:
-        """The message as JSON shows it: without the signature of SNS, which says nothing about the event."""
+        """The message for JSON output, without the SNS signature, which says nothing about the event."""
         shown = self.as_export()
         if isinstance(shown["body"], dict):
             shown["body"] = {name: value for name, value in shown["body"].items() if name not in _SIGNATURE}
         return shown
 
     def as_export(self) -> dict[str, Any]:
-        """The message as an export holds it: enough to send it again by hand."""
+        """The message for an export, with everything that is needed to send it again by hand."""
         sent = self.message.sent_at
         return {
             "messageId": self.message.message_id,
@@ -93,7 +93,7 @@ class DeadLetter:
 
 
 def read_dead_letter(message: Message) -> DeadLetter:
-    """What a message is about. Never raises: a malformed message says what its problem is."""
+    """Reads what a message is about. Never raises: a malformed message has a `problem`."""
     try:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:

@@ -1,6 +1,6 @@
-"""Duplicates: two NOMIS records for one DPS record, which of them may be removed, and the objections to that.
+"""Decides which of two NOMIS records for one DPS record may be removed, and lists any objections.
 
-A finding names the pair of ids that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
+A finding has the pair of ids that the mapping service has (`existing…`) and the pair that it refused (`duplicate…`).
 """
 
 from collections.abc import Mapping
@@ -14,30 +14,30 @@ from sync.upstream.mappings import MappingIds, Mappings
 
 
 class Verdict(StrEnum):
-    """What the ids of the two pairs say."""
+    """The relation between the refused pair of ids and the existing one."""
 
-    #: One DPS record, two NOMIS records: the refused one is surplus.
+    #: One DPS record has two NOMIS records, and the refused one is the duplicate.
     SURPLUS = "surplus"
-    #: Two DPS records claim one NOMIS record: nothing may be deleted; a person has to investigate.
+    #: Two DPS records claim one NOMIS record. Nothing may be deleted, and a person has to investigate.
     TWO_CLAIMS = "two claims"
-    #: Both ids are equal: not a duplicate.
+    #: Both ids are equal, so there is no duplicate.
     SAME = "no duplicate"
-    #: Both ids differ: the refused pair has nothing to do with the existing one.
+    #: Both ids differ, so the refused pair has nothing to do with the existing one.
     UNRELATED = "unrelated"
-    #: The mapping service has no mapping of the record.
+    #: The finding does not say which mapping exists.
     NOT_MAPPED = "not mapped"
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The refused pair, and the existing one (None if the finding does not name it)."""
+    """The refused pair of ids, and the existing one (None if the finding does not have it)."""
 
     duplicate: MappingIds
     existing: MappingIds | None
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids of the two pairs show, regardless of what NOMIS has now."""
+        """The relation between the two pairs, regardless of the current records in NOMIS."""
         if self.existing is None:
             return Verdict.NOT_MAPPED
         same_dps = self.duplicate.dps_id == self.existing.dps_id
@@ -48,7 +48,7 @@ class Duplicate:
 
 
 def read_duplicate(finding: Finding) -> Duplicate:
-    """The two pairs of a finding of kind `duplicate`. Raises `ValueError` if it does not name the refused one."""
+    """The two pairs of a finding of kind `duplicate`. Raises `ValueError` if the refused pair is missing."""
     mappings = domain_of_record(finding.domain).mappings
     duplicate = pair_in(mappings, finding.properties, "duplicate")
     if duplicate is None:
@@ -57,7 +57,7 @@ def read_duplicate(finding: Finding) -> Duplicate:
 
 
 def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> MappingIds | None:
-    """The pair that a finding names after `prefix` (`existing` or `duplicate`); None if it names none."""
+    """The pair in the properties with this prefix (`existing` or `duplicate`), or None if it is incomplete."""
     names = (mappings.dps, *mappings.nomis)
     values = {name: properties.get(prefix + name[:1].upper() + name[1:]) for name in names}
     if any(value in (None, "null") for value in values.values()):
@@ -67,10 +67,11 @@ def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> M
 
 @dataclass(frozen=True, slots=True)
 class NomisView:
-    """Both NOMIS records as they are now, and the DPS record to which the refused one is mapped.
+    """The current state of both NOMIS records, and the DPS record to which the refused one is mapped.
 
-    `surplus` and `mapped` are None if NOMIS does not have the record, or if no service can read it (`readable` is then
-    False). `surplus_belongs_to` is None if the refused record is not mapped.
+    surplus: the refused record. mapped: the record with the existing mapping. Each is None if NOMIS does not have it,
+    or if no service can read such records (`readable` is False). surplus_belongs_to: the id of the DPS record, or None
+    if the refused record is not mapped.
     """
 
     surplus: Record | None
@@ -87,30 +88,30 @@ def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view:
         return found
     advice = repair.advice(view.surplus, view.mapped)
     what = f"this program cannot remove {repair.noun} {duplicate.nomis_text}"
-    return [f"{what}: {advice}. Close the finding with --by-hand when there is nothing more to do"]
+    return [f"{what}: {advice}. When there is nothing more to do, close the finding with --by-hand"]
 
 
 def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
     noun, found = repair.noun, []
     if view.surplus_belongs_to is not None:
-        found.append(f"{noun} {duplicate.nomis_text} is mapped to {view.surplus_belongs_to}: it is not surplus")
+        found.append(f"{noun} {duplicate.nomis_text} is mapped to {view.surplus_belongs_to}, so it is not surplus")
     if not view.readable:
         return found
     if view.mapped is None:
-        found.append(f"NOMIS has no {noun} {existing.nomis_text}: the other one may be the only one, investigate")
+        found.append(f"NOMIS has no {noun} {existing.nomis_text}, so the other may be the only one: investigate")
     if view.surplus is not None and view.mapped is not None:
         whose, owner = view.surplus.get(repair.owner), view.mapped.get(repair.owner)
         if whose is None or whose != owner:
-            found.append(f"the two are not of the same {repair.owner} ({whose} and {owner}): investigate")
+            found.append(f"the two do not have the same {repair.owner} ({whose} and {owner}): investigate")
     if view.surplus is not None:
         found.extend(repair.objections(duplicate, view.surplus))
     return found
 
 
 def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
-    """Sentences that say why it is not proved that the refused record repeats the mapped one.
+    """Sentences that say why it is not proved that the refused record is a duplicate of the mapped one.
 
-    A person may know better, as the mapped record may have been changed since.
+    A person may know better, since the mapped record may have been changed in the meantime.
     """
     if view.surplus is None or view.mapped is None or not isinstance(repair, RemovingRepair):
         return []
@@ -127,7 +128,7 @@ def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: 
 
 
 def differences(view: NomisView) -> dict[str, tuple[str | None, str | None]]:
-    """The fields in which the two records differ: (surplus, mapped)."""
+    """The fields in which the two records differ, each with its two values (surplus, mapped)."""
     if view.surplus is None or view.mapped is None:
         return {}
     names = dict.fromkeys((*view.surplus, *view.mapped))

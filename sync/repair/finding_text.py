@@ -1,6 +1,6 @@
-"""What a finding means, in sentences: what happened to whom, and what it costs until a person acts.
+"""Explains a finding in sentences: what happened to whom, and what the consequence is until a person acts.
 
-Made from the properties of the finding's event, so that alerts, lists and `show` say the same.
+The sentences are made from the properties of the finding's event, so that alerts, lists and `show` say the same.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ Properties = Mapping[str, str]
 
 
 def finding_text(event: str, properties: Properties) -> str | None:
-    """The sentences about a finding, by its event; None for an event that belongs to no finding."""
+    """The sentences about a finding, or None if `event` does not belong to a finding."""
     text = _TEXTS.get(event)
     return None if text is None else text(properties)
 
 
 def prisoner_in(properties: Properties) -> str | None:
-    """The prisoner number that a finding's event names, or None if it names none."""
+    """The prisoner number in the properties of a finding, or None if there is none."""
     offender_no = properties.get("offenderNo")
     return None if offender_no in (None, "", "null", "unknown") else offender_no
 
@@ -86,7 +86,7 @@ def _given_up(properties: Properties) -> str:
     one = number == "1"
     kind = f" {properties['eventType']}" if properties.get("eventType") else ""
     messages = f"{number}{kind} message{'' if one else 's'}"
-    # If there are several messages, the event names only the first.
+    # If there are several messages, the properties are those of the first.
     about = f" about {properties['entity'].replace(':', ' ')}" if one and properties.get("entity") else ""
     offender_no = prisoner_in(properties)
     whose = f" of prisoner {offender_no}" if one and offender_no is not None and offender_no not in about else ""
@@ -108,7 +108,7 @@ def _of_whom(properties: Properties) -> str:
 
 
 def _when(time_of: tuple[str, ...], properties: Properties) -> str:
-    """The place and time of the record, as far as the event gives them."""
+    """The prison and the time of the record, if the properties have them, as part of a sentence."""
     where = f" at {properties['prisonId']}" if properties.get("prisonId") else ""
     values = [properties[name] for name in time_of if properties.get(name)]
     try:

@@ -1,4 +1,4 @@
-"""What a failed message probably needs: one line of advice, derived from where and how it failed."""
+"""Gives one line of advice about a failed message, derived from where and how it failed."""
 
 from sync.domains.registry import DOMAINS, queue_of
 from sync.domains.repair import Advice
@@ -10,11 +10,11 @@ RECOVERABLE = "another service was unavailable or overloaded: leave the message,
 UNRECOVERABLE = (
     "the request was refused, and would be refused again: correct the data and `dlq retry`, or purge the message"
 )
-UNREADABLE = "the message cannot be understood: tell the team of its publisher, then purge it"
+UNREADABLE = "the message cannot be understood: inform the publisher's team, then purge it"
 
 
 def hint(event_type: str | None, failure: Failure) -> str:
-    """What to do about a message of `event_type` that failed with `failure`, in one line."""
+    """One line that says what to do about a message of `event_type` that failed with `failure`."""
     event = event_type or ""
     if event != MAPPING_RETRY:
         event = event.lower()
@@ -29,7 +29,7 @@ def is_missing_mapping(failure: Failure) -> bool:
 
 
 def is_awaited_elsewhere(failure: Failure) -> bool:
-    """Whether a domain says that something is missing that another of its events will bring, such as an allocation."""
+    """Whether the failure means that a record is missing, such as an allocation, that another event will create."""
     return any(domain.is_awaited is not None and domain.is_awaited(failure) for domain in DOMAINS.values())
 
 
@@ -50,15 +50,15 @@ def _of_domains(*, heals: bool) -> tuple[Advice, ...]:
     return tuple(advice for domain in DOMAINS.values() for advice in domain.advice if advice.heals is heals)
 
 
-#: Comes before all others.
+#: This advice comes before all others.
 ROUTING = Advice(
     lambda _, failure: failure.step == ROUTING_STEP,
     "the event belongs on another queue",
     "the event belongs on another queue: correct the filter of this queue's subscription, then `dlq retry`, which "
     "sends it to the right queue",
 )
-#: The first that fits is given, so advice to wait comes before all advice to purge. The runbook has the same
-#: table, which `make docs` writes.
+#: The first advice that fits is given, so advice to wait comes before all advice to purge. `make docs` writes the same
+#: table to the runbook.
 ADVICE = (
     Advice(
         _credentials,
@@ -74,8 +74,8 @@ ADVICE = (
     Advice(
         lambda _, failure: is_missing_mapping(failure),
         "mapping 404 on a change",
-        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ, ambiguous?); "
-        "this message succeeds after it",
+        "the record was never created in NOMIS: find its creation, which may be switched off, failed, on the DLQ or "
+        "ambiguous; this message succeeds after it",
     ),
     *_of_domains(heals=True),
     Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
@@ -83,8 +83,7 @@ ADVICE = (
     Advice(
         _missing_in_dps,
         "a DPS service 404",
-        "DPS has no such record (its change was rolled back, or it was deleted): purge the message if this does "
-        "not change",
+        "DPS has no such record (its change was rolled back, or it was deleted): if it stays so, purge the message",
     ),
     Advice(
         lambda event_type, failure: failure.step == "read event" and _rule(event_type, failure),

@@ -1,4 +1,4 @@
-"""Writes the current state of one DPS record to NOMIS, whatever its domain, using the handlers of its events."""
+"""Writes the current state of one DPS record of any domain to NOMIS, using the handlers of its events."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Handled:
 
 
 def find_creation(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> CreationRecord | None:
-    """The creation of the record whose mapping is needed, or None if this program has none."""
+    """The recorded creation of the record that needs a mapping, or None if this program has not created it."""
     with queue_context.database.read() as connection:
         return find_record(connection, resync.creation.name, plan.creation_id)
 
@@ -38,7 +38,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
         return
     what = f"{creation.domain} {creation.dps_id}"
     if creation.state is CreationState.AMBIGUOUS:
-        yield f"nobody knows whether NOMIS has {what}: `creations settle {creation.id}` first"
+        yield f"nobody knows whether NOMIS has {what}: run `creations settle {creation.id}` first"
         return
     seconds = queue_context.creations.seconds_under_way(creation)
     if seconds > 0:
@@ -46,7 +46,7 @@ def find_objections(queue_context: QueueContext, plan: ResyncPlan, creation: Cre
 
 
 def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
-    """The entity of the events of a plan, as it is on their queue."""
+    """The entity of the events of a plan, the same as for events from the queue."""
     event = plan.events[0]
     return queue_context.domain.handlers[event.event_type].entity(event)
 
@@ -54,7 +54,8 @@ def entity_of(queue_context: QueueContext, plan: ResyncPlan) -> str:
 def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Iterator[Handled]:
     """Handles the events of a plan one by one, up to the first that was not applied.
 
-    Raises whatever made one of them fail. The caller holds the lease of the entity, and made the plan while holding it.
+    Raises any error that makes an event fail. The caller must hold the lease of the entity, and must have made the plan
+    while holding it.
     """
     if plan.mapping_is_stale:
         with queue_context.leases.held(creation_lease(resync.creation.name, plan.creation_id)):
@@ -72,7 +73,7 @@ def carry_out(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> 
 
 
 def what_is_left(queue_context: QueueContext, resync: Resync, plan: ResyncPlan, after: ResyncPlan) -> Iterator[str]:
-    """Sentences that say what is still wrong; `after` is the plan that is made once `plan` has been carried out.
+    """Sentences that say what is still wrong; `after` is a new plan, made after `plan` was carried out.
 
     Raises `SyncError`.
     """

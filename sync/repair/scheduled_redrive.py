@@ -1,4 +1,4 @@
-"""Which dead-letter messages housekeeping sends back, and when; those that it gives up become findings."""
+"""Decides which dead-letter messages housekeeping sends back, and when. Messages given up become findings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,12 @@ _LONGEST_REASON = 300
 
 
 class ScheduledRedrive:
-    """Decides what the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
+    """Decides which messages the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
 
-    The redrive sends back what a retry may heal: recoverable failures, messages without a known failure, mapping
-    retries, and messages about two rows in NOMIS once their finding is closed. The pauses between two redrives of a
-    message grow. It gives up everything else, and what came back more than `most_returns` times.
+    The redrive sends back the messages that a retry may help: recoverable failures, messages without a known failure,
+    mapping retries, and messages about two rows in NOMIS once their finding is closed. The pauses between two redrives
+    of a message grow. All other messages are given up, and so are messages that came back more than `most_returns`
+    times.
     """
 
     def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
@@ -37,7 +38,7 @@ class ScheduledRedrive:
         self._log = structlog.get_logger("sync.repair.scheduled_redrive")
 
     def why_left(self, dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
-        """The messages that stay, by message id, and why."""
+        """The reasons of the messages that stay, by message id."""
         reasons = {each.message.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
         others = [each for each in dead_letters if each.message.message_id not in reasons]
         for found in report_on(self._database, self._queue, others):
@@ -53,13 +54,13 @@ class ScheduledRedrive:
 
     @property
     def given_up(self) -> int:
-        """How many messages were newly given up."""
+        """The number of messages that this redrive has given up."""
         return len(self._new)
 
     def record(self, telemetry: Telemetry) -> int:
-        """Records what was newly given up, with a finding for each message; returns how many could not be recorded.
+        """Records a finding for each message that this redrive gave up. Returns how many could not be recorded.
 
-        There is one alert for each event type and advice, which says how many messages share them.
+        There is one alert for each event type and advice. It has the number of messages that share both.
         """
         properties = [(found, _properties(self._queue, found)) for found in self._new]
         numbers = Counter(_cause(each) for _, each in properties)
@@ -71,7 +72,7 @@ class ScheduledRedrive:
                 self._record(found, shared, alert=cause not in self._alerted, alone=numbers[cause] == 1)
             except StoreUnavailable:
                 raise
-            except Exception:  # caused by one message; the others are recorded, and this one comes up again
+            except Exception:  # one message is the cause; the others are recorded, and the next run finds it again
                 self._log.exception("finding-not-recorded", queue=self._queue)
                 unrecorded += 1
             else:
@@ -97,7 +98,7 @@ class ScheduledRedrive:
         if found.finding is not None:
             return "NOMIS holds two rows: it is sent back once their finding is closed"
         last, following = found.redriven_at, found.next_redrive
-        # SNS may have delivered one message twice: the second copy is not sent back later because of the first.
+        # SNS may have delivered a message twice. The second copy is not held back because of the first.
         if last is not None and following is not None and last < self._moment < following:
             return f"it came back {_times(found.redrives)}, and is sent back again later"
         return None

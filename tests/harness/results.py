@@ -173,7 +173,7 @@ def with_everything(mismatches: int = 3) -> IncentiveResult:
             ),
         ),
         unread=(IncentiveUnread(offender_no="A5555EE", booking_id=5, reason="nomis: GET /x: status 503: busy"),),
-        unread_pages=(UnreadPage(page=17, reason="nomis: GET /prisoners/ids: no answer: timed out"),),
+        unread_pages=(UnreadPage(page=17, reason="nomis: GET /prisoners/ids: no response: timed out"),),
         released=("A6666FF",),
     )
 

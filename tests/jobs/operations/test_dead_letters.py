@@ -154,7 +154,7 @@ def test_only_the_named_messages_are_sent_back(app: App) -> None:
     assert app.messages("visit") == 3
     result = json.loads(app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--json"))
     assert (result["messagesFoundCount"], result["messagesRetriedCount"]) == (3, 1)
-    assert [each["reason"] for each in result["left"]] == ["it was not asked for"] * 2
+    assert [each["reason"] for each in result["left"]] == ["it was not requested"] * 2
     assert "visit-2" in on_main(app)[0].body
     assert app.messages("visit") == 2
     assert app.actions() == [

@@ -134,7 +134,7 @@ def test_a_malformed_message_is_shown_with_its_reason(app: App) -> None:
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
     assert "not valid JSON" in message["problem"]
-    assert "tell the team of its publisher" in message["hint"]
+    assert "inform the publisher's team" in message["hint"]
 
 
 def test_a_malformed_mapping_retry_is_not_purged(app: App) -> None:

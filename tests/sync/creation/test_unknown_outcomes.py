@@ -167,7 +167,7 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
     assert (finding.kind, alert.payload["kind"]) == ("ambiguous", "alert")
     assert alert.payload["command"] == f"prisoner-to-nomis creations settle {record.id}"
     assert record.state is CreationState.AMBIGUOUS
-    assert "no answer" in (record.note or "")
+    assert "no response" in (record.note or "")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Service
         post_visit(services)
     assert caught.value.outcome_unknown
     assert caught.value.recoverable
-    assert str(caught.value).startswith("nomis: POST /prisoners/A1234BC/visits: no answer: ")
+    assert str(caught.value).startswith("nomis: POST /prisoners/A1234BC/visits: no response: ")
     assert sum(fault["hits"] for fault in sandbox.faults()) == 1
 
 
@@ -152,7 +152,7 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
         post_visit(Services(transport))
     transport.close()
     assert (caught.value.outcome_unknown, caught.value.recoverable) == (False, True)
-    assert str(caught.value) == "nomis: POST /prisoners/A1234BC/visits: no answer: connection refused"
+    assert str(caught.value) == "nomis: POST /prisoners/A1234BC/visits: no response: connection refused"
 
 
 @pytest.mark.parametrize(
