@@ -1,8 +1,8 @@
-"""Whether each upstream service still offers what the program relies on, according to its published document.
+"""Checks whether each upstream service still offers what the program relies on, according to its published document.
 
 - `check`: compares all operations of one service; begin here
 - `compare`: compares one operation
-- `declared`: what the program declares, and whether a real response agrees with it
+- `declared`: reads the program's declarations, and compares a real response with them
 - `document`: reads the OpenAPI document of a service
-- `known_faults`: differences that do not count
+- `known_faults`: lists differences that do not count
 """

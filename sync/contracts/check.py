@@ -1,6 +1,6 @@
-"""The comparison of one service: every operation that the program calls there, with the document of the service.
+"""Compares every operation that the program calls on one service with the document that the service publishes.
 
-The findings of the last comparison of each service are kept in the database, so that only new ones are alerted.
+The findings of the last check of each service are kept in the database, so that only new findings are alerted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,10 @@ from sync.upstream.operation import Operation
 
 @dataclass(frozen=True, slots=True, order=True)
 class ContractFinding:
-    """A difference and the operations that have it; a service that cannot be compared has one without operations."""
+    """A difference and the operations that have it, or the reason why a service cannot be compared.
+
+    level: how serious it is. kind: its kind, a word for programs. field: the field, or empty. text: a sentence.
+    """
 
     level: DriftLevel
     kind: str
@@ -32,7 +35,7 @@ class ContractFinding:
 
 @dataclass(frozen=True, slots=True)
 class KnownDifference:
-    """A difference that does not count as drift, and why."""
+    """A difference that does not count as drift, and the reason."""
 
     finding: ContractFinding
     reason: str
@@ -40,7 +43,7 @@ class KnownDifference:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """The comparison of a service. version: that of the document. compared: the number of operations compared."""
+    """The result for one service. version: the version in the document. compared: how many operations were compared."""
 
     service: UpstreamName
     version: str
@@ -50,11 +53,13 @@ class ServiceResult:
 
 
 def check_service(service: UpstreamName, raw: object, operations: Iterable[Operation[Any]]) -> ServiceResult:
-    """Compares the operations of a service with its document, as decoded JSON. Raises `ValueError` if it is not one."""
+    """Compares the operations of a service with its document (`raw`, decoded JSON).
+
+    Raises `ValueError` if `raw` is not an OpenAPI document.
+    """
     document = Document(raw)
     called = [each for each in operations if each.service is service]
-    # The roles that the client has in any case: an operation may accept one of these even if it no longer accepts its
-    # own.
+    # The client certainly has these roles. An operation may accept one of them even if it no longer accepts its own.
     roles = frozenset(each.role for each in called if each.role is not None and not each.since and not each.until)
     mapped = mapped_values()
     found = {each for operation in called for each in compare(operation, document, roles, mapped, called)}
@@ -76,11 +81,11 @@ def _finding(difference: OperationDifference) -> ContractFinding:
 
 
 def _merged(differences: Iterable[OperationDifference]) -> tuple[ContractFinding, ...]:
-    """One finding for each difference that several operations share, errors first."""
+    """The findings, errors first; a difference that several operations share for the same reason is one finding."""
     merged: dict[ContractFinding, tuple[str, ...]] = {}
     for each in differences:
         alike = replace(_finding(each), operations=())
-        # A field may be gone from two operations for two reasons; a role or a page size differs for one reason only.
+        # Two operations may lose a field for different reasons, but a role or a page size differs for one reason.
         key = alike if each.kind in ("role", "page-size") else _finding(each)
         merged[key] = (*merged.get(key, ()), each.operation)
     order = list(DriftLevel)
@@ -95,7 +100,7 @@ def last_findings(connection: Connection) -> Mapping[str, Sequence[Mapping[str, 
 
 
 def record_findings(connection: Connection, service: str, version: str, findings: Sequence[Mapping[str, Any]]) -> None:
-    """Replaces the result of the last check of a service; `version` is that of its document."""
+    """Records the result of the check of a service instead of its last one; `version` is that of its document."""
     values = {"version": version, "findings": list(findings), "checked_at": now()}
     statement = insert_into(connection.dialect.name, contract_checks).values(service=service, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["service"], set_=values))

@@ -1,8 +1,8 @@
-"""What differs between an operation as the program declares it and as the service publishes it.
+"""Compares an operation that the program declares with the same operation in the service's document.
 
-An error means that calls fail or are misread, a warning that some may be, and a note that nothing has to be done.
-Differences without effect are tolerated: how null, times, ids in paths and references are written, and new optional
-fields.
+An error means that calls fail or that responses are misread. A warning means that this may happen to some calls. A note
+means that nothing has to be done. Differences without effect are ignored: new optional fields, and the ways in which
+null, times, ids in paths and references are written.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from sync.contracts.declared import Declared, DeclaredField, declared
 from sync.contracts.document import Document, Published, Schema, anonymous
 from sync.upstream.operation import MappedValues, Operation
 
-#: Statuses that every operation may have, and that every caller understands.
+#: Statuses that every operation may have, and that every caller handles.
 _COMMON = frozenset({200, 201, 202, 204, 400, 401, 403, 404, 429, 500, 503})
 _JSON_NAMES = {"array": "a list", "object": "an object", "string": "text", "boolean": "true or false"}
 
@@ -30,7 +30,7 @@ class DriftLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class OperationDifference:
-    """One difference of an operation (`GET /visits/{visitId}`); `kind` is a word for programs, `text` a sentence."""
+    """One difference of an operation (`GET /visits/{visitId}`). `kind` is a word for programs, `text` is for people."""
 
     level: DriftLevel
     kind: str
@@ -46,11 +46,10 @@ def compare(
     mapped: Iterable[MappedValues] = (),
     called: Iterable[Operation[Any]] = (),
 ) -> Iterator[OperationDifference]:
-    """The differences of an operation, with each field named once.
+    """The differences between an operation and the document, each field at most once.
 
-    client_roles: the roles that the client of the service has in any case. mapped: the values that rules map.
-    called: the operations that the program calls, so that none of them is suggested as the replacement of one that is
-    gone.
+    client_roles: the roles that the client of the service certainly has. mapped: the values that rules map. called: all
+    operations that the program calls, which are not suggested as the replacement for an operation that is gone.
     """
     if document.month < operation.since or (operation.until and operation.until <= document.month):
         return
@@ -79,14 +78,14 @@ class _Comparison:
     known: dict[str, MappedValues]
 
     def request(self) -> Iterator[_Found]:
-        """The differences in what is sent."""
+        """The differences in the query and the body that the program sends."""
         operation, query = self.operation, self.published.query
         paging = ("page", "size") if operation.response.form == "page" else ()
         always, at_times = {*operation.query, *paging}, set(operation.optional_query)
         for old, new in operation.renamed_query.items():
             always |= {old, new}
             if old not in query and new in query:
-                yield DriftLevel.NOTE, "query-renamed", old, f"parameter {old} is called {new} now; both are sent"
+                yield DriftLevel.NOTE, "query-renamed", old, f"parameter {old} is now called {new}; both are sent"
         renamed = {name for pair in operation.renamed_query.items() if set(pair) & query.keys() for name in pair}
         for name in sorted((always | at_times) - query.keys() - renamed):
             yield DriftLevel.ERROR, "query-unknown", name, f"parameter {name} is unknown, so the service ignores it"
@@ -99,12 +98,12 @@ class _Comparison:
                 yield DriftLevel.NOTE, "page-size", name, f"page size: {sizes}"
         if operation.body is not None:
             if self.published.body is None:
-                yield DriftLevel.ERROR, "body-unknown", "", "takes no body, but one is sent"
+                yield DriftLevel.ERROR, "body-unknown", "", "does not accept a body, but one is sent"
             else:
                 yield from self._sent(declared(operation.body), self.published.body, "")
 
     def response(self) -> Iterator[_Found]:
-        """The differences in what is read."""
+        """The differences in the response that the program reads."""
         spec, schema = self.operation.response, self.published.response
         if spec.form == "empty":
             return
@@ -120,12 +119,12 @@ class _Comparison:
         elif spec.form == "list":
             shape = Declared("array", items=shape)
         elif spec.or_list and "array" in schema.types:
-            yield DriftLevel.NOTE, "response-form", "", "now responds with a list, which can be read too"
+            yield DriftLevel.NOTE, "response-form", "", "now responds with a list, which the program can also read"
             schema = schema.items
         yield from self._read(shape, schema, "")
 
     def others(self) -> Iterator[_Found]:
-        """The differences in statuses and roles, and whether the operation is going to be withdrawn."""
+        """The differences in statuses and roles, and whether the operation is deprecated."""
         if self.published.deprecated:
             said = " ".join(self.published.description.split()).partition(". ")[0][:200]
             yield DriftLevel.WARNING, "deprecated", "", f"is deprecated: {said}" if said else "is deprecated"
@@ -141,7 +140,7 @@ class _Comparison:
         if wanted and not wanted & have:
             roles = " or ".join(sorted(wanted))
             relied = "any token will do" if self.operation.role is None else f"{self.operation.role} will do"
-            yield DriftLevel.WARNING, "role", "", f"asks for the role {roles}; the program assumes that {relied}"
+            yield DriftLevel.WARNING, "role", "", f"requires the role {roles}; the program assumes that {relied}"
 
     def _sent(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
         yield from self._types(shape, schema, at, reads=False)
@@ -170,7 +169,7 @@ class _Comparison:
     def _read(self, shape: Declared, schema: Schema, at: str) -> Iterator[_Found]:
         if shape.also is not None and shape.type not in schema.types and shape.also.type in schema.types:
             form = _JSON_NAMES.get(shape.also.type, shape.also.type)
-            yield DriftLevel.NOTE, "field-form", at, f"field {at} is {form} now, which is read as well"
+            yield DriftLevel.NOTE, "field-form", at, f"field {at} is now {form}, which the program can also read"
             yield from self._read(shape.also, schema, at)
             return
         yield from self._types(shape, schema, at, reads=True)
@@ -225,8 +224,8 @@ def _at(at: str, name: str) -> str:
 
 
 def _like(name: str, document: Document, called: Iterable[Operation[Any]]) -> str:
-    """What the document has instead, judging by the names."""
+    """The end of a sentence with the most similar operation in the document, or an empty text if there is none."""
     known = {(each.method, anonymous(each.path)) for each in called}
     others = [f"{method} {path}" for method, path in document.all() if (method, anonymous(path)) not in known]
     found = get_close_matches(name, others, n=1, cutoff=0.7)
-    return f"; alike: {found[0]}" if found else ""
+    return f"; the most similar one is {found[0]}" if found else ""

@@ -1,6 +1,6 @@
-"""What the program declares about a body or a response, by the type that it actually uses.
+"""Reads what the program declares about a body or a response from the type that it uses for it.
 
-Also compares a real response with its declaration.
+The module also compares a real response with its declaration.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ _JSON: Mapping[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A value: its JSON type (`any` if every type is accepted), and what is inside.
+    """The declaration of a value.
 
-    values: the only values that it may have, or None for any. also: another form that is read as well.
+    type: the JSON type, `any` if every type is accepted. values: the only values that it may have, or None if it may
+    have any. fields: the fields of an object. items: the elements of a list. also: a second form that the program can
+    read. nullable: whether it may be null.
     """
 
     type: str
@@ -49,10 +51,10 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredField:
-    """A field: its names in JSON, the older one last, and its value.
+    """The declaration of a field: its names in JSON (older names last), and its value.
 
-    required: it must be there. nullable: it may be null. since: the month in which the services introduced it, or empty
-    if they always had it.
+    required: whether it must be present. nullable: whether it may be null. since: the month in which the services
+    introduced it, or empty if they have always had it.
     """
 
     names: tuple[str, ...]
@@ -113,7 +115,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def shape_errors(operation: Operation[Any], response: Any) -> list[str]:
-    """The fields of a response that are missing or have another type than declared, by name and never by value."""
+    """Sentences about the fields of a response that are missing or have the wrong type, without their values."""
     shape = declared(operation.response.shape)
     if operation.response.form == "list":
         shape = Declared("array", items=shape)

@@ -1,4 +1,4 @@
-"""A service's OpenAPI document, of version 3.0 or 3.1: what an operation takes and responds with."""
+"""Reads a service's OpenAPI document, version 3.0 or 3.1: what each operation accepts and what it responds with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 _PARAMETER = re.compile(r"\{[^}]*\}")
 _MONTH = re.compile(r"\d{4}-\d{2}(?=-\d{2})")
-#: The month assumed for a document that does not say when it was made: it counts as current.
+#: The month for a document that does not say when it was made, so that it counts as current.
 _TODAY = "9999-12"
-#: A role is a word in capitals in a sentence about roles.
+#: A role is a word in capitals, in a sentence about roles.
 _ABOUT_ROLES = re.compile(r"\broles?\b.*", re.IGNORECASE | re.DOTALL)
 _ROLE = re.compile(r"\b(?:ROLE_)?([A-Z][A-Z0-9]*(?:_+[A-Z0-9]+)+|PRISON)\b")
 _JSON = re.compile(r"json|\*/\*")
@@ -19,7 +19,7 @@ _JSON = re.compile(r"json|\*/\*")
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter, with its default and maximum if it is a page size."""
+    """A query parameter; `default` and `maximum` are only set for a page size."""
 
     required: bool
     default: int | None = None
@@ -28,7 +28,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A value described in the document.
+    """The schema of a value in the document.
 
     types: its JSON types without null, or empty if the document does not say. nullable: whether the value may be null.
     """
@@ -41,7 +41,7 @@ class Schema:
 
     @property
     def required(self) -> frozenset[str]:
-        """The fields that are always there."""
+        """The names of the fields that are always present."""
         return frozenset(self.raw.get("required", ()))
 
     @property
@@ -50,18 +50,18 @@ class Schema:
         return frozenset(self.raw.get("properties", {}))
 
     def field(self, name: str) -> Schema:
-        """The value of a field."""
+        """The schema of a field."""
         return self.document.schema(self.raw["properties"][name])
 
     @property
     def items(self) -> Schema:
-        """The value of an element."""
+        """The schema of an element."""
         return self.document.schema(self.raw.get("items", {}))
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An operation of the document. response: the response on success, or None if that has no body."""
+    """An operation in the document. `response` is the schema of the response on success, None if it has no body."""
 
     deprecated: bool
     description: str
@@ -73,7 +73,7 @@ class Published:
 
 
 class Document:
-    """The document of a service, as decoded JSON. Raises `ValueError` if it is not one."""
+    """An OpenAPI document, made from decoded JSON. Raises `ValueError` if the JSON is not such a document."""
 
     def __init__(self, raw: Any) -> None:
         if not isinstance(raw, dict) or not isinstance(raw.get("paths"), dict) or "openapi" not in raw:
@@ -81,7 +81,7 @@ class Document:
         self._raw = raw
         self.version = str(raw.get("info", {}).get("version", ""))
         found = _MONTH.search(self.version)
-        #: The month in which the service was built, which is part of the versions of these services.
+        #: The month in which the service was built, which is part of its version.
         self.month = _TODAY if found is None else found[0]
         self._operations = {
             (method.upper(), anonymous(path)): operation
@@ -90,18 +90,18 @@ class Document:
         }
 
     def find(self, method: str, path: str) -> Published | None:
-        """An operation, whatever the parameters of its path are called; None if there is none."""
+        """The operation with this path, whatever its parameters are called; None if there is no such operation."""
         raw = self._operations.get((method, anonymous(path)))
         return None if raw is None else self._published(raw)
 
     def all(self) -> Iterator[tuple[str, str]]:
-        """Method and path of every operation."""
+        """The method and path of every operation."""
         for path, operations in self._raw["paths"].items():
             for method in operations:
                 yield method.upper(), path
 
     def schema(self, raw: Mapping[str, Any]) -> Schema:
-        """A value, with its references resolved; `nullable` says whether `null` is one of its types or forms."""
+        """The schema of a value with its references resolved; `nullable` if `null` is one of its types or forms."""
         whole = self._whole(raw)
         given = whole.get("type", ())
         types = {given} if isinstance(given, str) else set(given)
@@ -158,7 +158,7 @@ class Document:
         )
 
     def _query(self, raw: Mapping[str, Any]) -> dict[str, Parameter]:
-        """The query parameters that a parameter stands for: Spring writes those of a page as one object."""
+        """The query parameters behind one parameter: Spring writes those of a page as one object."""
         schema = self.schema(raw.get("schema", {}))
         if "object" in schema.types:
             inner = {name: schema.field(name).raw for name in schema.names}
@@ -176,7 +176,7 @@ class Document:
 
 
 def anonymous(path: str) -> str:
-    """A path without the names of its parameters, so that paths compare equal whatever these are called."""
+    """A path without the names of its parameters, so that paths with different names compare as equal."""
     return _PARAMETER.sub("{}", path.rstrip("/"))
 
 

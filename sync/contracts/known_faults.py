@@ -1,4 +1,4 @@
-"""Differences that do not count as drift: faults of a document, and what the program knowingly does differently."""
+"""Lists differences that do not count as drift: faults in a document, and deliberate differences in the program."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from sync.settings.upstreams import UpstreamName
 class KnownFault:
     """A difference that is not reported.
 
-    operations: those that it concerns, such as `POST /appointments`. kinds: the kinds of difference. field: the field,
-    or empty for all. reason: why it does not count as drift. until: the month from which a document has to be right, or
-    empty if it never matters.
+    operations: the operations with the difference, such as `POST /appointments`. kinds: the kinds of difference.
+    reason: why it does not count as drift. field: the field, or empty for all. until: the month from which the
+    difference counts, or empty if it never counts.
     """
 
     service: UpstreamName
@@ -23,7 +23,7 @@ class KnownFault:
     until: str = ""
 
     def explains(self, service: UpstreamName, month: str, difference: OperationDifference) -> bool:
-        """Whether this fault is the reason for a difference from a document of that month."""
+        """Whether this fault is the reason for a difference from a document from that month."""
         return (
             service is self.service
             and difference.operation in self.operations
@@ -73,21 +73,21 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("GET /key-date-adjustments/{adjustmentId}",),
         ("field-gone",),
-        "an adjustment of a key date has no sentence",
+        "an adjustment to a key date has no sentence",
         field="sentenceSequence",
     ),
     KnownFault(
         _NOMIS,
         ("GET /key-date-adjustments/{adjustmentId}",),
         ("field-gone",),
-        "NOMIS hides only adjustments of sentences",
+        "NOMIS only hides adjustments to sentences",
         field="hiddenFromUsers",
     ),
     KnownFault(
         _NOMIS,
         ("POST /prisoners/booking-id/{bookingId}/incentives",),
         _SENT_AT_TIMES,
-        "the key is always sent, with null if DPS names nobody",
+        "the key is always sent, with null if DPS does not name a user",
         field="userId",
     ),
     KnownFault(
@@ -101,33 +101,33 @@ KNOWN_FAULTS = (
         _NOMIS,
         ("POST /activities", "PUT /activities/{courseActivityId}"),
         _SENT_AT_TIMES,
-        "until December 2023, when NOMIS stops requiring one, every DPS activity has a lowest incentive level",
+        "until December 2023, when NOMIS stops requiring it, every DPS activity has a minimum incentive level",
         field="minimumIncentiveLevelCode",
     ),
     KnownFault(
         _NOMIS,
         ("PUT /activities/{courseActivityId}/allocation",),
         _SENT_AT_TIMES,
-        "until November 2023, when NOMIS stops requiring one, every DPS allocation has a pay band",
+        "until November 2023, when NOMIS stops requiring it, every DPS allocation has a pay band",
         field="payBandCode",
     ),
     KnownFault(
         _NOMIS,
         ("POST /appointments", "PUT /appointments/{nomisEventId}"),
         _SENT_AT_TIMES,
-        "an appointment in a cell has no location; NOMIS refuses it, and the message says so",
+        "an appointment in a cell has no location; NOMIS refuses it, and the failed message shows this",
         field="internalLocationId",
     ),
     KnownFault(
         _NOMIS,
         ("POST /prisoners/booking-id/{bookingId}/adjustments", "PUT /key-date-adjustments/{adjustmentId}"),
         _SENT_AT_TIMES,
-        "DPS may lack the from-date of a key-date adjustment; NOMIS refuses it, and the message says so",
+        "DPS may lack the from-date of a key-date adjustment; NOMIS refuses it, and the failed message shows this",
         field="adjustmentFromDate",
     ),
 )
 
 
 def known_reason(service: UpstreamName, month: str, difference: OperationDifference) -> str | None:
-    """Why a difference does not count as drift, or None if it does."""
+    """The reason why a difference does not count as drift, or None if it counts."""
     return next((each.reason for each in KNOWN_FAULTS if each.explains(service, month, difference)), None)

@@ -1,10 +1,10 @@
-"""The settings: every environment variable of the program, with its default and its meaning.
+"""Declares every environment variable of the program, with its default and its meaning.
 
-A setting is the environment variable of the same name in upper case. The names of the replaced service are kept, so
-that its Kubernetes secrets and values carry over.
+Each setting is the environment variable with the same name in upper case. The names are those of the replaced service,
+so that its Kubernetes secrets and values still work.
 
-A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, anything else is one field of
-`Settings`; `doc/settings.md` is generated from these.
+A new upstream service is declared in `upstreams.py`, a new queue in `queues.py`, and anything else as one field of
+`Settings`. `doc/settings.md` is generated from these declarations.
 """
 
 from collections.abc import Mapping
@@ -52,9 +52,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    api_timeout_seconds: Seconds = Field(60, description="the limit of one call")
+    api_timeout_seconds: Seconds = Field(60, description="time limit of one call to a service")
     api_ca_bundle: Certificates | None = Field(
-        None, description="a file of certificate authorities for the upstream services; unset: the system's own"
+        None, description="file of certificate authorities for the upstream services; unset: the system's own"
     )
 
     hmpps_sqs_provider: Literal["aws", "localstack"] = Field(
@@ -73,10 +73,14 @@ class Settings(BaseModel):
         None, description="token of the keys for the local endpoint, if they have one"
     )
     aws_endpoint_url_s3: Address | None = Field(
-        None, description="another S3 server for `REPORTS_LOCATION`, with either provider; unset: that of the queues"
+        None,
+        description="address of a separate S3 server for `REPORTS_LOCATION`, with either provider; unset: AWS, or the "
+        "local endpoint",
     )
     hmpps_sqs_error_visibility_timeout: Waits = Field(
-        (1, 10, 60, 600), description="seconds until the 1st, 2nd, … retry of a failed message; the last one repeats"
+        (1, 10, 60, 600),
+        description="seconds before the 1st, 2nd, … retry of a failed message; the last value is used for all further "
+        "retries",
     )
     hmpps_sqs_max_receive_count: int = Field(
         3, ge=1, le=1000, description="receives before the DLQ, for queues created at start (provider `localstack`)"
@@ -88,10 +92,12 @@ class Settings(BaseModel):
     database_url: DatabaseUrl = Field(
         "sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production"
     )
-    database_auto_upgrade: bool = Field(True, description="brings the database to the current schema on start")
+    database_auto_upgrade: bool = Field(True, description="upgrades the database to the current schema at start")
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
-    drain_concurrency: int = Field(10, ge=1, le=200, description="messages of one queue that are handled at once")
+    drain_concurrency: int = Field(
+        10, ge=1, le=200, description="number of messages of one queue that are handled in parallel"
+    )
     drain_batch_size: int = Field(1000, ge=10, le=100_000, description="maximum number of messages in one micro-batch")
     drain_grace_seconds: Seconds = Field(
         30, description="after SIGTERM, how long messages in flight may take before they are returned to the queue"
@@ -100,18 +106,18 @@ class Settings(BaseModel):
         2,
         ge=0,
         le=60,
-        description="minimum age of an event before its record is read, since publishers may commit late",
+        description="minimum age of an event before its record is read, since the publisher may commit late",
     )
     creation_settling_seconds: Seconds = Field(
         10,
-        description="how long, beyond the longest call, a write without a response may still be under way",
+        description="how long a write without a response may still be under way after the longest possible call",
     )
     creation_wait_seconds: float = Field(
         300,
         ge=0,
         le=86_400,
-        description="how long an event waits for a mapping that does not exist yet: the creation may still be queued "
-        "(six times as long once the creation has started)",
+        description="how long an event waits for a missing mapping, since the creation may still be on the queue (six "
+        "times as long once the creation has started)",
     )
     lease_seconds: Seconds = Field(60, description="how long a lease lasts after its holder's last renewal")
 
@@ -121,11 +127,13 @@ class Settings(BaseModel):
         40,
         ge=1,
         le=200,
-        description="maximum number of calls in flight to one upstream; well above that, NOMIS responds with 500",
+        description="maximum number of calls in flight to one service; with many more, NOMIS responds with 500",
     )
-    reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
+    reports_incentives_reconciliation_page_size: int = Field(
+        500, ge=1, le=20_000, description="number of prisoners in a page of the incentives reconciliation"
+    )
     reports_sentencing_reconciliation_page_size: int = Field(
-        500, ge=1, le=20_000, description="bookings in a page of the adjustments reconciliation"
+        500, ge=1, le=20_000, description="number of bookings in a page of the adjustments reconciliation"
     )
     reports_sentencing_reconciliation_all_prisoners: bool = Field(
         False, description="compares the adjustments of every prisoner's latest booking, not only of active prisoners"
@@ -137,7 +145,7 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=YEAR_SECONDS / 60,
-        description="a difference with a DPS review or NOMIS record younger than this is in flight, not a mismatch",
+        description="a difference is in flight, not a mismatch, if its DPS review or NOMIS record is newer than this",
     )
     reconciliation_near_hours: float = Field(
         24,
@@ -146,7 +154,7 @@ class Settings(BaseModel):
         description="how close in time two records must be for the diagnosis to count them as the same event",
     )
     reconciliation_exclusions: str | None = Field(
-        None, description="a CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`"
+        None, description="CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`"
     )
     reconciliation_max_page_errors: int = Field(
         30, ge=0, le=1_000_000, description="number of page errors after which a run fails"
@@ -156,24 +164,24 @@ class Settings(BaseModel):
     )
     activity_prisons: Codes = Field(
         (),
-        description="the prisons whose allocations and attendances are reconciled, separated by commas; unset: "
-        "those that NOMIS has switched on for activities, or else those of the rollout in DPS",
+        description="prisons for which allocations and attendances are reconciled, separated by commas; unset: "
+        "those that NOMIS has switched on for activities, or else those in the DPS rollout",
     )
     appointment_prisons: Codes = Field(
         (),
-        description="the prisons whose appointments are reconciled, separated by commas; unset: those of the "
-        "rollout in DPS",
+        description="prisons for which appointments are reconciled, separated by commas; unset: those in the DPS "
+        "rollout",
     )
     reports_appointments_reconciliation_page_size: int = Field(
-        200, ge=1, le=20_000, description="appointments in a page of ids"
+        200, ge=1, le=20_000, description="number of appointments in a page of ids"
     )
     reports_appointments_reconciliation_lookahead_days: int = Field(
         26, ge=0, le=366, description="how many days ahead appointments are reconciled"
     )
     visit_prisons: Codes = Field(
         (),
-        description="the prisons whose visits are reconciled, separated by commas; unset: those in which "
-        "visit-scheduler lets staff or the public book",
+        description="prisons for which visits are reconciled, separated by commas; unset: those for which staff or the "
+        "public can book in visit-scheduler",
     )
     visit_reconciliation_days_ahead: int = Field(
         35, ge=0, le=366, description="how many days ahead visits are reconciled, starting with yesterday"
@@ -188,35 +196,35 @@ class Settings(BaseModel):
         50,
         ge=0,
         le=1_000_000,
-        description="number of differences up to which a run is not suspicious, whatever their share",
+        description="a run with no more differences than this is not suspicious, whatever their share",
     )
     reconciliation_most_alerts: int = Field(
         50,
         ge=0,
         le=1_000_000,
         description=(
-            "maximum number of difference events in a run, except for incentives; one further event says how "
-            "many more differences there are"
+            "maximum number of difference events of a run, except for incentives; one more event has the number of "
+            "further differences"
         ),
     )
     job_completion_index: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="set by Kubernetes in an Indexed Job: the number of a pod's shard; `--shard` overrides it",
+        description="number of a pod's shard, set by Kubernetes in an Indexed Job; `--shard` overrides it",
     )
-    reports_location: Location = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
+    reports_location: Location = Field("./reports-out", description="folder of the reports, or `s3://bucket/prefix`")
     reports_url: Link | None = Field(
         None,
-        description="address at which people reach the reports folder, for links in Slack and email; unset: these "
-        "contain the page itself",
+        description="address at which people reach the reports folder, for links in Slack and email; unset: the page "
+        "itself is sent",
     )
     reports_link_hours: int = Field(
         0,
         ge=0,
         le=168,
-        description="with reports in a bucket: Slack and email have a presigned address that is valid for this "
-        "long, instead of the page; 0, or with `ALERTS_MASK_PRISONERS`: the page",
+        description="if reports are in a bucket: for how many hours the presigned address in Slack and email is valid; "
+        "with 0, or with `ALERTS_MASK_PRISONERS`, the page itself is sent",
     )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")
@@ -224,21 +232,19 @@ class Settings(BaseModel):
         10,
         ge=0,
         le=1_000_000,
-        description="number of returns to the DLQ after which housekeeping leaves a message there",
+        description="how often a message may return to the DLQ before housekeeping leaves it there",
     )
     scheduler_reconciliation: bool = Field(
         True,
-        description="the scheduler runs the reconciliation of incentives, and those without a separate switch "
+        description="whether the scheduler runs the reconciliation of incentives, and those without a separate switch "
         "(false: CronJobs do)",
     )
     scheduler_housekeeping: bool = Field(
-        True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)"
+        True, description="whether the scheduler runs the DLQ housekeeping (false: a CronJob does)"
     )
-    contracts_schedule: str = Field(
-        "30 6 * * 2", description="cron of the comparison with the documents of the services, in `TZ`"
-    )
+    contracts_schedule: str = Field("30 6 * * 2", description="cron of the contract check of the services, in `TZ`")
     scheduler_contracts: bool = Field(
-        True, description="the scheduler compares the services with their documents (false: a CronJob does)"
+        True, description="whether the scheduler runs the contract check (false: a CronJob does)"
     )
     health_port: int = Field(
         8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 picks a free one"
@@ -268,11 +274,13 @@ class Settings(BaseModel):
         "the last complete run of each reconciliation; unset: all are kept",
     )
 
-    slack_token: SecretStr | None = Field(None, description="unset: Slack is off, and the log says so once")
-    slack_channel: str = Field("#sycon-alerts", description="channel of the alerts")
+    slack_token: SecretStr | None = Field(
+        None, description="token of the Slack app; unset: Slack is off, and the log says so once"
+    )
+    slack_channel: str = Field("#sycon-alerts", description="Slack channel of the alerts")
     slack_api_url: Address | None = Field(None, description="address of the Slack API; unset: Slack's own")
     smtp_url: MailServer | None = Field(
-        None, description="`smtp://user:password@host:port`, `smtps://…`; unset: no email"
+        None, description="mail server, as `smtp://user:password@host:port` or `smtps://…`; unset: no email"
     )
     reports_email_to: MailAddresses = Field((), description="recipients of the weekly report, separated by commas")
     reports_email_from: MailAddress | None = Field(None, description="sender of the weekly report")
@@ -283,19 +291,19 @@ class Settings(BaseModel):
     environment_name: str = Field("Production", description="name of the environment in the alert texts")
 
     applicationinsights_connection_string: ConnectionString | None = Field(
-        None, description="sends every telemetry event to Application Insights; unset: no custom events are sent"
+        None, description="Application Insights resource that gets every telemetry event; unset: no events are sent"
     )
 
     operator: str | None = Field(
-        None, description="operator in the record of actions, unless `--as` is given; unset: the login name"
+        None, description="name of the operator in the record of actions, unless `--as` is given; unset: the login name"
     )
 
     mock_visits_prison_id: str = Field(
-        "MDI", description="prison of the canned visit of `python -m sandbox --mock-publishers`"
+        "MDI", description="prison of the fixed visit in `python -m sandbox --mock-publishers`"
     )
     mock_visits_visitors: Numbers = Field((4729570, 4729550), description="visitors of that visit")
     log_format: Literal["json", "console"] | None = Field(
-        None, description="`json`, or `console`, the default on a terminal"
+        None, description="`json`, or `console`, which is the default on a terminal"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level that is logged; unset on a terminal: `WARNING`, except for `scheduler`"
@@ -305,7 +313,7 @@ class Settings(BaseModel):
 
     @property
     def longest_call_seconds(self) -> float:
-        """The longest time in seconds that one call can take, its connection included."""
+        """The longest time in seconds that one call can take, including its connection."""
         return min(CONNECT_SECONDS, self.api_timeout_seconds) + self.api_timeout_seconds
 
     @property
@@ -315,7 +323,7 @@ class Settings(BaseModel):
 
     @property
     def longest_request_seconds(self) -> float:
-        """The longest time in seconds that a request of unknown outcome can be under way: a call and the grace time."""
+        """The longest time in seconds that a request with an unknown outcome can be under way."""
         return self.longest_call_seconds + self.creation_settling_seconds
 
     @property
@@ -324,14 +332,14 @@ class Settings(BaseModel):
         return ZoneInfo(self.tz)
 
     def upstream(self, name: UpstreamName) -> UpstreamSettings:
-        """Address and credentials of one upstream service; each service has its own client."""
+        """The address and credentials of one upstream service. Each service has its own client."""
         get = self._environment.get
         base_url = parse_address(get(name.address_variable) or name.default_url)
         client_id, client_secret = (get(variable, "") for variable in name.credential_variables or ("", ""))
         return UpstreamSettings(name, base_url, client_id, client_secret, name.credential_variables)
 
     def queue(self, name: str) -> QueueSettings:
-        """Names, keys and waits of the queue `name`, one of `QUEUES`."""
+        """The names, keys and waits of the queue `name`, one of `QUEUES`."""
         prefix = f"{QUEUE_PREFIX}{name.upper()}_"
         get = self._environment.get
         waits = get(waits_variable(name))
@@ -347,7 +355,7 @@ class Settings(BaseModel):
         )
 
     def event_visibility_timeouts(self, queue: str, event_type: str) -> tuple[int, ...]:
-        """The waits before the retries of a message: those of its event type where set, else those of its queue."""
+        """The seconds before each retry of a message: those of its event type if set, or else those of its queue."""
         waits = self._environment.get(waits_variable(queue, event_type))
         return parse_waits(waits) if waits else self.queue(queue).error_visibility_timeouts
 
@@ -356,25 +364,25 @@ class Settings(BaseModel):
         return self._environment.get(variable, "").strip() or None
 
     def event_enabled(self, event_type: str) -> bool:
-        """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true where unset.
+        """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true if unset.
 
-        `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` switches it off too.
+        `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` switches them off too.
         """
         return all(self._flag(name, default=True) for name in feature_variables(event_type))
 
     @property
     def event_switches(self) -> dict[str, bool]:
-        """The event switches that are set, by variable; some may belong to no event (`registry.unknown_switches`)."""
+        """The event switches that are set, by variable. Some may not match an event (`registry.unknown_switches`)."""
         switches = sorted((name, text) for name, text in self._environment.items() if is_event_switch(name))
         return {name: parse_flag(text) for name, text in switches if text.strip()}
 
     @property
     def delete_all_enabled(self) -> bool:
-        """Whether the delete-all commands (development only) may run: `FEATURE_EVENT_DELETEALL`, false where unset."""
+        """Whether the delete-all commands (development only) may run: `FEATURE_EVENT_DELETEALL`, false if unset."""
         return self._flag(DELETE_ALL_VARIABLE, default=False)
 
     def with_environment(self, environment: Mapping[str, str]) -> Self:
-        """These settings with `environment`, from which upstream services, queues and event switches are read."""
+        """These settings with the `environment` from which upstream services, queues and event switches are read."""
         self._environment = environment
         return self
 
@@ -398,7 +406,7 @@ def variables() -> list[Variable]:
 
 
 def _default(info: FieldInfo) -> str:
-    """The default as it would be set."""
+    """The default in the form in which it would be set."""
     match info.default:
         case None | "" | ():
             return ""

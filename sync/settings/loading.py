@@ -13,7 +13,7 @@ from sync.settings.parsing import parse_address, parse_flag, parse_waits
 from sync.settings.upstreams import UpstreamName
 from sync.settings.variables import is_event_switch, is_reconciliation_switch, is_retry_wait
 
-#: The advice that replaces the validator's own text, by kind of error; the braces are filled with its limits.
+#: The advice that replaces the validator's own text, by kind of error. The limits of the setting replace the braces.
 _ADVICE = {
     "int_type": "give a whole number",
     "int_parsing": "give a whole number",
@@ -35,20 +35,20 @@ _LONGEST_SHOWN = 80
 
 
 class SettingsError(Exception):
-    """One or more settings cannot be used; the text has one line for each: its name, what is wrong, what to change."""
+    """One or more settings cannot be used. The text has a line for each: its name, what is wrong and what to change."""
 
 
 def load_settings(
     environment: Mapping[str, str] | None = None,
     further_errors: Callable[[Mapping[str, str]], list[str]] = lambda _environment: [],
 ) -> Settings:
-    """Reads the settings from the environment of the process (from `environment` instead in tests and the demo).
+    """Reads the settings from `environment`, or from the environment of the process if it is None.
 
-    Raises `SettingsError` with a line for each value that cannot be used. `further_errors` then adds the lines about
-    values that only other parts of the program can judge, so that one start reports everything.
+    Raises `SettingsError` with a line for each value that cannot be used. In that case `further_errors` adds the lines
+    about values that only other parts of the program can check, so that a single start reports everything.
     """
     variables = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
-    # Kubernetes and compose files leave empty variables behind: empty means unset.
+    # Kubernetes and compose files may set variables to an empty text, which counts as unset.
     values = {name: value for name in Settings.model_fields if (value := variables.get(name.upper(), "")) != ""}
     errors = _family_errors(variables)
     try:
@@ -63,7 +63,7 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """The lines about variables that are not fields of `Settings`: upstream services, switches, waits of queues."""
+    """The lines about variables that are not fields of `Settings`: upstream services, switches and waits of queues."""
     addresses = {name.address_variable for name in UpstreamName}
     errors = []
     for name, value in sorted(variables.items()):
@@ -88,7 +88,7 @@ def _error_line(name: str, value: str | None, error: Mapping[str, Any]) -> str:
 
 
 def _shown(name: str, value: str | None) -> str:
-    """The wrong value, unless it may hold a secret."""
+    """The wrong value, for an error message, or an empty text if it may contain a secret."""
     if value is None or _SECRET.search(name) or "@" in value or "?" in value:
         return ""
     return f"{value[:_LONGEST_SHOWN]!r}{'…' if len(value) > _LONGEST_SHOWN else ''}: "
@@ -100,12 +100,12 @@ def has_display() -> bool:
 
 
 def forget_proxies() -> None:
-    """Removes the proxies from the environment of this process, which talks to its own machine only."""
+    """Removes the proxies from the environment of this process, which only connects to its own machine."""
     for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
         del os.environ[name]
 
 
 def log_more() -> None:
-    """Sets LOG_LEVEL in the environment of this process, unless more is logged already."""
+    """Sets LOG_LEVEL to INFO in the environment of this process, unless it is DEBUG."""
     if os.environ.get("LOG_LEVEL") != "DEBUG":
         os.environ["LOG_LEVEL"] = "INFO"

@@ -1,4 +1,4 @@
-"""Parsers for the texts of settings, and the field types made of them.
+"""Parsers for the texts of settings, and the field types that use them.
 
 Each parser returns the value, or raises a `ValueError` that says what to change.
 """
@@ -19,7 +19,7 @@ from sync.settings.times import MOST_VISIBILITY_SECONDS
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-#: A year: anything longer is a mistake, and may be too long to add to a date.
+#: A year in seconds. A longer time is a mistake, and may be too long to add to a date.
 YEAR_SECONDS = 366 * 86_400
 
 #: A host name, or an IPv4 or IPv6 address without brackets.
@@ -30,7 +30,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def parse_flag(text: str) -> bool:
-    """`true` or `false`, in any of the usual spellings."""
+    """The value of a flag, written as `true` or `false` in any of the usual forms."""
     text = text.strip().lower()
     if text in ("true", "1", "yes", "on"):
         return True
@@ -40,7 +40,7 @@ def parse_flag(text: str) -> bool:
 
 
 def _parse_numbers(text: str) -> tuple[int, ...]:
-    """One or more whole numbers from 0 up, separated by commas."""
+    """One or more whole numbers, none below 0, separated by commas."""
     try:
         numbers = tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
@@ -51,7 +51,7 @@ def _parse_numbers(text: str) -> tuple[int, ...]:
 
 
 def _parse_codes(text: str) -> tuple[str, ...]:
-    """Codes of prisons such as `MDI`, separated by commas; raises `ValueError`."""
+    """Prison codes such as `MDI`, separated by commas."""
     codes = tuple(part.strip().upper() for part in text.split(",") if part.strip())
     if not all(code.isascii() and code.isalnum() for code in codes):
         raise ValueError("must be prison codes separated by commas, such as MDI,LEI")
@@ -59,7 +59,7 @@ def _parse_codes(text: str) -> tuple[str, ...]:
 
 
 def parse_waits(text: str) -> tuple[int, ...]:
-    """Waits in seconds before a message is visible again, separated by commas, none longer than SQS allows."""
+    """Waits in seconds before a message is visible again, separated by commas, each within the limit of SQS."""
     seconds = _parse_numbers(text)
     if max(seconds) > MOST_VISIBILITY_SECONDS:
         raise ValueError(f"SQS hides a message for {MOST_VISIBILITY_SECONDS} seconds at most")
@@ -67,7 +67,7 @@ def parse_waits(text: str) -> tuple[int, ...]:
 
 
 def _parse_time_zone(text: str) -> str:
-    """The name of a time zone."""
+    """The name of a time zone, such as `Europe/London`."""
     try:
         ZoneInfo(text)
     except (KeyError, ValueError, OSError) as error:  # a folder of zones, such as Europe, is an OSError
@@ -82,7 +82,7 @@ def parse_address(text: str) -> str:
 
 
 def _parse_link(text: str) -> str:
-    """An HTTP address without secrets, fit to be shown."""
+    """An HTTP address without secrets, so that it can be shown."""
     _reject_blanks(text)
     parts = _split(text, "give an address such as https://host.example")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -105,7 +105,7 @@ def _parse_mail_address(text: str) -> str:
 
 
 def _parse_mail_addresses(text: str) -> tuple[str, ...]:
-    """Mail addresses separated by commas; an empty text gives an empty tuple."""
+    """Mail addresses, separated by commas; empty for an empty text."""
     return tuple(_parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -139,7 +139,7 @@ def _parse_location(text: str) -> str:
 
 
 def _parse_region(text: str) -> str:
-    """The name of an AWS region."""
+    """The name of an AWS region, such as `eu-west-2`."""
     if not _REGION.fullmatch(text):
         raise ValueError("give an AWS region such as eu-west-2")
     return text
@@ -150,7 +150,7 @@ def _parse_certificates(text: str) -> str:
     try:
         ssl.create_default_context(cafile=text)
     except ssl.SSLError as error:
-        raise ValueError("the file holds no certificates in PEM form") from error
+        raise ValueError("the file does not contain certificates in PEM form") from error
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from error
     return text
@@ -163,9 +163,9 @@ def _parse_connection_string(text: str) -> str:
 
 
 def ingestion_parts(text: str) -> tuple[str, str]:
-    """The instrumentation key of a connection string, and its ingestion endpoint without a trailing slash.
+    """The instrumentation key and the ingestion endpoint (without a trailing slash) in a connection string.
 
-    Raises `ValueError` with what to change, quoting nothing of it.
+    Raises `ValueError`, which says what to change but does not quote the text.
     """
     parts = dict(part.strip().partition("=")[::2] for part in text.split(";") if part.strip())
     named = {name.lower(): value for name, value in parts.items()}
@@ -200,7 +200,7 @@ def _split(text: str, advice: str) -> SplitResult:
 
 
 def _check_database_url(value: str) -> str:
-    # Imported here since commands such as `--help` need no SQLAlchemy, which takes long to load.
+    # Imported here because SQLAlchemy takes long to load, and commands such as `--help` do not need it.
     from sync.settings.parsing import parse_database_address
 
     parse_database_address(value)
@@ -208,7 +208,7 @@ def _check_database_url(value: str) -> str:
 
 
 def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
-    """Applies `parse` to a text; a default is left as it is."""
+    """A validator that applies `parse` to a text and leaves a default as it is."""
     return lambda value: parse(value) if isinstance(value, str) else value
 
 

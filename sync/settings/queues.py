@@ -1,7 +1,7 @@
-"""The queues: their names, and the variables that each of them has.
+"""Declares the queues: their names, and the variables of each.
 
-A new queue is one entry of `QUEUES`. Commands show the names in their help, which has to appear quickly, so nothing
-slow to import belongs here.
+A new queue is one entry in `QUEUES`. Commands show the names in their help, which has to appear quickly, so this module
+must not import anything slow.
 """
 
 from dataclasses import dataclass, field
@@ -18,9 +18,10 @@ QUEUES = (
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """Names, keys and waits of one queue and its dead letter queue.
+    """The names, keys and waits of one queue and its dead letter queue.
 
-    `error_visibility_timeouts` are seconds until the 1st, 2nd, … retry of a failed message; the last one repeats.
+    `error_visibility_timeouts` are the seconds before the 1st, 2nd, … retry of a failed message. The last value is used
+    for all further retries.
     """
 
     name: str
@@ -35,7 +36,10 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One environment variable: its default as it would be set (empty if there is none), and its meaning."""
+    """One environment variable with its meaning and its default, in the form in which it would be set.
+
+    The default is empty if there is none.
+    """
 
     name: str
     default: str
@@ -61,7 +65,7 @@ QUEUE_VARIABLES = (
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT",
         "`HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT`",
-        "waits before the retries of a failed message of this queue",
+        "seconds before the retries of a failed message of this queue",
     ),
     Variable(
         "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",

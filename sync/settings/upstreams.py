@@ -1,25 +1,25 @@
-"""The upstream services: their names, default addresses and variables.
+"""Declares the upstream services: their names, default addresses and variables.
 
-A new service is one member of `UpstreamName`.
+A new service is one more member of `UpstreamName`.
 """
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
-#: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
+#: The time limit for opening a connection, in seconds. If the limit for the whole call is shorter, that applies.
 CONNECT_SECONDS = 5.0
 
 
 class UpstreamName(StrEnum):
-    """The upstream services, by their names in logs, errors and health.
+    """The upstream services. The values are their names in logs, errors and health pages.
 
     Each member has a default address, a description, and the prefix of its credential variables if that is not its
     name.
     """
 
     def __new__(cls, value: str, default_url: str, meaning: str, credentials: str | None = None) -> Self:
-        """A member with its address, its meaning and the prefix of its credentials."""
+        """Creates a member with its default address, its meaning and the prefix of its credential variables."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.default_url = default_url
@@ -47,19 +47,19 @@ class UpstreamName(StrEnum):
 
     @property
     def address_variable(self) -> str:
-        """The variable of the service's address."""
+        """The variable with the address of the service."""
         return f"API_BASE_URL_{self.name}"
 
     @property
     def credential_variables(self) -> tuple[str, ...]:
-        """The variables of client id and client secret, or empty for HMPPS Auth, which issues the tokens."""
+        """The variables with the client id and secret; empty for HMPPS Auth, which issues the tokens."""
         prefix = self.name if self._credentials is None else self._credentials
         return (f"{prefix}_CLIENT_ID", f"{prefix}_CLIENT_SECRET") if prefix else ()
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """Address and credentials of one upstream service, and the variables that hold the credentials."""
+    """The address and credentials of one upstream service, and the names of the variables for the credentials."""
 
     name: UpstreamName
     base_url: str

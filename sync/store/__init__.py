@@ -1,12 +1,12 @@
-"""The database: what has to survive the death of a process.
+"""The database, which keeps everything that is still needed after a process dies.
 
 - `database`: opens the database and runs transactions; `engine` opens the connections
-- `tables`: all tables; `types` has the types of their columns, `migrations` brings a database to this schema
-- `leases`: one holder at a time for an entity; `shared_clock` is the clock that they are measured by
-- `creations`: what is, or is being, created in NOMIS
-- `failed_attempts`: failed attempts to handle messages
-- `findings`: what a person has to decide
+- `tables`: all tables; `types` has the types of their columns, and `migrations` upgrades a database to this schema
+- `leases`: one holder at a time for an entity; `shared_clock` measures them
+- `creations`: the state of each creation in NOMIS
+- `failed_attempts`: failed attempts to handle messages, and redrives
+- `findings`: problems that a person has to resolve
 - `outbox`: deliveries to people
-- `actions`: what operators did
+- `actions`: the actions of operators
 - `telemetry`: custom events
 """

@@ -1,7 +1,7 @@
-"""The actions of operators on external systems: who did what, when, to which target, and how it ended.
+"""Records the actions of operators on external systems: who did what, when, to which target, and how it ended.
 
-An action is recorded before its first call and completed after its last one. While it is under way its process holds a
-lease; a row with state `started` and without a live lease was left by a process that died.
+An action is recorded before its first call and completed after its last call. While it is under way, its process holds
+a lease. A row with the state `started` and without a live lease comes from a process that died.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ UNDER_WAY = "started, still under way"
 
 
 class ActionState(StrEnum):
-    """How far an action has come."""
+    """The states of an action."""
 
     #: Recorded but not completed: it is under way, or its process died.
     STARTED = "started"
@@ -37,7 +37,7 @@ class ActionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One recorded action. `details` is plain JSON; `finished_at` is None until it is completed; times are aware."""
+    """One recorded action. `details` is plain JSON; `finished_at` is None until completion; times have their zone."""
 
     id: int
     time: datetime
@@ -58,9 +58,9 @@ class Action:
 def start_action(
     connection: Connection, who: str, action: str, target: str, details: Mapping[str, Any], lease: str
 ) -> int:
-    """Records that an action starts, such as `duplicates resolve` of `visit 8811002`; returns its number.
+    """Records the start of an action, such as `duplicates resolve` for `visit 8811002`. Returns its number.
 
-    `lease` is the key of the lease that its process holds until the action is completed.
+    `lease` is the key of the lease that the process holds until the action is completed.
     """
     values = {
         "time": now(),
@@ -78,7 +78,7 @@ def start_action(
 def finish_action(
     connection: Connection, number: int, state: ActionState, outcome: str, details: Mapping[str, Any]
 ) -> None:
-    """Completes an action; `details` replaces the details recorded at its start."""
+    """Completes an action; `details` replaces the details from its start."""
     values = {"state": state, "outcome": outcome, "details": dict(details), "finished_at": now()}
     connection.execute(update(actions).where(actions.c.id == number).values(values))
 
@@ -89,13 +89,13 @@ def list_actions(connection: Connection, limit: int = 100) -> list[Action]:
 
 
 def actions_on(connection: Connection, action: str, target: str, limit: int = 20) -> list[Action]:
-    """The latest actions of this kind on this target, newest first."""
+    """The latest actions with this name on this target, newest first."""
     same = (actions.c.action == action, actions.c.target == target)
     return [_action(row) for row in connection.execute(_query().where(*same).limit(limit))]
 
 
 def was_done(connection: Connection, action: str, target: str) -> bool:
-    """Whether an action of this kind on this target was ever done."""
+    """Whether an action with this name on this target was ever completed successfully."""
     same = (actions.c.action == action, actions.c.target == target, actions.c.state == ActionState.DONE)
     return connection.execute(select(actions.c.id).where(*same).limit(1)).first() is not None
 

@@ -1,7 +1,7 @@
-"""The records of creations: what is, or is being, created in NOMIS for each DPS record.
+"""Reads and writes the records of creations: one for each DPS record that is, or is being, created in NOMIS.
 
-`CreationStore` writes the steps of the protocol; the functions here read records, and write what is decided elsewhere:
-by a person, or by the deletion of the DPS record.
+`CreationStore` writes the steps of the protocol. The functions here read records, and write the decisions of a person
+and the deletion of a DPS record.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -18,28 +18,28 @@ from sync.store.types import Key
 
 _LISTED = 1000
 _KEY = Key(80)
-#: The most ids in one statement: SQLite allows at least several hundred variables.
+#: The maximum number of ids in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 
 
 class CreationState(StrEnum):
-    """How far a creation has come."""
+    """The states of a creation."""
 
     #: A create may be under way, or its outcome is unknown.
     INTENDED = "intended"
-    #: The last create was certainly not applied: the next delivery creates.
+    #: The last create was certainly not applied, so the next delivery creates the record.
     REFUSED = "refused"
-    #: NOMIS has the record and its ids are known; the mapping is still to be saved.
+    #: NOMIS has the record and its ids are known, but the mapping has not been saved.
     CREATED = "created"
-    #: Done.
+    #: The mapping is saved, so the creation is complete.
     MAPPED = "mapped"
-    #: The mapping was refused because of another one: NOMIS has one record too many, or two DPS records claim one.
+    #: The mapping was refused because of a different one: NOMIS has a duplicate, or two DPS records claim one record.
     DUPLICATE = "duplicate"
-    #: Nobody can tell whether NOMIS has the record: a person must decide.
+    #: No look-up can show whether NOMIS has the record, so a person must decide.
     AMBIGUOUS = "ambiguous"
-    #: A person decided that NOMIS does not have the record: the next delivery creates.
+    #: A person decided that NOMIS does not have the record, so the next delivery creates it.
     ABANDONED = "abandoned"
-    #: Deleted on purpose, with its mapping. If there was no attempt, the deletion came before the creation.
+    #: The record was deleted on purpose, with its mapping. If there was no attempt, the deletion came first.
     DELETED = "deleted"
 
     @property
@@ -49,14 +49,14 @@ class CreationState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether all messages about the record have done their work."""
+        """Whether no message about the creation has anything left to do."""
         return self in _FINAL_STATES
 
 
 OPEN_STATES = frozenset({CreationState.INTENDED, CreationState.CREATED, CreationState.AMBIGUOUS})
 _FINAL_STATES = frozenset({CreationState.MAPPED, CreationState.DUPLICATE, CreationState.DELETED})
 
-# Built once, since building a statement costs more than running it.
+# The statements are built once, since it takes longer to build a statement than to run it.
 OF_DPS_RECORD = (creations.c.domain == bindparam("the_domain")) & (creations.c.dps_id == bindparam("the_dps_id"))
 _FIND = select(creations).where(OF_DPS_RECORD)
 _MARK_MAPPED = update(creations).where(OF_DPS_RECORD).values(state=CreationState.MAPPED)
@@ -82,13 +82,13 @@ class CreationRecord:
 
 
 def find_record(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
-    """The record of a DPS id; `domain` is the name of its `Creation`. None if there is none."""
+    """The record of a DPS id, or None if there is no record; `domain` is the name of its `Creation`."""
     row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
     return None if row is None else _as_record(row)
 
 
 def states_of(connection: Connection, domain: str, dps_ids: Iterable[str]) -> dict[str, CreationState]:
-    """How far the creation of each DPS record has come, by DPS id; those without a creation are left out."""
+    """The state of the creation of each DPS record, by DPS id. DPS records without a creation are left out."""
     stored = {dps_id: _KEY.stored(dps_id) for dps_id in dps_ids}
     wanted, found = list(dict.fromkeys(stored.values())), dict[str, CreationState]()
     query = select(creations.c.dps_id, creations.c.state).where(creations.c.domain == domain)
@@ -106,7 +106,7 @@ def get(connection: Connection, creation_id: int) -> CreationRecord | None:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """How many creations are in one of the open states, and since when the oldest of them has been."""
+    """The number of creations in one of the open states, and the time of the oldest intent among them."""
 
     state: CreationState
     number: int
@@ -114,7 +114,7 @@ class Unsettled:
 
 
 def count_unsettled(connection: Connection) -> list[Unsettled]:
-    """The creations for which NOMIS has, or may get, a record without a mapping, by state."""
+    """Counts the creations for which NOMIS has, or may get, a record without a mapping, by state."""
     state = creations.c.state
     query = select(state, func.count(), func.min(creations.c.intended_at)).where(state.in_(OPEN_STATES))
     rows = connection.execute(query.group_by(state).order_by(state)).tuples()
@@ -133,13 +133,13 @@ def list_creations(
 
 
 def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
-    """The records of `domain` whose create may be under way, or has an unknown outcome."""
+    """The records of `domain` with a create that may be under way or has an unknown outcome."""
     query = select(creations).where(creations.c.domain == domain, creations.c.state == CreationState.INTENDED)
     return [_as_record(row) for row in connection.execute(query)]
 
 
 def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The DPS ids of `domain` whose creation reached a final state at or after `since` (aware)."""
+    """The DPS ids of `domain` with a creation that reached a final state at or after `since` (with its zone)."""
     columns = creations.c
     query = select(columns.dps_id).where(
         columns.domain == domain, columns.state.in_(_FINAL_STATES), columns.updated_at >= since
@@ -148,15 +148,15 @@ def finished_since(connection: Connection, domain: str, since: datetime) -> froz
 
 
 def mark_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> None:
-    """Records that the mapping service holds the mapping, if there is a record of the creation."""
+    """Records that the mapping is saved, if there is a record of the creation."""
     values = {"the_domain": domain, "the_dps_id": dps_id, "mapping": dict(mapping), "updated_at": now()}
     connection.execute(_MARK_MAPPED, values)
 
 
 def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
-    """Records that the DPS record was deleted, and that neither NOMIS nor the mapping service has it any more.
+    """Records that a DPS record was deleted, and is no longer in NOMIS or in the mapping service.
 
-    A late delivery of the creating event then creates only what DPS still has.
+    If the event that creates the record is delivered later, NOMIS only gets the record if DPS still has it.
     """
     moment = now()
     deleted: dict[str, Any] = {
@@ -177,7 +177,7 @@ def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
 def resolve_as_mapped(
     connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
 ) -> bool:
-    """Records that a person found the NOMIS record and that its mapping is saved. False if the creation is not open."""
+    """Records that a person found the NOMIS record and its mapping is saved. Returns False if it is not open."""
     values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
     return _decide(connection, creation_id, OPEN_STATES, values)
 
@@ -191,13 +191,13 @@ def abandon(connection: Connection, creation_id: int, note: str) -> bool:
 
 
 def reopen(connection: Connection, creation_id: int, note: str) -> bool:
-    """Makes a mapped creation ambiguous again, on behalf of a person. False if it is not mapped."""
+    """Makes a mapped creation ambiguous again, on behalf of a person. Returns False if it is not mapped."""
     values = {"state": CreationState.AMBIGUOUS, "nomis_ids": None, "mapping": None, "note": note}
     return _decide(connection, creation_id, {CreationState.MAPPED}, values)
 
 
 def _as_record(row: Row[Any]) -> CreationRecord:
-    """A row of the table as a record."""
+    """The record in a row of the table."""
     values = dict(row._mapping)
     return CreationRecord(**values | {"state": CreationState(values["state"])})
 

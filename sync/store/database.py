@@ -27,32 +27,32 @@ from sync.store.engine import (
     sqlite_engine,
 )
 
-#: Key of the lock under which one process at a time changes the schema of a PostgreSQL database.
+#: The key of the lock that lets only one process at a time change the schema of a PostgreSQL database.
 _UPGRADE_LOCK = 7_311_905_224
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class StoreUnavailable(SyncError):
-    """The database is unreachable, full or locked; trying again may help."""
+    """The database is unreachable, full or locked, so a retry may help."""
 
     recoverable = True
 
 
 class Database:
-    """Transactions on one database. Safe to share between threads; each process opens its own."""
+    """Runs transactions on one database. It is safe to share between threads; each process opens its own."""
 
     def __init__(self, url: str) -> None:
-        """Opens nothing yet. Raises `SettingsError` for an address that cannot be used."""
+        """Prepares the engine without opening a connection. Raises `SettingsError` if the address cannot be used."""
         self._url = _parsed(url)
         self.dialect = self._url.get_backend_name()
         self._file: Path | None = None
         self._in_memory = False
-        # SQLite allows one writer: threads queue here, fairly and without polling; processes poll.
+        # SQLite allows one writer. Threads queue here, fairly and without polling, while processes have to poll.
         self._writer = threading.Lock() if self.dialect == "sqlite" else None
         self._busy_seconds = busy_seconds(self._url)
         if self.dialect == "sqlite":
             self._in_memory = self._url.database in (None, "", ":memory:")
-            # An address in SQLite's own form may name anything.
+            # An address in SQLite's own form (a URI) may name something other than a file.
             own_form = self._in_memory or "uri" in self._url.query
             self._file = None if own_form else Path(self._url.database or "")
             self._engine = sqlite_engine(self._url, self._file)
@@ -66,7 +66,7 @@ class Database:
 
     @property
     def url_without_password(self) -> str:
-        """Driver, host and name, fit to be shown: without user, password and options."""
+        """The driver, host and name of the database, to show to people: without user, password and options."""
         return shown_address(self._url)
 
     @property
@@ -75,7 +75,7 @@ class Database:
         return self._file is None or _exists(self._file)
 
     def check_can_be_created(self) -> None:
-        """Raises `SettingsError` if the SQLite file could not be created; leaves nothing behind."""
+        """Raises `SettingsError` if the SQLite file cannot be created. Leaves no file behind."""
         if self._file is None:
             return
         folder = next(folder for folder in self._file.absolute().parents if _exists(folder))
@@ -86,23 +86,23 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """One transaction: committed at the end of the block, rolled back when it raises.
+        """A transaction, which is committed at the end of the `with` block, or rolled back if the block raises.
 
-        Never nested in one thread. Raises `StoreUnavailable` when the database is unreachable or locked; the block is
-        then undone, unless the connection was lost during the commit: then it may have been applied.
+        Transactions must not be nested in a thread. Raises `StoreUnavailable` if the database is unreachable or locked.
+        The changes are then undone, except that they may be applied if the connection was lost during the commit.
         """
         with self._transaction(self._engine, self._turn(), self._writes) as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and so waits for no writer. Raises `StoreUnavailable` as `begin` does."""
+        """A transaction that only reads, so it does not wait for writers. Raises `StoreUnavailable` as `begin` does."""
         turn = self._turn() if self._in_memory else nullcontext()
         with self._transaction(self._reading_engine, turn, self._reads) as connection:
             yield connection
 
     def upgrade(self) -> None:
-        """Brings the schema to the current revision; if several processes do so at once, one does the work.
+        """Upgrades the schema to the current revision. If several processes do this at once, one does the work.
 
         Creates a missing SQLite file and its folder. Raises `SettingsError` if it cannot.
         """
@@ -123,20 +123,23 @@ class Database:
         return self.revision() == newest_revision()
 
     def newer_schema(self) -> str | None:
-        """What to do if the schema is of a newer version, which this one can neither use nor change; None otherwise."""
+        """A text that says what to do if the schema comes from a newer version of the program, or None if it does not.
+
+        This version can neither use nor change such a schema.
+        """
         found, newest = self.revision(), newest_revision()
         if found is None or found <= newest:
             return None
         return (
             f"the database schema is {found}, of a newer version; this one works with {newest} only: deploy the newer"
-            " version again, or restore the database from before its upgrade"
+            " version again, or restore the database from before the upgrade"
         )
 
     def revision(self) -> str | None:
         """The revision of the schema, or None for a database that is missing, empty or half upgraded."""
         if not self.exists:
             return None
-        # Without Alembic, whose import would cost every command a fifth of a second.
+        # Alembic is not used here, since its import would slow down every command by a fifth of a second.
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
@@ -144,9 +147,10 @@ class Database:
         return str(present[0]) if len(present) == 1 else None
 
     def ping(self, *, writing: bool = False) -> None:
-        """Raises `StoreUnavailable` when the database does not respond, or (`writing`) currently accepts no writes.
+        """Raises `StoreUnavailable` if the database does not respond or, with `writing`, does not accept writes now.
 
-        A database that accepts none is locked by a writer that hangs, or is a read-only file or a stand-by.
+        A database does not accept writes if a writer that hangs has locked it, or if it is a read-only file or a
+        stand-by.
         """
         if not writing:
             with self.read() as connection:
@@ -156,7 +160,7 @@ class Database:
             connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
 
     def dispose(self) -> None:
-        """Closes all connections; new ones are opened when needed."""
+        """Closes all connections. New connections are opened when they are needed."""
         self._engine.dispose()
 
     @contextmanager
@@ -195,7 +199,7 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The revision that `upgrade` leads to; the migration files are named after their revisions, which ascend."""
+    """The revision that `upgrade` leads to: the highest of those with which the names of the migration files begin."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
@@ -207,7 +211,7 @@ def _parsed(url: str) -> URL:
 
 
 def _exists(path: Path) -> bool:
-    """Whether a path leads to something, as far as this process can see."""
+    """Whether a path exists and this process can see it."""
     try:
         path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The engines of SQLAlchemy: how connections to SQLite and to PostgreSQL are opened, and how a transaction begins.
+"""The SQLAlchemy engines, which open connections to SQLite or PostgreSQL and begin transactions.
 
 SQLite serves one machine, with many threads and processes; PostgreSQL serves production.
 """
@@ -19,11 +19,12 @@ from sqlalchemy.pool import StaticPool
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
 
-#: How long a writer waits for its turn before the database counts as unavailable; the address of a SQLite database may
-#: set another limit with its option `timeout`.
+#: How long a writer waits for its turn before the database counts as unavailable. The address of a SQLite database can
+#: set a different limit with the option `timeout`.
 _BUSY_SECONDS = 30.0
 _CONNECT_SECONDS = 5
-#: Connections kept open by a process, and further ones under load; transactions are short, so threads take turns.
+#: How many connections a process keeps open, and how many more it opens under load. Transactions are short, so threads
+#: can share these.
 _POOL_SIZE = 5
 _POOL_OVERFLOW = 15
 #: The execution option of connections that only read.
@@ -31,27 +32,27 @@ READING = "sync_reading"
 
 _SQLITE_GENERIC_ERROR = 1
 _READ_ONLY_TRANSACTION = "25006"
-#: A writer waits for others for as long as on SQLite, and one that hangs in its transaction loses its locks. These
-#: limits are set in the transaction, since a pooler rejects connection options, and would pass on to others what was
-#: set on the connection; and in one statement with BEGIN, which saves a round trip.
+#: A writer waits as long as on SQLite, and loses its locks if it hangs in a transaction. These limits are set in the
+#: transaction: a pooler rejects connection options, and would pass on settings of a connection to others. They are in
+#: one statement with BEGIN, which saves a round trip.
 _BEGIN_WRITING = "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 
 _OPTIONS: dict[str, Any] = {
     "json_serializer": written_json,
     "json_deserializer": orjson.loads,
-    # Error texts contain no row data.
+    # The texts of errors must not contain row data.
     "hide_parameters": True,
 }
 _POOL: dict[str, Any] = {"pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW, "pool_timeout": _BUSY_SECONDS}
 
 
 def busy_seconds(url: URL) -> float:
-    """How long a writer waits for its turn."""
+    """How long a writer waits for its turn, in seconds."""
     return float(str(url.query.get("timeout", _BUSY_SECONDS))) if url.get_backend_name() == "sqlite" else _BUSY_SECONDS
 
 
 def sqlite_engine(url: URL, file: Path | None) -> Engine:
-    """The engine of a SQLite database; `file` is None in memory and for addresses in SQLite's own form."""
+    """The engine of a SQLite database. `file` is None for a database in memory and an address in SQLite's own form."""
     in_memory = url.database in (None, "", ":memory:")
     pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else _POOL
     connect: dict[str, Any] = {"timeout": busy_seconds(url), "check_same_thread": False}
@@ -68,13 +69,13 @@ def postgresql_engine(url: URL) -> Engine:
     """The engine of a PostgreSQL database."""
     connect: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
-        # A server that vanished silently is noticed within seconds, not hours.
+        # With these options a server that disappears silently is noticed within seconds, not hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": "prisoner-to-nomis",
-        # A pooler may give each transaction another connection to the server, on which nothing has been prepared.
+        # A pooler may use a different connection to the server for each transaction, without the prepared statements.
         "prepare_threshold": None,
         # Transactions are begun by `_begin_postgresql`.
         "autocommit": True,
@@ -95,17 +96,17 @@ def postgresql_engine(url: URL) -> Engine:
 
 
 def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
-    """Reads the shared clock of a SQLite database once; it does not exist before the schema does."""
+    """Reads the shared clock of a SQLite database, unless it is known. The clock does not exist before the schema."""
     if not shared_clock(dialect).is_known:
         shared_clock(dialect).follow_sqlite(connection)
 
 
 def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
-    """Whether an error means that the database is currently unavailable, and not that a statement is wrong."""
+    """Whether an error means that the database is unavailable, and not that a statement is wrong."""
     if isinstance(error, PoolTimeoutError | InterfaceError):
         return True
     if isinstance(error, OperationalError):
-        # SQLite reports faulty statements and missing tables as operational errors too: waiting does not fix those.
+        # SQLite also reports faulty statements and missing tables as operational errors, which a retry does not fix.
         return getattr(error.orig, "sqlite_errorcode", None) != _SQLITE_GENERIC_ERROR
     if isinstance(error, InternalError):
         # The server has become a stand-by.
@@ -114,11 +115,11 @@ def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
 
 
 def _create_private(file: Path) -> None:
-    """Creates a missing file with access for its owner only; SQLite gives the files next to it the same access."""
+    """Creates a missing file that only its owner can access. SQLite gives the files next to it the same permissions."""
     try:
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:
-        # It exists, or cannot be created: then SQLite says why.
+        # The file exists, or it cannot be created, and SQLite will say why.
         return
 
 
@@ -131,7 +132,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             break
         except sqlite3.OperationalError:
-            # The change to WAL does not wait for other processes that open the new file at the same moment.
+            # The change to WAL fails at once if another process opens the new file at the same moment.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

@@ -1,7 +1,7 @@
-"""The failed attempts to handle messages, and how often dead-letter messages were redriven.
+"""Records failed attempts to handle messages, and how often dead-letter messages were redriven.
 
-An attempt names the message, the step, the reason, and whether trying again may help. Redrives are counted by the key
-of a message, which stays the same when the message is sent back.
+An attempt has the message, the step, the reason, and whether a retry may help. Redrives are counted by the key of a
+message, which stays the same when the message is sent back.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ _REDRIVES = dead_letter_returns.c
 _KEY = Key(120)
 #: SQS and SNS message ids.
 _ID = Key(100)
-#: The most keys in one statement: SQLite allows at least several hundred variables.
+#: The maximum number of keys in one statement: SQLite allows at least several hundred variables.
 _KEYS_AT_ONCE = 500
 
 Value = TypeVar("Value")
@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """One failed attempt at a message. `attempt` counts the receives; `entity` is what the event was about."""
+    """One failed attempt to handle a message. `attempt` is its receive count; `entity` is the entity of the event."""
 
     time: datetime
     queue: str
@@ -42,7 +42,7 @@ class FailedAttempt:
     failure: Failure
 
     def properties(self) -> dict[str, object]:
-        """The properties of its telemetry event."""
+        """The properties of the telemetry event about this attempt."""
         failure = self.failure
         return {
             "queue": self.queue,
@@ -62,7 +62,7 @@ class FailedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How many attempts on a queue failed, by whether trying again may help."""
+    """The number of failed attempts on a queue, by whether a retry may help."""
 
     queue: str
     recoverable: int
@@ -83,7 +83,7 @@ def last_failure(
     sns_message_id: str | None = None,
     message_id: str | None = None,
 ) -> FailedAttempt | None:
-    """The last failed attempt at a message (of `queue`, if given), by the SNS id or else by the SQS id."""
+    """The last failed attempt to handle a message (on `queue`, if given), by SNS id or else by SQS id."""
     columns = failures.c
     for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
         if value is None:
@@ -100,7 +100,7 @@ def last_failure(
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The failed attempts at one message: how many, and the last of them."""
+    """The failed attempts to handle one message: their number, and the last one."""
 
     number: int
     last: FailedAttempt
@@ -109,10 +109,11 @@ class Attempts:
 def attempts_at(
     connection: Connection, queue: str, messages: Iterable[tuple[str | None, str]], after: int = 0
 ) -> dict[str, Attempts]:
-    """The failed attempts at messages of `queue`, by their SQS ids; messages without one are left out.
+    """The failed attempts to handle messages of `queue`, by SQS id. Messages without such attempts are left out.
 
-    A message is given by its SNS id, if it has one, and its SQS id. Only an SNS id survives redrives: with one, the
-    attempts before them count too. `after`: only attempts with a higher number than this count (see `last_number`).
+    messages: the SNS id (or None) and the SQS id of each. Only the SNS id stays the same after a redrive, so for a
+    message with an SNS id the attempts before its redrives count too. after: only attempts with a higher number than
+    this count (see `last_number`).
     """
     columns = failures.c
     sns_ids = {message_id: sns_id for sns_id, message_id in messages}
@@ -130,14 +131,14 @@ def attempts_at(
 
 
 def last_number(connection: Connection) -> int:
-    """The number of the last failed attempt that was recorded; 0 if there is none."""
+    """The number of the last recorded failed attempt, or 0 if there is none."""
     return connection.execute(select(func.max(failures.c.id))).scalar() or 0
 
 
 def _counted(
     connection: Connection, queue: str, column: Column[Any], ids: Iterable[str], after: int
 ) -> dict[str, tuple[int, int]]:
-    """How many attempts have each of `ids` in `column`, and the number of the last one."""
+    """For each of `ids` that occurs in `column`: how many attempts have it, and the number of the last one."""
     stored = {each: _ID.stored(each) for each in ids}
     found: dict[str, tuple[int, int]] = {}
     query = select(column, func.count(), func.max(failures.c.id)).where(failures.c.queue == queue)
@@ -154,14 +155,14 @@ def _pages(values: Iterable[Value]) -> Iterator[list[Value]]:
 
 
 def failed_since(connection: Connection, queue: str, event_type: str, since: datetime) -> list[FailedAttempt]:
-    """The failed attempts at events of one type since `since` (aware), oldest first."""
+    """The failed attempts to handle events of one type since `since` (with its zone), oldest first."""
     columns = failures.c
     query = select(failures).where(columns.time >= since, columns.queue == queue, columns.event_type == event_type)
     return [_attempt(row) for row in connection.execute(query.order_by(columns.id))]
 
 
 def counts(connection: Connection, since: datetime) -> list[FailureCount]:
-    """The failed attempts since `since` (aware), by queue."""
+    """The number of failed attempts since `since` (with its zone), by queue."""
     columns = failures.c
     recoverable = func.count().filter(columns.recoverable.is_(True))
     query = select(columns.queue, recoverable, func.count() - recoverable).where(columns.time >= since)
@@ -171,14 +172,14 @@ def counts(connection: Connection, since: datetime) -> list[FailureCount]:
 
 @dataclass(frozen=True, slots=True)
 class Redrives:
-    """How often a message was sent back to its queue, and when it last was."""
+    """How often a message was sent back to its queue, and when it was last sent back."""
 
     number: int
     last: datetime
 
 
 def redrives_of(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, Redrives]:
-    """The redrives of each of `keys` to `queue`; keys that were never sent back are left out."""
+    """The redrives of messages to `queue`, by key. Messages that were never sent back are left out."""
     stored = {key: _KEY.stored(key) for key in keys}
     found: dict[str, Redrives] = {}
     query = select(dead_letter_returns).where(_REDRIVES.queue == queue)
@@ -189,7 +190,7 @@ def redrives_of(connection: Connection, queue: str, keys: Iterable[str]) -> dict
 
 
 def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> None:
-    """Records that the messages of `keys` are about to be sent back to `queue`, each as often as its key occurs."""
+    """Records that messages are about to be sent back to `queue`, each as often as its key occurs in `keys`."""
     moment = now()
     for key, times in Counter(keys).items():
         values = {"queue": queue, "message_key": key, "returns": times, "last_retried_at": moment}
@@ -201,7 +202,10 @@ def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> N
 
 
 def forget_redrives(connection: Connection, before: datetime) -> int:
-    """Deletes the counts of messages last sent back before `before` (aware): SQS has dropped them. Returns how many."""
+    """Deletes the counts of messages that were last sent back before `before`. Returns how many were deleted.
+
+    SQS no longer has these messages. `before` has its zone.
+    """
     return connection.execute(delete(dead_letter_returns).where(_REDRIVES.last_retried_at < before)).rowcount
 
 

@@ -1,6 +1,6 @@
-"""Findings: what a person has to decide. Each is recorded once and alerted once.
+"""Findings: problems that a person has to resolve. Each is recorded once and alerted once.
 
-A dead-letter message that housekeeping has given up is a finding too, until a person redrives or removes it.
+A dead-letter message that housekeeping has given up is also a finding, until a person redrives or removes it.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ from sync.store.tables import findings, insert_into
 
 
 class FindingKind(StrEnum):
-    """The kinds of finding, by what is wrong."""
+    """The kinds of finding."""
 
     #: NOMIS has one record too many, or two DPS records claim one NOMIS record.
     DUPLICATE = "duplicate"
@@ -37,7 +37,7 @@ _GIVEN_UP_SEVERITY = Severity.MEDIUM
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row of `findings`. `status` is `open` or `resolved`; `properties` are those of the telemetry event."""
+    """One finding. `status` is `open` or `resolved`; `properties` are those of its telemetry event."""
 
     id: int
     key: str
@@ -55,7 +55,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A message to give up. `key` stays the same when it is sent back; `redrives` counts how often it was."""
+    """A message to give up. `key` stays the same when it is sent back, and `redrives` counts how often that was."""
 
     queue: str
     key: str
@@ -73,9 +73,10 @@ def record_finding(
     properties: Mapping[str, str],
     alert_command: str | None,
 ) -> bool:
-    """Records a finding and its alert, in the transaction of `connection`. Returns False if `key` is known.
+    """Records a finding and its alert in the transaction of `connection`. Returns False if there is one with `key`.
 
-    `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding; None: no alert.
+    `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding. None means that
+    nothing is alerted.
     """
     kind = FindingKind(kind)
     moment = now()
@@ -112,7 +113,7 @@ def record_finding(
 def list_findings(
     connection: Connection, status: str | None = "open", kind: FindingKind | None = None, domain: str | None = None
 ) -> list[Finding]:
-    """The findings, newest first; `status` None lists resolved ones too."""
+    """The findings, newest first. With the status None, resolved findings are included."""
     query = select(findings).order_by(findings.c.id.desc())
     for column, value in ((findings.c.status, status), (findings.c.kind, kind), (findings.c.domain, domain)):
         if value is not None:
@@ -122,7 +123,7 @@ def list_findings(
 
 @dataclass(frozen=True, slots=True)
 class OpenFindings:
-    """How many findings of one kind and severity are open, and since when the oldest of them has been."""
+    """The number of open findings of one kind and severity, and the time of the oldest."""
 
     kind: FindingKind
     severity: Severity
@@ -131,12 +132,12 @@ class OpenFindings:
 
 
 def count_open(connection: Connection) -> list[OpenFindings]:
-    """The open findings by kind and severity, the most serious first."""
+    """Counts the open findings by kind and severity, most serious first."""
     kind, severity = findings.c.kind, findings.c.severity
     query = select(kind, severity, func.count(), func.min(findings.c.created_at)).where(findings.c.status == "open")
     found: dict[tuple[Severity, FindingKind], OpenFindings] = {}
     for of_kind, stored, number, oldest in connection.execute(query.group_by(kind, severity)).tuples():
-        # Earlier versions stored other words for the same level.
+        # Earlier versions stored different words for the same level.
         key = Severity(stored), FindingKind(of_kind)
         known = found.get(key) or OpenFindings(key[1], key[0], 0, oldest)
         found[key] = OpenFindings(key[1], key[0], known.number + number, min(known.oldest, oldest))
@@ -145,32 +146,32 @@ def count_open(connection: Connection) -> list[OpenFindings]:
 
 
 def get(connection: Connection, finding_id: int) -> Finding | None:
-    """The finding with this number, or None when there is none."""
+    """The finding with this number, or None if there is none."""
     row = connection.execute(select(findings).where(findings.c.id == finding_id)).one_or_none()
     return None if row is None else _finding(row)
 
 
 def find(connection: Connection, key: str) -> Finding | None:
-    """The finding with this key, or None when there is none."""
+    """The finding with this key, or None if there is none."""
     row = connection.execute(select(findings).where(findings.c.key == key)).one_or_none()
     return None if row is None else _finding(row)
 
 
 def resolve(connection: Connection, finding_id: int, who: str, resolution: str) -> bool:
-    """Resolves a finding; False when it is not open."""
+    """Resolves a finding. Returns False if it is not open."""
     return _resolve(connection, findings.c.id == finding_id, who, resolution) == 1
 
 
 def reopen(connection: Connection, key: str) -> bool:
-    """Opens a resolved finding again; returns False if there is none with this key."""
+    """Opens a resolved finding again. Returns False if there is none with this key."""
     values = {"status": "open", "resolved_at": None, "resolved_by": None, "resolution": None}
     return connection.execute(update(findings).where(findings.c.key == key).values(values)).rowcount == 1
 
 
 def record_given_up(connection: Connection, message: GivenUp, alert_command: str | None) -> bool:
-    """Records that a message is given up, with an alert if a command is given; False if it was known already.
+    """Records that a message is given up, with an alert if there is a command. Returns False if it is already known.
 
-    A message that a person has sent back since, and that failed again, gets another finding.
+    If a person has sent the message back and it failed again, it gets a new finding.
     """
     key = f"{_given_up_prefix(message.queue)}{message.key}:{message.redrives}"
     kind, severity = FindingKind.DEAD_LETTER, _GIVEN_UP_SEVERITY
@@ -180,13 +181,13 @@ def record_given_up(connection: Connection, message: GivenUp, alert_command: str
 
 
 def given_up_messages(connection: Connection, queue: str) -> dict[str, Finding]:
-    """The open findings of messages of `queue` that are given up, by the keys of the messages."""
+    """The open findings about messages of `queue` that are given up, by the key of the message."""
     found = list_findings(connection, kind=FindingKind.DEAD_LETTER, domain=queue)
     return {each.key.removeprefix(_given_up_prefix(queue)).rpartition(":")[0]: each for each in found}
 
 
 def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], who: str, resolution: str) -> None:
-    """Resolves the findings of messages that a person sends back or removes."""
+    """Resolves the findings about messages that a person sends back or removes."""
     known = given_up_messages(connection, queue)
     numbers = [known[key].id for key in keys if key in known]
     if numbers:
@@ -194,9 +195,9 @@ def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], 
 
 
 def resolve_expired(connection: Connection, before: datetime) -> None:
-    """Resolves the findings of messages given up before `before` (aware), which SQS has deleted since."""
+    """Resolves the findings about messages given up before `before` (with its zone), which SQS has since deleted."""
     expired = (findings.c.kind == FindingKind.DEAD_LETTER.value) & (findings.c.created_at < before)
-    _resolve(connection, expired, "housekeeping", "SQS does not keep the message any longer")
+    _resolve(connection, expired, "housekeeping", "SQS no longer keeps the message")
 
 
 def _resolve(connection: Connection, which: ColumnElement[bool], who: str, resolution: str) -> int:

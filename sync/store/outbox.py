@@ -1,7 +1,8 @@
-"""The outbox: deliveries to people, written together with their cause and sent afterwards, exactly once.
+"""The outbox: deliveries to people, which are written together with their cause and sent afterwards, exactly once.
 
-A sender lists what is due, claims one delivery at a time (which also sets when another may try if this one dies),
-records its progress, and completes it. `key` makes each delivery unique, however often it is enqueued.
+A sender lists the deliveries that are due and claims one at a time. A claim has an end, after which another sender may
+try if this one has died. The sender then records its progress and completes the delivery. A delivery with the same
+`key` is only enqueued once.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,17 +18,17 @@ from sync.store.tables import insert_into, outbox
 
 
 class DeliveryState(StrEnum):
-    """How far a delivery has come."""
+    """The states of a delivery."""
 
     PENDING = "pending"
     SENT = "sent"
-    #: Given up; an operator may send it again.
+    #: The delivery was given up, but an operator can send it again.
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery. `progress` is what its sender has recorded; `attempts` counts the claims."""
+    """One delivery. `progress` is the JSON that its sender has recorded; `attempts` is the number of claims."""
 
     id: int
     key: str
@@ -43,7 +44,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str, Any]) -> bool:
-    """Puts a delivery into the outbox. Returns False if one with this key is or was in it."""
+    """Puts a delivery into the outbox. Returns False if there is, or was, one with this key."""
     moment = now()
     values = {
         "key": key,
@@ -67,9 +68,9 @@ def due(
     channels: Collection[str] | None = None,
     except_channels: Collection[str] = (),
 ) -> list[Delivery]:
-    """The deliveries that may be sent now, oldest first: to `channels` if given, to none of `except_channels`.
+    """The deliveries that may be sent now, oldest first: only to `channels` if given, and not to `except_channels`.
 
-    Claim each before sending it.
+    The caller must claim each delivery before sending it.
     """
     columns = outbox.c
     query = select(outbox).where(columns.state == DeliveryState.PENDING, columns.next_attempt_at <= (moment or now()))
@@ -81,13 +82,13 @@ def due(
 
 
 def find(connection: Connection, key: str) -> Delivery | None:
-    """The delivery with this key, or None."""
+    """The delivery with this key, or None if there is none."""
     row = connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
     return None if row is None else _delivery(row._mapping)
 
 
 def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delivery | None:
-    """Reserves a delivery listed by `due` for this sender until `until`; returns None if another sender was faster."""
+    """Reserves a delivery from `due` for this sender until `until`. Returns None if another sender was faster."""
     statement = _update_of(delivery).values(attempts=delivery.attempts + 1, next_attempt_at=until)
     if connection.execute(statement).rowcount != 1:
         return None
@@ -96,23 +97,23 @@ def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delive
 
 
 def record_progress(connection: Connection, delivery: Delivery, progress: Mapping[str, Any]) -> bool:
-    """Records which parts of a claimed delivery have been sent; False if the claim was lost."""
+    """Records which parts of a claimed delivery have been sent. Returns False if the claim was lost."""
     return connection.execute(_update_of(delivery).values(progress=dict(progress))).rowcount == 1
 
 
 def complete(connection: Connection, delivery: Delivery) -> bool:
-    """Marks a claimed delivery as sent; False if the claim was lost."""
+    """Marks a claimed delivery as sent. Returns False if the claim was lost."""
     values = {"state": DeliveryState.SENT, "sent_at": now(), "last_error": None}
     return connection.execute(_update_of(delivery).values(values)).rowcount == 1
 
 
 def retry_later(connection: Connection, delivery: Delivery, when: datetime, error: str) -> bool:
-    """Returns a claimed delivery, to be tried again at `when`; False if the claim was lost."""
+    """Releases a claimed delivery, which is tried again at `when`. Returns False if the claim was lost."""
     return connection.execute(_update_of(delivery).values(next_attempt_at=when, last_error=error)).rowcount == 1
 
 
 def give_up(connection: Connection, delivery: Delivery, error: str) -> bool:
-    """Marks a claimed delivery as failed permanently; False if the claim was lost."""
+    """Marks a claimed delivery as failed permanently. Returns False if the claim was lost."""
     return connection.execute(_update_of(delivery).values(state=DeliveryState.FAILED, last_error=error)).rowcount == 1
 
 
@@ -124,9 +125,9 @@ def pending(connection: Connection, channels: Collection[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """The pending or abandoned deliveries to a channel: how many, since when, and why the last one failed.
+    """The unsent deliveries to a channel in one state: their number, the time of the oldest, and the last error.
 
-    `key` is that of the oldest.
+    `key` is the key of the oldest delivery.
     """
 
     channel: str
@@ -138,9 +139,10 @@ class Unsent:
 
 
 def unsent(connection: Connection, given_up_since: datetime) -> list[Unsent]:
-    """Unsent deliveries by channel and state, oldest first: pending, or given up and enqueued since `given_up_since`.
+    """The unsent deliveries by channel and state, oldest first.
 
-    A report that was given up and that a person has sent again since is left out.
+    They are pending, or were given up and enqueued since `given_up_since`. A report that was given up is left out if a
+    person has sent it again.
     """
     columns, again = outbox.c, outbox.alias()
     sent_again = (

@@ -1,9 +1,9 @@
-"""The clock that all processes of a database share, independent of the wall clock of each.
+"""The clock that all processes of a database share, independent of their wall clocks.
 
-On PostgreSQL it is the clock of the server; on SQLite, which serves one machine, the time since the machine started,
-counted from a moment stored in the database. A process follows it by the machine's monotonic clock, so that a step of
-the wall clock neither extends nor shortens a lease. Rows hold times of this clock (`SharedDateTime`); in the program
-they are times of the process's own wall clock, like all others.
+On PostgreSQL it is the clock of the server. On SQLite, which serves one machine, it is the time since the machine
+started, added to a time that is stored in the database. A process follows the shared clock with the monotonic clock of
+its machine, so a change of the wall clock does not extend or shorten a lease. Columns of the type `SharedDateTime`
+store times of the shared clock. In the program they are times of the process's own wall clock, like all other times.
 """
 
 import sqlite3
@@ -17,14 +17,14 @@ from sqlalchemy import Dialect
 
 from sync.clock import now
 
-#: Smaller differences are ignored: the clocks are read one after the other.
+#: Smaller differences are ignored, since the clocks are read one after the other.
 _NO_DIFFERENCE = timedelta(milliseconds=250)
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SharedClock:
-    """The shared clock of one database, as this process follows it. Safe to share between threads."""
+    """This process's view of the shared clock of one database. It is safe to share between threads."""
 
     def __init__(self) -> None:
         self._zero: datetime | None = None
@@ -32,11 +32,11 @@ class SharedClock:
 
     @property
     def is_known(self) -> bool:
-        """Whether the shared clock has been read; until then this process's own clock is used."""
+        """Whether the shared clock has been read. Until then, this process uses its own clock."""
         return self._zero is not None
 
     def ahead(self) -> timedelta:
-        """How far the shared clock is currently ahead of this process's wall clock."""
+        """How far the shared clock is ahead of this process's wall clock now."""
         if self._zero is None:
             return self._ahead
         ahead = self._zero + _since_boot() - now()
@@ -45,7 +45,7 @@ class SharedClock:
         return self._ahead
 
     def follow_sqlite(self, connection: sqlite3.Connection) -> None:
-        """Reads the shared clock of a SQLite database; the first process since the machine's start sets it."""
+        """Reads the shared clock of a SQLite database. The first process after the machine's start sets the clock."""
         try:
             boot = _BOOT.read_text().strip()
             read = "SELECT started_at FROM clocks WHERE boot = ?"
@@ -56,11 +56,11 @@ class SharedClock:
                 found = connection.execute(read, (boot,)).fetchone()
             self._zero = datetime.fromisoformat(found[0]).replace(tzinfo=UTC)
         except (OSError, sqlite3.OperationalError):
-            # Not Linux, or the database is not created yet, or is read-only: then nothing is written by this clock.
+            # This is not Linux, or the database is read-only or does not exist yet: the process uses its own clock.
             return
 
     def follow_postgresql(self, connection: Any) -> None:
-        """Reads the clock of the server of a psycopg connection."""
+        """Reads the clock of the server over a psycopg connection."""
         sent = _since_boot()
         (moment,) = connection.execute("SELECT clock_timestamp()").fetchone()
         connection.rollback()
@@ -71,7 +71,7 @@ _CLOCKS: WeakKeyDictionary[Dialect, SharedClock] = WeakKeyDictionary()
 
 
 def shared_clock(dialect: Dialect) -> SharedClock:
-    """The clock of the database whose engine has this `dialect`."""
+    """The shared clock of the database with this engine's `dialect`."""
     return _CLOCKS.setdefault(dialect, SharedClock())
 
 

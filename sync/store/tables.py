@@ -1,6 +1,6 @@
-"""The tables of the database: what has to survive the death of a process.
+"""The tables of the database.
 
-Times are stored in UTC. JSON columns hold plain JSON. `sync/store/migrations` brings a database to this schema.
+Times are stored in UTC. JSON columns have plain JSON. `sync/store/migrations` upgrades a database to this schema.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -36,12 +36,12 @@ metadata = MetaData(
     }
 )
 
-#: A row number that increases automatically on both databases (SQLite does so only for its INTEGER primary keys).
+#: A row number that increases automatically on both databases. SQLite only does this for INTEGER primary keys.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 
 _DUE = text("export = 'due'")
 
-#: One holder at a time for an entity; a lease that has expired may be taken over.
+#: The leases: one holder at a time for an entity. A lease that has expired may be taken over.
 leases = Table(
     "leases",
     metadata,
@@ -50,7 +50,7 @@ leases = Table(
     Column("expires_at", SharedDateTime, nullable=False),
 )
 
-#: On SQLite: the moment at which the machine started, by its boot id.
+#: The time at which the machine started, by its boot id. It is only used on SQLite.
 clocks = Table(
     "clocks",
     metadata,
@@ -58,11 +58,11 @@ clocks = Table(
     Column("started_at", UtcDateTime, nullable=False),
 )
 
-#: The creation protocol: one row for each DPS record that is, or is being, created in NOMIS. state: intended (a create
-#: may be under way, or its response was lost) → created (NOMIS ids known) → mapped; or refused (known not to have been
-#: applied), ambiguous (a person has to decide), duplicate (the mapping was refused), abandoned (resolved by hand as not
-#: created), deleted (with its mapping, on purpose). `attempts` counts the creates that were intended: a writer names
-#: its attempt, so one that was superseded changes nothing.
+#: The records of the creation protocol: one row for each DPS record that is, or is being, created in NOMIS.
+#: state: intended (a create may be under way, or its response was lost) → created (NOMIS ids known) → mapped. Other
+#: states are refused (the create was certainly not applied), ambiguous (a person has to decide), duplicate (the mapping
+#: was refused), abandoned (a person decided that it was not created) and deleted (on purpose, with its mapping).
+#: attempts: the number of intended creates. A writer states its attempt, so that a superseded writer changes nothing.
 creations = Table(
     "creations",
     metadata,
@@ -123,7 +123,8 @@ failures = Table(
     Index(None, "time"),
 )
 
-#: What a person has to decide: duplicates, ambiguous creations, non-unique rows. A `key` is recorded only once.
+#: Problems that a person has to resolve: duplicates, ambiguous creations, non-unique rows, and messages given up. Each
+#: `key` is recorded only once.
 findings = Table(
     "findings",
     metadata,
@@ -142,7 +143,7 @@ findings = Table(
     Index(None, "status"),
 )
 
-#: Deliveries that leave exactly once: written with their cause, sent afterwards. A `key` is enqueued only once.
+#: Deliveries, which are written with their cause and sent afterwards, exactly once. Each `key` is enqueued only once.
 outbox = Table(
     "outbox",
     metadata,
@@ -160,7 +161,7 @@ outbox = Table(
     Index(None, "state", "next_attempt_at"),
 )
 
-#: Which upstream services count as down, shared by all processes.
+#: The states of the breakers, which all processes share: which upstream services count as down.
 breakers = Table(
     "breakers",
     metadata,
@@ -171,7 +172,7 @@ breakers = Table(
     Column("reason", Words()),
 )
 
-#: How often a message was redriven from its DLQ, by the id that survives a redrive.
+#: How often a message was redriven from its DLQ, by an id that stays the same after a redrive.
 dead_letter_returns = Table(
     "dead_letter_returns",
     metadata,
@@ -181,8 +182,8 @@ dead_letter_returns = Table(
     Column("last_retried_at", UtcDateTime, nullable=False),
 )
 
-#: What people did: who, when, what, and how it ended. state: started, done, failed, refused, unknown. `lease` is the
-#: key of the lease that the process of an action holds while it is under way.
+#: The actions of operators: who did what, when, and how it ended. state: started, done, failed, refused, unknown.
+#: lease: the key of the lease that the process holds while the action is under way.
 actions = Table(
     "actions",
     metadata,
@@ -199,7 +200,7 @@ actions = Table(
     Index(None, "action", "target"),
 )
 
-#: Every run of any job. status: running, success, incomplete, failed, interrupted.
+#: The runs of all jobs. status: running, success, incomplete, failed, interrupted.
 job_runs = Table(
     "job_runs",
     metadata,
@@ -218,7 +219,7 @@ job_runs = Table(
     Index(None, "job", "started_at"),
 )
 
-#: The last comparison of each upstream service with what the program relies on. findings: what differed, as JSON.
+#: The result of the last contract check of each upstream service. findings: the differences, as JSON.
 contract_checks = Table(
     "contract_checks",
     metadata,
@@ -228,8 +229,8 @@ contract_checks = Table(
     Column("checked_at", UtcDateTime, nullable=False),
 )
 
-#: A run of a reconciliation as a whole; shards share its id. status: running, complete, incomplete, failed. scope:
-#: everyone, days (chosen ones), prisons, prisoners.
+#: The runs of reconciliations. All shards of a run share its id. status: running, complete, incomplete, failed. scope:
+#: everyone, days (selected days), prisons, prisoners.
 reconciliation_runs = Table(
     "reconciliation_runs",
     metadata,
@@ -249,7 +250,7 @@ reconciliation_runs = Table(
     Index(None, "reconciliation", "started_at"),
 )
 
-#: A finished unit of a run: the checkpoint. `rows` is compressed JSON, so 87,000 prisoners take up a few hundred kB.
+#: The checkpoints: the finished pages of a run. `rows` is compressed JSON, so 87,000 prisoners take a few hundred kB.
 reconciliation_pages = Table(
     "reconciliation_pages",
     metadata,
@@ -260,8 +261,9 @@ reconciliation_pages = Table(
     Column("rows", LargeBinary, nullable=False),
 )
 
-#: The mismatches of finished runs: the history that distinguishes new, persisting and resolved ones. key: the
-#: identifying columns as JSON. differences: both values of each field that differs. The levels are those of incentives.
+#: The mismatches of finished runs, by which later runs distinguish new, persisting and resolved mismatches. key: the
+#: identifying columns as JSON. differences: both values of each field that differs. nomis_level, dps_level: only used
+#: for incentives.
 reconciliation_mismatches = Table(
     "reconciliation_mismatches",
     metadata,
@@ -283,7 +285,7 @@ reconciliation_mismatches = Table(
 
 
 def insert_into(dialect: str, table: Table) -> Insert:
-    """An INSERT into `table` that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    """An INSERT into `table` with the methods `on_conflict_do_nothing` and `on_conflict_do_update`."""
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 

@@ -1,4 +1,4 @@
-"""Custom events: tracked by name with text properties, logged at once, kept in the database."""
+"""Tracks custom events by name, with text properties: logs them at once, and keeps them in the database."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping
@@ -13,29 +13,29 @@ from sync.store.database import Database, StoreUnavailable
 from sync.store.tables import telemetry_events
 from sync.tracing import current_operation_id
 
-#: Properties of an event: any values, which become text when tracked; None is left out.
+#: The properties of an event. Values become text when the event is tracked, and those that are None are left out.
 Properties = Mapping[str, object]
 
-#: This many buffered events are written without waiting for the end of a batch.
+#: The number of buffered events that are written without waiting for the end of a batch.
 FLUSH_AT = 200
 _PAGE = 1000
 _INSERT = insert(telemetry_events)
 
 
 class Export(StrEnum):
-    """How far the sending of an event to Application Insights has come."""
+    """Whether an event has been sent to Application Insights."""
 
     DUE = "due"
     SENT = "sent"
-    #: Application Insights cannot take it.
+    #: Application Insights can never accept the event.
     REFUSED = "refused"
 
 
 class Telemetry:
     """Logs each event at once and buffers it for the database. Safe to share between threads.
 
-    `logger` is a structlog logger, or anything with the same methods. With `exported` the events are also to be
-    sent to Application Insights, and their rows serve as its outbox.
+    `logger` is a structlog logger, or anything with the same methods. If `exported`, the events are marked to be sent
+    to Application Insights; the table serves as the outbox.
     """
 
     def __init__(self, database: Database, logger: Any, *, exported: bool = False) -> None:
@@ -47,7 +47,7 @@ class Telemetry:
         self._writing = threading.Lock()
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event with the current time; does not fail while the database is unavailable."""
+        """Tracks one event with the current time. It does not fail while the database is unavailable."""
         row = self._row(name, properties)
         with self._buffering:
             self._buffer.append(row)
@@ -59,15 +59,15 @@ class Telemetry:
                 self._logger.debug("telemetry-kept", reason=str(error))
 
     def track_with(self, connection: Connection, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event in the transaction of `connection`, so that it is stored if and only if its cause is."""
+        """Tracks one event in the transaction of `connection`, so that it is only stored if its cause is stored."""
         connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
-        """Writes the buffered events in one transaction. Raises `StoreUnavailable`; the events are then kept.
+        """Writes the buffered events in one transaction. Raises `StoreUnavailable`, and then keeps the events.
 
-        An event that the database rejects does not stop the others: it appears only in the log.
+        An event that the database rejects does not stop the others, but is only in the log.
         """
-        # Concurrent flushes wait, since their events may be among those being written.
+        # A concurrent flush waits, since another thread may be writing its events.
         with self._writing:
             with self._buffering:
                 rows, self._buffer = self._buffer, []
@@ -81,7 +81,7 @@ class Telemetry:
                 raise
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        """Writes `rows`, and removes from them those that need no further attempt."""
+        """Writes `rows`, and removes the rows that do not need another attempt from the list."""
         try:
             with self._database.begin() as connection:
                 connection.execute(_INSERT, rows)
@@ -100,7 +100,7 @@ class Telemetry:
 
     def _row(self, name: str, properties: Mapping[str, object]) -> dict[str, Any]:
         texts = text_properties(properties)
-        # A difference is a result of a reconciliation, not a failure.
+        # An event `…-report-failed` is a difference that a reconciliation found, not a failure.
         failed = name.endswith("-failed") and not name.endswith("-report-failed")
         log = self._logger.warning if failed else self._logger.info
         log(name, properties=texts)
@@ -114,14 +114,14 @@ class Telemetry:
 
 
 def as_text(value: object) -> str:
-    """A property value as the replaced service wrote it: `true` and `false`, everything else as text."""
+    """The text of a property value, as the replaced service wrote it: booleans become `true` and `false`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
 
 
 def text_properties(properties: Mapping[str, object]) -> dict[str, str]:
-    """The properties as text, without those whose value is unknown (None)."""
+    """The properties as text, without those that are None."""
     return {name: as_text(value) for name, value in properties.items() if value is not None}
 
 
@@ -130,8 +130,8 @@ def read_events(
 ) -> Iterator[dict[str, Any]]:
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
-    `name` and `since` (an aware time, inclusive) filter them; of those, only the last `newest` are read. They are read
-    in pages, so that any number fits into memory.
+    name: only events with this name. since: only events from this time on (with its zone). newest: how many of the last
+    events to read. They are read in pages, so that any number of events fits into memory.
     """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties)
@@ -161,18 +161,18 @@ def read_events(
 
 
 def due_events(connection: Connection, most: int) -> list[Row[Any]]:
-    """The oldest events that Application Insights has not accepted yet: id, name, time, properties, operation_id."""
+    """The oldest events that are due for Application Insights, with id, name, time, properties and operation_id."""
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties, columns.operation_id)
     return list(connection.execute(wanted.where(columns.export == Export.DUE).order_by(columns.id).limit(most)))
 
 
 def count_due_events(connection: Connection) -> int:
-    """How many events Application Insights has not accepted yet."""
+    """The number of events that are due for Application Insights."""
     wanted = select(func.count()).select_from(telemetry_events).where(telemetry_events.c.export == Export.DUE)
     return int(connection.execute(wanted).scalar_one())
 
 
 def record_export(connection: Connection, ids: Collection[int], export: Export) -> None:
-    """Records what became of the events with these row ids."""
+    """Records whether Application Insights accepted the events with these row ids."""
     connection.execute(update(telemetry_events).where(telemetry_events.c.id.in_(ids)).values(export=export))

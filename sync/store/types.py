@@ -1,7 +1,7 @@
-"""The column types: texts and times that both databases store alike, whatever messages and responses contain.
+"""The column types for texts, times and JSON, so that both databases can store anything from messages and responses.
 
-PostgreSQL rejects NULs, lone surrogates and texts longer than their column; SQLite accepts some of them. A row rejected
-for one such text would be lost with the rows written in the same transaction.
+PostgreSQL rejects NULs, lone surrogates, and texts that are too long for their column. SQLite accepts some of these. If
+a row were rejected because of such a text, all rows in the same transaction would be lost.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from sync.store.shared_clock import shared_clock
 
-#: The largest number that a column, or JSON, holds as a number; larger ones are stored as text.
+#: The largest number that is stored as a number in a column or in JSON. Larger numbers are stored as text.
 LARGEST_INTEGER = 2**63 - 1
 _HASH_LENGTH = 24
 
@@ -29,7 +29,7 @@ def storable(text: str) -> str:
 
 
 class Words(TypeDecorator[str]):
-    """A text for people: what cannot be stored is removed, and what is too long for the column is cut off."""
+    """A text for people. Characters that cannot be stored are removed, and a text that is too long is cut."""
 
     impl = Text
     cache_ok = True
@@ -40,11 +40,11 @@ class Words(TypeDecorator[str]):
         self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:  # noqa: ARG002
-        """A text of limited length, if there is a limit."""
+        """The database type: text with a limited length if there is a limit, or else any text."""
         return Text() if self.length is None else String(self.length)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """The text that is stored for `value`, and compared with it."""
+        """The text that is stored for `value`, or used for a comparison with it."""
         return None if value is None else self.stored(value)
 
     def stored(self, value: str) -> str:
@@ -53,9 +53,9 @@ class Words(TypeDecorator[str]):
 
 
 class Key(Words):
-    """A text that identifies something: if it cannot be stored as it is, it ends with a hash of the whole.
+    """A text that identifies something. If it cannot be stored unchanged, it is cut and ends with a hash of the whole.
 
-    Different keys therefore stay different, and a look-up by the original text finds its row.
+    So different keys stay different, and a look-up by the original text finds its row.
     """
 
     cache_ok = True
@@ -71,42 +71,42 @@ class Key(Words):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware date-time, stored in UTC on PostgreSQL and on SQLite (which has no time zones)."""
+    """A date-time with a time zone, stored in UTC on PostgreSQL and on SQLite (which does not have time zones)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Rejects naive date-times, so that no zone is ever guessed."""
+        """The time in UTC. Raises `ValueError` for a date-time without a time zone, so that none is guessed."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a date-time without time zone cannot be stored")
+            raise ValueError("a date-time without a time zone cannot be stored")
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Returns an aware date-time in UTC."""
+        """The date-time in UTC, with its zone."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class SharedDateTime(UtcDateTime):
-    """A time that processes compare with the present: stored by the clock that all processes of the database share.
+    """A time that processes compare with the current time, stored on the clock that they all share.
 
-    It is converted to the process's own clock when read, and from it when stored or compared.
+    It is converted to the process's own clock when it is read, and to the shared clock when it is stored or compared.
     """
 
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The time by the shared clock."""
+        """The time on the shared clock."""
         shared = None if value is None else value + shared_clock(dialect).ahead()
         return super().process_bind_param(shared, dialect)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The time by the process's clock."""
+        """The time on the process's own clock."""
         shared = super().process_result_value(value, dialect)
         return None if shared is None else shared - shared_clock(dialect).ahead()
 

@@ -1,4 +1,4 @@
-"""Run by Alembic on the connection and in the transaction that `Database.upgrade` provides."""
+"""Runs the migrations for Alembic, on the connection and in the transaction of `Database.upgrade`."""
 
 from alembic import context
 

@@ -126,7 +126,7 @@ def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> No
 def test_what_became_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
     """A similarly named operation is proposed if the program does not already call it."""
     texts = {finding.operations[0]: finding.text for result in today.values() for finding in result.findings}
-    assert texts["GET /iep/reviews/id/{id}"] == "is gone; alike: GET /incentive-reviews/id/{id}"
+    assert texts["GET /iep/reviews/id/{id}"] == "is gone; the most similar one is GET /incentive-reviews/id/{id}"
     assert texts["GET /mapping/activities"] == "is gone"
     (deprecated,) = (each for each in today[NOMIS].findings if each.kind == "deprecated")
     assert deprecated.text == "is deprecated: Use GET /bookings/ids/latest-from-id instead"

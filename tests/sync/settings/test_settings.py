@@ -36,7 +36,7 @@ from sync.store.database import Database
         ("RECONCILIATION_RECHECK_SECONDS", "inf", "finite number"),
         ("RECONCILIATION_NEAR_HOURS", "nan", "finite number"),
         ("API_CA_BUNDLE", "/nowhere/ca.pem", "the file cannot be read: No such file"),
-        ("API_CA_BUNDLE", __file__, "no certificates in PEM form"),
+        ("API_CA_BUNDLE", __file__, "does not contain certificates in PEM form"),
         (
             "REPORTS_LOCATION",
             "ftp://host/folder",

@@ -136,7 +136,7 @@ def test_times_come_back_aware_and_in_utc(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(insert(actions), row)
         assert connection.execute(select(actions.c.time)).scalar_one() == moment
-    with pytest.raises(Exception, match="without time zone"), database.begin() as connection:
+    with pytest.raises(Exception, match="without a time zone"), database.begin() as connection:
         connection.execute(insert(actions), row | {"time": moment.replace(tzinfo=None)})
 
 

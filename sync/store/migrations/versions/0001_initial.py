@@ -1,4 +1,4 @@
-"""The first schema: creations, leases, telemetry, findings, outbox, the ledger of runs, reconciliations."""
+"""Creates the first schema: creations, leases, telemetry, findings, outbox, ledger of runs, and reconciliations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The moment from which a machine's clock is counted, for SQLite.
+"""Adds the table with the time at which each machine started, for the shared clock on SQLite.
 
 Revision ID: 0002
 Revises: 0001
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes the table."""
+    """Creates the table `clocks`."""
     op.create_table(
         "clocks",
         sa.Column("boot", sa.String(40), nullable=False),
@@ -24,5 +24,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the table."""
+    """Drops the table `clocks`."""
     op.drop_table("clocks")

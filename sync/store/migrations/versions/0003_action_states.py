@@ -1,4 +1,4 @@
-"""Actions are recorded before their first call: their state, when they were completed, and the lease they hold."""
+"""Adds the state of actions, the time of their completion, and the lease that their process holds."""
 
 import sqlalchemy as sa
 from alembic import op

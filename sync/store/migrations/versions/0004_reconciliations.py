@@ -1,6 +1,6 @@
-"""Runs and mismatches belong to one of several reconciliations; a mismatch is identified by its key.
+"""Adds the reconciliation to runs and mismatches, and identifies a mismatch by a key instead of its booking.
 
-Existing rows belong to the reconciliation of incentives, whose mismatches are identified by the booking.
+Existing rows belong to the reconciliation of incentives, so their key is the booking.
 
 Revision ID: 0004
 Revises: 0003
@@ -23,7 +23,7 @@ def _reconciliation() -> sa.Column[str]:
 
 
 def upgrade() -> None:
-    """Adds the columns, and makes the key part of the primary key."""
+    """Adds the columns, and makes the key a part of the primary key."""
     op.add_column(_RUNS, _reconciliation())
     op.create_index("ix_reconciliation_runs_reconciliation_started_at", _RUNS, ["reconciliation", "started_at"])
     op.add_column(_MISMATCHES, sa.Column("key", sa.String(200), nullable=True))
@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the runs and mismatches of other reconciliations, and the columns."""
+    """Drops the runs and mismatches of reconciliations other than incentives, and the columns."""
     op.execute("DELETE FROM reconciliation_mismatches WHERE reconciliation <> 'incentives'")
     op.execute("DELETE FROM reconciliation_runs WHERE reconciliation <> 'incentives'")
     with op.batch_alter_table(_MISMATCHES) as batch:

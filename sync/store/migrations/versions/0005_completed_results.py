@@ -1,6 +1,6 @@
-"""Results and mismatches of incentives have the general fields that later versions write.
+"""Adds the fields that all reconciliations have to the existing results and mismatches of incentives.
 
-Those written by versions that had only this reconciliation lack these fields, whose values follow from the levels.
+Versions that only had this reconciliation did not write the fields. Their values are derived from the levels.
 
 Revision ID: 0005
 Revises: 0004
@@ -43,7 +43,7 @@ _RECORDS = ("mismatches", "inFlight", "excluded", "resolved", "unread")
 
 
 def upgrade() -> None:
-    """Completes the results and the mismatches."""
+    """Adds the missing fields to the results and the mismatches."""
     connection = op.get_bind()
     query = sa.select(_RUNS.c.id).where(_RUNS.c.reconciliation == "incentives", _RUNS.c.result.is_not(None))
     for run_id in connection.execute(query).scalars().all():
@@ -61,7 +61,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Leaves both as they are: earlier versions ignore the additional fields."""
+    """Changes nothing, since earlier versions ignore the additional fields."""
 
 
 def _completed(content: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +72,6 @@ def _completed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_key(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with its booking as its key; a record without a booking is left as it is."""
+    """A record with its booking as its key. A record without a booking stays as it is."""
     booking_id = record.get("bookingId")
     return record if booking_id is None else {"key": {"bookingId": booking_id}, **record}

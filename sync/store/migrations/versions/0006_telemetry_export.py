@@ -1,6 +1,6 @@
-"""Telemetry events record their operation id, and whether Application Insights has accepted them.
+"""Adds the operation id to telemetry events, and whether Application Insights has accepted them.
 
-Events of earlier versions are not sent.
+Events from earlier versions are not sent.
 
 Revision ID: 0006
 Revises: 0005
@@ -19,7 +19,7 @@ _INDEX = "ix_telemetry_events_due"
 
 
 def upgrade() -> None:
-    """Adds the columns, and an index of what is still to be sent."""
+    """Adds the columns, and an index of the events that are still to be sent."""
     op.add_column(_EVENTS, sa.Column("operation_id", sa.String(32), nullable=True))
     op.add_column(_EVENTS, sa.Column("export", sa.String(10), nullable=True))
     due = sa.text("export = 'due'")
@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops both."""
+    """Drops the columns and the index."""
     op.drop_index(_INDEX, _EVENTS)
     op.drop_column(_EVENTS, "export")
     op.drop_column(_EVENTS, "operation_id")

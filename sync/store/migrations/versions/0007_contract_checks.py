@@ -1,4 +1,4 @@
-"""The last comparison of each upstream service with what the program relies on.
+"""Adds the table with the result of the last contract check of each upstream service.
 
 Revision ID: 0007
 Revises: 0006
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the table."""
+    """Creates the table `contract_checks`."""
     op.create_table(
         "contract_checks",
         sa.Column("service", sa.String(length=40), nullable=False),
@@ -26,5 +26,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops the table."""
+    """Drops the table `contract_checks`."""
     op.drop_table("contract_checks")
