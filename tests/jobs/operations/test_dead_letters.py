@@ -225,7 +225,7 @@ def test_a_create_without_an_outcome_is_always_sent_back(app: App) -> None:
     assert refused["class"] == "unrecoverable"
     intend(app, "visits", "visit-1")
     (unfinished,) = app.read_json("dlq", "show", "visit")
-    assert (unfinished["class"], "looks for the record" in unfinished["hint"]) == ("recoverable", True)
+    assert (unfinished["class"], "searches for the record" in unfinished["hint"]) == ("recoverable", True)
     assert "1 of 1 message sent back" in app.run_ok("dlq", "retry-all")
 
 
@@ -246,7 +246,7 @@ def test_the_message_of_an_unfinished_creation_is_recognised_in_any_form(
     app.drain_out(lies_on)
     intend(app, domain, dps_id)
     (message,) = app.read_json("dlq", "show", lies_on)
-    assert (message["class"], "looks for the record" in message["hint"]) == ("recoverable", True)
+    assert (message["class"], "searches for the record" in message["hint"]) == ("recoverable", True)
     app.run_ok("dlq", "retry-all")
     assert app.messages(lies_on) == 0
     (sent,) = app.queues()[DOMAINS[domain].queue].main.receive(10)

@@ -149,8 +149,8 @@ def test_nothing_speaks_against_a_proved_double() -> None:
     [
         ({"offenderNo": "A1234BC"}, {"offenderNo": "A1234BC"}, "dps-9", "is mapped to dps-9"),
         ({"offenderNo": "A1234BC"}, None, None, "may be the only one"),
-        ({"offenderNo": "A1234BC"}, {"offenderNo": "B1234BC"}, None, "not of the same offenderNo"),
-        ({"offenderNo": None}, {"offenderNo": None}, None, "not of the same offenderNo"),
+        ({"offenderNo": "A1234BC"}, {"offenderNo": "B1234BC"}, None, "do not have the same offenderNo"),
+        ({"offenderNo": None}, {"offenderNo": None}, None, "do not have the same offenderNo"),
     ],
 )
 def test_every_doubt_keeps_a_record(
