@@ -92,7 +92,7 @@ class Creation(ABC):
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
-        """The prisoner or booking among whose records `locate` may find several; None if it finds at most one."""
+        """The prisoner or booking with records that may look alike to `locate`; None if no records look alike."""
         return None
 
     @abstractmethod

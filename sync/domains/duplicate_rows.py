@@ -1,6 +1,6 @@
 """Recognises two rows in NOMIS where only one is allowed, and finds the rows that our telemetry knows.
 
-If such a row is created twice at the same moment, NOMIS has two rows, and refuses every later change of either.
+If two calls create such a row at the same moment, NOMIS has two rows, and refuses every later change to them.
 """
 
 import re

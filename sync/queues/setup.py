@@ -23,10 +23,10 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by id. With the provider `localstack` it creates missing queues, on opening and also later.
+    """Opens queues by id. With the provider `localstack` it also creates missing ones. Safe to share between threads.
 
-    `event_types` returns the event types that the subscription of a queue lets through. It is safe to share between
-    threads.
+    If a queue disappears later, it is created again. `event_types` returns the event types that the subscription
+    of a queue lets through.
     """
 
     def __init__(self, settings: Settings, aws: Aws, event_types: Callable[[str], Iterable[str]]) -> None:

@@ -67,7 +67,7 @@ class _PlainConnection(HTTPConnection):
     response_class = HeadResponse
 
     def connect(self) -> None:
-        """Connects; raises `NotSent`."""
+        """Connects within the time limit. Raises `NotSent`."""
         with _connecting(self):
             super().connect()
             self.sock = PlainSocket(fileno=self.sock.detach())
@@ -77,7 +77,7 @@ class _TlsConnection(HTTPSConnection):
     response_class = HeadResponse
 
     def connect(self) -> None:
-        """Connects and verifies the certificate; raises `NotSent`."""
+        """Connects within the time limit and verifies the certificate. Raises `NotSent`."""
         with _connecting(self):
             super().connect()
 

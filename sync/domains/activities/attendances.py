@@ -33,7 +33,7 @@ class AttendanceOutcome:
     authorised: bool = False
 
 
-#: NOMIS error codes: payroll has paid the attendance; the prisoner has moved and the allocation has ended.
+#: NOMIS error codes for an attendance: payroll has paid it, or the prisoner has moved and the allocation has ended.
 _PAID, _MOVED_ON = 1001, 1002
 
 _NO_OUTCOME = AttendanceOutcome(None)
