@@ -125,5 +125,5 @@ def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, *
 @pytest.mark.parametrize("name", FailureClass)
 def test_every_class_says_what_the_housekeeping_does(name: FailureClass) -> None:
     """Messages worth a retry are sent back and never to be purged. All other messages are given up, or wait."""
-    assert ("housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
+    assert ("Housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))
