@@ -23,7 +23,7 @@ from sandbox.options import Options, read_generation
 from sandbox.process import serve
 
 PROGRAM = "python -m sandbox"
-#: The highest port at which the control API leaves room for the services behind it.
+#: The highest port for the control API that leaves enough ports above it for the services.
 HIGHEST_BASE = 65_535 - len(NAMES)
 MOCKS = """return a canned record for any visit or adjustment that does not exist; the visit has the prison and visitors
 of MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, and an adjustment is one of a sentence if its id ends in S

@@ -29,7 +29,8 @@ class ApplicationInsights:
     """The events accepted since the last reset, and those to be refused on purpose.
 
     Attributes:
-        refusals: the status with which events are refused, by name; 400 refuses them always, another status each once.
+        refusals: the status with which events are refused, by name: always with 400, once each with
+            another status.
     """
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class ApplicationInsights:
 
 
 def event_of(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns an item as queries see it, as the columns of `customEvents`."""
+    """Returns an item as queries see it, with the columns of `customEvents`."""
     data, tags = item["data"]["baseData"], item["tags"]
     return {
         "name": data["name"],

@@ -36,7 +36,7 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
-    """Returns what a process reported; `what` names the process in errors.
+    """Returns the line that a process reported; `what` names the process in errors.
 
     Raises:
         SandboxError: the process ended without reporting anything.
@@ -86,7 +86,7 @@ def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def watch_parent(on_end: Callable[[], None]) -> None:
-    """Calls `on_end` (in a thread) once the other end of the standard input closes, as it does when the parent ends."""
+    """Calls `on_end` (in a thread) once the standard input is closed, which happens when the parent ends."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):

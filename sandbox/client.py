@@ -196,7 +196,7 @@ class Sandbox:
         return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
 
     def switch_agencies(self, service: str, *agencies: str) -> None:
-        """Makes NOMIS switch a service on for these agencies alone; `*ALL*` means every agency."""
+        """Switches a service on in NOMIS for these agencies only; `*ALL*` means every agency."""
         self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
@@ -307,7 +307,7 @@ class Sandbox:
         )
 
     def delete_nomis_incentive(self, booking_id: int, sequence: int) -> bool:
-        """Deletes an IEP record, as only the support team of NOMIS can; returns whether it existed."""
+        """Deletes an IEP record, as only NOMIS support can; returns whether it existed."""
         return bool(self.control("DELETE", f"/nomis/incentives/{booking_id}/{sequence}")["deleted"])
 
     def release(self, offender_no: str) -> None:

@@ -235,7 +235,7 @@ async def add_review(engine: Engine, body: Body) -> object:
 
 
 def delete_record(engine: Engine, body: Body, booking: str, sequence: str) -> object:
-    """Deletes an IEP record, as the support team of NOMIS does."""
+    """Deletes an IEP record, as NOMIS support does."""
     return {"deleted": engine.world.nomis_incentives.delete(int(booking), int(sequence))}
 
 

@@ -31,7 +31,7 @@ def held(world: World, kind: str) -> MutableMapping[Any, Any]:
     """The records of one kind in the publishing services, by key.
 
     Raises:
-        ValueError: no such kind.
+        ValueError: the kind is unknown.
     """
     return _records(kind).held(world)
 
@@ -48,7 +48,7 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
     A schedule is given with its `activity` (an object); its instances become readable with it.
 
     Raises:
-        ValueError: no such kind, or fields that the kind does not have.
+        ValueError: the kind is unknown, or it does not have one of the fields.
     """
     records = _records(kind)
     there = records.held(world)
@@ -74,7 +74,7 @@ def drop(world: World, kind: str, text: str) -> None:
     """Removes a record from its publishing service, which responds with 404 from then on.
 
     Raises:
-        ValueError: no such kind.
+        ValueError: the kind is unknown.
     """
     there = held(world, kind)
     there.pop(int(text) if text.isdigit() else text, None)
@@ -84,7 +84,7 @@ def nomis(world: World, kind: str) -> list[object]:
     """Every record of one kind in NOMIS.
 
     Raises:
-        ValueError: no such kind.
+        ValueError: the kind is unknown.
     """
     if kind not in NOMIS_RECORDS:
         raise ValueError(f"NOMIS has no kind of record {kind!r}: choose from {', '.join(NOMIS_RECORDS)}")
@@ -169,7 +169,7 @@ def change_visit(engine: Engine, body: Body, number: str) -> object:
 
 
 def drop_visit(engine: Engine, body: Body, number: str) -> object:
-    """Deletes a visit in NOMIS, as the support team of NOMIS can."""
+    """Deletes a visit in NOMIS, as NOMIS support can."""
     del engine.world.nomis_visits.visits[int(number)]
     return {}
 

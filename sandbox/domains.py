@@ -53,7 +53,7 @@ class RecordKind:
         type: the dataclass of a record.
         held: returns the records of a world, by key.
         key: the fields that identify a record.
-        hold: stores a record, if it has to be kept elsewhere besides `held`.
+        hold: stores a record, if it must be kept in another place as well as in `held`.
     """
 
     type: type[Any]

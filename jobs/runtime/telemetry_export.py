@@ -1,7 +1,7 @@
 """Sends the telemetry events to Application Insights, with their table as the outbox.
 
-An event is in the table first, and stays due until Application Insights has accepted it. A process that dies in between
-loses nothing: what it had sent but not recorded is sent again, with the same `eventId`.
+An event is in the table first, and stays due until Application Insights has accepted it. A process that dies meanwhile
+loses nothing: events that it sent but did not record as sent are sent again, with the same `eventId`.
 """
 
 import math

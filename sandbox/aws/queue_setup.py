@@ -1,7 +1,7 @@
 """Describes the queues and subscriptions of the emulator, and makes them again with one request instead of thirty.
 
-It adds the path `/moto-api/queues` to moto's server: GET describes what exists, and POST makes what is described but
-does not exist. Hundreds of tests begin with the same queues.
+It adds the path `/moto-api/queues` to moto's server: GET describes the existing queues and subscriptions, and POST
+creates those of a description that do not exist. Hundreds of tests begin with the same queues.
 """
 
 from __future__ import annotations

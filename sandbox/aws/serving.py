@@ -19,7 +19,7 @@ class _KeptAlive(MotoRequestHandler):  # type: ignore[misc]  # moto is not typed
     def run_wsgi(self) -> None:
         """Lets the application respond to one request."""
         if "Expect" in self.headers or "Transfer-Encoding" in self.headers:
-            super().run_wsgi()  # an upload with `Expect` or in chunks; this closes the connection
+            super().run_wsgi()  # for an upload with `Expect` or in chunks, the original method closes the connection
             return
         environ = self.make_environ()
         environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(self.headers.get("Content-Length", 0))))

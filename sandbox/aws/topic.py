@@ -105,7 +105,10 @@ class Topic:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def send(self, events: list[dict[str, object]]) -> int:
-        """Publishes events in order at once; only for the topic's thread (`work`). Returns how many were accepted."""
+        """Publishes events in order, immediately.
+
+        Call it only in the topic's thread (`work`). Returns how many were accepted.
+        """
         if self.endpoint_url is None:
             return 0
         if self._sns is None:

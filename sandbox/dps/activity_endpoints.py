@@ -29,7 +29,7 @@ Found = TypeVar("Found")
 
 
 def routes(world: World) -> list[Route]:
-    """The reads that are used here; only those for the synchronisation require a role."""
+    """The endpoints that the program reads; only those for the synchronisation require a role."""
     held = world.activities
 
     def schedule(request: Request, number: str) -> Reply:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sandbox.world import World
 
 ADMIN: Final = "ACTIVITY_ADMIN"
-#: The month in which occurrences became appointments, and that in which rooms got a DPS id.
+#: The month in which occurrences became appointments, and the month in which rooms got a DPS id.
 RENAMED: Final = "2023-09"
 NAMES_ROOMS: Final = "2025-03"
 USER: Final = "SANDBOX"

@@ -102,7 +102,7 @@ class Incentives:
         comments: str | None = None,
         review_type: str = "REVIEW",
     ) -> Review:
-        """Makes a review as staff do, for a booking of the population; publishing its event is left to the caller."""
+        """Makes a review as staff do, for a booking of the population. The caller publishes its event."""
         prisoner = self.world.by_booking[booking_id]
         return self.add(
             booking_id,

@@ -209,7 +209,7 @@ DRIPS = 20
 
 
 def drop(http: web.BaseRequest) -> web.StreamResponse:
-    """Resets the connection without a response; the returned object only gives the log of requests status 0."""
+    """Resets the connection without a response; the returned object only puts status 0 into the log of requests."""
     transport = http.transport
     if transport is not None:
         raw = transport.get_extra_info("socket")
@@ -224,7 +224,7 @@ class Dropped(web.Response):
 
     @property
     def status(self) -> int:
-        """0, by which the log of requests shows that no response was sent."""
+        """Always 0, which shows in the log of requests that no response was sent."""
         return 0
 
 

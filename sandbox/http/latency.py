@@ -46,8 +46,8 @@ class Latency:
     """How long one service takes for a call, including its own work and the imprecision of timers.
 
     The timers of asyncio wait for whole milliseconds, rounded up, and a response takes work as well. The wait is
-    therefore shortened by as much as earlier responses took too long. Half of the calls then take longer than
-    `seconds`, and half take less.
+    therefore shortened by the excess time of earlier responses. Half of the calls then take longer than `seconds`, and
+    half take less.
     """
 
     _STEP_SECONDS = 0.00002

@@ -1,4 +1,4 @@
-"""What the sandbox remembers of the traffic: every request, and every write that a service accepted."""
+"""The records of the traffic: every request, and every write that a service accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Allocations of prisoners to courses in NOMIS, written by an upsert without any unique key behind it."""
+"""Allocations of prisoners to courses in NOMIS, written by an upsert that has no unique key to rely on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Allocation:
 
     @property
     def band(self) -> str:
-        """The pay band that is in force now, out of all that the row has had."""
+        """The pay band that is in force now, out of all those that the row has had."""
         return self.bands[-1].band
 
 

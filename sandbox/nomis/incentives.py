@@ -94,7 +94,7 @@ class NomisIncentives:
         return record
 
     def delete(self, booking_id: int, sequence: int) -> bool:
-        """Deletes a record, as only the support team of NOMIS can; returns whether it existed."""
+        """Deletes a record, as only NOMIS support can; returns whether it existed."""
         record = self.record(booking_id, sequence)
         if record is None:
             return False

@@ -32,7 +32,7 @@ ROLE: Final = "NOMIS_VISITS"
 DEFAULT_COMMENT: Final = "Created by VSIP"
 ORDER_DAYS: Final = 28
 USER: Final = "PRISONER_TO_NOMIS_API"
-#: Since this month NOMIS puts all booked visits of a prison and restriction into one room, whatever is asked.
+#: Since this month NOMIS puts all booked visits of a prison and restriction into one room, whatever the request says.
 ONE_ROOM_SINCE: Final = "2025-01"
 BALANCE_SINCE: Final = "2025-04"
 _OFFENDER_NO: Final = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
@@ -232,7 +232,7 @@ def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
 
 
 def room_code(prison_id: str, room: str, *, closed: bool) -> str:
-    """The code of the room that NOMIS makes for a real room."""
+    """The code of the NOMIS room that stands for a real room."""
     kept = _ROOM_WORDS.sub(" ", room.upper()).split()
     return f"{prison_id}-VSIP-{'-'.join(kept)}-{'CLO' if closed else 'SOC'}"
 
@@ -243,7 +243,7 @@ def one_room_code(prison_id: str, *, closed: bool) -> str:
 
 
 def visit_room(world: World, prison_id: str, room: str, *, closed: bool) -> str:
-    """The code of the room that NOMIS makes for a visit, depending on the generation of the world."""
+    """The code of the NOMIS room for a visit, which depends on the generation of the world."""
     if world.options.month >= ONE_ROOM_SINCE:
         return one_room_code(prison_id, closed=closed)
     return room_code(prison_id, room, closed=closed)

@@ -172,7 +172,7 @@ class _Planter(ActivityRecords):
         return self._day_key(place, prisoner.booking_id)
 
     def payroll_ran(self, turn: int) -> Key:
-        """Withdraws the pay in DPS after payroll has paid it, so NOMIS refuses the change."""
+        """Withdraws the pay in DPS after payroll has paid the attendance, so NOMIS refuses the change."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         attendance = self._attend(self._allocate(prisoner, place), place)

@@ -126,7 +126,7 @@ class ActivityRecords:
         return allocation
 
     def _write(self, prisoner: Prisoner, place: Place, allocation: DpsAllocation, **more: object) -> None:
-        """Writes an allocation to NOMIS, from when the prisoner was at its prison."""
+        """Writes an allocation to NOMIS, as if the prisoner were still at its prison."""
         now_at, prisoner.prison_id = prisoner.prison_id, place.prison_id
         allocate_in_nomis(self.world, place.course_id, allocation, **more)
         prisoner.prison_id = now_at

@@ -229,7 +229,7 @@ class _Planter:
     # Records that make no difference.
 
     def _of_zero_days(self, prisoner: Prisoner) -> None:
-        """Makes an adjustment of no effective days, which neither side counts, although DPS holds it with some days."""
+        """Makes an adjustment without effective days. Neither side counts it, although it has days in DPS."""
         adjustment = self._adjustment(prisoner, "RX")
         self._mapped(replace(adjustment, days=0), active=False)
         self._in_dps(replace(adjustment, effective_days=0))
@@ -244,7 +244,10 @@ class _Planter:
         self.world.adjustments.unknown.add(prisoner.offender_no)
 
     def _with_hidden_ones(self, prisoner: Prisoner) -> None:
-        """Makes an adjustment for which NOMIS adds a hidden one to every sentence; DPS knows nothing of these."""
+        """Makes an adjustment for which NOMIS adds a hidden one to every sentence.
+
+        DPS does not have the hidden ones.
+        """
         self._pair(self._adjustment(prisoner, "ADA"))
 
     def _newest_type(self, prisoner: Prisoner) -> None:

@@ -63,7 +63,7 @@ class Plan:
         bulk_differs: bookings on which both sides agree, although the bulk call returns another level.
         unmapped: bookings on which both sides agree, but whose level the bulk call cannot name.
         excluded_matching: excluded bookings on which both sides agree.
-        waiting: reviews whose event is waiting on a queue (row 1).
+        waiting: reviews that have an event waiting on a queue (row 1).
     """
 
     mismatches: list[Planted] = field(default_factory=list)
@@ -158,7 +158,7 @@ class _Planter:
         }
 
     def mismatch(self, prisoner: Prisoner, row: int, turn: int, cause: int | str) -> None:
-        """Makes one row of the decision table true; `turn` selects one of the row's forms."""
+        """Makes a history to which one row of the decision table applies; `turn` selects one of the row's forms."""
         self.makers[row](prisoner, turn)
         self._list(prisoner, cause, row)
 
