@@ -1,4 +1,4 @@
-"""A sandbox without queues, shared by the tests of a module, and consumers on both kinds of database."""
+"""A sandbox without queues that the tests of a module share, and consumers on both kinds of database."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["harness", "prisoner"]
 
 @pytest.fixture(scope="module")
 def module_sandbox(quiet_sandbox: Sandbox) -> Sandbox:
-    """A sandbox whose world lasts as long as the module, so every test uses separate records."""
+    """A sandbox whose world lasts as long as the module, so each test uses separate records."""
     quiet_sandbox.reset(prisoners=20)
     return quiet_sandbox
 
 
 @pytest.fixture
 def upstream(module_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """The sandbox of the module, with all faults cleared."""
+    """The module's sandbox, without faults."""
     module_sandbox.clear_faults()
     yield module_sandbox
     module_sandbox.clear_faults()

@@ -21,7 +21,7 @@ PATH = "/things/{thingId}"
 
 
 class Reason(Response):
-    """A reason in the form that newer services use."""
+    """A reason in the form that newer services return."""
 
     code: str
 
@@ -106,7 +106,7 @@ PUT = Operation(UpstreamName.NOMIS, "PUT", PATH, EMPTY, body=NewThing)
 
 
 def changed(*steps: tuple[str, Any]) -> Document:
-    """The good document with values set at paths (names joined by `>`). A value of None removes the entry."""
+    """The good document with values set at paths, whose names are joined by `>`. A value of None removes the entry."""
     raw: Any = copy.deepcopy(GOOD)
     for where, value in steps:
         *way, last = where.split(">")
@@ -121,7 +121,7 @@ def changed(*steps: tuple[str, Any]) -> Document:
 
 
 def found(operation: Operation[Any], document: Document, **more: Any) -> list[tuple[str, str, str]]:
-    """The level, the kind and the field of each difference."""
+    """The level, kind and field of each difference."""
     return [(str(each.level), each.kind, each.field) for each in compare(operation, document, **more)]
 
 
@@ -130,7 +130,7 @@ PROPERTIES = f"{THING}>properties"
 
 
 def test_a_good_document_has_no_difference() -> None:
-    """Renamed path parameters, references and optional fields do not count as differences."""
+    """Renamed path parameters, references and optional fields are not differences."""
     assert found(GET, changed()) == []
     assert found(PUT, changed()) == []
 
@@ -155,8 +155,8 @@ def test_a_good_document_has_no_difference() -> None:
     ],
     ids=str,
 )
-def test_what_has_no_effect_is_tolerated(step: tuple[str, Any]) -> None:
-    """Other forms of null and of times, extra fields, fewer values and more statuses are tolerated."""
+def test_changes_without_effect_are_tolerated(step: tuple[str, Any]) -> None:
+    """Other forms of null and of times, additional fields and statuses, and fewer values are tolerated."""
     assert found(GET, changed(step)) == []
 
 
@@ -188,7 +188,7 @@ def test_what_has_no_effect_is_tolerated(step: tuple[str, Any]) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_what_breaks_a_read_is_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
+def test_changes_that_break_a_read_are_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
     """Each change has its level, kind and field, and is the only difference."""
     assert found(GET, changed(step)) == [difference]
 
@@ -203,13 +203,16 @@ def test_what_breaks_a_read_is_found(step: tuple[str, Any], difference: tuple[st
     ],
     ids=str,
 )
-def test_what_breaks_a_write_is_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
-    """New required fields, required fields that are sometimes omitted, unknown fields and other types are found."""
+def test_changes_that_break_a_write_are_found(step: tuple[str, Any], difference: tuple[str, str, str]) -> None:
+    """New required fields, required fields that we sometimes omit, unknown fields and other types are found."""
     assert found(PUT, changed((f"components>schemas>NewThing>{step[0]}", step[1]))) == [difference]
 
 
-def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
-    """The version of a document gives the age of the service. A service without a version counts as current."""
+def test_later_fields_are_expected_only_of_later_services() -> None:
+    """A document's version gives the age of the service. A service without a version counts as current.
+
+    This applies to fields and to operations.
+    """
     later = Operation(UpstreamName.NOMIS, "GET", "/new", one(Reason), since="2024-01")
     until = Operation(UpstreamName.NOMIS, "GET", "/old", one(Reason), until="2024-01")
     for version, fields, gone in (("2023-12-31.1", [], 1), ("2024-01-02.1", ["later"], 1), ("1.0", ["later"], 1)):
@@ -219,8 +222,11 @@ def test_a_field_or_operation_of_later_is_expected_of_later_services() -> None:
         assert bool(found(until, document)) == (version < "2024" and version.startswith("2"))
 
 
-def test_values_that_rules_know() -> None:
-    """A new value in a response is an error, or a warning if its rule has a default. A sent value may be refused."""
+def test_new_values_are_errors_unless_a_rule_has_a_default() -> None:
+    """A new value in a response is an error, or a warning if its rule has a default.
+
+    The service may refuse a value that we send.
+    """
     document = changed((f"{PROPERTIES}>name", {"type": "string", "enum": ["X", "Y"]}))
     known = MappedValues(GET, "name", frozenset({"X"}))
     assert found(GET, document, mapped=[known]) == [("error", "value-new", "name")]
@@ -233,8 +239,8 @@ def test_values_that_rules_know() -> None:
     assert found(PUT, accepts, mapped=[sent]) == [("warning", "value-refused", "name")]
 
 
-def test_pages_lists_and_renamed_parameters() -> None:
-    """A limit on the page size is a note, and so is a renamed parameter that is sent under both of its names."""
+def test_page_limits_and_renamed_parameters_are_notes() -> None:
+    """A limit on the page size is a note. So is a renamed parameter that we send under both names."""
     page = {
         "type": "object",
         "properties": {"content": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}},
@@ -255,13 +261,13 @@ def test_pages_lists_and_renamed_parameters() -> None:
 
 
 class Row(TypedDict, total=False):
-    """A record that a caller reads by hand."""
+    """A record that a caller parses without a declared type."""
 
     code: str
 
 
 def test_a_real_response_is_compared_with_the_declaration() -> None:
-    """Missing fields and fields of another type are named without their values. Optional fields may be absent."""
+    """Missing fields, and fields of another type, are named without their values. Optional fields may be absent."""
     assert shape_errors(GET, {"id": 1, "name": "n", "at": "10:00", "kind": "A", "reason": {"code": "X"}}) == []
     wrong = {"id": "1", "at": "10:00", "kind": "A", "parts": [{"code": None}, 2]}
     assert shape_errors(GET, wrong) == [
@@ -277,8 +283,8 @@ def test_a_real_response_is_compared_with_the_declaration() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"openapi": "3.0.1"}, {"paths": {}}, "<html>"])
-def test_what_is_not_a_document_is_refused(raw: object) -> None:
-    """Nothing is concluded from a response that is not a document."""
+def test_a_response_that_is_not_a_document_is_refused(raw: object) -> None:
+    """Nothing is concluded from such a response."""
     with pytest.raises(ValueError, match="not an OpenAPI document"):
         Document(raw)
 

@@ -1,4 +1,4 @@
-"""Drift of the services since May 2023: the check finds exactly what has changed."""
+"""The check finds exactly what has changed in the services since May 2023."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ERROR, WARNING, NOTE = DriftLevel
 
 
 def checked(service: UpstreamName, month: str) -> ServiceResult:
-    """The result of checking a service as it was in a given month."""
+    """The result of the check for a service as it was in a given month."""
     name = "adjustments" if service is UpstreamName.SENTENCE_ADJUSTMENTS else service.value
     return check_service(service, document_of(name, month, TODAY), operations())
 
@@ -34,14 +34,14 @@ def today() -> dict[UpstreamName, ServiceResult]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_nothing_is_found_of_may_2023(service: UpstreamName) -> None:
-    """The declared operations differ from the documents of May 2023 only by known faults in those documents."""
+def test_services_of_may_2023_have_only_known_differences(service: UpstreamName) -> None:
+    """The declared operations differ from the documents of May 2023 only by known faults of those documents."""
     result = checked(service, "2023-05")
     assert result.compared
     assert result.findings == ()
 
 
-#: What broke since May 2023: service, operation, kind of difference, field, level.
+#: What has broken since May 2023: service, operation, kind of difference, field, level.
 DRIFT = [
     (NOMIS, "POST /activities", "body-required", "outsideWork", ERROR),
     (NOMIS, "PUT /activities/{courseActivityId}", "body-required", "outsideWork", ERROR),
@@ -62,7 +62,7 @@ DRIFT = [
     (NOMIS, "GET /incentives/booking-id/{bookingId}/incentive-sequence/{incentiveSequence}", "role", "", WARNING),
     (NOMIS, "POST /prisoners/booking-id/{bookingId}/incentives", "operation-gone", "", ERROR),
     (NOMIS, "PUT /sentence-adjustments/{adjustmentId}", "body-required", "sentenceSequence", WARNING),
-    # Conflicts are recognised and fractions of seconds are read, so only the role is left.
+    # The program recognises conflicts and reads fractions of seconds, so only the role differs.
     (NOMIS, "POST /prisoners/{offenderNo}/visits", "role", "", WARNING),
     (NOMIS, "GET /visits/{visitId}", "role", "", WARNING),
     (NOMIS, "GET /visits/ids", "role", "", WARNING),
@@ -98,7 +98,7 @@ DRIFT = [
 
 
 @pytest.mark.parametrize(("service", "operation", "kind", "field", "level"), DRIFT)
-def test_what_broke_since_may_2023_is_found(
+def test_breaking_changes_since_may_2023_are_found(
     today: dict[UpstreamName, ServiceResult],
     service: UpstreamName,
     operation: str,
@@ -123,8 +123,8 @@ def test_no_other_error_is_found(today: dict[UpstreamName, ServiceResult]) -> No
     assert set(errors()) == {row[:4] for row in DRIFT if row[4] is ERROR}
 
 
-def test_what_became_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
-    """A similarly named operation is proposed if the program does not already call it."""
+def test_a_replacement_of_an_operation_is_named(today: dict[UpstreamName, ServiceResult]) -> None:
+    """If an operation is gone, a similarly named one is proposed, unless the program already calls it."""
     texts = {finding.operations[0]: finding.text for result in today.values() for finding in result.findings}
     assert texts["GET /iep/reviews/id/{id}"] == "is gone; the most similar one is GET /incentive-reviews/id/{id}"
     assert texts["GET /mapping/activities"] == "is gone"
@@ -132,8 +132,8 @@ def test_what_became_of_an_operation_is_named(today: dict[UpstreamName, ServiceR
     assert deprecated.text == "is deprecated: Use GET /bookings/ids/latest-from-id instead"
 
 
-def test_a_role_that_many_operations_ask_for_is_one_finding(today: dict[UpstreamName, ServiceResult]) -> None:
-    """One line says which role replaces which, for all operations together."""
+def test_a_role_of_many_operations_is_one_finding(today: dict[UpstreamName, ServiceResult]) -> None:
+    """One line says which role replaces which for all operations together."""
     roles: list[ContractFinding] = [each for each in today[NOMIS].findings if each.kind == "role"]
     assert len({each.text for each in roles}) == len(roles)
     assert all("NOMIS_PRISONER_API__SYNCHRONISATION__RW" in each.text for each in roles)

@@ -44,7 +44,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 def die_in(
     sandbox: Sandbox, database_url: str, booking: DpsEvent, service: str, method: str, path: str, kind: str
 ) -> None:
-    """Kills a process while one of its calls hangs, either before or after the service has applied the call."""
+    """Kills a process while one of its calls hangs, before or after the service has applied the call."""
     with (
         held(sandbox, service, method, path, kind=kind) as call,
         child(deliver_in_a_process, sandbox.environment(), database_url, booking.event) as process,
@@ -57,7 +57,7 @@ def die_in(
 
 @pytest.fixture
 def survivor(upstream: Sandbox, database_url: str) -> Iterator[Consumer]:
-    """The process that gets the next delivery."""
+    """The process that gets the next delivery after the crash."""
     with consuming(upstream, database_url) as consumer:
         yield consumer
 
@@ -76,7 +76,7 @@ def survivor(upstream: Sandbox, database_url: str) -> Iterator[Consumer]:
 def test_a_crash_at_any_call_leaves_one_visit(
     upstream: Sandbox, survivor: Consumer, database_url: str, service: str, method: str, path: str, kind: str
 ) -> None:
-    """At whichever call kill -9 strikes, the next delivery succeeds at once and leaves one mapped visit in NOMIS."""
+    """Whichever call a `kill -9` interrupts, the next delivery succeeds and leaves one mapped visit in NOMIS."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, service, method, path, kind)
     assert survivor.deliver(booking) is Outcome.APPLIED
@@ -92,7 +92,7 @@ def test_a_crash_at_any_call_leaves_one_visit(
 def test_a_crash_during_the_create_of_a_course_is_ambiguous(
     upstream: Sandbox, survivor: Consumer, database_url: str, kind: str
 ) -> None:
-    """A course whose create was interrupted is never created again automatically, whether NOMIS has it or not."""
+    """A course whose create was interrupted is never created again automatically, whether or not NOMIS has it."""
     booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", "/activities", kind)
     assert survivor.deliver(booking) is Outcome.AMBIGUOUS
@@ -104,7 +104,7 @@ def test_a_crash_during_the_create_of_a_course_is_ambiguous(
 def test_a_crash_with_a_known_course_leaves_one_course(
     upstream: Sandbox, survivor: Consumer, database_url: str
 ) -> None:
-    """A course whose id is recorded is only mapped."""
+    """If the id of the course was recorded before the crash, the course is only mapped."""
     booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "mapping", "POST", "/mapping/activities", "timeout_before_write")
     assert survivor.deliver(booking) is Outcome.APPLIED
@@ -112,8 +112,8 @@ def test_a_crash_with_a_known_course_leaves_one_course(
     assert mapped_to(upstream, booking) == course_id
 
 
-def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
-    """Soon after a crash, the absence of a record from NOMIS proves nothing, as the create may be under way."""
+def test_a_recent_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
+    """Soon after a crash the request may be under way, so the absence of a record from NOMIS proves nothing."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with consuming(upstream, database_url, grace_seconds=3600) as cautious, pytest.raises(LeaseBusy):
@@ -124,8 +124,8 @@ def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: st
 
 
 @pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)])
-def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_url: str, step: timedelta) -> None:
-    """A process whose clock is wrong waits exactly as long as the others do."""
+def test_a_wrong_clock_does_not_age_an_intent(upstream: Sandbox, database_url: str, step: timedelta) -> None:
+    """A process whose clock is wrong waits exactly as long as other processes."""
     booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with time_machine.travel(now() + step):
@@ -137,7 +137,7 @@ def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_u
 
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
-    """Two processes with several threads get every event twice at the same moment, and create each record once."""
+    """Two processes with several threads get every event twice at the same time, and create each record once."""
     bookings = [visit_booked(upstream) for _ in range(10)]
     arguments = (upstream.environment(), database_url, 2 * [booking.event for booking in bookings])
     assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]
@@ -149,7 +149,7 @@ def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database
 
 
 def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, database_url: str) -> None:
-    """Another process takes over the lease, sees a recent intent, and leaves it alone."""
+    """Another process takes over the lease, sees the recent intent, and creates nothing."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
@@ -176,7 +176,7 @@ def _busy_elsewhere(consumer: Consumer, booking: DpsEvent) -> bool:
 
 
 def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> None:
-    """If the lease and the grace period have run out, NOMIS gets two records, and a finding names the surplus one."""
+    """If the lease and the grace period end too early, NOMIS gets two records, and a finding names the surplus one."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
@@ -197,8 +197,8 @@ def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> N
         assert hasty.record(booking).nomis_ids == {"nomisId": int(kept)}
 
 
-def test_a_holder_that_wakes_up_too_late_does_not_create(upstream: Sandbox, database_url: str) -> None:
-    """A process that lost its lease while reading the visit has its intent refused and creates nothing."""
+def test_a_process_that_wakes_too_late_creates_nothing(upstream: Sandbox, database_url: str) -> None:
+    """The intent of a process that lost its lease while it read the visit is refused."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

@@ -1,4 +1,4 @@
-"""The creation protocol when it succeeds or simply fails: the outcomes, and the order of the telemetry."""
+"""The outcomes of the creation protocol without crashes or lost responses, and the order of the telemetry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MAPPINGS = "/mapping/visits"
 
 
 def started(booking: DpsEvent) -> dict[str, str]:
-    """The properties of a visit's event that are known once the visit has been read."""
+    """The properties of a visit's event that are known after the visit has been read."""
     return {
         "visitId": booking.dps_id,
         "offenderNo": str(booking.prisoner_id),
@@ -49,7 +49,7 @@ def started(booking: DpsEvent) -> dict[str, str]:
 
 
 def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """A new visit is created once and mapped, and one success event has the properties of event and mapping."""
+    """A new visit is created and mapped once. One success event has the properties of the event and the mapping."""
     booking = visit_booked(upstream)
     assert consumer.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
@@ -72,8 +72,8 @@ def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox)
     assert len(visits_of(upstream, booking)) == 1
 
 
-def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """A record that another program created and mapped is not created again, and no creation is recorded for it."""
+def test_a_record_mapped_by_another_program_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
+    """A record that another program created and mapped is not created again, and no creation is recorded."""
     booking = visit_booked(upstream)
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, other_number()))
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -92,7 +92,7 @@ def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbo
 def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
-    """Every failure before the create is tracked, even one to look up the mapping, and the next delivery creates."""
+    """Every failure before the create is tracked, even one of the look-up of the mapping. The next delivery creates."""
     booking = visit_booked(upstream)
     upstream.fault(service, method, path, status=503, times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -122,7 +122,7 @@ REFUSALS = {
 def test_a_refused_create_is_tried_again_at_once(
     upstream: Sandbox, database_url: str, refusal: Mapping[str, Any]
 ) -> None:
-    """A create that was certainly not applied is repeated without a look-up."""
+    """If a create was certainly not applied, the next delivery repeats it without a search in NOMIS."""
     booking = visit_booked(upstream)
     with consuming(upstream, database_url, grace_seconds=3600) as consumer:
         upstream.fault("nomis", "POST", VISITS, times=1, **refusal)
@@ -141,7 +141,7 @@ def test_a_refused_create_is_tried_again_at_once(
 def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
-    """A response about another record neither creates nor acknowledges anything. The next delivery creates once."""
+    """After a response about another record, nothing is created or acknowledged. The next delivery creates once."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
     with pytest.raises(NotUnderstood):
@@ -167,8 +167,8 @@ def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Cons
     assert consumer.names()[-1] == "activity-create-duplicate"
 
 
-def test_an_event_without_its_id_is_unreadable(consumer: Consumer, upstream: Sandbox) -> None:
-    """A message that lacks the id of its record fails by itself and tracks nothing."""
+def test_an_event_without_its_id_is_malformed(consumer: Consumer, upstream: Sandbox) -> None:
+    """A message that lacks the id of its record fails by itself, and nothing is tracked."""
     event = replace(visit_booked(upstream), information={})
     with pytest.raises(MalformedMessage):
         consumer.deliver(event)
@@ -186,7 +186,7 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
 
 
 def test_an_open_breaker_is_not_a_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
-    """If an open breaker prevents a call, no failed event is tracked, and the outcome of the create is known."""
+    """If an open breaker prevents the call, no failed event is tracked, and the create is known not to be applied."""
     booking = visit_booked(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")

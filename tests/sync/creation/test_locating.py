@@ -1,4 +1,4 @@
-"""When a look-up in NOMIS counts after an unknown outcome, and whose record it has found."""
+"""Which results of a search in NOMIS count after an unknown outcome, and which records are claimed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ INSERTED = "release-date-adjustments.adjustment.inserted"
 ONE, OTHER = "05b332ad-58eb-4ec2-963c-c9c927856780", "05b332ad-58eb-4ec2-963c-c9c927856781"
 
 
-def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstream: Sandbox, database_url: str) -> None:
-    """After a process is killed, an absent record proves nothing until the longest possible call is over."""
+def test_the_request_of_a_dead_process_is_waited_for(upstream: Sandbox, database_url: str) -> None:
+    """After a process is killed, the absence of a record proves nothing until the longest possible call has ended."""
     booking = visit_booked(upstream)
     with held(upstream, "nomis", "POST", VISITS) as create:
         with child(deliver_in_a_process, upstream.environment(), database_url, booking.event) as process:
@@ -46,7 +46,7 @@ def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstrea
 
 
 def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
-    """If one of two similar appointments was never created, it does not get the other's NOMIS record."""
+    """Of two similar appointments, one was never created. It does not get the NOMIS record of the other."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -67,7 +67,7 @@ def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, pris
 def test_a_record_that_is_mapped_to_another_is_not_claimed(
     harness: Harness, prisoner: Prisoner, generation: str
 ) -> None:
-    """If one of two equal appointments was never created, it does not get the record that is mapped to the other."""
+    """Of two equal appointments, one was never created. It does not get the record that is mapped to the other."""
     harness.sandbox.reset(generation=generation)
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
@@ -85,8 +85,8 @@ def test_a_record_that_is_mapped_to_another_is_not_claimed(
     assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_equal_adjustments_each_have_their_own(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment never gets the NOMIS record of an equal one, as a missing one makes a release date wrong."""
+def test_equal_adjustments_have_separate_records(harness: Harness, prisoner: Prisoner) -> None:
+    """An adjustment never gets the record of an equal one, since a missing adjustment makes a release date wrong."""
     for adjustment_id in (ONE, OTHER):
         adjustments.put_adjustment(harness, prisoner, adjustment_id)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
@@ -100,7 +100,7 @@ def test_equal_adjustments_each_have_their_own(harness: Harness, prisoner: Priso
 
 
 def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(harness: Harness, prisoner: Prisoner) -> None:
-    """While another create for the booking has an unknown outcome, a record that matches both belongs to neither."""
+    """While another create for the booking has an unknown outcome, a record that matches both is claimed by neither."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -120,7 +120,7 @@ def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(harness: Harne
 
 
 def test_a_create_that_began_after_the_look_up_keeps_its_record(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that a look-up finds is not claimed while an equal appointment is being created."""
+    """A record that a search finds is not claimed while an equal appointment is being created."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
         appointments.put_appointment(harness, prisoner, instance_id)
@@ -148,7 +148,7 @@ def test_a_create_that_began_after_the_look_up_keeps_its_record(harness: Harness
 
 
 def test_an_upsert_with_an_unknown_outcome_keeps_its_lease(harness: Harness, prisoner: Prisoner) -> None:
-    """While NOMIS may still apply a lost upsert, no other upsert for that booking and activity is sent."""
+    """While NOMIS may still apply a lost upsert, no other upsert for its booking and activity is sent."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     activities.put_allocation(harness, prisoner)
@@ -175,8 +175,8 @@ NO_PAGES: list[object] = [
 
 
 @pytest.mark.parametrize("response", [*NO_PAGES, None])
-def test_a_list_that_is_not_understood_is_not_empty(harness: Harness, prisoner: Prisoner, response: object) -> None:
-    """After a lost create, only a complete and consistent list shows that NOMIS has no record."""
+def test_a_malformed_list_is_not_empty(harness: Harness, prisoner: Prisoner, response: object) -> None:
+    """After a create without a response, only a complete and consistent list shows that NOMIS has no record."""
     booking = visit_booked(harness.sandbox)
     appointments.put_appointment(harness, prisoner)
     adjustments.put_adjustment(harness, prisoner)
@@ -201,7 +201,7 @@ def test_a_list_that_is_not_understood_is_not_empty(harness: Harness, prisoner: 
 
 @pytest.fixture(params=["2023", "today"])
 def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[None]:
-    """Services of the given age, for one test only."""
+    """A function that sets the age of the services for one test."""
     upstream.reset(prisoners=20, generation=request.param)
     yield
     upstream.reset(prisoners=20)
@@ -209,7 +209,7 @@ def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[No
 
 @pytest.mark.usefixtures("generation")
 def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> None:
-    """A lost adjustment is found in the list of new ones or, in newer NOMIS versions, in the booking's list."""
+    """An adjustment whose response was lost is found in the list of new ones or, with a newer NOMIS, of its booking."""
     adjustments.put_adjustment(harness, prisoner)
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         adjustments.handle(harness, prisoner, "inserted")
@@ -220,7 +220,7 @@ def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> Non
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
 def test_a_lost_create_is_found_on_either_form_of_page(harness: Harness, nested: bool) -> None:
-    """A lost visit is found on the second page, whichever form of page the service writes, even without `last`."""
+    """A visit whose response was lost is found on the second page, whichever format the service uses for pages."""
     booking = visit_booked(harness.sandbox)
     deliver = partial(harness.handle, "prison-visit.booked", booking.prisoner_id, datetime.now(UTC))
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):

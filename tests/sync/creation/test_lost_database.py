@@ -35,7 +35,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that a test may stop."""
+    """A PostgreSQL server that the tests may stop."""
     server = PostgresServer()
     try:
         yield server
@@ -45,14 +45,14 @@ def own_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def server(own_server: PostgresServer) -> PostgresServer:
-    """The server of the module, running."""
+    """The module's server, which is running."""
     own_server.start()
     return own_server
 
 
 @pytest.fixture
 def lost_url(server: PostgresServer) -> str:
-    """An empty database on that server, with the current schema."""
+    """An empty database on this server, with the current schema."""
     url = make_database(server.url).render_as_string()
     database = Database(url)
     database.upgrade()
@@ -74,10 +74,10 @@ def test_without_the_database_nothing_is_created(upstream: Sandbox, server: Post
         assert consumer.names() == ["visit-create-success"]
 
 
-def test_an_intent_that_was_lost_says_nothing_of_the_next_one(
+def test_a_lost_intent_proves_nothing_about_the_next_one(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """An attempt with the same number may be from another process, and stays unknown until NOMIS is searched."""
+    """An attempt with the same number may be another process's, so it stays unknown until NOMIS is searched."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         with held(upstream, "visits", "GET", "/visits/{reference}") as reading:
@@ -100,7 +100,7 @@ def test_an_intent_that_was_lost_says_nothing_of_the_next_one(
 def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
 ) -> None:
-    """The mapping is saved without the database, and the next delivery, to any process, recognises the record."""
+    """The mapping is saved without the database, and the next delivery, in any process, finds it."""
     booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         lost = lose_during_create(upstream, server, consumer, booking, VISITS)
@@ -120,7 +120,7 @@ def test_a_database_lost_during_the_create_makes_no_second_visit(
 def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
     upstream: Sandbox, server: PostgresServer, lost_url: str, mapped: bool
 ) -> None:
-    """The process remembers the id that it could not write, whether the mapping could be saved or not."""
+    """The process remembers the id that it could not store, whether or not the mapping could be saved."""
     booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         if not mapped:
@@ -136,10 +136,10 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
         assert consumer.findings() == []
 
 
-def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
+def test_a_refusal_that_could_not_be_stored_is_remembered(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
-    """A create that was refused while the database was unavailable is sent again."""
+    """If a create is refused while the database is unavailable, the next delivery sends it again."""
     booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)
@@ -155,7 +155,7 @@ def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
 def lose_during_create(
     sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: DpsEvent, path: str
 ) -> BaseException | None:
-    """Runs a delivery that loses its database while NOMIS handles the create, and returns its error."""
+    """Handles a delivery whose database fails while NOMIS handles the create. Returns the error of the delivery."""
     with held(sandbox, "nomis", "POST", path) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()

@@ -1,4 +1,4 @@
-"""Mappings that the mapping service refuses: the surplus records in NOMIS, and the findings about them."""
+"""If the mapping service refuses a mapping, NOMIS has a surplus record, and a finding says so."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 def create_while(
     consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
-    """Runs a delivery during which another program saves a mapping."""
+    """Handles a delivery during which another program saves a mapping."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
         delivery = in_thread(consumer.deliver, booking)
         create.wait_for_request()
@@ -38,7 +38,10 @@ def create_while(
 
 
 def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sandbox) -> None:
-    """A conflict is tracked as failed and then as a duplicate with both pairs, with one finding and one alert."""
+    """A conflict is tracked as a failure and then as a duplicate with both pairs.
+
+    There is one finding and one alert.
+    """
     booking = visit_booked(upstream)
     number = other_number()
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
@@ -97,10 +100,10 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
         (409, {"duplicate": {"nomisId": 5, "vsipId": "another", "label": None}}),
     ],
 )
-def test_a_conflict_that_does_not_say_with_what_is_looked_up(
+def test_a_conflict_without_the_existing_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, status: object, more_info: object
 ) -> None:
-    """If two saves race, or the response names other records, the existing mapping is looked up by the DPS record."""
+    """If two saves race, or the response names other records, the mapping of the DPS record is looked up."""
     booking, number = visit_booked(upstream), other_number()
     body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
@@ -110,7 +113,7 @@ def test_a_conflict_that_does_not_say_with_what_is_looked_up(
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
-    """A conflict with the same pair means that our mapping is saved, whether or not the response names the pair."""
+    """A conflict with the same pair means that our mapping is saved, even if the response does not name the pair."""
     booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
@@ -119,10 +122,10 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 
 
 @pytest.mark.parametrize("status", [409, "409 CONFLICT"])
-def test_a_conflict_that_nobody_can_name_is_understood(
+def test_a_conflict_about_the_nomis_record_is_a_finding(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """If the DPS record has no mapping, the NOMIS record is mapped elsewhere, which the finding cannot name."""
+    """If the DPS record has no mapping, the NOMIS record is mapped to another one, which the finding cannot name."""
     booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
@@ -134,7 +137,7 @@ def test_a_conflict_that_nobody_can_name_is_understood(
 
 @pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
 def test_a_409_of_a_gateway_is_not_a_conflict(consumer: Consumer, upstream: Sandbox, text: str) -> None:
-    """A 409 of a gateway says nothing about mappings, so the retry message saves the mapping."""
+    """A gateway's 409 proves nothing about mappings, so a retry message saves the mapping."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -167,7 +170,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """If our create lost its response and another record was mapped meanwhile, a finding names the surplus one."""
+    """If our create had no response and another record was mapped meanwhile, a finding names the surplus record."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

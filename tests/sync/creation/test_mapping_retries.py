@@ -1,4 +1,4 @@
-"""Mappings that could not be saved: the retry message, and the effect of handling it."""
+"""A mapping that cannot be saved goes into a retry message, which saves it later."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ MAPPINGS = "/mapping/visits"
 
 
 def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
-    """A failed mapping is tracked, then goes into a retry message in the old format, which is tracked too."""
+    """A failed mapping is tracked, and goes into a retry message in the replaced service's format.
+
+    This is tracked too.
+    """
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -49,7 +52,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
-    """The retry message saves the mapping and is tracked. Either message may be delivered any number of times."""
+    """The retry message saves the mapping and is tracked. Both messages can be delivered any number of times."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
@@ -64,8 +67,8 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
     assert visits_of(upstream, booking) == [visit_id]
 
 
-def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry message with the ids alone, and without a recorded creation, is mapped too."""
+def test_a_retry_made_by_hand_needs_only_the_ids(consumer: Consumer, upstream: Sandbox) -> None:
+    """A retry message that has only the ids is mapped too, even if no creation is recorded."""
     booking = visit_booked(upstream)
     number = other_number()
     message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
@@ -74,8 +77,8 @@ def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: 
     assert mapped_to(upstream, booking) == number
 
 
-def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
-    """A retry that fails without a conflict stays on the queue, and tracks nothing."""
+def test_a_failing_retry_stays_on_the_queue(consumer: Consumer, upstream: Sandbox) -> None:
+    """A retry that fails for a reason other than a conflict raises, and tracks nothing."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=500, times=2)
     consumer.deliver(booking)
@@ -103,7 +106,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
 
 
 def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our own mapping counts as a success if it was saved although the response was lost."""
+    """If our mapping was saved although the response was lost, the next delivery counts it as a success."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
@@ -121,7 +124,7 @@ def test_a_lost_response_of_the_mapping_service_is_not_a_duplicate(consumer: Con
 def test_an_odd_response_to_a_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
-    """If the mapping service responds to a save with anything but an empty body, the mapping is looked up."""
+    """If the response to a save is not an empty body, the mapping is looked up."""
     booking, kind = visit_booked(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
@@ -130,8 +133,8 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
     assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
 
-def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the event is delivered before its retry message, the event saves the mapping, and the retry finds it."""
+def test_an_event_before_its_retry_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
+    """If the event is delivered before its retry message, the event saves the mapping and the retry finds it."""
     booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
@@ -141,8 +144,8 @@ def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: 
     assert consumer.findings() == []
 
 
-def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(harness: Harness, prisoner: Prisoner) -> None:
-    """A retry message that is delivered again after the record was deleted is ignored, and tracked."""
+def test_a_late_retry_does_not_restore_a_deleted_mapping(harness: Harness, prisoner: Prisoner) -> None:
+    """A retry message that is delivered after the record was deleted is ignored and tracked."""
     appointments.put_appointment(harness, prisoner)
     with faulty(harness.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
         assert appointments.handle(harness, "created") is Outcome.RETRY_QUEUED
@@ -159,10 +162,8 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 
 
 @given(st.data(), st.sampled_from([domain.creation for domain in DOMAINS.values()]), NUMBERS, TEXTS)
-def test_a_retry_message_carries_the_whole_mapping(
-    data: st.DataObject, creation: Creation, number: int, text: str
-) -> None:
-    """For any domain and ids, the mapping in the message is the one that was written."""
+def test_a_retry_message_has_the_whole_mapping(data: st.DataObject, creation: Creation, number: int, text: str) -> None:
+    """For any domain and ids, the mapping that is read from the message is the one that was written to it."""
     dps_id = str(number) if creation.numeric_ids else text
     nomis_ids = {
         name: data.draw(st.sampled_from(["SENTENCE", "KEY-DATE"]) if name.endswith("Category") else NUMBERS)

@@ -1,4 +1,4 @@
-"""The records of creations: the order of their steps, and what only a person or a deletion decides."""
+"""The records of creations: the order of their states, and what only a person or a deletion can change."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def store(database: Database) -> CreationStore:
 
 
 def intend(store: CreationStore, previous: CreationRecord | None = None, dps_id: str = "bq") -> int:
-    """An intent."""
+    """Records an intent."""
     return store.intend(VISIT, dps_id, REQUEST, {"visitId": dps_id, "prisonId": None}, previous)
 
 
 def read(store: CreationStore, dps_id: str = "bq") -> CreationRecord:
-    """The record, which must exist."""
+    """The record of the creation, which must exist."""
     record = store.read(VISIT, dps_id)
     assert record is not None
     return record
 
 
 def failure(*, outcome_unknown: bool = False) -> UpstreamError:
-    """A failed create, either refused or with an unknown outcome."""
+    """A failed create, which was refused or has an unknown outcome."""
     return UpstreamError("nomis", "POST", "/visits", status=400, message="", outcome_unknown=outcome_unknown)
 
 
-def test_each_state_holds_what_the_next_delivery_needs(store: CreationStore, database: Database) -> None:
-    """A creation is intended, created and then mapped, and each state holds what the next delivery needs."""
+def test_a_creation_is_intended_created_and_mapped(store: CreationStore, database: Database) -> None:
+    """In each state the record has what the next delivery needs."""
     assert store.read(VISIT, "bq") is None
     assert intend(store) == 1
     record = read(store)
@@ -66,8 +66,8 @@ def test_each_state_holds_what_the_next_delivery_needs(store: CreationStore, dat
         assert records.finished_since(connection, "visit", record.updated_at) == {"bq"}
 
 
-def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
-    """If two attempts decide on the same state of a record, the second is refused and changes nothing."""
+def test_only_one_of_two_concurrent_intents_is_accepted(store: CreationStore) -> None:
+    """If two attempts read the same state of a record, the intent of the second is refused and changes nothing."""
     assert intend(store) == 1
     with pytest.raises(LeaseBusy):
         intend(store)
@@ -83,7 +83,7 @@ def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
 
 
 def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
-    """An attempt that has ended, or that a later one has overtaken, changes nothing."""
+    """An attempt that has ended, or after which a later one began, changes nothing."""
     intend(store)
     intended = read(store)
     intend(store, intended)
@@ -111,8 +111,8 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
     assert read(store).state is CreationState.CREATED
 
 
-def test_an_intent_that_is_refused_for_another_reason_raises(store: CreationStore, database: Database) -> None:
-    """Only a second intent for one DPS record means that another process was faster."""
+def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: Database) -> None:
+    """Only a second intent for one DPS record means that another process was faster. Any other error is raised."""
     intend(store)
     with database.begin() as connection:
         connection.execute(text("CREATE UNIQUE INDEX one_each ON creations (domain)"))
@@ -120,13 +120,13 @@ def test_an_intent_that_is_refused_for_another_reason_raises(store: CreationStor
         with pytest.raises(IntegrityError):
             intend(store, dps_id="another")
     finally:
-        # Other tests use the same database again.
+        # Later tests use the same database.
         with database.begin() as connection:
             connection.execute(text("DROP INDEX one_each"))
 
 
 def test_a_mapping_of_another_record_leaves_the_record_alone(store: CreationStore) -> None:
-    """A retry message of another origin neither completes the creation nor makes it a duplicate."""
+    """A retry message with another NOMIS id neither completes the creation nor makes it a duplicate."""
     other = VISIT.mapping("bq", {"nomisId": 5})
     intend(store)
     store.created(VISIT, "bq", 1, IDS)
@@ -139,7 +139,7 @@ def test_a_mapping_of_another_record_leaves_the_record_alone(store: CreationStor
 
 
 def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, database: Database) -> None:
-    """A mapping that existed when the finding was made does not resolve it, since NOMIS may have another record."""
+    """A mapping that already existed does not resolve the finding, since NOMIS may have another record."""
     intend(store)
     store.ambiguous(VISIT, read(store), {"visitId": "bq", **VISIT.mapping("bq", {"nomisId": 5})})
     ambiguous = read(store)
@@ -152,7 +152,7 @@ def test_a_mapping_saved_later_resolves_the_finding(store: CreationStore, databa
 
 
 def test_people_resolve_open_creations(store: CreationStore, database: Database) -> None:
-    """An open creation is resolved as found or as not created. A closed one is left alone."""
+    """A person can settle an open creation as found or as not created. A closed creation does not change."""
     for dps_id in ("a", "b"):
         intend(store, dps_id=dps_id)
         store.ambiguous(VISIT, read(store, dps_id), {})
@@ -171,7 +171,7 @@ def test_people_resolve_open_creations(store: CreationStore, database: Database)
 
 
 def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: CreationStore, database: Database) -> None:
-    """A list of creations leaves out closed ones unless they are requested."""
+    """Closed creations are listed only on request."""
     for dps_id in ("mapped", "ambiguous", "intended"):
         intend(store, dps_id=dps_id)
     store.mapped(VISIT, "mapped", MAPPING, "visit-create-success", {})
@@ -184,7 +184,7 @@ def test_open_creations_are_listed_with_the_ambiguous_ones_first(store: Creation
 
 
 def test_a_deleted_creation_is_remembered_as_such(store: CreationStore, database: Database) -> None:
-    """A deleted creation no longer names the NOMIS record. A deletion before the creation is recorded too."""
+    """A deleted creation no longer names the NOMIS record. A deletion that precedes the creation is recorded too."""
     intend(store)
     store.created(VISIT, "bq", 1, IDS)
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""Creates with an unknown outcome are found in NOMIS and mapped, created again, or left to a person."""
+"""A create with an unknown outcome is found in NOMIS and mapped, is created again, or is left to a person."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception i
 def test_a_create_that_waited_too_long_is_not_sent(
     upstream: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create that waited too long for its turn is not sent, since others may believe by now that it was."""
+    """If a create waits too long for its turn it is not sent, since other processes may count it as sent by then."""
     booking = visit_booked(upstream)
     with consuming(upstream, database_url, checked_writes=True) as consumer:
         with monkeypatch.context() as patched:
@@ -53,7 +53,7 @@ def test_a_create_that_waited_too_long_is_not_sent(
 
 
 def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """After a lost response the visit is found in NOMIS, and only mapped."""
+    """After a lost response the visit is found in NOMIS, and is only mapped."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -104,7 +104,7 @@ def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstr
 
 
 def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, database_url: str) -> None:
-    """A create that timed out here and is applied later is waited for, not repeated."""
+    """A create that timed out and that NOMIS applies later is waited for, not repeated."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
@@ -123,8 +123,8 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
         assert len(visits_of(upstream, booking)) == 1
 
 
-def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, database_url: str) -> None:
-    """A look-up that began before the grace period ended is not believed, as NOMIS may apply the create later."""
+def test_a_search_that_began_too_early_proves_nothing(upstream: Sandbox, database_url: str) -> None:
+    """If a search began before the end of the grace period, NOMIS may still apply the create after it."""
     listed, booking = visit_booked(upstream), visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
@@ -151,7 +151,7 @@ def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, datab
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """As NOMIS cannot read courses, a lost response alerts a person once, and no delivery creates the course."""
+    """NOMIS cannot read courses, so after a lost response one alert goes out and no delivery creates the course."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
@@ -191,7 +191,7 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
 def test_a_course_that_may_have_been_committed_is_not_created_again(
     consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
 ) -> None:
-    """After a 500 about the commit or the connection, or from elsewhere, the outcome for a course stays unknown."""
+    """After a 500 about the commit or the connection, or from a gateway, the outcome for a course stays unknown."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
     with pytest.raises(UpstreamError):
@@ -201,7 +201,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """A 500 from NOMIS about neither commit nor connection counts as a rollback, so no person is asked."""
+    """NOMIS's 500 about anything but commit and connection means a rollback, so no person is asked."""
     booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
@@ -213,7 +213,7 @@ def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: 
 
 
 def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox) -> None:
-    """After a person has declared that NOMIS does not have the record, the next delivery creates it."""
+    """After a person declares that NOMIS does not have the record, the next delivery creates it."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -226,7 +226,7 @@ def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox)
 
 
 def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: Sandbox) -> None:
-    """After somebody has saved the mapping by hand, the next delivery closes the creation and the finding."""
+    """After a person saves the mapping by hand, the next delivery closes the creation and the finding."""
     booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -241,7 +241,7 @@ def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: 
 
 
 def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
-    """If the mapping of a course has vanished although DPS still has the course, a person is asked."""
+    """If a course has lost its mapping but DPS still has the course, a person is asked."""
     booking = schedule_created(upstream)
     consumer.deliver(booking)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")
@@ -250,8 +250,8 @@ def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) 
     assert [finding.kind for finding in consumer.findings()] == ["ambiguous"]
 
 
-def test_an_unknown_outcome_is_reported_despite_a_mapping_of_others(upstream: Sandbox, consumer: Consumer) -> None:
-    """A person is alerted once about a course that may be unmapped in NOMIS, even if another one is mapped."""
+def test_an_unknown_outcome_is_reported_even_if_another_record_is_mapped(upstream: Sandbox, consumer: Consumer) -> None:
+    """A person is alerted once about a course that may be in NOMIS without a mapping, next to a mapped one."""
     booking = schedule_created(upstream)
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)

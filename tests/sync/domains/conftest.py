@@ -1,4 +1,4 @@
-"""The handlers in the state that the tests of activities start from."""
+"""The handlers in the state in which the tests of activities begin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.harness.handlers import Harness, Prisoner
 
 @pytest.fixture
 def running(harness: Harness, prisoner: Prisoner) -> Harness:
-    """The handlers with the schedule in NOMIS and the prisoner allocated to it in DPS."""
+    """The handlers with a schedule in NOMIS, to which the prisoner is allocated in DPS."""
     put_schedule(harness, prisoner)
     create(harness)
     put_allocation(harness, prisoner)

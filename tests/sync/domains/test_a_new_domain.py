@@ -1,4 +1,4 @@
-"""The example of the page on adding a domain works unchanged, and touches no more than the page says."""
+"""The example on the page about adding a domain works unchanged, and touches only the files that the page names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.harness.app import QUICK
 from tests.harness.examples import add_example, touched
 
 PACKAGE = Path("sync/domains/certificates")
-#: The files outside its package that have to know the domain: the registry and the settings.
+#: The files outside the domain's package that have to name it: the registry and the settings.
 TOUCHED = {
     Path("sync/domains/registry.py"),
     Path("sync/settings/upstreams.py"),
@@ -51,7 +51,7 @@ class Program:
         self._drains: subprocess.Popen[str] | None = None
 
     def start(self, code: str) -> subprocess.Popen[str]:
-        """Starts Python in the copy."""
+        """Starts a Python process in the copy."""
         return subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=self.folder,
@@ -62,7 +62,7 @@ class Program:
         )
 
     def python(self, code: str) -> str:
-        """The output of Python in the copy, which must succeed."""
+        """The output of a Python process in the copy, which must succeed."""
         process = self.start(code)
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == 0
@@ -123,7 +123,7 @@ class Services(BaseHTTPRequestHandler):
             self._respond(201, made)
 
     def do_PUT(self) -> None:
-        """Changes a NOMIS certificate."""
+        """Changes a certificate in NOMIS."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.records[self.path] |= body
         self._respond(200, None)
@@ -153,7 +153,7 @@ def services() -> Iterator[str]:
 
 @pytest.fixture
 def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program]:
-    """The program with the example added."""
+    """The program with the example."""
     add_example("Adding a domain", tmp_path)
     names = ("OAUTH", "NOMIS", "MAPPING", "CERTIFICATES")
     environment = {
@@ -169,8 +169,8 @@ def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program
     made.close()
 
 
-def test_only_the_registry_and_the_settings_know_a_domain(program: Program) -> None:
-    """Besides its own package, a new domain changes only the registry and the settings."""
+def test_only_the_registry_and_the_settings_name_a_domain(program: Program) -> None:
+    """Outside its own package, a new domain changes only the registry and the settings."""
     changed = touched(program.folder)
     assert {path for path in changed if path.parent != PACKAGE} == TOUCHED
     assert {path.name for path in changed if path.parent == PACKAGE} == {
@@ -201,7 +201,7 @@ def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:
     assert telemetry["certificate-amend-success"] == properties
 
 
-def test_texts_and_documents_follow(program: Program) -> None:
+def test_texts_and_documents_include_the_new_domain(program: Program) -> None:
     """Events, settings, roles and alerts name the domain without further changes."""
     code = """
         from jobs.cli.reference import settings_page

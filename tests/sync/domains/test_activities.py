@@ -1,4 +1,4 @@
-"""Activities: schedules and their sessions, from the activities service to NOMIS."""
+"""Schedules of activities and their sessions go from the activities service to NOMIS."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) ->
 
 
 def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner) -> None:
-    """An amendment gives the course the same name as its creation: prefix and shortened summary."""
+    """An amendment names the course as its creation did: with the prefix and the shortened summary."""
     put_schedule(harness, prisoner)
     create(harness)
     name = one(harness, "course")["description"]
@@ -98,8 +98,8 @@ def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner
     }
 
 
-def test_amend_before_the_creation_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
-    """An amendment that overtakes its creation fails without a mapping, and succeeds after the creation."""
+def test_an_amendment_before_the_creation_fails_until_the_course_exists(harness: Harness, prisoner: Prisoner) -> None:
+    """An amendment that overtakes the creation fails without a mapping, and succeeds after the creation."""
     put_schedule(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         amend(harness)
@@ -119,7 +119,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
 
 
 def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS cannot read a course activity, so a lost response is left to a person and nothing is created twice."""
+    """NOMIS cannot read a course activity, so after a lost response a person decides, and nothing is created twice."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -130,7 +130,7 @@ def test_a_lost_response_needs_a_person(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """A 400 for a pair that conflicts with another one is tracked as a duplicate with both pairs."""
+    """A 400 for a pair that conflicts with an existing one is tracked as a duplicate, with both pairs."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -156,7 +156,7 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """A session gets in NOMIS the state that it has in DPS, and is tracked with both ids."""
+    """In NOMIS a session gets the state that it has in DPS. This is tracked with both ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"
@@ -182,8 +182,8 @@ def cancel_session(harness: Harness) -> Outcome | str:
     return harness.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
 
 
-def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None:
-    """A session stays cancelled if it is cancelled between an amendment's read of the schedule and its write."""
+def test_an_amendment_does_not_restore_a_cancelled_session(running: Harness) -> None:
+    """A session that is cancelled between the read and the write of an amendment stays cancelled."""
     running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
     with ThreadPoolExecutor(1) as pool:
         amending = pool.submit(amend, running)
@@ -193,8 +193,8 @@ def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None
     assert [each["status"] for each in sessions(running)] == ["CANC"]
 
 
-def test_session_is_written_as_it_is_once_its_course_is_free(running: Harness) -> None:
-    """The session is read again after the wait for its course, and the new state is written."""
+def test_a_session_is_read_again_after_waiting_for_its_course(running: Harness) -> None:
+    """The session is read again when the lease of its course is free, and its new state is written."""
     event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
     assert running.leases.acquire(course)
     with ThreadPoolExecutor(1) as pool:

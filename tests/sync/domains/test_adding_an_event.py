@@ -1,4 +1,4 @@
-"""The example of the page on adding an event type works unchanged."""
+"""The example on the page about adding an event type works unchanged."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
 
 @pytest.fixture
 def page() -> str:
-    """The part of the page on adding an event type."""
+    """The section of the page about adding an event type."""
     text = PAGE.read_text(encoding="utf-8")
     return text.partition("## Adding an event\n")[2].partition("\n## ")[0]
 
 
 @pytest.fixture
 def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
-    """The handler of the example, written below the module that it names, and known to the harness."""
+    """The handler of the example, written below the module that the page names, and registered with the harness."""
     (example,) = re.findall(r"^ *```python\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
     written = tmp_path / "visit_with_example.py"
     written.write_text(f"{inspect.getsource(visit)}\n\n{textwrap.dedent(example)}", encoding="utf-8")
@@ -49,7 +49,7 @@ def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
 
 
 def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Update) -> None:
-    """The example writes what the page says, under the lease of the visit, and tracks under its own names."""
+    """The example writes what the page says, while it holds the lease of the visit, and tracks its own events."""
     times = {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id, "person_ids": [4_700_001]}
     harness.sandbox.put("visit", reference="aa-bb", room="A", **owner, **times)
@@ -72,5 +72,5 @@ def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Upda
 
 
 def test_page_names_the_switch(page: str, moved: Update) -> None:
-    """The variable that switches the event off follows from its type."""
+    """The name of the variable that switches the event off follows from the event type."""
     assert f"`{feature_variable(moved.event_type)}`" in page

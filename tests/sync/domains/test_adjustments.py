@@ -1,4 +1,4 @@
-"""Adjustments: two families with overlapping ids, written to NOMIS unless they came from there."""
+"""Adjustments of two families with overlapping ids are written to NOMIS, unless they came from NOMIS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = "6c1d8c2f-4a7b-4c1d-8b62-1c4d6a3e9f88"
 
 
 def held(harness: Harness) -> dict[str, Any]:
-    """The only adjustment that NOMIS has and shows."""
+    """The only visible adjustment in NOMIS."""
     (adjustment,) = harness.sandbox.nomis("adjustment")
     return dict(adjustment)
 
@@ -69,7 +69,7 @@ def test_inserted_and_mapped(
 
 
 def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Prisoner) -> None:
-    """The active state is sent to NOMIS, on creation and on update."""
+    """The active state is sent to NOMIS with each create and update."""
     put_adjustment(harness, prisoner, active=False)
     handle(harness, prisoner, "inserted")
     assert held(harness)["active"] is False
@@ -79,7 +79,10 @@ def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Pr
 
 
 def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS refuses a key-date adjustment without a from-date, so the adjustment's date, or else today, is sent."""
+    """NOMIS refuses a key-date adjustment without a from-date.
+
+    The program sends the adjustment's date or, if there is none, today.
+    """
     put_adjustment(harness, prisoner, start=None)
     handle(harness, prisoner, "inserted")
     assert held(harness)["start"] == "2023-05-20"
@@ -106,15 +109,15 @@ def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
         ("deleted", "sentencing-adjustment-deleted-ignored"),
     ],
 )
-def test_what_came_from_nomis_is_ignored(harness: Harness, prisoner: Prisoner, word: str, name: str) -> None:
-    """Events with NOMIS as their source are ignored before any call."""
+def test_events_from_nomis_are_ignored(harness: Harness, prisoner: Prisoner, word: str, name: str) -> None:
+    """Events whose source is NOMIS are ignored before any call."""
     handle(harness, prisoner, word, source="NOMIS")
     assert harness.tracked() == [(name, {"adjustmentId": ADJUSTMENT, "offenderNo": prisoner.offender_no})]
     assert [each for each in harness.sandbox.requests() if each["service"] != "auth"] == []
 
 
 def test_ignored_events_have_a_separate_group() -> None:
-    """An event from NOMIS is never coalesced with one from DPS, which would otherwise be ignored too."""
+    """An event from NOMIS is never coalesced with one from DPS, since the event from DPS would be ignored too."""
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (
         entity(DomainEvent(f"{EVENT}.updated", additional_information={"id": ADJUSTMENT, "source": source}))
@@ -125,7 +128,7 @@ def test_ignored_events_have_a_separate_group() -> None:
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """An adjustment whose response was lost is found in its family, not among those that NOMIS makes and hides."""
+    """After a lost response the adjustment is found in its family, and not among those that NOMIS creates and hides."""
     put_adjustment(harness, prisoner, OTHER, type="UAL")
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
@@ -139,8 +142,8 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, se
     assert mapped[ADJUSTMENT] == ours["id"]
 
 
-def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """An equal adjustment that is mapped to another DPS record is not mistaken for ours."""
+def test_an_equal_adjustment_of_another_record_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
+    """An equal adjustment that is mapped to another DPS record does not get our mapping."""
     put_adjustment(harness, prisoner, OTHER)
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner)
@@ -151,8 +154,8 @@ def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, pri
     assert len(harness.sandbox.nomis("adjustment")) == 2
 
 
-def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> None:
-    """A saved retry is tracked under the name of a successful first attempt, with the properties of the message."""
+def test_a_retry_tracks_the_properties_of_its_message(harness: Harness, prisoner: Prisoner) -> None:
+    """A mapping that a retry saves is tracked with the name of a first attempt and the properties of the message."""
     put_adjustment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
@@ -162,8 +165,8 @@ def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> No
     assert harness.sandbox.mappings("adjustments")[0]["nomisAdjustmentCategory"] == "KEY-DATE"
 
 
-def test_hand_made_retry(harness: Harness) -> None:
-    """A retry made by hand needs only the three ids."""
+def test_a_retry_made_by_hand_needs_three_ids(harness: Harness) -> None:
+    """A retry that a person writes needs no telemetry and no other fields."""
     mapping = (
         '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
     )
@@ -188,7 +191,7 @@ def test_updated(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that changed its family is never written, as its number may be another prisoner's there."""
+    """In the other family the number may belong to another prisoner, so the change is never written."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     put_adjustment(harness, prisoner, sentence=1, type="RX")
@@ -201,7 +204,7 @@ def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """A deletion deletes record and mapping without reading DPS. A second delivery is ignored with its reason."""
+    """A deletion deletes the record and the mapping without reading DPS. A second delivery is ignored with a reason."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     harness.sandbox.drop("adjustment", ADJUSTMENT)
@@ -214,8 +217,8 @@ def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kin
     assert harness.tracked("sentencing-adjustment-deleted-ignored")[0][1]["reason"] == "mapping-already-deleted"
 
 
-def test_deletion_is_repeated_when_the_mapping_stays(harness: Harness, prisoner: Prisoner) -> None:
-    """If the mapping could not be deleted, the whole deletion is repeated, which NOMIS accepts."""
+def test_a_deletion_is_repeated_if_the_mapping_stays(harness: Harness, prisoner: Prisoner) -> None:
+    """If the mapping cannot be deleted, the whole deletion is repeated, since NOMIS accepts a second one."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     harness.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
@@ -243,7 +246,7 @@ def test_dps_is_asked_with_its_content_type(harness: Harness, prisoner: Prisoner
     assert [each["status"] for each in harness.sandbox.requests("adjustments")] == [200]
 
 
-def test_event_without_id_is_unreadable(harness: Harness) -> None:
+def test_an_adjustment_event_without_an_id_is_malformed(harness: Harness) -> None:
     """An event without an id is malformed."""
     with pytest.raises(MalformedMessage, match="id is missing"):
         harness.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
@@ -252,7 +255,7 @@ def test_event_without_id_is_unreadable(harness: Harness) -> None:
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
 def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner, category: str) -> None:
-    """As the numbers of the families overlap, a mapping of an unknown family changes nobody's record."""
+    """The numbers of the families overlap, so with a mapping of an unknown family no record is changed."""
     put_adjustment(harness, prisoner, sentence=1, type="RX")
     handle(harness, prisoner, "inserted")
     (mapping,) = harness.sandbox.mappings("adjustments")
@@ -277,7 +280,7 @@ def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Pr
     assert held(harness)["comment"] == "\u00e9" * 120
 
 
-def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
+def test_an_update_of_a_record_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
     """If neither DPS nor the mapping service has the adjustment, nothing is written, and both statuses are tracked."""
     assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
     ((_, properties),) = harness.tracked()
@@ -292,7 +295,7 @@ def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, pr
 
 
 def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
-    """If a deletion overtakes the insertion, nothing is inserted. Without a recorded deletion, DPS is read again."""
+    """If a recorded deletion precedes the insertion, nothing is inserted. Without one, DPS is read again."""
     with pytest.raises(UpstreamError, match="adjustments: GET"):
         handle(harness, prisoner, "inserted")
     assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
@@ -302,10 +305,8 @@ def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, priso
 
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
-def test_an_update_always_says_of_which_sentence(
-    harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str
-) -> None:
-    """Every update names the sentence, which newer versions of NOMIS require and older ones ignore."""
+def test_every_update_names_the_sentence(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+    """Newer versions of NOMIS require the sentence in an update, and older versions ignore it."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     handle(harness, prisoner, "inserted")
     handle(harness, prisoner, "updated")
@@ -314,8 +315,8 @@ def test_an_update_always_says_of_which_sentence(
     assert "sentenceSequence" not in harness.sandbox.journal("nomis")[0]["body"]
 
 
-def test_deleted_in_a_nomis_that_says_404(harness: Harness, prisoner: Prisoner) -> None:
-    """An adjustment that NOMIS does not have counts as deleted."""
+def test_a_404_for_a_deletion_counts_as_deleted(harness: Harness, prisoner: Prisoner) -> None:
+    """An adjustment that NOMIS does not have needs no deletion."""
     put_adjustment(harness, prisoner)
     handle(harness, prisoner, "inserted")
     with faulty(harness.sandbox, "nomis", "DELETE", status=404):

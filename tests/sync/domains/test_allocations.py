@@ -1,4 +1,4 @@
-"""Allocations and attendances, from the activities service to NOMIS."""
+"""Allocations and attendances go from the activities service to NOMIS."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str)
 
 
 @pytest.mark.parametrize("allocation_id", [ALLOCATION, ALLOCATION + 1], ids=["time without Z", "time with Z"])
-def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocation_id: int) -> None:
+def test_an_ended_allocation_has_its_reason(running: Harness, prisoner: Prisoner, allocation_id: int) -> None:
     """An ended allocation is written with its reason and comment. The `Z` of some times is ignored."""
     put_allocation(running, prisoner, allocation_id, status="ENDED", end=TODAY.isoformat(), ended_by="MR BLOGS",
                    ended_at="2023-05-22T09:30:01", ended_why="COMPLETED")  # fmt: skip
@@ -62,8 +62,8 @@ def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocat
 
 
 @pytest.mark.parametrize("status", ["SUSPENDED", "AUTO_SUSPENDED"])
-def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, status: str) -> None:
-    """A suspended allocation is written with a comment that has `null` for what is unknown."""
+def test_a_suspended_allocation_has_a_comment(running: Harness, prisoner: Prisoner, status: str) -> None:
+    """The comment of a suspended allocation has `null` for each value that is unknown."""
     put_allocation(running, prisoner, status=status, suspended_by="MRS BLOGS")
     allocate(running, "allocation-amended")
     row = one(running, "allocation")
@@ -72,7 +72,7 @@ def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, sta
 
 
 def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, prisoner: Prisoner) -> None:
-    """A late event for an ended allocation does not end a newer one of the same booking and schedule."""
+    """A late event about an ended allocation does not end a newer one of the same booking and schedule."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="A", ended_why="B")
     put_allocation(running, prisoner, ALLOCATION + 1, band=2)
     allocate(running, "allocated", ALLOCATION + 1)
@@ -91,7 +91,7 @@ def test_another_prisoners_allocation_is_not_a_newer_one(running: Harness, priso
 
 
 def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner) -> None:
-    """Upserts of one booking and activity exclude each other by the lease, and NOMIS has one row."""
+    """The lease keeps concurrent upserts of one booking and activity apart, so NOMIS has one row."""
     harness.sandbox.reset(nomis_duplicates=True)
     put_schedule(harness, prisoner)
     create(harness)
@@ -116,7 +116,7 @@ def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner)
 
 
 def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisoner: Prisoner) -> None:
-    """Attendances and allocations for one booking and activity take the same lease."""
+    """Attendances and allocations of one booking and activity share a lease."""
     allocate(running)
     put_attendance(running, prisoner)
     key = booking_activity_lease(prisoner.booking_id, one(running, "course")["id"])
@@ -154,8 +154,8 @@ def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
     assert sent[-1]["authorisedAbsence"] is False
 
 
-def test_locked_attendance_keeps_or_expires(running: Harness, prisoner: Prisoner) -> None:
-    """Locking keeps a recorded status. An attendance that was never recorded, or never in NOMIS, expires."""
+def test_a_locked_attendance_keeps_its_status_or_expires(running: Harness, prisoner: Prisoner) -> None:
+    """If the status was recorded, it is kept. An attendance that was never recorded, or is not in NOMIS, expires."""
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
     attend(running, "amended")
@@ -174,7 +174,7 @@ def test_locked_attendance_keeps_or_expires(running: Harness, prisoner: Prisoner
 
 
 def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance that payroll has paid is refused for good, and the failure is tracked with the step."""
+    """An attendance that payroll has paid is refused permanently, and the failure is tracked with the step."""
     allocate(running)
     put_attendance(running, prisoner)
     attend(running)
@@ -206,8 +206,8 @@ def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, pri
     assert len(running.sandbox.journal("nomis")) == sent
 
 
-def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harness, prisoner: Prisoner) -> None:
-    """Among a schedule's other allocations, only later ones of the same booking are read and must be readable."""
+def test_a_malformed_allocation_of_another_booking_does_not_stop_an_end(running: Harness, prisoner: Prisoner) -> None:
+    """Of a schedule's other allocations, only later ones of the same booking are read and must be valid."""
     allocate(running)
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
     rows: list[dict[str, Any]] = [
@@ -230,7 +230,7 @@ def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harne
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
 def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
-    """A comment on an ending or an attendance that is too long for NOMIS is cut after a whole character."""
+    """A comment on an end or an attendance that is too long for NOMIS is cut after a whole character."""
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
     assert attend(running) == "activity-attendance-create-success"
@@ -245,8 +245,8 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Pr
     assert running.sandbox.verify()["problems"] == []
 
 
-def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: Prisoner) -> None:
-    """The event of an expired attendance is an update. An attendance still waiting from yesterday is expired."""
+def test_an_unrecorded_attendance_of_yesterday_expires(running: Harness, prisoner: Prisoner) -> None:
+    """An attendance that still waits from yesterday is written as expired. Its event is an update."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
     schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
@@ -261,15 +261,13 @@ def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: 
 
 
 def refusal(code: object) -> dict[str, Any]:
-    """The error body of NOMIS with the code for its refusal of an attendance."""
+    """NOMIS's error body with the code for the refusal of an attendance."""
     return {"status": 400, "errorCode": code, "userMessage": "Bad request: Attendance 5 cannot be changed"}
 
 
 @pytest.mark.parametrize("word", ["created", "amended", "expired"])
-def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
-    running: Harness, prisoner: Prisoner, word: str
-) -> None:
-    """A refused attendance that was paid that day, or whose prisoner moved, is acknowledged with the reason."""
+def test_a_refusal_that_needs_no_action_is_ignored(running: Harness, prisoner: Prisoner, word: str) -> None:
+    """If the attendance was paid that day, or the prisoner has moved, the message is acknowledged with the reason."""
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
     put_schedule(running, prisoner, instances=[at])
     put_attendance(running, prisoner)
@@ -283,8 +281,8 @@ def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
         assert properties["dpsAttendanceId"] == str(ATTENDANCE)
 
 
-def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Harness, prisoner: Prisoner) -> None:
-    """A refusal for an attendance paid on another day is final. Any other refusal is an error and never ignored."""
+def test_a_refusal_of_an_attendance_paid_on_another_day_is_permanent(running: Harness, prisoner: Prisoner) -> None:
+    """Such a refusal is final. Any other refusal is an error and is never ignored."""
     put_attendance(running, prisoner)
     with (
         faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(1001)),

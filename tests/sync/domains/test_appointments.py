@@ -1,4 +1,4 @@
-"""Appointments from the activities service to NOMIS: in cells, without an end, and deleted out of order."""
+"""Appointments go from the activities service to NOMIS, even in cells, without an end, or out of order."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.harness.handlers import Harness, Prisoner
 
 
 def held(harness: Harness) -> dict[str, Any]:
-    """The only appointment that NOMIS has."""
+    """The only appointment in NOMIS."""
     (appointment,) = harness.sandbox.nomis("appointment")
     return dict(appointment)
 
 
 def test_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is created with every field, mapped without a separate type, and tracked with all properties."""
+    """An appointment is created with every field, mapped without a type, and tracked with all properties."""
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
     sent, mapped = (each["body"] for each in harness.sandbox.journal())
@@ -73,8 +73,8 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
     assert (name, properties["locationId"]) == ("appointment-create-failed", "null")
 
 
-def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment in a cell is sent without a location, so that it is created once NOMIS accepts such records."""
+def test_an_appointment_in_a_cell_is_created_once_nomis_accepts_it(harness: Harness, prisoner: Prisoner) -> None:
+    """It is sent without a location, so a NOMIS that accepts such records creates it."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -82,7 +82,7 @@ def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, 
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """An appointment whose response was lost is found by booking, location and start, among others of that day."""
+    """After a lost response the appointment is found by booking, location and start, among others on that day."""
     put_appointment(harness, prisoner, INSTANCE + 1, start="13:00", end="14:00")
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -96,8 +96,8 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, ki
     assert mapped[INSTANCE] == ours["event_id"]
 
 
-def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """A record at the same place and time that is mapped to another appointment is not mistaken for ours."""
+def test_a_record_mapped_to_another_appointment_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
+    """A record at the same place and time that is mapped to another appointment does not get our mapping."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -109,7 +109,7 @@ def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, pris
     assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prisoner: Prisoner) -> None:
+def test_the_unmapped_record_of_two_equal_ones_is_claimed(harness: Harness, prisoner: Prisoner) -> None:
     """If NOMIS has two appointments at the place and time, ours is the one without a mapping."""
     put_appointment(harness, prisoner, INSTANCE + 1)
     handle(harness, "created", INSTANCE + 1)
@@ -122,8 +122,8 @@ def test_ours_is_found_next_to_the_same_slot_of_another(harness: Harness, prison
     assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a location NOMIS cannot be searched, so after a lost response a person has to decide."""
+def test_a_lost_response_about_an_appointment_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
+    """NOMIS cannot be searched without a location, so a person has to decide."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -132,7 +132,7 @@ def test_a_lost_response_about_one_in_a_cell_needs_a_person(harness: Harness, pr
 
 
 def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A retry reads both ids from the mapping in the message, and never saves a mapping of 0 and 0."""
+    """A retry reads both ids from the mapping in its message, and never saves a mapping of 0 and 0."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, "created") is Outcome.RETRY_QUEUED
@@ -146,7 +146,7 @@ def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner
 
 
 def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
-    """A conflict in a retry message is tracked as a duplicate and acknowledged, and is not retried for ever."""
+    """A conflict in a retry message is tracked as a duplicate and acknowledged, so it is not retried."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -176,8 +176,8 @@ def test_updated(harness: Harness, prisoner: Prisoner) -> None:
     }
 
 
-def test_cancelled_needs_no_dps(harness: Harness, prisoner: Prisoner) -> None:
-    """A cancellation needs only the mapping, and can safely be repeated."""
+def test_a_cancellation_needs_only_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
+    """A cancellation does not read DPS, and can safely be repeated."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -187,7 +187,7 @@ def test_cancelled_needs_no_dps(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is never changed and cancelled at the same time, since NOMIS would refuse one of the calls."""
+    """An appointment is never changed and cancelled concurrently, since NOMIS would refuse one of the calls."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with harness.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
@@ -195,7 +195,7 @@ def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner)
     assert held(harness)["status"] == "SCH"
 
 
-def test_cancelled_before_created_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_cancellation_before_the_creation_fails_until_the_record_exists(harness: Harness, prisoner: Prisoner) -> None:
     """A cancellation that overtakes the creation fails without a mapping, and succeeds after the creation."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
@@ -226,8 +226,8 @@ def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
     assert [name for name, _ in harness.tracked()][-2:] == names
 
 
-def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that NOMIS no longer has counts as deleted. Its mapping is deleted, and both deletions are tracked."""
+def test_a_record_already_deleted_in_nomis_counts_as_deleted(harness: Harness, prisoner: Prisoner) -> None:
+    """If NOMIS no longer has the record, its mapping is deleted. Both deletions are tracked."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     event_id = held(harness)["event_id"]
@@ -241,8 +241,8 @@ def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) 
     ]
 
 
-def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(harness: Harness, prisoner: Prisoner) -> None:
-    """A gateway's 404 says nothing about the appointment: deletion and cancellation fail, and the mapping stays."""
+def test_a_404_of_a_gateway_deletes_no_mapping(harness: Harness, prisoner: Prisoner) -> None:
+    """A gateway's 404 proves nothing about the appointment. Deletion and cancellation fail, and the mapping stays."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     with faulty(harness.sandbox, "nomis", status=404, text="default backend - 404"):
@@ -252,8 +252,8 @@ def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(harness: Harness
     assert len(harness.sandbox.mappings("appointments")) == 1
 
 
-def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """The cancellation of an appointment that NOMIS no longer has counts as done."""
+def test_a_cancellation_of_a_record_gone_from_nomis_succeeds(harness: Harness, prisoner: Prisoner) -> None:
+    """If NOMIS no longer has the appointment, its cancellation counts as done."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.services.nomis.call("DELETE", f"/appointments/{held(harness)['event_id']}")
@@ -267,7 +267,7 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
     ("word", "name"),
     [("updated", "appointment-amend-missing-ignored"), ("cancelled", "appointment-cancel-missing-ignored")],
 )
-def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
+def test_a_change_of_a_record_gone_on_both_sides_is_ignored(
     harness: Harness, prisoner: Prisoner, word: str, name: str
 ) -> None:
     """If neither DPS nor the mapping service has the record, nothing is written, and both statuses are tracked."""
@@ -289,7 +289,7 @@ def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
 
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
-def test_what_a_gateway_lacks_is_not_gone(harness: Harness, service: str, word: str) -> None:
+def test_a_404_of_a_gateway_is_not_a_missing_record(harness: Harness, service: str, word: str) -> None:
     """After a gateway's 404 or an empty response, the event is tried again."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
@@ -313,8 +313,8 @@ def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, pr
     assert held(harness)["status"] == "CANC"
 
 
-def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
-    """A deletion that overtakes its creation is ignored if DPS has no record, and so is the creation afterwards."""
+def test_a_deletion_before_the_creation_leaves_nothing(harness: Harness) -> None:
+    """If DPS has no record, a deletion that overtakes the creation is ignored. So is the creation afterwards."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(harness, "created")
     assert handle(harness, "deleted") == "appointment-delete-ignored"
@@ -328,7 +328,7 @@ def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
     assert search_text(record) == "nothing: it was deleted before it was created"
 
 
-def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_record_that_dps_has_is_created_despite_a_recorded_deletion(harness: Harness, prisoner: Prisoner) -> None:
     """A record that DPS has is created in NOMIS, even if an earlier deletion was recorded."""
     assert handle(harness, "deleted") == "appointment-delete-ignored"
     put_appointment(harness, prisoner)
@@ -336,7 +336,7 @@ def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, pri
     assert len(harness.sandbox.nomis("appointment")) == 1
 
 
-def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_deletion_waits_for_the_mapping_while_dps_has_the_record(harness: Harness, prisoner: Prisoner) -> None:
     """Without a mapping but with a DPS record, a deletion fails and is tried again after the creation."""
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
@@ -344,8 +344,8 @@ def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prison
     assert [name for name, _ in harness.tracked()] == ["appointment-delete-failed"]
 
 
-def test_deleted_while_its_mapping_waits(harness: Harness, prisoner: Prisoner) -> None:
-    """A deletion is not ignored while NOMIS has a record whose mapping has yet to be saved."""
+def test_a_deletion_waits_for_a_pending_mapping(harness: Harness, prisoner: Prisoner) -> None:
+    """A deletion is not ignored while NOMIS has a record whose mapping still has to be saved."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -379,7 +379,7 @@ def test_deletion_waits_for_a_creation_under_way(harness: Harness) -> None:
 
 
 def test_created_again_after_the_deletion_makes_nothing(harness: Harness, prisoner: Prisoner) -> None:
-    """A creation that is delivered again after the deletion maps nothing and creates nothing."""
+    """If the creation is delivered again after the deletion, nothing is created or mapped."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     harness.sandbox.drop("appointment", INSTANCE)
@@ -389,8 +389,8 @@ def test_created_again_after_the_deletion_makes_nothing(harness: Harness, prison
     assert harness.sandbox.mappings("appointments") == []
 
 
-def test_failed_update_tells_what_was_known(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """A failed change is tracked with the ids found so far."""
+def test_a_failed_update_is_tracked_with_the_known_ids(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
+    """The event of a failed change has the ids that were found before the failure."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     sandbox.fault("nomis", "PUT", kind="status", status=500)

@@ -1,4 +1,4 @@
-"""The canned records of the mock publishing services reach NOMIS as any other records do."""
+"""The canned records of the mock publishing services reach NOMIS like any other records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.handlers import Harness
 
 
 def test_canned_visit_reaches_nomis(harness: Harness, sandbox: Sandbox) -> None:
-    """A visit with any reference is written, with the chosen prison and visitors."""
+    """A visit with any reference is written with the chosen prison and visitors."""
     sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     booked_at = datetime(2023, 5, 22, tzinfo=UTC)
     assert harness.handle("prison-visit.booked", "A7948DY", booked_at, reference="any-one") is Outcome.APPLIED
@@ -24,7 +24,7 @@ def test_canned_visit_reaches_nomis(harness: Harness, sandbox: Sandbox) -> None:
 def test_canned_adjustment_reaches_nomis(
     harness: Harness, sandbox: Sandbox, adjustment_id: str, kind: tuple[str, int | None]
 ) -> None:
-    """An adjustment with any id is written: to a sentence if the id ends in S, and otherwise to a key date."""
+    """An adjustment with any id is written. It is of a sentence if the id ends in S, and otherwise of a key date."""
     sandbox.reset(mock_publishers=True)
     event = "release-date-adjustments.adjustment.inserted"
     assert harness.handle(event, id=adjustment_id, offenderNo="A7948DY", source="DPS") is Outcome.APPLIED

@@ -1,4 +1,4 @@
-"""Incentive reviews go from the incentives API to NOMIS as one record each, even if two are equal."""
+"""Each incentive review becomes one record in NOMIS, even if two reviews are equal."""
 
 from __future__ import annotations
 
@@ -30,19 +30,22 @@ def insert(harness: Harness, review_id: int, prisoner: Prisoner, **more: Any) ->
 
 
 def records(harness: Harness, prisoner: Prisoner) -> list[dict[str, Any]]:
-    """The booking's IEP records in NOMIS by sequence."""
+    """The IEP records of the booking in NOMIS, by sequence."""
     found = [each for each in harness.sandbox.nomis("incentive") if each["booking_id"] == prisoner.booking_id]
     return sorted(found, key=lambda each: int(each["sequence"]))
 
 
 def mapped_sequence(harness: Harness, review_id: int) -> int | None:
-    """The sequence that a review is mapped to."""
+    """The sequence to which a review is mapped."""
     found = [each for each in harness.sandbox.mappings("incentives") if each["incentiveId"] == review_id]
     return int(found[0]["nomisIncentiveSequence"]) if found else None
 
 
 def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A review becomes an IEP record with level, local time to the second, prison and user, mapped and tracked."""
+    """A review becomes an IEP record with its level, local time in seconds, prison and user.
+
+    It is mapped and tracked.
+    """
     review_id = review(harness, prisoner)
     before = len(records(harness, prisoner))
     assert insert(harness, review_id, prisoner) is Outcome.APPLIED
@@ -65,8 +68,8 @@ def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> N
     }
 
 
-def test_review_made_in_nomis_is_ignored_unread(harness: Harness, prisoner: Prisoner) -> None:
-    """A review that a user made in NOMIS is ignored before any call, even if DPS does not have it."""
+def test_a_review_from_nomis_is_ignored_without_a_read(harness: Harness, prisoner: Prisoner) -> None:
+    """A review that a user entered in NOMIS is ignored before any call, even if DPS does not have it."""
     assert insert(harness, 999_999_999, prisoner, reason="USER_CREATED_NOMIS") is Outcome.IGNORED
     assert harness.sandbox.requests("incentives") == []
     assert harness.tracked() == [
@@ -75,7 +78,10 @@ def test_review_made_in_nomis_is_ignored_unread(harness: Harness, prisoner: Pris
 
 
 def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
-    """An event without a prisoner number is tracked as `unknown`. A review that DPS does not have fails."""
+    """An event without a prisoner number is tracked as `unknown`.
+
+    An event about a review that DPS does not have fails.
+    """
     with pytest.raises(UpstreamError, match="incentives: GET /iep/reviews/id/1: status 404"):
         harness.handle(INSERTED, id="1")
     ((name, properties),) = harness.tracked()
@@ -84,7 +90,7 @@ def test_an_unknown_prisoner_is_tracked_as_unknown(harness: Harness) -> None:
 
 
 def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """An error in the look-up before the create is tracked too."""
+    """An error in the look-up of the mapping before the create is tracked too."""
     sandbox.fault("mapping", "GET", kind="status", status=503)
     with pytest.raises(UpstreamError):
         insert(harness, 5, prisoner)
@@ -93,7 +99,7 @@ def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox
 
 @pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
 def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
-    """A record whose response was lost is found again, even if it has an earlier date and is not the current one."""
+    """After a lost response the record is found, even if it has an earlier date and is not the current one."""
     review_id = review(harness, prisoner, at=at)
     before = len(records(harness, prisoner))
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
@@ -104,8 +110,8 @@ def test_a_lost_response_is_found_again(harness: Harness, prisoner: Prisoner, at
     assert mapped_sequence(harness, review_id) == records(harness, prisoner)[-1]["sequence"]
 
 
-def test_the_record_of_another_review_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
-    """An equal record that is mapped to another review is not mistaken for ours, so a second one is created."""
+def test_a_record_mapped_to_another_review_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
+    """An equal record that is mapped to another review does not get our mapping, so a second one is created."""
     first, second = review(harness, prisoner), review(harness, prisoner)
     insert(harness, first, prisoner)
     before = len(records(harness, prisoner))
@@ -143,7 +149,7 @@ def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -
 
 
 def test_reviews_of_a_prisoner_share_a_group() -> None:
-    """Reviews of one prisoner are handled one after another, since NOMIS orders a day's records as written."""
+    """Reviews of one prisoner are handled in order, since NOMIS orders the records of a day as they were written."""
     entity = HANDLERS[INSERTED].entity
     one, other, nobody = (
         entity(DomainEvent(INSERTED, additional_information=each))
@@ -153,7 +159,7 @@ def test_reviews_of_a_prisoner_share_a_group() -> None:
 
 
 def level_in_nomis(harness: Harness, code: str) -> dict[str, Any]:
-    """A global level in NOMIS."""
+    """The global level in NOMIS."""
     return dict(harness.services.nomis.call("GET", f"/incentives/reference-codes/{code}"))
 
 
@@ -172,7 +178,7 @@ ORDER_CALL = "/incentives/reference-codes/reorder$"
 
 
 def order_in_nomis(harness: Harness) -> list[str]:
-    """The level codes of DPS, in the order of NOMIS."""
+    """The levels' DPS codes, in the order of NOMIS."""
     place = {code: int(level_in_nomis(harness, code)["sequence"]) for code in CODES}
     return sorted(place, key=lambda code: place[code])
 
@@ -182,13 +188,13 @@ def change(harness: Harness, code: str) -> Outcome | str:
     return harness.handle("incentives.level.changed", incentiveLevel=code)
 
 
-def orders_told(harness: Harness) -> int:
-    """The number of times that NOMIS was sent an order."""
+def orders_sent(harness: Harness) -> int:
+    """The number of times that the program sent an order of levels to NOMIS."""
     return len([each for each in harness.sandbox.journal("nomis") if each["path"].endswith("/reorder")])
 
 
 def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
-    """A level that NOMIS does not have is created and put in its place, even if the order was sent before."""
+    """A level that NOMIS lacks is created and moved to its place, even if the order was sent before."""
     assert harness.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
     assert change(harness, "EN3") == "global-incentive-level-inserted"
     assert order_in_nomis(harness) == CODES
@@ -203,8 +209,8 @@ def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
     [(ORDER_CALL, "status"), (ORDER_CALL, "reset"), ("/incentives/reference-codes$", "reset_after_write")],
     ids=["order refused", "order lost", "answer to the creation lost"],
 )
-def test_new_level_takes_its_place_when_it_comes_again(harness: Harness, path: str, kind: str) -> None:
-    """If the place of a new level could not be set, the next delivery finds the level and sets its place."""
+def test_the_next_delivery_moves_a_new_level_to_its_place(harness: Harness, path: str, kind: str) -> None:
+    """If a new level could not be moved, the next delivery finds the level and moves it."""
     harness.handle("incentives.levels.reordered")
     harness.sandbox.fault("nomis", "POST", path, kind=kind, times=1)
     with pytest.raises(UpstreamError):
@@ -215,37 +221,37 @@ def test_new_level_takes_its_place_when_it_comes_again(harness: Harness, path: s
 
 @pytest.mark.parametrize("told_before", [False, True], ids=["order never told", "order told"])
 def test_change_of_a_level_leaves_the_order(harness: Harness, told_before: bool) -> None:
-    """A change to a known level sends no order to NOMIS, whatever order NOMIS has."""
+    """A change of an existing level sends no order to NOMIS, whatever the order there is."""
     if told_before:
         harness.handle("incentives.levels.reordered")
         change(harness, "EN3")
-    before = orders_told(harness)
+    before = orders_sent(harness)
     for code in ("STD", "ENT", *(["EN3"] if told_before else [])):
         assert change(harness, code) == "global-incentive-level-updated"
-    assert orders_told(harness) == before
+    assert orders_sent(harness) == before
 
 
-def test_new_level_that_is_the_last_tells_no_order(harness: Harness) -> None:
+def test_a_new_last_level_needs_no_order(harness: Harness) -> None:
     """NOMIS puts a new level last, so the last level of DPS needs no further call."""
     levels = harness.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
     last = [each for each in levels if each["code"] != "EN3"] + [each for each in levels if each["code"] == "EN3"]
     harness.sandbox.fault("incentives", "GET", "/incentive/levels$", kind="status", status=200, body=last)
     assert change(harness, "EN3") == "global-incentive-level-inserted"
-    assert orders_told(harness) == 0
+    assert orders_sent(harness) == 0
 
 
 def test_a_new_level_waits_for_the_order_that_is_being_written(harness: Harness) -> None:
-    """One lease covers reading and sending the order of levels, so an outdated order is never sent."""
+    """One lease covers the read and the write of the order of levels, so an outdated order is never sent."""
     with harness.leases.held("write:incentive-levels-order"), pytest.raises(LeaseBusy):
         change(harness, "EN3")
-    assert orders_told(harness) == 0
+    assert orders_sent(harness) == 0
     assert change(harness, "EN3") == "global-incentive-level-updated"
-    assert orders_told(harness) == 1
+    assert orders_sent(harness) == 1
 
 
 @pytest.mark.parametrize(("prison_id", "code"), [("MDI", "STD"), ("MDI", "EN2")])
 def test_prison_level_is_written(harness: Harness, prison_id: str, code: str) -> None:
-    """A prison's level is written with limits in pence and both allowances, whether or not NOMIS already has it."""
+    """A prison's level has limits in pence and both allowances. It is written whether or not NOMIS already has it."""
     dps = harness.services[UpstreamName.INCENTIVES].call("GET", f"/incentive/prison-levels/{prison_id}/level/STD")
     harness.sandbox.fault("incentives", kind="status", status=200, body={**dps, "levelCode": code, "visitOrders": 3})
     exists = harness.services.nomis.call("GET", f"/incentives/prison/{prison_id}/code/{code}", none_on_404=True)
@@ -270,7 +276,7 @@ def test_prison_level_is_written(harness: Harness, prison_id: str, code: str) ->
 
 
 def test_reference_data_fails_untracked(harness: Harness, sandbox: Sandbox) -> None:
-    """Failures of reference data raise, and no event reports them."""
+    """Failures of reference data are raised, and no event tracks them."""
     sandbox.fault("nomis", kind="status", status=500)
     with pytest.raises(UpstreamError):
         harness.handle("incentives.level.changed", incentiveLevel="STD")
@@ -284,8 +290,8 @@ def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Pr
     assert records(harness, prisoner)[-1]["comment"] == "\u00e9" * 120
 
 
-def test_one_old_review_that_cannot_be_read_does_not_hide_the_others(harness: Harness, prisoner: Prisoner) -> None:
-    """The newest review of a booking must be readable. Older ones that are not are skipped."""
+def test_an_invalid_old_review_does_not_hide_the_others(harness: Harness, prisoner: Prisoner) -> None:
+    """The newest review of a booking must be valid. Invalid older ones are skipped."""
     newest = harness.services[UpstreamName.INCENTIVES].call("GET", f"/iep/reviews/id/{review(harness, prisoner)}")
     summary = {"iepCode": "ENH", "bookingId": prisoner.booking_id}
     path = "/iep/reviews/booking/{id}"

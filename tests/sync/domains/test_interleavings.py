@@ -1,4 +1,4 @@
-"""Whatever the order of events, repetitions and lost responses, NOMIS ends with the same state as DPS."""
+"""Whatever the order of events, repeats and lost responses, NOMIS ends in the same state as DPS."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from tests.harness.scenarios import (
 )
 
 IN_TURN = (0, 1, 2, 3)
-#: The last change is delivered after all others have succeeded, and its response is lost.
+#: A scenario in which the last change is delivered after all others have succeeded, and its response is lost.
 CANCEL_UNANSWERED: Scenario = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_WRITE)], IN_TURN)
 DELETION_UNANSWERED: Scenario = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_DELETE)], IN_TURN)
 MAPPING_DELETION_UNANSWERED: Scenario = (
     [Step(0), delivery(0, MAPPING_POST), Step(1), Step(2), Step(3), delivery(3, MAPPING_DELETE)],
     IN_TURN,
 )
-#: NOMIS has the record, but no mapping exists yet when the deletion comes, so the deletion has to wait.
+#: A scenario in which NOMIS has the record without a mapping when the deletion comes, so the deletion has to wait.
 DELETED_WHILE_IN_DOUBT: Scenario = (
     [Step(0), delivery(0, NOMIS_CREATE), Step(1), Step(2), Step(3), delivery(3)],
     (3, 0, 1, 2),
 )
-#: NOMIS does not have the record, but nobody knows this when the record is deleted.
+#: A scenario in which NOMIS does not have the record, but this is unknown when the deletion comes.
 DELETED_UNHEARD: Scenario = (
     [Step(0), delivery(0, NOMIS_CREATE_UNHEARD), Step(1), Step(2), Step(3), delivery(3)],
     IN_TURN,
 )
-#: As above, except that the event that settles the outcome comes after the deletion.
+#: The same scenario, but the event that settles the outcome comes after the deletion.
 DELETED_BEFORE_IT_SETTLES: Scenario = (
     [Step(0), Step(1), Step(2), delivery(0, NOMIS_CREATE_UNHEARD), Step(3)],
     (1, 2, 3, 0),
@@ -62,7 +62,7 @@ def _bodies(harness: Harness) -> list[dict[str, Any]]:
 @given(scenario=scenarios(4), cancels=st.booleans())
 @example(scenario=CANCEL_UNANSWERED, cancels=True)
 def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancels: bool) -> None:
-    """A visit that is booked, changed twice and perhaps cancelled is in NOMIS once, as in visit-scheduler."""
+    """A visit that is booked, changed twice and perhaps cancelled is in NOMIS once, as visit-scheduler has it."""
     reference = f"vv-{next(NUMBERS)}"
     states: list[dict[str, Any]] = [
         {"room": "A", "start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00", "person_ids": [4_700_001]},
@@ -83,7 +83,7 @@ def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancel
     assert (visit["start"], visit["person_ids"]) == ("2023-06-04T09:00:00", [])
     assert visit["status"] == ("CANC" if cancels else "SCH")
     assert visit["room"].endswith("_SOC" if cancels else "_CLO")
-    # NOMIS has one room for all visits of a prison, so only the written requests show the room of a booking.
+    # NOMIS has one room for all visits of a prison, so only the requests show the room of a booking.
     bodies = [each["body"] for each in harness.sandbox.journal("nomis") if each["path"].endswith(f"/{visit['id']}")]
     bodies = bodies or [each for each in _bodies(harness) if str(each.get("visitComment")).endswith(reference)]
     assert [body["room"] for body in bodies if "room" in body][-1] == "C"
@@ -96,7 +96,7 @@ def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancel
 @example(scenario=DELETED_WHILE_IN_DOUBT, ending="deleted")
 @example(scenario=DELETED_UNHEARD, ending="deleted")
 def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str) -> None:
-    """An appointment is in NOMIS once, as in DPS or cancelled, or is gone with its mapping."""
+    """An appointment is in NOMIS once, with the state of DPS, or is deleted together with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
     base: dict[str, Any] = {
@@ -150,7 +150,7 @@ def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, 
 def test_adjustments(
     harness: Harness, prisoner: Prisoner, scenario: Scenario, deletes: bool, sentence: int | None
 ) -> None:
-    """An adjustment of either family is in NOMIS once, as in DPS, or is gone with its mapping."""
+    """An adjustment of either family is in NOMIS once, with the state of DPS, or is deleted with its mapping."""
     number, place = str(uuid.uuid4()), next(NUMBERS)
     base: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
@@ -221,7 +221,7 @@ def test_reviews(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> No
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
 @example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
 def test_levels(harness: Harness, scenario: Scenario) -> None:
-    """A new level that is inserted, renamed and moved has its name and its place in NOMIS."""
+    """A new level that is inserted, renamed and moved has its final name and place in NOMIS."""
     number = next(NUMBERS)
     code = f"L{number}"
     names = ["First", "First", "Second", "Second"]
@@ -247,7 +247,7 @@ def test_levels(harness: Harness, scenario: Scenario) -> None:
 @BOUNDED
 @given(scenario=scenarios(3))
 def test_prison_levels(harness: Harness, scenario: Scenario) -> None:
-    """A level that a prison adopts and changes is the same in NOMIS."""
+    """A level that a prison adopts and changes has the same state in NOMIS."""
     code = f"L{next(NUMBERS)}"
     harness.sandbox.put("level", code=code, name="New", order=90)
     harness.handle("incentives.level.changed", incentiveLevel=code)

@@ -1,4 +1,4 @@
-"""Whatever the order, repetitions and lost responses of activity events, NOMIS ends with the state of DPS."""
+"""Whatever the order, repeats and lost responses of activity events, NOMIS ends in the state of DPS."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SESSION = {"start": "08:30", "end": "11:45"}
 @given(scenario=scenarios(4, LOSSES_OF_A_COURSE))
 @example(scenario=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
 def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
-    """A schedule that is created, amended and has a session cancelled is one course in its last state in NOMIS."""
+    """A schedule that is created and amended, with a session cancelled, is one course in NOMIS in its last state."""
     number = 1_000 + next(NUMBERS)
     put, tomorrow = scheduled.sandbox.put, (london_today() + timedelta(days=1)).isoformat()
     (template,) = [each for each in scheduled.sandbox.entities("schedule") if each["id"] == 1]
@@ -92,7 +92,7 @@ def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -
 @BOUNDED
 @given(scenario=scenarios(4), ends=st.booleans())
 def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool) -> None:
-    """Two consecutive allocations of a prisoner to one schedule end in NOMIS with the state of the newer one."""
+    """Two consecutive allocations of a prisoner to one schedule leave NOMIS with the state of the newer one."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
     base: dict[str, Any] = {
@@ -153,5 +153,5 @@ def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario,
     (row,) = [each for each in sandbox.nomis("attendance") if each["session_id"] == session]
     assert (row["outcome"], row["paid"]) == ("REST", False)
     assert row["comment"] == ("Was ill" if locks else "Was ill, says the nurse")
-    # An attendance unknown to NOMIS before the lock expires; a known one keeps its status.
+    # An attendance that NOMIS does not have at the time of the lock expires. One that it has keeps its status.
     assert row["status"] in ({"COMP", "EXP"} if locks else {"COMP"})

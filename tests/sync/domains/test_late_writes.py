@@ -1,4 +1,4 @@
-"""While a write without a response may still be applied, no other write of its record is sent."""
+"""While NOMIS may still apply a write without a response, no other write of the same record is sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 def lose(
     harness: Harness, method: str, event_type: str, event: DpsEvent | None, information: Mapping[str, Any]
 ) -> None:
-    """Loses the response to an update. The lease then refuses the same event until the write is over."""
+    """Loses the response to an update.
+
+    Until the write is certainly over, the lease refuses the same event.
+    """
     who = None if event is None else event.prisoner_id
     harness.set_grace_period(60)
     harness.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
@@ -56,21 +59,23 @@ def lose(
 
 
 @pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
-def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, make: Make) -> None:
-    """While a lost write may be applied, no event changes, cancels or deletes its record, whatever the domain."""
+def test_no_other_write_of_the_record_is_sent(harness: Harness, event_type: str, method: str, make: Make) -> None:
+    """In every domain, no event changes, cancels or deletes a record while a lost write may still be applied."""
     event = make(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     lose(harness, method, event_type, event, event.information)
 
 
 @pytest.mark.parametrize(("event_type", "method", "information"), LEVELS, ids=[each[0] for each in LEVELS])
-def test_a_level_is_left_alone(harness: Harness, event_type: str, method: str, information: Mapping[str, Any]) -> None:
-    """While a lost write may be applied, levels and their order are not written either."""
+def test_no_other_write_of_levels_is_sent(
+    harness: Harness, event_type: str, method: str, information: Mapping[str, Any]
+) -> None:
+    """Levels and their order are not written while a lost write may still be applied."""
     lose(harness, method, event_type, None, information)
 
 
-def test_a_response_of_the_service_ends_it(harness: Harness) -> None:
-    """A write to which NOMIS itself responds 500 is no longer under way, so the next attempt need not wait."""
+def test_a_response_of_the_service_ends_the_wait(harness: Harness) -> None:
+    """If NOMIS itself responds 500, the write is no longer under way, so the next attempt need not wait."""
     event = visit_booked(harness.sandbox)
     harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     harness.set_grace_period(60)

@@ -1,4 +1,4 @@
-"""The SQL for looking up rows in the NOMIS database by hand: complete, read-only, and made of checked values only."""
+"""The SQL with which a person finds rows in the NOMIS database is complete and read-only, with checked values."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ SESSION = {
 APPOINTMENT = {"bookingId": 1204417, "eventDate": "2023-06-02", "startTime": "09:00:00", "eventSubType": "GYM"}
 
 
-def test_both_rows_of_an_allocation_are_shown_and_their_attendances() -> None:
-    """The statement shows both rows of an allocation, and what prevents the deletion of one of them."""
+def test_both_rows_of_an_allocation_are_shown_with_their_attendances() -> None:
+    """The statement shows both rows of an allocation, and what prevents the deletion of either."""
     assert DuplicateRows(ALLOCATION_ROWS, SESSION).sql == (
         (
             "SELECT * FROM OMS_OWNER.OFFENDER_PROGRAM_PROFILES WHERE CRS_ACTY_ID = 540112 AND OFFENDER_BOOK_ID = "
@@ -46,8 +46,8 @@ def test_both_rows_of_an_attendance_are_shown() -> None:
     )
 
 
-def test_the_runbook_shows_the_statements_as_they_are() -> None:
-    """The statements are word for word those of the runbook, with the values of this module."""
+def test_the_runbook_shows_the_same_statements() -> None:
+    """The statements match those of the runbook word for word, with the values of this module."""
     page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
     course = domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": "LEI"}})
     appointment = domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT})
@@ -55,8 +55,8 @@ def test_the_runbook_shows_the_statements_as_they_are() -> None:
     assert [each for each in (course, appointment, *rows) if f"\n{each}\n" not in page] == []
 
 
-def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time() -> None:
-    """An appointment without a location is looked up by SQL, since NOMIS has no other look-up for it."""
+def test_an_appointment_without_a_location_is_found_by_its_time() -> None:
+    """NOMIS cannot search for an appointment without a location, so SQL finds it by booking and time."""
     assert domain_of_record("appointment").repair.search_sql({"body": APPOINTMENT}) == (
         "SELECT * FROM OMS_OWNER.OFFENDER_IND_SCHEDULES WHERE OFFENDER_BOOK_ID = 1204417 AND EVENT_DATE = DATE "
         "'2023-06-02' AND TO_CHAR(START_TIME, 'HH24:MI') = '09:00' AND EVENT_SUB_TYPE = 'GYM' ORDER BY EVENT_ID;"
@@ -64,7 +64,7 @@ def test_an_appointment_without_a_location_is_looked_up_by_its_booking_and_time(
 
 
 @given(name=st.sampled_from(sorted(SESSION)), value=st.text().filter(lambda text: not text.isalnum()))
-def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> None:
+def test_statements_have_only_numbers_dates_and_times(name: str, value: str) -> None:
     """Whatever a message says, only numbers, dates and times get into a statement."""
     for kind in (ALLOCATION_ROWS, ATTENDANCE_ROWS):
         for statement in DuplicateRows(kind, {**SESSION, name: value}).sql:
@@ -74,8 +74,8 @@ def test_a_value_that_is_not_an_id_makes_no_statement(name: str, value: str) -> 
 
 
 @pytest.mark.parametrize("value", ["1 OR 1=1", "1'; DROP TABLE OFFENDERS; --", "", "²", "-1", "1.5", "LEI' --"])
-def test_what_would_change_a_statement_is_refused(value: str) -> None:
-    """Any value that is not a plain number or code is refused, so that no value can change a statement."""
+def test_a_value_that_could_change_a_statement_is_refused(value: str) -> None:
+    """Any value other than a plain number or code is refused."""
     assert DuplicateRows(ALLOCATION_ROWS, {**SESSION, "bookingId": value}).sql == ()
     with pytest.raises(ValueError, match="is not allowed in a statement"):
         domain_of_record("activity").repair.search_sql({"body": {"code": "318", "prisonId": f"{value}'"}})

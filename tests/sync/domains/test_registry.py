@@ -1,4 +1,4 @@
-"""The registry: every event type, its queue, its switch and its telemetry, as documented."""
+"""The registry has every event type with its queue, its switch and its telemetry, as documented."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def test_every_queue_has_its_events() -> None:
     assert {queue: set(event_types(queue)) for queue in QUEUES} == EVENT_TYPES
 
 
-def test_a_domain_is_called_as_its_package() -> None:
-    """Inside the program, a domain has one name, which is that of its package."""
+def test_a_domain_has_the_name_of_its_package() -> None:
+    """Inside the program a domain has only one name, which is the name of its package."""
     for name, domain in DOMAINS.items():
         assert domain.name == name
         declared = (domain.creation, domain.repair)
         assert {type(each).__module__.split(".")[:3][-1] for each in declared} == {name}
 
 
-def test_names_that_are_irregular_stay_so() -> None:
-    """Retry events keep the three names that do not follow the pattern of the others."""
+def test_irregular_names_of_retry_events_are_kept() -> None:
+    """Three retry events have names that do not follow the pattern of the others, and keep them."""
     creations = [domain.creation for domain in DOMAINS.values()]
     irregular = {
         creation.queue: creation.retry_success
@@ -80,8 +80,8 @@ def test_names_that_are_irregular_stay_so() -> None:
     assert "sentencing-create-mapping-retry" in tracked_events(DOMAINS["adjustments"].creation)
 
 
-def test_what_may_not_be_coalesced() -> None:
-    """Creations, cancellations and deletions are never coalesced. Events that write the current state may be."""
+def test_only_updates_may_be_coalesced() -> None:
+    """Events that write the current state may be coalesced. Creations, cancellations and deletions never are."""
     kept = {
         handler.event_type
         for domain in DOMAINS.values()
@@ -96,8 +96,8 @@ def test_what_may_not_be_coalesced() -> None:
     }
 
 
-def test_the_table_names_everything() -> None:
-    """The table has one row for each event type, with its switch and every event that it may track."""
+def test_the_table_has_a_row_for_each_event_type() -> None:
+    """Each row has the switch of the event type and every telemetry event that it may track."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
     assert len(rows) == len(handlers) == sum(len(types) for types in EVENT_TYPES.values())
@@ -107,12 +107,12 @@ def test_the_table_names_everything() -> None:
         assert ("creates" in row) is isinstance(handler, Creation)
 
 
-#: `f"{creation.name}-create-success"` and similar names, as they stand in the code.
+#: The pattern of `f"{creation.name}-create-success"` and similar names in the code.
 EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a-z]+)+")
 
 
 def names_in_code() -> set[str]:
-    """Every event name that the code between queue and NOMIS can track, as it is written there."""
+    """Every event name that the code between the queue and NOMIS can track."""
     tracking = [Path(module.__file__ or "") for module in (protocol, store, handle)]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -121,7 +121,7 @@ def names_in_code() -> set[str]:
     names = {
         template.format(creation=each) for template in templates if EVENT_NAME.fullmatch(template) for each in creations
     }
-    # A creation ignores events only if it declares which.
+    # A creation tracks an ignored event only if it declares that it may be ignored.
     names -= {f"{each.name}-create-ignored" for each in creations if not each.may_be_ignored}
     names |= {
         str(node.args[0].value)
@@ -132,16 +132,16 @@ def names_in_code() -> set[str]:
     return names | {kind.event_name for kind in row_kinds().values()}
 
 
-def test_the_table_names_whatever_the_code_tracks() -> None:
-    """Every event that is tracked on the way to NOMIS is in the table."""
+def test_the_table_names_every_tracked_event() -> None:
+    """Every event that the code tracks on the way to NOMIS is in the table."""
     found = names_in_code()
     assert {"message-coalesced", "visit-create-ambiguous", "activity-attendance-non-unique"} <= found
     assert "sentencing-create-mapping-retry-ignored" in found
     assert {name for name in found if f"`{name}`" not in event_table()} == set()
 
 
-def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The check passes for the generated table, fails for any other text, and then says what to do."""
+def test_the_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check passes only for the generated table. For any other text it fails and says what to do."""
     document = tmp_path / "events.md"
     assert main(["--check", str(document)]) == 1
     assert main(["--write", str(document)]) == 0

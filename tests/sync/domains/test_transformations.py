@@ -35,13 +35,13 @@ LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(20
 
 @given(TIMES)
 def test_times_are_cut_not_rounded(moment: time) -> None:
-    """Hours, minutes and seconds are kept, and anything finer is cut off without rounding."""
+    """Hours, minutes and seconds are kept. Fractions are cut off without rounding."""
     assert with_seconds(moment) == f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
     assert with_minutes(moment) == f"{moment.hour:02}:{moment.minute:02}"
 
 
 def visit_at(text: str) -> Visit:
-    """A visit whose times are written in the given form."""
+    """A visit whose times have the given format."""
     return Visit.model_validate(
         {
             "reference": "a",
@@ -57,7 +57,7 @@ def visit_at(text: str) -> Visit:
 
 
 def allocation_with(**changes: Any) -> Allocation:
-    """An allocation as the activities API reports it."""
+    """An allocation as the activities API returns it."""
     record = {
         "id": 1, "prisonerNumber": "A1234BC", "bookingId": 2, "scheduleId": 3, "startDate": "2023-05-01",
         "prisonPayBand": {"nomisPayBand": 4}, "status": "ENDED",
@@ -66,7 +66,7 @@ def allocation_with(**changes: Any) -> Allocation:
 
 
 @given(LOCAL_TIMES, st.integers(0, 9))
-def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime, digits: int) -> None:
+def test_every_format_of_a_local_time_is_read(moment: datetime, digits: int) -> None:
     """A local time with 0 to 9 decimal places of a second is read unchanged."""
     fraction = f".{f'{moment.microsecond:06}000'[:digits]}" if digits else ""
     read = visit_at(moment.isoformat(timespec="seconds") + fraction)
@@ -78,8 +78,8 @@ def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime,
     st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     st.integers(-12, 14),
 )
-def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours: int) -> None:
-    """An offset is never dropped: in June `09:00+00:00` and `09:00Z` are ten o'clock in London."""
+def test_a_time_with_an_offset_is_converted_to_london_time(moment: datetime, hours: int) -> None:
+    """An offset is never dropped. In June `09:00+00:00` and `09:00Z` are ten o'clock in London."""
     text = moment.astimezone(timezone(timedelta(hours=hours))).isoformat()
     expected = moment.astimezone(LONDON).replace(tzinfo=None)
     zulu = moment.isoformat().replace("+00:00", "Z")
@@ -88,8 +88,8 @@ def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours:
 
 
 @given(TIMES, st.sampled_from(["Z", "+00:00", "+01:00"]))
-def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> None:
-    """A time of day with an offset but no date is refused, as nobody can say which time in London it means."""
+def test_a_time_of_day_with_an_offset_is_refused(moment: time, offset: str) -> None:
+    """Without a date nobody can say which time in London is meant."""
     record = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
     assert Instance.model_validate(record).start_time == moment
     with pytest.raises(ValidationError, match="offset"):
@@ -97,15 +97,15 @@ def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> 
 
 
 @given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
-def test_the_z_of_the_activities_api_means_nothing(moment: datetime, zone: str) -> None:
-    """Only the activities API writes local times with or without a `Z`, and both forms mean the same."""
+def test_the_z_of_the_activities_api_is_ignored(moment: datetime, zone: str) -> None:
+    """The activities API writes local times with or without a `Z`, and both mean the same. No other API does."""
     record = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
     assert record.suspended_time == moment
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_a_record_made_after_the_intent_is_never_missed(intended: datetime) -> None:
-    """Any record that NOMIS dates at or after the intent is within the searched period, even when clocks change."""
+    """A record that NOMIS dates at or after the intent is in the searched period, even when the clocks change."""
     made = (intended + timedelta(seconds=1)).astimezone(LONDON).replace(tzinfo=None)
     assert earliest_creation(intended) < made
     assert made - earliest_creation(intended) < timedelta(hours=3)
@@ -122,15 +122,15 @@ def test_pence_become_pounds_exactly(pence: int, band: int) -> None:
 
 
 @given(st.none() | st.integers(0, 10_000_000))
-def test_bonus_goes_over_undivided(bonus: int | None) -> None:
-    """The bonus keeps its amount and gets three decimal places. A missing bonus stays missing."""
+def test_the_bonus_keeps_its_amount(bonus: int | None) -> None:
+    """The bonus is not divided, and gets three decimal places. A missing bonus stays missing."""
     paid = bonus_pay(bonus)
     assert str(paid) == ("None" if bonus is None else f"{bonus}.000")
 
 
 @given(st.text(max_size=100))
 def test_course_names_fit(summary: str) -> None:
-    """A course's name has the prefix and the beginning of the summary, and never more bytes than NOMIS holds."""
+    """A course's name is the prefix and the start of the summary, and never has more bytes than NOMIS can store."""
     name, whole = course_description(summary), f"SAA {summary}"[:40]
     assert len(name.encode()) <= 40
     assert whole.startswith(name)
@@ -138,8 +138,8 @@ def test_course_names_fit(summary: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_comments_are_cut_at_a_character_within_the_bytes_that_nomis_holds(text: str) -> None:
-    """Every limited comment keeps as many whole characters as fit."""
+def test_comments_are_cut_after_a_whole_character(text: str) -> None:
+    """A limited comment keeps as many whole characters as fit into the bytes that NOMIS can store."""
     record = CreateIep(
         iep_level="STD", iep_date_time="2023-05-22T10:00:00", prison_id="LEI", user_id=None, comments=text
     )
@@ -165,7 +165,7 @@ ACTIVITY: dict[str, Any] = {
 
 
 def test_missing_values_are_left_out() -> None:
-    """Missing DPS values are left out of a new course, which has the dates and the level of the activity."""
+    """Values that DPS lacks are left out of a new course. The course has the dates and the level of the activity."""
     body = new_course(Schedule.model_validate(SCHEDULE), Activity.model_validate(ACTIVITY)).as_json()
     assert {"endDate", "internalLocationId"}.isdisjoint(body)
     assert (body["excludeBankHolidays"], body["startDate"], body["minimumIncentiveLevelCode"]) == (
@@ -180,8 +180,8 @@ def test_missing_values_are_left_out() -> None:
     st.none() | st.text(min_size=1, max_size=10),
     st.none() | LOCAL_TIMES,
 )
-def test_allocations_say_what_their_status_needs(status: str, who: str | None, when: datetime | None) -> None:
-    """Only an ended allocation has a reason and comment for its end. Only a suspended one has a suspension comment."""
+def test_allocations_have_the_fields_of_their_status(status: str, who: str | None, when: datetime | None) -> None:
+    """Only an ended allocation has a reason and comment for its end. Only a suspended one has a comment on that."""
     record = allocation_with(
         status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when
     )
@@ -198,7 +198,7 @@ def test_allocations_say_what_their_status_needs(status: str, who: str | None, w
 
 @given(TIMES, st.none() | TIMES, st.booleans(), st.none() | st.integers(1, 9))
 def test_appointments_always_have_an_end(start: time, end: time | None, in_cell: bool, location: int | None) -> None:
-    """Every appointment that is sent has an end, and no appointment in a cell has a location."""
+    """Every appointment is sent with an end. An appointment in a cell is sent without a location."""
     record = AppointmentInstance.model_validate(
         {
             "id": 1,
@@ -243,10 +243,10 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
         (None, False, None, False, False),
     ],
 )
-def test_attendance_outcomes(
+def test_each_reason_for_attendance_has_its_outcome(
     reason: str | None, paid: bool, code: str | None, unexcused: bool, authorised: bool
 ) -> None:
-    """Each reason for attendance, paid and unpaid, has its outcome and kind of absence."""
+    """Paid and unpaid, each reason has an outcome and a kind of absence."""
     outcome = attendance_outcome(reason, paid=paid)
     assert (outcome.code, outcome.unexcused, outcome.authorised) == (code, unexcused, authorised)
 
@@ -264,14 +264,16 @@ def test_attendance_outcomes(
         ("LOCKED", None, "EXP", "EXP"),
     ],
 )
-def test_event_statuses(status: str, reason: str | None, in_nomis: str | None, expected: str) -> None:
+def test_each_status_of_an_attendance_has_a_nomis_status(
+    status: str, reason: str | None, in_nomis: str | None, expected: str
+) -> None:
     """Each status of an attendance has its status in NOMIS."""
     assert event_status(status, reason, in_nomis) == expected
 
 
 @pytest.mark.parametrize(("days", "expected"), [(-1, "EXP"), (0, "SCH"), (1, "SCH")])
-def test_what_nobody_recorded_expires_the_day_after(days: int, expected: str) -> None:
-    """A waiting attendance is scheduled until its day has passed. Other statuses do not change with the day."""
+def test_a_waiting_attendance_expires_the_day_after(days: int, expected: str) -> None:
+    """Until its day has passed it is scheduled. Other statuses do not change with the day."""
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
     record = {
         "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
@@ -289,8 +291,8 @@ WORDS = st.text(max_size=12) | st.sampled_from(["active", "ENDED ", "SUSPENDED_"
 
 
 @given(WORDS)
-def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
-    """An unknown word never gets a default: it is named in an error that no retry resolves."""
+def test_unknown_codes_are_errors_that_no_retry_resolves(word: str) -> None:
+    """An unknown code never gets a default. The error names it."""
     vocabularies: list[tuple[Callable[[str], object], set[str]]] = [
         (lambda each: attendance_outcome(each, paid=True), set()),
         (lambda each: event_status(each, None, None), {"LOCKED", "WAITING", "COMPLETED"}),
@@ -307,7 +309,7 @@ def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
 
 @given(st.text(max_size=30) | st.none())
 def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) -> None:
-    """Only the outcome of a visit has a default: an unknown outcome becomes an administrative cancellation."""
+    """Only the outcome of a visit has a default: an unknown one becomes an administrative cancellation."""
     assert nomis_outcome(outcome) == NOMIS_OUTCOMES.get(outcome or "", "ADMIN")
 
 
@@ -323,8 +325,8 @@ def test_a_reason_is_text_or_an_object(field: str) -> None:
     assert "for reason Transferred" in f"{bodies[0].end_comment}{bodies[0].suspended_comment}"
 
 
-def test_who_planned_the_end_comes_first() -> None:
-    """If the service says who planned the end of an allocation, the comment says so too."""
+def test_the_comment_says_who_planned_the_end() -> None:
+    """If the service says who planned the end of an allocation, the comment names that person."""
     planned = {"plannedBy": "Jane", "plannedAt": "2025-09-17T10:00:00", "plannedReason": {"description": "Released"}}
     record = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
     assert (

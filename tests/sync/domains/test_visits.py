@@ -1,4 +1,4 @@
-"""Visits from visit-scheduler to NOMIS: the rules, lost responses, and events out of order."""
+"""Visits go from visit-scheduler to NOMIS, despite lost responses and events out of order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))
 
 
 def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
-    """Books or changes a visit by two people."""
+    """Books or changes a visit with two visitors."""
     put_visit(harness.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
 
 
@@ -41,7 +41,7 @@ def cancel(harness: Harness, prisoner: Prisoner) -> Outcome | str:
 
 
 def nomis_visit(harness: Harness) -> dict[str, Any]:
-    """The only visit that NOMIS has."""
+    """The only visit in NOMIS."""
     (visit,) = harness.sandbox.nomis("visit")
     return dict(visit)
 
@@ -86,7 +86,7 @@ def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner
 
 
 def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit without an end time is refused as malformed, and no end time is made up."""
+    """A visit without an end time is refused as malformed, and the program does not invent one."""
     answer = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
               "visitType": "SOCIAL", "visitRestriction": "OPEN", "startTimestamp": "2023-06-02T14:00:00"}  # fmt: skip
     harness.sandbox.fault("visits", kind="status", status=200, body=answer)
@@ -107,7 +107,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """A create whose response was lost is found by its reference among the newest visits, and only mapped."""
+    """After a lost response the visit is found by its reference among the newest visits, and is only mapped."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
     put(harness)
@@ -120,8 +120,8 @@ def test_a_lost_response_of_the_create_is_found_again(harness: Harness, prisoner
     assert {each["vsipId"]: each["nomisId"] for each in harness.sandbox.mappings("visits")}[REFERENCE] == ours["id"]
 
 
-def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner: Prisoner) -> None:
-    """If a create never reached NOMIS, the next delivery searches for it, does not find it, and creates the visit."""
+def test_a_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner: Prisoner) -> None:
+    """If the create never reached NOMIS, the next delivery searches for the visit in vain, and creates it."""
     put(harness)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -130,7 +130,7 @@ def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner
     assert len(harness.sandbox.nomis("visit")) == 1
 
 
-def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
+def test_a_longer_reference_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
     """A visit whose reference only begins like ours is not mistaken for ours."""
     put(harness, f"{REFERENCE}-zz")
     book(harness, prisoner, f"{REFERENCE}-zz")
@@ -143,7 +143,7 @@ def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Pris
 
 
 def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS has the visit twice, nobody knows which is ours: a person is asked, and no third one is created."""
+    """If NOMIS has two visits with the reference, a person has to decide, and no third one is created."""
     put(harness)
     body = CreateVisit(
         prison_id=prisoner.prison_id,
@@ -166,7 +166,10 @@ def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner:
 
 
 def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Prisoner) -> None:
-    """A mapping that cannot be saved goes to a retry message with the visit's number as text, which then saves it."""
+    """A mapping that cannot be saved goes into a retry message, which then saves it.
+
+    The visit's number is text there.
+    """
     put(harness)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert book(harness, prisoner) is Outcome.RETRY_QUEUED
@@ -182,8 +185,8 @@ def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Pr
     assert harness.tracked("visit-retry-success")[0][1] == {"id": REFERENCE, "nomisId": str(nomis_visit(harness)["id"])}
 
 
-def test_hand_made_retry_needs_the_ids_alone(harness: Harness) -> None:
-    """A retry message with only the two ids, and with the visit's id as a JSON number, saves the mapping."""
+def test_a_retry_of_a_visit_made_by_hand_needs_only_the_ids(harness: Harness) -> None:
+    """A retry message with only the two ids saves the mapping, even if the visit's id is a JSON number."""
     body = '{"Type":"RETRY_CREATE_MAPPING","Message":"{\\"mapping\\":{\\"nomisId\\":5,\\"vsipId\\":\\"a-b\\"}}"}'
     assert harness.handle_retry("visit", body) is Outcome.APPLIED
     (mapping,) = harness.sandbox.mappings("visits")
@@ -208,8 +211,8 @@ def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
     }
 
 
-def test_change_before_the_booking_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
-    """A change that overtakes its booking fails without a mapping, and succeeds when it is tried again afterwards."""
+def test_a_change_before_the_booking_fails_until_the_visit_exists(harness: Harness, prisoner: Prisoner) -> None:
+    """A change that overtakes its booking fails without a mapping, and succeeds once the booking has succeeded."""
     put(harness)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         change(harness, prisoner)
@@ -224,7 +227,7 @@ def test_change_before_the_booking_fails_until_it_is_there(harness: Harness, pri
 
 
 def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisoner: Prisoner) -> None:
-    """A booking after its cancellation is still created, and the next delivery of the cancellation cancels it."""
+    """A booking that comes after its cancellation is created. The next delivery of the cancellation cancels it."""
     put(harness, status="CANCELLED", outcome="VISITOR_CANCELLED")
     with pytest.raises(UpstreamError, match="404"):
         cancel(harness, prisoner)
@@ -233,8 +236,8 @@ def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisone
     assert (nomis_visit(harness)["status"], nomis_visit(harness)["outcome"]) == ("CANC", "VISCANC")
 
 
-def test_cancelled_twice_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's refusal to cancel a cancelled visit counts as success."""
+def test_a_second_cancellation_succeeds(harness: Harness, prisoner: Prisoner) -> None:
+    """If NOMIS refuses to cancel a cancelled visit, that counts as success."""
     put(harness)
     book(harness, prisoner)
     put(harness, status="CANCELLED", outcome="ESTABLISHMENT_CANCELLED")
@@ -244,7 +247,7 @@ def test_cancelled_twice_is_done(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
-    """A cancellation that gets any other error fails, and is tracked with what was known."""
+    """A cancellation with any other error fails, and is tracked with the ids found so far."""
     put(harness)
     book(harness, prisoner)
     sandbox.fault("nomis", "PUT", kind="status", status=400)
@@ -255,7 +258,7 @@ def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Priso
 
 
 def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit is never changed and cancelled at the same time, since NOMIS would refuse one of the calls."""
+    """A visit is never changed and cancelled concurrently, since NOMIS would refuse one of the calls."""
     put(harness)
     book(harness, prisoner)
     with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
@@ -263,8 +266,8 @@ def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner)
     assert nomis_visit(harness)["status"] == "SCH"
 
 
-def test_change_after_the_cancellation_leaves_it_cancelled(harness: Harness, prisoner: Prisoner) -> None:
-    """A late change of a cancelled visit does not bring it back."""
+def test_a_change_after_the_cancellation_leaves_the_visit_cancelled(harness: Harness, prisoner: Prisoner) -> None:
+    """A late change does not reinstate a cancelled visit."""
     put(harness)
     book(harness, prisoner)
     put(harness, status="CANCELLED", outcome="NO_VISITING_ORDER")
@@ -274,7 +277,7 @@ def test_change_after_the_cancellation_leaves_it_cancelled(harness: Harness, pri
 
 
 def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> None:
-    """An event without reference, prisoner or (for a booking) time is malformed, whatever else it has."""
+    """An event without a reference, a prisoner or, for a booking, a time is malformed, whatever else it has."""
     with pytest.raises(MalformedMessage, match="reference"):
         harness.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT)
     with pytest.raises(MalformedMessage, match="prisonerId"):
@@ -304,20 +307,20 @@ def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> N
         (None, "ADMIN"),
     ],
 )
-def test_outcomes(outcome_status: str | None, outcome: str) -> None:
-    """Every outcome of visit-scheduler has its code in NOMIS. An unknown outcome is an administrative cancellation."""
+def test_every_outcome_of_a_visit_has_a_nomis_code(outcome_status: str | None, outcome: str) -> None:
+    """An outcome that is unknown becomes an administrative cancellation."""
     assert nomis_outcome(outcome_status) == outcome
 
 
-def test_unknown_visit_type() -> None:
-    """A visit type without a NOMIS type breaks a rule."""
+def test_an_unknown_visit_type_is_refused() -> None:
+    """A visit type that has no NOMIS type breaks a rule."""
     assert (nomis_visit_type("SOCIAL"), nomis_visit_type("FAMILY")) == ("SCON", "SCON")
     with pytest.raises(RuleError, match="OFFICIAL"):
         nomis_visit_type("OFFICIAL")
 
 
-def test_issue_date_is_that_of_the_events_own_offset(harness: Harness, prisoner: Prisoner) -> None:
-    """The issue date of the visit order is the date as the publisher wrote it, not the date in UTC or London."""
+def test_the_issue_date_is_in_the_offset_of_the_event(harness: Harness, prisoner: Prisoner) -> None:
+    """The visit order is issued on the date that the publisher wrote, not on the date in UTC or London."""
     put(harness)
     late = datetime(2023, 1, 9, 23, 45, tzinfo=timezone(timedelta(hours=-1)))
     harness.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
@@ -326,7 +329,7 @@ def test_issue_date_is_that_of_the_events_own_offset(harness: Harness, prisoner:
 
 
 def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
-    """A visit in NOMIS from an earlier attempt that left no other trace."""
+    """A visit in NOMIS that an earlier attempt left without any other trace."""
     body = {
         "prisonId": prisoner.prison_id, "startDateTime": "2023-06-02T14:00:00", "endTime": "15:00:00",
         "visitorPersonIds": [4_729_570], "issueDate": "2023-05-22", "visitType": "SCON", "room": "Visits Main Hall",
@@ -336,8 +339,8 @@ def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
 
 
 @pytest.mark.parametrize("as_told", [str, int])
-def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
-    """If NOMIS refuses a visit as equal to a named one, that visit is ours if its comment has our reference."""
+def test_a_visit_that_nomis_already_has_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
+    """If NOMIS refuses a visit as equal to one that it names, that visit is ours if its comment has our reference."""
     put(harness)
     existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
@@ -348,8 +351,10 @@ def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Pr
 
 
 @pytest.mark.parametrize("more_info", [None, "", "x", "0", {"visitId": 1}])
-def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisoner: Prisoner, more_info: object) -> None:
-    """NOMIS's refusal of an equal visit stays a refusal if it names no visit, or one without our reference."""
+def test_an_equal_visit_without_our_reference_is_not_mapped(
+    harness: Harness, prisoner: Prisoner, more_info: object
+) -> None:
+    """The refusal stays a refusal if NOMIS names no visit, or a visit without our reference."""
     put(harness)
     strange = equal_visit(harness, prisoner, f"{REFERENCE}-x")
     for properties in (more_info, str(strange)):
@@ -359,8 +364,8 @@ def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisone
     assert harness.sandbox.mappings("visits") == []
 
 
-def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A visit that NOMIS does not have needs no cancelling. A gateway's 404 or 409 says nothing about the visit."""
+def test_a_cancellation_of_a_visit_gone_from_nomis_succeeds(harness: Harness, prisoner: Prisoner) -> None:
+    """A visit that NOMIS does not have needs no cancellation. A gateway's 404 or 409 proves nothing about the visit."""
     put(harness)
     book(harness, prisoner)
     for status in (404, 409):
@@ -376,7 +381,7 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
 
 @pytest.mark.parametrize("restriction", ["CLOSED_VISIT", "closed", ""])
 def test_an_unknown_restriction_is_not_written(harness: Harness, prisoner: Prisoner, restriction: str) -> None:
-    """Since NOMIS treats any unknown restriction as open, none is sent, and the failure names the word."""
+    """NOMIS treats an unknown restriction as open, so none is sent, and the failure names the value."""
     put(harness)
     book(harness, prisoner)
     put(harness, restriction=restriction)

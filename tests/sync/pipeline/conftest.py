@@ -1,4 +1,4 @@
-"""The process of the program whose drains the tests check. A module overrides the fixtures that differ for it."""
+"""The process of the program whose drains the tests check. A module can override its fixtures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness.app import application
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """The address of a database that is created when it is first used."""
+    """The address of a database, which is created when it is first used."""
     return f"sqlite:///{tmp_path}/one.db"
 
 
@@ -27,7 +27,7 @@ def queues() -> tuple[str, ...]:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """The settings that differ from those for all tests."""
+    """The settings that differ from those of all tests."""
     return {}
 
 
@@ -42,7 +42,7 @@ def one(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str,
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting messages are delivered again at once."""
+    """Makes waiting messages visible again at once."""
     for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
         monkeypatch.setattr(times, name, 0)
 

@@ -1,4 +1,4 @@
-"""From messages to groups: every message once, in order, and coalesced where that is harmless."""
+"""Messages become groups: every message once, in order, and coalesced if that is harmless."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ EVENTS = ("prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled
 
 
 def body(event_type: str, reference: str, minute: int) -> str:
-    """The body of a visit event `minute` minutes after the start."""
+    """The body of a visit event, `minute` minutes after the start."""
     event = {
         "eventType": event_type,
         "occurredAt": (START + timedelta(minutes=minute)).isoformat(),
@@ -40,7 +40,7 @@ visit_events = st.tuples(st.sampled_from(EVENTS), st.sampled_from(["aa", "bb", "
 
 @given(st.lists(visit_events, max_size=40))
 def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]) -> None:
-    """Nothing is lost and nothing is duplicated, whatever arrives."""
+    """Whatever messages arrive, none is lost and none is duplicated."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     groups = coalesce(messages, VISIT)
     settled = [one.message_id for group in groups for task in group.tasks for one in task.messages]
@@ -49,7 +49,7 @@ def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]
 
 @given(st.lists(visit_events, min_size=1, max_size=40))
 def test_a_group_keeps_the_order_in_which_events_occurred(events: list[tuple[str, str, int]]) -> None:
-    """In a group the creations come first, followed by the updates in the order of their events."""
+    """In a group the creations come first, and then the updates in the order of their events."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         kinds = [isinstance(task.handler, Update) for task in group.tasks]
@@ -64,8 +64,8 @@ def _occurred_at(task: Task) -> datetime:
 
 
 @given(st.lists(visit_events, max_size=40))
-def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
-    """Creations and cancellations are never coalesced. Of coalesced neighbours, only the latest is handled."""
+def test_only_the_latest_of_coalesced_updates_is_handled(events: list[tuple[str, str, int]]) -> None:
+    """Creations and cancellations are never coalesced. Of coalesced updates, only the latest is handled."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for group in coalesce(messages, VISIT):
         for task in group.tasks:
@@ -76,8 +76,8 @@ def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: 
                 assert _occurred_at(coalesced) <= _occurred_at(task)
 
 
-def test_updates_around_a_cancellation_are_not_put_together() -> None:
-    """Two updates with another event between them are not coalesced."""
+def test_updates_around_a_cancellation_are_not_coalesced() -> None:
+    """Two updates with another event between them stay separate."""
     messages = [
         message(1, body("prison-visit.changed", "aa", 1)),
         message(2, body("prison-visit.cancelled", "aa", 2)),
@@ -91,7 +91,7 @@ def test_updates_around_a_cancellation_are_not_put_together() -> None:
     ]
 
 
-def test_two_creations_stay_two() -> None:
+def test_two_creations_are_not_coalesced() -> None:
     """A creation that is delivered twice is handled twice, so that the second finds the record of the first."""
     messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
     (group,) = coalesce(messages, VISIT)
@@ -114,14 +114,14 @@ def test_two_creations_stay_two() -> None:
     ],
 )
 def test_a_malformed_message_is_a_separate_group(text: str) -> None:
-    """A malformed message forms a group by itself, which says what is wrong and affects no other message."""
+    """The group of a malformed message gives the reason, and does not affect other messages."""
     groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [group.tasks[0].malformed is not None for group in groups] == [True, False]
 
 
 @given(st.text(max_size=200))
-def test_no_text_breaks_the_reading(text: str) -> None:
-    """Any text becomes a task: either an event or a malformed message."""
+def test_any_text_becomes_a_task(text: str) -> None:
+    """Any text becomes an event or a malformed message."""
     (group,) = coalesce([message(1, text)], VISIT)
     assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 
@@ -139,10 +139,10 @@ json_values = st.recursive(
     json_values,
     json_values,
 )
-def test_no_event_breaks_the_reading(
+def test_an_event_with_any_fields_becomes_one_task(
     event_type: str, information: object, occurred_at: object, prisoner: object
 ) -> None:
-    """Whatever the fields of an event contain, the message becomes one task, either alone or with its entity."""
+    """Whatever the fields of an event contain, its task is alone or in the group of its record."""
     event = {
         "eventType": event_type,
         "occurredAt": occurred_at,

@@ -1,4 +1,4 @@
-"""While the database is unavailable or read-only, messages wait and nothing is lost."""
+"""While the database is unavailable or read-only, messages wait and none is lost."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
-#: With three receives before the dead letter queue, this many attempts would long since have led there.
+#: The number of attempts. A message becomes a dead letter after three receives, so this is far more than enough.
 MANY = 15
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """A SQLite file with an unfinished write by another process."""
+    """A SQLite file on which another process has an unfinished write."""
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -51,8 +51,8 @@ def impatient(path: Path) -> str:
     return f"sqlite:///{path}?timeout=0.05"
 
 
-def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """While the database is locked for writers, nothing is received, however often it is tried."""
+def test_nothing_is_received_while_the_database_is_locked(sandbox: Sandbox, tmp_path: Path) -> None:
+    """However often the drain tries, it receives nothing while writers are locked out."""
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
@@ -61,16 +61,19 @@ def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> No
                 with pytest.raises(StoreUnavailable):
                     drain.run_batch()
             assert (main.counts().visible, main.counts().in_flight) == (5, 0)
-        # On a slow machine one writer may wait too long for another, since all of them are impatient.
+        # On a slow machine one writer may wait too long for another, since all have a short timeout.
         with draining(made, "visit"):
             until(lambda: main.counts().total == 0)
         nothing_lost(sandbox, made, "visit")
 
 
-def test_a_database_locked_in_the_midst_of_the_work(
+def test_messages_in_flight_are_parked_while_the_database_is_locked(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the database stops accepting writes, messages in flight are parked, and handled once it accepts them again."""
+    """If the database stops accepting writes, messages in flight are parked.
+
+    They are handled once it accepts writes again.
+    """
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
 
@@ -95,11 +98,11 @@ def test_a_database_locked_in_the_midst_of_the_work(
         nothing_lost(sandbox, made, "visit")
 
 
-def test_a_drain_waits_no_longer_for_a_database_that_hangs(
+def test_a_drain_keeps_its_time_limit_if_the_database_hangs(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If one attempt after another hangs, the drain still keeps its time limit, and the messages are returned."""
-    # An attempt takes as long as the pause between two checks, so that the trying group is mostly running.
+    """Although each attempt hangs, the drain ends at its time limit, and returns its messages."""
+    # An attempt takes as long as the pause between two checks, so that an attempt is under way most of the time.
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as made:
         pair = made.queue_pair("visit")
@@ -120,7 +123,7 @@ def test_a_drain_waits_no_longer_for_a_database_that_hangs(
 def test_a_drain_by_command_waits_for_the_database_before_it_receives(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain by command receives once the database accepts writes again, and gives up after its time limit."""
+    """A drain by command receives once the database accepts writes. After its time limit it gives up."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
     with application(sandbox.environment(), url) as made:
@@ -143,10 +146,10 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
         nothing_lost(sandbox, made, "visit")
 
 
-def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
+def test_parked_messages_are_not_given_up_after_an_outage(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages that are parked after an outage, here for a lease, are not given up because of that outage."""
+    """Messages that are parked after the outage for another reason, here a lease, are not given up because of it."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
     clock = clock_of(monkeypatch, outages)
@@ -172,10 +175,10 @@ def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
 
 
 @pytest.mark.parametrize("what", ["database", "service"])
-def test_each_drain_waits_for_an_outage_anew(
+def test_each_drain_has_the_full_time_limit(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """A drain after one that gave up has its full time limit again."""
+    """If a drain gives up because of an outage, the next one waits for the full limit again."""
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     hold = 0.3
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:

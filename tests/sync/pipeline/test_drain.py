@@ -1,4 +1,4 @@
-"""The drain through the front door: the real SQS protocol, real HTTP, and a real database."""
+"""The drain with the real SQS protocol, real HTTP and a real database."""
 
 import json
 from pathlib import Path
@@ -23,19 +23,19 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 @pytest.fixture
 def queues() -> tuple[str, ...]:
-    """The queues that are used here."""
+    """The queues that these tests use."""
     return ("visit", "activity", "incentive")
 
 
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
-    """The creates of visits that the journal lists as accepted."""
+    """The accepted creates of visits in the journal."""
     posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
     assert len(posts) == number
     return posts
 
 
-def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS has each record once and in its last state, despite events that are published twice or swapped."""
+def test_nomis_has_the_last_state_of_each_record(sandbox: Sandbox, one: Application) -> None:
+    """NOMIS has each record once and in its last state, although events are published twice or in the wrong order."""
     sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
     assert summary.received >= 120
@@ -44,8 +44,11 @@ def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: A
     assert one.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_ten_updates_of_a_hundred_records_cost_few_writes(sandbox: Sandbox, one: Application) -> None:
-    """A thousand updates published at once cost at most 150 writes, and the last state wins."""
+def test_updates_of_a_record_share_a_write(sandbox: Sandbox, one: Application) -> None:
+    """A thousand updates of a hundred records, published together, cost at most 150 writes.
+
+    The last state is written.
+    """
     sandbox.traffic(events=330, seed=5, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
     settle(drain, queue)
@@ -74,8 +77,8 @@ def _message(event_type: str, offender_no: str, reference: str) -> str:
     return json.dumps({"Type": "Notification", "MessageId": reference, "Message": json.dumps(event)})
 
 
-def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
-    """A malformed message goes to the DLQ with its reason recorded, and its neighbours are handled."""
+def test_a_malformed_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
+    """A malformed message becomes a dead letter with its reason recorded, and the messages around it are handled."""
     queue, dlq = one.queue_pair("visit").main, one.queue_pair("visit").dlq
     bad = queue.send("{no json")
     sandbox.traffic(events=10, seed=1, queues=["visit"])
@@ -89,7 +92,7 @@ def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
 
 
 def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
-    """`FEATURE_EVENT_…=false` acknowledges such events without handling and without telemetry."""
+    """With `FEATURE_EVENT_…=false`, such events are acknowledged without being handled or tracked."""
     with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
@@ -103,7 +106,7 @@ def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tm
 
 
 def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An event whose type is switched off is acknowledged even if it lacks what its handler would read."""
+    """An event whose type is switched off is acknowledged even if it lacks the fields that its handler would read."""
     with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
@@ -124,8 +127,8 @@ def test_a_lost_response_makes_no_second_visit(sandbox: Sandbox, one: Applicatio
     assert one.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sandbox, one: Application) -> None:
-    """If the mapping service fails, the record is created once, and a retry message saves the mapping."""
+def test_a_retry_message_saves_a_mapping_that_failed(sandbox: Sandbox, one: Application) -> None:
+    """If the mapping service fails, the record is created once, and a retry message saves its mapping."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
@@ -137,8 +140,8 @@ def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sa
     assert sandbox.verify()["problems"] == []
 
 
-def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Application) -> None:
-    """While NOMIS responds 503, messages are held. Once it is back, all are handled and none is on the DLQ."""
+def test_an_outage_of_nomis_makes_no_dead_letters(sandbox: Sandbox, one: Application) -> None:
+    """While NOMIS responds 503, messages are parked. Once it is up again, all are handled."""
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain, pair = one.open_drain("visit"), one.queue_pair("visit")
@@ -157,8 +160,8 @@ def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Appli
     assert not one.breakers.open_services(one.breakers.states())
 
 
-def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one: Application) -> None:
-    """A drain started by hand returns the messages after its limit and says which service is down."""
+def test_an_outage_ends_a_single_drain_after_its_limit(sandbox: Sandbox, one: Application) -> None:
+    """A drain that a person started returns its messages after the limit, and says which service is down."""
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain = one.open_drain("visit", 0.5)
@@ -170,7 +173,7 @@ def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one:
 
 
 def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The heartbeat renews the visibility of a message in flight, so it is never delivered twice."""
+    """The heartbeat renews the visibility timeout of a message in flight, so the message is not delivered twice."""
     settings = {"HMPPS_SQS_PROVIDER": "aws", "HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS": "1"}
     with stubbed() as sqs:
         monkeypatch.setenv("AWS_ENDPOINT_URL", sqs.url)
@@ -193,8 +196,8 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
         visits(sandbox, 1)
 
 
-def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Application) -> None:
-    """What is in flight when the drain stops is finished, and what is published afterwards stays on the queue."""
+def test_a_stop_finishes_the_messages_in_flight(sandbox: Sandbox, one: Application) -> None:
+    """Messages that are in flight at the stop are finished. Those that are published afterwards stay on the queue."""
     sandbox.traffic(events=30, seed=1, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
@@ -209,8 +212,8 @@ def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, 
     assert queue.counts().visible >= 1
 
 
-def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
-    """If NOMIS is too slow to finish in time, the messages become visible again, and no visit is created twice."""
+def test_messages_are_returned_after_the_grace_period(sandbox: Sandbox, tmp_path: Path) -> None:
+    """If NOMIS is too slow to finish in time, the messages become visible again. No visit is created twice."""
     url = f"sqlite:///{tmp_path}/grace.db"
     with application(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
         queue = hasty.queue_pair("visit").main
@@ -230,8 +233,8 @@ def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbo
 
 
 def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) -> None:
-    """Two drains on one queue and one database get every message twice, and create each record once."""
-    # One process may get an event before its record, whose creation the other has, and then tries again for a while.
+    """Two drains with one queue and one database get every message twice, and create each record once."""
+    # One process may get an event while the other is still creating its record, and then tries again for a while.
     often = {"HMPPS_SQS_MAX_RECEIVE_COUNT": "20", "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1"}
     services = sandbox.environment()
     with application(services, database_url, **often) as first, application(services, database_url, **often) as second:

@@ -1,4 +1,4 @@
-"""The cost of a failure: only its own message waits, for longer each time, and the cause is recorded."""
+"""Only the message that failed waits, for longer each time, and the cause is recorded."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, failure_of, send,
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
-#: A body from NOMIS itself; without its status it would count as the response of a gateway.
+#: A body as NOMIS sends it. Without its status it would count as the response of a gateway.
 REFUSAL = {"status": 400, "userMessage": "No room"}
 
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, without the changes that speed it up."""
+    """A sandbox with unpatched moto, which lacks the changes for speed."""
     return unpatched_sandbox
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A failed message is hidden for a minute, and later for two."""
+    """A message that failed is hidden for one minute, and after another failure for two."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
-def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Application) -> None:
-    """If one write for several coalesced updates fails, each has one failed attempt under its own id."""
+def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, one: Application) -> None:
+    """If the one write for several coalesced updates fails, each has one failed attempt under its own id."""
     put_visit(sandbox, "to-ge")
     queue = one.queue_pair("visit").main
     sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
@@ -48,7 +48,7 @@ def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbo
 
 
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application) -> None:
-    """Step, service, method, path, status, reason and attempt of a refused create are recorded under both ids."""
+    """The step, service, method, path, status, reason and attempt of a refused create are recorded under both ids."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     message_id = send(queue, BOOKED, "aa-aa")
@@ -68,7 +68,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application
 
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
-    """After the first failure a message comes again at once, and after the second it is hidden for a minute."""
+    """After the first failure a message is visible at once, and after the second it is hidden for a minute."""
     with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         send(queue, CHANGED, "no-such")
@@ -80,7 +80,7 @@ def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
 
 
 def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> None:
-    """The waits of an event type take precedence over those of its queue, which precede the general ones."""
+    """The waits of an event type take precedence over those of its queue, and those over the general ones."""
     waits = {
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
@@ -94,8 +94,8 @@ def test_an_event_type_may_have_its_own_waits(sandbox: Sandbox, url: str) -> Non
         assert [message.message_id for message in queue.receive()] == [cancelled]
 
 
-def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Application) -> None:
-    """A change and a cancellation behind a failed booking wait as long as it does, without failing themselves."""
+def test_events_behind_a_failed_creation_are_not_tried(sandbox: Sandbox, one: Application) -> None:
+    """A change and a cancellation behind a failed booking wait as long as it does. They do not count as failed."""
     queue = one.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
     others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
@@ -107,8 +107,8 @@ def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Appl
     assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
 
 
-def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
-    """A change behind a failing booking is tried once the booking is a dead letter, so its own failure is known."""
+def test_no_message_becomes_a_dead_letter_without_an_attempt(sandbox: Sandbox, url: str) -> None:
+    """When a failed booking is a dead letter, the change behind it is tried, so that its own failure is recorded."""
     with application(sandbox.environment(), url) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
         send(pair.main, BOOKED, "not-there", 0)
@@ -119,8 +119,8 @@ def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> No
         assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
 
 
-def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
-    """If the record appears in DPS a moment later, booking and change are both handled, in order."""
+def test_events_behind_a_creation_are_handled_after_its_success(sandbox: Sandbox, url: str) -> None:
+    """If the record appears in DPS a moment later, the booking and the change are both handled, in order."""
     with application(sandbox.environment(), url) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
@@ -134,7 +134,7 @@ def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url
         assert methods == ["POST", "PUT"]
 
 
-def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Application) -> None:
+def test_a_failed_update_does_not_hold_up_the_next_event(sandbox: Sandbox, one: Application) -> None:
     """A cancellation is handled although the change before it failed, since it does not depend on it."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
@@ -163,7 +163,7 @@ def test_a_long_group_continues_in_its_next_turn(
 
 
 def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: Application) -> None:
-    """Each coalesced event is tracked with its message. If their one write fails, all of them have failed."""
+    """Each coalesced event is tracked with its message. If the one write fails, all of them have failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)
@@ -181,7 +181,7 @@ def test_coalesced_updates_are_tracked_and_fail_together(sandbox: Sandbox, one: 
 
 
 def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
-    """A message whose record is being handled by another process is parked, and handled once that has finished."""
+    """A message whose record another process is handling is parked, and is handled once that process has finished."""
     with application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
         queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
         for reference in ("aa-aa", "bb-bb"):
@@ -190,7 +190,7 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
         elsewhere = Leases(one.database, "elsewhere", 600)
         assert elsewhere.acquire("create:visit:aa-aa")
         working = in_thread(drain.run_batch)
-        # Worked one after the other, so that the first has met the lease by the time the second is created.
+        # One thread handles both in turn, so the first has met the lease by the time the second is created.
         until(lambda: sandbox.nomis("visit"), "the second visit")
         assert [visit["comment"].endswith(": bb-bb") for visit in sandbox.nomis("visit")] == [True]
         assert queue.counts().in_flight >= 1
@@ -200,7 +200,7 @@ def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> Non
 
 
 def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> None:
-    """With the database unavailable, nothing is received, and all messages are handled once it is back."""
+    """While the database is unavailable, nothing is received. Afterwards all messages are handled."""
     server = PostgresServer()
     try:
         server.start()
@@ -219,8 +219,8 @@ def test_with_the_database_unavailable_nothing_is_received(sandbox: Sandbox) -> 
         server.close()
 
 
-def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
-    """A record for which NOMIS always responds 500 opens the breaker for moments at most."""
+def test_a_message_that_always_fails_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
+    """If NOMIS always responds 500 to one record, the breaker is open only for moments."""
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:
@@ -236,7 +236,7 @@ def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox
 
 
 def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
-    """If a message goes to its dead letter queue, its type and the two queues are tracked once."""
+    """If a message becomes a dead letter, its type and the two queues are tracked once."""
     with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
         queue, dlq = made.queue_pair("visit").main, made.queue_pair("visit").dlq
         lost = send(queue, BOOKED, "nobody-knows")

@@ -20,26 +20,26 @@ from tests.harness.pipeline import BOOKED, send, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
-#: The largest minimum age, so that only the clock of the test makes an event old.
+#: The largest minimum age, in seconds, so that an event becomes old only by the clock of the test.
 AGE = 60.0
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A minimum age of events."""
+    """A minimum age for events."""
     return {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which the age of events is measured."""
+    """The clock that measures the age of events."""
     return clock_of(monkeypatch, too_early, groups, batch)
 
 
 def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """A publisher sends its event and then commits: NOMIS gets the committed state in one attempt.
+    """If a publisher sends its event before it commits, NOMIS gets the committed state in one attempt.
 
-    A message that reads nothing from DPS, here a mapping retry, is handled meanwhile, although it comes later.
+    A message that reads nothing from DPS, here a mapping retry, is handled meanwhile, although it came later.
     """
     who = put_visit(sandbox, "late", start="2023-06-02T14:00:00")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
@@ -56,8 +56,8 @@ def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: 
     assert tracked(one)["message-failed"] == 0
 
 
-def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """At a stop, recent events are handled within the grace period, as a return would cost them an attempt."""
+def test_a_stop_leaves_time_for_recent_events(sandbox: Sandbox, one: Application, clock: Clock) -> None:
+    """At a stop, recent events are handled within the grace period, since a return would cost them an attempt."""
     queue = one.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
     send(queue, BOOKED, "stop", prisonerId=who)
@@ -70,8 +70,8 @@ def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application, c
     assert (summary.applied, summary.deferred) == (1, 0)
 
 
-def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Application, clock: Clock) -> None:
-    """An event whose publisher's clock is a day ahead is not delayed; the time since its message was sent counts."""
+def test_an_event_from_the_future_is_not_delayed(sandbox: Sandbox, one: Application, clock: Clock) -> None:
+    """If the publisher's clock is a day ahead, the time since the message was sent decides."""
     who = put_visit(sandbox, "future")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     queue = one.queue_pair("visit").main
@@ -88,8 +88,10 @@ def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Applicatio
     held=st.floats(0, 10),
     receives=st.integers(1, 3),
 )
-def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None, held: float, receives: int) -> None:
-    """The wait is limited however much clocks differ, and a message that has waited that long waits no longer."""
+def test_no_event_waits_longer_than_the_minimum_age(
+    sent: int | None, queued: int | None, held: float, receives: int
+) -> None:
+    """However much clocks differ, a message that has already waited that long waits no longer."""
     sent_at = None if sent is None else datetime.now(UTC) - timedelta(seconds=sent)
     first = None if sent_at is None or queued is None else sent_at + timedelta(seconds=queued)
     message = Message("id", "handle", "", receives, sent_at, {}, first, time.monotonic() - held)

@@ -33,7 +33,7 @@ FAILURE = Failure("create visit", "nomis", "POST", "/prisoners/A1234BC/visits", 
 
 
 def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, one: Application) -> None:
-    """A message that meets a 503 at its last receive waits as a copy, and is not reported as sent to the DLQ."""
+    """A message that gets a 503 at its last receive waits as a copy. It is not reported as sent to the DLQ."""
     pair = one.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(MOST - 1):
@@ -47,7 +47,7 @@ def test_a_copy_at_the_last_receive_is_not_a_dead_letter(sandbox: Sandbox, one: 
 
 
 class NoCopies:
-    """A client of SQS that accepts no messages."""
+    """An SQS client that refuses to send messages."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -77,7 +77,7 @@ def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger,
 def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
     one: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
 ) -> None:
-    """If the message cannot be copied, it fails with one record and one event of each kind."""
+    """If a message cannot be copied, it fails with one record and one event of each kind."""
     monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
     with last_received(one, NoCopies(one.aws.client("sqs"))) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=waits_for)
@@ -89,7 +89,7 @@ def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
 
 
 def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Application) -> None:
-    """While the copy can be sent, a message that waits for its creation is not recorded as failed."""
+    """A message that waits for its creation is not recorded as failed as long as a copy can be sent."""
     with last_received(one, one.aws.client("sqs")) as (acknowledger, task):
         end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)
         assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
@@ -97,10 +97,13 @@ def test_an_awaited_creation_is_not_a_failure_at_the_last_receive(one: Applicati
     assert not tracked(one)
 
 
-def test_a_create_that_is_always_in_doubt_ends_with_two_receives(
+def test_an_unknown_outcome_at_the_last_receive_gets_one_copy(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A create that stays in doubt at its last receive gets one copy to ask NOMIS again, then is a dead letter."""
+    """A create with an unknown outcome at its last receive gets one copy, which searches NOMIS.
+
+    The copy then becomes a dead letter.
+    """
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {
@@ -114,7 +117,7 @@ def test_a_create_that_is_always_in_doubt_ends_with_two_receives(
         fault = sandbox.fault("nomis", "POST", "/prisoners/", status=504, text="<html>Gateway Timeout</html>")
 
         def is_dead_letter() -> bool:
-            # If its copies were copied for ever, this would never end.
+            # If every copy were copied again, this would never end.
             assert hits(sandbox, fault) <= 2, "it is tried more often than it may be received"
             return pair.dlq.counts().total == 1
 

@@ -1,4 +1,4 @@
-"""How long a message may wait for each reason, and that no wait makes it a dead letter."""
+"""Each reason for waiting has a time limit, and no wait makes a message a dead letter."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
-def test_a_new_outage_is_waited_for_anew() -> None:
-    """A message that waited for a service and then for its booking has the full limit for the next outage."""
+def test_a_new_outage_has_the_full_time_limit() -> None:
+    """A message that has waited for a service and then for its booking has the full limit for the next outage."""
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=3_000.0))
     assert not may_wait(message, WaitsFor.SERVICE, 1_800.0)
     assert may_wait(message, WaitsFor.CREATION, 300.0)
@@ -40,21 +40,21 @@ def test_a_new_outage_is_waited_for_anew() -> None:
     assert again.attributes == copy.attributes
 
 
-def test_no_message_waits_for_ever_by_turns() -> None:
+def test_the_total_wait_of_a_message_is_limited() -> None:
     """However often the reason for waiting changes, the total time counts from the first wait."""
     message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
     for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
         message = replace(message, attributes=attributes_of_copy(message, waits_for))
     assert not may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
     assert not may_wait(message, WaitsFor.CREATION, 300.0)
-    # A wait with a longer limit than all others is not cut short by them.
+    # The other limits do not shorten the wait with the longest limit.
     assert may_wait(message, WaitsFor.CREATION, 3 * times.LONGEST_WAIT_SECONDS)
     sent_back = replace(message, attributes=attributes_anew(message))
     assert may_wait(sent_back, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
 
 
 def waited(**seconds: float) -> dict[str, dict[str, str]]:
-    """The attributes of a message that waited this long for each of these reasons."""
+    """The attributes of a message that has waited this long for each of these reasons."""
     return {
         WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
         for name, each in seconds.items()
@@ -64,7 +64,7 @@ def waited(**seconds: float) -> dict[str, dict[str, str]]:
 def test_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As SQS hides no message for longer than half a day, a copy with all its receives replaces it before that."""
+    """SQS hides no message for longer than half a day, so a copy with all its receives replaces it before that."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(4):
@@ -90,7 +90,7 @@ def test_messages_that_are_hidden_for_long_are_replaced(
 def test_parked_messages_that_are_hidden_for_long_are_replaced(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient_breaker: None
 ) -> None:
-    """A message that an outage keeps in the batch for half a day is replaced by a copy too."""
+    """A message that an outage keeps in its batch for half a day is replaced by a copy too."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit")
         for _ in range(2):
@@ -104,7 +104,7 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
                 error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
                 made.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
             create.release()
-            # Within a batch, the service is pinged only for parked messages.
+            # During a batch the service is pinged only while messages are parked.
             until(lambda: hits(sandbox, ping))
             until(lambda: main.counts().total == 1)
             assert main.counts().visible == 0
@@ -120,8 +120,10 @@ def test_parked_messages_that_are_hidden_for_long_are_replaced(
         nothing_lost(sandbox, made, "visit")
 
 
-def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message whose record a living process is handling is returned, but never becomes a dead letter."""
+def test_a_long_held_lease_makes_no_dead_letter(
+    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a living process keeps handling the record, the message is returned, but never becomes a dead letter."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
     pair, event = one.queue_pair("visit"), visit_booked(sandbox)
@@ -136,7 +138,7 @@ def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monke
     nothing_lost(sandbox, one, "visit")
 
 
-def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_message_is_hidden_while_its_request_may_be_under_way(sandbox: Sandbox, tmp_path: Path) -> None:
     """While a request may still be under way in NOMIS, its message waits on the queue and is not received."""
     url = f"sqlite:///{tmp_path}/settling.db"
     with application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:

@@ -19,18 +19,18 @@ from tests.harness.publishing import put_visit
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, without the changes that speed it up."""
+    """A sandbox with unpatched moto, which lacks the changes for speed."""
     return unpatched_sandbox
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """A failed message is hidden for a minute, and later for two."""
+    """A message that failed is hidden for one minute, and after another failure for two."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
-def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Application) -> None:
-    """An event that lacks a needed field is recorded as malformed, by its type and SNS id, and tracks nothing else."""
+def test_an_event_without_a_required_field_fails_alone(sandbox: Sandbox, one: Application) -> None:
+    """The event is recorded as malformed, by its type and SNS id, and nothing else is tracked."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     bad = send(queue, CHANGED, "bb", additionalInformation={})
@@ -44,8 +44,8 @@ def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one
     assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
 
 
-def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: Sandbox, one: Application) -> None:
-    """Unknown event types and other messages are deleted. Their type and id are tracked, shortened if too long."""
+def test_messages_of_unknown_types_are_acknowledged_and_tracked(sandbox: Sandbox, one: Application) -> None:
+    """Messages of unknown types are deleted. Their type and id are tracked, shortened if they are too long."""
     queue = one.queue_pair("visit").main
     named = send(queue, "prison-visit.renamed", "aa")
     long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
@@ -66,8 +66,8 @@ def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: San
 
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
-def test_an_event_of_another_queue_is_not_an_unknown_type(sandbox: Sandbox, one: Application, event_type: str) -> None:
-    """An event of another queue would be lost if it were deleted here, so it fails, and the reason names its queue."""
+def test_an_event_of_another_queue_fails(sandbox: Sandbox, one: Application, event_type: str) -> None:
+    """The event would be lost if it were deleted here, so it fails, and the reason names its own queue."""
     queue = one.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
     summary = one.open_drain("visit").run_batch()
@@ -91,8 +91,8 @@ def test_an_event_of_another_queue_is_not_an_unknown_type(sandbox: Sandbox, one:
         BOOKED.upper(),
     ],
 )
-def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Application, event_type: str) -> None:
-    """An event type with extra blanks or in another case is handled as the type that is plainly meant."""
+def test_spaces_and_case_of_an_event_type_are_ignored(sandbox: Sandbox, one: Application, event_type: str) -> None:
+    """An event type with extra spaces or in another case is handled as the type that is clearly meant."""
     who = put_visit(sandbox, "blank")
     send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
     assert one.open_drain("visit").run_batch().applied == 1
@@ -101,7 +101,7 @@ def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: A
 
 @pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with its own Type"])
 def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: dict[str, str]) -> None:
-    """With raw delivery the body is the event itself, and its attributes are those of the message."""
+    """With raw delivery the body is the event itself, and the attributes are those of the message."""
     who = put_visit(sandbox, "raw")
     event = {
         "eventType": BOOKED,
@@ -116,8 +116,8 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: 
     assert tracked(one) == {"visit-create-success": 1}
 
 
-def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Application) -> None:
-    """A notification or a mapping retry in another case is read, since it would otherwise be deleted as unknown."""
+def test_the_case_of_an_envelope_is_ignored(sandbox: Sandbox, one: Application) -> None:
+    """A notification or mapping retry in another case is read. Otherwise it would be deleted as unknown."""
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
     message = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
@@ -131,7 +131,7 @@ def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Applicat
 
 
 def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -> None:
-    """A failed mapping retry is tracked with the mapping that could not be saved, and additional keys do no harm."""
+    """A mapping retry that fails is tracked with its mapping. Additional keys do no harm."""
     body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
     body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
     one.queue_pair("visit").main.send(json.dumps(body))

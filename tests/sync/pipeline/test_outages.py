@@ -1,4 +1,4 @@
-"""Outages through the front door: they cause a delay, and no message becomes a dead letter because of them."""
+"""Outages delay messages, but no message becomes a dead letter because of them."""
 
 from __future__ import annotations
 
@@ -31,20 +31,23 @@ from tests.harness.waiting import until
 
 @pytest.fixture
 def queues() -> tuple[str, ...]:
-    """The queues that are used here."""
+    """The queues that these tests use."""
     return ("visit", "incentive", "appointment")
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """Changes wait for bookings that an outage delays."""
+    """With these settings, changes wait for bookings that an outage delays."""
     return {"CREATION_WAIT_SECONDS": "300"}
 
 
-def test_ten_minutes_of_503_cost_delay_only(
+def test_ten_minutes_of_503_only_delay_messages(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long NOMIS responds 503, it is only pinged meanwhile. Then all is handled, without a dead letter."""
+    """While NOMIS responds 503, it is only pinged, however long that lasts.
+
+    Afterwards all messages are handled, and none is a dead letter.
+    """
     for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.2)
     sandbox.traffic(events=60, seed=4, queues=["visit"])
@@ -63,8 +66,8 @@ def test_ten_minutes_of_503_cost_delay_only(
     nothing_lost(sandbox, one, "visit")
 
 
-def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
-    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards all are handled."""
+def test_messages_wait_while_auth_is_down(sandbox: Sandbox, one: Application) -> None:
+    """While HMPPS Auth responds 503 and tokens have expired, messages wait. Afterwards all of them are handled."""
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
     sandbox.fault("auth", status=503)
@@ -76,8 +79,8 @@ def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
     nothing_lost(sandbox, one, "visit")
 
 
-def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Application) -> None:
-    """If pings get 404, an outage still ends once the calls succeed again."""
+def test_a_service_without_a_ping_is_tried_by_calls(sandbox: Sandbox, one: Application) -> None:
+    """If pings get 404, an outage ends once calls succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
     sandbox.fault("nomis", method="POST", status=503, times=4)
@@ -86,11 +89,11 @@ def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, o
     nothing_lost(sandbox, one, "visit")
 
 
-def test_a_service_that_responds_to_pings_and_fails_its_calls_is_waited_for_no_longer(
+def test_a_drain_gives_up_on_a_service_that_only_responds_to_pings(
     sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drain that waits for at most two seconds gives up and returns the messages."""
-    # Otherwise it is tried less and less often, so that the two seconds would pass before the next attempt.
+    """If pings succeed and calls fail, a drain with a limit of two seconds gives up and returns its messages."""
+    # Otherwise the service is tried less and less often, and the two seconds pass before the next attempt.
     for name in ("PING_SECONDS", "MAX_PING_SECONDS"):
         monkeypatch.setattr(times, name, 0.5)
     sandbox.traffic(events=10, seed=22, queues=["visit"])
@@ -105,8 +108,11 @@ def test_a_service_that_responds_to_pings_and_fails_its_calls_is_waited_for_no_l
 GOOD_SECONDS = 30
 
 
-def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Application) -> None:
-    """NOMIS fails four records with 500 while its ping succeeds. A visit on another queue is done in half a minute."""
+def test_reviews_that_nomis_cannot_handle_do_not_hold_up_a_visit(sandbox: Sandbox, one: Application) -> None:
+    """NOMIS responds 500 to four records while its ping succeeds.
+
+    A visit on another queue is written within half a minute.
+    """
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
         who = person(sandbox, place)
@@ -119,8 +125,8 @@ def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: 
         assert time.monotonic() - published < GOOD_SECONDS
 
 
-def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Application) -> None:
-    """On one queue, messages that failed are handled after those that have not been tried."""
+def test_allocations_that_fail_in_dps_do_not_hold_up_an_attendance(sandbox: Sandbox, one: Application) -> None:
+    """On one queue, messages that have failed are handled after those that have not been tried."""
     one.queue_pair("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -140,8 +146,8 @@ def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one:
 
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
-def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, service: str) -> None:
-    """An outage of the mapping service or the publisher is waited for just as one of NOMIS is."""
+def test_an_outage_of_another_service_is_waited_for(sandbox: Sandbox, one: Application, service: str) -> None:
+    """Messages wait for the mapping service or the publisher just as for NOMIS."""
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
     with draining(one, "visit"):
@@ -151,8 +157,8 @@ def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, se
     nothing_lost(sandbox, one, "visit")
 
 
-def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
-    """If PostgreSQL crashes during the work and comes back, nothing is duplicated, lost or made a dead letter."""
+def test_a_crash_of_the_database_loses_nothing(sandbox: Sandbox) -> None:
+    """If PostgreSQL crashes during the work and returns, nothing is duplicated, lost or made a dead letter."""
     server = PostgresServer()
     try:
         server.start()
@@ -172,7 +178,7 @@ def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
                 until(lambda: made.queue_pair("visit").main.counts().total == 0)
             nothing_lost(sandbox, made, "visit")
             said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
-            # Both reads and writes, however many groups and threads met the outage.
+            # Reads and writes may each log the outage once, however many groups and threads it affects.
             assert 1 <= said["database-unavailable"] <= 2
             assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
             assert sum(each["event"] == "database-available" for each in logs) == said["database-unavailable"]
@@ -180,8 +186,8 @@ def test_the_database_unavailable_for_a_while(sandbox: Sandbox) -> None:
         server.close()
 
 
-def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Application) -> None:
-    """Appointments in cells, which NOMIS refuses with 500, become dead letters and do not count as an outage."""
+def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, one: Application) -> None:
+    """NOMIS refuses appointments in cells with 500. They become dead letters and do not count as an outage."""
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
     drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")
 
@@ -202,7 +208,7 @@ def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Applic
 
 
 def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
-    """Each of 10,000 mangled messages is in one task, and the reason is given for each that cannot be understood."""
+    """Each of 10,000 mangled messages is in one task. If it cannot be understood, the task has the reason."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
     groups = coalesce(messages, DOMAINS["visits"])
@@ -214,7 +220,7 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
 
 
 def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Every message is acknowledged or becomes a dead letter, and each dead letter has its reason."""
+    """Every message is acknowledged or becomes a dead letter with a reason."""
     chance = random.Random(20230523)
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
@@ -232,7 +238,7 @@ def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox
 
 
 def fuzzed(chance: random.Random) -> str:
-    """The body of a visit event, mangled: cut, with letters exchanged, or with values of other types."""
+    """The body of a visit event, mangled: cut off, with letters exchanged, or with values of other types."""
     event: dict[str, Any] = {
         "eventType": chance.choice(["prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled", "other"]),
         "occurredAt": "2023-05-22T10:00:00+01:00",

@@ -1,4 +1,4 @@
-"""Refusals by the services: permanent with a visible reason, or temporary and resolved by the next attempt."""
+"""A refusal by a service is permanent with a visible reason, or is temporary and the next attempt succeeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
 def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
-    """Drains until the event is a dead letter, and returns its failure."""
+    """Drains until the event is a dead letter, and returns the recorded failure."""
     pair, drain = made.queue_pair(event.queue), made.open_drain(event.queue)
     event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
@@ -34,18 +34,18 @@ def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
 
 
 def without_a_booking(sandbox: Sandbox, event: DpsEvent) -> None:
-    """A visit whose prisoner is released before it is written."""
+    """A visit of a prisoner who is released before the visit is written."""
     assert event.prisoner_id is not None
     sandbox.release(event.prisoner_id)
 
 
 def at_no_prison(sandbox: Sandbox, event: DpsEvent) -> None:
-    """A visit at a prison that NOMIS does not know."""
+    """A visit at a prison that NOMIS does not have."""
     put_visit(sandbox, event.dps_id, prison_id="XXX")
 
 
 def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
-    """A visitor whom NOMIS does not know."""
+    """A visit with a visitor whom NOMIS does not have."""
     put_visit(sandbox, event.dps_id, person_ids=[1])
 
 
@@ -60,7 +60,7 @@ def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
 def test_a_refused_create_is_a_dead_letter_with_its_reason(
     sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, DpsEvent], None], status: int, reason: str
 ) -> None:
-    """For a refused create, service, method, path, status and response text are recorded, and no retry is advised."""
+    """The service, method, path, status and response text of a refused create are recorded. No retry is advised."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         event = visit_booked(sandbox)
         spoil(sandbox, event)
@@ -73,7 +73,7 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 
 
 def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    """An event that comes before its record gets 404 once, and the next attempt succeeds."""
+    """If an event comes before its record, the read gets 404 once and the next attempt succeeds."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         pair, drain = made.queue_pair("appointment"), made.open_drain("appointment")
         appointment_created(sandbox).publish()
@@ -83,8 +83,8 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
         assert len(sandbox.nomis("appointment")) == 1
 
 
-def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
-    """If NOMIS responds 500 to one of two simultaneous changes, the next attempt succeeds."""
+def test_an_optimistic_lock_is_retried(harness: Harness, prisoner: Prisoner) -> None:
+    """If NOMIS responds 500 to one of two concurrent changes, the next attempt succeeds."""
     activities.put_schedule(harness, prisoner)
     activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"
@@ -96,7 +96,7 @@ def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
-    """A session of yesterday whose time has been changed."""
+    """A session of yesterday, moved to another time."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
         activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
@@ -144,10 +144,10 @@ def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | s
         (an_end_after_a_transfer, "activity-allocation-failed"),
     ],
 )
-def test_a_change_that_nomis_never_takes_says_why(
+def test_a_permanent_refusal_of_a_change_is_tracked_with_its_reason(
     harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
-    """A change that NOMIS refuses with 400 fails for good, and the failed event has NOMIS's own words."""
+    """If NOMIS refuses a change with 400, the change fails permanently. The failed event quotes NOMIS."""
     with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
         change(harness, prisoner)
     assert not caught.value.recoverable

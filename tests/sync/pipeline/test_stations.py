@@ -1,4 +1,4 @@
-"""The path of a booked visit in `doc/architecture.md` leads through functions that exist."""
+"""The path of a booked visit in `doc/architecture.md` names only functions that exist."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ STATIONS = [
 
 
 @pytest.mark.parametrize(("module", "name"), STATIONS)
-def test_a_station_is_there(module: str, name: str) -> None:
-    """Each function named in the path exists. A module named without a folder belongs to the pipeline."""
+def test_each_function_on_the_path_exists(module: str, name: str) -> None:
+    """Each function that the path names exists.
+
+    A module that is named without a folder belongs to the pipeline.
+    """
     folder = "sync" if "/" in module else "sync.pipeline"
     assert callable(attrgetter(name)(import_module(f"{folder}.{module.replace('/', '.')}")))
 
 
-def test_the_way_goes_from_receive_to_delete() -> None:
-    """The path has both ends, receive and delete, in this order."""
+def test_the_path_leads_from_receive_to_delete() -> None:
+    """The path begins with the receive of the message and ends with its deletion."""
     assert STATIONS.index(("queues/queue", "Queue.receive")) < STATIONS.index(("queues/queue", "Queue.delete"))

@@ -1,4 +1,4 @@
-"""An event before the creation of its record waits without using up receives."""
+"""An event that precedes the creation of its record waits without using up receives."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ REFERENCE = "later"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting messages are delivered again at once."""
+    """Makes waiting messages visible again at once."""
     monkeypatch.setattr(times, "FIRST_REQUEUE_SECONDS", 0)
     monkeypatch.setattr(times, "LONGEST_REQUEUE_SECONDS", 0)
 
 
 @pytest.fixture
 def queues() -> tuple[str, ...]:
-    """The queues that are used here."""
+    """The queues that these tests use."""
     return ("visit", "activity")
 
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """An event waits for the creation of its record."""
+    """With these settings, an event waits for the creation of its record."""
     return {"CREATION_WAIT_SECONDS": str(PATIENCE)}
 
 
 def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt | None:
-    """The last failed attempt at an event."""
+    """The last failed attempt to handle an event."""
     return last_failure(made.database, sns_message_id=f"sns-{reference}-{minute}")
 
 
 def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Application) -> None:
-    """However often a change and a cancellation precede the booking, they are applied after it, and neither fails."""
+    """However often they come before the booking, they are applied after it, and neither fails."""
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
@@ -67,8 +67,8 @@ def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one:
     assert failure_of(one, REFERENCE, 1) is None
 
 
-def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Application) -> None:
-    """An event that needs the mapping of another record waits for its creation."""
+def test_an_allocation_waits_for_its_schedule(sandbox: Sandbox, one: Application) -> None:
+    """An event that needs another record's mapping waits for the creation of that record."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     allocated(sandbox, schedule).publish()
@@ -81,7 +81,7 @@ def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Ap
 
 
 def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
-    """An attendance that NOMIS refuses because it precedes its allocation is applied once the allocation has come."""
+    """If NOMIS refuses an attendance because it precedes its allocation, it is applied once the allocation exists."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
     schedule.publish()
@@ -97,15 +97,15 @@ def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Applicati
 
 
 def wait_since(queue: Queue, seconds: float) -> None:
-    """Backdates the wait of the one message on a queue."""
+    """Changes the start of the wait of the only message on a queue to an earlier time."""
     (message,) = queue.receive()
     since = (now() - timedelta(seconds=seconds)).isoformat()
     queue.send(message.body, {WaitsFor.CREATION: {"DataType": "String", "StringValue": since}})
     queue.delete([message])
 
 
-def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
-    """An event for a record that was never created fails after a time limit, and has as many attempts as any other."""
+def test_a_wait_for_a_creation_ends(sandbox: Sandbox, one: Application) -> None:
+    """If the record is never created, the event fails after a time limit. It then has as many attempts as any other."""
     put_visit(sandbox, "never")
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.main, CHANGED, "never")
@@ -121,8 +121,8 @@ def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
     assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
 
 
-def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Application) -> None:
-    """A dead letter that is sent back waits again, since the booking may have been sent back too."""
+def test_a_dead_letter_that_is_sent_back_waits_again(sandbox: Sandbox, one: Application) -> None:
+    """Its booking may have been sent back too, so it waits for the booking once more."""
     put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     send(pair.dlq, CHANGED, REFERENCE)
@@ -135,10 +135,10 @@ def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Appli
     ("state", "waits"),
     [("intended", True), ("refused", True), ("created", True), ("ambiguous", False), ("deleted", False)],
 )
-def test_a_creation_that_was_begun_is_waited_for_longer(
+def test_an_event_waits_longer_for_a_creation_in_progress(
     sandbox: Sandbox, one: Application, state: str, *, waits: bool
 ) -> None:
-    """An event waits longer for a creation that any process has begun, unless no process continues the creation."""
+    """An event waits longer if any process has begun the creation, unless no process continues it."""
     who = put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     creation, store = DOMAINS["visits"].creation, CreationStore(one.database, one.telemetry)
@@ -162,8 +162,10 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
     assert (summary.deferred, summary.failed) == (int(waits), int(not waits))
 
 
-def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a copy cannot be sent, the message stays, and its failure is recorded, as it may become a dead letter next."""
+def test_a_message_that_cannot_be_copied_stays(
+    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message stays and its failure is recorded, since it may become a dead letter next."""
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:
         return messages

@@ -1,4 +1,4 @@
-"""Messages that could not be tried, or that no service could accept, wait and do not become dead letters."""
+"""Messages that could not be tried, or that no service could accept, wait instead of becoming dead letters."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-#: With three receives before the dead letter queue, this many attempts would long since have led there.
+#: The number of attempts. A message becomes a dead letter after three receives, so this is far more than enough.
 MANY = 15
 
 
-def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
-    """However often NOMIS responds 503 to the only message while its ping succeeds, the message is finally applied."""
+def test_a_message_waits_if_calls_fail_and_pings_succeed(
+    sandbox: Sandbox, one: Application, impatient_breaker: None
+) -> None:
+    """However often NOMIS responds 503 to the only message, the message is applied in the end."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(one, "visit"):
@@ -46,8 +48,8 @@ def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Applicati
     nothing_lost(sandbox, one, "visit")
 
 
-def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
-    """During an outage, a single message does not become a dead letter, although it opens no breaker."""
+def test_a_single_message_survives_an_outage(sandbox: Sandbox, one: Application) -> None:
+    """A single message opens no breaker, but does not become a dead letter during an outage either."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     one.open_drain("visit").run_until_empty()
     fault = sandbox.fault("nomis", status=503)
@@ -60,7 +62,7 @@ def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 504, 520])
-def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, status: int) -> None:
+def test_a_message_waits_if_a_gateway_responds(sandbox: Sandbox, one: Application, status: int) -> None:
     """Whatever a gateway responds instead of visit-scheduler, a single booking waits and is then applied."""
     visit_booked(sandbox).publish()
     fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
@@ -82,10 +84,10 @@ def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, statu
     ],
     ids=["create without answer", "change without answer", "create in doubt"],
 )
-def test_a_write_that_is_always_in_doubt_ends(
+def test_a_write_with_an_unknown_outcome_ends_as_a_dead_letter(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
 ) -> None:
-    """Each receive counts for a write that is always in doubt, so in the end the message becomes a dead letter."""
+    """If the outcome of a write is always unknown, each receive counts, so in the end the message is a dead letter."""
     monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
@@ -99,12 +101,12 @@ def test_a_write_that_is_always_in_doubt_ends(
             fault = sandbox.fault("nomis", method, "/prisoners/", **response)
 
             def is_dead_letter() -> bool:
-                # If its copies were copied for ever, this would never end.
+                # If every copy were copied again, this would never end.
                 assert hits(sandbox, fault) <= 3, "it is tried more often than it may be received"
                 return pair.dlq.counts().total == 1
 
             until(is_dead_letter)
-        # For a creation, one receive searches NOMIS, and waits until the result can be believed.
+        # For a creation, one receive searches NOMIS and waits until the result is reliable.
         assert hits(sandbox, fault) == {"POST": 2, "PUT": 3}[method]
         found = failures.last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
         assert found is not None
@@ -118,10 +120,13 @@ def drain_by_command(made: Application, name: str) -> None:
         drain.run_until_empty()
 
 
-def test_drains_by_command_while_only_the_pings_are_fine(
+def test_drains_by_command_that_give_up_make_no_dead_letters(
     sandbox: Sandbox, one: Application, impatient_breaker: None
 ) -> None:
-    """However many drains give up, no booking becomes a dead letter. The failures of those tried are recorded."""
+    """However many drains give up while only pings succeed, no booking becomes a dead letter.
+
+    The failures of the bookings that were tried are recorded.
+    """
     for each in [visit_booked(sandbox) for _ in range(4)]:
         each.publish()
     sandbox.fault("nomis", "POST", status=503)
@@ -138,7 +143,7 @@ def test_drains_by_command_while_only_the_pings_are_fine(
 
 
 @pytest.mark.parametrize(("service", "status"), [("auth", 401), ("nomis", 401), ("nomis", 403)])
-def test_wrong_credentials_hold_messages(
+def test_messages_wait_while_credentials_are_wrong(
     sandbox: Sandbox, one: Application, impatient_breaker: None, service: str, status: int
 ) -> None:
     """With a refused secret, a refused token or a missing role, no message becomes a dead letter."""
@@ -155,8 +160,8 @@ def test_wrong_credentials_hold_messages(
     nothing_lost(sandbox, one, "visit")
 
 
-def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Application) -> None:
-    """While it is unknown whether NOMIS is up again, no more messages are received than are allowed to try."""
+def test_no_more_messages_are_received_than_may_try_a_service(sandbox: Sandbox, one: Application) -> None:
+    """While it is unknown whether NOMIS is up again, a drain receives only as many messages as are allowed to try."""
     for _ in range(5):
         visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
@@ -171,8 +176,8 @@ def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Applicatio
         assert result_of(working).applied == 1
 
 
-def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sandbox, one: Application) -> None:
-    """While another thread tries the service, a message waits without repeating the reads that it needs first."""
+def test_a_message_waits_while_another_thread_tries_the_service(sandbox: Sandbox, one: Application) -> None:
+    """The message does not repeat the reads that it needs before its write."""
     visit_booked(sandbox).publish()
     drain, main = one.open_drain("visit"), one.queue_pair("visit").main
     (group,) = coalesce(main.receive(), drain._queue_context.domain)
@@ -200,8 +205,8 @@ def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sa
     assert [end.outcome for end in runner.run(group).ended] == [Outcome.APPLIED]
 
 
-def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Application) -> None:
-    """A message returned untried at its last receive, for example at a stop, does not become a dead letter."""
+def test_a_returned_message_is_not_a_dead_letter(sandbox: Sandbox, one: Application) -> None:
+    """A message that is returned untried at its last receive, for example at a stop, does not become a dead letter."""
     pair = one.queue_pair("visit")
     visit_booked(sandbox).publish()
     for _ in range(2):
@@ -213,7 +218,7 @@ def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Applica
 
 
 class OneReceiveBreaks:
-    """An SQS client whose third receive raises an unexpected error."""
+    """An SQS client that raises an unexpected error at its third receive."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -223,14 +228,14 @@ class OneReceiveBreaks:
         return getattr(self._client, name)
 
     def receive_message(self, **arguments: Any) -> Any:
-        """Receives messages, but raises on the third call."""
+        """Receives messages, but raises at the third call."""
         if next(self._numbers) == 3:
             raise ValueError("not thought of")
         return self._client.receive_message(**arguments)
 
 
-def test_what_other_receives_brought_is_handled_when_one_breaks(sandbox: Sandbox, one: Application) -> None:
-    """Whatever a receive raises, the messages of the other receives are handled and do not stay hidden."""
+def test_a_failed_receive_does_not_affect_the_others(sandbox: Sandbox, one: Application) -> None:
+    """Whatever one receive raises, the messages of the others are handled and do not stay hidden."""
     main = one.queue_pair("visit").main
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     until(lambda: main.counts().visible == 40)

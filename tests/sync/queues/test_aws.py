@@ -12,11 +12,11 @@ KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secre
 
 
 class Sent(Exception):
-    """Stands for a request that was about to be sent."""
+    """Represents a request that is about to be sent."""
 
 
 def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -> Any:
-    """The complete and signed request of a first call, which is not sent."""
+    """The complete, signed request of a client's first call. It is not sent."""
     client = Aws(load_settings(environment)).client(service, *keys)
 
     def keep(request: Any, **_: object) -> None:
@@ -40,24 +40,24 @@ def header(request: Any, name: str) -> str:
 
 
 @pytest.mark.parametrize("service", ["sqs", "sns", "s3"])
-def test_an_own_endpoint_gets_the_keys_that_are_given(service: Literal["sqs", "sns", "s3"]) -> None:
-    """A server that checks keys gets the configured ones. LocalStack, which accepts any, gets placeholders."""
+def test_a_local_endpoint_gets_the_configured_keys(service: Literal["sqs", "sns", "s3"]) -> None:
+    """A server that checks keys gets the configured ones. LocalStack, which accepts any keys, gets placeholders."""
     assert "Credential=minio-user/" in header(sent(service, **LOCALSTACK, **KEYS), "Authorization")
     assert "Credential=localstack/" in header(sent(service, **LOCALSTACK), "Authorization")
     with_token = sent(service, **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
     assert header(with_token, "X-Amz-Security-Token") == "of-a-session"
 
 
-def test_the_keys_of_a_queue_come_first() -> None:
-    """A queue with keys of its own uses them instead of the general ones."""
+def test_the_keys_of_a_queue_take_precedence() -> None:
+    """A queue with its own keys uses them instead of the general keys."""
     request = sent("sqs", "of-queue", "secret", **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
     assert "Credential=of-queue/" in header(request, "Authorization")
     assert header(request, "X-Amz-Security-Token") == ""
 
 
 @pytest.mark.parametrize("given", list(KEYS))
-def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
-    """A key without its secret, or a secret without its key, is refused before any call."""
+def test_a_key_without_its_secret_is_a_wrong_setting(given: str) -> None:
+    """A key without its secret, and a secret without its key, are refused before any call."""
     aws = Aws(load_settings({**LOCALSTACK, given: KEYS[given]}))
     (missing,) = KEYS.keys() - {given}
     with pytest.raises(SettingsError, match=f"{missing}: it is not set"):
@@ -68,7 +68,7 @@ def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
 
 @pytest.mark.parametrize("provider", ["aws", "localstack"])
 def test_reports_may_have_a_separate_server(provider: str) -> None:
-    """A separate S3 server is addressed by paths, and without checksums that only AWS supports."""
+    """Objects on a separate S3 server are addressed by path, and without checksums that only AWS supports."""
     environment = {**LOCALSTACK, "HMPPS_SQS_PROVIDER": provider, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}
     keys = ("key", "secret") if provider == "aws" else ()
     request = sent("s3", *keys, **environment)

@@ -1,4 +1,4 @@
-"""The heartbeat hides tracked messages but not released ones. The tests advance the clock of the queue."""
+"""The heartbeat keeps tracked messages hidden, but not released ones. The tests move the queue's clock forward."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _VISIBILITY = 1
 _NEARLY = 0.9
 
 
-def test_messages_in_hand_stay_hidden() -> None:
-    """Twelve messages outlive their visibility timeout, and nobody else receives any of them."""
+def test_tracked_messages_stay_hidden() -> None:
+    """Twelve messages are kept beyond their visibility timeout, and nobody else receives any of them."""
     with stubbed(messages=12) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         for _ in range(2):
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))
@@ -20,8 +20,8 @@ def test_messages_in_hand_stay_hidden() -> None:
         assert made.left() == 12
 
 
-def test_messages_that_were_let_go_come_again() -> None:
-    """A released message is not renewed, and is delivered again after its visibility timeout."""
+def test_released_messages_become_visible_again() -> None:
+    """A released message is not renewed, and can be received after its visibility timeout."""
     with stubbed(messages=2) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         first, second = made.queue.receive(visibility_seconds=_VISIBILITY)
         heartbeat.track([first, second])
@@ -33,7 +33,7 @@ def test_messages_that_were_let_go_come_again() -> None:
 
 
 def test_a_renewal_that_fails_is_tried_again() -> None:
-    """Renewals that fail occasionally are tried again, so that no message becomes visible."""
+    """If some renewals fail they are tried again, so no message becomes visible."""
     with (
         stubbed(lambda action, number: action == RENEWAL and number % 3 == 0, messages=4) as made,
         Heartbeat(made.queue, _VISIBILITY) as heartbeat,
@@ -45,7 +45,7 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
         assert made.left() == 4
 
 
-def test_it_ends_with_its_block() -> None:
+def test_the_heartbeat_ends_with_its_block() -> None:
     """After the end of its block, the heartbeat renews nothing."""
     with stubbed(messages=1) as made:
         with Heartbeat(made.queue, _VISIBILITY) as heartbeat:

@@ -1,4 +1,4 @@
-"""One queue: batches of ten, retries of failed entries, and errors that name the queue and the call."""
+"""A queue sends calls in batches of ten, retries failed entries, and names the queue and the call in errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.stub_queue import Stubbed, stubbed
 
 
 def receive_all(queue: Queue) -> list[Message]:
-    """Every message that can be received."""
+    """Receives every message that is visible."""
     messages: list[Message] = []
     while received := queue.receive():
         messages.extend(received)
@@ -34,8 +34,8 @@ def test_entries_that_fail_are_tried_again() -> None:
         assert 20 < made.sqs.entries["DeleteMessageBatch"] < 35
 
 
-def test_entries_that_fail_for_ever_are_given_back() -> None:
-    """Messages that could not be deleted in several attempts are returned, and all others are deleted."""
+def test_entries_that_keep_failing_are_returned() -> None:
+    """Messages that several attempts could not delete are returned to the caller. All others are deleted."""
 
     def fails(action: str, number: int) -> bool:
         return action == "DeleteMessageBatch" and number > 10
@@ -46,8 +46,8 @@ def test_entries_that_fail_for_ever_are_given_back() -> None:
         assert made.left() == 5
 
 
-def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
-    """Returned messages are delivered again at once, even if some entries failed at first."""
+def test_failed_changes_of_visibility_are_tried_again() -> None:
+    """Returned messages are visible again at once, even if some entries of a batch fail at first."""
     with stubbed(lambda _action, number: number in (2, 5), messages=12) as made:
         messages = receive_all(made.queue)
         assert made.queue.receive() == []
@@ -57,8 +57,8 @@ def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
         assert {message.receive_count for message in again} == {2}
 
 
-def test_messages_tell_what_sqs_knows_of_them() -> None:
-    """The body, the receive count and the send time of a message are read, and so are the counts of the queue."""
+def test_messages_have_the_attributes_of_sqs() -> None:
+    """A message has its body, its receive count and the time when it was sent. The queue has its counts."""
     with stubbed() as made:
         sent = made.queue.send("hello")
         counts = made.queue.counts()
@@ -70,7 +70,7 @@ def test_messages_tell_what_sqs_knows_of_them() -> None:
         assert made.queue.counts().in_flight == 1
 
 
-def test_a_refusal_names_queue_and_call() -> None:
+def test_an_error_names_the_queue_and_the_call() -> None:
     """An error of SQS names the queue, the call and the code."""
     with stubbed() as made:
         made.sqs._actions.pop("GetQueueAttributes")
@@ -78,8 +78,8 @@ def test_a_refusal_names_queue_and_call() -> None:
             made.queue.counts()
 
 
-def test_a_missing_response_names_queue_and_call() -> None:
-    """If SQS does not respond, the error names queue and call, and a batch returns its messages without losing them."""
+def test_a_missing_response_names_the_queue_and_the_call() -> None:
+    """If SQS does not respond, a batch returns its messages without losing any."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
     with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):
@@ -102,7 +102,7 @@ def fails_always(_action: str, _number: int) -> bool:
     return True
 
 
-def test_a_batch_whose_entries_all_fail_is_given_back_whole() -> None:
+def test_a_batch_that_fails_completely_is_returned() -> None:
     """If every entry of a batch fails, nothing is reported as done."""
     with stubbed(fails_always, messages=3) as made:
         _expect_all_back(made)

@@ -1,4 +1,4 @@
-"""Queues are opened by their names. On a local endpoint they are created, once."""
+"""Queues are opened by name. A local endpoint gets missing queues created, once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sync.settings.queues import QUEUES
 
 @pytest.fixture(scope="session")
 def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
-    """A sandbox with unpatched moto, without the changes that speed it up."""
+    """A sandbox with unpatched moto, which lacks the changes for speed."""
     return unpatched_sandbox
 
 
@@ -43,8 +43,8 @@ def subscriptions(aws: Aws) -> list[dict[str, Any]]:
     return [sns.get_subscription_attributes(SubscriptionArn=each["SubscriptionArn"])["Attributes"] for each in found]
 
 
-def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
-    """Opening twice leaves five queues with their DLQs, and one subscription each with its event types."""
+def test_missing_queues_are_created_once(sandbox: Sandbox) -> None:
+    """After queues are opened twice, there are five with their DLQs, each with one subscription to its event types."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):
@@ -54,8 +54,8 @@ def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
     assert sorted(map(sorted, filters)) == sorted(sorted(event_types(queue)) for queue in QUEUES)
 
 
-def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
-    """If an endpoint lost everything, topic, queue and subscription are created again, and events arrive again."""
+def test_lost_queues_are_created_again(sandbox: Sandbox) -> None:
+    """If an endpoint has lost everything, the topic, queue and subscription are created again, and events arrive."""
     chosen = settings(sandbox)
     opener = QueueOpener(chosen, Aws(chosen), event_types)
     opener.open("visit")
@@ -66,8 +66,8 @@ def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
-def test_an_endpoint_that_starts_again_empty_is_set_up_by_the_first_caller(sandbox: Sandbox, first: str) -> None:
-    """If an endpoint restarts empty, open queues, topic, DLQ and subscription are created again, and this is logged."""
+def test_an_endpoint_that_restarts_empty_is_set_up_again(sandbox: Sandbox, first: str) -> None:
+    """The first caller creates the open queues, topic, DLQ and subscription again, and this is logged."""
     chosen = settings(sandbox)
     pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")
     sandbox.reset(prisoners=20)
@@ -86,7 +86,7 @@ def test_an_endpoint_that_starts_again_empty_is_set_up_by_the_first_caller(sandb
     assert pair.dlq.counts().total == 0
 
 
-def test_a_dead_letter_queue_alone_is_made_again(sandbox: Sandbox) -> None:
+def test_a_missing_dead_letter_queue_is_created(sandbox: Sandbox) -> None:
     """If the main queue exists, its missing DLQ is created."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
@@ -96,8 +96,8 @@ def test_a_dead_letter_queue_alone_is_made_again(sandbox: Sandbox) -> None:
     assert QueueOpener(chosen, aws, event_types).open("visit").dlq.url == pair.dlq.url
 
 
-def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
-    """Queues are created with the configured visibility and receive limit, and keep messages for fourteen days."""
+def test_queues_are_created_with_the_settings(sandbox: Sandbox) -> None:
+    """Queues have the visibility timeout and receive limit of the settings, and keep messages for fourteen days."""
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
     aws = Aws(chosen)
     pair = QueueOpener(chosen, aws, event_types).open("visit")
@@ -108,7 +108,7 @@ def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> No
     assert redrive["deadLetterTargetArn"].endswith(":hmpps_prisoner_to_nomis_visit_dlq")
 
 
-def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> None:
+def test_an_existing_dead_letter_queue_is_kept(sandbox: Sandbox) -> None:
     """If only the DLQ exists, its main queue is created, and the DLQ keeps its attributes."""
     chosen = settings(sandbox)
     aws = Aws(chosen)
@@ -123,8 +123,8 @@ def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> 
     assert json.loads(redrive["RedrivePolicy"])["deadLetterTargetArn"] == kept["QueueArn"]
 
 
-def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
-    """An event of one domain arrives on its queue in an SNS envelope, and on no other queue."""
+def test_events_reach_only_the_queue_of_their_domain(sandbox: Sandbox) -> None:
+    """An event of a domain arrives in an SNS envelope on its queue, and on no other."""
     chosen = settings(sandbox)
     opened = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
@@ -133,7 +133,7 @@ def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
     assert [name for name in QUEUES if opened[name].main.counts().total] == ["incentive"]
 
 
-def test_names_come_from_the_settings(sandbox: Sandbox) -> None:
+def test_a_queue_has_the_name_in_the_settings(sandbox: Sandbox) -> None:
     """A queue whose name is configured is opened by that name."""
     names = {
         "HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "team-prod-visit-queue",
@@ -144,8 +144,8 @@ def test_names_come_from_the_settings(sandbox: Sandbox) -> None:
     assert (pair.main.name, pair.dlq.name) == tuple(names.values())
 
 
-def test_a_missing_queue_of_aws_is_not_made(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the provider `aws` a missing queue is an error that names it, since others create the queues."""
+def test_a_missing_queue_of_aws_is_an_error(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the provider `aws`, a missing queue is not created, and the error names it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", sandbox.emulator_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
