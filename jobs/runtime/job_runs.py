@@ -292,6 +292,8 @@ def _over_everyone() -> ColumnElement[bool]:
 
 
 _LEASE_PREFIX = "run:"
+#: The longest id of a run that the tables hold as it is.
+LONGEST_ID = 40
 
 
 def _lease_key(run_id: str) -> str:
@@ -304,8 +306,14 @@ def new_run_id(moment: datetime) -> str:
 
 
 def scheduled_run_id(job: str, due: datetime) -> str:
-    """The id of the run of `job` due at that time: the same in every process, so that only one can start it."""
-    return f"{job}-{due.astimezone(UTC):%Y%m%dT%H%MZ}"
+    """The id of the run of `job` due at that time: the same in every process, so that only one can start it.
+
+    The tables hold 40 characters, and shorten a longer id to one that people cannot read. So the id of a job with a
+    long name begins with the name of its reconciliation instead.
+    """
+    time = f"{due.astimezone(UTC):%Y%m%dT%H%MZ}"
+    run_id = f"{job}-{time}"
+    return run_id if len(run_id) <= LONGEST_ID else f"{job.removeprefix('reconcile-')}-{time}"
 
 
 def _job_run(row: Any) -> JobRun:

@@ -9,10 +9,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.errors import UsageError, WorkError
-from jobs.runtime.job_runs import AlreadyStarted, JobRun, JobRuns, RunStatus, Trigger, new_run_id, scheduled_run_id
+from jobs.operations.schedule import SCHEDULE
+from jobs.runtime.job_runs import (
+    LONGEST_ID,
+    AlreadyStarted,
+    JobRun,
+    JobRuns,
+    RunStatus,
+    Trigger,
+    new_run_id,
+    scheduled_run_id,
+)
 from sync import clock
+from sync.store import tables
 from sync.store.database import Database
 from sync.store.leases import Leases
+from sync.store.types import Key
 from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of
 
@@ -177,7 +189,16 @@ def test_runs_that_start_in_the_same_second_have_different_ids() -> None:
     moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
     assert len({new_run_id(moment) for _ in range(1000)}) == 1000
     assert scheduled_run_id("reconcile-incentives", moment) == "reconcile-incentives-20230522T0300Z"
-    assert len(scheduled_run_id("reconcile-incentives", moment)) <= 40
+
+
+def test_the_tables_hold_every_id_of_a_scheduled_run_as_it_is() -> None:
+    """No job has an id that the tables would shorten: pages, files and messages would then show another id."""
+    moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
+    ids = [scheduled_run_id(job.name, moment) for job in SCHEDULE]
+    held = (tables.job_runs.c.id.type, tables.reconciliation_runs.c.id.type)
+    assert all(isinstance(each, Key) and each.length == LONGEST_ID for each in held)
+    assert [each for each in ids if len(each) > LONGEST_ID] == []
+    assert len(set(ids)) == len(SCHEDULE)
 
 
 def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, database_url: str) -> None:
