@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.output import ProgressCallback, live_progress, print_table, say
+from jobs.demo.earlier_runs import store_earlier_reports
 from jobs.demo.earlier_weeks import record_earlier_weeks
 from jobs.demo.outcome import DemoOutcome, Findings
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
@@ -144,6 +145,7 @@ class _Demo:
         earlier = record_earlier_weeks(self._application, self._sandbox.prisoners(), self._sandbox.planted())
         with stopping(self._stop):
             results = {name: self._reconcile(entry) for name, entry in RECONCILIATIONS.items()}
+        store_earlier_reports(self._application, earlier, results)
         incentives = results.pop(NAME)
         assert isinstance(incentives, IncentiveResult)
         slack, planted = self._sandbox.slack(), self._sandbox.planted()
@@ -156,8 +158,10 @@ class _Demo:
             bulk_differs=len(planted["bulkDiffers"]),
             truth=verification,
             result=incentives,
-            earlier=earlier,
-            others=[Findings(result, planted["reconciliations"][name]) for name, result in results.items()],
+            earlier=earlier[NAME],
+            others=[
+                Findings(result, planted["reconciliations"][name], earlier[name]) for name, result in results.items()
+            ],
             tracked=Counter(event["name"] for event in read_events(self._application.database)),
             accepted=self._accepted(),
             slack=len(slack["messages"]),

@@ -1,42 +1,23 @@
-"""Eight weekly runs of the incentive levels before the demo's own, so that it has something to compare with.
-
-The sandbox has no past to reconcile. So the earlier runs get the planted differences that had begun by then, and some
-that have ended since. They are recorded by the same functions as any other run. The engine itself then finds what is
-new, persisting and resolved in the demo's run.
-"""
+"""The differences of the eight weeks before the demo: planted ones that had begun by then, and some that are over."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
 
-from jobs.operations.reconcile import parameters_as_dict
+from jobs.demo.earlier_runs import WEEKS, EarlierRuns, Episode, record_earlier_runs, week_start
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRuns, Trigger, scheduled_run_id
-from reports.delivery.archive import open_archive, store_report
-from reports.engine import checkpoints, runs
-from reports.engine.result import PrisonCount, TrendPoint
-from reports.engine.run_registry import ReconciliationParameters
-from reports.engine.units import Population, Unit
+from reports.engine.result import FieldValues, Mismatch
 from reports.reconciliations.incentives.causes import CAUSES
-from reports.reconciliations.incentives.result import (
-    NAME,
-    IncentiveDiagnosis,
-    IncentiveMismatch,
-    IncentiveResolved,
-    IncentiveResult,
-    Side,
-)
-from reports.reconciliations.registry import RECONCILIATIONS
-from sync import clock
+from reports.reconciliations.incentives.result import NAME, IncentiveDiagnosis, IncentiveMismatch, Side
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.clock import LONDON
 
-WEEKS: Final = 8
-#: The cause of a difference that has a waiting message: the demo's run finds it in flight.
+#: The cause of a difference whose message waits: the demo's run finds it in flight.
 _WAITS_ON_A_QUEUE: Final = 1
-#: Differences that are over: the first and the last weekly run that found each, the number of its cause, both levels.
-_OVER: Final = (
+#: Differences of levels that are over: the first and the last run that found them, the number of the cause, and both
+#: levels.
+_LEVELS_OVER: Final = (
     (8, 7, 2, "STD", "ENH"),
     (8, 5, 6, "STD", "BAS"),
     (8, 4, 4, "ENH", "STD"),
@@ -48,159 +29,97 @@ _OVER: Final = (
     (3, 1, 2, "BAS", "STD"),
     (2, 1, 4, "STD", "ENH"),
 )
-_TOOK: Final = timedelta(minutes=6)
-_PARAMETERS: Final = ReconciliationParameters()
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """A difference of levels, and the first and the last weekly run that found it.
-
-    The runs are numbered by the weeks before the demo; 0 is the demo's own.
-    """
-
-    offender_no: str
-    booking_id: int
-    prison_id: str
-    nomis: str | None
-    dps: str | None
-    cause: int
-    first: int
-    last: int = 0
-
-    def found_in(self, week: int) -> bool:
-        """Whether the run of that week found it."""
-        return self.last <= week <= self.first
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierWeeks:
-    """What the demo's run must find compared with the weeks before, as booking ids."""
-
-    persisting: frozenset[int]
-    resolved: frozenset[int]
+#: The first and the last run that found a difference of another reconciliation which is over.
+_OVER: Final = ((8, 6), (8, 3), (7, 5), (6, 4), (5, 1), (4, 2), (3, 1))
+#: Of three planted differences one is new in the demo's run.
+_NEW_ONE_IN: Final = 3
+_LOST: Final = {"kind": "DPS_only", "missing_in": "NOMIS", "differences": (FieldValues(field="count", dps=1),)}
+#: How the differences that are over looked, by reconciliation.
+_LOOKED: Final[Mapping[str, Mapping[str, Any]]] = {
+    "allocations": _LOST,
+    "suspended-allocations": _LOST,
+    "attendances": _LOST,
+    "appointments": {
+        "kind": "dps-only",
+        "missing_in": "NOMIS",
+        "differences": (FieldValues(field="start_time", dps="09:30"),),
+    },
+    "adjustments": {"kind": "different-days", "differences": (FieldValues(field="remandDays", nomis=14, dps=21),)},
+    "visits": {
+        "kind": "nomis-visit-missing",
+        "missing_in": "NOMIS",
+        "differences": (FieldValues(field="state", dps="BOOKED"),),
+        "weight": "high",
+    },
+}
+#: About how many records are compared for each prisoner of the sandbox.
+_RECORDS_EACH: Final[Mapping[str, float]] = {
+    "allocations": 0.8,
+    "suspended-allocations": 0.04,
+    "attendances": 0.6,
+    "appointments": 1.8,
+    "adjustments": 1.0,
+    "visits": 0.55,
+}
+_FIRST_APPOINTMENT: Final = 60_001
+#: Each run has its own: when the difference was first seen.
+_UNKNOWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_SYLLABLES: Final = ("ba", "de", "fi", "go", "hu", "ka", "le")
 
 
 def record_earlier_weeks(
     application: Application, prisoners: Sequence[Mapping[str, Any]], planted: Mapping[str, Any]
-) -> EarlierWeeks:
-    """Records the runs of the weeks before, with their reports.
+) -> dict[str, EarlierRuns]:
+    """Records the runs of the weeks before, by the name of their reconciliation.
 
     prisoners: `offenderNo`, `bookingId` and `prisonId` of everyone. planted: what the sandbox planted.
     """
-    episodes = _episodes(application, prisoners, planted)
-    compared = Counter(str(each["prisonId"]) for each in prisoners)
-    archive = open_archive(application.settings, lambda: application.aws.client("s3"))
-    trend: tuple[TrendPoint, ...] = ()
-    for week in range(WEEKS, 0, -1):
-        result = _result(application, week, episodes, compared, trend)
-        trend = result.trend
-        _record(application, result)
-        store_report(archive, result)
-    return EarlierWeeks(
-        frozenset(each.booking_id for each in episodes if each.last == 0),
-        frozenset(each.booking_id for each in episodes if each.last == 1),
-    )
-
-
-def _episodes(
-    application: Application, prisoners: Sequence[Mapping[str, Any]], planted: Mapping[str, Any]
-) -> list[Episode]:
     special = {each["bookingId"] for each in planted["mismatches"]} | {
         *planted["excludedBookings"],
         *planted["bulkDiffers"],
         *planted["unmapped"],
+        *(part for found in planted["reconciliations"].values() for each in found for part in each["key"]),
     }
-    found = []
-    for each in planted["mismatches"]:
-        began = datetime.fromisoformat(each["began"]).replace(tzinfo=LONDON)
-        first = sum(began < _moment(application, week) for week in range(1, WEEKS + 1))
-        if first and isinstance(each["cause"], int) and each["cause"] != _WAITS_ON_A_QUEUE:
-            levels = {"nomis": each["nomis"], "dps": each["dps"], "cause": each["cause"]}
-            found.append(Episode(**_person(each), **levels, first=first))
     others = [each for each in prisoners if each["bookingId"] not in special]
-    step = max(1, len(others) // len(_OVER))
-    for (first, last, cause, nomis, dps), each in zip(_OVER, others[::step], strict=False):
-        found.append(Episode(**_person(each), nomis=nomis, dps=dps, cause=cause, first=first, last=last))
+    recorded = {}
+    for name, entry in RECONCILIATIONS.items():
+        if name == NAME:
+            episodes = _level_episodes(application, planted["mismatches"], others)
+            compared = Counter(str(each["prisonId"]) for each in prisoners)
+        else:
+            episodes = _episodes(application, entry, planted["reconciliations"][name], others)
+            compared = _spread(prisoners, _RECORDS_EACH[name])
+        recorded[name] = record_earlier_runs(application, entry, episodes, compared)
+    return recorded
+
+
+def _level_episodes(
+    application: Application, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
+) -> list[Episode]:
+    """Those of incentive levels: a planted difference began when the sandbox says."""
+    found = []
+    for each in planted:
+        began = datetime.fromisoformat(each["began"]).replace(tzinfo=LONDON)
+        first = sum(began < week_start(application, week) for week in range(1, WEEKS + 1))
+        if first and isinstance(each["cause"], int) and each["cause"] != _WAITS_ON_A_QUEUE:
+            found.append(Episode(_of_levels(each, each["cause"], each["nomis"], each["dps"]), first))
+    people = _scattered(others, len(_LEVELS_OVER))
+    for (first, last, cause, nomis, dps), each in zip(_LEVELS_OVER, people, strict=False):
+        found.append(Episode(_of_levels(each, cause, nomis, dps), first, last))
     return found
 
 
-def _person(each: Mapping[str, Any]) -> dict[str, Any]:
-    return {"offender_no": each["offenderNo"], "booking_id": each["bookingId"], "prison_id": each["prisonId"]}
-
-
-def _moment(application: Application, week: int) -> datetime:
-    """When the run of that week began: at four in the morning, `week` weeks ago."""
-    zone = application.settings.zone
-    day = clock.now().astimezone(zone).date() - timedelta(weeks=week)
-    return datetime.combine(day, time(4), zone)
-
-
-def _result(
-    application: Application,
-    week: int,
-    episodes: Sequence[Episode],
-    compared: Counter[str],
-    trend: tuple[TrendPoint, ...],
-) -> IncentiveResult:
-    started = _moment(application, week)
-    mismatches = tuple(
-        _mismatch(each, week, _moment(application, each.first)) for each in episodes if each.found_in(week)
-    )
-    resolved = tuple(
-        IncentiveResolved(
-            offender_no=each.offender_no,
-            booking_id=each.booking_id,
-            prison_id=each.prison_id,
-            nomis_level=each.nomis,
-            dps_level=each.dps,
-            since=_moment(application, each.first),
-            how="equal",
-        )
-        for each in episodes
-        if each.last == week + 1
-    )
-    run_id = scheduled_run_id(RECONCILIATIONS[NAME].job, started)
-    new = sum(each.standing == "new" for each in mismatches)
-    everyone = compared.total()
-    point = TrendPoint(
-        run_id=run_id,
-        started_at=started,
-        compared=everyone,
-        mismatches=len(mismatches),
-        new=new,
-        resolved=len(resolved),
-    )
-    return IncentiveResult(
-        run_id=run_id,
-        status="complete",
-        environment=application.settings.environment_name,
-        started_at=started,
-        finished_at=started + _TOOK,
-        parameters=_PARAMETERS.recorded(),
-        total=everyone,
-        listed=everyone,
-        compared=everyone,
-        mismatches=mismatches,
-        resolved=resolved,
-        prisons=_by_prison(compared, mismatches),
-        trend=(*trend, point),
-        compared_with=trend[-1].run_id if trend else None,
-    )
-
-
-def _mismatch(episode: Episode, week: int, since: datetime) -> IncentiveMismatch:
-    cause = CAUSES[episode.cause]
+def _of_levels(person: Mapping[str, Any], number: int, nomis: str | None, dps: str | None) -> IncentiveMismatch:
+    cause = CAUSES[number]
     return IncentiveMismatch(
-        offender_no=episode.offender_no,
-        booking_id=episode.booking_id,
-        prison_id=episode.prison_id,
-        nomis=None if episode.nomis is None else Side(level=episode.nomis, record=1),
-        dps=None if episode.dps is None else Side(level=episode.dps, record=1),
-        standing="new" if episode.first == week else "persisting",
-        since=since,
+        offender_no=person["offenderNo"],
+        booking_id=person["bookingId"],
+        prison_id=person["prisonId"],
+        nomis=None if nomis is None else Side(level=nomis, record=1),
+        dps=None if dps is None else Side(level=dps, record=1),
+        since=_UNKNOWN,
         diagnosis=IncentiveDiagnosis(
-            number=episode.cause,
+            number=number,
             cause=cause.name,
             confidence="medium",
             right_side=cause.right_side,
@@ -210,27 +129,68 @@ def _mismatch(episode: Episode, week: int, since: datetime) -> IncentiveMismatch
     )
 
 
-def _by_prison(compared: Counter[str], mismatches: Sequence[IncentiveMismatch]) -> tuple[PrisonCount, ...]:
-    every = Counter(str(each.prison_id) for each in mismatches)
-    new = Counter(str(each.prison_id) for each in mismatches if each.standing == "new")
-    return tuple(
-        PrisonCount(prison_id=name, compared=count, mismatches=every[name], new=new[name])
-        for name, count in sorted(compared.items())
-    )
+def _episodes(
+    application: Application, entry: Entry, planted: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]
+) -> list[Episode]:
+    """Those of another reconciliation: two thirds of the planted differences are persisting, and some are over.
+
+    If the key has the day of a record, each run is about another day, so no difference persists.
+    """
+    reconciliation = entry.load()
+    made = cast("type[Mismatch]", reconciliation.parts.get(Mismatch, Mismatch))
+    columns = tuple(reconciliation.key)
+    daily = "date" in columns
+    reported = [each for each in planted if each["outcome"] == "reported"]
+    found = [
+        Episode(
+            _mismatch(
+                made,
+                key={name: part for name, part in zip(columns, each["key"], strict=True) if part is not None},
+                kind=each["kind"],
+            ),
+            1 + number % WEEKS,
+        )
+        for number, each in enumerate(reported)
+        if number % _NEW_ONE_IN and not daily
+    ]
+    for number, ((first, last), each) in enumerate(zip(_OVER, _scattered(others, len(_OVER)), strict=False)):
+        last = first if daily else last
+        known = {
+            "prison_id": each["prisonId"],
+            "booking_id": each["bookingId"],
+            "date": (week_start(application, first) - timedelta(days=1)).date().isoformat(),
+            "dps_id": _FIRST_APPOINTMENT + number,
+            "visit": f"{_SYLLABLES[number]}-mo-ni-ro",
+        }
+        found.append(
+            Episode(
+                _mismatch(
+                    made,
+                    key={name: known[name] for name in columns if name in known},
+                    offender_no=each["offenderNo"],
+                    booking_id=each["bookingId"],
+                    prison_id=each["prisonId"],
+                    **_LOOKED[entry.name],
+                ),
+                first,
+                last,
+            )
+        )
+    return found
 
 
-def _record(application: Application, result: IncentiveResult) -> None:
-    """Records the job run and the reconciliation, as if both had just ended."""
-    entry = RECONCILIATIONS[NAME]
-    moments = iter((result.started_at,))
-    job_runs = JobRuns(application.database, application.leases, lambda: next(moments, result.finished_at))
-    with job_runs.run(
-        entry.job, parameters_as_dict(_PARAMETERS), trigger=Trigger.SCHEDULE, run_id=result.run_id
-    ) as active:
-        active.counts |= {SCOPE: EVERYONE, "reconciliation": result.run_id, **result.counts()}
-        unit = Unit(id="everyone", size=result.listed)
-        with application.database.begin() as connection:
-            runs.create_run(connection, NAME, result.run_id, result.parameters, 1, result.started_at)
-            checkpoints.save_population(connection, result.run_id, Population((unit,), result.total))
-            runs.finish_shard(connection, result.run_id, 0)
-            runs.save_result(connection, result)
+def _mismatch(made: type[Mismatch], **values: Any) -> Mismatch:
+    return made.model_validate({**values, "since": _UNKNOWN})
+
+
+def _scattered(prisoners: Sequence[Mapping[str, Any]], number: int) -> Sequence[Mapping[str, Any]]:
+    """About `number` prisoners from everywhere on the list."""
+    return prisoners[:: max(1, len(prisoners) // number)]
+
+
+def _spread(prisoners: Sequence[Mapping[str, Any]], each: float) -> Counter[str]:
+    """How many records each prison has, if a prisoner has `each` on average."""
+    counts: Counter[str] = Counter()
+    for number, prisoner in enumerate(prisoners):
+        counts[str(prisoner["prisonId"])] += int((number + 1) * each) - int(number * each)
+    return counts

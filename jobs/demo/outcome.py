@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.demo.earlier_weeks import EarlierWeeks
+from jobs.demo.earlier_runs import EarlierRuns
 from reports.engine.result import ReconciliationResult, Record
+from reports.engine.runs import key_text
 from reports.reconciliations.incentives.result import IncentiveResult
 
 #: Identifies a record: the values of the key columns, None for a column that it lacks.
@@ -21,10 +22,12 @@ class Findings:
     """The result of a reconciliation, and every difference that the sandbox planted for it.
 
     planted: `key`, `kind` and `outcome` of each: `reported`, `in flight`, or an outcome that must not be reported.
+    earlier: what it must find in comparison with the weeks before.
     """
 
     result: ReconciliationResult
     planted: Sequence[Mapping[str, Any]]
+    earlier: EarlierRuns
 
     @property
     def expected(self) -> dict[Key, str]:
@@ -53,8 +56,10 @@ class Findings:
         passing = f", {len(planted & in_flight):,} of {len(planted):,} in flight" if planted or in_flight else ""
         others = len(self.planted) - len(expected) - len(planted)
         left_out = f", {others:,} rightly not reported" if others and not found.keys() - expected.keys() else ""
-        what = f"{self.result.compared:,} {self.result.counted} compared"
-        return f"{right:,} of {len(expected):,} planted found{passing}{left_out}; {what}"
+        result = self.result
+        since = f"{result.new:,} new, {result.persisting:,} persisting, {len(result.resolved):,} resolved"
+        what = f"{result.compared:,} {result.counted} compared"
+        return f"{right:,} of {len(expected):,} planted found{passing}{left_out}; {since}; {what}"
 
     def problems(self) -> list[str]:
         """What is wrong, one line each, or empty if exactly what was planted was found."""
@@ -70,6 +75,7 @@ class Findings:
         }
         name = self.result.reconciliation
         lines = [f"{name}: {what}: {_keys_text(keys)}" for what, keys in wrong.items() if keys]
+        lines += [f"{name}: {what}" for what in against_earlier_runs(self.result, self.earlier)]
         if self.result.status != "complete":
             lines.append(f"{name}: the reconciliation is {self.result.status}")
         return lines
@@ -93,7 +99,7 @@ class DemoOutcome:
     bulk_differs: int
     truth: Mapping[str, Any]
     result: IncentiveResult
-    earlier: EarlierWeeks
+    earlier: EarlierRuns
     others: Sequence[Findings]
     tracked: Mapping[str, int]
     accepted: Mapping[str, int]
@@ -138,7 +144,7 @@ class DemoOutcome:
             lines.append(f"planted mismatches that were not found: {_bookings_text(missed)}")
         if invented:
             lines.append(f"mismatches reported that were not planted: {_bookings_text(invented)}")
-        lines += self._against_earlier_weeks()
+        lines += against_earlier_runs(self.result, self.earlier)
         if self.result.status != "complete":
             lines.append(f"the reconciliation is {self.result.status}")
         lines += [problem for findings in self.others for problem in findings.problems()]
@@ -148,16 +154,6 @@ class DemoOutcome:
         if self.truth["surplus"]:
             lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to no DPS record")
         return lines
-
-    def _against_earlier_weeks(self) -> list[str]:
-        """The persisting and resolved differences that do not match those recorded in the weeks before."""
-        persisting = {each.booking_id for each in self.result.mismatches if each.standing == "persisting"}
-        resolved = {each.booking_id for each in self.result.resolved}
-        wrong = {
-            "wrongly reported as persisting, or wrongly not": persisting ^ self.earlier.persisting,
-            "wrongly reported as resolved, or wrongly not": resolved ^ self.earlier.resolved,
-        }
-        return [f"{what}: {_bookings_text(bookings)}" for what, bookings in wrong.items() if bookings]
 
     def _found_text(self, found: int, causes: int) -> str:
         """The mismatches that were found, split as in the report, so that its headline is among the figures."""
@@ -220,6 +216,17 @@ class DemoOutcome:
             ("all reports", self.overview),
             ("Slack", self.slack_file),
         ]
+
+
+def against_earlier_runs(result: ReconciliationResult, earlier: EarlierRuns) -> list[str]:
+    """The persisting and resolved differences that do not match those recorded in the weeks before, by key."""
+    persisting = {key_text(each.key) for each in result.mismatches if each.standing == "persisting"}
+    resolved = {key_text(each.key) for each in result.resolved}
+    wrong = {
+        "wrongly reported as persisting, or wrongly not": persisting ^ earlier.persisting,
+        "wrongly reported as resolved, or wrongly not": resolved ^ earlier.resolved,
+    }
+    return [f"{what}: {_listed(sorted(keys), _MOST_KEYS)}" for what, keys in wrong.items() if keys]
 
 
 def _keys_text(keys: set[Key]) -> str:

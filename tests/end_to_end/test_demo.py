@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.reconciliations.registry import RECONCILIATIONS
 from tests.harness.app import COMMAND, App
 from tests.harness.waiting import until
 
@@ -72,6 +74,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(home.iterdir()) == []
     assert list(temporary.iterdir()) == []
     check_the_weeks_before(here / "shown", Path(table["report"]), table)
+    check_the_overview(here / "shown" / "reports")
     assert "9 of 80 prisoners" in Path(table["Slack"]).read_text("utf-8")
     alerts = [each["text"] for each in json.loads((here / "shown" / "slack.json").read_text("utf-8"))["messages"]]
     assert "in the demo" in alerts[0]
@@ -98,6 +101,22 @@ def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) ->
     for point in trend:
         assert (folder / "reports" / point["runId"] / "report.html").is_file()
         assert f"{point['runId']}/report.html" in overview
+
+
+def check_the_overview(reports: Path) -> None:
+    """Checks that the overview has the trend of every reconciliation, and that all its links lead to a file."""
+    overview = (reports / "index.html").read_text("utf-8")
+    assert overview.count('class="spark"') == len(RECONCILIATIONS)
+    links = re.findall(r'href="([^"#]+)"', overview)
+    assert len(links) > 9 * len(RECONCILIATIONS)
+    assert [link for link in links if not (reports / link).is_file()] == []
+    for name in ("allocations", "appointments", "adjustments", "visits"):
+        [latest] = [json.loads(path.read_text("utf-8")) for path in reports.glob(f"{name}/2*/result.json")]
+        assert {each["standing"] for each in latest["mismatches"]} == {"new", "persisting"}, name
+        assert latest["resolved"], name
+        for path in reports.glob(f"{name}/reconcile-*/result.json"):
+            earlier = json.loads(path.read_text("utf-8"))
+            assert sum(each["mismatches"] for each in earlier["prisons"]) == len(earlier["mismatches"]), name
 
 
 @pytest.mark.parametrize(

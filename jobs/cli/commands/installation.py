@@ -116,10 +116,10 @@ def demo(
     """Shows the whole system at work in a sandbox.
 
     It needs no setting, no server and no network. It starts fake HMPPS services over real HTTP, an SQS/SNS emulator and
-    SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. The weekly run of
-    incentive levels has eight earlier weeks to compare with. At the end a table shows what happened, and where to look
-    next. Exits 1 if a planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or if the
-    demo was stopped by Ctrl+C or SIGTERM.
+    SQLite, publishes and drains events, runs the reconciliations, and writes their reports under DIR. Each of them has
+    eight earlier weeks to compare with. At the end a table shows what happened, and where to look next. Exits 1 if a
+    planted mismatch was not found, if a record in NOMIS is duplicated, missing or wrong, or if the demo was stopped by
+    Ctrl+C or SIGTERM.
     """
     from jobs.runtime.signals import ending_at_once
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from jobs.demo.earlier_runs import EarlierRuns
 from jobs.demo.outcome import Findings
 from reports.engine.result import InFlight, Mismatch, ReconciliationResult
 
@@ -17,6 +19,7 @@ PLANTED = [
     {"key": ["LEI", 3], "kind": "DPS_only", "outcome": "in flight"},
     {"key": ["LEI", 4], "kind": "DPS_only", "outcome": "settles"},
 ]
+NOTHING_EARLIER = EarlierRuns((), frozenset(), frozenset())
 FOUND = {("MDI", 1): "NOMIS_only", ("LEI", 2): "DPS_only"}
 
 
@@ -43,13 +46,16 @@ def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ..
             InFlight(key={"prison_id": "LEI", "booking_id": each}, kind="DPS_only", why="") for each in in_flight
         ),
     )
-    return Findings(result, PLANTED)
+    return Findings(result, PLANTED, NOTHING_EARLIER)
 
 
 def test_a_run_that_found_everything_planted_has_no_problem() -> None:
     """If all planted differences are found there is no problem. Those that should not be reported are counted too."""
     assert findings().problems() == []
-    assert findings().text() == ("2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 40 bookings compared")
+    assert findings().text() == (
+        "2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 2 new, 0 persisting, 0 resolved; "
+        "40 bookings compared"
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,4 +80,13 @@ def test_a_key_that_a_record_lacks_is_empty() -> None:
     result = findings({("MDI", 9): "DPS_only"}, ()).result
     (mismatch,) = result.mismatches
     bare = result.model_copy(update={"mismatches": (mismatch.model_copy(update={"key": {"booking_id": 9}}),)})
-    assert Findings(bare, planted).problems() == []
+    assert Findings(bare, planted, NOTHING_EARLIER).problems() == []
+
+
+def test_differences_of_earlier_weeks_are_persisting_or_resolved() -> None:
+    """A difference of last week that is neither persisting nor resolved is a problem, which is named by its key."""
+    earlier = EarlierRuns((), frozenset({'{"prisonId":"MDI","bookingId":1}'}), frozenset({'{"bookingId":7}'}))
+    assert replace(findings(), earlier=earlier).problems() == [
+        'allocations: wrongly reported as persisting, or wrongly not: {"prisonId":"MDI","bookingId":1}',
+        'allocations: wrongly reported as resolved, or wrongly not: {"bookingId":7}',
+    ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.demo.earlier_weeks import EarlierWeeks
+from jobs.demo.earlier_runs import EarlierRuns
 from jobs.demo.outcome import DemoOutcome
 from reports.reconciliations.incentives.result import (
     IncentiveDiagnosis,
@@ -64,7 +64,7 @@ def good() -> DemoOutcome:
         bulk_differs=1,
         truth=TRUTH,
         result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
-        earlier=EarlierWeeks(frozenset(), frozenset()),
+        earlier=EarlierRuns((), frozenset(), frozenset()),
         others=[],
         tracked={"visit-create-success": 2},
         accepted={"visit-create-success": 2},
@@ -125,10 +125,11 @@ def test_missed_and_unplanted_mismatches_are_problems(good: DemoOutcome) -> None
 
 
 def test_differences_of_earlier_weeks_are_persisting_or_resolved(good: DemoOutcome) -> None:
-    """A difference of last week that is neither persisting nor resolved is a problem, which is named by booking."""
-    assert replace(good, earlier=EarlierWeeks(frozenset({1}), frozenset({7}))).problems() == [
-        "wrongly reported as persisting, or wrongly not: bookings 1",
-        "wrongly reported as resolved, or wrongly not: bookings 7",
+    """A difference of last week that is neither persisting nor resolved is a problem, which is named by its key."""
+    earlier = EarlierRuns((), frozenset({'{"bookingId":1}'}), frozenset({'{"bookingId":7}'}))
+    assert replace(good, earlier=earlier).problems() == [
+        'wrongly reported as persisting, or wrongly not: {"bookingId":1}',
+        'wrongly reported as resolved, or wrongly not: {"bookingId":7}',
     ]
 
 
