@@ -32,7 +32,7 @@ def declared(extras: tuple[str, ...]) -> set[str]:
 
 
 def imported(folder: Path) -> dict[str, set[str]]:
-    """The third-party modules imported anywhere below a folder, with the files that import them."""
+    """The third-party modules that any file below a folder imports, with the files."""
     found: dict[str, set[str]] = {}
     for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -48,7 +48,7 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("folder", EXTRAS)
 def test_every_import_is_declared(folder: str) -> None:
-    """Every import is declared, since a package that only another one brings may be gone with its next version."""
+    """Every import is declared, since a package that comes only with another one may be gone in the next version."""
     distributions = packages_distributions()
     known = declared(EXTRAS[folder])
     missing = {

@@ -15,7 +15,7 @@ PACKAGES = sorted({SYNC, *(each.parent for each in SYNC.glob("*/__init__.py")), 
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
-def test_it_names_each_module_and_no_other(package: Path) -> None:
+def test_a_package_docstring_names_each_module(package: Path) -> None:
     """A package's docstring names each of its modules and nothing else."""
     text = (package / "__init__.py").read_text(encoding="utf-8")
     modules = {each.stem for each in package.glob("*.py")} - {"__init__"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: A pattern for each habit, and what to write instead.
+#: A pattern for each habit, with what to write instead.
 HABITS = {
     r"(?:tells?|told|telling) (?:of|again|apart|how|what|which|from|by)": "say, show, report, distinguish",
     r"(?<!here\s)(?:is|are|was|were) no(?! longer| more| later| earlier)": "'is not a …'; 'there is no …' is fine",

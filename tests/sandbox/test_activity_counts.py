@@ -1,4 +1,4 @@
-"""The reads for activity reconciliations, checked against the records that the program's own calls leave."""
+"""The counts for the reconciliations of activities, checked against records that the program's own calls write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLANTED: dict[str, Any] = {"plant": ["all"], "every_cause": True}
 
 
 class Course:
-    """A NOMIS course at a prison, with one session yesterday, written by the program's calls."""
+    """A NOMIS course at a prison with one session yesterday, written by the program's calls."""
 
     def __init__(self, caller: Caller) -> None:
         """Creates the course at a prisoner's prison."""
@@ -78,7 +78,7 @@ def counts(caller: Caller, service: str, path: str) -> dict[int, int]:
 
 @pytest.fixture
 def course(caller: Caller) -> Course:
-    """A course with nobody on it."""
+    """A course without allocations."""
     return Course(caller)
 
 
@@ -98,8 +98,8 @@ def test_nomis_counts_current_allocations(course: Course) -> None:
     assert counts(course.caller, "nomis", "/allocations/reconciliation/XYZ") == {}
 
 
-def test_nomis_counts_suspended_ones_only_where_the_booking_is(course: Course, sandbox: Sandbox) -> None:
-    """An allocation counts at its own prison, except a suspended one of somebody who has moved."""
+def test_nomis_counts_suspended_allocations_only_at_the_bookings_prison(course: Course, sandbox: Sandbox) -> None:
+    """An allocation counts at its own prison. A suspended one does not if the prisoner has moved."""
     course.allocate()
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != course.prison_id)
     sandbox.transfer(course.offender_no, other, publish=False)
@@ -124,7 +124,7 @@ def test_nomis_counts_attendances_with_pay(course: Course) -> None:
     assert answer.status_code == 400
 
 
-def test_both_sides_list_what_was_planted(sandbox: Sandbox) -> None:
+def test_the_counts_differ_exactly_as_planted(sandbox: Sandbox) -> None:
     """The counts of the two services differ exactly where a difference is listed, in any order."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
@@ -158,7 +158,7 @@ def test_both_sides_list_what_was_planted(sandbox: Sandbox) -> None:
 
 
 def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> None:
-    """Unknown bookings are left out, a released one is out of prison, and the limit is a thousand."""
+    """Unknown bookings are left out, a released prisoner's is out of prison, and the limit is a thousand."""
     first, second = sandbox.prisoners()[:2]
     sandbox.release(second["offenderNo"])
     asked = [first["bookingId"], second["bookingId"], 1]
@@ -172,8 +172,8 @@ def test_bookings_are_looked_up_together(sandbox: Sandbox, caller: Caller) -> No
     assert caller.call("nomis", "POST", "/prisoners/bookings", ["1"]).status_code == 400
 
 
-def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
-    """A service is on for single agencies, for a prisoner by agency, or for all agencies by a separate row."""
+def test_a_service_can_be_on_for_some_or_all_agencies(sandbox: Sandbox, caller: Caller) -> None:
+    """A service is on for single agencies, for a prisoner's agency, or for all agencies by a separate row."""
     listed = {each["agencyId"] for each in caller.get("nomis", "/agency-switches/ACTIVITY")}
     plans = caller.get("activities", "/rollout?prisonsLive=true")
     assert listed == {each["prisonCode"] for each in plans if each["activitiesRolledOut"]}
@@ -219,10 +219,10 @@ def test_agency_switches(sandbox: Sandbox, caller: Caller) -> None:
         ("today", [("nomis", "/service-prisons/ACTIVITY")], [("nomis", "/agency-switches/ACTIVITY")]),
     ],
 )
-def test_services_of_a_generation(
+def test_a_route_exists_only_in_its_generation(
     sandbox: Sandbox, generation: str, missing: list[tuple[str, str]], there: list[tuple[str, str]]
 ) -> None:
-    """A route that was added later, or already removed, does not exist in the service."""
+    """A route that was added later, or has been removed, does not exist in the service."""
     sandbox.reset(generation=generation)
     caller = Caller(sandbox)
     for service, path in missing:
@@ -232,8 +232,8 @@ def test_services_of_a_generation(
         assert caller.call(service, "GET", path).status_code == 200, path
 
 
-def test_roles_are_wanted(sandbox: Sandbox) -> None:
-    """The counts of NOMIS require the role of the synchronisation, and those of DPS the role of activities."""
+def test_the_counts_require_their_roles(sandbox: Sandbox) -> None:
+    """NOMIS requires the role of the synchronisation, and DPS the role of activities."""
     sandbox.grant("nomis", ["NOMIS_ACTIVITIES"])
     sandbox.grant("activities", ["NOMIS_ACTIVITIES"])
     caller = Caller(sandbox)
@@ -247,7 +247,7 @@ def test_roles_are_wanted(sandbox: Sandbox) -> None:
 
 
 def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None:
-    """The allocations of prisoners and the attendances on a day are those that were counted."""
+    """The lists of a prisoner's allocations and of a day's attendances have the records that were counted."""
     sandbox.reset(**PLANTED)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]
@@ -266,8 +266,8 @@ def test_allocations_and_attendances_behind_the_counts(sandbox: Sandbox) -> None
     assert [each["issuePayment"] for each in listed if each["prisonerNumber"] == number] == [True]
 
 
-def test_what_is_under_way_arrives(sandbox: Sandbox) -> None:
-    """A late allocation reaches NOMIS between two readings, and a prisoner leaves between list and lookup."""
+def test_records_under_way_arrive_between_two_readings(sandbox: Sandbox) -> None:
+    """A late allocation reaches NOMIS between two readings. A prisoner leaves between the list and the look-up."""
     sandbox.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     planted = sandbox.planted()["reconciliations"]

@@ -1,4 +1,4 @@
-"""A person's adjustments in the adjustments API, as it is today and as it was in 2023."""
+"""The list of a person's adjustments, as it is today and as it was in 2023."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 
 
 def make(caller: Caller, **changes: Any) -> tuple[int, str]:
-    """Creates an adjustment for the first prisoner, and returns the booking and the number."""
+    """Creates an adjustment for the first prisoner, and returns the booking and the prisoner number."""
     prisoner = caller.sandbox.prisoners()[0]
     values: dict[str, Any] = {
         "id": UUID,
@@ -46,8 +46,8 @@ def test_the_list_of_a_person(caller: Caller) -> None:
     assert "comment" not in found
 
 
-def test_only_active_ones_unless_asked_otherwise(caller: Caller) -> None:
-    """The status can be chosen. An unknown status is refused, and so is a request without a person."""
+def test_only_active_adjustments_are_listed_by_default(caller: Caller) -> None:
+    """Another status can be chosen. An unknown status and a request without a person are refused."""
     _, person = make(caller, active=False)
     assert caller.get("adjustments", f"/adjustments?person={person}") == []
     assert len(caller.get("adjustments", f"/adjustments?person={person}&status=INACTIVE")) == 1
@@ -56,7 +56,7 @@ def test_only_active_ones_unless_asked_otherwise(caller: Caller) -> None:
 
 
 def test_persons_without_adjustments(caller: Caller) -> None:
-    """An unknown person is 404, one without a sentence is 422, and everybody else has an empty list."""
+    """The list is 404 for an unknown person, 422 for one without a sentence, and otherwise empty."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     people = [each["offenderNo"] for each in caller.sandbox.prisoners()]
     statuses = [caller.call("adjustments", "GET", f"/adjustments?person={each}").status_code for each in people]
@@ -89,7 +89,7 @@ def test_the_list_of_2023(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("roles", [["SENTENCE_ADJUSTMENTS_SYNCHRONISATION"], []])
-def test_needs_its_role(caller: Caller, roles: list[str]) -> None:
+def test_the_list_needs_its_role(caller: Caller, roles: list[str]) -> None:
     """The role of the synchronisation is not enough for the list."""
     _, person = make(caller)
     caller.sandbox.grant("adjustments", roles)

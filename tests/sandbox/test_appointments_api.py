@@ -1,4 +1,4 @@
-"""The appointments in the sandbox's activities API, as it was in 2023 and as it is today."""
+"""The appointments of the sandbox's activities API, as it is today and as it was in 2023."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def put_appointments(sandbox: Sandbox) -> Sandbox:
 
 
 def search(sandbox: Sandbox, path: str, **body: Any) -> Any:
-    """Searches February 2026 by default, and returns the status or the result."""
+    """Searches February 2026 by default. Returns the result, or the status if it is not 200."""
     asked = {"startDate": "2026-02-01", "endDate": "2026-02-28"} | body
     response = Caller(sandbox).call("appointments", "POST", path, asked)
     return response.json() if response.status_code == 200 else response.status_code
 
 
-def test_search_of_today(upstream: Sandbox) -> None:
-    """A group is one appointment, a deleted one is listed as such, and empty fields are left out."""
+def test_the_search_of_today_lists_groups_and_deletions(upstream: Sandbox) -> None:
+    """A group is one appointment, a deleted appointment is marked as deleted, and empty fields are left out."""
     found = {each["appointmentId"]: each for each in search(upstream, TODAY)}
     assert [each["appointmentAttendeeId"] for each in found[71]["attendees"]] == [71, 72]
     assert (found[71]["appointmentType"], found[74]["appointmentType"]) == ("GROUP", "INDIVIDUAL")
@@ -69,21 +69,26 @@ def test_search_of_today(upstream: Sandbox) -> None:
         ("tomorrow", "2026-02-09", False),
     ],
 )
-def test_days_of_a_search(upstream: Sandbox, first: str | None, last: str, accepted: bool) -> None:
+def test_long_periods_and_wrong_orders_are_refused(
+    upstream: Sandbox, first: str | None, last: str, accepted: bool
+) -> None:
     """A period of a calendar month or more is refused, and so are days in the wrong order."""
     found = search(upstream, TODAY, startDate=first, endDate=last)
     assert isinstance(found, list) if accepted else found == 400
 
 
 def test_prisons_without_appointments_are_not_searched(upstream: Sandbox) -> None:
-    """Such prisons are not active according to the rollout."""
+    """A prison without appointments is not active according to the rollout."""
     plans = Caller(upstream).get("activities", "/rollout?prisonsLive=false")
     prison = next(each["prisonCode"] for each in plans if not each["appointmentsRolledOut"])
     assert search(upstream, f"/appointments/{prison}/search") == 400
 
 
 def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
-    """The endpoints have other names, require no role, list no deleted appointments, and have no limit on days."""
+    """In 2023 the endpoints have other names and require no role.
+
+    They list no deleted appointments and have no limit on days.
+    """
     upstream.reset(prisoners=20, generation="2023")
     put_appointments(upstream)
     found = {each["appointmentOccurrenceId"]: each for each in search(upstream, OF_2023, endDate="2027-02-01")}
@@ -96,8 +101,8 @@ def test_services_of_2023_have_other_endpoints(upstream: Sandbox) -> None:
     assert "appointmentAttendeeId" not in instance
 
 
-def test_instances_of_today_want_a_role(upstream: Sandbox) -> None:
-    """The search requires the role too, and a deleted instance is not found."""
+def test_instances_of_today_require_a_role(upstream: Sandbox) -> None:
+    """An instance requires a role, as the search does. A deleted instance is not found."""
     caller = Caller(upstream)
     assert caller.get("appointments", "/appointment-instances/71")["appointmentAttendeeId"] == 71
     assert caller.get("appointments", "/appointment-instances/73") is None
@@ -106,7 +111,7 @@ def test_instances_of_today_want_a_role(upstream: Sandbox) -> None:
     assert search(upstream, TODAY) == 403
 
 
-def test_rooms_by_their_dps_id(upstream: Sandbox) -> None:
+def test_rooms_are_found_only_by_their_dps_id(upstream: Sandbox) -> None:
     """The mapping service returns the NOMIS number of a room for its DPS id only."""
     caller = Caller(upstream)
     instance = caller.get("appointments", "/appointment-instances/71")
@@ -117,7 +122,7 @@ def test_rooms_by_their_dps_id(upstream: Sandbox) -> None:
 
 
 def test_planted_appointments_do_not_count_as_surplus(quiet_sandbox: Sandbox) -> None:
-    """They were in the world before anything was published."""
+    """They were in the world before any event was published."""
     quiet_sandbox.reset(prisoners=60, plant=["appointments"], every_cause=True)
     planted = quiet_sandbox.planted()["reconciliations"]["appointments"]
     assert {each["kind"] for each in planted} == {

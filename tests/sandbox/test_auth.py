@@ -1,4 +1,4 @@
-"""Tokens and roles of the fake services."""
+"""The tokens and roles of the fake services."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ READS = {
 }
 
 
-def test_token_says_who_may_do_what_until_when(caller: Caller) -> None:
-    """A token has client, roles and expiry, and the response says how long it lasts."""
+def test_a_token_has_client_roles_and_expiry(caller: Caller) -> None:
+    """The response also has the lifetime of the token."""
     answer = caller.ask_token("nomis").json()
     claims = json.loads(base64.urlsafe_b64decode(answer["access_token"].split(".")[1] + "=="))
     assert answer["token_type"] == "bearer"
@@ -35,8 +35,8 @@ def test_wrong_secret_gets_no_token(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("service", sorted(PREFIXES))
-def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, service: str) -> None:
-    """No token, a made-up token, and the token of another service's client all get 401."""
+def test_a_service_accepts_only_tokens_of_its_client(caller: Caller, service: str) -> None:
+    """Without a token, with an invented one or with the token of another service's client, a call gets 401."""
     other = "mapping" if service != "mapping" else "nomis"
     for token in ("", "made.up.token", caller.token(other)):
         assert caller.call(service, "GET", "/anything", token=token).status_code == 401
@@ -44,7 +44,7 @@ def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, servic
 
 
 def test_expired_token_is_refused(sandbox: Sandbox) -> None:
-    """A token is refused after its expiry, and after all tokens were made to expire."""
+    """A token is refused after its expiry, and once the sandbox has expired all tokens."""
     sandbox.reset(prisoners=20, token_seconds=0, tell_expiry=False)
     caller = Caller(sandbox)
     answer = caller.ask_token("nomis").json()
@@ -58,7 +58,7 @@ def test_expired_token_is_refused(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("service", sorted(READS))
 def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: str) -> None:
-    """A token without the role of an endpoint gets 403, and one with it does not."""
+    """A token without the role of an endpoint gets 403. A token with the role does not."""
     path, role = READS[service]
     method = "PUT" if service == "prisoner-search" else "GET"
     sandbox.grant(service, ["SOMETHING_ELSE"])
@@ -75,6 +75,6 @@ def test_health_needs_no_token(caller: Caller) -> None:
 
 
 def test_unknown_paths_and_methods_are_distinguished(caller: Caller) -> None:
-    """An unknown path is 404, a known one with another method 405."""
+    """An unknown path gets 404, and a known path with another method gets 405."""
     assert caller.call("nomis", "GET", "/nowhere").status_code == 404
     assert caller.call("nomis", "DELETE", "/prisoners/ids").status_code == 405

@@ -1,4 +1,4 @@
-"""The documents of the fake services describe exactly what they offer."""
+"""The documents of the fake services describe exactly the endpoints that the services have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.options import Options
 from sandbox.world import World
 from tests.harness.sandboxes import Caller
 
-#: Deletes for repairs that existed in May 2023 but were not in the document.
+#: Deletions for repairs, which existed in May 2023 but were not in the document.
 UNDOCUMENTED = {("DELETE", "/activities/{}"), ("DELETE", "/allocations/{}"), ("DELETE", "/attendances/{}")}
 
 
@@ -23,8 +23,8 @@ def anonymous(path: str) -> str:
 
 
 @pytest.mark.parametrize("service", sorted(ENDPOINTS))
-def test_the_document_of_may_2023_is_what_the_service_offered(service: str) -> None:
-    """Each endpoint is documented, each documented one exists, and roles are required as documented."""
+def test_the_document_of_may_2023_matches_the_endpoints(service: str) -> None:
+    """Each endpoint is documented, each documented endpoint exists, and it requires the documented role."""
     world = World(Options(prisoners=1, generation="2023"), None)
     served = {(each.method, anonymous(each.template)): each.role for each in routes_of(world)[service]}
     document = document_of(service, "2023-05", world.today)
@@ -43,8 +43,8 @@ def test_the_document_of_may_2023_is_what_the_service_offered(service: str) -> N
             assert role in documented[key]
 
 
-def test_a_document_needs_no_token_and_follows_the_generation(sandbox: Sandbox) -> None:
-    """Each service publishes its own document. A reset to another generation replaces it."""
+def test_each_generation_has_its_documents(sandbox: Sandbox) -> None:
+    """Each service publishes its document without a token. A reset to another generation replaces the document."""
     caller = Caller(sandbox)
     sandbox.reset(prisoners=50, generation="2023")
     old = caller.call("nomis", "GET", "/v3/api-docs", token="").json()

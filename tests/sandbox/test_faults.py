@@ -1,4 +1,4 @@
-"""Faults that can be switched on: what the caller sees, and whether the call had its effect."""
+"""Faults that a test can switch on: what the caller gets, and whether the call has its effect."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ def post(caller: Caller) -> requests.Response:
 
 
 @pytest.mark.parametrize(("kind", "written"), sorted(DROPPED.items()))
-def test_answer_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bool) -> None:
-    """The caller gets no complete response, the journal says whether the write was applied, and the next call works."""
+def test_a_response_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bool) -> None:
+    """The caller gets no complete response, and the journal says whether the write was applied.
+
+    The next call succeeds.
+    """
     sandbox.fault("nomis", "POST", PATH, kind=kind, times=1, hold=0.01)
     with pytest.raises(requests.exceptions.RequestException):
         post(caller)
@@ -51,7 +54,7 @@ def test_a_status_replaces_the_response_of_the_service(sandbox: Sandbox, caller:
     assert len(sandbox.journal("nomis")) == 1
 
 
-def test_rate_limit_says_when_to_come_again(sandbox: Sandbox, caller: Caller) -> None:
+def test_the_rate_limit_sends_retry_after(sandbox: Sandbox, caller: Caller) -> None:
     """A request over the rate limit gets a 429 with Retry-After."""
     sandbox.fault("nomis", path=PATH, kind="rate_limited", retry_after=7)
     answer = post(caller)
@@ -73,8 +76,8 @@ def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) 
 
 
 @pytest.mark.parametrize(("kind", "written"), [("timeout_before_write", 0), ("timeout_after_write", 1)])
-def test_answer_is_withheld_until_faults_are_cleared(sandbox: Sandbox, caller: Caller, kind: str, written: int) -> None:
-    """A time-out also keeps its request waiting, before or after its effect. Clearing the faults ends the wait."""
+def test_a_time_out_lasts_until_faults_are_cleared(sandbox: Sandbox, caller: Caller, kind: str, written: int) -> None:
+    """A time-out keeps its request waiting, before or after the effect, until all faults are cleared."""
     sandbox.fault("nomis", "POST", PATH, kind=kind, until_released=True)
     waiting = in_thread(post, caller)
     until(lambda: sandbox.faults()[0]["hits"], "the request is held back")
@@ -85,8 +88,8 @@ def test_answer_is_withheld_until_faults_are_cleared(sandbox: Sandbox, caller: C
 
 
 @pytest.mark.parametrize("kind", ["delay", "trickle", "gzip", "chunked"])
-def test_odd_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str) -> None:
-    """Late, dripping, compressed and chunked responses have the same body as ordinary ones."""
+def test_unusual_responses_are_complete(sandbox: Sandbox, caller: Caller, kind: str) -> None:
+    """A late, slow, compressed or chunked response has the same body as any other."""
     plain = caller.get("nomis", "/prisoners/ids?size=50")
     sandbox.fault("nomis", kind=kind, ms=1, times=1)
     assert caller.get("nomis", "/prisoners/ids?size=50") == plain
@@ -103,8 +106,8 @@ def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
     assert len(sandbox.journal("nomis")) == 2
 
 
-def test_requests_tell_which_fault_struck(sandbox: Sandbox, caller: Caller) -> None:
-    """The log of requests has the service, path, status and fault. A request without a response has status 0."""
+def test_the_log_of_requests_names_the_fault(sandbox: Sandbox, caller: Caller) -> None:
+    """Each request is logged with its service, path, status and fault. A request without a response has status 0."""
     fault_id = sandbox.fault("mapping", kind="reset")
     with pytest.raises(requests.exceptions.ConnectionError):
         caller.call("mapping", "GET", "/health/ping", token="")
@@ -119,8 +122,8 @@ def strikes(**parameters: Any) -> Fault:
     return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
 
 
-def test_which_requests_a_fault_meets() -> None:
-    """Service, method, template, expression and content each restrict the requests that a fault meets."""
+def test_a_fault_affects_only_matching_requests() -> None:
+    """Service, method, template, expression and content each restrict the requests that a fault affects."""
     assert strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7", b"")
     assert not strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7/cancel", b"")
     assert strikes(path=r"booking-id/\d{3}/").meets("nomis", "GET", "/incentives/booking-id/123/current", b"")
@@ -130,8 +133,8 @@ def test_which_requests_a_fault_meets() -> None:
     assert strikes(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "A1234BC"}')
 
 
-def test_how_often_a_fault_strikes() -> None:
-    """`skip` lets the first requests pass, `times` ends the fault, and a seed makes a probability repeatable."""
+def test_a_fault_can_skip_and_end() -> None:
+    """`skip` lets the first requests pass, and `times` ends the fault. With a seed, a probability is repeatable."""
     fault = strikes(skip=1, times=2)
     assert [fault.meets("nomis", "GET", "/", b"") for _ in range(5)] == [False, True, True, False, False]
     one, other = strikes(probability=0.5, seed=3), strikes(probability=0.5, seed=3)
@@ -147,8 +150,8 @@ def test_unknown_kind_is_refused(sandbox: Sandbox) -> None:
     assert all(kind in str(refusal.value) for kind in KINDS)
 
 
-def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> None:
-    """Calls take as long as the latency. With a pool of two, the third simultaneous call is refused with a 500."""
+def test_concurrent_calls_can_exhaust_the_pool(sandbox: Sandbox) -> None:
+    """Each call takes the set latency. If the pool has two connections, the third concurrent call gets a 500."""
     sandbox.reset(prisoners=20, nomis_pool=2, latency_ms=50)
     caller = Caller(sandbox)
     caller.token("nomis")
@@ -163,8 +166,8 @@ def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> No
     assert caller.call("nomis", "GET", "/prisoners/ids").elapsed.total_seconds() >= 0.05
 
 
-def test_late_request_takes_no_place_in_the_next_world(sandbox: Sandbox) -> None:
-    """A request that is still under way when the world is replaced takes no connection from the new world's pool."""
+def test_a_late_request_takes_no_connection_of_the_next_world(sandbox: Sandbox) -> None:
+    """A request that is still under way when the world is replaced does not use the pool of the new world."""
     sandbox.latency(1_000)
     late = in_thread(Caller(sandbox).call, "nomis", "GET", "/prisoners/ids", None, "any")
     until(lambda: sandbox.load()["nomis"], "the request is under way")
@@ -174,7 +177,7 @@ def test_late_request_takes_no_place_in_the_next_world(sandbox: Sandbox) -> None
     assert result_of(late).status_code == 503
 
 
-def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Caller) -> None:
+def test_a_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Caller) -> None:
     """A request that was held when the world was replaced is refused, and leaves no trace in the new world."""
     caller.token("nomis")
     sandbox.fault("nomis", "POST", PATH, kind="delay", until_released=True)
@@ -187,7 +190,7 @@ def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Ca
 
 
 def test_a_status_replaces_the_response_after_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
-    """The chosen status, text and header replace the response after the service has written."""
+    """The service writes first. Then the chosen status, text and header replace its response."""
     sandbox.fault("nomis", "POST", PATH, kind="status_after_write", status=500, times=1)
     answer = post(caller)
     assert (answer.status_code, answer.json()["status"]) == (500, 500)

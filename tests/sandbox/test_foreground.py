@@ -1,4 +1,4 @@
-"""The sandbox as people start it: `python -m sandbox`, its settings, and its errors at the start."""
+"""`python -m sandbox` as a person starts it: its settings, and its errors at the start."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ def exports(text: str) -> dict[str, str]:
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A start that fails and ends everything it started. This waits if a process is left that still has its stderr."""
+    """A start that fails, and ends every process that it started.
+
+    This waits while any process still has its stderr open.
+    """
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A sandbox on free ports that has reported that it is listening. Ctrl+C ends it."""
+    """A sandbox on free ports that has printed that it is listening. Ctrl+C ends it."""
     command = [*COMMAND, "--port-base", "0", *FEW, *arguments]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -63,7 +66,7 @@ def test_settings_name_the_environment_and_every_service(tmp_path: Path) -> None
     assert reason is None
 
 
-def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
+def test_the_env_file_is_written_once_everything_listens(tmp_path: Path) -> None:
     """`--env-file` writes the settings instead of printing them, and replaces those of an earlier start."""
     file = tmp_path / "sandbox.env"
     file.write_text("export OLD=1\n", encoding="utf-8")
@@ -79,7 +82,7 @@ def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
 
 
 def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
-    """If a port is taken, the second start exits with 1 and one line, and leaves the settings file alone."""
+    """If a port is in use, the second start exits 1 with one line, and does not change the file of settings."""
     file = tmp_path / "sandbox.env"
     file.write_text("export KEPT=1\n", encoding="utf-8")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -95,7 +98,7 @@ def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_invalid_host_is_refused() -> None:
-    """With the address of another machine, the start exits with 1 and one line, with or without an emulator."""
+    """With the address of another machine, the start exits 1 with one line, with and without an emulator."""
     done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -127,7 +130,7 @@ def test_an_invalid_host_is_refused() -> None:
     ],
 )
 def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
-    """With wrong options, the start exits with 2 and one line that names the option, and starts nothing."""
+    """With wrong options, the start exits 2 with one line that names the option. It starts nothing."""
     # This runs in a process that has already imported the sandbox, since the import takes half a second.
     code, out, err = run_forked(main, [PROGRAM, "--port-base", "0", *arguments], os.environ, tmp_path)
     assert (code, out) == (2, "")
@@ -136,7 +139,7 @@ def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str, tmp_pa
     assert says in line
 
 
-def test_help_tells_the_defaults() -> None:
+def test_the_help_shows_the_defaults() -> None:
     """The help shows the default of each option that has one."""
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
     text = " ".join(done.stdout.split())

@@ -1,4 +1,4 @@
-"""Incentives on both sides: the current record, the checks of NOMIS, the bulk call, and the effect of an arrival."""
+"""Incentives on both sides: the current record, NOMIS's checks, the bulk call, and the effect of an arrival."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> An
 
 @pytest.fixture
 def empty_booking(caller: Caller) -> dict[str, Any]:
-    """A prisoner without any record on either side, which is rare."""
+    """A prisoner who has no record on either side, which is rare."""
     caller.sandbox.reset(prisoners=1_000)
     for prisoner in caller.sandbox.prisoners():
         if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:
             return prisoner
-    raise AssertionError("the world has nobody without a record")
+    raise AssertionError("every prisoner of the world has a record")
 
 
 def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The time of day is ignored: of two records on the same day, the one written later is current."""
+    """The time of day is ignored. Of two records on the same day, the one that was written later is current."""
     booking, prison = empty_booking["bookingId"], empty_booking["prisonId"]
     path = f"/incentives/booking-id/{booking}"
     written = [
@@ -80,7 +80,7 @@ def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, em
         ({"comments": "x" * 241}, 500, "Unexpected error: "),
     ],
 )
-def test_nomis_refuses_what_is_wrong(
+def test_nomis_refuses_invalid_fields(
     caller: Caller, empty_booking: dict[str, Any], change: dict[str, Any], status: int, words: str
 ) -> None:
     """Each wrong field is refused with a reason, and nothing is written."""
@@ -90,15 +90,18 @@ def test_nomis_refuses_what_is_wrong(
     assert caller.sandbox.journal("nomis") == []
 
 
-def test_nomis_looks_at_the_booking_first(caller: Caller) -> None:
-    """An unknown booking is 404 even with an unknown prison and level. A prison's inactive level is accepted."""
+def test_nomis_checks_the_booking_first(caller: Caller) -> None:
+    """An unknown booking gets 404, even with an unknown prison and level.
+
+    A level that is inactive at a prison is accepted.
+    """
     assert write(caller, 99, "ZZZ", iepLevel="???").status_code == 404
     prisoner = caller.sandbox.prisoners()[0]
     assert write(caller, prisoner["bookingId"], prisoner["prisonId"], iepLevel="ENT", userId=None).status_code == 201
 
 
-def test_record_names_its_user_or_nobody(caller: Caller) -> None:
-    """The writer of a record may be null, but not missing."""
+def test_the_user_of_a_record_may_be_null(caller: Caller) -> None:
+    """The user who wrote a record may be null, but the field may not be missing."""
     (prisoner, *_) = caller.sandbox.prisoners()
     body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:14:31", "prisonId": prisoner["prisonId"]}
     path = f"/prisoners/booking-id/{prisoner['bookingId']}/incentives"
@@ -109,8 +112,8 @@ def test_record_names_its_user_or_nobody(caller: Caller) -> None:
     assert caller.call("nomis", "GET", "/incentives/booking-id/99/current").status_code == 404
 
 
-def test_two_records_at_one_moment_race_on_the_key(sandbox: Sandbox) -> None:
-    """With the race switched on, the second record fails with 500, and succeeds when it is repeated."""
+def test_simultaneous_records_can_collide(sandbox: Sandbox) -> None:
+    """With the race switched on, the second of two records gets 500, and succeeds when it is repeated."""
     sandbox.reset(prisoners=20, nomis_race_ms=60_000)
     caller = Caller(sandbox)
     prisoner = sandbox.prisoners()[0]
@@ -118,7 +121,7 @@ def test_two_records_at_one_moment_race_on_the_key(sandbox: Sandbox) -> None:
     assert [write(*where).status_code for _ in range(3)] == [201, 500, 201]
 
 
-def test_global_levels_of_nomis(caller: Caller) -> None:
+def test_global_levels_can_be_changed_in_nomis(caller: Caller) -> None:
     """A level can be created once, changed, expired and ordered."""
     path = "/incentives/reference-codes"
     assert caller.get("nomis", f"{path}/EN3") is None
@@ -141,7 +144,7 @@ def test_global_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_prison_levels_of_nomis(caller: Caller) -> None:
-    """Either call creates or changes a prison's level. An unknown prison is 400 for a read and 404 for a write."""
+    """Either call creates or changes a level of a prison. For an unknown prison a read gets 400 and a write 404."""
     body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
     path = "/incentives/prison/MDI"
     assert caller.get("nomis", f"{path}/code/EN2") is None
@@ -158,7 +161,7 @@ def test_prison_levels_of_nomis(caller: Caller) -> None:
 
 
 def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """The list has the incentives created on a day, whatever the date of the review."""
+    """The list has the incentives that were created on a day, whatever the date of the review."""
     write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
     today = datetime.now(ZoneInfo("Europe/London")).date()
     page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
@@ -166,8 +169,8 @@ def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_bookin
     assert caller.get("nomis", "/incentives/ids?size=1")["totalElements"] > 300
 
 
-def test_bulk_tells_names_of_flagged_reviews(sandbox: Sandbox) -> None:
-    """The bulk call agrees with the single ones, except for back-dated reviews and levels without a name."""
+def test_the_bulk_call_names_the_levels_of_flagged_reviews(sandbox: Sandbox) -> None:
+    """The bulk call agrees with single calls, except for back-dated reviews and levels without a name."""
     sandbox.reset(prisoners=60, every_cause=True)
     caller = Caller(sandbox)
     names = {each["name"]: each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")}
@@ -187,8 +190,8 @@ def test_bulk_tells_names_of_flagged_reviews(sandbox: Sandbox) -> None:
     assert differing == {*planted["bulkDiffers"], *planted["unmapped"]}
 
 
-def test_bulk_refuses_nothing_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
-    """An empty array is 400. A later version of the service responds 404 or 405."""
+def test_the_bulk_call_refuses_an_empty_array_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
+    """An empty array gets 400. A later version of the service responds 404 or 405."""
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", []).status_code == 400
     assert caller.call("incentives", "POST", "/iep/reviews/bookings", {"a": 1}).status_code == 400
     for status in ("404", "405"):
@@ -197,7 +200,7 @@ def test_bulk_refuses_nothing_and_can_be_withdrawn(sandbox: Sandbox, caller: Cal
 
 
 def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking: dict[str, Any]) -> None:
-    """A review is found in all three ways, and the latest comes first."""
+    """A review is found in all three ways. The latest comes first."""
     number, booking = empty_booking["offenderNo"], empty_booking["bookingId"]
     later = caller.sandbox.add_review(number, "ENH", publish=False, at="2023-05-22T10:00:00.125", comments="<b>")
     earlier = caller.sandbox.add_review(number, "STD", publish=False, at="2023-05-01T10:00:00")
@@ -213,7 +216,7 @@ def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking
 
 
 def test_levels_of_dps(caller: Caller) -> None:
-    """Inactive levels are listed only on request, in the global order, and can always be read singly."""
+    """Inactive levels are listed only on request, in the global order. A single read always finds them."""
     codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
     assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]
     assert [each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")] == [
@@ -236,7 +239,7 @@ def missed_transfer(sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture
 def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
-    """A reader of a queue that gets received events and new reviews."""
+    """A reader of a queue that receives received events and new reviews."""
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
     session: Any = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=missed_transfer.emulator_url) for name in ("sns", "sqs"))
@@ -256,7 +259,7 @@ def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
 def test_received_event_has_its_effect(
     missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """When a missed transfer is received again, a review with the kept level is made, and both events are published."""
+    """If a missed transfer is received again, a review with the kept level is created and both events are published."""
     caller = Caller(missed_transfer)
     (missed,) = missed_transfer.planted()["mismatches"]
     nomis = caller.get("nomis", f"/incentives/booking-id/{missed['bookingId']}/current")
@@ -290,10 +293,10 @@ def test_received_event_has_its_effect(
     ("reason", "review_type"),
     [("NEW_ADMISSION", "INITIAL"), ("READMISSION", "READMISSION"), ("RETURN_FROM_COURT", None)],
 )
-def test_reason_decides_on_the_review(
+def test_the_reason_decides_about_the_review(
     caller: Caller, empty_booking: dict[str, Any], reason: str, review_type: str | None
 ) -> None:
-    """Admissions get the default level of the prison, and a return from court gets no review."""
+    """An admission gets the default level of the prison. A return from court gets no review."""
     body = {"reason": reason, "prisonId": empty_booking["prisonId"], "occurredAt": "2023-05-20T15:22:00"}
     number = empty_booking["offenderNo"].lower()
     assert caller.call("prisoner-search", "PUT", f"/events/prisoner/received/{number}", body).status_code == 202
@@ -305,7 +308,7 @@ def test_reason_decides_on_the_review(
 
 
 def test_received_event_is_checked(caller: Caller) -> None:
-    """Bad numbers, reasons and times are refused."""
+    """Invalid numbers, reasons and times are refused."""
     good = {"reason": "TRANSFERRED", "prisonId": "LEI", "occurredAt": "2023-05-20T15:22:00"}
     wrong = [{**good, "reason": "BORED"}, {**good, "occurredAt": "yesterday"}, {**good, "prisonId": ""}]
     path = "/events/prisoner/received"
@@ -314,7 +317,10 @@ def test_received_event_is_checked(caller: Caller) -> None:
 
 
 def test_transfer_to_a_prison_without_the_level_takes_the_next(sandbox: Sandbox, caller: Caller) -> None:
-    """A prisoner on Enhanced 2 becomes Enhanced at a prison without it. An unpublished transfer is missed."""
+    """A prisoner on Enhanced 2 gets Enhanced at a prison without that level.
+
+    DPS misses a transfer that is not published.
+    """
     person = sandbox.receive("PDI")
     sandbox.add_review(person["offenderNo"], "EN2", publish=False)
     sandbox.transfer(person["offenderNo"], "MDI")

@@ -1,4 +1,4 @@
-"""Turns and latency: calls due together continue one after another, and each takes its intended time."""
+"""Turns and latency: calls that are due together continue one after another, and each takes its set time."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from sandbox.http.latency import Latency, Turns
 
 
-def test_a_round_of_the_loop_lies_between_two_turns() -> None:
-    """Three calls that wait together continue in order, and the loop runs between each of them."""
+def test_the_loop_runs_between_two_turns() -> None:
+    """Three calls that wait together continue in order, and the loop runs once between each two of them."""
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
@@ -28,7 +28,7 @@ def test_a_round_of_the_loop_lies_between_two_turns() -> None:
 
 
 def test_a_client_that_gave_up_delays_no_other() -> None:
-    """A caller that hung up while it waited for its turn is skipped."""
+    """A caller that disconnected while it waited for its turn is skipped."""
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
@@ -48,7 +48,7 @@ def test_a_client_that_gave_up_delays_no_other() -> None:
 
 
 class RoughLoop(asyncio.SelectorEventLoop):
-    """A loop that advances its time only while it waits, and waits a millisecond longer than asked."""
+    """A loop whose time advances only while it waits, and which waits a millisecond longer than requested."""
 
     def __init__(self) -> None:
         """Starts at time zero."""
@@ -68,8 +68,8 @@ class RoughLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
-def test_a_call_takes_what_it_was_told_to_however_rough_the_timers() -> None:
-    """The wait ends earlier by as much as the timers and the work take longer."""
+def test_a_call_takes_its_set_time_despite_imprecise_timers() -> None:
+    """The wait is shortened by the time that the timers and the work take longer."""
 
     async def calls() -> list[float]:
         latency = Latency(Turns())

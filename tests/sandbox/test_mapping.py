@@ -13,7 +13,7 @@ from tests.harness.sandboxes import Caller
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain's endpoints, with a body, the same body with another DPS id, and that with another NOMIS id."""
+    """The endpoints of one domain, with a body, the same body with another DPS id, and with another NOMIS id."""
 
     path: str
     body: dict[str, Any]
@@ -85,7 +85,7 @@ def posted(caller: Caller, name: str) -> Domain:
 
 @EACH
 def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) -> None:
-    """The same pair posted again gets 201 with an empty body and changes nothing."""
+    """If the same pair is posted again, it gets 201 with an empty body, and nothing changes."""
     again = caller.call("mapping", "POST", posted.path, posted.body)
     assert (again.status_code, again.content) == (201, b"")
     held = caller.get("mapping", posted.by_dps)
@@ -96,7 +96,7 @@ def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) 
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["visits", "incentives", "appointments", "adjustments"])
 def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """Another pair with one of the ids is 409, with code 1409 and both mappings."""
+    """A different pair with one of the ids gets 409, with code 1409 and both mappings."""
     other = posted.body | (posted.dps if side == "dps" else posted.nomis)
     answer = caller.call("mapping", "POST", posted.path, other)
     body = answer.json()
@@ -111,7 +111,7 @@ def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain
 @pytest.mark.parametrize("side", ["dps", "nomis"])
 @pytest.mark.parametrize("name", ["activities"])
 def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
-    """A duplicate activity is a validation error without details."""
+    """A duplicate activity gets a validation error without details."""
     answer = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
     assert (answer.status_code, answer.json()["moreInfo"]) == (400, None)
     assert answer.json()["userMessage"].startswith("Validation failure: ")
@@ -119,8 +119,8 @@ def test_a_conflict_of_activities_is_a_400(caller: Caller, posted: Domain, name:
 
 
 @EACH
-def test_look_ups_find_and_deletes_forget(caller: Caller, posted: Domain, name: str) -> None:
-    """A pair is found by both ids. Deleting it is 204 twice, and frees both ids."""
+def test_pairs_are_found_by_either_id_and_deleted(caller: Caller, posted: Domain, name: str) -> None:
+    """A pair is found by both of its ids. A deletion gets 204, even a second time, and frees both ids."""
     assert caller.get("mapping", posted.by_dps) is not None
     if posted.by_nomis is not None:
         assert caller.get("mapping", posted.by_nomis) == caller.get("mapping", posted.by_dps)
@@ -136,7 +136,7 @@ def test_look_ups_find_and_deletes_forget(caller: Caller, posted: Domain, name: 
 
 @EACH
 def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> None:
-    """A missing id is 400, an unknown mapping type is 500, and text that is too long is 400."""
+    """A missing id gets 400, an unknown mapping type 500, and a text that is too long 400."""
     domain = DOMAINS[name]
     for field in domain.dps:
         answer = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
@@ -149,7 +149,7 @@ def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> N
     assert long_type.status_code == 400
 
 
-def test_text_limits(caller: Caller) -> None:
+def test_texts_have_limits(caller: Caller) -> None:
     """References have up to 40 characters, adjustment ids 64 and labels 20. Numbers may be sent as text."""
     visit = DOMAINS["visits"].body
     for body, status in (
@@ -166,7 +166,7 @@ def test_text_limits(caller: Caller) -> None:
         assert caller.call("mapping", "POST", adjustment.path, body).status_code == status
 
 
-def test_lists_hold_every_pair(caller: Caller) -> None:
+def test_lists_have_every_pair(caller: Caller) -> None:
     """Activities and appointments are listed completely, and appointments get their type by default."""
     for name in ("activities", "appointments"):
         domain = DOMAINS[name]
@@ -177,7 +177,7 @@ def test_lists_hold_every_pair(caller: Caller) -> None:
 
 
 def test_a_race_of_two_posts_ends_with_500_once(running_sandbox: Sandbox) -> None:
-    """A post that lost the race on the unique key is 500. When it is repeated, it is accepted or a conflict."""
+    """The post that loses the race on the unique key gets 500. When it is repeated, it is accepted or a conflict."""
     running_sandbox.reset(mapping_race_ms=60_000)
     caller = Caller(running_sandbox)
     visit = DOMAINS["visits"]

@@ -1,4 +1,4 @@
-"""The fast patches of the SQS emulator count, hide, delay and expire messages as the originals do."""
+"""The patches that make the SQS emulator fast count, hide, delay and expire messages as the originals do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print([message.body for message in taken], counts, rest)
 """
 
 
-def test_answers_are_those_of_the_slow_ways() -> None:
+def test_patched_and_original_functions_agree() -> None:
     """The patched and the original functions report the same received, hidden, delayed and expired messages."""
     said = [
         subprocess.run([sys.executable, "-c", BOTH_WAYS, way], capture_output=True, text=True, check=True).stdout
@@ -53,7 +53,7 @@ def sqs(sandbox: Sandbox) -> Any:
 
 
 def test_visibility_and_dead_letters_over_http(sqs: Any) -> None:
-    """A message made visible again is received again, and after its last receive it goes to the dead letter queue."""
+    """A message that is made visible is received again. After its last receive it moves to the dead letter queue."""
     dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 2}}'
@@ -99,8 +99,8 @@ print([message.body for message in queue._messages])
 """
 
 
-def test_no_message_is_lost_that_is_sent_while_another_is_deleted() -> None:
-    """A message sent at the end of another thread's deletion is not lost, as it is with unpatched moto."""
+def test_a_message_sent_during_a_deletion_is_not_lost() -> None:
+    """With unpatched moto, a message sent at the end of another thread's deletion is lost. Here it is not."""
     said = {
         way: subprocess.run(
             [sys.executable, "-c", SEND_AND_DELETE, way], capture_output=True, text=True, check=True, timeout=60
@@ -138,7 +138,7 @@ print(len(bodies) >= 400, len(set(bodies)))
 """
 
 
-def test_many_may_receive_from_one_queue() -> None:
+def test_parallel_receivers_get_every_message() -> None:
     """Parallel receivers, which also make messages visible again, get every message without an error."""
     done = subprocess.run([sys.executable, "-c", RECEIVE_TOGETHER], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("True 400", 0), done.stderr
@@ -163,7 +163,7 @@ print([message.body for message in found])
 """
 
 
-def test_a_message_that_is_shown_again_ends_a_wait() -> None:
-    """A receiver that waits for a day gets the message that another one releases, before the day is over."""
+def test_a_released_message_ends_a_wait() -> None:
+    """A receiver with a wait of a day gets the message that another one releases, long before the day is over."""
     done = subprocess.run([sys.executable, "-c", SHOWN_AGAIN], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "['hello']"

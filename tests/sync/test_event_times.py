@@ -1,4 +1,4 @@
-"""Every form of an event time that a publisher may write is read, and an unreadable time is not called missing."""
+"""Every format of an event time that a publisher may write is read. An unreadable time is not called missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sync.clock import LONDON, parse_event_time
 from sync.events.envelope import DomainEvent, read_envelope
 from sync.failures import MalformedMessage
 
-#: 10:14:31.204 London time in summer.
+#: 10:14:31.204 in London, in summer.
 SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)
 
 
@@ -49,7 +49,7 @@ SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)
     ],
 )
 def test_every_form_of_a_time_is_read(value: object) -> None:
-    """The same moment is read in the forms of several serialisers. A time without a zone is in London time."""
+    """The same moment is read in the formats of several serialisers. A time without a zone is in London time."""
     assert parse_event_time(value) == SUMMER
 
 
@@ -65,7 +65,7 @@ def test_a_malformed_time_is_not_missing(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_no_time_is_missing(value: object) -> None:
+def test_an_absent_time_is_missing(value: object) -> None:
     """Only an absent time is reported as missing."""
     with pytest.raises(MalformedMessage, match="occurredAt is missing"):
         event(value).required_occurred_at()
@@ -104,14 +104,14 @@ forms = st.one_of(
 
 
 @given(moments, forms)
-def test_a_written_time_is_the_same_when_read(moment: datetime, write: Callable[[datetime], object]) -> None:
-    """In whatever form a moment is written, it is read to the precision of a float."""
+def test_a_time_survives_being_written_and_read(moment: datetime, write: Callable[[datetime], object]) -> None:
+    """In whichever format a moment is written, it is read to the precision of a float."""
     assert abs(parse_event_time(write(moment)) - moment) <= timedelta(microseconds=2)
 
 
 @given(st.text(max_size=40) | st.floats() | st.integers() | st.lists(st.integers(), max_size=8))
-def test_nothing_but_a_value_error(value: object) -> None:
-    """Any value is either read as a time with an offset or refused with the error that callers expect."""
+def test_any_value_is_read_or_raises_a_value_error(value: object) -> None:
+    """Any value is read as a time with an offset, or refused with the error that callers expect."""
     with contextlib.suppress(ValueError):
         assert parse_event_time(value).tzinfo is not None
 

@@ -1,4 +1,4 @@
-"""The reasons why messages failed, with their counts."""
+"""The counts of the reasons why messages failed."""
 
 import json
 
@@ -48,12 +48,12 @@ def refused(message: str) -> Failure:
     ],
 )
 def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
-    """A reason names the service, the call and the refusal, without anything that varies from record to record."""
+    """A reason names the service, the call and the refusal, but nothing that differs between records."""
     assert fingerprint(describe_failure(error)) == reason
 
 
-def test_what_fails_for_one_reason_is_counted_together() -> None:
-    """Failures with the same reason are counted together, for any number of records, and so are their messages."""
+def test_failures_with_the_same_reason_are_counted_together() -> None:
+    """The number of records does not matter."""
     reasons = FailureCounts()
     for number in range(50):
         reasons.add(refused(f"Prisoner A{number:04}BC not found"), f"{number % 20}")
@@ -63,7 +63,7 @@ def test_what_fails_for_one_reason_is_counted_together() -> None:
 
 
 def test_the_number_of_reasons_is_bounded() -> None:
-    """A long-lived process keeps the first reasons, and a single count for all others."""
+    """A long-lived process keeps the first reasons, and counts all others together."""
     reasons = FailureCounts()
     for number in range(500):
         reasons.add(refused("a" * (number % 100)), f"{number}")

@@ -1,4 +1,4 @@
-"""The log says when work starts to fail and when it recovers."""
+"""The log says when an operation starts to fail and when it recovers."""
 
 import time
 
@@ -7,8 +7,8 @@ from structlog.testing import capture_logs
 from sync.outage_log import OutageLog
 
 
-def test_an_outage_is_logged_once_and_its_end_with_the_number_of_failures() -> None:
-    """An outage is logged once, however often the work fails, and its end is logged; a later outage is logged again."""
+def test_an_outage_and_its_end_are_logged_once() -> None:
+    """The end is logged with the number of failures. A later outage is logged again."""
     with capture_logs() as logs:
         outage_log = OutageLog("here", "began", "ended", queue="visit")
         outage_log.worked()
@@ -22,8 +22,8 @@ def test_an_outage_is_logged_once_and_its_end_with_the_number_of_failures() -> N
     assert {each["queue"] for each in logs} == {"visit"}
 
 
-def test_what_began_before_an_outage_does_not_end_it() -> None:
-    """The late success of work that began before an outage does not end it, so the outage is logged only once."""
+def test_a_late_success_does_not_end_an_outage() -> None:
+    """A call that began before the outage and succeeds during it does not end the outage, which is logged only once."""
     with capture_logs() as logs:
         outage_log = OutageLog("here", "began", "ended")
         before = time.monotonic()

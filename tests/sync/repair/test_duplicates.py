@@ -37,24 +37,24 @@ def finding(domain: str, **properties: str) -> Finding:
         (None, Verdict.NOT_MAPPED),
     ],
 )
-def test_verdict_by_the_ids(existing: MappingIds | None, verdict: Verdict) -> None:
-    """Only equal DPS ids with different NOMIS ids make a surplus record."""
+def test_only_different_nomis_ids_make_a_surplus_record(existing: MappingIds | None, verdict: Verdict) -> None:
+    """A record is surplus only if the DPS ids are equal and the NOMIS ids differ."""
     assert Duplicate(ONE, existing).verdict is verdict
 
 
-def test_adjustments_of_two_families_are_two_records() -> None:
+def test_the_same_number_in_two_families_is_two_records() -> None:
     """The same number in both families of adjustments means two records."""
     one, other = MappingIds("a", ("33012", "SENTENCE")), MappingIds("a", ("33012", "KEY-DATE"))
     assert Duplicate(one, other).verdict is Verdict.SURPLUS
 
 
-#: Properties are text, in which `null` stands for a missing id.
+#: The properties of findings. They are text, in which `null` stands for a missing id.
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 
 @given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
-    """Each domain's properties give its two pairs, whatever the ids are. A missing pair is read as None."""
+    """Each domain's properties give its two pairs, whatever the ids are. A missing pair gives None."""
     mappings = DOMAINS[domain].mappings
     properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
     properties[f"duplicate{mappings.dps[0].upper()}{mappings.dps[1:]}"] = dps
@@ -63,8 +63,8 @@ def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -
     assert duplicate.existing is None
 
 
-def test_finding_that_names_no_record_is_refused() -> None:
-    """A finding without the refused pair is refused, since there is nothing to check."""
+def test_a_finding_without_a_record_is_refused() -> None:
+    """A finding that does not name the refused pair is refused, since there is nothing to check."""
     with pytest.raises(ValueError, match="does not say which visit"):
         read_duplicate(finding("visit", duplicateNomisId="null", duplicateVsipId="a"))
 
@@ -110,7 +110,7 @@ APPOINTMENT: dict[str, str | None] = {
     ],
 )
 @pytest.mark.parametrize("which", ["surplus", "mapped"])
-def test_a_record_that_differs_is_not_proved_to_be_the_double(
+def test_a_record_that_differs_is_not_a_proven_duplicate(
     domain: str, record: dict[str, str | None], changes: dict[str, str | None], which: str
 ) -> None:
     """Each field that the runbook requires to be equal is compared on both sides."""
@@ -122,22 +122,22 @@ def test_a_record_that_differs_is_not_proved_to_be_the_double(
     assert unproved(repair, ONE, OTHER, NomisView(record, record, readable=True, surplus_belongs_to=None)) == []
 
 
-def test_what_neither_record_has_proves_nothing() -> None:
-    """Two records without a start are not equal because both lack it."""
+def test_missing_values_on_both_sides_prove_nothing() -> None:
+    """Two records that both lack a start are not equal because of that."""
     record = {**APPOINTMENT, "start": None}
     view = NomisView(record, dict(record), readable=True, surplus_belongs_to=None)
     assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither has a start"]
 
 
-def test_a_visit_that_is_cancelled_needs_no_proof() -> None:
-    """A cancelled visit is not removed any more, so it needs no proof."""
+def test_a_cancelled_visit_needs_no_proof() -> None:
+    """A visit that is already cancelled is not removed, so it needs no proof."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
     view = NomisView(cancelled, VISIT, readable=True, surplus_belongs_to=None)
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
 
 
-def test_nothing_speaks_against_a_proved_double() -> None:
-    """A duplicate is proved if both visits have one offender, the mapped visit exists, and the other is not mapped."""
+def test_a_proven_duplicate_has_no_objection() -> None:
+    """A duplicate is proven if both visits have one offender, the mapped visit exists and the other is not mapped."""
     view = NomisView(VISIT, dict(VISIT), readable=True, surplus_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
@@ -153,10 +153,10 @@ def test_nothing_speaks_against_a_proved_double() -> None:
         ({"offenderNo": None}, {"offenderNo": None}, None, "do not have the same offenderNo"),
     ],
 )
-def test_every_doubt_keeps_a_record(
+def test_a_record_that_may_be_needed_is_never_removed(
     surplus: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
 ) -> None:
-    """A record that is mapped, the only one, or another prisoner's is never removed, whatever a person confirms."""
+    """Whatever a person confirms, a record that is mapped, is the only one, or is another prisoner's stays."""
     view = NomisView(surplus, mapped, readable=True, surplus_belongs_to=belongs_to)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
@@ -165,8 +165,8 @@ def test_every_doubt_keeps_a_record(
 IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 
-def test_two_iep_records_of_one_level_are_left_as_they_are() -> None:
-    """Two equal IEP records of one level do no harm, so their finding may be closed."""
+def test_equal_iep_records_may_stay() -> None:
+    """Two equal IEP records of one level do no harm, so their finding can be closed."""
     view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, surplus_belongs_to=None)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 
@@ -180,7 +180,7 @@ def test_a_duplicate_that_stays_is_not_resolved() -> None:
 
 
 @pytest.mark.parametrize("base", [RemovingRepair, AdvisingRepair])
-def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
+def test_a_repair_needs_a_removal_or_advice(base: type[Repair]) -> None:
     """A repair that neither removes a record nor gives advice cannot be constructed."""
     missing = "remove" if base is RemovingRepair else "advice"
     others = dict.fromkeys(("read", "nomis_ids", "search_text", "event_parts"))
@@ -188,8 +188,8 @@ def test_a_repair_removes_or_says_what_to_do(base: type[Repair]) -> None:
         type("Silent", (base,), others)()
 
 
-def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
-    """Only a person can say whether an unreadable record was deleted. A mapped record must never be deleted."""
+def test_a_person_closes_findings_about_unreadable_records() -> None:
+    """Only a person can say that an unreadable record has been deleted. A mapped record must never be deleted."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
     (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to=None))
     assert "--by-hand" in obstacle
@@ -197,8 +197,8 @@ def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
     assert "is mapped to dps-9" in obstacle
 
 
-def test_request_names_prisoner_and_sequence_alone() -> None:
-    """The request to the support team has only what is needed to find the record: prisoner and sequence."""
+def test_the_request_has_only_the_prisoner_and_the_sequence() -> None:
+    """The request to the support team has only what is needed to find the record."""
     one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
     text = IncentiveRepair().support_request(one, other, "A1234BC")
     assert text is not None
@@ -215,8 +215,8 @@ def refusal(path: str, status: int = 500, message: str = NON_UNIQUE_TEXT, servic
     return UpstreamError(service, "PUT", path, status=status, message=message)
 
 
-def test_two_rows_are_recognised_by_path_and_words() -> None:
-    """Two rows are recognised by path and text: for an allocation its PUT, for an attendance its POST or look-up."""
+def test_duplicate_rows_are_recognised_by_path_and_text() -> None:
+    """An allocation is recognised by its PUT, an attendance by its POST or its look-up."""
     allocation = recognise(row_kinds()["allocation"], refusal("/activities/540001/allocation"), ALLOCATION)
     assert allocation is not None
     assert allocation.finding_key == "non-unique:allocation:540001:123"
@@ -237,6 +237,6 @@ def test_two_rows_are_recognised_by_path_and_words() -> None:
     ],
 )
 @pytest.mark.parametrize("what", ["allocation", "attendance"])
-def test_other_failures_are_not_taken_for_two_rows(what: str, error: Exception) -> None:
-    """A failure with another status, text, service, path or kind of error is not taken for two rows."""
+def test_other_failures_do_not_mean_duplicate_rows(what: str, error: Exception) -> None:
+    """A failure with another status, text, service, path or kind of error does not mean that NOMIS has two rows."""
     assert recognise(row_kinds()[what], error, {**ALLOCATION, **SESSION}) is None

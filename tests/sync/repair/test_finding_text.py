@@ -1,4 +1,4 @@
-"""Findings as sentences: what happened to whom, and with what consequence, for every event that alerts a person."""
+"""A finding is shown as sentences that say what happened, to whom, and with what consequence."""
 
 import pytest
 
@@ -115,16 +115,14 @@ SESSION = {
         ),
     ],
 )
-def test_a_finding_says_what_happened_to_whom_and_what_it_costs(
-    event: str, properties: dict[str, str], text: str
-) -> None:
-    """The text of a finding consists of whole sentences, whatever the properties of its event."""
+def test_a_finding_is_whole_sentences(event: str, properties: dict[str, str], text: str) -> None:
+    """The text of a finding is made of whole sentences, whatever the properties of its event."""
     assert finding_text(event, properties) == text
 
 
 @pytest.mark.parametrize("event", sorted(TEXTS.keys() - ALERT_TEXTS.keys() - {"contract-drift"}))
-def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
-    """Even if the event has few properties, the text of a finding is a complete sentence without gaps."""
+def test_a_finding_with_few_properties_is_a_sentence(event: str) -> None:
+    """Even if the event lacks most properties, the text of the finding is a complete sentence without gaps."""
     text = finding_text(event, {})
     assert text is not None
     assert text.endswith(".")
@@ -133,11 +131,11 @@ def test_every_alert_of_the_synchronisation_is_a_sentence(event: str) -> None:
 
 
 @pytest.mark.parametrize(("offender_no", "known"), [("A1234BC", "A1234BC"), ("unknown", None), ("null", None)])
-def test_words_for_an_unknown_prisoner_are_not_number(offender_no: str, known: str | None) -> None:
-    """The words `unknown` and `null` for an unknown prisoner are not shown as a prison number."""
+def test_an_unknown_prisoner_has_no_number(offender_no: str, known: str | None) -> None:
+    """The values `unknown` and `null` are not shown as the number of a prisoner."""
     assert prisoner_in({"offenderNo": offender_no}) == known
 
 
-def test_other_events_are_not_findings() -> None:
+def test_other_events_have_no_finding_text() -> None:
     """An event that needs nobody's attention has no text."""
     assert finding_text("visit-create-success", VISIT) is None

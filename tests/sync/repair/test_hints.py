@@ -1,4 +1,4 @@
-"""Advice for failed messages: each kind of failure has the advice of the runbook."""
+"""Each kind of failure has the advice of the runbook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTENDED = "activities.prisoner.attendance-amended"
 
 
 def failure(**changes: Any) -> Failure:
-    """A failure of a call to NOMIS, with the changes that a test needs."""
+    """A failed call to NOMIS, with the changes that a test needs."""
     values: dict[str, Any] = {
         "step": "update visit",
         "service": "nomis",
@@ -61,33 +61,33 @@ NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
         ("prison-visit.booked", {"service": "hmpps-auth", "status": 200, "recoverable": True}, "credentials"),
     ],
 )  # fmt: skip
-def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words: str) -> None:
+def test_each_failure_in_the_runbook_has_its_advice(event_type: str, changes: dict[str, Any], words: str) -> None:
     """A failure that the runbook lists gets its advice."""
     changes = {"recoverable": changes.get("status", 500) >= 500, **changes}
     assert words in hint(event_type, failure(**changes))
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
-def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
-    """A mapping retry is never to be purged, as the record would be created again without its mapping."""
+def test_a_mapping_retry_must_not_be_purged(status: int | None) -> None:
+    """If a mapping retry were purged, the record would be created again without its mapping."""
     advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
     assert "never purge" in advice
     assert "dlq retry" in advice
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
-def test_outages_heal(status: int | None) -> None:
+def test_outages_are_recoverable(status: int | None) -> None:
     """A redrive resolves time-outs and server errors."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
 
 
-def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
-    """A gateway's 404 says nothing about the record, so a failure with it can be recoverable."""
+def test_a_404_of_a_gateway_is_recoverable() -> None:
+    """A gateway's 404 proves nothing about the record, so a retry may succeed."""
     assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
 
 
-def test_an_attendance_heals_with_its_allocation() -> None:
-    """Housekeeping sends an attendance back, since its allocation may only be late."""
+def test_an_attendance_without_its_allocation_is_recoverable() -> None:
+    """The housekeeping sends the attendance back, since its allocation may only be late."""
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
@@ -97,13 +97,13 @@ def test_an_attendance_heals_with_its_allocation() -> None:
     assert "succeeds" in hint(ATTENDED, refused)
 
 
-def test_refusals_do_not_heal() -> None:
-    """A refusal that the runbook does not list is put down to the data."""
+def test_refusals_are_permanent() -> None:
+    """A refusal that the runbook does not list counts as a fault in the data."""
     assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
 
 
-def test_rules_and_unreadable_messages() -> None:
-    """A broken rule and a malformed message are distinguished."""
+def test_broken_rules_and_malformed_messages_are_distinguished() -> None:
+    """A message that breaks a rule and a malformed message have different advice."""
     rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
     assert "rule" in hint("prison-visit.booked", rule)
     assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE
@@ -117,13 +117,13 @@ def test_rules_and_unreadable_messages() -> None:
     reason=st.sampled_from(["", "paid", "prison", "expired", "without a location", "no such record", NON_UNIQUE]),
     step=st.sampled_from(["read event", "update visit"]),
 )
-def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, **failed: Any) -> None:
-    """A message with a recoverable failure is never to be purged, whatever failed."""
+def test_recoverable_messages_must_not_be_purged(event_type: str | None, **failed: Any) -> None:
+    """The advice for a recoverable failure never proposes a purge, whatever failed."""
     assert "purge" not in hint(event_type, failure(**failed, recoverable=True))
 
 
 @pytest.mark.parametrize("name", FailureClass)
-def test_every_class_says_what_the_housekeeping_does(name: FailureClass) -> None:
-    """Messages worth a retry are sent back and never to be purged. All other messages are given up, or wait."""
+def test_the_advice_says_what_the_housekeeping_does(name: FailureClass) -> None:
+    """Messages worth a retry are sent back and must not be purged. All other messages are given up, or wait."""
     assert ("Housekeeping sends it back" in name.action) is (name in WORTH_A_RETRY)
     assert ("purge" in name.action) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))

@@ -1,4 +1,4 @@
-"""A setting that cannot work is rejected at start-up, in one line that names it and shows no secret."""
+"""A setting that cannot work is refused at the start, in one line that names it and shows no secret."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ from sync.store.database import Database
         ("SMTP_URL", "smtp://user:hu sh@mail", "contains a blank or a line break"),
     ],
 )
-def test_rejects_what_cannot_work(name: str, value: str, says: str) -> None:
-    """Wrong addresses, ports, regions, waits, files and locations are all found when the settings are read."""
+def test_settings_that_cannot_work_are_refused(name: str, value: str, says: str) -> None:
+    """Wrong addresses, ports, regions, times, files and locations are all found when the settings are read."""
     with pytest.raises(SettingsError) as caught:
         load_settings({name: value})
     assert str(caught.value).startswith(f"{name}: ")
@@ -109,7 +109,7 @@ def test_rejects_what_cannot_work(name: str, value: str, says: str) -> None:
 
 
 def test_all_wrong_settings_are_reported_at_once() -> None:
-    """Each wrong setting has one line, so that a deployment can be corrected in one go."""
+    """Each wrong setting has one line, so that an operator can correct all of them together."""
     wrong = {
         "TZ": "Europe",
         "API_TIMEOUT_SECONDS": "inf",
@@ -127,7 +127,7 @@ def test_all_wrong_settings_are_reported_at_once() -> None:
 
 
 def error_of(name: str, value: str) -> str | None:
-    """The error about a value; None if the value is accepted."""
+    """The error about a value, or None if the value is accepted."""
     try:
         load_settings({name: value})
     except SettingsError as error:
@@ -139,8 +139,8 @@ def error_of(name: str, value: str) -> str | None:
     st.sampled_from(sorted(variable.name for variable in variables())),
     st.text(st.characters(exclude_characters="\x00"), max_size=60),
 )
-def test_any_value_is_accepted_or_rejected_on_one_line(name: str, value: str) -> None:
-    """A setting raises only `SettingsError`, in our own words and not the validator's."""
+def test_any_value_is_accepted_or_refused_on_one_line(name: str, value: str) -> None:
+    """A setting raises only `SettingsError`, with our text instead of the validator's."""
     line = error_of(name, value) or f"{name}: accepted"
     assert line.startswith(f"{name}: ")
     assert len(line.splitlines()) == 1
@@ -170,13 +170,13 @@ def test_any_value_is_accepted_or_rejected_on_one_line(name: str, value: str) ->
         ("REPORTS_URL", "https://reports.example/weekly"),
     ],
 )
-def test_accepts_what_can_work(name: str, value: str) -> None:
+def test_settings_that_can_work_are_accepted(name: str, value: str) -> None:
     """Every setting that can work is accepted."""
     load_settings({name: value})
 
 
 @pytest.mark.parametrize("port", ["many", "99999", "0"])
-def test_rejects_a_database_without_a_valid_port(port: str) -> None:
+def test_a_database_without_a_valid_port_is_refused(port: str) -> None:
     """A wrong port is a wrong setting, not a failure of the database."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: .*port") as caught:
         Database(f"postgresql://user:hush@host:{port}/name")
@@ -184,7 +184,7 @@ def test_rejects_a_database_without_a_valid_port(port: str) -> None:
 
 
 def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a local endpoint, a missing profile or an unreadable file does no harm; with AWS, the error names it."""
+    """With a local endpoint, a missing profile or an unreadable file does no harm. With AWS, the error names it."""
     monkeypatch.setenv("AWS_PROFILE", "nope")
     own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
     assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
@@ -200,7 +200,7 @@ def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_local_endpoint_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy leads away from this machine, so proxies are used only for AWS."""
+    """A proxy cannot reach an endpoint on this machine, so proxies are used only for AWS."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")

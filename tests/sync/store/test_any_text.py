@@ -1,4 +1,4 @@
-"""Any text of a message, an upstream or a person is recorded, found again, and affects no other record."""
+"""Any text from a message, a service or a person is stored and found again, and affects no other record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sync.upstream import breaker as breakers
 
 VISIT = DOMAINS["visits"].creation
 
-#: Short and long, plain and with characters that databases refuse: NULs and lone surrogates.
+#: Short and long texts, some of them with characters that databases refuse: NULs and lone surrogates.
 TEXTS = st.one_of(
     st.text(st.characters(codec=None), max_size=20),
     st.sampled_from(["\x00", "\ud800", "a\x00b", "\udfff\U0001f600", "\\u0000", "m" * 130]),
@@ -50,7 +50,7 @@ class Undo(Exception):
 
 @contextmanager
 def undone(database: Database) -> Iterator[Connection]:
-    """A transaction that is rolled back, so that no example sees the rows of another."""
+    """A transaction that is rolled back, so that no example sees the rows of another one."""
     try:
         with database.begin() as connection:
             yield connection
@@ -60,27 +60,27 @@ def undone(database: Database) -> Iterator[Connection]:
 
 
 def empty_store(database: Database) -> CreationStore:
-    """A store without creations, so that no example sees those of another."""
+    """A store without creations, so that no example sees those of another one."""
     with database.begin() as connection:
         connection.execute(tables.creations.delete())
     return CreationStore(database, Telemetry(database, get_logger()))
 
 
 def readable(text: str) -> str:
-    """The part of a text that every database stores."""
+    """The part of a text that every database can store."""
     return text.replace("\x00", "").encode(errors="ignore").decode()
 
 
 def of_text(text: str) -> FailedAttempt:
-    """A failed attempt with one text in every field."""
+    """A failed attempt with the same text in every field."""
     failure = Failure(text, text, text, text, 400, text, recoverable=False)
     return FailedAttempt(now(), "visits", text, text, text, text, 1, failure)
 
 
 @examples
 @given(text=TEXTS)
-def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, text: str) -> None:
-    """The id of a creation, its request, refusal reason, NOMIS ids and mapping may be any text."""
+def test_a_creation_may_have_any_text(database: Database, text: str) -> None:
+    """The id, the request, the refusal reason, the NOMIS ids and the mapping of a creation may be any text."""
     store = empty_store(database)
     body = {"comment": text, text: [text, {"deep": text}]}
     other, ids = f"{text}x", {"nomisId": text}
@@ -92,7 +92,7 @@ def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, tex
     assert record.state is CreationState.REFUSED
     assert readable(text) in (record.note or "")
     assert record.properties == {"visitId": readable(text)}
-    # The value that was read works as the next key, and the id that was read finds the same row.
+    # The value that was read can be the next key, and the id that was read finds the same row.
     assert store.intend(VISIT, text, body, {}, record) == 2
     store.created(VISIT, record.dps_id, 2, ids)
     assert store.unclaimed(VISIT, other, [ids]) == []
@@ -114,7 +114,7 @@ def _attempts(connection: Connection, sns_message_id: str | None, message_id: st
 @examples
 @given(text=TEXTS)
 def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
-    """A failure is found by the id that survives a redrive and by the SQS id, with its neighbours."""
+    """Among other failures, one is found by the SQS id, and by the id that survives a redrive."""
     with database.begin() as connection:
         before = _attempts(connection, text, text)
         failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
@@ -129,8 +129,8 @@ def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text
 
 @examples
 @given(text=TEXTS)
-def test_a_finding_about_anything_is_made_once(database: Database, text: str) -> None:
-    """Findings that differ only beyond a column's length, or in characters it cannot hold, are two findings."""
+def test_findings_with_any_text_are_distinguished(database: Database, text: str) -> None:
+    """Findings that differ only beyond the length of a column, or in characters it cannot store, are two findings."""
     with undone(database) as connection:
         for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
             given = (key, FindingKind.AMBIGUOUS, text, Severity.LOW, text, {text: text})
@@ -163,7 +163,7 @@ def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
 @examples
 @given(text=TEXTS)
 def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> None:
-    """A dead letter is counted under its unchanged id, however long the id is."""
+    """A dead letter is counted under its full id, however long that is."""
     with undone(database) as connection:
         failures.count_redrives(connection, "visits", [text, f"{text}x", text])
         expected = {text: 2, f"{text}x": 1}
@@ -174,7 +174,7 @@ def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> No
 @examples
 @given(text=TEXTS)
 def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) -> None:
-    """An action's operator and target, and the reason why a service counts as down, may be any text."""
+    """The operator and target of an action, and the reason why a service counts as down, may be any text."""
     with undone(database) as connection:
         number = actions.start_action(connection, text, text, text, {text: text}, "action:1")
         actions.finish_action(connection, number, actions.ActionState.DONE, text, {text: text})
@@ -186,7 +186,10 @@ def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) ->
 @examples
 @given(text=TEXTS)
 def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None:
-    """Names, parameters, counts, errors and properties may be any text. Events tracked with them are written too."""
+    """Names, parameters, counts, errors and properties may be any text.
+
+    Other events of the same batch are written too.
+    """
     job_runs = JobRuns(database, Leases(database, text, 60))
     with suppress(ValueError), job_runs.run(text, {text: text}) as run:
         run.counts = {text: text}
@@ -212,7 +215,7 @@ def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
     assert store.unclaimed(VISIT, "other", [ids, {"nomisId": 2**70 + 1}]) == [{"nomisId": 2**70 + 1}]
 
 
-def test_a_text_as_long_as_its_column_stays_as_it_is(database: Database) -> None:
+def test_a_text_that_fits_its_column_is_unchanged(database: Database) -> None:
     """Only text that does not fit its column is changed."""
     attempt = replace(of_text("x"), message_id="é" * 100)
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""The database with many threads and processes, and its schema, on both kinds of database."""
+"""The database with many threads and processes, and its schema, on SQLite and on PostgreSQL."""
 
 import os
 from pathlib import Path
@@ -26,14 +26,14 @@ def lease(key: str) -> dict[str, object]:
 
 
 def upgrade(url: str) -> None:
-    """The work that each of several processes does at its start."""
+    """The code of each of several processes that upgrade the database at their start."""
     database = Database(url)
     database.upgrade()
     assert database.schema_is_current()
 
 
 def write_rows(url: str, prefix: str) -> None:
-    """Many small transactions, each of which reads and then writes."""
+    """Makes many small transactions, each of which reads and then writes."""
     database = Database(url)
     for number in range(40):
         with database.begin() as connection:
@@ -41,21 +41,21 @@ def write_rows(url: str, prefix: str) -> None:
             connection.execute(insert(leases), lease(f"{prefix}-{number}"))
 
 
-def test_the_migrations_lead_exactly_to_the_tables(database: Database) -> None:
-    """Autogenerate finds nothing to add, so the migrations and the tables agree."""
+def test_the_migrations_create_exactly_the_tables(database: Database) -> None:
+    """Alembic's autogenerate finds nothing to add to the migrations."""
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 
 
-def test_the_newest_revision_is_that_of_the_migrations(database: Database) -> None:
-    """The newest revision according to the file names is the one that Alembic leads to, in a single line."""
+def test_the_newest_file_is_the_newest_revision(database: Database) -> None:
+    """The newest revision by file name is the one to which Alembic upgrades, in a single line."""
     with database.read() as connection:
         assert MigrationContext.configure(connection).get_current_heads() == (newest_revision(),)
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) -> None:
-    """Processes that start together on an empty database all end up with the current schema."""
+    """Processes that start together on an empty database all end with the current schema."""
     for url in (
         f"sqlite:///{tmp_path}/new/folder/store.db",
         make_database(postgres).render_as_string(hide_password=False),
@@ -71,8 +71,8 @@ def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
     assert database.schema_is_current()
 
 
-def test_a_change_of_the_schema_is_undone_with_its_transaction(tmp_path: Path) -> None:
-    """A schema change that fails midway leaves no table behind, since it is one transaction."""
+def test_a_failed_schema_change_leaves_nothing(tmp_path: Path) -> None:
+    """A schema change that fails midway leaves no table, since it is one transaction."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
 
     def change_and_fail() -> None:
@@ -87,7 +87,7 @@ def test_a_change_of_the_schema_is_undone_with_its_transaction(tmp_path: Path) -
 
 
 def test_a_failing_block_is_rolled_back(database: Database) -> None:
-    """What a block wrote before it raised is undone."""
+    """If a block raises, everything that it wrote is undone."""
 
     def write_and_fail() -> None:
         with database.begin() as connection:
@@ -100,7 +100,7 @@ def test_a_failing_block_is_rolled_back(database: Database) -> None:
         assert connection.execute(select(func.count()).select_from(leases)).scalar_one() == 0
 
 
-def test_threads_and_processes_write_side_by_side(database: Database, database_url: str) -> None:
+def test_threads_and_processes_write_concurrently(database: Database, database_url: str) -> None:
     """Transactions that read before they write succeed in many threads and processes at the same time."""
 
     def write_shared(prefix: str) -> None:
@@ -118,7 +118,7 @@ def test_threads_and_processes_write_side_by_side(database: Database, database_u
 
 
 def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    """A reader does not wait for a writing transaction, and sees what was committed before."""
+    """A reader sees the last committed state while another transaction writes."""
     with database.begin() as writing:
         writing.execute(insert(leases), lease("a"))
 
@@ -129,8 +129,8 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
         assert result_of(in_thread(read)) == 0
 
 
-def test_times_come_back_aware_and_in_utc(database: Database) -> None:
-    """A stored moment is read as the same moment, and a naive one is refused."""
+def test_stored_times_are_aware_and_in_utc(database: Database) -> None:
+    """A stored time is read as the same moment in UTC. A naive time is refused."""
     moment = now()
     row = {"time": moment, "who": "a", "action": "b", "target": "c", "details": {}, "outcome": "d"}
     with database.begin() as connection:
@@ -140,8 +140,8 @@ def test_times_come_back_aware_and_in_utc(database: Database) -> None:
         connection.execute(insert(actions), row | {"time": moment.replace(tzinfo=None)})
 
 
-def test_a_database_that_goes_away_is_unavailable_and_comes_back() -> None:
-    """While the server is down, each transaction fails as unavailable. When it is back, the same object works again."""
+def test_a_database_is_usable_again_after_an_outage() -> None:
+    """While the server is down, each transaction fails as unavailable. Afterwards the same object works again."""
     server = PostgresServer()
     try:
         server.start()
@@ -184,15 +184,15 @@ def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    """A SQLite database whose file was replaced by something else is unavailable, and is named without its password."""
+    """If something other than a database replaces the file, it is unavailable. The message has no password."""
     database = Database(f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "store.db").mkdir()
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
         database.ping()
 
 
-def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) -> None:
-    """Checking an address creates neither file nor folder, so a mistyped one leaves nothing behind."""
+def test_only_an_upgrade_creates_a_missing_file(tmp_path: Path) -> None:
+    """The check of an address creates neither file nor folder, so a mistyped address leaves nothing behind."""
     database = Database(f"sqlite:///{tmp_path}/folder/store.db")
     assert not database.exists
     assert not database.schema_is_current()
@@ -202,8 +202,8 @@ def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) ->
     assert database.schema_is_current()
 
 
-def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
-    """A database file that cannot be created is reported. If it can be, the check leaves nothing behind."""
+def test_a_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    """A check reports a database file that cannot be created. The check itself leaves nothing behind."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
         Database(f"sqlite:///{tmp_path}/file/deeper/store.db").check_can_be_created()
@@ -212,13 +212,13 @@ def test_a_file_that_cannot_be_made_is_reported_before(tmp_path: Path) -> None:
 
 
 def test_a_faulty_statement_is_not_an_outage(database: Database) -> None:
-    """A missing table is a fault to correct, not an outage to wait for."""
+    """A missing table is a fault that has to be corrected, not an outage to wait for."""
     with pytest.raises(DBAPIError), database.begin() as connection:
         connection.execute(text("SELECT * FROM nowhere"))
 
 
 def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
-    """A writer that does not get its turn within the timeout of the address fails as unavailable."""
+    """If a writer does not get its turn within the timeout of the address, it fails as unavailable."""
     url = f"sqlite:///{tmp_path}/store.db?timeout=0.1"
     first, second = Database(url), Database(url)
     first.upgrade()
@@ -231,7 +231,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
 def test_an_address_whose_timeout_is_not_a_time_is_refused(timeout: str) -> None:
-    """An address whose timeout is not a time is refused when the settings are read, not when a writer first waits."""
+    """The address is refused when the settings are read, not when a writer first waits."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout must be a number of seconds from 0 to 3600$"):
         Database(f"sqlite:///store.db?timeout={timeout}")
 
@@ -257,7 +257,7 @@ def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     ],
 )
 def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
-    """Only driver, host and name are shown."""
+    """Only the driver, the host and the name are shown."""
     assert Database(url).url_without_password == shown
 
 
@@ -279,8 +279,8 @@ def test_a_database_in_memory_serves_several_threads() -> None:
     assert database.schema_is_current()
 
 
-def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """The file and those next to it are for their owner only, whatever the umask, since they hold prisoners' ids."""
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
+    """The file and those next to it contain prisoners' ids, so only their owner can read them, whatever the umask."""
     before = os.umask(0)
     try:
         database = Database(f"sqlite:///{tmp_path}/new/store.db")

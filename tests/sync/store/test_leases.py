@@ -27,7 +27,7 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def count_alone(url: str, folder: str) -> None:
-    """The work of the racing processes: a step that would fail if two of them did it at once."""
+    """The code of the racing processes: a step that fails if two of them run it at the same time."""
     mine = Leases(Database(url), "racer", 60)
     marker, counter = Path(folder) / "busy", Path(folder) / "counter"
     for _ in range(15):
@@ -39,7 +39,7 @@ def count_alone(url: str, folder: str) -> None:
 
 
 def test_one_holder_at_a_time(database: Database) -> None:
-    """While a key is held, all others are refused it, in this process and elsewhere, until it is released."""
+    """While a key is held, everybody else is refused it, in this process and in others."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     assert one.acquire("a")
     assert not one.acquire("a")
@@ -50,7 +50,7 @@ def test_one_holder_at_a_time(database: Database) -> None:
 
 
 def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
-    """Two parts of one process with the same name do not take each other's lease for their own."""
+    """Two parts of one process with the same name cannot both hold a lease."""
     one, other = (Leases(database, "scheduler", 60) for _ in range(2))
     assert one.acquire("a")
     assert not other.acquire("a")
@@ -59,7 +59,7 @@ def test_two_of_the_same_name_exclude_each_other(database: Database) -> None:
 
 
 def test_a_with_block_holds_and_releases(database: Database) -> None:
-    """`held` refuses others with `LeaseBusy`, and also releases when the block raises."""
+    """`held` makes others fail with `LeaseBusy`, and releases the lease even if the block raises."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
 
     def fail() -> None:
@@ -76,7 +76,7 @@ def test_a_with_block_holds_and_releases(database: Database) -> None:
 
 
 def test_racing_processes_take_turns(database: Database, database_url: str, tmp_path: Path) -> None:
-    """Processes that race for one key are never inside at the same time, and each gets its turns."""
+    """Processes that race for one key never hold it at the same time, and each gets its turns."""
     (tmp_path / "counter").write_text("0")
     arguments = (database_url, str(tmp_path))
     assert exit_codes(count_alone, arguments, arguments, arguments) == [0, 0, 0]
@@ -84,7 +84,7 @@ def test_racing_processes_take_turns(database: Database, database_url: str, tmp_
 
 
 def test_racing_threads_take_turns(database: Database) -> None:
-    """Threads that share one object exclude each other as separate processes do."""
+    """Threads that share one object exclude each other, as separate processes do."""
     shared, inside, most = Leases(database, "shared", 60), [0], [0]
 
     def work() -> None:
@@ -101,7 +101,7 @@ def test_racing_threads_take_turns(database: Database) -> None:
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
-    """A killed holder on the same machine is known to be gone, however long its lease lasts."""
+    """A killed holder on the same machine is known to be dead, however long its lease lasts."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
@@ -111,8 +111,8 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database,
     assert mine.acquire("a")
 
 
-def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
-    """Whether a process on another machine is alive is unknown, so its lease lasts until its end."""
+def test_a_lease_of_another_machine_lasts_until_its_end(database: Database) -> None:
+    """Whether a process on another machine is alive is unknown, so its lease cannot be taken over earlier."""
     elsewhere = Leases(database, "elsewhere", 60)
     assert elsewhere.acquire("a")
     with database.begin() as connection:
@@ -124,8 +124,8 @@ def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
     assert mine.acquire("a")
 
 
-def test_an_expired_lease_is_taken_over_and_not_released_by_its_old_holder(database: Database) -> None:
-    """A holder that lost its lease can neither release nor renew that of the next holder."""
+def test_the_old_holder_cannot_release_a_lease_taken_over(database: Database) -> None:
+    """A holder whose lease expired can neither release nor renew the lease of the next holder."""
     slow, next_one, third = Leases(database, "slow", 0.01), Leases(database, "next", 60), Leases(database, "third", 60)
     assert slow.acquire("a")
     until(lambda: next_one.acquire("a"))
@@ -142,7 +142,7 @@ def expiry(database: Database) -> datetime:
 
 
 def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
-    """A lease is extended while its holder renews it, and ends afterwards."""
+    """A lease lasts as long as its holder renews it, and then ends."""
     holder, other = Leases(database, "holder", 0.6), Leases(database, "other", 60)
     holder.acquire("a")
     first = expiry(database)
@@ -152,7 +152,7 @@ def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
     until(lambda: other.acquire("a"))
 
 
-def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
+def test_a_failed_release_is_made_up_by_the_next_acquisition() -> None:
     """If an outage of the database prevents a release, the next acquisition releases the lease."""
     server = PostgresServer()
     try:
@@ -178,7 +178,7 @@ def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
 
 
 def test_renewing_continues_through_an_outage() -> None:
-    """A renewal that fails is logged and tried again, so a short outage does not cost the lease."""
+    """A renewal that fails is logged and tried again, so a short outage does not end the lease."""
     server = PostgresServer()
     try:
         server.start()
@@ -200,7 +200,7 @@ def test_renewing_continues_through_an_outage() -> None:
 
 
 def test_any_text_may_be_a_key(database: Database) -> None:
-    """Keys that are too long, or have characters that no database stores, exclude each other like all other keys."""
+    """Keys that are too long, or have characters that no database can store, exclude each other like any other keys."""
     one, other = Leases(database, "one", 60), Leases(database, "other", 60)
     keys = ["a" * 300, "a" * 300 + "b", "a\x00", "a", "a\ud800", "a" * 200]
     assert all(one.acquire(key) for key in keys)
@@ -212,7 +212,7 @@ def test_any_text_may_be_a_key(database: Database) -> None:
 
 
 def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> None:
-    """If the database rejects one key, threads that acquire other keys at the same moment still get their leases."""
+    """If the database rejects one key, threads that acquire other keys at the same time still get their leases."""
     mine = Leases(database, "me", 60)
     with database.begin() as connection:
         if database.dialect == "sqlite":
@@ -242,8 +242,8 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
                 connection.exec_driver_sql("ALTER TABLE leases DROP CONSTRAINT bad")
 
 
-def test_leases_asked_for_together_are_taken_one_by_one(database: Database) -> None:
-    """Threads that ask at the same moment get all free leases. A lease that is held elsewhere stays there."""
+def test_leases_acquired_together_succeed_separately(database: Database) -> None:
+    """Threads that acquire at the same time get all free leases. A lease held by another process stays there."""
     mine, other = Leases(database, "me", 60), Leases(database, "other", 60)
     numbers = range(8)
     together = threading.Barrier(len(numbers))
@@ -264,8 +264,8 @@ def test_leases_asked_for_together_are_taken_one_by_one(database: Database) -> N
     assert all(Leases(database, "third", 60).acquire(f"0-{number}") for number in numbers)
 
 
-def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database: Database, database_url: str) -> None:
-    """A releasing thread need not wait for another thread's commit, as the committing thread releases the lease too."""
+def test_a_release_during_another_threads_commit_is_done(database: Database, database_url: str) -> None:
+    """A thread that releases need not wait for the commit of another thread, which releases the lease too."""
     mine, other, blocker = Leases(database, "mine", 600), Leases(database, "other", 600), Database(database_url)
     assert mine.acquire("a")
     with blocker.begin() as connection:
@@ -280,7 +280,7 @@ def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database
 
 
 def test_processes_are_distinguished() -> None:
-    """The current process is alive; one that ended or whose number was reused is gone; any other is unknown."""
+    """The current process is alive. A process that ended, or whose number was reused, is gone. Any other is unknown."""
     mine = this_process()
     place, number, start = mine.split("/")
     assert not process_is_gone(mine)
@@ -292,7 +292,7 @@ def test_processes_are_distinguished() -> None:
     assert not process_is_gone("nonsense")
 
 
-def test_many_threads_after_few_keys_exclude_each_other(database: Database) -> None:
+def test_many_threads_and_few_keys_exclude_each_other(database: Database) -> None:
     """No two threads hold the same key at once, and no lease is left at the end."""
     leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
     inside: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Leases that expire while their holder works, and those that deliberately outlast it."""
+"""Leases that expire while their holder works, and leases that deliberately outlast it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 class Clock:
-    """A clock that a test sets."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __call__(self) -> float:
-        """Returns the seconds to which the test has set the clock."""
+        """The seconds to which the test has set the clock."""
         return self.seconds
 
 
-def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) -> None:
-    """When an unrenewed lease has ended, its thread gets an error, while other threads keep their leases."""
+def test_a_thread_whose_lease_expired_may_not_write(database: Database) -> None:
+    """If a lease expires without renewal, its thread gets an error. Other threads keep their leases."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -38,8 +38,8 @@ def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) ->
     leases.ensure_held()
 
 
-def test_what_is_to_be_written_soon_is_not_written_late(database: Database) -> None:
-    """In such a block its thread gets an error once the time has passed, while other threads may write."""
+def test_a_write_with_a_deadline_is_not_made_late(database: Database) -> None:
+    """In a block with a deadline, its thread gets an error after the deadline. Other threads may write."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     with leases.write_within(10, "visit:1"):
@@ -52,8 +52,8 @@ def test_what_is_to_be_written_soon_is_not_written_late(database: Database) -> N
     leases.ensure_held()
 
 
-def test_a_renewed_lease_is_held_on(database: Database) -> None:
-    """Each renewal extends the lease, counted from the start of that renewal."""
+def test_each_renewal_extends_the_lease(database: Database) -> None:
+    """The new length counts from the start of the renewal."""
     clock = Clock()
     leases = Leases(database, "mine", 60, clock)
     assert leases.acquire("a")
@@ -67,7 +67,7 @@ def test_a_renewed_lease_is_held_on(database: Database) -> None:
 
 
 def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> None:
-    """A late renewal does not take a lease back from its new holder, and the old holder is told."""
+    """A late renewal does not take the lease back from its new holder, and the old holder gets an error."""
     clock = Clock()
     mine, other = Leases(database, "mine", 0.001, clock), Leases(database, "other", 60)
     assert mine.acquire("a")
@@ -80,8 +80,8 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
     assert not Leases(database, "third", 60).acquire("a")
 
 
-def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
-    """A lease that is left to expire cannot be acquired before that, even by its old holder, or renewed."""
+def test_nobody_holds_a_lease_that_is_left_to_expire(database: Database) -> None:
+    """Before its end such a lease can be neither acquired, even by its old holder, nor renewed."""
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")
     mine.expire_after("a", 600)
@@ -94,8 +94,8 @@ def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
     assert other.acquire("b")
 
 
-def test_the_lease_of_a_dead_process_may_be_waited_for(database: Database, database_url: str) -> None:
-    """An acquisition without take-over waits for the full time of a lease, even if its holder was killed."""
+def test_a_lease_may_be_waited_for_without_a_take_over(database: Database, database_url: str) -> None:
+    """An acquisition without a take-over waits until the lease ends, even if its holder was killed."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:

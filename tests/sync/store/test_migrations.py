@@ -52,7 +52,7 @@ def some_value(column: Column[Any]) -> object:
 
 
 def everything(connection: Connection) -> dict[str, list[dict[str, Any]]]:
-    """The rows of all tables."""
+    """The rows of all tables, by table."""
     metadata = MetaData()
     metadata.reflect(connection)
     return {
@@ -84,7 +84,7 @@ def test_an_upgrade_keeps_every_row(released: Database) -> None:
 
 
 def test_mismatches_of_the_released_schema_belong_to_incentives(released: Database) -> None:
-    """After the upgrade, an earlier mismatch is known by its booking, and so is its run."""
+    """After the upgrade, an earlier mismatch is identified by its booking, and its run belongs to incentives."""
     with released.begin() as connection:
         connection.execute(
             text(
@@ -108,8 +108,8 @@ def test_mismatches_of_the_released_schema_belong_to_incentives(released: Databa
     assert row.since == datetime(2023, 4, 1, 4, tzinfo=UTC)
 
 
-def test_results_of_the_released_schema_get_the_fields_that_every_result_has(released: Database) -> None:
-    """After the upgrade, an earlier result says which reconciliation it belongs to, and names its gaps."""
+def test_results_of_the_released_schema_get_the_general_fields(released: Database) -> None:
+    """After the upgrade, an earlier result names its reconciliation and its gaps."""
     stored = {
         "runId": "run-1",
         "compared": 2,
@@ -144,7 +144,7 @@ def test_results_of_the_released_schema_get_the_fields_that_every_result_has(rel
 
 
 def test_actions_of_the_released_schema_get_a_state(released: Database) -> None:
-    """After the upgrade each action says whether it was done."""
+    """After the upgrade, each action has a state that says whether it was done."""
     row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
     with released.begin() as connection:
         connection.execute(text(row + "'dlq purge', 'visit', '{}', '3 messages removed')"))

@@ -1,4 +1,4 @@
-"""PostgreSQL behind PgBouncer in transaction mode, where each transaction may use another server connection."""
+"""PostgreSQL behind PgBouncer in transaction mode, in which each transaction may use a different server connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.harness.waiting import in_thread, result_of, until
 
 @pytest.fixture
 def pooled(postgres: URL) -> Iterator[str]:
-    """The address of an empty database behind a pooler."""
+    """The address of an empty database behind the pooler."""
     pooler = Pooler(postgres)
     url = make_database(postgres)
     assert url.database is not None
@@ -56,8 +56,8 @@ def test_everything_works_through_a_pooler(pooled: str) -> None:
     database.dispose()
 
 
-def test_limits_of_a_writer_are_those_of_its_transaction(pooled: str) -> None:
-    """The limits of a writer do not apply to the next user of the connection, which may be another program."""
+def test_the_limits_of_a_writer_end_with_its_transaction(pooled: str) -> None:
+    """The limits of a writer do not affect the next user of the connection, which may be another program."""
     database = Database(pooled)
     asked = "SHOW lock_timeout", "SHOW idle_in_transaction_session_timeout"
     with database.begin() as connection:

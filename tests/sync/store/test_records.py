@@ -28,8 +28,8 @@ def record_one(connection: Connection, key: str = "k", alert_command: str | None
     return findings.record_finding(connection, key, kind, "visit", Severity.SERIOUS, name, properties, alert_command)
 
 
-def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
-    """A finding is recorded once however often it occurs, and its alert has everything that a reader needs."""
+def test_a_finding_and_its_alert_are_recorded_once(database: Database) -> None:
+    """However often a finding occurs it is recorded once. Its alert has everything that a reader needs."""
     with database.begin() as connection:
         assert record_one(connection)
         assert not record_one(connection)
@@ -49,7 +49,7 @@ def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
 
 
 def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None:
-    """If the transaction is undone, neither the finding nor its alert exists."""
+    """If the transaction is rolled back, neither the finding nor its alert exists."""
 
     def fail() -> None:
         with database.begin() as connection:
@@ -73,7 +73,10 @@ def test_a_finding_without_a_command_has_no_alert(database: Database) -> None:
 
 
 def test_findings_are_listed_and_resolved(database: Database) -> None:
-    """Findings are listed newest first, by status, kind or domain. Each is resolved once, and says by whom."""
+    """Findings are listed newest first, by status, kind or domain.
+
+    Each is resolved once, with the name of the person.
+    """
     with database.begin() as connection:
         for key in ("a", "b"):
             record_one(connection, key)
@@ -119,8 +122,11 @@ def test_a_delivery_is_sent_once(database: Database) -> None:
         assert outbox.find(connection, "unknown") is None
 
 
-def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
-    """When a claim has expired, the delivery is due again with its progress, and the late sender can change nothing."""
+def test_another_sender_takes_over_an_expired_claim(database: Database) -> None:
+    """When a claim has expired, the delivery is due again with its progress.
+
+    The first sender can no longer change it.
+    """
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "email", {})
         first = outbox.claim(connection, outbox.due(connection, 1)[0], now() - timedelta(seconds=1))
@@ -136,7 +142,7 @@ def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
         assert outbox.complete(connection, second)
 
 
-def test_a_delivery_is_put_off_or_given_up(database: Database) -> None:
+def test_a_delivery_is_deferred_or_given_up(database: Database) -> None:
     """A deferred delivery is due at its time, with its last error. A delivery that is given up is never due."""
     with database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {})
@@ -171,7 +177,7 @@ ATTEMPT = FailedAttempt(
 
 
 def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
-    """The last failure of a message is found by the id that survives a redrive, or otherwise by the SQS id."""
+    """The last failure is found by the id that survives a redrive or, if there is none, by the SQS id."""
     final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
     last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
     with database.begin() as connection:
@@ -185,7 +191,7 @@ def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
 
 
 def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
-    """Failures since a given moment are counted, with a separate count of the recoverable ones."""
+    """Failures since a given time are counted, with a separate count of those that are recoverable."""
     final = replace(ATTEMPT, failure=replace(ATTEMPT.failure, recoverable=False))
     old = replace(ATTEMPT, time=ATTEMPT.time - timedelta(days=2))
     with database.begin() as connection:
@@ -198,7 +204,7 @@ def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
 
 
 def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
-    """A path that is too long for its column is recorded as far as it fits, and does not affect other records."""
+    """A path that is too long for its column is cut. Other records are not affected."""
     long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
     with database.begin() as connection:
         failures.record_failures(connection, [long, ATTEMPT])
@@ -210,7 +216,7 @@ def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
 
 
 def test_breakers_are_shared(database: Database) -> None:
-    """One process reports a change of state, and all see it."""
+    """If one process reports a change of state, all processes see it."""
     opened = now()
     with database.begin() as connection:
         assert breakers.set_breaker(connection, "nomis", "open", opened_at=opened, reason="status 503")
@@ -221,8 +227,8 @@ def test_breakers_are_shared(database: Database) -> None:
         assert breakers.read_breakers(connection)["nomis"].opened_at is None
 
 
-def test_actions_are_recorded_with_who_and_how(database: Database) -> None:
-    """Actions are listed newest first. An action is started until it is completed with state, outcome and details."""
+def test_actions_are_recorded_with_operator_and_outcome(database: Database) -> None:
+    """Actions are listed newest first. An action is started until it is completed with a state, outcome and details."""
     with database.begin() as connection:
         first = actions.start_action(
             connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "a:1"

@@ -1,4 +1,4 @@
-"""Moments that processes compare: neither a stepped nor a wrong local clock changes anything."""
+"""Times that processes compare do not depend on a local clock that is wrong or changes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ MINUTE = timedelta(minutes=1)
 
 
 @STEPS
-def test_a_step_ends_no_lease(database: Database, database_url: str, step: timedelta) -> None:
-    """A lease lasts its full length, both for the process whose clock was stepped and for one that starts later."""
+def test_a_clock_change_does_not_end_a_lease(database: Database, database_url: str, step: timedelta) -> None:
+    """The lease lasts its full length, for the process whose clock changed and for one that starts later."""
     assert Leases(database, "holder", 60).acquire("a")
     with time_machine.travel(now() + step):
         assert not Leases(database, "other", 60).acquire("a")
@@ -39,7 +39,7 @@ def test_a_step_ends_no_lease(database: Database, database_url: str, step: timed
 
 
 @STEPS
-def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
+def test_a_clock_change_does_not_prolong_a_lease(database: Database, step: timedelta) -> None:
     """An expired lease is taken over, whatever the local clock says."""
     holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
     with time_machine.travel(now() + step):
@@ -49,8 +49,8 @@ def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
 
 
 @STEPS
-def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: timedelta) -> None:
-    """A step of the clock neither makes a claimed delivery due to another sender nor delays a due one."""
+def test_a_clock_change_does_not_affect_a_delivery(database: Database, step: timedelta) -> None:
+    """After a change of the clock, a claimed delivery is not due to another sender, and a due delivery is not late."""
     with database.begin() as connection:
         for key in ("claimed", "due"):
             outbox.enqueue(connection, key, "slack", {})
@@ -62,8 +62,8 @@ def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: time
 
 
 @STEPS
-def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
-    """After a step of the clock, the age of an intent is still right."""
+def test_a_clock_change_does_not_age_an_intent(database: Database, step: timedelta) -> None:
+    """After a change of the clock, the age of an intent is still right."""
     store = CreationStore(database, Telemetry(database, get_logger()))
     store.intend(VISIT, "bq", {}, {}, None)
     with time_machine.travel(now() + step):
@@ -74,7 +74,7 @@ def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
 
 
 def hold_by_a_wrong_clock(url: str) -> None:
-    """The work of a process whose clock is three hours slow."""
+    """The code of a process whose clock is three hours slow."""
     with time_machine.travel(now() - timedelta(hours=3)):
         database = Database(url)
         CreationStore(database, Telemetry(database, get_logger())).intend(VISIT, "bq", {}, {}, None)
@@ -87,8 +87,8 @@ def hold_by_a_wrong_clock(url: str) -> None:
         database.dispose()
 
 
-def test_processes_whose_clocks_differ_agree(database: Database, database_url: str) -> None:
-    """A time written by a wrong clock means the same to other processes."""
+def test_a_time_written_by_a_wrong_clock_is_right_for_others(database: Database, database_url: str) -> None:
+    """Leases, deliveries and intents of a process with a wrong clock have the right times for other processes."""
     process = CONTEXT.Process(target=hold_by_a_wrong_clock, args=(database_url,))
     process.start()
     process.join()
@@ -102,7 +102,7 @@ def test_processes_whose_clocks_differ_agree(database: Database, database_url: s
 
 
 def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
-    """A lease written by the earlier version ends when it should."""
+    """A lease that an earlier version wrote ends when it should."""
     path = tmp_path / "old.db"
     database = Database(f"sqlite:///{path}")
     with database.begin() as connection:

@@ -23,7 +23,7 @@ def stored(database: Database) -> Telemetry:
 
 
 def test_events_are_read_as_they_were_tracked(database: Database) -> None:
-    """Events are read oldest first, with properties as text and without unknown values, and are logged at once."""
+    """Events are read oldest first, with properties as text and without unknown values. They are logged at once."""
     telemetry = stored(database)
     with capture_logs() as logs:
         telemetry.track("first", {"number": 5, "truth": True, "unknown": None})
@@ -44,7 +44,7 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
 
 
 def test_failures_are_warnings_and_differences_are_not(database: Database) -> None:
-    """The differences of activities are results and not warnings, although the replaced service calls them failures."""
+    """Differences of activities are results, not warnings, although the replaced service calls them failures."""
     telemetry = stored(database)
     levels = {
         "visit-create-failed": "warning",
@@ -74,7 +74,7 @@ def test_events_are_filtered_by_name_and_time(database: Database) -> None:
 
 
 def test_any_number_of_events_is_read_in_order(database: Database) -> None:
-    """Reading pages of a thousand events loses and repeats none, even if events share a moment."""
+    """Reads by pages of a thousand lose and repeat no event, even if events have the same time."""
     telemetry = stored(database)
     with time_machine.travel(now(), tick=False):
         for number in range(2500):
@@ -87,16 +87,16 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
     assert list(read_events(database, newest=2501)) == events
 
 
-def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
-    """The buffer is written automatically when it reaches its limit."""
+def test_a_full_buffer_is_written(database: Database) -> None:
+    """When the buffer reaches its limit it is written automatically."""
     telemetry = stored(database)
     for _ in range(FLUSH_AT + 1):
         telemetry.track("each", {})
     assert len(list(read_events(database))) == FLUSH_AT
 
 
-def test_an_event_of_a_transaction_is_stored_exactly_when_the_transaction_is(database: Database) -> None:
-    """An event that is tracked within a transaction is undone with it."""
+def test_an_event_is_stored_with_its_transaction(database: Database) -> None:
+    """If a transaction is rolled back, an event that was tracked within it is not stored."""
     telemetry = stored(database)
 
     def fail() -> None:
@@ -112,7 +112,7 @@ def test_an_event_of_a_transaction_is_stored_exactly_when_the_transaction_is(dat
 
 
 def test_many_threads_lose_nothing(database: Database) -> None:
-    """If many threads track and flush at once, every event is stored once."""
+    """Many threads track and flush concurrently, and every event is stored once."""
     telemetry = stored(database)
 
     def work(thread: int) -> None:
@@ -151,8 +151,8 @@ def test_an_outage_loses_nothing() -> None:
         server.close()
 
 
-def test_an_event_that_the_database_rejects_stops_no_other(database: Database) -> None:
-    """If the database rejects one event, the others are written, now and later, and the log names the rejected one."""
+def test_a_rejected_event_does_not_stop_the_others(database: Database) -> None:
+    """If the database rejects an event, the others are written, now and later. The log names the rejected event."""
     telemetry = stored(database)
     with database.begin() as connection:
         if database.dialect == "sqlite":

@@ -1,4 +1,4 @@
-"""The services over real HTTP, and a process whose breakers the tests check."""
+"""The services over real HTTP, and a process with breakers that the tests check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def process(database: Database) -> Process:
 
 @pytest.fixture
 def recorded() -> RecordedCalls:
-    """The calls that the observer saw."""
+    """The calls that the observer recorded."""
     return RecordedCalls()
 
 

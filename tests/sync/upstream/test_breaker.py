@@ -1,4 +1,4 @@
-"""The breakers: when they open, and how they notice that a service is back."""
+"""When the breakers open, and how they notice that a service is up again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.harness.waiting import failure_of, in_thread, result_of
 
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
-def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: int | None) -> None:
-    """After three failures out of three the breaker opens, and from then on calls are refused before they are made."""
+def test_the_breaker_opens_if_most_calls_fail(process: Process, status: int | None) -> None:
+    """After three recoverable failures out of three calls the breaker opens, and further calls are refused."""
     process.fail(2, status)
     assert process.state is BreakerState.CLOSED
     process.fail(1, status)
@@ -26,15 +26,15 @@ def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: 
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 413, 421])
-def test_it_opens_when_a_gateway_responds_for_the_service(process: Process, status: int) -> None:
-    """A response from a gateway in place of the service counts as an outage of the service."""
+def test_a_response_of_a_gateway_counts_as_an_outage(process: Process, status: int) -> None:
+    """If a gateway responds instead of the service, the breaker opens."""
     process.fail(3, status, from_service=False)
     assert process.state is BreakerState.OPEN
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, status: int) -> None:
-    """Refused credentials open the breaker, and the first call after their correction closes it."""
+    """Refused credentials open the breaker. The first call after their correction closes it."""
     process.fail(3, status)
     assert process.later(times.FIRST_PING_SECONDS)
     process.fail(TRIALS, status)
@@ -48,10 +48,10 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
 @pytest.mark.parametrize(
     ("status", "from_service"), [(None, False), (401, True), (403, True), (503, False), (404, False)]
 )
-def test_an_outage_is_tried_no_faster_since_its_records_are_known(
+def test_known_failed_records_do_not_speed_up_the_trials(
     process: Process, status: int | None, from_service: bool
 ) -> None:
-    """If a failure cannot be due to a record, calls about known failed records do not try the service any faster."""
+    """If no record can be at fault, calls about records that failed before do not try the service any sooner."""
     seconds = 600
     tries, ends = 0, process.now + seconds
     while process.now < ends:
@@ -63,8 +63,8 @@ def test_an_outage_is_tried_no_faster_since_its_records_are_known(
     assert tries <= 2 * TRIALS * seconds / times.MAX_PING_SECONDS
 
 
-def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Process) -> None:
-    """A look-up that succeeds between failing creates of the same record does not close the breaker."""
+def test_a_look_up_between_failing_creates_proves_nothing(process: Process) -> None:
+    """If creates of a record fail, a look-up of the same record that succeeds does not close the breaker."""
     error = UpstreamError(NOMIS, "POST", "/visits", status=503, message="no")
     for number in range(3):
         with process.breakers.working_on(f"visit:{number}"):
@@ -80,14 +80,14 @@ def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Proces
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
-def test_a_response_that_refuses_is_not_an_outage(process: Process, status: int) -> None:
-    """A service that responds with 4xx is up: the breaker stays closed, however many such responses there are."""
+def test_refusals_are_not_an_outage(process: Process, status: int) -> None:
+    """A service that responds with 4xx is up. However many such responses there are, the breaker stays closed."""
     process.fail(30, status)
     assert process.state is BreakerState.CLOSED
 
 
-def test_some_failures_among_successes_are_not_outage(process: Process) -> None:
-    """As long as at least half of the recent calls succeed, the breaker stays closed."""
+def test_some_failures_among_successes_are_not_an_outage(process: Process) -> None:
+    """While at least half of the recent calls succeed, the breaker stays closed."""
     for _ in range(40):
         process.call()
         process.call(failing=True)
@@ -95,7 +95,7 @@ def test_some_failures_among_successes_are_not_outage(process: Process) -> None:
 
 
 def test_old_failures_are_forgotten(process: Process) -> None:
-    """Failures that are minutes apart are not added up if calls between them succeed."""
+    """Failures that are minutes apart do not add up if calls between them succeed."""
     for _ in range(6):
         process.call(failing=True)
         process.now += times.BREAKER_WINDOW_SECONDS
@@ -103,8 +103,8 @@ def test_old_failures_are_forgotten(process: Process) -> None:
     assert process.state is BreakerState.CLOSED
 
 
-def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None:
-    """Three failing records without a success between them open the breaker, whatever succeeded in the last minute."""
+def test_three_failing_records_are_an_outage_on_a_quiet_day(process: Process) -> None:
+    """Three failing records without a success between them open the breaker, whatever succeeded a minute before."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for wait in (1, 10, 0):
@@ -115,7 +115,7 @@ def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None
 
 
 def test_one_record_is_not_an_outage(process: Process) -> None:
-    """However often calls for one or two records fail, the service stays available to the others."""
+    """However often calls about one or two records fail, the service stays available to the others."""
     for _ in range(20):
         process.fail(1, status=500, path="/one")
         process.fail(1, status=500, path="/two")
@@ -124,7 +124,7 @@ def test_one_record_is_not_an_outage(process: Process) -> None:
 
 
 def test_calls_of_one_message_count_once(process: Process) -> None:
-    """The calls of one message count once, whatever their paths, since a message is identified by its record."""
+    """A message is identified by its record, so its calls count once, whatever their paths."""
     for number in range(20):
         with process.breakers.working_on("visit:aa"):
             process.fail(1, path=f"/{number}")
@@ -136,8 +136,8 @@ def test_calls_of_one_message_count_once(process: Process) -> None:
     assert process.breakers.open_services([NOMIS])
 
 
-def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
-    """A different record that succeeds closes the breaker, and records that failed before do not open it again."""
+def test_success_with_a_different_record_closes_the_breaker(process: Process) -> None:
+    """A different record that succeeds closes the breaker. Records that failed before do not open it again."""
     bad = [f"/{name}" for name in "abc"]
     for path in bad:
         process.fail(1, status=500, path=path)
@@ -152,8 +152,8 @@ def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
     assert process.breakers.all_up([NOMIS])
 
 
-def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Process) -> None:
-    """If a failed record later succeeds, the service was at fault, and the record counts again in the next outage."""
+def test_records_that_failed_in_an_outage_count_in_the_next(process: Process) -> None:
+    """If a failed record later succeeds, the service was at fault, so the record counts again in the next outage."""
     for _ in range(2):
         for name in "abc":
             with process.breakers.working_on(name):
@@ -165,8 +165,8 @@ def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Proces
         assert process.breakers.all_up([NOMIS])
 
 
-def test_three_failures_at_once_among_many_successes_are_not_outage(process: Process) -> None:
-    """In heavy traffic, three successive calls may fail without counting as an outage."""
+def test_three_failures_in_heavy_traffic_are_not_an_outage(process: Process) -> None:
+    """Among many successes, three calls in a row may fail without opening the breaker."""
     for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for _ in range(3):
@@ -174,8 +174,11 @@ def test_three_failures_at_once_among_many_successes_are_not_outage(process: Pro
     assert process.state is BreakerState.CLOSED
 
 
-def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: Process) -> None:
-    """After a successful ping, calls try the service one at a time, and others are refused until the trial ends."""
+def test_a_successful_ping_lets_one_call_try(process: Process) -> None:
+    """After a successful ping, one call at a time tries the service and the others are refused.
+
+    A success closes the breaker.
+    """
     open_in(process)
     assert process.later(1)
     process.breakers.before_call(NOMIS)
@@ -186,7 +189,7 @@ def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: 
 
 
 def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process) -> None:
-    """While pings fail, no call is allowed, and one ping is sent in each pause."""
+    """While pings fail, no call is allowed, and one ping is sent after each pause."""
     process.down.add(NOMIS)
     open_in(process)
     for _ in range(600):
@@ -197,7 +200,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
-    """A service that responds to pings but fails calls is tried less and less often, but several times a minute."""
+    """A service that responds to pings but fails calls is tried less and less often, down to a few times a minute."""
     open_in(process)
     pauses = []
     for _ in range(8):
@@ -212,7 +215,7 @@ def test_trials_that_fail_double_the_pause(process: Process) -> None:
     assert pauses[-1] <= times.MAX_PING_SECONDS + 1
 
 
-def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
+def test_no_service_is_tried_without_tokens(process: Process) -> None:
     """While HMPPS Auth does not respond to its ping, no service is tried."""
     open_in(process)
     process.down.add(OAUTH)
@@ -221,7 +224,7 @@ def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
     assert process.later(10)
 
 
-def test_the_wait_that_a_service_asks_for_is_kept(process: Process) -> None:
+def test_retry_after_delays_the_first_ping(process: Process) -> None:
     """If a service sends `Retry-After`, the first ping waits that long."""
     for number in range(3):
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=429, message="slow down", retry_after=30)
@@ -232,7 +235,7 @@ def test_the_wait_that_a_service_asks_for_is_kept(process: Process) -> None:
 
 
 def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
-    """A process that drains nothing, and so never probes, learns from its own calls whether a service is back."""
+    """A process that drains nothing does not probe, so its own calls notice that a service is up again."""
     open_in(process)
     process.now += 1
     process.call()
@@ -240,8 +243,8 @@ def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
     assert process.state is BreakerState.CLOSED
 
 
-def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process) -> None:
-    """If pings succeed and there is nothing to try, the breaker closes by itself."""
+def test_the_breaker_of_an_unused_service_closes(process: Process) -> None:
+    """If pings succeed and no call comes to try the service, the breaker closes by itself."""
     open_in(process)
     assert process.later(1)
     process.later(times.UNTRIED_SECONDS - 1)
@@ -250,7 +253,7 @@ def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process
     assert process.state is BreakerState.CLOSED
 
 
-def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> None:
+def test_an_abandoned_trial_is_given_to_another_call(process: Process) -> None:
     """A caller that vanishes during its trial does not keep the breaker half open for ever."""
     open_in(process)
     process.later(1)

@@ -1,4 +1,4 @@
-"""The adaptive limit on calls in flight is fair, never exceeded, and as high as the service can bear."""
+"""The adaptive limit on calls in flight is fair, is never exceeded, and is as high as the service can handle."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Clock:
         self.now = 100.0
 
     def __call__(self) -> float:
-        """Returns the time that the clock shows."""
+        """The time that the clock shows, in seconds."""
         return self.now
 
 
 def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
-    """A limit that has learnt the usual response time of 20 ms."""
+    """A limit that has learnt the usual response time, 20 ms."""
     limit = ConcurrencyLimit("nomis", maximum, clock)
     for _ in range(100):
         limit.on_success(0.02)
     return limit
 
 
-def test_the_longest_waiter_comes_next() -> None:
-    """A thread that leaves and comes back at once queues behind those already waiting, which keep their order."""
+def test_a_free_slot_goes_to_the_longest_waiter() -> None:
+    """A thread that leaves and comes back at once waits behind those that already wait, whose order stays the same."""
     limit = ConcurrencyLimit("nomis", 1)
     order: list[str] = []
 
@@ -66,8 +66,8 @@ def test_the_longest_waiter_comes_next() -> None:
     assert order == ["first", "second", "again"]
 
 
-def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
-    """Threads that come and go, even with errors, all succeed. Then three more may enter, and a fourth waits."""
+def test_no_slot_is_exceeded_or_lost() -> None:
+    """Threads that come and go, even with errors, all get a slot. Afterwards three more get one, and a fourth waits."""
     limit = ConcurrencyLimit("nomis", 3)
     inside, most = 0, 0
     lock = threading.Lock()
@@ -87,7 +87,7 @@ def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
             with pytest.raises(LookupError, match=str(number)):
                 fail_inside(number)
 
-    # Threads switch so often that one of them is always interrupted halfway.
+    # Threads switch so often that one of them is always interrupted midway.
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -139,10 +139,8 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
     st.integers(1, 64),
     st.lists(st.tuples(st.sampled_from(["read", "slow", "write", "throttled", "asked", "restart"]), st.floats(0, 3))),
 )
-def test_whatever_happens_a_call_is_allowed_and_never_more_than_the_maximum(
-    maximum: int, events: list[tuple[str, float]]
-) -> None:
-    """The limit stays between one and its maximum, and returns to the maximum once calls succeed again."""
+def test_the_limit_stays_between_one_and_the_maximum(maximum: int, events: list[tuple[str, float]]) -> None:
+    """Whatever calls return, at least one is allowed. Once calls succeed again, the limit returns to the maximum."""
     clock = Clock()
     limit = ConcurrencyLimit("nomis", maximum, clock)
     happen = {
@@ -166,8 +164,8 @@ def test_whatever_happens_a_call_is_allowed_and_never_more_than_the_maximum(
     assert limit.allowed == maximum
 
 
-def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
-    """Single throttled calls change nothing. Several within a second halve the limit, once in each burst."""
+def test_only_a_burst_of_throttled_calls_halves_the_limit() -> None:
+    """A single throttled call changes nothing. Several within a second halve the limit, once in each burst."""
     limit = warm(40, Clock())
     for _ in range(BURST - 1):
         limit.on_throttled()
@@ -178,7 +176,7 @@ def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
 
 
 def test_throttled_calls_far_apart_are_not_a_burst() -> None:
-    """Several throttled calls over a longer time, or among many successes, are not a burst."""
+    """Several throttled calls over a longer time, or among many successes, do not halve the limit."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(4 * BURST):
@@ -192,8 +190,8 @@ def test_throttled_calls_far_apart_are_not_a_burst() -> None:
     assert limit.allowed == 40
 
 
-def test_a_smaller_limit_holds_for_those_who_wait() -> None:
-    """After the limit has been halved, released slots are passed on only within the new limit."""
+def test_a_smaller_limit_applies_to_waiting_calls() -> None:
+    """After the limit is halved, a released slot goes to a waiting call only within the new limit."""
     limit = ConcurrencyLimit("nomis", 4)
     order: list[str] = []
 
@@ -213,7 +211,7 @@ def test_a_smaller_limit_holds_for_those_who_wait() -> None:
     assert order == ["entered"]
 
 
-def test_comes_back_step_by_step_and_never_above() -> None:
+def test_the_limit_grows_in_steps_up_to_the_maximum() -> None:
     """Once calls succeed again, the limit grows in steps with a pause between them, and never exceeds the maximum."""
     clock = Clock()
     limit = warm(40, clock)
@@ -230,8 +228,8 @@ def test_comes_back_step_by_step_and_never_above() -> None:
     assert (seen[-1], max(seen)) == (40, 40)
 
 
-def test_slow_responses_halve_down_to_one_at_a_time() -> None:
-    """Responses that take many times the usual time halve the limit repeatedly, but one call is always allowed."""
+def test_slow_responses_halve_the_limit_repeatedly() -> None:
+    """Responses that take many times as long as usual halve the limit, but one call is always allowed."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(600):
@@ -240,8 +238,8 @@ def test_slow_responses_halve_down_to_one_at_a_time() -> None:
     assert limit.allowed == 1
 
 
-def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
-    """If all calls in flight are slow on a busy machine, but the next ones are not, the limit is unchanged."""
+def test_a_busy_machine_is_not_a_slow_service() -> None:
+    """If all calls in flight are slow but the next ones are not, the machine was busy and the limit is unchanged."""
     clock = Clock()
     limit = warm(64, clock)
     for _ in range(20):
@@ -254,8 +252,8 @@ def test_a_moment_without_cpu_is_not_a_slow_service() -> None:
         assert limit.allowed == 64
 
 
-def test_one_slow_response_is_an_accident() -> None:
-    """A single slow response changes nothing, even if it took half a minute and few calls follow."""
+def test_one_slow_response_changes_nothing() -> None:
+    """This holds even if the response took half a minute and few calls follow."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_success(30.0)
@@ -265,8 +263,8 @@ def test_one_slow_response_is_an_accident() -> None:
         limit.on_success(0.02)
 
 
-def test_what_is_usual_is_learnt_again() -> None:
-    """A service that is slower by day than by night is not limited to one call for ever."""
+def test_the_usual_response_time_is_learnt_again() -> None:
+    """A service that is slower by day than by night does not stay limited to one call."""
     clock = Clock()
     limit = warm(40, clock)
     for _ in range(2_000):
@@ -280,7 +278,7 @@ def test_what_is_usual_is_learnt_again() -> None:
     assert limit.allowed == 40
 
 
-def test_writes_do_not_say_how_fast_the_service_is() -> None:
+def test_writes_do_not_affect_the_usual_response_time() -> None:
     """A success without a time neither reduces the limit nor counts towards the usual time."""
     clock = Clock()
     limit = warm(40, clock)
@@ -290,8 +288,8 @@ def test_writes_do_not_say_how_fast_the_service_is() -> None:
     assert limit.allowed == 40
 
 
-def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
-    """After an outage, the limit starts from two, and each success allows one more, up to the maximum."""
+def test_after_an_outage_the_limit_grows_from_two() -> None:
+    """After an outage two calls are allowed, and each success allows one more, up to the maximum."""
     limit = warm(40, Clock())
     limit.restart()
     seen = [limit.allowed]
@@ -302,8 +300,8 @@ def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
     assert (seen[-1], max(seen)) == (40, 40)
 
 
-def test_readers_wait_as_long_as_the_service_asks() -> None:
-    """`Retry-After` holds back the threads of a reader, but never for more than a minute."""
+def test_retry_after_holds_back_readers() -> None:
+    """The threads of a reader wait as long as `Retry-After` says, but never longer than a minute."""
     clock = Clock()
     limit = warm(40, clock)
     limit.on_throttled(retry_after=7)
@@ -324,8 +322,8 @@ def test_readers_wait_as_long_as_the_service_asks() -> None:
     result_of(waiting)
 
 
-def test_a_reader_begins_no_more_calls_than_allowed() -> None:
-    """Threads beyond the current limit wait until it has grown, or until they give up."""
+def test_threads_beyond_the_limit_wait() -> None:
+    """A reader's threads beyond the current limit wait until it has grown or they give up."""
     limit = ConcurrencyLimit("nomis", 4)
     limit.restart()
     limit.wait_until_allowed(FIRST_IN_FLIGHT - 1, lambda: False)

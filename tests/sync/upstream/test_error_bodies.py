@@ -1,4 +1,4 @@
-"""The stored text of a failed call contains none of the texts that we sent."""
+"""The stored text of a failed call contains none of the texts that the program sent."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
         ("the \x1b[31mcolour\x00 of\nlines", "the [31mcolour of lines"),
     ],
 )
-def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
-    """Our texts are removed however they are quoted, whereas codes, rooms, times and field names stay."""
+def test_sent_texts_are_removed(message: str, kept: str) -> None:
+    """Sent texts are removed however they are quoted, whereas codes, rooms, times and field names stay."""
     body = {"comment": COMMENT, "room": "MDI-1-1", "prisonId": "MDI", "start": "2023-05-22T09:00:00"}
     assert own_words(message, body) == kept
 
@@ -56,23 +56,23 @@ def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
         lambda text: text[5:40],
     ],
 )
-def test_a_text_that_is_escaped_or_cut_is_left_out(quote: Callable[[str], str]) -> None:
-    """Our texts are removed in whatever way a service or gateway quotes them, even if escaped or cut off."""
+def test_an_escaped_or_cut_text_is_removed(quote: Callable[[str], str]) -> None:
+    """Sent texts are removed even if a service or gateway quotes them escaped or cut off."""
     comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
     kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
     assert kept.startswith("Could not execute")
     assert not [word for word in ("Brien", "about", "will", "Jos", "comes") if word in kept]
 
 
-def test_a_written_word_in_capitals_is_left_out() -> None:
+def test_a_word_that_looks_like_a_code_is_removed() -> None:
     """In a field that people fill in, even a word that looks like a code is removed."""
     assert (
         own_words("comment ABSCONDED at MDI", {"note": {"commentText": "ABSCONDED"}, "id": "MDI"}) == "comment … at MDI"
     )
 
 
-def test_what_rules_look_for_stays() -> None:
-    """A text by which rules recognise an error stays, even if our text contains part of it or it is beyond the end."""
+def test_texts_that_rules_search_for_are_kept() -> None:
+    """A text by which rules recognise an error is kept, even if a sent text contains part of it or the text is cut."""
     for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
         kept = own_words(message, {"comment": "unique result"})
         assert NON_UNIQUE_TEXT in kept
@@ -80,7 +80,7 @@ def test_what_rules_look_for_stays() -> None:
 
 
 @given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))
-def test_no_comment_comes_through(comment: str) -> None:
+def test_no_comment_is_stored(comment: str) -> None:
     """No comment remains in the stored text of an error, whatever the comment contains."""
     assume(len(comment) >= 3)
     kept = own_words(f"7: rejected value [{comment}]; codes 8", {"comment": comment})

@@ -1,4 +1,4 @@
-"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and the outcome if there is no response."""
+"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and the outcome without a response."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def get(pool: HTTPConnectionPool) -> HttpResponse:
     return send(pool, "GET", "/a?b=1", {"Accept": "application/json"}, None)
 
 
-def test_a_request_is_sent_as_it_should_be() -> None:
-    """The request has method, target, host, headers, length and body, and nothing that the caller did not ask for."""
+def test_a_request_is_sent_completely() -> None:
+    """A request has its method, target, host, headers, length and body, and nothing that the caller did not request."""
     with host([OK, OK, OK]) as (made, pool):
         response = send(pool, "PUT", "/x%20y", {"Authorization": "Bearer t"}, b"{}")
         send(pool, "POST", "/empty", {}, None)
@@ -59,14 +59,14 @@ def test_a_request_is_sent_as_it_should_be() -> None:
         assert b"Content-Length" not in made.requests[2]
 
 
-def test_a_connection_is_used_again() -> None:
-    """Three successive calls use one connection."""
+def test_a_connection_is_reused() -> None:
+    """Three successive calls use the same connection."""
     with host([OK, OK, OK]) as (made, pool):
         assert [get(pool).data for _ in range(3)] == [b"hi"] * 3
         assert made.connections == 1
 
 
-def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
+def test_a_closed_connection_is_not_reused() -> None:
     """If the service has closed a kept connection, a new one is used without an error, even for a POST."""
     with host([OK], [OK]) as (made, pool):
         get(pool)
@@ -87,8 +87,8 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
         (b"HTTP/1.1 200\r\ncontent-length:1\r\n\r\na", b"a"),
     ],
 )
-def test_forms_of_responses(response: bytes, data: bytes) -> None:
-    """After chunk extensions, trailers, provisional responses, no body or a bare head, the connection is kept."""
+def test_every_form_of_response_keeps_the_connection(response: bytes, data: bytes) -> None:
+    """Chunk extensions, trailers, provisional responses and responses without a body are read to their end."""
     with host([response, OK]) as (made, pool):
         assert get(pool).data == data
         assert get(pool).data == b"hi"
@@ -103,8 +103,8 @@ def test_forms_of_responses(response: bytes, data: bytes) -> None:
         b"HTTP/1.1 200 OK\r\n\r\nhi",
     ],
 )
-def test_a_connection_that_ends_with_its_response_is_not_used_again(response: bytes) -> None:
-    """The connection ends after a response from an old server, with `Connection: close`, or without a length."""
+def test_a_connection_that_ends_with_its_response_is_not_reused(response: bytes) -> None:
+    """A connection ends after the response of an old server, `Connection: close`, or a body without a length."""
     with host([response], [OK]) as (made, pool):
         assert get(pool).data == b"hi"
         assert get(pool).data == b"hi"
@@ -116,8 +116,8 @@ def test_a_connection_that_ends_with_its_response_is_not_used_again(response: by
     [("gzip", gzip.compress(b"hello", mtime=0)), ("deflate", zlib.compress(b"hello")), ("identity", b"hello")],
     ids=["gzip", "deflate", "identity"],
 )
-def test_compressed_bodies(encoding: str, body: bytes) -> None:
-    """Compressed bodies are decompressed, whether requested or not, with a length or in chunks."""
+def test_compressed_bodies_are_decompressed(encoding: str, body: bytes) -> None:
+    """A body is decompressed whether or not compression was requested, with a length or in chunks."""
     encoded = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n".encode()
     whole = encoded + b"Content-Length: %d\r\n\r\n" % len(body) + body
     chunked = encoded + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
@@ -145,8 +145,8 @@ def test_compressed_bodies(encoding: str, body: bytes) -> None:
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n",
     ],
 )
-def test_malformed_responses(response: bytes) -> None:
-    """A response that ends too early or is not HTTP counts as a lost connection, which is not used again."""
+def test_a_malformed_response_is_a_lost_connection(response: bytes) -> None:
+    """If a response ends too early or is not HTTP, the connection counts as lost and is not reused."""
     with host([response], [OK]) as (_, pool):
         with pytest.raises(ConnectionLost):
             get(pool)
@@ -155,13 +155,13 @@ def test_malformed_responses(response: bytes) -> None:
 
 @pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"])
 def test_silence_is_a_timeout(response: bytes) -> None:
-    """A service that is silent for too long, at first or midway, causes a time-out."""
+    """If a service is silent for too long, at first or midway, the call times out."""
     with host([response], hold=True) as (_, pool), pytest.raises(TimedOut, match=r"^timed out$"):
         get(pool)
 
 
-def test_what_was_not_sent_is_distinguished() -> None:
-    """If a port is closed, a host is unknown or our pool has been closed, the service has received nothing."""
+def test_a_request_that_was_not_sent_is_distinguished() -> None:
+    """If the port is closed, the host is unknown or the pool is closed, the service has received nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -207,8 +207,8 @@ def test_line_breaks_cannot_be_smuggled_in(target: str, headers: dict[str, str])
         OK + b"x" * 300_000,
     ],
 )
-def test_what_is_left_of_a_response_is_never_the_next_one(response: bytes) -> None:
-    """Bytes after the end of a response are never read as the response to the next call."""
+def test_excess_bytes_are_never_the_next_response(response: bytes) -> None:
+    """Bytes after the end of a response are not read as the response to the next call."""
     with host([response, OK], [OK]) as (_, pool):
         get(pool)
         assert send(pool, "POST", "/", {}, b"{}").data == b"hi"
@@ -227,8 +227,8 @@ def test_what_is_left_of_a_response_is_never_the_next_one(response: bytes) -> No
     ids=["status line", "header", "body", "body without a length", "length of a chunk", "chunk"],
 )
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
-    """A response that drips, and so is never silent, is given up when the whole call takes too long."""
+def test_the_time_limit_applies_to_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
+    """A response that arrives byte by byte is never silent, but is given up when the whole call takes too long."""
     over = threading.Event()
 
     def drip(listening: socket.socket) -> None:
@@ -253,8 +253,8 @@ def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, secure: bool) -> None:
-    """A server that reads the request slowly is given up when the whole call takes too long."""
+def test_the_time_limit_applies_to_a_slow_server(certificate: Path, secure: bool) -> None:
+    """If a server reads the request slowly, it is given up when the whole call takes too long."""
     over = threading.Event()
 
     def sip(listening: socket.socket) -> None:
@@ -287,8 +287,8 @@ def certificate(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_head_and_body_go_out_in_one_piece(certificate: Path, secure: bool) -> None:
-    """A write costs one packet, or one TLS record, so a server that has the head also has the body."""
+def test_head_and_body_are_sent_together(certificate: Path, secure: bool) -> None:
+    """A write is one packet or one TLS record, so a server that has the head also has the body."""
     pieces: list[bytes | int] = []
 
     def serve(listening: socket.socket) -> None:
@@ -322,7 +322,7 @@ def _data_packets(connection: socket.socket) -> int:
 
 
 def test_tls_is_verified(certificate: Path) -> None:
-    """A trusted service is called over TLS, and its connection is kept. An untrusted one never sees the request."""
+    """A trusted service is called over TLS and its connection is kept. An untrusted service never gets the request."""
     made = Host([OK, OK], [OK], [], [], context=server_context(certificate))
     base_url = f"https://localhost:{made.port}"
     trusting = tls_context(str(certificate))
@@ -341,7 +341,7 @@ def test_tls_is_verified(certificate: Path) -> None:
 
 
 def test_a_handshake_that_fails_was_not_sent() -> None:
-    """A server that closes the connection or is silent during the TLS handshake has not seen the request."""
+    """A server that closes the connection or is silent during the TLS handshake has not received the request."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         pool = connection_pool(f"https://127.0.0.1:{listening.getsockname()[1]}", tls_context(None), 1, 0.5)
         with pytest.raises(NotSent, match=r"^timed out$"):
@@ -352,8 +352,8 @@ def test_a_handshake_that_fails_was_not_sent() -> None:
             send(pool, "POST", "/", {}, b"{}")
 
 
-def test_a_token_or_ping_needs_no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token or ping call uses no proxies from the environment, follows no redirect and keeps no connection."""
+def test_a_token_or_ping_uses_no_proxy_and_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call ignores proxies in the environment, follows no redirect and keeps no connection."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     away = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"

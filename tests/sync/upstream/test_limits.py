@@ -1,4 +1,4 @@
-"""Health pings, and the limits on size and time for pings and for calls."""
+"""Health pings, and the limits of size and time for pings and for calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from sync.upstream.transport import Transport
 
 @contextmanager
 def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
-    """A server that sends the first bytes and then `again` without end, or waits. Returns its address."""
+    """A server that sends the first bytes, and then sends `again` without end, or waits.
+
+    Returns its address.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = []
 
@@ -76,10 +79,10 @@ ENDLESS: dict[str, tuple[bytes, ...]] = {
 
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
-def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
+def test_no_response_is_read_beyond_the_size_limit(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
     """Calls, tokens and pings end at a size limit, whatever the form of the response.
 
-    A write then has an unknown outcome.
+    The outcome of a write is then unknown.
     """
     with responding(*pieces or (bomb(),)) as address:
         what = "API_BASE_URL_OAUTH" if kind == "token" else "API_BASE_URL_NOMIS"
@@ -95,8 +98,8 @@ def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, piec
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
 
 
-def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
-    """Half a compressed body never counts as the whole, even if its length is the declared one."""
+def test_an_incomplete_compressed_body_is_refused(sandbox: Sandbox) -> None:
+    """Part of a compressed body never counts as the whole, even if it has the declared length."""
     body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
     with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as address:
         transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
@@ -106,8 +109,8 @@ def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> 
         transport.close()
 
 
-def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
-    """The time limit applies to the whole ping, its head and its body."""
+def test_a_slow_ping_is_given_up(sandbox: Sandbox) -> None:
+    """The time limit applies to the whole ping, both head and body."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
     assert transport.ping(UpstreamName.NOMIS, 0.5) == "timed out"
@@ -132,8 +135,8 @@ def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
         ({"status": 204, "text": ""}, "status 204"),
     ],
 )
-def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
-    """A redirect or a foreign page in response to a ping does not show that the service is up, so no call is tried."""
+def test_only_the_services_own_status_shows_that_it_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
+    """A redirect or a foreign page does not show that the service is up, so no call is tried."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
     assert transport.ping(UpstreamName.NOMIS) == reason
@@ -142,8 +145,8 @@ def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: di
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
-def test_a_ping_that_is_not_offered(sandbox: Sandbox, status: int) -> None:
-    """If a service has no ping, or none that we may call, the calls show whether the service is up."""
+def test_calls_replace_a_missing_ping(sandbox: Sandbox, status: int) -> None:
+    """If a service has no ping, or none that we may call, calls show whether it is up."""
     transport = Transport(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
     assert transport.ping(UpstreamName.NOMIS) == f"status {status}"
@@ -151,8 +154,8 @@ def test_a_ping_that_is_not_offered(sandbox: Sandbox, status: int) -> None:
     transport.close()
 
 
-def test_ping(sandbox: Sandbox) -> None:
-    """A ping needs no token."""
+def test_a_ping_needs_no_token(sandbox: Sandbox) -> None:
+    """A service responds to a ping that has no token."""
     transport = Transport(load_settings(sandbox.environment()))
     assert transport.ping(UpstreamName.NOMIS) is None
     assert transport.ping(UpstreamName.OAUTH) is None

@@ -1,4 +1,4 @@
-"""Look-ups of mappings accept only a complete mapping of the requested record."""
+"""A look-up of a mapping accepts only a complete mapping of the requested record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ APPOINTMENT = {"appointmentInstanceId": 5, "nomisEventId": 7}
 ADJUSTMENT = {"adjustmentId": "5", "nomisAdjustmentId": 7, "nomisAdjustmentCategory": "KEY-DATE"}
 
 LookUp = Callable[[ServiceClient], Any]
-#: A look-up, the mapping that it should find, and the fields that it asks for.
+#: Look-ups, each with the mapping that it should find and the fields that it requests.
 LOOK_UPS: list[tuple[LookUp, dict[str, Any], tuple[str, ...]]] = [
     (lambda mapping: VISIT_MAPPINGS.get(mapping, "ab-cd"), VISIT, ("vsipId",)),
     (lambda mapping: VISIT_MAPPINGS.find(mapping, "ab-cd"), VISIT, ("vsipId",)),
@@ -76,10 +76,10 @@ def refused(mapping: ServiceClient, look_up: LookUp) -> str:
 
 
 @pytest.mark.parametrize(("look_up", "found", "asked"), LOOK_UPS)
-def test_only_the_mapping_asked_for_is_believed(
+def test_only_the_requested_mapping_is_accepted(
     sandbox: Sandbox, mapping: ServiceClient, look_up: LookUp, found: dict[str, Any], asked: tuple[str, ...]
 ) -> None:
-    """A partial mapping, or that of another record, is an error, and means neither a mapping nor its absence."""
+    """A partial mapping, or the mapping of another record, is an error. It means neither a mapping nor its absence."""
     for body in NO_MAPPINGS:
         answered(sandbox, body)
         refused(mapping, look_up)
@@ -100,16 +100,16 @@ def test_only_the_mapping_asked_for_is_believed(
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
 def test_an_unknown_category_is_not_a_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
-    """As the numbers of the families overlap, a mapping with an unknown category is refused."""
+    """The numbers of the families overlap, so a mapping with an unknown category is refused."""
     answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
     assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))
 
 
 @pytest.mark.parametrize(("read", "row"), LISTS)
-def test_every_row_of_a_list_is_a_mapping(
+def test_a_list_of_mappings_is_read_completely(
     sandbox: Sandbox, mapping: ServiceClient, read: LookUp, row: dict[str, Any]
 ) -> None:
-    """A list is read completely or not at all, and only an empty list means that there are no mappings."""
+    """A list with an invalid row is refused as a whole, and only an empty list means that there are no mappings."""
     for body in ({}, "ok", {"content": [row]}, [row, {}], [row, None], [[row]], [{**row, next(iter(row)): None}]):
         answered(sandbox, body)
         refused(mapping, read)

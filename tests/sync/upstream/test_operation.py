@@ -1,4 +1,4 @@
-"""Operations: every call goes through its declaration, and sends nothing undeclared."""
+"""Every call goes through the declaration of its operation, and sends nothing that is not declared."""
 
 import ast
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_ids_are_quoted_into_the_path() -> None:
 
 
 def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
-    """An undeclared parameter raises an error, so that a test reveals the mistake in the program."""
+    """An undeclared parameter raises an error, so that a test reveals the mistake."""
     transport = Transport(load_settings(sandbox.environment()))
     with pytest.raises(ValueError, match=r"undeclared parameters .*prisonCode"):
         SEARCH.page(Services(transport)[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)

@@ -1,4 +1,4 @@
-"""The head of a response: its fields are read as the standard library reads them, and anything else is refused."""
+"""The fields in the head of a response are read as by the standard library, and anything else is refused."""
 
 import http.client
 import io
@@ -16,8 +16,8 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
-def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str, str]], end: bytes) -> None:
-    """The names, values and order of fields are as in the standard library, except for white space around values."""
+def test_fields_are_read_as_by_the_standard_library(fields: list[tuple[str, str]], end: bytes) -> None:
+    """Names, values and order of the fields are the same, apart from white space around values."""
     head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
     expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
     ours = parse_headers(io.BytesIO(head + b"the body"))
@@ -52,15 +52,15 @@ def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str
         "many fields",
     ],
 )
-def test_a_head_that_is_not_one_is_refused(head: bytes) -> None:
+def test_a_malformed_head_is_refused(head: bytes) -> None:
     """A head that is incomplete, or has a line that could hide a length, is refused."""
     with pytest.raises(http.client.HTTPException):
         parse_headers(io.BytesIO(head))
 
 
 @pytest.mark.parametrize("value", [b"a" + b" " * 65_000 + b"b", b"\t" * 65_000, b" " * 65_000 + b"\r b"])
-def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
-    """A long line of white space in the head is read quickly, since no time limit stops the parsing."""
+def test_a_long_line_of_white_space_is_read_quickly(value: bytes) -> None:
+    """No time limit could stop the parsing of the head, so even such a line must not take long."""
     started = time.process_time()
     with suppress(http.client.HTTPException):
         parse_headers(io.BytesIO(b"X:" + value + b"\r\n\r\n"))
@@ -68,7 +68,7 @@ def test_a_long_line_of_white_space_takes_no_time(value: bytes) -> None:
 
 
 def test_the_standard_library_reads_the_rest() -> None:
-    """Version, status, framing and length are left to `http.client`, which uses our reader for the fields."""
+    """`http.client` reads the version, status, framing and length, and uses our reader only for the fields."""
 
     class Socket:
         """The part of a socket that a response needs."""

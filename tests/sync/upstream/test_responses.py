@@ -1,4 +1,4 @@
-"""Pages of a list: valid pages, and responses that are not a page or do not fit into a complete list."""
+"""Pages of a list: valid pages, and responses that do not belong to a complete list."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTING = Operation(UpstreamName.NOMIS, "GET", IDS, unparsed(dict, "page"))
 
 
 def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str, Any]:
-    """Page `number` of the numbers below `total`, in either form."""
+    """The page `number` of the numbers below `total`, in either format."""
     pages = -(-total // size)
     content = list(range(total))[number * size : (number + 1) * size]
     counts = {"number": number, "size": size, "totalElements": total, "totalPages": pages}
@@ -33,23 +33,23 @@ def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str
 
 
 @given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
-def test_both_forms_of_a_page_are_read(total: int, number: int, size: int, nested: bool) -> None:
-    """With or without `last`, every page gives its content and whether it is the last."""
+def test_both_formats_of_a_page_are_accepted(total: int, number: int, size: int, nested: bool) -> None:
+    """With or without `last`, a page gives its content and whether it is the last one."""
     page = parse_page(spring_page(total, number, size, nested=nested), number, size)
     assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
     assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
 
 
 @given(st.integers(1, 60), st.integers(0, 8), st.integers(1, 20), st.booleans(), st.data())
-def test_a_page_with_one_wrong_count_is_refused(
+def test_a_page_with_a_contradictory_count_is_refused(
     total: int, number: int, size: int, nested: bool, data: st.DataObject
 ) -> None:
-    """If any count of a page contradicts the others, the page is refused."""
+    """If one count of a page contradicts the others, the page is refused."""
     answer = spring_page(total, number, size, nested=nested)
     counts = answer["page"] if nested else answer
     name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))
     if name == "totalElements":
-        # A total that changes neither this page nor the number of pages contradicts nothing.
+        # A different total contradicts nothing if this page and the number of pages stay the same.
         wrong = st.integers(-9, number * size) if answer["content"] else st.integers(number * size + 1, 10**10)
         counts[name] = data.draw(wrong)
     else:
@@ -88,8 +88,8 @@ def test_a_page_with_one_wrong_count_is_refused(
         {"content": [1], "page": 0, "totalElements": 1},
     ],
 )
-def test_what_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
-    """A response that is not a page, or contradicts itself, never means that the list has ended."""
+def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, answer: object) -> None:
+    """Such a response, or a page that contradicts itself, never means that the list has ended."""
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
@@ -119,8 +119,8 @@ def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     ],
     ids=["comes twice", "became shorter"],
 )
-def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
-    """A list with an element that comes twice, or that became shorter, is refused, as an element may be missing."""
+def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
+    """If an element comes twice, or the list became shorter, another element may be missing."""
     first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
@@ -130,8 +130,8 @@ def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second
     transport.close()
 
 
-def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
-    """The lists of the services, which may be empty, are read to the end."""
+def test_lists_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
+    """Every list of the services, which may be empty, is read to its last page."""
     transport = Transport(load_settings(sandbox.environment()))
     nomis = Services(transport).nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))

@@ -1,4 +1,4 @@
-"""How processes share the state of an outage, and how each caller notices the end of the outage."""
+"""Processes share the state of an outage, and each caller notices its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tracked(database: Database, process: Process) -> Counter[str]:
     return Counter(each["name"] for each in read_events(database))
 
 
-def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: Database, sandbox: Sandbox) -> None:
+def test_a_trial_without_a_call_is_given_to_another_call(database: Database, sandbox: Sandbox) -> None:
     """If an expired lease prevents the write of a trial, another call may try the service at once."""
     process = Process(database)
     open_in(process)
@@ -54,7 +54,7 @@ def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: D
 
 
 def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
-    """However the breaker closed, the client is told once that calls should come back slowly."""
+    """However the breaker closed, the client learns once that the number of calls should grow slowly."""
     process = Process(database)
     assert not process.breakers.before_call(NOMIS)
     open_in(process)
@@ -67,7 +67,7 @@ def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
     assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
 
 
-def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
+def test_calls_return_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
     """After an outage, forty waiting callers are admitted two at first, then more and more, and never all at once."""
     process = Process(database)
     open_in(process)
@@ -112,8 +112,8 @@ def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: D
     assert started.later(times.PING_SECONDS)
 
 
-def test_processes_tell_each_other(database: Database, process: Process) -> None:
-    """When one process opens or closes its breaker, the other follows within seconds, and one outage is reported."""
+def test_processes_share_the_state_of_a_breaker(database: Database, process: Process) -> None:
+    """If one process opens or closes its breaker, the other follows within seconds. One outage is reported."""
     other = Process(database)
     open_in(process)
     other.down.add(NOMIS)
@@ -131,12 +131,12 @@ def test_processes_tell_each_other(database: Database, process: Process) -> None
         assert read_breakers(connection)["nomis"].state == "open"
 
 
-def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: Database, process: Process) -> None:
-    """If one process only pings with success while each trial of another fails, both keep to single trials."""
+def test_a_process_that_only_pings_does_not_close_the_breaker(database: Database, process: Process) -> None:
+    """While pings of one process succeed and trials of another fail, both allow only single trials."""
     idle = Process(database)
     for name in "abc":
         process.fail(1, status=500, path=f"/{name}")
-    # The message of the failed record comes again once a minute.
+    # The failed record's message is delivered once a minute.
     for _ in range(5):
         for _ in range(12):
             process.later(times.BREAKER_POLL_SECONDS)
@@ -144,7 +144,7 @@ def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: 
             assert not process.breakers.all_up([NOMIS])
             assert not idle.breakers.all_up([NOMIS])
         process.fail(1, status=500, path="/a")
-    # Then nobody tries the service any more.
+    # From here on, nobody tries the service.
     for _ in range(round(times.UNTRIED_SECONDS / times.BREAKER_POLL_SECONDS) + 2):
         idle.later(times.BREAKER_POLL_SECONDS)
     assert idle.breakers.all_up([NOMIS])
@@ -152,8 +152,8 @@ def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: 
     assert process.breakers.all_up([NOMIS])
 
 
-def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
-    """When two processes find NOMIS down independently, the outage is reported once."""
+def test_an_outage_that_two_processes_notice_is_reported_once(database: Database, process: Process) -> None:
+    """Two processes find independently that NOMIS is down, and one event is tracked."""
     other = Process(database)
     open_in(process)
     open_in(other)
@@ -162,8 +162,8 @@ def test_several_processes_tell_of_one_outage_once(database: Database, process: 
     assert [each["name"] for each in read_events(database)] == ["upstream-breaker-opened"]
 
 
-def test_it_works_without_the_database() -> None:
-    """Without the database the breaker still opens and closes, for this process only."""
+def test_the_breaker_works_without_the_database() -> None:
+    """Without the database the breaker still opens and closes, but only for this process."""
     database = Database("postgresql://nobody@127.0.0.1:1/none")
     process = Process(database)
     open_in(process)
@@ -173,7 +173,10 @@ def test_it_works_without_the_database() -> None:
 
 
 def test_a_state_set_without_the_database_is_written_later() -> None:
-    """An outage that ends while the database is unavailable is closed there later, and the next one is reported."""
+    """If an outage ends while the database is unavailable, its end is stored there later.
+
+    The next outage is reported.
+    """
     server = PostgresServer()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""Tokens from HMPPS Auth: fetched once, renewed in time, and with clear errors."""
+"""Tokens of HMPPS Auth are fetched once, are renewed in time, and have clear errors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Clock:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        """Returns the time to which the clock is set, in seconds."""
+        """The seconds to which the clock is set."""
         return self.seconds
 
 
 def answer(sandbox: Sandbox, token: object, **more: object) -> None:
-    """Makes HMPPS Auth respond once with a token."""
+    """Makes HMPPS Auth respond once with this token."""
     body = {"access_token": token, "token_type": "bearer", **more}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, body=body, times=1)
 
 
 def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = None) -> TokenSource:
-    """A source of tokens for the NOMIS client."""
+    """A source of tokens for the client of NOMIS."""
     environment = sandbox.environment()
     base = environment["API_BASE_URL_OAUTH"]
     client_id, right = environment["SYSTEM_CLIENT_ID"], environment["SYSTEM_CLIENT_SECRET"]
@@ -41,21 +41,21 @@ def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = No
 
 
 def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:
-    """HMPPS Auth gets the id and secret of the client, and the token says what the client may do."""
+    """HMPPS Auth gets the client's id and secret. The token has the roles of the client."""
     held = authorities(source(sandbox).token())
     assert held is not None
     assert "ROLE_NOMIS_VISITS" in held
 
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.W10.c", "....", "a.\u00e9.c"])
-def test_a_token_that_is_not_a_jwt_does_not_say_its_roles(token: str) -> None:
-    """A token that cannot be decoded has unknown roles, which is not the same as having none."""
+def test_a_token_that_is_not_a_jwt_has_unknown_roles(token: str) -> None:
+    """A token that cannot be decoded has unknown roles, which differs from having no roles."""
     assert authorities(token) is None
     assert authorities("a.e30.c") == frozenset()
 
 
 def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
-    """Thirty-two threads that need a token at the same moment make one call."""
+    """Thirty-two threads that need a token at the same time cause one call."""
     answer(sandbox, "one", expires_in=3600)
     tokens = source(sandbox)
     together = threading.Barrier(32)
@@ -70,8 +70,8 @@ def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
     assert len(sandbox.requests("auth")) == 1
 
 
-def test_renews_a_minute_before_expiry(sandbox: Sandbox) -> None:
-    """A token is kept until a minute before it expires, and is then renewed."""
+def test_a_token_is_renewed_a_minute_before_its_expiry(sandbox: Sandbox) -> None:
+    """Until then every caller gets the same token."""
     answer(sandbox, "one", expires_in=600)
     answer(sandbox, "two", expires_in=600)
     clock = Clock()
@@ -109,8 +109,8 @@ def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
     assert tokens.token() == "two"
 
 
-def test_discards_only_the_refused_token(sandbox: Sandbox) -> None:
-    """A refused token is discarded. A token that was fetched meanwhile is kept."""
+def test_only_the_refused_token_is_discarded(sandbox: Sandbox) -> None:
+    """If another token has been fetched meanwhile, it is kept."""
     answer(sandbox, "one", expires_in=3600)
     answer(sandbox, "two", expires_in=3600)
     tokens = source(sandbox)
@@ -122,7 +122,7 @@ def test_discards_only_the_refused_token(sandbox: Sandbox) -> None:
 
 
 def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
-    """The error names HMPPS Auth, the call, the status and the client's service, but not the secret."""
+    """The error names HMPPS Auth, the call, the status and the service of the client, but not the secret."""
     with pytest.raises(NoToken) as caught:
         source(sandbox, secret="s3cret").token()
     assert str(caught.value) == (
@@ -133,8 +133,8 @@ def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
 @pytest.mark.parametrize("text", ["<html>Sign in</html>", "{}", "[]", "null", "", '{"error": "server_error"}'])
-def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text: str) -> None:
-    """A response without a token is never the fault of a message, and no redirect is followed."""
+def test_a_response_without_a_token_is_recoverable(sandbox: Sandbox, status: int, text: str) -> None:
+    """A response without a token is never the fault of a message. No redirect is followed."""
     headers = {"Location": "/auth/health/ping"} if status == 302 else {}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=status, text=text, headers=headers)
     with pytest.raises(NoToken) as caught:
@@ -144,24 +144,24 @@ def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text
 
 
 @pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
-def test_what_is_not_a_token_is_not_used_as_one(sandbox: Sandbox, token: object) -> None:
-    """Only text that fits into a header is used as a token."""
+def test_only_text_that_fits_a_header_is_a_token(sandbox: Sandbox, token: object) -> None:
+    """Anything else in the response is refused."""
     answer(sandbox, token, expires_in=3600)
     with pytest.raises(NoToken, match="no access_token"):
         source(sandbox).token()
 
 
 @pytest.mark.parametrize("expires_in", ["soon", "", 0, -1, True, [], {}, "NaN", "Infinity", "-inf"])
-def test_an_odd_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
-    """A lifetime that is not a length of time is refused, so no token is renewed never or always."""
+def test_an_invalid_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
+    """A lifetime that is not a length of time is refused, since the token would be renewed never or always."""
     answer(sandbox, "one", expires_in=expires_in)
     with pytest.raises(NoToken, match="expires_in"):
         source(sandbox).token()
 
 
 @pytest.mark.parametrize("expires_in", ["1e400", "3600"])
-def test_a_lifetime_as_written(sandbox: Sandbox, expires_in: str) -> None:
-    """A lifetime beyond all limits is refused, and one written as text is read."""
+def test_a_lifetime_may_be_text(sandbox: Sandbox, expires_in: str) -> None:
+    """A lifetime that is written as text is read. One beyond all limits is refused."""
     text = json.dumps({"access_token": "one", "expires_in": expires_in})
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, text=text)
     if expires_in == "3600":
@@ -181,7 +181,7 @@ def test_unavailable_auth_is_recoverable(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("kind", ["trickle", "delay"])
-def test_a_token_that_drips_is_given_up(sandbox: Sandbox, kind: str) -> None:
+def test_a_slow_token_is_given_up(sandbox: Sandbox, kind: str) -> None:
     """The time limit for a token covers the whole call, not each read."""
     sandbox.fault("auth", kind=kind, ms=400 if kind == "trickle" else 3000)
     with pytest.raises(NoToken, match="timed out"):

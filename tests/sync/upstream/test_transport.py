@@ -1,4 +1,4 @@
-"""Calls to upstream services over real HTTP: their results, and their outcome if there is no response."""
+"""Calls to the services over real HTTP: their results, and their outcome if there is no response."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def post_visit(services: Services) -> None:
 
 
 def statuses_of_pages(sandbox: Sandbox) -> list[int]:
-    """The statuses of NOMIS's responses to requests for pages of prisoners."""
+    """The statuses with which NOMIS responded to requests for pages of prisoners."""
     return [
         each["status"]
         for each in sandbox.requests("nomis")
@@ -40,8 +40,8 @@ def statuses_of_pages(sandbox: Sandbox) -> list[int]:
     ]
 
 
-def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
-    """A response is decoded, page by page."""
+def test_responses_are_decoded(sandbox: Sandbox, services: Services) -> None:
+    """The response to a read is decoded, page by page."""
     page = nomis_prisoners.prisoner_page(services.nomis, 1, 50)
     assert (page.number, page.total_elements, page.total_pages, page.last) == (1, 200, 4, False)
     first = nomis_prisoners.prisoner_page(services.nomis, 0, 50)
@@ -49,8 +49,8 @@ def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
     assert {each.offender_no for each in page.prisoners} <= {each["offenderNo"] for each in sandbox.prisoners()}
 
 
-def test_404_is_none_where_it_means_none(services: Services) -> None:
-    """A look-up returns None for 404, whereas a read of a record that must exist raises an error with the status."""
+def test_404_is_none_only_for_a_look_up(services: Services) -> None:
+    """A look-up returns None for 404. A read of a record that must exist raises an error with the status."""
     assert nomis_incentives.current_iep(services.nomis, 1) is None
     assert VISIT_MAPPINGS.find(services.mapping, "no-such") is None
     with pytest.raises(UpstreamError, match=r"^mapping: GET /mapping/visits/vsipId/no-such: status 404: Not Found: "):
@@ -60,8 +60,8 @@ def test_404_is_none_where_it_means_none(services: Services) -> None:
 @pytest.mark.parametrize(
     "text", ["", "default backend - 404", '{"status": 404, "error": "Not Found"}', '{"message": "no Route matched"}']
 )
-def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """A gateway sends 404 for any path, so only the service's own error body means that the record is absent."""
+def test_404_of_a_gateway_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
+    """A gateway responds 404 to any path, so only the service's own error body means that the record is absent."""
     sandbox.fault("mapping", kind="status", status=404, text=text)
     with pytest.raises(UpstreamError, match="status 404") as caught:
         VISIT_MAPPINGS.find(services.mapping, "no-such")
@@ -69,7 +69,7 @@ def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, 
 
 
 def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
-    """If a token is refused, it is renewed and the call is repeated, without the caller noticing."""
+    """If a token is refused, it is renewed and the call is repeated. The caller does not notice."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.expire_tokens()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -99,7 +99,7 @@ def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Service
 
 
 def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> None:
-    """A PUT whose connection was lost may still be under way, so the transport does not repeat it."""
+    """A PUT that lost its connection may still be under way, so the transport does not repeat it."""
     fault = sandbox.fault("nomis", "PUT", kind="reset_after_write")
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("PUT", "/activities/1/allocation", body={})
@@ -108,7 +108,7 @@ def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> No
 
 
 def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
-    """If the lease has expired, writes are refused before they are sent, whereas reads continue."""
+    """If the lease has expired, writes are refused before they are sent. Reads continue."""
 
     def too_late() -> None:
         raise LeaseBusy("visit:a")
@@ -132,7 +132,7 @@ def test_truncated_response_of_a_write_is_unknown(sandbox: Sandbox, services: Se
 
 
 def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Services) -> None:
-    """A read whose response is cut off is tried once more, and its outcome is never unknown."""
+    """A read whose response is cut off is tried once more. Its outcome is never unknown."""
     sandbox.fault("nomis", "GET", kind="truncated", times=1)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
     sandbox.fault("nomis", "GET", kind="truncated")
@@ -175,8 +175,10 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
         (504, True, True),
     ],
 )
-def test_statuses(sandbox: Sandbox, services: Services, status: int, recoverable: bool, unknown: bool) -> None:
-    """Each status says whether a repeat may help, and whether a write may have been applied."""
+def test_each_status_has_its_class_of_error(
+    sandbox: Sandbox, services: Services, status: int, recoverable: bool, unknown: bool
+) -> None:
+    """The class says whether a repeat may help, and whether a write may have been applied."""
     sandbox.fault("nomis", "POST", kind="status", status=status)
     with pytest.raises(UpstreamError, match=f"^nomis: POST /prisoners/A1234BC/visits: status {status}: ") as caught:
         post_visit(services)
@@ -192,10 +194,13 @@ OF_SOMEBODY_ELSE = ["", "<html>Bad Gateway</html>", '{"timestamp": 1, "status": 
 @pytest.mark.parametrize(
     "status", [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 421, 429, 499, 500, 520, 524]
 )
-def test_what_is_not_the_word_of_the_service(sandbox: Sandbox, services: Services, status: int, text: str) -> None:
-    """A response of a gateway or another server is a fault of the network: a write may have been applied.
+def test_a_response_of_another_server_is_a_fault_of_the_network(
+    sandbox: Sandbox, services: Services, status: int, text: str
+) -> None:
+    """If a gateway or another server responds, a write may have been applied.
 
-    Only 401, 403 and 429 without any body are decided before the work, and then a write is sent with a new token.
+    Only 401, 403 and 429 without a body are decided before the service writes. The write is then sent again with a new
+    token.
     """
     headers = {"Location": "/health/ping"} if status < 400 else {}
     fault = sandbox.fault("nomis", kind="status", status=status, text=text, headers=headers)
@@ -222,8 +227,8 @@ def test_what_is_not_the_word_of_the_service(sandbox: Sandbox, services: Service
     ],
 )
 @pytest.mark.parametrize("field", ["userMessage", "developerMessage"])
-def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
-    """A service's own 404 for the path, as with a wrong URL, says nothing about the record, and a write is refused."""
+def test_a_404_for_an_unknown_path_proves_nothing(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
+    """If the URL is wrong, the service's own 404 proves nothing about the record, and a write counts as refused."""
     body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
     sandbox.fault("mapping", kind="status", status=404, body=body)
     with pytest.raises(UpstreamError, match="status 404") as caught:
@@ -245,7 +250,9 @@ def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Servi
         ("Unexpected error: could not execute statement", True),
     ],
 )
-def test_texts_that_tell_a_refusal(sandbox: Sandbox, services: Services, words: str, unknown: bool) -> None:
+def test_only_a_known_text_makes_a_500_a_refusal(
+    sandbox: Sandbox, services: Services, words: str, unknown: bool
+) -> None:
     """A 500 leaves the outcome of a write unknown, unless its text is known to mean a rollback."""
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
@@ -253,8 +260,8 @@ def test_texts_that_tell_a_refusal(sandbox: Sandbox, services: Services, words: 
     assert caught.value.outcome_unknown is unknown
 
 
-def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: Sandbox, services: Services) -> None:
-    """Only one known text means that NOMIS cannot store an appointment without a location. Other 500s do not."""
+def test_only_one_text_means_an_appointment_in_a_cell(sandbox: Sandbox, services: Services) -> None:
+    """One known text of a 500 means that NOMIS cannot store an appointment without a location. Others do not."""
     words = "Unexpected error: Could not commit JPA transaction"
     sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
     with pytest.raises(UpstreamError) as caught:
@@ -262,7 +269,7 @@ def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: San
     assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
 
 
-def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Services) -> None:
+def test_duplicate_rows_are_permanent(sandbox: Sandbox, services: Services) -> None:
     """NOMIS's 500 about a result that is not unique is distinguished from those that a retry resolves."""
     body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
     sandbox.fault("nomis", kind="status", status=500, body=body)
@@ -272,8 +279,8 @@ def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Serv
     assert not caught.value.recoverable
 
 
-def test_conflict_carries_both_mappings(services: Services) -> None:
-    """The error for a refused mapping has both the existing and the refused mapping."""
+def test_a_conflict_has_both_mappings(services: Services) -> None:
+    """The error about a refused mapping has the existing mapping and the refused one."""
     VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
         VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
@@ -312,15 +319,15 @@ def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
 def test_retry_after_is_seconds_or_a_date(
     sandbox: Sandbox, services: Services, header: str, seconds: float | None
 ) -> None:
-    """All forms of `Retry-After` in RFC 9110 are respected. Text that is neither a number nor a date is ignored."""
+    """All forms of `Retry-After` in RFC 9110 are read. Text that is neither a number nor a date is ignored."""
     sandbox.fault("nomis", kind="status", status=503, headers={"Retry-After": header})
     with time_machine.travel(datetime(2023, 5, 22, 10, tzinfo=UTC), tick=False), pytest.raises(UpstreamError) as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     assert caught.value.retry_after == seconds
 
 
-def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
-    """Observers are informed of all calls, with the service and the error."""
+def test_observers_are_informed_of_every_call(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
+    """An observer gets the service and the error of each call."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.fault("mapping", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
@@ -332,7 +339,10 @@ def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, reco
 def test_a_missing_optional_route_does_not_count_as_an_outage(
     services: Services, recorded: RecordedCalls, may_lack_route: bool
 ) -> None:
-    """A missing optional route counts as a success if there is another route. A missing record is not such a route."""
+    """If there is another route, a missing optional route counts as a success.
+
+    A missing record is not a missing route.
+    """
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("GET", "/prisons/MDI/added-later", may_lack_route=may_lack_route)
     assert caught.value.no_route
@@ -366,12 +376,12 @@ def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -
 
 
 def test_segments_are_quoted() -> None:
-    """External text stays a single segment of the path."""
+    """An external text always stays a single segment of the path."""
     assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
 
 
-def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services: Services) -> None:
-    """NOMIS quotes the text that it refuses, but errors and records contain neither the quotation nor the text."""
+def test_errors_do_not_quote_the_request(sandbox: Sandbox, services: Services) -> None:
+    """NOMIS quotes a text that it refuses, but errors and records do not contain the text."""
     said = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
     body = {"status": 400, "userMessage": said, "developerMessage": said}
     sandbox.fault("nomis", kind="status", status=400, body=body)
@@ -382,8 +392,8 @@ def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services:
     assert str(caught.value).endswith(f"status 400: {failure.reason}")
 
 
-def test_an_unforeseen_error_is_recorded_without_its_text() -> None:
-    """An unforeseen error is recorded by kind and place, without its text, which may quote anything."""
+def test_an_unexpected_error_is_recorded_without_its_text() -> None:
+    """Its kind and place are recorded, since its text may quote anything."""
     try:
         int("a comment")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Responses that differ from what was requested lead to no conclusion."""
+"""Nothing is concluded from responses that differ from the request."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: 
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 3).total_elements == 200
 
 
-def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
-    """HTML in place of JSON is an error, and after a create the outcome is unknown."""
+def test_html_instead_of_json_is_an_error(sandbox: Sandbox, services: Services) -> None:
+    """HTML instead of JSON is an error. After a create the outcome is unknown."""
     sandbox.fault("nomis", kind="html")
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -73,14 +73,14 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
         (r"\\ud83d\ud83d", "\\ud83d"),
     ],
 )
-def test_half_a_character_is_left_out(sandbox: Sandbox, services: Services, written: str, read: str) -> None:
-    """A text that was cut off within a character does not prevent its record from being read."""
+def test_a_text_cut_within_a_character_is_read(sandbox: Sandbox, services: Services, written: str, read: str) -> None:
+    """The incomplete character is left out, so the record can be read."""
     sandbox.fault("nomis", kind="status", status=200, text=f'{{"text": "{written}"}}')
     assert services.nomis.call("GET", "/visits/1") == {"text": read}
 
 
-def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> None:
-    """An error body with status 200 does not mean that an update was done."""
+def test_an_error_body_with_status_200_is_not_success(sandbox: Sandbox, services: Services) -> None:
+    """An update does not count as done if the body of its response is that of an error."""
     body = {"status": 500, "userMessage": "Unexpected error"}
     sandbox.fault("nomis", kind="status", status=200, body=body)
     with pytest.raises(UpstreamError, match="the body of an error") as caught:
@@ -88,7 +88,7 @@ def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> 
     assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
 
 
-#: A read for each publisher.
+#: One read for each publisher.
 PUBLISHER_READS: dict[UpstreamName, Callable[[ServiceClient], object]] = {
     UpstreamName.VISITS: lambda client: visits_api.visit(client, "vv-1"),
     UpstreamName.INCENTIVES: lambda client: incentives_api.booking_summary(client, 1),
@@ -105,10 +105,10 @@ def test_no_domain_is_left_out() -> None:
 
 @pytest.mark.parametrize("text", ["", "null"])
 @pytest.mark.parametrize("publisher", PUBLISHER_READS)
-def test_an_empty_response_of_a_publisher_is_never_none(
+def test_an_empty_response_of_a_publisher_proves_nothing(
     sandbox: Sandbox, services: Services, publisher: UpstreamName, text: str
 ) -> None:
-    """Nothing is concluded from an empty 200 in response to a read of a DPS record, and the breaker counts it."""
+    """An empty 200 in response to a read of a DPS record is an error, which the breaker counts."""
     (name,) = (client.service for client in CLIENTS if client.address_variable == publisher.address_variable)
     sandbox.fault(name, kind="status", status=200, text=text)
     with pytest.raises(NotUnderstood, match="status 200: the response is empty") as caught:
@@ -117,8 +117,8 @@ def test_an_empty_response_of_a_publisher_is_never_none(
 
 
 @pytest.mark.parametrize("text", ["", "null"])
-def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """An empty 200 in response to a look-up or a read is never taken as None, and the breaker counts it."""
+def test_an_empty_response_never_means_none(sandbox: Sandbox, services: Services, text: str) -> None:
+    """An empty 200 in response to a look-up or a read is an error, which the breaker counts."""
     for service in ("nomis", "mapping"):
         sandbox.fault(service, kind="status", status=200, text=text)
     for read in (
@@ -136,7 +136,7 @@ def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: S
 
 
 def test_unusable_response_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:
-    """An unusable response is reported by service, call and field names, never by its values."""
+    """The error about an unusable response names the service, the call and the fields, but never their values."""
     answer = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
     sandbox.fault("incentives", kind="status", status=200, body=answer)
     with pytest.raises(UpstreamError) as caught:
@@ -183,10 +183,10 @@ def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Se
         ),
     ],
 )
-def test_another_record_than_the_one_asked_for_is_not_believed(
+def test_a_response_about_another_record_is_refused(
     sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], answer: object
 ) -> None:
-    """A response about a record counts only if it is about the requested record."""
+    """A response counts only if it is about the requested record."""
     sandbox.fault(service, kind="status", status=200, body=answer)
     with pytest.raises(NotUnderstood) as caught:
         read(services)
@@ -200,7 +200,7 @@ def test_another_record_than_the_one_asked_for_is_not_believed(
 
 
 def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A response about another booking, or with an invalid number, leaves the outcome of a create unknown."""
+    """If the response is about another booking, or its number is invalid, the outcome of the create is unknown."""
     for answer in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
         sandbox.clear_faults()
         sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(answer).decode())
