@@ -119,7 +119,7 @@ def required_roles(service: UpstreamName) -> frozenset[str]:
 
 
 def missing_roles(service: UpstreamName, authorities: frozenset[str]) -> list[str]:
-    """The required roles of a service that a token with these authorities (`ROLE_…`) lacks, in alphabetical order."""
+    """The required roles of a service that are missing from `authorities` (`ROLE_…`), in alphabetical order."""
     return sorted(role for role in required_roles(service) if f"ROLE_{role}" not in authorities)
 
 

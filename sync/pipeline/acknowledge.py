@@ -63,7 +63,7 @@ _NOT_COPIED = Failure(
     method=None,
     path=None,
     status=None,
-    reason="returned untried, but no copy could be sent to keep its receives",
+    reason="it was returned untried, but no copy could be sent to save its receives",
     recoverable=True,
 )
 

@@ -1,10 +1,10 @@
-"""Handles message groups in parallel, until every message is acknowledged or returned.
+"""Handles message groups in parallel, until every message is acknowledged or returned to the queue.
 
 A group is ready, running or parked. Each turn of a group is a future; its result says which tasks ended and which
 remain (`sync.pipeline.groups`). Only the thread that runs the batch decides what happens next.
 
-The groups of the next batch join the current one as soon as threads are free, so that a slow record holds up only its
-own messages. A group that joins waits while another group of the same entity is still here.
+The groups of the next batch join the current batch as soon as threads are free, so that a slow record only holds up its
+own messages. A group that joins waits while an earlier group of the same entity has not ended.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from sync.settings import times
 
 
 class Batch:
-    """The message groups of a batch, and of those that join it. `run` handles them, and may only be called once."""
+    """The message groups of a batch and of the batches that join it. `run` may only be called once."""
 
     def __init__(
         self, queue_context: QueueContext, acknowledger: Acknowledger, outage: OutageWatch, control: DrainControl
@@ -45,9 +45,9 @@ class Batch:
         #: The finished futures whose results have not been taken yet.
         self._done: Queue[Future[Any]] = Queue()
         self._parked: list[Parked] = []
-        #: Each entity that has a group here, with its later groups, which wait for the first to end.
+        #: For each entity with a group in the batch: its later groups, which wait for the first one to end.
         self._followers: dict[str | None, deque[MessageGroup]] = {}
-        #: When the first message was received, on the monotonic clock; may be earlier than that of those still here.
+        #: When the first message was received, on the monotonic clock. That message may already have ended.
         self._first_received_at = math.inf
         #: The groups that found the database unavailable and have not used it successfully since.
         self._barred: set[MessageGroup] = set()
@@ -92,7 +92,7 @@ class Batch:
         return self._outcomes
 
     def _takes_more(self) -> bool:
-        """Whether the next batch may join: threads would soon be idle, and nothing waits for an outage to end."""
+        """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end."""
         if len(self._ready) >= self._threads or not self._outage.all_up():
             return False
         if any(each.missing in (Missing.SERVICE, Missing.DATABASE) for each in self._parked):
@@ -243,9 +243,9 @@ class Batch:
         return [each.group for each in taken]
 
     def _return(self, groups: Iterable[MessageGroup], *, is_copied: bool = False) -> None:
-        """Returns groups to the queue, where their messages can be received again at once.
+        """Returns groups to the queue, from which their messages can be received again at once.
 
-        The groups that wait for them are returned too, since they must not overtake them.
+        Later groups of the same entities are returned too, since they must not be handled first.
         """
         self._ended.extend(
             TaskEnd(task, Outcome.DEFERRED, wait_seconds=0, is_copied=is_copied)

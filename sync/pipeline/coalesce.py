@@ -68,7 +68,7 @@ class MessageGroup:
 
     @property
     def entity(self) -> str | None:
-        """The entity of its tasks; None for a message that is about none."""
+        """The entity of the tasks, or None for a message without an entity."""
         return self.tasks[0].entity
 
 
@@ -133,7 +133,7 @@ def _entity(handler: Creation | Update, event: DomainEvent) -> str:
         raise MalformedMessage(f"{event.event_type}: an id contains a NUL")
     if entity.endswith((":.", ":..")):
         # Such an id in a path would address the whole collection instead of one record.
-        raise MalformedMessage(f"{event.event_type}: an id is only dots")
+        raise MalformedMessage(f"{event.event_type}: an id consists only of dots")
     return entity
 
 

@@ -92,7 +92,7 @@ class Drain:
         self._receiver = Receiver(queue_context, main, self._heartbeat, self._outage, self._control)
         self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
         self._ahead: Future[list[Message]] | None = None
-        #: How many batches have been taken since the last call, and how many may be.
+        #: How many batches have been handled in the current call, and the maximum for this call.
         self._batches = 0
         self._most_batches: float = 1
         self._closing = ExitStack()
@@ -118,7 +118,7 @@ class Drain:
 
     @property
     def failures(self) -> FailureCounts:
-        """Why messages failed since the last call of `run_batch` or `run_until_empty` began."""
+        """The failed attempts since the start of the last call of `run_batch` or `run_until_empty`, by reason."""
         return self._acknowledger.failures
 
     def seconds_since_progress(self) -> float:
@@ -166,7 +166,7 @@ class Drain:
         return self.summary
 
     def _begin(self, most_batches: float) -> None:
-        """Starts the counts again, so that a long-lived drain does not keep the ids of all failed messages."""
+        """Resets the counts, so that a long-lived drain does not keep the ids of all failed messages."""
         self.summary = BatchSummary(self.queue)
         self._acknowledger.failures = FailureCounts()
         self._batches, self._most_batches = 0, most_batches
@@ -195,7 +195,7 @@ class Drain:
                 return messages
 
     def _work(self, messages: list[Message], started: float) -> None:
-        """Handles a batch and those that join it, and adds the outcomes of their messages to the summary."""
+        """Handles a batch and the batches that join it. Adds the outcomes of their messages to the summary."""
         if not messages:
             return
         before = self._batches
@@ -217,7 +217,7 @@ class Drain:
             raise self._unavailable()
 
     def _groups(self, messages: list[Message]) -> list[MessageGroup]:
-        """The groups of a batch. While they are handled, the next batch is received."""
+        """The groups of a batch; also starts to receive the next batch while they are handled."""
         self._batches += 1
         self._receive_ahead()
         return coalesce(messages, self._queue_context.domain)
@@ -227,14 +227,14 @@ class Drain:
         if self._ahead is None:
             self._receive_ahead()
             return []
-        # An error is raised by `_receive`, once the groups in hand have ended.
+        # `_receive` raises the error of a failed receive, once the current groups have ended.
         if not self._ahead.done() or self._ahead.exception() is not None:
             return []
         messages, self._ahead = self._ahead.result(), None
         return self._groups(messages) if messages else []
 
     def _receive_ahead(self) -> None:
-        """Begins to receive the next batch, if there may be one and no service is unavailable."""
+        """Starts to receive the next batch, unless the maximum is reached or a service is unavailable."""
         if self._batches < self._most_batches and self._outage.all_up():
             self._ahead = self._receiver.receive_ahead()
 

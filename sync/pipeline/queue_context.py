@@ -83,7 +83,7 @@ class DrainControl:
         self._stopping.wait(seconds)
 
     def note_progress(self) -> None:
-        """Notes that a message has ended, or that the drain waits for an outage to end."""
+        """Records progress: a message has ended, or the drain is waiting for an outage to end."""
         self._progressed_at = time.monotonic()
 
     def seconds_since_progress(self) -> float:

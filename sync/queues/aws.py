@@ -144,7 +144,7 @@ def queue_hint(settings: Settings, queue: str, error: QueueUnavailable) -> str:
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
         place = _place(settings)
-        return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or make the queue"
+        return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or create the queue"
     if settings.hmpps_sqs_provider == "localstack":
         return f"{_place(settings)} does not respond; set HMPPS_SQS_LOCALSTACK_URL, or start that endpoint"
     if code in _KEY_ERRORS:

@@ -51,7 +51,7 @@ class Heartbeat:
                 self._tracked.pop(message.receipt_handle, None)
 
     def release_all(self) -> None:
-        """Stops renewing every message."""
+        """Stops renewing all messages."""
         with self._lock:
             self._tracked.clear()
 

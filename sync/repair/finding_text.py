@@ -50,7 +50,7 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
     if verdict is Verdict.TWO_CLAIMS:
         return (
             f"Two DPS records claim {new}{who}: {existing.dps_id} has it, {duplicate.dps_id} was refused. Until this "
-            f"is resolved, changes of {duplicate.dps_id} do not reach NOMIS. Check both before you delete anything."
+            f"is resolved, changes to {duplicate.dps_id} do not reach NOMIS. Check both before you delete anything."
         )
     return (
         f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, because it has "

@@ -83,7 +83,8 @@ ADVICE = (
     Advice(
         _missing_in_dps,
         "a DPS service 404",
-        "DPS has no such record (its change was rolled back, or it was deleted): if it stays so, purge the message",
+        "DPS has no such record (its change was rolled back, or it was deleted): if this does not change, purge the "
+        "message",
     ),
     Advice(
         lambda event_type, failure: failure.step == "read event" and _rule(event_type, failure),

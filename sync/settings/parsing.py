@@ -62,7 +62,7 @@ def parse_waits(text: str) -> tuple[int, ...]:
     """Waits in seconds before a message is visible again, separated by commas, each within the limit of SQS."""
     seconds = _parse_numbers(text)
     if max(seconds) > MOST_VISIBILITY_SECONDS:
-        raise ValueError(f"SQS hides a message for {MOST_VISIBILITY_SECONDS} seconds at most")
+        raise ValueError(f"SQS hides a message for at most {MOST_VISIBILITY_SECONDS} seconds")
     return seconds
 
 

@@ -80,7 +80,7 @@ LONGEST_REQUEUE_SECONDS = 60
 # Reading for a report.
 #: The pauses before the 2nd, 3rd and 4th attempt at a read, without jitter.
 READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
-#: The same for a page of a list. They are longer, since part of the population is missing without the page.
+#: The same pauses for a page of a list. These are longer, since part of the population is missing without the page.
 PAGE_RETRY_SECONDS = (1.0, 5.0, 20.0)
 
 # SQS.

@@ -212,7 +212,7 @@ def _read(response: HttpResponse, events: Sequence[CustomEvent]) -> Accepted:
             or accepted != len(events) - len(errors)
             or not errors.keys() <= set(range(received))
         ):
-            return Accepted(problem="the response counts other events than those sent")
+            return Accepted(problem="the counts in the response do not match the events that were sent")
         if any("instrumentation key" in str(each.get("message")).lower() for each in listed):
             return Accepted(problem=_WRONG_KEY)
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):

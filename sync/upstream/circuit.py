@@ -95,7 +95,7 @@ class Circuit:
         self._count(moment, failed=False)
 
     def failed_otherwise(self, record: str | None, method: str) -> bool:
-        """Whether this record failed recently with another method."""
+        """Whether this record recently failed with a different method."""
         return record in self.failed and self.failed[record][0] != method
 
     def recovered(self, record: str, method: str) -> None:

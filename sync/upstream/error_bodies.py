@@ -51,7 +51,7 @@ _READ_CHARACTERS = 20 * MESSAGE_CHARACTERS
 _LEFT_OUT = "…"
 #: A partial quote of a text is recognised by this many consecutive characters.
 _PART = 10
-#: How often a quoted text may have been escaped: by one service, and again by the next.
+#: A quoted text may have been escaped this many times: by one service, and again by the next.
 _ESCAPE_LEVELS = 2
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"'\\/bfnrt]))")
 _ESCAPES = dict.fromkeys("bfnrt", " ")

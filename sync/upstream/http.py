@@ -129,7 +129,7 @@ class _TlsPool(_Pool, urllib3.HTTPSConnectionPool):
 def _request(
     connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | None
 ) -> bytes:
-    """The bytes of a request, whose characters `send` has checked."""
+    """The bytes of a request. `send` has already checked its characters."""
     host = f"[{connection.host}]" if ":" in connection.host else connection.host
     if connection.port != connection.default_port:
         host = f"{host}:{connection.port}"

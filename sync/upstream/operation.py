@@ -182,7 +182,7 @@ class Operation(Generic[T]):
             page = self.page(client, *ids, query=query, number=number, size=size)
             found = {orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in page.content}
             if page.total_elements < total or len(found) < len(page.content) or not found.isdisjoint(seen):
-                message = f"elements moved or came twice while its pages were read: see page {number}"
+                message = f"elements moved or appeared twice while the pages were read: see page {number}"
                 raise NotUnderstood(client.name, self.method, path, status=200, message=message)
             for each in page.content:
                 yield self.response.parse(each, client, self.method, path, None)

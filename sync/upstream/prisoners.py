@@ -154,7 +154,7 @@ def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]
     if not isinstance(content, list):
         raise ValueError("it has no list of bookings")
     if len(content) > size:
-        raise ValueError(f"it has {len(content)} bookings, and {size} were asked for")
+        raise ValueError(f"it has {len(content)} bookings, but only {size} were requested")
     last, found = after, []
     for place, each in enumerate(content, start=1):
         row = _row(0, place, each)
@@ -166,7 +166,7 @@ def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]
         found.append(row)
     # An empty page says 0, which is where the first page starts; the last booking is not checked for it.
     if found and response.get("lastBookingId") != last:
-        raise ValueError(f"its last booking is {last}, and it names another")
+        raise ValueError(f"its last booking is {last}, but its lastBookingId is different")
     return tuple(found)
 
 

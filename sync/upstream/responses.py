@@ -177,11 +177,11 @@ def parse_page(response: Any, number: int, size: int) -> Page:
     if total > MAX_ELEMENTS:
         raise ValueError(f"it says that there are {total} elements")
     if not 0 < real_size <= size:
-        raise ValueError(f"its size is {real_size}, and {size} was asked for")
+        raise ValueError(f"its size is {real_size}, but {size} was requested")
     pages = -(-total // real_size)
     # An empty list counts as no page or as one page, depending on Spring's version.
     if counts.get("totalPages", pages) != pages and not (total == 0 and counts["totalPages"] == 1):
-        raise ValueError(f"{total} elements by {real_size} are {pages} pages, not {counts['totalPages']}")
+        raise ValueError(f"{total} elements in pages of {real_size} are {pages} pages, not {counts['totalPages']}")
     last = response.get("last", number + 1 >= pages)
     if not isinstance(last, bool):
         raise ValueError(f"its last is {_kind(last)}")

@@ -38,7 +38,7 @@ class AppointmentRepair(RemovingRepair):
     noun = "appointment"
     given = "event id"
     proof: ClassVar = {"start": True, "location": False, "type": True}
-    harm = "The appointment is in the lists of the prison twice until one is deleted."
+    harm = "The prison's lists show the appointment twice until one is deleted."
     dps_property = "appointmentInstanceId"
     time_of = ("date", "start")
 

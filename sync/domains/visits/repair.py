@@ -31,7 +31,7 @@ class VisitRepair(RemovingRepair):
     owner = "offenderNo"
     proof: ClassVar = {"start": True, "prisonId": True}
     removal = f"cancel with outcome {_OUTCOME}"
-    harm = "A sentenced prisoner loses a visit of that week until it is cancelled."
+    harm = "A sentenced prisoner loses a visit in that week until it is cancelled."
     dps_property = "visitId"
     time_of = ("startDateTime",)
 
@@ -80,8 +80,8 @@ class VisitRepair(RemovingRepair):
         """The prisoner, the prison, the start, and the reference in the comment."""
         body = request["body"]
         return (
-            f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, whose comment names "
-            f"{request['reference']}"
+            f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, with a comment that "
+            f"contains {request['reference']}"
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:

@@ -34,7 +34,7 @@ SESSION = {
             VISIT,
             (
                 "NOMIS has two records of visit bq-te-ke-ol of prisoner A1234BC at MDI on 2 June 2023 at 14:00: visit "
-                "8811001 is mapped, visit 8811002 is one too many. A sentenced prisoner loses a visit of that week "
+                "8811001 is mapped, visit 8811002 is one too many. A sentenced prisoner loses a visit in that week "
                 "until it is cancelled."
             ),
         ),
@@ -43,7 +43,7 @@ SESSION = {
             {**VISIT, "existingVsipId": "ot-he-ro-ne", "existingNomisId": "8811002"},
             (
                 "Two DPS records claim visit 8811002 of prisoner A1234BC: ot-he-ro-ne has it, bq-te-ke-ol was refused. "
-                "Until this is resolved, changes of bq-te-ke-ol do not reach NOMIS. Check both before you delete "
+                "Until this is resolved, changes to bq-te-ke-ol do not reach NOMIS. Check both before you delete "
                 "anything."
             ),
         ),

@@ -125,7 +125,7 @@ def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, seco
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
     transport = Transport(load_settings(sandbox.environment()))
-    with pytest.raises(NotUnderstood, match="moved or came twice"):
+    with pytest.raises(NotUnderstood, match="moved or appeared twice"):
         list(LISTING.pages(Services(transport).nomis, query={}, size=2))
     transport.close()
 
