@@ -47,7 +47,7 @@ ReconciliationId = Annotated[
         autocompletion=complete_reconciled,
     ),
 ]
-OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")]
+OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner number, such as A1234BC.")]
 
 _OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
 _PRISON_ID = re.compile(r"[A-Z]{3}")

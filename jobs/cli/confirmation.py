@@ -60,7 +60,7 @@ def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool
     """
     say(f"not checked: {unchecked}")
     if yes and not accepted:
-        raise UsageError(f"{unchecked}; look there, then add --unchecked")
+        raise UsageError(f"{unchecked}; check there, then add --unchecked")
     if not confirm(question, yes=yes, dry_run=dry_run):
         return False
     if not accepted:

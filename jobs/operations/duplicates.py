@@ -33,7 +33,7 @@ _MEANINGS = {
     Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: (
         "two DPS records claim one NOMIS record: delete nothing, investigate. If the existing mapping is older "
-        "than a refresh of the data, have it deleted and the event published again, which saves the refused one"
+        "than a refresh of the data, have it deleted and the event published again, which saves the refused mapping"
     ),
     Verdict.SAME: "the record is correctly mapped: it is no longer a duplicate",
     Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing, investigate",
@@ -331,7 +331,9 @@ def describe_copy(application: Application, kind: str, copy: int, original: int)
     `SyncError`.
     """
     if kind not in copy_kinds():
-        raise UsageError(f"{kind!r} is not a kind of record with one number in NOMIS: {', '.join(copy_kinds())}")
+        raise UsageError(
+            f"{kind!r} is not a kind of record with one number in NOMIS: choose from {', '.join(copy_kinds())}"
+        )
     creation = domain_of_record(kind).creation
     mappings = creation.mappings
     existing = mappings.find_by_nomis_ids(application.services.mapping, original)

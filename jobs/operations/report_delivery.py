@@ -232,5 +232,5 @@ def find_result(application: Application, run_id: str) -> ReconciliationResult:
         with application.database.read() as connection:
             result = load_result(connection, str(run.counts.get("reconciliation", run.id)))
     if result is None:
-        raise UsageError(f"run {run_id} has no result of a reconciliation; see `prisoner-to-nomis runs list`")
+        raise UsageError(f"run {run_id} has no reconciliation result; see `prisoner-to-nomis runs list`")
     return result

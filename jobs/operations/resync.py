@@ -221,7 +221,9 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
     except SyncError as error:
         if not handled:
             raise
-        raise OutcomeUnknown(f"{handled[-1].event_type} was handled, then failed: {one_line(error)}") from error
+        raise OutcomeUnknown(
+            f"{handled[-1].event_type} was handled, but the next event failed: {one_line(error)}"
+        ) from error
     return handled[-1]
 
 

@@ -262,7 +262,7 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
     (finding,) = app.read_json("duplicates", "list")
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", "1")
-    assert "published again, which saves the refused one" in shown["meaning"]
+    assert "published again, which saves the refused mapping" in shown["meaning"]
     with application(app.settings, app.settings["DATABASE_URL"]) as made:
         APPOINTMENT_MAPPINGS.delete(made.services.mapping, 1)
     shown = app.read_json("duplicates", "show", str(finding["id"]))

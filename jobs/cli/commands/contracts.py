@@ -32,7 +32,7 @@ def check(
         bool,
         typer.Option(
             "--notify",
-            help="Record the result, and post to Slack if it differs from the last one. Differences then exit 0.",
+            help="Record the result, and post to Slack if it differs. Exit 0 even if there are errors.",
         ),
     ] = False,
     as_json: AsJson = False,

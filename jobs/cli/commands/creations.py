@@ -63,7 +63,7 @@ def list_creations(
                 )
                 for record in records
             ],
-            nothing="No creation is known." if every else "No creation is unsettled.",
+            nothing="No creations are recorded." if every else "There are no unsettled creations.",
         )
 
 

@@ -66,7 +66,7 @@ def list_findings(
                 )
                 for finding in found
             ],
-            nothing="No duplicate is known." if every else "No duplicate is open.",
+            nothing="No duplicates are recorded." if every else "No duplicates are open.",
         )
 
 

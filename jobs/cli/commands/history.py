@@ -59,7 +59,7 @@ def list_runs(
             )
             for run in recent
         ],
-        nothing=f"No run of {job} is recorded." if job else "No run is recorded.",
+        nothing=f"No runs of {job} are recorded." if job else "No runs are recorded.",
     )
 
 
@@ -159,7 +159,7 @@ def actions(
     print_table(
         ("WHEN", "WHO", "ACTION", "TARGET", "STATE", "OUTCOME"),
         [(local_time(each.time, zone), each.who, each.action, each.target, each.state, each.outcome) for each in found],
-        nothing="No action is recorded.",
+        nothing="No actions are recorded.",
     )
 
 
@@ -212,4 +212,4 @@ def telemetry(
             properties = " ".join(f"{key}={value}" for key, value in event["properties"].items())
             say(f"{when}  {event['name']}  {properties}".rstrip())
         if not found and not as_json:
-            say("No such event was tracked." if name or since else "No event was tracked.")
+            say("No such events were tracked." if name or since else "No events were tracked.")

@@ -21,7 +21,7 @@ app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS
 fix = typer.Typer(name="fix", help="Fix the cause of a difference.", no_args_is_help=True)
 
 OptionalOffenderNo = Annotated[
-    str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner, such as A1234BC.")
+    str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner number, such as A1234BC.")
 ]
 
 
@@ -104,7 +104,7 @@ def received(
         plan_now = partial(plan_received, application, prisoner, arrival)
         plan = plan_now()
         _show_plan(plan, force=force)
-        question = f"This publishes a received event of {plan.offender_no}, on which all its consumers act. Continue?"
+        question = f"This publishes a received event of {plan.offender_no}. All its consumers act on it. Continue?"
         if confirm(question, yes=yes, dry_run=dry_run):
             publish_received(application, plan, plan_now, who, force=force)
             say("published; DPS creates a review from it, which reaches NOMIS through the incentive queue")

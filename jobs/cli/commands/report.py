@@ -53,7 +53,7 @@ def request(
     from reports.presentation.support_request import request_csv, request_rows, request_text
 
     if as_csv and as_json:
-        raise UsageError("give either --csv or --json")
+        raise UsageError("give --csv or --json, not both")
     with open_application() as application:
         result = find_result(application, run_id)
     rows = request_rows(records_of_cause(result, cause))

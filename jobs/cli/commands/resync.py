@@ -113,7 +113,7 @@ def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked:
     """Whether to proceed. With JSON it asks nothing and prints only JSON."""
     if as_json:
         if yes and planned.unchecked is not None and not unchecked:
-            raise UsageError(f"{planned.unchecked}; look there, then add --unchecked")
+            raise UsageError(f"{planned.unchecked}; check there, then add --unchecked")
         return not dry_run
     prisoner = planned.plan.properties.get("offenderNo")
     of_whom = "" if prisoner is None else f" of {prisoner}"

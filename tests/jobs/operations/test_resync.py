@@ -144,7 +144,7 @@ def test_a_partial_resync_has_an_unknown_outcome(app: App, sandbox: Sandbox) -> 
     sandbox.put("appointment", id=int(told.dps_id), cancelled=True)
     with faulty(sandbox, "nomis", "PUT", kind="status", status=400):
         failed = app.run(*resync("appointment", told))
-    assert (failed.code, "created was handled, then failed" in failed.error) == (1, True)
+    assert (failed.code, "created was handled, but the next event failed" in failed.error) == (1, True)
     assert [each["status"] for each in sandbox.nomis("appointment")] == ["SCH"]
     app.run_ok(*resync("appointment", told))
     assert [each["status"] for each in sandbox.nomis("appointment")] == ["CANC"]
