@@ -1,0 +1,19 @@
+"""How reports show sentencing adjustments: every difference is serious."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.presentation.view import View
+from sync.alerting import Severity
+
+if TYPE_CHECKING:
+    from reports.engine.result import Mismatch
+
+
+class AdjustmentView(View):
+    """The view of the result of a reconciliation of sentencing adjustments."""
+
+    def severity(self, mismatch: Mismatch) -> Severity:
+        """Serious, as release dates depend on adjustments."""
+        return Severity.SERIOUS
