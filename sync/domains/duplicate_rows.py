@@ -53,7 +53,7 @@ class RowKind:
 
     @property
     def event_name(self) -> str:
-        """The telemetry event of a finding."""
+        """The telemetry event of a finding about rows of this kind."""
         return f"{self.domain}-{self.what}-non-unique"
 
     @property

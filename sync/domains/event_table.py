@@ -94,7 +94,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the table, writes it to a file, or checks that a file has it. Returns 1 if the check fails."""
+    """Prints the table, writes it to a file, or checks that a file has it. Returns 1 if the check fails, or else 0."""
     parser = argparse.ArgumentParser(description="The table of all events.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")

@@ -100,7 +100,7 @@ def probes() -> Mapping[UpstreamName, ContractProbe]:
 
 
 def _variables(type_: type[_T], *further: ModuleType) -> Iterator[_T]:
-    """The objects of a type in the variables of these packages' modules, directly or in a dict or tuple."""
+    """All objects of `type_` in module variables of these packages, directly or in a dict or tuple."""
     for package in (sync.domains, sync.upstream, *further):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             for value in vars(import_module(module.name)).values():

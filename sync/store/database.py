@@ -104,7 +104,7 @@ class Database:
     def upgrade(self) -> None:
         """Upgrades the schema to the current revision. If several processes do this at once, one does the work.
 
-        Creates a missing SQLite file and its folder. Raises `SettingsError` if it cannot.
+        A missing SQLite file and its folder are created. Raises `SettingsError` if this is not possible.
         """
         from alembic import command
 

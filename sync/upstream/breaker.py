@@ -132,7 +132,7 @@ class Breakers:
         return not self.not_up(services)
 
     def trying(self, services: Iterable[UpstreamName]) -> bool:
-        """Whether one of `services` is being tried, so that work is best started one message at a time."""
+        """Whether one of `services` is being tried. In that case, work should start one message at a time."""
         return any(self._circuits[name].state is BreakerState.HALF_OPEN for name in services)
 
     def tried_elsewhere(self, services: Iterable[UpstreamName]) -> bool:

@@ -68,7 +68,7 @@ MAPPINGS = Mappings(
 
 
 class AppointmentCreation(Creation):
-    """Creates a NOMIS appointment of the booking for an appointment instance."""
+    """Creates a NOMIS appointment for an appointment instance."""
 
     event_type = "appointments.appointment-instance.created"
     name = "appointment"

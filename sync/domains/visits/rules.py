@@ -59,7 +59,7 @@ def nomis_visit_type(visit_type: str) -> str:
 
 
 def nomis_outcome(outcome_status: str | None) -> str:
-    """The NOMIS outcome of a cancelled visit."""
+    """The NOMIS outcome for the DPS outcome of a cancelled visit."""
     return NOMIS_OUTCOMES.get(outcome_status or "", DEFAULT_OUTCOME)
 
 
