@@ -61,7 +61,7 @@ _REFUSED_FILES = frozenset(
         "storage_limit_reached",
     }
 )
-#: Errors of a Slack server that has no call to check a token, such as a server for tests.
+#: Errors from a Slack server that has no call to check a token, such as a server for tests.
 _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 

@@ -9,7 +9,7 @@ A run passes through these modules from top to bottom:
 - `checkpoints`: a record of each finished unit, from which an interrupted run is resumed
 - `join`: brings both sides of a record into one row of the `frame`
 - `compare`: finds the rows that differ in one of the `fields`
-- `recheck`: reads each difference again; one whose message is pending (`pending_messages`) is in flight
+- `recheck`: reads each difference again; one with a pending message (`pending_messages`) is in flight
 - `history`: new, persisting or resolved, compared with earlier runs (`runs`)
 - `causes`: the cause and the fix of each difference, which the reconciliation declares
 - `plausibility`: decides whether the result of a run is plausible

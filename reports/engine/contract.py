@@ -108,8 +108,8 @@ class Reconciliation(ABC):
         "dps-only": "not in NOMIS",
         "different": "different",
     }
-    #: The domain (`sync.domains.registry`) whose failures, creations and dead-letter messages put a difference in
-    #: flight.
+    #: The domain (`sync.domains.registry`) with the failures, creations and dead-letter messages that put a difference
+    #: in flight.
     domain: ClassVar[str]
     #: What reports call the record of each side: "NOMIS record", "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Numbers whose range is more than this many times their count are looked up by hash.
+#: Numbers are looked up by hash if their range is more than this many times their count.
 _SPARSE = 8
 
 
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
     """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps` (`bool`).
 
-    The rows of NOMIS come first, in their order, then those that DPS alone has. Columns other than the key that both
+    The rows of NOMIS come first, in their order, then those that only DPS has. Columns other than the key that both
     have (`prison_id`) are taken from NOMIS, or from DPS if NOMIS has no value; the columns of fields are already named
     `nomis_…` and `dps_…`. Raises `pandas.errors.MergeError` for a key that a side has twice. This is several times
     faster than `merge`, which sorts and copies: here the columns of NOMIS are shared unless DPS has further records.
@@ -79,7 +79,7 @@ def _places(wanted: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np
 
 
 def _without(places: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """The rows, of `rows` in all, that no place names; -1 names none, and no row is named twice."""
+    """The rows, out of `rows`, that no place names. A place of -1 names no row, and no row is named twice."""
     named = places[places >= 0]
     if len(named) == rows:
         return np.empty(0, dtype=np.int64)
@@ -89,9 +89,9 @@ def _without(places: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
 
 
 def _taken(column: pd.Series[Any], places: NDArray[np.int64], lacking: NDArray[np.bool_]) -> pd.Series[Any]:
-    """The values of a column at these places, NA where a row is `lacking`, which has the place -1."""
+    """The values of a column at these places, with NA for the `lacking` rows, which have the place -1."""
     array: Any = column.array
     if isinstance(array, pd.arrays.IntegerArray | pd.arrays.BooleanArray) and len(array) and not array.isna().any():
-        # The mask of these arrays need not be reordered: only what is lacking is NA.
+        # The mask of these arrays need not be reordered, as only the lacking rows are NA.
         return pd.Series(type(array)(array.to_numpy().take(places, mode="clip"), lacking.copy()), copy=False)
     return pd.Series(array.take(places, allow_fill=bool(lacking.any())), copy=False)

@@ -39,7 +39,7 @@ def check_unread_share(unread: int, total: int, counted: str, settings: Settings
 def why_emptied(population: Population, counted: str, earlier: int | None, listed_before: int | None) -> str | None:
     """Why a population is implausible: it is empty, or less than half of what it was. None if it is plausible.
 
-    To accept it would resolve every difference of the records that are missing. counted: what is counted, in the
+    Accepting it would resolve every difference of the records that are missing. counted: what is counted, in the
     plural. earlier: how many records the last complete run listed, or None if there is no such run. listed_before: how
     many records a run listed at least a day before, complete or not; if it listed as few, the population is plausible.
     If no service says how many records there are, units are counted; there must be one unless `earlier` is 0.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from reports.engine.units import Population, UnlistedPart
     from sync.settings.declaration import Settings
 
-#: The most mismatches that are explained; if there are more, they have a common cause.
+#: The most mismatches that are explained; if there are more, one common cause is likely.
 _MOST_EXPLAINED = 2_000
 
 

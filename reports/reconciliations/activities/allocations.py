@@ -44,7 +44,7 @@ _IN_NOMIS_ALONE = Cause(
 _LEFT_IN_DPS = Cause(
     "the prisoner moved or was released, and DPS still has the allocation",
     "NOMIS",
-    "Check again tomorrow, since DPS ends it at night; ask the DPS team if it stays.",
+    "Check again tomorrow, since DPS ends the allocation at night. If it stays, ask the DPS team.",
     sentence="The booking is at {nomis_location}, not at {prison_id}.",
 )
 _LEFT_IN_NOMIS = replace(

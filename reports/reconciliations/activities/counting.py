@@ -167,7 +167,7 @@ class CountReconciliation(Reconciliation):
         return self._with_records(rows, reads)
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The records of DPS behind the counts."""
+        """The entities of the DPS records behind the counts."""
         return tuple(f"{self.record}:{each['id']}" for each in records_of(row))
 
     def events(self) -> Events:
@@ -253,20 +253,20 @@ class CountEvents(Events):
         self._about = about
 
     def requested(self, population: Population) -> Event:
-        """The prisons that will be read, in square brackets."""
+        """The event for the start of a run, with the prisons to read in square brackets."""
         prisons = ", ".join(sorted(unit.id for unit in population.units))
         return self.event("requested", {"prisons": f"[{prisons}]"})
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """A prison that cannot be compared."""
+        """The event for a prison that cannot be compared."""
         return self.event("error", {"prison": gap.detail["prison"]})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """A booking with different counts, and where it is now."""
+        """The event for a booking with different counts, with its current location."""
         return self.failed(mismatch, mismatch.kind, mismatch.booking_id)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """An error for each prison that was not read, a success for each without a difference, and the run's report."""
+        """An event for each prison that was not read, for each without a difference, and for the whole run."""
         failed = {each.unit or each.prison_id or "" for each in result.unread}
         differ = {each.prison_id for each in (*result.mismatches, *result.in_flight, *result.unconfirmed)}
         if result.status == "failed" and not units:
@@ -291,11 +291,11 @@ class CountEvents(Events):
         )
 
     def crashed(self) -> Event:
-        """An error without a prison."""
+        """The event for a run without a result: an error without a prison."""
         return self.event("error")
 
     def failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
-        """A difference of this kind, for this booking of the prisoner."""
+        """The event for a difference of this kind, with this booking of the prisoner."""
         known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self.event(
             "failed",

@@ -209,11 +209,11 @@ class AdjustmentEvents(Events):
     more = f"{prefix}-more-mismatches"
 
     def requested(self, population: Population) -> Event:
-        """A run over everyone begins."""
+        """The event for the start of a run over everyone."""
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """A booking that differs; `differences` are DPS less NOMIS."""
+        """The event for a booking that differs; `differences` are the figures of DPS minus those of NOMIS."""
         nomis, dps = _totals(mismatch)
         values = {each.field: (_number(each.nomis), _number(each.dps)) for each in mismatch.differences}
         if mismatch.kind == DIFFERENT_COUNTS:
@@ -230,15 +230,15 @@ class AdjustmentEvents(Events):
         )
 
     def unread(self, unread: Unread) -> Event:
-        """A booking that could not be read on one side."""
+        """The event for a booking that could not be read on one side."""
         return self.event("mismatch-error", {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """Bookings that could not be listed; `booking` is the key of their page."""
+        """The event for bookings that could not be listed; `booking` is the key of their page."""
         return self.event("mismatch-page-error", {"booking": gap.detail["booking"]})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The end of a run, with the number of adjustments on each side for each booking with different counts."""
+        """The event for the end of a run, with the adjustments on each side for each booking with different counts."""
         if result.status == "failed":
             return [Event(self.report, {"success": False})]
         counted = [each for each in result.mismatches if each.kind == DIFFERENT_COUNTS]

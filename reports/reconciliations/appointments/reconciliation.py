@@ -205,11 +205,11 @@ class AppointmentEvents(Events):
     more = f"{prefix}-more-mismatches"
 
     def requested(self, population: Population) -> Event:
-        """A run over everyone begins to read."""
+        """The event for the start of a run over everyone."""
         return self.event("requested")
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """The event for its kind. A DPS appointment mapped to a missing NOMIS record is `dps-only`, as before."""
+        """The event for the kind of difference; `dps-only` also for a mapping to a missing NOMIS record, as before."""
         nomis_id, dps_id = _ids(mismatch)
         prison = {"prisonId": mismatch.prison_id}
         if mismatch.kind in (NOMIS_ONLY, DUPLICATE):
@@ -229,7 +229,7 @@ class AppointmentEvents(Events):
         return self.event("mismatch", {**found, "nomis": nomis, "dps": dps})
 
     def unread(self, unread: Unread) -> Event:
-        """A record, by what is known about it; a whole prison is reported as its first page."""
+        """The event for an unread record, by the ids that are known; a whole prison is reported as its first page."""
         nomis_id, dps_id = unread.key.get("nomis_id"), unread.key.get("dps_id")
         if dps_id is not None:
             return self._error(nomis_id, dps_id, unread.reason)
@@ -239,14 +239,14 @@ class AppointmentEvents(Events):
         return self.event("mismatch-page-error", {"page": 0, **prison})
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """A page of NOMIS appointments, or the DPS appointments of a prison, that could not be read."""
+        """The event for a page of NOMIS appointments, or for a prison's DPS appointments, that could not be read."""
         prison = {"prisonId": gap.detail.get("prisonId"), "error": gap.reason}
         if "page" in gap.detail:
             return self.event("mismatch-page-error", {"page": gap.detail["page"], **prison})
         return self.event("mismatch-dps-error", prison)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterator[Event]:
-        """Success, with the number of mismatches and the first of them, or failure if not everything was compared."""
+        """The event for a complete run, with the number of mismatches and the first few; a failure for other runs."""
         if result.status != "complete":
             yield self.event("failed")
             return
@@ -260,7 +260,7 @@ class AppointmentEvents(Events):
         yield Event(self.report, {"mismatch-count": len(mismatches), **listed})
 
     def crashed(self) -> Event:
-        """A run without a result."""
+        """The event for a run without a result."""
         return self.event("failed")
 
     def _error(self, nomis_id: object, dps_id: object, error: str) -> Event:

@@ -47,11 +47,11 @@ class IncentiveEvents(Events):
     limited = False
 
     def requested(self, population: Population) -> Event:
-        """A run began; `active-prisoners` as NOMIS counts them."""
+        """The event for the start of a run, with `active-prisoners` as NOMIS counts them."""
         return Event(REQUESTED, {"active-prisoners": population.total})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """Both levels of a prisoner."""
+        """The event for a prisoner with different levels, with both of them."""
         assert isinstance(mismatch, IncentiveMismatch)
         return Event(
             MISMATCH,
@@ -64,16 +64,16 @@ class IncentiveEvents(Events):
         )
 
     def unread(self, unread: Unread) -> Event:
-        """The levels of a prisoner could not be read."""
+        """The event for a prisoner with a level that could not be read."""
         name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
         return Event(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """A page of the prisoners could not be read."""
+        """The event for a page of prisoners that could not be read."""
         return Event(PAGE_ERROR, {"page": gap.detail["page"]})
 
     def excluded(self, excluded: Excluded) -> Event:
-        """An excluded booking, whether or not it could be read."""
+        """The event for an excluded booking, whether or not it could be read."""
         assert isinstance(excluded, IncentiveExcluded)
         booking = {"offenderNo": excluded.offender_no, "bookingId": excluded.booking_id}
         if excluded.unread is not None:
@@ -82,7 +82,7 @@ class IncentiveEvents(Events):
         return Event(name, {**booking, "reason": excluded.reason})
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The summary. `success` is true only for a complete run, which missed no prisoner and no page."""
+        """The summary event. `success` is true only for a complete run, which missed no prisoner and no page."""
         levels = {
             each.offender_no: f"{level_text(each.nomis_level)}:{level_text(each.dps_level)}"
             for each in result.mismatches

@@ -244,7 +244,7 @@ class Case:
         return self.evidence.pair.newest_review
 
     def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
-        """The DPS review that belongs to a NOMIS record: at the same prison and near in time, or None."""
+        """The DPS review at the same prison as a NOMIS record and nearest to it in time; None if none is near."""
         fitting = [
             each
             for each in self.evidence.reviews

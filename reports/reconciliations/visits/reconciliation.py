@@ -97,7 +97,7 @@ class Visits(Reconciliation):
         return rules.differing(frame, _today())
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """The visit, as its events name it."""
+        """The entity of the events of a visit."""
         return () if row["reference"] is None else (f"{CREATION.name}:{row['reference']}",)
 
     def result_values(self, frame: pd.DataFrame, gaps: Sequence[UnlistedPart]) -> Mapping[str, Any]:
@@ -175,13 +175,13 @@ class VisitEvents(Events):
     more = f"{prefix}-more"
 
     def requested(self, population: Population) -> Event:
-        """Which prisons are compared, and for which days."""
+        """The event for the start of a run, with the prisons and the days to compare."""
         prisons = ", ".join(unit.id for unit in population.units)
         days = {name: population.detail[name] for name in ("from", "to")}
         return self.event("requested", {"prisons": f"[{prisons}]", **days})
 
     def mismatch(self, mismatch: Mismatch) -> Event:
-        """A visit that differs."""
+        """The event for a visit that differs."""
         assert isinstance(mismatch, VisitMismatch)
         start = mismatch.by_field.get("start", FieldValues(field="start"))
         properties = {
@@ -197,17 +197,17 @@ class VisitEvents(Events):
         return self.event("mismatch", {name: value for name, value in properties.items() if value is not None})
 
     def unread(self, unread: Unread) -> Event:
-        """A visit, or all visits of a prison, could not be read."""
+        """The event for a visit that could not be read, or for a prison if none of its visits could be read."""
         if unread.key:
             return self.event("mismatch-error", {"visitId": unread.key["visit"], "error": unread.reason})
         return self._page_error({"prisonId": unread.unit, "side": unread.side}, unread.reason)
 
     def gap(self, gap: UnlistedPart) -> Event:
-        """A page of visits could not be read."""
+        """The event for a page of visits that could not be read."""
         return self._page_error(gap.detail, gap.reason)
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
-        """The counts of the run, and the first differences by their visits."""
+        """The event for the end of a run, with its counts and the first differences by visit."""
         assert isinstance(result, VisitResult)
         counts = {
             "visit-count": result.dps_visits,
