@@ -45,14 +45,14 @@ def create(caller: Caller, body: dict[str, Any]) -> int:
 def test_bad_appointments_are_refused(
     caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check responds with its reason, and an appointment in a cell is an unexpected error."""
+    """Each failed check gives its reason. An appointment in a cell gets an unexpected error."""
     answer = caller.call("nomis", "POST", "/appointments", body | change)
     assert answer.status_code == status
     assert answer.json()["userMessage"].startswith(reason)
 
 
-def test_room_of_another_prison_only_by_update(caller: Caller, body: dict[str, Any]) -> None:
-    """Creation requires a room in the prisoner's prison, and an update only an existing room."""
+def test_only_an_update_accepts_a_room_of_another_prison(caller: Caller, body: dict[str, Any]) -> None:
+    """A creation requires a room in the prisoner's prison. An update only requires that the room exists."""
     people = caller.sandbox.prisoners()
     other = next(each for each in people if each["prisonId"] != people[0]["prisonId"])
     room = caller.sandbox.control("GET", f"/locations/{other['prisonId']}")[0]["id"]
@@ -68,7 +68,7 @@ def at(body: dict[str, Any]) -> str:
     return f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
 
 
-def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
+def test_appointments_are_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
     """All matching appointments are listed with the numbers of their events."""
     assert caller.get("nomis", at(body)) == []
     events = [create(caller, body), create(caller, body)]
@@ -76,8 +76,8 @@ def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -
     assert caller.get("nomis", at(body))[0]["startDateTime"] == "2030-05-22T09:00:00"
 
 
-def test_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
-    """The list is in the order of the events, and a list without a prison is refused."""
+def test_appointments_are_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
+    """The list is in the order of the event numbers. A list without a prison is refused."""
     prison = caller.sandbox.prisoners()[0]["prisonId"]
     events = [create(caller, body), create(caller, body)]
     path = f"/appointments/ids?prisonIds={prison}"
@@ -88,10 +88,10 @@ def test_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
     assert caller.call("nomis", "GET", "/appointments/ids").status_code == 400
 
 
-def test_nomis_of_2023(caller: Caller, body: dict[str, Any]) -> None:
-    """A single appointment is found, none is 404, and two are an unexpected error.
+def test_nomis_of_2023_finds_only_single_appointments(caller: Caller, body: dict[str, Any]) -> None:
+    """One appointment is found, none gets 404, and two get an unexpected error.
 
-    No events are named, and all prisons are listed.
+    The response has no event numbers, and all prisons are listed.
     """
     caller.sandbox.reset(generation="2023")
     assert caller.get("nomis", at(body)) is None
@@ -104,7 +104,7 @@ def test_nomis_of_2023(caller: Caller, body: dict[str, Any]) -> None:
 
 
 def test_cancel_is_repeatable_and_delete_is_not(caller: Caller, body: dict[str, Any]) -> None:
-    """Cancelling twice succeeds. Deleting is 404 the second time."""
+    """A second cancellation succeeds. A second deletion gets 404."""
     event = create(caller, body)
     assert [caller.call("nomis", "PUT", f"/appointments/{event}/cancel").status_code for _ in range(2)] == [200, 200]
     assert caller.get("nomis", f"/appointments/{event}")["status"] == "CANC"

@@ -1,4 +1,4 @@
-"""The latest bookings in NOMIS, listed by key."""
+"""The list of the latest bookings in NOMIS, by key."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ def page(caller: Caller, query: str) -> Any:
     return caller.get("nomis", f"{PATH}?{query}")
 
 
-def test_pages_by_key(caller: Caller) -> None:
-    """Ids ascend from the key, which is exclusive. Ten are the default, and an empty page names booking 0."""
+def test_pages_begin_after_their_key(caller: Caller) -> None:
+    """The ids ascend, and the key itself is excluded.
+
+    A page has ten ids by default, and an empty page names booking 0.
+    """
     everyone = sorted(each["bookingId"] for each in caller.sandbox.prisoners())
     first = page(caller, "activeOnly=true")
     assert [each["bookingId"] for each in first["prisonerIds"]] == everyone[:10]
@@ -29,8 +32,8 @@ def test_pages_by_key(caller: Caller) -> None:
     assert page(caller, f"bookingId={everyone[-1]}") == {"prisonerIds": [], "lastBookingId": 0}
 
 
-def test_active_ones_or_all(caller: Caller) -> None:
-    """A released person is only on the list of all bookings. A person received later is at the end of the list."""
+def test_active_or_all_bookings_are_listed(caller: Caller) -> None:
+    """A released person is only on the list of all bookings. A person who is received later is at the end."""
     prisoner = caller.sandbox.prisoners()[0]
     caller.sandbox.release(prisoner["offenderNo"])
     received = caller.sandbox.receive()
@@ -52,8 +55,8 @@ def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
     assert len(older) == 1
 
 
-def test_a_merge_after_the_listing(caller: Caller) -> None:
-    """The booking is listed first under the number that is merged, and then under the one that is kept."""
+def test_a_merge_changes_the_number_of_a_booking(caller: Caller) -> None:
+    """Before the merge the booking is listed under the number that ends, and afterwards under the one that is kept."""
     caller.sandbox.reset(plant=["adjustments"], every_cause=True)
     [merged] = [
         each["key"][0]
@@ -68,13 +71,13 @@ def test_a_merge_after_the_listing(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize("query", ["bookingId=first", "pageSize=-1", "activeOnly=perhaps"])
-def test_bad_parameters(caller: Caller, query: str) -> None:
-    """A value that cannot be converted is 400."""
+def test_invalid_parameters_are_refused(caller: Caller, query: str) -> None:
+    """A value that cannot be converted gets 400."""
     assert caller.call("nomis", "GET", f"{PATH}?{query}").status_code == 400
 
 
-def test_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
-    """Without the role of the synchronisation, the list is 403. Before January 2025 the route does not exist."""
+def test_the_list_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
+    """Without the role of the synchronisation the list gets 403. Before January 2025 there is no such route."""
     caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
     other = Caller(caller.sandbox)
     assert other.call("nomis", "GET", PATH).status_code == 403

@@ -1,4 +1,4 @@
-"""Courses, allocations and attendances in NOMIS: refusals and reasons, versions, upserts and duplicates."""
+"""Courses, allocations and attendances in NOMIS: refusals with reasons, versions, upserts and duplicates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def person(caller: Caller) -> dict[str, Any]:
 
 
 def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict[str, Any]:
-    """A session that many days from today."""
+    """A session this number of days from today."""
     day = (date.today() + timedelta(days=days)).isoformat()  # noqa: DTZ011 - tests run far from midnight
     return {"date": day, "startTime": start, "endTime": "11:45", "cancelled": cancelled}
 
@@ -78,7 +78,7 @@ def attend(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> 
 
 
 def changed(name: str, value: Any) -> Change:
-    """A change of one field of a course body."""
+    """A change of one field in the body of a course."""
     return lambda body: body.__setitem__(name, value)
 
 
@@ -103,7 +103,7 @@ def changed(name: str, value: Any) -> Change:
     ],
 )
 def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change: Change, reason: str) -> None:
-    """Every failed check of a course is 400 with its reason."""
+    """Every failed check of a course gets 400 with the reason."""
     body = course_body(person)
     change(body)
     answer = caller.call("nomis", "POST", "/activities", body)
@@ -131,17 +131,20 @@ def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any])
         ([session(-1), session(0), session(7)], 400),
     ],
 )
-def test_past_sessions_cannot_be_touched(
+def test_past_sessions_can_only_be_cancelled_or_restored(
     caller: Caller, person: dict[str, Any], sessions: list[dict[str, Any]], status: int
 ) -> None:
-    """Only the cancelled state of sessions up to today may change. Future sessions are free."""
+    """Of sessions up to today only the cancelled state can change. Future sessions can change freely."""
     course = make_course(caller, person)
     body = {**course_body(person), "schedules": sessions}
     assert caller.call("nomis", "PUT", f"/activities/{course}", body).status_code == status
 
 
 def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: dict[str, Any]) -> None:
-    """A changed rate ends today and its new version starts tomorrow. A dropped rate ends, unless it is in use."""
+    """A changed rate ends today, and its new version starts tomorrow.
+
+    A rate that is dropped ends, unless it is in use.
+    """
     course = make_course(caller, person)
     assert allocate(caller, course, person).status_code == 200
     body = course_body(person)
@@ -160,8 +163,8 @@ def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: d
     assert caller.call("nomis", "PUT", "/activities/1", body).status_code == 404
 
 
-def test_session_update_wants_the_exact_session(caller: Caller, person: dict[str, Any]) -> None:
-    """A session is cancelled and restored by its date, start and end. Any others are 404."""
+def test_a_session_is_updated_by_its_exact_times(caller: Caller, person: dict[str, Any]) -> None:
+    """A session is cancelled and restored by its date, start and end. Other times get 404."""
     course = make_course(caller, person)
     path = f"/activities/{course}/schedule"
     first = caller.call("nomis", "PUT", path, session(7, cancelled=True))
@@ -214,14 +217,14 @@ def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[st
 def test_bad_allocations_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Each failed check of an allocation is 400 with its reason."""
+    """Every failed check of an allocation gets 400 with the reason."""
     answer = allocate(caller, make_course(caller, person), person, **change)
     assert answer.status_code == 400
     assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person: dict[str, Any]) -> None:
-    """A person elsewhere or a course that is over is 400, and an unknown course is 404."""
+    """A person who is elsewhere, or a course that is over, gets 400. An unknown course gets 404."""
     course = make_course(caller, person)
     elsewhere = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
     assert "Prisoner is at prison" in allocate(caller, course, elsewhere).json()["userMessage"]
@@ -232,7 +235,7 @@ def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person
 
 
 def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows cause a 500 with the text of the database. After one is deleted the call succeeds."""
+    """Two rows cause a 500 with the text of the database. After one row is deleted, the call succeeds."""
     course = make_course(caller, person)
     number = allocate(caller, course, person).json()["offenderProgramReferenceId"]
     second = caller.sandbox.control("POST", f"/nomis/duplicates/allocation/{number}")["id"]
@@ -244,7 +247,7 @@ def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Cal
 
 
 def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
-    """If the world allows it, simultaneous calls do not see each other's rows. Later calls find both."""
+    """If the world allows it, concurrent calls do not see each other's rows. Later calls find both rows."""
     running_sandbox.reset(nomis_duplicates=True)
     caller = Caller(running_sandbox)
     person = running_sandbox.prisoners()[0]
@@ -257,7 +260,7 @@ def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> Non
 
 
 def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
-    """The second call changes the row. Once payroll has paid it, changes are refused."""
+    """The second call changes the row. After payroll has paid it, changes are refused."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
@@ -286,7 +289,7 @@ def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, pers
 def test_bad_attendances_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
 ) -> None:
-    """Each failed check of an attendance is 400 with its reason."""
+    """Every failed check of an attendance gets 400 with the reason."""
     course = make_course(caller, person)
     allocate(caller, course, person)
     answer = attend(caller, course, person, **change)
@@ -295,14 +298,17 @@ def test_bad_attendances_are_refused(
 
 
 def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:
-    """An unknown course is 400 here, not 404, and so is a missing allocation."""
+    """An unknown course gets 400 here instead of 404. So does a missing allocation."""
     course = make_course(caller, person)
     assert attend(caller, 1, person).status_code == 400
     assert "Offender program profile" in attend(caller, course, person).json()["userMessage"]
 
 
 def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
-    """Two rows cause a 500 on writing and on the status. Deleting the course deletes everything below it."""
+    """Two rows cause a 500 for a write and for a read of the status.
+
+    The deletion of the course deletes everything below it.
+    """
     course = make_course(caller, person)
     allocate(caller, course, person)
     event = attend(caller, course, person).json()["eventId"]

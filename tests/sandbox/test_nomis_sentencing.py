@@ -1,4 +1,4 @@
-"""Adjustments in NOMIS: two families with overlapping numbers, hidden ones, and lists."""
+"""Adjustments in NOMIS: two families with overlapping numbers, hidden adjustments, and lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sentence(caller: Caller, booking: int, sequence: int = 1, **more: Any) -> An
 
 
 def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
-    """The first adjustments of the two families have the same number. Both the first and the last day count."""
+    """The first adjustments of the two families have the same number. Their days include the first and the last."""
     first, second = sentence(caller, booking).json()["id"], key_date(caller, booking).json()["id"]
     assert first == second
     held = caller.get("nomis", f"/key-date-adjustments/{second}")
@@ -51,8 +51,11 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
     assert caller.get("nomis", f"/key-date-adjustments/{one_day}")["adjustmentToDate"] == "2023-04-22"
 
 
-def test_key_date_makes_hidden_sentence_adjustments(caller: Caller) -> None:
-    """Every sentence gets a hidden one, deleted with the key-date one. The list of 2023 names both categories."""
+def test_a_key_date_adjustment_creates_hidden_sentence_adjustments(caller: Caller) -> None:
+    """Every sentence gets a hidden one, which is deleted with the key-date one.
+
+    The list of 2023 names both categories.
+    """
     caller.sandbox.reset(generation="2023")
     booking = with_three_sentences(caller)
     number = key_date(caller, booking).json()["id"]
@@ -77,14 +80,14 @@ def test_key_date_makes_hidden_sentence_adjustments(caller: Caller) -> None:
     ],
 )
 def test_bad_key_dates_are_refused(caller: Caller, booking: int, change: dict[str, Any], reason: str) -> None:
-    """Each failed check is 400 with its reason, including a missing first day."""
+    """Every failed check gets 400 with the reason, even a missing first day."""
     answer = key_date(caller, booking, **change)
     assert answer.status_code == 400
     assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
 
 
 def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: int) -> None:
-    """A sentence adjustment needs no dates. An unknown sentence or booking is 404, and a key-date type is 400."""
+    """A sentence adjustment needs no dates. An unknown sentence or booking gets 404, and a key-date type gets 400."""
     number = sentence(caller, booking, adjustmentDate=None, adjustmentFromDate=None).json()["id"]
     assert "adjustmentToDate" not in caller.get("nomis", f"/sentence-adjustments/{number}")
     assert sentence(caller, booking, sequence=9).status_code == 404
@@ -93,8 +96,8 @@ def test_sentence_may_lack_dates_but_not_the_sentence(caller: Caller, booking: i
 
 
 @pytest.mark.parametrize("family", ["sentence", "key-date"])
-def test_update_and_delete(caller: Caller, booking: int, family: str) -> None:
-    """An update replaces all fields, an unknown number is 404, and a delete is always 204."""
+def test_adjustments_are_updated_and_deleted(caller: Caller, booking: int, family: str) -> None:
+    """An update replaces all fields. An unknown number gets 404, and a deletion always gets 204."""
     post = sentence if family == "sentence" else key_date
     kind = "RSR" if family == "sentence" else "UAL"
     number = post(caller, booking).json()["id"]
@@ -110,8 +113,8 @@ def test_update_and_delete(caller: Caller, booking: int, family: str) -> None:
     assert caller.get("nomis", f"/{family}-adjustments/{number}") is None
 
 
-def test_update_of_a_sentence_names_it(caller: Caller, booking: int) -> None:
-    """The adjustment moves to the given sentence, which must exist. Without `active` its state is unchanged."""
+def test_an_update_names_the_sentence(caller: Caller, booking: int) -> None:
+    """The adjustment moves to the named sentence, which must exist. Without `active` its state does not change."""
     number = sentence(caller, booking, active=False).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
     statuses = [
@@ -123,8 +126,8 @@ def test_update_of_a_sentence_names_it(caller: Caller, booking: int) -> None:
     assert (held["sentenceSequence"], held["active"]) == (3, False)
 
 
-def test_update_in_2023(caller: Caller) -> None:
-    """No sentence is required, the adjustment stays with its sentence, and `active` is required."""
+def test_an_update_in_2023_names_no_sentence(caller: Caller) -> None:
+    """The adjustment stays with its sentence, and `active` is required."""
     caller.sandbox.reset(generation="2023")
     number = sentence(caller, with_three_sentences(caller)).json()["id"]
     path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
@@ -135,15 +138,15 @@ def test_update_in_2023(caller: Caller) -> None:
 
 
 def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict[str, Any]]]:
-    """The adjustments of a booking, from both families."""
+    """The adjustments of a booking in both families."""
     found: dict[str, list[dict[str, Any]]] = caller.get(
         "nomis", f"/prisoners/booking-id/{booking}/sentencing-adjustments{query}"
     )
     return found
 
 
-def test_list_of_a_booking(caller: Caller, booking: int) -> None:
-    """The active adjustments of both families, or all of them, are listed without hidden ones, with the prison."""
+def test_the_list_of_a_booking_has_both_families(caller: Caller, booking: int) -> None:
+    """The list has the active adjustments or all of them, with their prison, but no hidden ones."""
     key = key_date(caller, booking).json()["id"]
     number = sentence(caller, booking).json()["id"]
     ended = sentence(caller, booking, adjustmentDays=0, active=False).json()["id"]
@@ -175,7 +178,7 @@ def test_list_of_a_booking(caller: Caller, booking: int) -> None:
 
 
 @pytest.mark.parametrize(("generation", "status"), [("today", 201), ("2025-01", 201), ("2024-12", 400), ("2023", 400)])
-def test_newer_types(caller: Caller, generation: str, status: int) -> None:
+def test_newer_types_exist_since_2025(caller: Caller, generation: str, status: int) -> None:
     """Custody abroad and appeals have been sentence adjustment types since January 2025."""
     caller.sandbox.reset(generation=generation)
     booking = with_three_sentences(caller)

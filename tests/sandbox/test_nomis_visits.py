@@ -1,4 +1,4 @@
-"""Visits in NOMIS: the checks and their order, orders and balances, cancellation, and lists."""
+"""Visits in NOMIS: the checks in their order, visit orders and balances, cancellation, and lists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY: dict[str, Any] = {
 
 @pytest.fixture
 def person(caller: Caller) -> dict[str, Any]:
-    """A person in prison, whose booking has a visit balance with a privileged order left."""
+    """A person in prison with a visit balance that has a privileged order left."""
     return next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 and each["bookingId"] % 3 == 1)
 
 
@@ -47,7 +47,7 @@ def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> 
 
 
 def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
-    """NOMIS does not check for an identical visit, and the reference can be read back from each."""
+    """NOMIS does not recognise an identical visit. The reference can be read from each of the two."""
     first, second = create(caller, person), create(caller, person)
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
@@ -74,7 +74,7 @@ def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> 
 def test_bad_bodies_are_refused(
     caller: Caller, person: dict[str, Any], change: dict[str, Any], status: int, reason: str
 ) -> None:
-    """Each failed check responds with its reason, and nothing is written."""
+    """Each failed check gives its reason, and nothing is written."""
     answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **change))
     assert answer.status_code == status
     assert answer.json()["userMessage"].startswith(reason)
@@ -95,7 +95,7 @@ def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> N
 
 
 def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[str, Any]) -> None:
-    """A change replaces the fields that it names, and another offender's visit is not found."""
+    """An update replaces the fields that it names. The visit of another offender is not found."""
     visit = create(caller, person)
     change = {
         "startDateTime": "2030-06-03T09:30:00",
@@ -114,8 +114,8 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
     assert caller.call("nomis", "PUT", f"/prisoners/{other['offenderNo']}/visits/{visit}", change).status_code == 404
 
 
-def test_cancel_rules(caller: Caller, person: dict[str, Any]) -> None:
-    """An unknown visit is 404, an unknown outcome or another offender is 400, and a cancelled visit is 409."""
+def test_a_cancellation_is_checked(caller: Caller, person: dict[str, Any]) -> None:
+    """An unknown visit gets 404, an unknown outcome or another offender 400, and a cancelled visit 409."""
     visit = create(caller, person)
     other = next(each for each in caller.sandbox.prisoners() if each != person)
     assert cancel(caller, person, 1, "NONE") == 404
@@ -128,8 +128,8 @@ def test_cancel_rules(caller: Caller, person: dict[str, Any]) -> None:
     assert (held["visitStatus"]["code"], held["visitOutcome"]["code"]) == ("CANC", "VISCANC")
 
 
-def test_orders_take_from_the_balance_and_give_back(caller: Caller, person: dict[str, Any]) -> None:
-    """A privileged order is used first, and cancelling returns the same kind. A booking on remand has none."""
+def test_visit_orders_change_the_balance(caller: Caller, person: dict[str, Any]) -> None:
+    """A privileged order is used first, and a cancellation gives back the same kind. A booking on remand uses none."""
     first = create(caller, person)
     second = create(caller, person)
     orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
@@ -145,7 +145,7 @@ def test_orders_take_from_the_balance_and_give_back(caller: Caller, person: dict
 
 
 def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """The list filters by the creation of the visit, not by its start, and by prison and type."""
+    """The list is filtered by when the visit was created instead of when it starts, and by prison and type."""
     visits = [create(caller, person) for _ in range(3)]
     listed = caller.get("nomis", f"/visits/ids?prisonIds={person['prisonId']}&fromDateTime=2023-01-01T00:00:00&size=2")
     assert [each["visitId"] for each in listed["content"]] == visits[:2]
@@ -154,8 +154,8 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
     assert caller.get("nomis", "/visits/ids?visitTypes=OFFI")["totalElements"] == 0
 
 
-def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
-    """In 2023 each real room has a room in NOMIS; today all rooms with the same restriction share one."""
+def test_each_generation_has_its_rooms(quiet_sandbox: Sandbox) -> None:
+    """In 2023 NOMIS has a room for each real room. Today all rooms with the same restriction share one."""
     for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller, person = Caller(quiet_sandbox), quiet_sandbox.prisoners()[0]
@@ -163,8 +163,8 @@ def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
         assert visit["agencyInternalLocation"]["code"] == f"{person['prisonId']}{room}"
 
 
-def test_balance_of_a_prisoner(caller: Caller, person: dict[str, Any]) -> None:
-    """The response has numbers, or an empty body if there is no balance, and is 404 for an unknown prisoner."""
+def test_the_balance_of_a_prisoner_may_be_missing(caller: Caller, person: dict[str, Any]) -> None:
+    """The response has numbers, or an empty body if there is no balance. An unknown prisoner gets 404."""
     path = "/prisoners/{}/visit-balance"
     balance = caller.get("nomis", path.format(person["offenderNo"]))
     assert set(balance) == {"remainingVisitOrders", "remainingPrivilegedVisitOrders"}
@@ -174,8 +174,8 @@ def test_balance_of_a_prisoner(caller: Caller, person: dict[str, Any]) -> None:
     assert caller.call("nomis", "GET", path.format("Z9999ZZ")).status_code == 404
 
 
-def test_listing_goes_by_creation(caller: Caller, person: dict[str, Any]) -> None:
-    """The list is filtered and ordered by the creation of the visit, not by its start."""
+def test_the_list_is_in_the_order_of_creation(caller: Caller, person: dict[str, Any]) -> None:
+    """The list is filtered and ordered by when the visit was created, not by when it starts."""
     first, second = create(caller, person), create(caller, person)
     caller.sandbox.control("PUT", f"/nomis/visits/{second}", {"created": "2030-01-01T10:00:00"})
     caller.sandbox.control("PUT", f"/nomis/visits/{first}", {"created": "2030-01-02T10:00:00"})

@@ -35,12 +35,12 @@ class Case:
                 self.history.append(record)
 
     def mapping_of_review(self) -> dict[str, Any] | None:
-        """Returns the NOMIS record of the DPS review."""
+        """Returns the NOMIS record to which the DPS review is mapped."""
         found: dict[str, Any] | None = self.caller.get("mapping", f"/mapping/incentives/incentive-id/{self.dps['id']}")
         return found
 
     def review_of_record(self) -> dict[str, Any] | None:
-        """Returns the current DPS version of the review from which the current NOMIS record was written."""
+        """Returns the current version of the DPS review from which the current NOMIS record was written."""
         path = f"/mapping/incentives/nomis-booking-id/{self.booking_id}/nomis-incentive-sequence"
         mapping = self.caller.get("mapping", f"{path}/{self.nomis['incentiveSequence']}")
         assert mapping is not None, "a record written over the API has no mapping"
@@ -48,7 +48,7 @@ class Case:
         return found
 
     def near_reviews(self) -> list[dict[str, Any]]:
-        """Returns the reviews at the prison of the current NOMIS record, near its time."""
+        """Returns the reviews at the prison of the current NOMIS record that are near its time."""
         at = datetime.fromisoformat(self.nomis["iepDateTime"])
         return [
             each
@@ -57,7 +57,7 @@ class Case:
         ]
 
     def row(self) -> int:
-        """Returns the first row of the decision table that is true."""
+        """Returns the first row of the decision table that applies."""
         if self.dps is not None and self.dps["id"] in self.waiting:
             return 1
         if self.nomis is None:
@@ -102,7 +102,7 @@ class Case:
 
 
 def waiting_reviews(sandbox: Sandbox) -> set[int]:
-    """Sends the waiting messages to a dead letter queue, and returns the reviews that they report."""
+    """Sends the pending messages to a dead letter queue, and returns the reviews in them."""
     sqs: Any = boto3.session.Session().client(
         "sqs",
         region_name="eu-west-2",
@@ -120,8 +120,8 @@ def waiting_reviews(sandbox: Sandbox) -> set[int]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_each_cause_is_true_of_its_row_alone(sandbox: Sandbox, seed: int) -> None:
-    """Every planted booking differs as listed, and the first true row is the planted one."""
+def test_each_planted_difference_matches_only_its_row(sandbox: Sandbox, seed: int) -> None:
+    """Every planted booking differs as listed, and the first row that applies is the planted one."""
     counts = {str(row): 4 for row in range(1, 11)} | {"4": 10}
     sandbox.reset(prisoners=200, seed=seed, mismatches=counts, excluded=2)
     caller = Caller(sandbox)
@@ -158,16 +158,16 @@ def test_everybody_else_agrees(sandbox: Sandbox, seed: int) -> None:
     assert set(planted["excludedBookings"]) > set(planted["excludedMatching"])
 
 
-def test_rate_and_mix_of_an_ordinary_world(sandbox: Sandbox) -> None:
-    """One in a thousand differs, half of them because of a missed reception and a fifth because of a double one."""
+def test_an_ordinary_world_has_realistic_differences(sandbox: Sandbox) -> None:
+    """One prisoner in a thousand differs: half because of a missed reception, a fifth because of a double one."""
     sandbox.reset(prisoners=20_000)
     rows = [each["row"] for each in sandbox.planted()["mismatches"]]
     assert len(rows) == 20
     assert (rows.count(4), rows.count(5), rows.count(1)) == (10, 4, 0)
 
 
-def test_in_flight_difference_goes_away_by_itself(sandbox: Sandbox) -> None:
-    """A very recent review is missing from NOMIS at the first reading, and is there and mapped at the next."""
+def test_a_difference_in_flight_resolves_itself(sandbox: Sandbox) -> None:
+    """A recent review is not in NOMIS at the first reading. At the next it is there and mapped."""
     sandbox.reset(prisoners=30, in_flight=1, in_flight_seconds=0)
     caller = Caller(sandbox)
     (planted,) = sandbox.planted()["mismatches"]

@@ -1,4 +1,4 @@
-"""The processes of a sandbox: the handle, the foreground command, and how all of them end with their parent."""
+"""The processes of a sandbox: the handle, the foreground command, and how all processes end with their parent."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ time.sleep(300)
 
 
 def listens(url: str) -> bool:
-    """Whether anything accepts connections at an address."""
+    """Whether a server accepts connections at an address."""
     host, port = url.removeprefix("http://").split(":")
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((host, int(port))) == 0
 
 
-def test_nothing_outlives_a_killed_parent() -> None:
+def test_no_process_outlives_a_killed_parent() -> None:
     """Services and emulator end when the process that holds them is killed."""
     with started([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
@@ -47,7 +47,7 @@ def test_nothing_outlives_a_killed_parent() -> None:
 
 
 def test_foreground_command_prints_settings() -> None:
-    """`python -m sandbox` prints settings to export, serves until it is interrupted, and exits with 0."""
+    """`python -m sandbox` prints settings to export, serves until it is interrupted, and exits 0."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "12", "--seed", "3"]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -64,7 +64,10 @@ def test_foreground_command_prints_settings() -> None:
 
 
 def test_foreground_command_serves_mocks() -> None:
-    """`--mock-publishers` serves any visit, at the variable's prison. It exits with 2 if visitors are not numbers."""
+    """With `--mock-publishers` any visit exists, at the prison of the variable.
+
+    If visitors are not numbers, it exits 2.
+    """
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]
     environment = {**os.environ, "MOCK_VISITS_PRISON_ID": "LEI", "MOCK_VISITS_VISITORS": ""}
@@ -96,13 +99,13 @@ def told(output: IO[str]) -> Iterator[str]:
     wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
     while wanted:
         line = output.readline()
-        assert line, "it ended before it had told its settings"
+        assert line, "it ended before it had printed its settings"
         wanted.discard(line.removeprefix("export ").partition("=")[0])
         yield line
 
 
 def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:
-    """The settings have a base address and credentials for each service, and the address of the queues."""
+    """The settings have an address and credentials for each service, and the address of the queues."""
     environment = sandbox.environment()
     services = "NOMIS MAPPING VISITS INCENTIVES ACTIVITIES APPOINTMENTS SENTENCE_ADJUSTMENTS PRISONER_SEARCH"
     for service in services.split():
@@ -114,7 +117,7 @@ def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:
 
 
 def test_reset_empties_everything(sandbox: Sandbox) -> None:
-    """After a reset there are no queues, faults, requests or changes from before."""
+    """After a reset, earlier queues, faults, requests and changes are gone."""
     before = sandbox.prisoners()
     sqs = boto3.session.Session().client(
         "sqs",
@@ -135,14 +138,14 @@ def test_reset_empties_everything(sandbox: Sandbox) -> None:
 
 
 def test_wrong_options_are_named(sandbox: Sandbox) -> None:
-    """A world with an unknown option is refused with the name of the option, and the old world continues."""
+    """A world with an unknown option is refused. The error names the option, and the old world continues."""
     with pytest.raises(SandboxError, match="unknown option of a world: colour"):
         sandbox.reset(colour="blue")
     assert len(sandbox.prisoners()) == 200
 
 
 def test_sandbox_without_queues_says_so() -> None:
-    """Without the emulator there is no address for queues, but everything else works."""
+    """Without the emulator the sandbox has no address for queues, and everything else works."""
     with Sandbox.start(prisoners=5, moto=False) as sandbox:
         assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
         assert len(sandbox.prisoners()) == 5

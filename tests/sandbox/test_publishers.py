@@ -1,4 +1,4 @@
-"""The publishing services: their responses, and what they require."""
+"""The publishing services: their responses and their requirements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VENDOR = "application/vnd.nomis-offence+json"
 
 
 def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> requests.Response:
-    """Reads an adjustment with the given content type."""
+    """Reads an adjustment with this content type."""
     headers = {"Authorization": f"Bearer {caller.token('adjustments')}"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -50,8 +50,8 @@ def schedule(prison_id: str) -> dict[str, Any]:
     }
 
 
-def test_visit(caller: Caller) -> None:
-    """A visit has the fields that the synchronisation reads, and an unknown one is 404."""
+def test_a_visit_has_the_fields_that_the_program_reads(caller: Caller) -> None:
+    """An unknown visit gets 404."""
     caller.sandbox.put(
         "visit",
         reference="bq-te-ke-ol",
@@ -68,8 +68,8 @@ def test_visit(caller: Caller) -> None:
     assert caller.get("visits", "/visits/no-no") is None
 
 
-def test_schedule_activity_and_instance(caller: Caller) -> None:
-    """The three reads of an activity agree with each other."""
+def test_the_reads_of_an_activity_agree(caller: Caller) -> None:
+    """The schedule, the activity and the instance agree with each other."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     held = caller.get("activities", "/schedules/318")
     assert (held["activity"]["id"], held["slots"][0]["mondayFlag"], held["slots"][0]["daysOfWeek"]) == (
@@ -84,8 +84,8 @@ def test_schedule_activity_and_instance(caller: Caller) -> None:
     assert caller.get("activities", "/schedules/1") is None
 
 
-def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -> None:
-    """The read for the synchronisation joins allocations, whose times come with or without Z."""
+def test_an_attendance_has_the_booking_of_the_newest_allocation(caller: Caller) -> None:
+    """The read for the synchronisation also reads allocations, whose times come with or without Z."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     for number, booking in ((1, 11), (2, 22)):
         caller.sandbox.put(
@@ -106,16 +106,16 @@ def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -
     assert times == ["2023-05-20T22:00:00Z", "2023-05-20T22:00:00"]
 
 
-def test_attendance_wants_its_role(caller: Caller) -> None:
-    """The read for the synchronisation refuses a token without its role. The appointments client has no role."""
+def test_an_attendance_requires_its_role(caller: Caller) -> None:
+    """The read for the synchronisation refuses a token without its role. The client for appointments has no role."""
     caller.sandbox.put("schedule", **schedule("MDI"))
     token = caller.token("appointments")
     answer = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
     assert answer.status_code in {401, 403}
 
 
-def test_adjustment_wants_its_content_type(caller: Caller) -> None:
-    """Without the vendor content type the read is 415. With it, an unknown id is 404, and a malformed one is 400."""
+def test_an_adjustment_requires_its_content_type(caller: Caller) -> None:
+    """Without the vendor's content type the read gets 415. With it an unknown id gets 404 and a malformed one 400."""
     assert adjustment(caller, UUID, None).status_code == 415
     assert adjustment(caller, UUID, "application/json").status_code == 415
     assert adjustment(caller, UUID, VENDOR).status_code == 404
@@ -126,7 +126,7 @@ def test_adjustment_wants_its_content_type(caller: Caller) -> None:
 
 
 def test_mock_publishers_serve_canned_records(running_sandbox: Sandbox) -> None:
-    """With mocks on, any visit and any adjustment is returned. An adjustment whose id ends in S is of a sentence."""
+    """With mocks, any visit and any adjustment exists. An adjustment whose id ends in S is of a sentence."""
     running_sandbox.reset(mock_publishers=True)
     caller = Caller(running_sandbox)
     visit = caller.get("visits", "/visits/anything")
@@ -142,8 +142,8 @@ def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
     return visit["prisonId"], [each["nomisPersonId"] for each in visit["visitors"]]
 
 
-def test_canned_visit_is_that_of_the_options(running_sandbox: Sandbox) -> None:
-    """The prison and the visitors of the canned visit can be chosen, and its prisoner is in that prison."""
+def test_options_choose_the_canned_visit(running_sandbox: Sandbox) -> None:
+    """The options set the prison and the visitors, and the prisoner is in that prison."""
     running_sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     assert canned(running_sandbox) == ("LEI", [4_700_007])
     (prisoner,) = [each for each in running_sandbox.prisoners() if each["offenderNo"] == "A7948DY"]
@@ -152,8 +152,8 @@ def test_canned_visit_is_that_of_the_options(running_sandbox: Sandbox) -> None:
         running_sandbox.reset(mock_publishers=True, mock_visits_visitors=["Anne"])
 
 
-def test_canned_visit_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The prison and visitors come from the variables of the replaced service, but an option takes precedence."""
+def test_variables_choose_the_canned_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of the replaced service set the prison and the visitors, but an option takes precedence."""
     monkeypatch.setenv("MOCK_VISITS_PRISON_ID", "PVI")
     monkeypatch.setenv("MOCK_VISITS_VISITORS", "4700001, 4700002")
     with Sandbox.start(prisoners=5, moto=False, mock_publishers=True) as sandbox:
@@ -164,7 +164,7 @@ def test_canned_visit_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_dropped_records_are_not_found(caller: Caller, kind: str) -> None:
-    """A dropped record is 404."""
+    """A record that was dropped gets 404."""
     if kind == "visit":
         values: dict[str, Any] = {"reference": "aa", "prisoner_id": "A1234BC", "room": "Hall", "person_ids": []}
         values |= {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}

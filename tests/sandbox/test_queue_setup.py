@@ -1,4 +1,4 @@
-"""The program's queues, described once and made again with one request."""
+"""The program's queues, which are described once and created again with a single request."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from tests.harness.app import App
 from tests.harness.publishing import review_inserted, visit_booked
 
 
-def test_described_queues_are_made_again_as_they_were(app: App) -> None:
-    """After a reset the same queues, subscriptions and filters are made, without the earlier messages."""
+def test_described_queues_are_created_again(app: App) -> None:
+    """After a reset the same queues, subscriptions and filters are created, without the earlier messages."""
     described = app.sandbox.queues()
     assert len(described["queues"]) == 2 * len(described["subscriptions"]) > 0
     visit_booked(app.sandbox).publish()
@@ -20,8 +20,8 @@ def test_described_queues_are_made_again_as_they_were(app: App) -> None:
     assert app.drain("incentive")["applied"] == 1
 
 
-def test_what_is_there_is_left_alone(app: App) -> None:
-    """Making queues that already exist changes nothing: their messages stay."""
+def test_existing_queues_keep_their_messages(app: App) -> None:
+    """A request to create queues that already exist changes nothing."""
     visit_booked(app.sandbox).publish()
     app.sandbox.make_queues(app.sandbox.queues())
     assert app.drain("visit")["applied"] == 1

@@ -1,4 +1,4 @@
-"""The fake Slack, used through Slack's own client."""
+"""The fake Slack, called with Slack's own client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANNEL = "#sycon-alerts"
 
 @pytest.fixture
 def slack(sandbox: Sandbox) -> WebClient:
-    """A client of the fake with its token."""
+    """A client of the fake Slack, with its token."""
     environment = sandbox.environment()
     return WebClient(token=environment["SLACK_TOKEN"], base_url=environment["SLACK_API_URL"])
 
@@ -36,8 +36,8 @@ def button(text: str, address: str = "https://example.org") -> dict[str, Any]:
     return {"type": "button", "text": plain(text), "url": address}
 
 
-def test_takes_every_block_that_is_right(sandbox: Sandbox, slack: WebClient) -> None:
-    """Each type is accepted at its limits, and the page shows it with links and code."""
+def test_every_valid_block_is_accepted(sandbox: Sandbox, slack: WebClient) -> None:
+    """Each type of block is accepted at its limits, and the page shows it with its links and code."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": plain("h" * 150), "block_id": "top"},
         section("s" * 3_000),
@@ -53,8 +53,8 @@ def test_takes_every_block_that_is_right(sandbox: Sandbox, slack: WebClient) -> 
     assert '<b>bold</b> <code>code</code> <a href="https://example.org/?a=1&amp;b=2">a link</a>' in page
 
 
-def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message gets a time stamp, by which a reply belongs to it, and both are listed as they were posted."""
+def test_a_thread_belongs_to_its_message(sandbox: Sandbox, slack: WebClient) -> None:
+    """A message gets a timestamp, by which a reply belongs to it. Both are listed as they were posted."""
     first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
     slack.chat_postMessage(channel=CHANNEL, text="the details", thread_ts=first["ts"])
     messages = sandbox.slack()["messages"]
@@ -66,8 +66,8 @@ def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
     assert messages[0]["ts"] < messages[1]["ts"]
 
 
-def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
-    """A file is announced, uploaded and completed, and its content is what was sent."""
+def test_a_file_is_uploaded_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
+    """A file is announced, uploaded and completed. Its content is the content that was sent."""
     content = "offenderNo,nomis,dps\n" + "A1234BC,STD,ENH\n" * 100_000
     parent = slack.chat_postMessage(channel=CHANNEL, text="report")
     slack.files_upload_v2(
@@ -110,15 +110,17 @@ def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
         ({"text": "x", "thread_ts": "1.1"}, "thread_not_found"),
     ],
 )
-def test_limits(sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str) -> None:
-    """A message that is too long, or that replies to no message, is refused and not posted."""
+def test_messages_beyond_the_limits_are_refused(
+    sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str
+) -> None:
+    """A message that is too long, or is a reply to a missing message, is not posted."""
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, **message)
     assert refusal.value.response["error"] == error
     assert sandbox.slack()["messages"] == []
 
 
-def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> None:
+def test_wrong_tokens_and_lengths_are_refused(sandbox: Sandbox, slack: WebClient) -> None:
     """A wrong token is refused, and so is an upload whose length differs from the announced one."""
     with pytest.raises(SlackApiError, match="invalid_auth"):
         WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
@@ -130,8 +132,8 @@ def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> Non
         slack.files_completeUploadExternal(files=[{"id": offer["file_id"]}], channel_id="C1")
 
 
-def test_rate_limit(sandbox: Sandbox, slack: WebClient) -> None:
-    """A message over the rate limit gets a 429 with Retry-After, and can be posted after that time."""
+def test_a_rate_limited_message_can_be_posted_later(sandbox: Sandbox, slack: WebClient) -> None:
+    """A message over the rate limit gets 429 with Retry-After, and is accepted after that time."""
     sandbox.fault("slack", path="chat.postMessage", kind="rate_limited", retry_after=3, times=1)
     with pytest.raises(SlackApiError) as refusal:
         slack.chat_postMessage(channel=CHANNEL, text="x")

@@ -30,7 +30,7 @@ PREFIXES = {
 
 
 def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
-    """Traffic in a separate world."""
+    """Traffic that is planned in a separate world."""
     return plan(World(Options(prisoners=150, seed=5)), Asked.read({"events": events, "seed": seed, **more}), NOW)
 
 
@@ -39,8 +39,8 @@ def told(traffic: Planned) -> list[object]:
     return [item.event or item.body for item in traffic.items]
 
 
-def test_seed_decides_everything() -> None:
-    """Two worlds with one seed get the same events, and another seed gives other events."""
+def test_the_seed_decides_the_events() -> None:
+    """Two worlds with the same seed get the same events. Another seed gives other events."""
     more = {"duplicates": 8, "out_of_order": 5, "malformed": 6, "vanished": 2, "refused": 2, "chains": 2}
     first, second, third = planned(**more), planned(**more), planned(seed=2, **more)
     assert told(first) == told(second)
@@ -48,8 +48,11 @@ def test_seed_decides_everything() -> None:
     assert told(first) != told(third)
 
 
-def test_every_queue_gets_its_share_and_only_those_asked_for() -> None:
-    """By default all queues get events, otherwise only the named ones, and exactly as many as requested."""
+def test_only_the_requested_queues_get_events() -> None:
+    """By default all queues get events, and otherwise only the named ones.
+
+    Their number is exactly the requested one.
+    """
     everything = planned(events=400)
     assert set(everything.view()["by_queue"]) == set(PREFIXES)  # type: ignore[call-overload]
     assert len(everything.items) == 400
@@ -58,8 +61,8 @@ def test_every_queue_gets_its_share_and_only_those_asked_for() -> None:
     assert {kind.partition(".")[0] for kind in types} == {"prison-visit", "release-date-adjustments"}
 
 
-def test_times_rise_and_have_the_form_of_their_publisher() -> None:
-    """The events of one record have rising times. Activities write local times; the others write an offset."""
+def test_times_rise_in_the_format_of_their_publisher() -> None:
+    """Events of one record have rising times. Activities write local times, and the others write an offset."""
     last: dict[object, datetime] = {}
     for item in planned().items:
         assert item.event is not None
@@ -75,7 +78,10 @@ def test_times_rise_and_have_the_form_of_their_publisher() -> None:
 
 
 def test_duplicates_are_planted_and_listed() -> None:
-    """Half of them are published twice and half are delivered twice. The list names each, and no creation is lost."""
+    """Half of the duplicates are published twice, and half are delivered twice.
+
+    Each is listed, and no creation is lost.
+    """
     traffic = planned(duplicates=10)
     view = traffic.view()
     duplicates: Any = view["duplicates"]
@@ -86,8 +92,8 @@ def test_duplicates_are_planted_and_listed() -> None:
     assert sorted(events.values())[-6:] == [1, 2, 2, 2, 2, 2]
 
 
-def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
-    """A swapped pair has falling times, and the record exists when the first of them is published."""
+def test_swapped_pairs_are_published_in_the_wrong_order() -> None:
+    """The times of a swapped pair fall, and both changes are made before the first event is published."""
     traffic = planned(out_of_order=6)
     assert len(traffic.out_of_order.found) == 6
     last: dict[object, str] = {}
@@ -101,8 +107,8 @@ def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
     assert falling >= 6
 
 
-def test_malformed_vanished_and_refused_are_listed() -> None:
-    """Messages that cannot be handled are extra, and are listed by kind."""
+def test_messages_that_cannot_be_handled_are_listed() -> None:
+    """Such messages are additional ones, and are listed by kind: malformed, vanished or refused."""
     view = planned(malformed=6, vanished=3, refused=2, unknown=4).view()
     assert view["messages"] == 300 + 6 + 3 + 2 + 4
     malformed: Any = view["malformed"]
@@ -118,14 +124,14 @@ def test_malformed_vanished_and_refused_are_listed() -> None:
 
 
 @pytest.mark.parametrize("asked", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
-def test_senseless_wishes_are_refused(asked: dict[str, object]) -> None:
+def test_impossible_requests_are_refused(asked: dict[str, object]) -> None:
     """Unknown names, unknown queues and negative numbers are refused with a reason."""
     with pytest.raises(ValueError, match=r"traffic|queue|negative"):
         Asked.read(asked)
 
 
 def test_changes_are_made_when_their_event_is_published() -> None:
-    """No new record can be read before its event is published. Afterwards it can, unless it was deleted."""
+    """Before its event is published, a new record cannot be read. Afterwards it can, unless it was deleted."""
     world = World(Options(prisoners=150, seed=5))
     traffic = plan(world, Asked(events=300))
     new = [item.step for item in traffic.items if item.step is not None and item.step.kind == "create"]
@@ -140,7 +146,7 @@ def test_changes_are_made_when_their_event_is_published() -> None:
 
 @pytest.fixture
 def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
-    """Clients for the five queues with their subscriptions, by id."""
+    """Clients for the five queues and their subscriptions, by id."""
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
     session = boto3.session.Session(**keys)
     sns, sqs = (session.client(name, endpoint_url=sandbox.emulator_url) for name in ("sns", "sqs"))
@@ -159,7 +165,7 @@ def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
 
 
 def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
-    """Everything on a queue, decoded if possible."""
+    """All messages on a queue, decoded if possible."""
     bodies: list[dict[str, Any]] = []
     while True:
         found = queues["sqs"].receive_message(QueueUrl=queues[queue], MaxNumberOfMessages=10).get("Messages", [])
@@ -173,7 +179,7 @@ def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
 
 
 def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any]) -> None:
-    """Every queue has what was planned, including double deliveries with one SNS id."""
+    """Every queue has the planned messages. A double delivery has the same SNS id twice."""
     view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5, unknown=2)
     assert view["sent"] == view["messages"]
     bodies = {queue: received(queues, queue) for queue in PREFIXES}
@@ -186,6 +192,6 @@ def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any])
 
 
 def test_a_failing_publication_is_reported(sandbox: Sandbox) -> None:
-    """If traffic cannot be published, the error gives the reason."""
+    """If traffic cannot be published, the error says why."""
     with pytest.raises(SandboxError, match="failed after"):
         sandbox.traffic(events=5, queues=["visit"], malformed=1, queue_names={"visit": "nowhere"})

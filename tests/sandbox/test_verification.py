@@ -1,4 +1,4 @@
-"""The verification ignores correct records, and reports missing, surplus, unmapped, wrong and leftover ones."""
+"""The verification accepts correct records, and reports missing, surplus, unmapped, wrong and leftover ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 
 @pytest.fixture
 def world() -> World:
-    """A world in which one record of each domain was synchronised."""
+    """A world in which one record of each domain has been synchronised."""
     world = World(Options(prisoners=60, seed=2))
     person = world.prisoners[0]
     start = datetime.combine(DAY, time(14))
@@ -81,8 +81,8 @@ def problems(world: World) -> set[tuple[object, object]]:
     return {(each["domain"], each["problem"]) for each in found}
 
 
-def test_nothing_to_say_about_what_is_right(world: World) -> None:
-    """A world whose sides agree has no problems and no surplus, and every domain is checked."""
+def test_correct_records_have_no_problems(world: World) -> None:
+    """If both sides agree there are no problems and no surplus records, and every domain is checked."""
     found = verify(world)
     assert (found["problems"], found["surplus"]) == ([], [])
     by_domain: Any = found["by_domain"]
@@ -135,8 +135,8 @@ def _last_review(world: World) -> Any:
 
 
 @pytest.mark.parametrize(("domain", "problem"), list(DAMAGES))
-def test_damage_is_named(world: World, domain: str, problem: str) -> None:
-    """Each kind of damage is reported by its name, in its domain."""
+def test_each_kind_of_damage_is_reported(world: World, domain: str, problem: str) -> None:
+    """The report names the kind of damage and the domain."""
     DAMAGES[domain, problem](world)
     assert (domain, problem) in problems(world)
 
@@ -149,8 +149,8 @@ def test_duplicate_rows_of_an_allocation_are_named(world: World) -> None:
     assert [(each["problem"], each["nomis_ids"]) for each in found] == [("duplicate", [first.id, second.id])]
 
 
-def test_records_of_nobody_are_surplus(world: World) -> None:
-    """A NOMIS record that belongs to no published record is listed and is a problem."""
+def test_unpublished_records_are_surplus(world: World) -> None:
+    """A NOMIS record that belongs to no published record is listed as a problem."""
     person = world.prisoners[1]
     world.nomis_incentives.add(person.booking_id, "STD", world.started, person.prison_id, created=world.started)
     found = verify(world)
@@ -166,7 +166,7 @@ def test_records_of_nobody_are_surplus(world: World) -> None:
 
 
 def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
-    """After a deletion neither the NOMIS record nor the mapping may remain."""
+    """After a deletion, neither the NOMIS record nor the mapping may be left."""
     world.published.tell("appointment", 7, "deleted")
     world.nomis_appointments.appointments.clear()
     assert problems(world) == {("appointment", "mapping left")}
@@ -197,8 +197,8 @@ def test_deleted_records_must_be_gone_on_both_sides(world: World) -> None:
         ),
     ],
 )
-def test_only_events_that_matter_are_remembered(event: dict[str, Any], told: bool) -> None:
-    """Events that are ignored require nothing in NOMIS."""
+def test_ignored_events_require_nothing(event: dict[str, Any], told: bool) -> None:
+    """An event that the program ignores requires nothing in NOMIS."""
     world = World(Options(prisoners=1))
     assert (world.published.note(event) is not None) == told
     assert len(world.published) == (1 if told else 0)
@@ -222,7 +222,7 @@ def test_only_events_that_matter_are_remembered(event: dict[str, Any], told: boo
     ],
 )
 def test_expected_outcome_of_an_attendance(values: dict[str, Any], expected: tuple[object, ...]) -> None:
-    """Status, outcome and the two kinds of absence follow from status, reason and payment."""
+    """The NOMIS status, outcome and kinds of absence follow from the DPS status, reason and payment."""
     found = expected_attendance(DpsAttendance(1, 1, "A1234BC", bonus=50, **values))
     assert (found["status"], found["outcome"], found["unexcused"], found["authorised"]) == expected
     assert found["bonus"] == Decimal("50.000")

@@ -1,4 +1,4 @@
-"""The visit-scheduler: the search in both generations, the prisons, and the fields of its visits."""
+"""The visit-scheduler: the search of each generation, the prisons, and the fields of a visit."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def found(caller: Caller, query: str) -> list[str]:
     return [each["reference"] for each in response.json()["content"]]
 
 
-def test_latest_first(caller: Caller) -> None:
-    """All visits at a prison or of a prisoner are listed, the latest start first."""
+def test_the_search_lists_the_latest_visit_first(caller: Caller) -> None:
+    """The search lists all visits at a prison or of a prisoner, with the latest start first."""
     assert found(caller, f"prisonId=HEI&{BOTH}") == ["cc", "bb", "aa"]
     assert found(caller, f"prisonId=HEI&visitStatus=CANCELLED&{PAGE}") == ["bb"]
     assert found(caller, f"prisonerId=A0000AA&{BOTH}") == ["dd"]
@@ -60,7 +60,7 @@ def test_latest_first(caller: Caller) -> None:
 def test_parameters_of_another_generation_are_ignored(
     quiet_sandbox: Sandbox, generation: str, query: str, expected: Sequence[str]
 ) -> None:
-    """With such parameters the service returns all visits, without an error."""
+    """With parameters of another generation, the service returns all visits without an error."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     assert found(filled(quiet_sandbox), f"prisonId=HEI&{query}&{BOTH}") == expected
 
@@ -85,7 +85,7 @@ def test_bad_searches_are_refused(caller: Caller, query: str) -> None:
 
 
 def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox) -> None:
-    """In May 2023 a cancelled visit that was replaced with another is left out."""
+    """In May 2023 a cancelled visit that another visit replaced is left out."""
     for generation, expected in (("2023", ["cc", "aa"]), ("today", ["cc", "bb", "aa"])):
         quiet_sandbox.reset(prisoners=20, generation=generation)
         caller = filled(quiet_sandbox)
@@ -93,8 +93,8 @@ def test_superseded_visits_are_left_out_of_the_old_search(quiet_sandbox: Sandbox
         assert found(caller, f"prisonId=HEI&{BOTH}") == expected
 
 
-def test_prisons_of_each_generation(quiet_sandbox: Sandbox) -> None:
-    """In 2023 there was one list; today there is one for each type of user. Not every prison takes bookings."""
+def test_each_generation_lists_its_prisons(quiet_sandbox: Sandbox) -> None:
+    """In 2023 there is one list. Today there is a list for each type of user. Not every prison takes bookings."""
     quiet_sandbox.reset(prisoners=20, generation="2023")
     caller = Caller(quiet_sandbox)
     everywhere = caller.get("visits", "/config/prisons/supported")
@@ -111,8 +111,8 @@ def test_prisons_of_each_generation(quiet_sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("generation", "support"), [("2023", list), ("today", dict)])
-def test_visit_of_each_generation(quiet_sandbox: Sandbox, generation: str, support: type[Any]) -> None:
-    """The fields include the times of creation and change, and the sub-status that was added later."""
+def test_each_generation_has_its_fields_of_a_visit(quiet_sandbox: Sandbox, generation: str, support: type[Any]) -> None:
+    """Every visit has the times of its creation and change. The sub-status was added later."""
     quiet_sandbox.reset(prisoners=20, generation=generation)
     caller = filled(quiet_sandbox)
     quiet_sandbox.put("visit", reference="aa", created="2026-08-01T09:00:00", sub_status="REQUESTED")

@@ -1,4 +1,4 @@
-"""The population: the same for the same seed, unevenly distributed, and able to move."""
+"""The population is the same for the same seed, is unevenly distributed, and can move."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def told(seed: int, prisoners: int = 300) -> dict[str, object]:
     }
 
 
-def test_same_seed_same_world() -> None:
-    """The seed and the day decide everything, and another seed makes another world."""
+def test_the_same_seed_gives_the_same_world() -> None:
+    """The seed and the day decide everything. Another seed gives another world."""
     assert told(7) == told(7)
     assert told(7)["people"] != told(8)["people"]
 
 
 def test_population_looks_like_the_real_one() -> None:
-    """Numbers have the right form, 120 prisons differ in size, and levels have roughly their usual shares."""
+    """Numbers have the right format, the sizes of 120 prisons differ, and levels have roughly their usual shares."""
     world = World(Options(prisoners=12_000, today=DAY))
     assert all(re.fullmatch(r"[AG]\d{4}[A-Z]{2}", each.offender_no) for each in world.prisoners)
     assert len(world.by_offender) == len(world.by_booking) == 12_000
@@ -60,7 +60,10 @@ def test_population_looks_like_the_real_one() -> None:
 
 
 def test_few_prisons_can_be_open() -> None:
-    """Fewer prisons are then read. Some of them do not use activities, and some of those do use appointments."""
+    """With few open prisons, fewer are read.
+
+    Some of them do not use activities, and some of those do use appointments.
+    """
     world = World(Options(prisoners=100, today=DAY, prisons=24))
     held = {code for code, prison in world.prisons.items() if prison.open}
     assert len(held) == 24
@@ -70,8 +73,11 @@ def test_few_prisons_can_be_open() -> None:
         Options.read({"prisons": 10})
 
 
-def test_levels_differ_between_the_two_sides_where_they_do_in_reality() -> None:
-    """Entry is active only in NOMIS, EN3 is unknown there, each prison has one default, and limits are the same."""
+def test_levels_differ_between_the_sides_as_in_reality() -> None:
+    """Entry is active only in NOMIS, and EN3 is unknown there.
+
+    Each prison has one default level, and the limits are the same on both sides.
+    """
     world = World(Options(prisoners=10, today=DAY))
     assert (world.incentives.levels["ENT"].active, world.nomis_incentives.codes["ENT"].active) == (False, True)
     assert "EN3" in world.incentives.levels
@@ -86,7 +92,7 @@ def test_levels_differ_between_the_two_sides_where_they_do_in_reality() -> None:
 
 
 def test_pages_cover_everybody_in_order(caller: Caller) -> None:
-    """Pages of any size together list all prisoners by ascending booking id, and the page after the last is empty."""
+    """Pages of any size list all prisoners by ascending booking id. The page after the last one is empty."""
     everybody = [each["bookingId"] for each in caller.sandbox.prisoners()]
     found = []
     for number in range(5):
@@ -98,14 +104,14 @@ def test_pages_cover_everybody_in_order(caller: Caller) -> None:
 
 
 def test_size_of_a_page_has_a_default_and_a_cap(caller: Caller) -> None:
-    """Without a size a page has twenty prisoners, and it has at most 20,000. Inactive prisoners are not listed."""
+    """A page has twenty prisoners by default, and at most 20,000. Inactive prisoners are not listed."""
     assert caller.get("nomis", "/prisoners/ids")["numberOfElements"] == 20
     assert caller.get("nomis", "/prisoners/ids?size=90000")["size"] == 20_000
     assert caller.call("nomis", "GET", "/prisoners/ids?active=false").status_code == 500
 
 
 def test_population_moves_while_it_is_paged(sandbox: Sandbox) -> None:
-    """Releases shift later pages, receptions are added at the end, and both are listed."""
+    """A release shifts later pages, a reception is added at the end, and both are listed."""
     sandbox.reset(prisoners=100, moving=2)
     caller = Caller(sandbox)
     before = {each["bookingId"] for each in sandbox.prisoners()}
