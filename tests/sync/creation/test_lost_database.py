@@ -3,7 +3,7 @@
 | the database goes away … | what happens                                             |
 | ------------------------ | -------------------------------------------------------- |
 | before the intent        | nothing is called in NOMIS; the message stays            |
-| while NOMIS creates      | mapped all the same; the id is remembered, or looked up  |
+| while NOMIS creates      | mapped anyway; the id is remembered, or looked up        |
 | while NOMIS refuses      | remembered: nothing stays unknown                        |
 """
 
