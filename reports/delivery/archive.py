@@ -127,7 +127,7 @@ def store_index(
     environment_name: str,
     made_at: datetime,
 ) -> None:
-    """Writes the index of the runs whose report is in the archive. Raises `ArchiveUnavailable`.
+    """Writes the index of the runs with a report in the archive. Raises `ArchiveUnavailable`.
 
     runs: newest first. newest: the result of each reconciliation's newest run over everyone, by run id. made_at: the
     current time, aware.

@@ -27,7 +27,7 @@ def differing(
 
     frame: as `reports.engine.units.Reading` has it. kinds: the kind of a record that only NOMIS has, of one that only
     DPS has, and of one that differs. same: by the name of a field, whether its unequal values count as the same in each
-    row; NA counts as false, and so does a row whose record only one side has. Two NA values are the same. Returns the
+    row; NA counts as false, and so does a row with a record on one side only. Two NA values are the same. Returns the
     rows, in the order and with the index of the frame, with the columns `kind` (`string`) and `differs` (tuples of the
     names of the fields that differ) added.
     """

@@ -113,7 +113,7 @@ class Reconciliation(ABC):
     domain: ClassVar[str]
     #: What reports call the record of each side: "NOMIS record", "DPS review".
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
-    #: What a result says about an earlier mismatch whose record no longer exists.
+    #: What a result says about an earlier mismatch if its record no longer exists.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
     #: The reason in a result for an entry on the list of exclusions that is no longer needed.
     exclusion_unneeded: ClassVar[str] = "both sides now agree: remove the record from the list of exclusions"

@@ -1,4 +1,4 @@
-"""The list of exclusions: records whose differences are known and are not reported."""
+"""The list of exclusions: records with known differences that are not reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """An entry on the list: a record whose difference is known.
+    """An entry on the list: a record with a known difference.
 
     key: the booking id, if that identifies a record. Otherwise the values of the key columns joined by `/`, or the name
     and the value of one column joined by `=`. reason: why the difference is accepted. since: the date of the entry.

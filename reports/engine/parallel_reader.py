@@ -216,7 +216,7 @@ class ParallelReader(Generic[Item, Value]):
                 self._changed.wait(self._later[0][0] - now if self._later else None)
 
     def _overdue(self) -> tuple[Item, int]:
-        """An item whose retry is due; raises `IndexError` if another thread took it."""
+        """An item that is due for a retry; raises `IndexError` if another thread took it."""
         with self._changed:
             if self._due > time.perf_counter():
                 return self._pending.popleft()

@@ -150,7 +150,7 @@ class SuspendedAllocations(Allocations):
 
 
 def _open_allocations(booking_id: object) -> str:
-    """The SQL that shows the open allocations of a booking, whose numbers NOMIS does not list."""
+    """The SQL that finds the open allocations of a booking, as no service lists their NOMIS ids."""
     conditions = {
         "OFFENDER_BOOK_ID": nomis_sql.number(booking_id),
         "OFFENDER_PROGRAM_STATUS": nomis_sql.code("ALLOC"),
