@@ -13,7 +13,7 @@ import reports.reconciliations
 from jobs.errors import StopRequested
 from jobs.operations.deliveries import ALERT_SECONDS, send_pending
 from jobs.runtime.application import Application
-from jobs.runtime.job_runs import ActiveRun, RunStatus, Trigger
+from jobs.runtime.job_runs import SCOPE, ActiveRun, RunStatus, Trigger
 from sync import clock
 from sync.alerting import Severity, command
 from sync.contracts.check import ContractFinding, ServiceResult, check_service, last_findings, record_findings
@@ -142,6 +142,9 @@ def run_contracts_check(
 
 def _put_into(active_run: ActiveRun, result: ContractsResult) -> None:
     active_run.counts |= result.counts()
+    if len(result.services) < len(SERVICES):
+        # A run of some services does not count as the last one of the job.
+        active_run.counts[SCOPE] = "services"
     if result.unread:
         active_run.status = RunStatus.INCOMPLETE
         active_run.error = f"the documents of these services cannot be read: {', '.join(result.unread)}"

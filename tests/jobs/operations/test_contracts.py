@@ -14,6 +14,7 @@ from jobs.errors import StopRequested
 from jobs.operations.schedule import SCHEDULE
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import RunStatus
+from jobs.runtime.metrics import run_metrics
 from sandbox import Sandbox
 from sync.settings.loading import load_settings
 from tests.harness.app import App, make_app
@@ -158,6 +159,23 @@ def test_a_check_that_cannot_read_a_document_is_incomplete(app: App, sandbox: Sa
     sandbox.clear_faults()
     app.run_ok("contracts", "check", "--notify")
     assert app.alerts() == []
+
+
+def test_a_check_of_one_service_is_not_the_weekly_one(app: App, sandbox: Sandbox) -> None:
+    """The age of the last check, which the alert rules use, is that of the last check of every service."""
+    sandbox.reset(prisoners=50, generation="2023")
+
+    def metrics() -> list[str]:
+        application = Application(load_settings(app.settings))
+        try:
+            return [each.name for each in run_metrics(application.job_runs, ["contracts-check"]) if each.samples]
+        finally:
+            application.close()
+
+    app.run_ok("contracts", "check", "--notify", "--service", "nomis")
+    assert metrics() == []
+    app.run_ok("contracts", "check", "--notify")
+    assert metrics() == ["prisoner_to_nomis_run_status", "prisoner_to_nomis_last_success_age_seconds"]
 
 
 def test_the_scheduled_check_records_differences(app: App, sandbox: Sandbox) -> None:
