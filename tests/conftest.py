@@ -45,6 +45,7 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     """Freezes the objects of the program and the tests, so that the garbage collector ignores them."""
     gc.freeze()
+    gc.set_threshold(20_000)
     gc.enable()
 
 

@@ -27,8 +27,11 @@ RECORD = st.fixed_dictionaries(
         "note": st.sampled_from([None, "x", "y"]),
     }
 )
-SIDE = st.dictionaries(st.tuples(st.sampled_from(["MDI", "LEI"]), st.integers(1, 6)), RECORD, max_size=8)
+KEYS = st.tuples(st.sampled_from(["MDI", "LEI"]), st.integers(1, 12))
+SIDE = st.just({}) | st.dictionaries(KEYS, RECORD, min_size=1, max_size=3) | st.dictionaries(KEYS, RECORD, min_size=12)
 Side = dict[tuple[str, int], dict[str, Any]]
+#: Comparing a frame of many rows takes as long as comparing one of few rows.
+FEW = settings(deadline=None, max_examples=25)
 
 
 class Compared(MadeUp):
@@ -68,7 +71,7 @@ def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[st
     return found
 
 
-@settings(deadline=None, max_examples=50)
+@FEW
 @given(SIDE, SIDE)
 def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> None:
     """For any two sides the differences are the same, and the frame is not changed."""
@@ -79,7 +82,7 @@ def test_the_comparison_finds_what_a_plain_one_finds(nomis: Side, dps: Side) -> 
     assert_frame_equal(frame, before)
 
 
-@settings(deadline=None, max_examples=50)
+@FEW
 @given(SIDE, SIDE)
 def test_equivalent_values_differ_only_if_a_side_lacks_the_record(nomis: Side, dps: Side) -> None:
     """If both sides have the record, values that count as the same are not a difference."""
@@ -106,7 +109,7 @@ def test_a_row_has_the_first_kind_that_holds() -> None:
     assert records(found) == [{"id": 1, "kind": "a"}, {"id": 2, "kind": "b"}]
 
 
-@settings(deadline=None, max_examples=50)
+@FEW
 @given(SIDE, SIDE)
 def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
     """Each key of either side is one row with the values of both sides. A side without the key has no values."""
@@ -122,10 +125,10 @@ def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
 
 #: Numbers of bookings that lie close together, and some that lie far apart.
 BOOKINGS = st.one_of(st.integers(600_000, 600_009), st.sampled_from([1, 10**9, 10**12]))
-COUNTS = st.dictionaries(BOOKINGS, st.one_of(st.none(), st.integers(0, 3)), max_size=8)
+COUNTS = st.dictionaries(BOOKINGS, st.one_of(st.none(), st.integers(0, 3)), max_size=12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(COUNTS, COUNTS)
 def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int, int | None]) -> None:
     """Records with one number as their key are joined in any order, whether the numbers lie close together or not."""
@@ -148,7 +151,7 @@ def test_joins_records_by_one_number(nomis: dict[int, int | None], dps: dict[int
         assert (row["nomis_count"], row["dps_count"]) == (nomis.get(booking), dps.get(booking))
 
 
-@settings(deadline=None, max_examples=50)
+@FEW
 @given(st.lists(SIDE, max_size=3))
 def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
     """Units with different categories of levels become one frame that can be compared."""

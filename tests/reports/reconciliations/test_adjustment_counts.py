@@ -19,7 +19,7 @@ from reports.reconciliations.adjustments.counting import (
     differing_bookings,
 )
 
-BOOKINGS = range(1_204_417, 1_204_421)
+BOOKINGS = range(1_204_417, 1_204_429)
 ADJUSTMENTS = st.builds(
     Counted,
     id=st.just("SENTENCE 1"),
@@ -28,6 +28,8 @@ ADJUSTMENTS = st.builds(
 )
 SIDE = st.dictionaries(st.sampled_from(BOOKINGS), st.lists(ADJUSTMENTS, max_size=5))
 Side = dict[int, list[Counted]]
+#: Comparing a frame of many rows takes as long as comparing one of few rows.
+FEW = settings(deadline=None, max_examples=20)
 
 
 def plain_days(found: list[Counted], counter: str) -> int | None:
@@ -45,7 +47,7 @@ def plain(found: list[Counted]) -> dict[str, int | None]:
     }
 
 
-@settings(deadline=None, max_examples=50)
+@FEW
 @given(SIDE, SIDE)
 def test_the_counts_equal_those_of_a_plain_count(nomis: Side, dps: Side) -> None:
     """The frame has the same counts, and a row for every booking, even one without adjustments."""
@@ -74,7 +76,7 @@ def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tup
     return ("different-counts" if counts else "different-days"), (*counts, *days)
 
 
-@settings(deadline=None, max_examples=50)
+@FEW
 @given(SIDE, SIDE)
 def test_the_differences_equal_those_of_a_plain_comparison(nomis: Side, dps: Side) -> None:
     """Bookings, kinds and fields are the same. The comparison does not change the figures."""

@@ -227,10 +227,10 @@ class Given(Allocations):
         return self._given[1]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(
-    nomis=st.dictionaries(st.integers(1, 12), st.integers(1, 3)),
-    dps=st.dictionaries(st.integers(1, 12), st.integers(1, 3)),
+    nomis=st.dictionaries(st.integers(1, 24), st.integers(1, 3), max_size=24),
+    dps=st.dictionaries(st.integers(1, 24), st.integers(1, 3), max_size=24),
 )
 def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps: dict[int, int]) -> None:
     """For any two lists, the differences are the bookings on only one side and those with different counts."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reports.engine.frame import records, typed
@@ -67,6 +67,9 @@ DPS = st.builds(
     cancelled=st.sampled_from([None, False, True]),
 )
 
+#: Comparing a frame of many rows takes as long as comparing one of few rows.
+FEW = settings(deadline=None, max_examples=15)
+
 
 def same_end(nomis: NomisAppointment, dps: Attendee) -> bool:
     """The rule about end times in plain Python."""
@@ -105,8 +108,9 @@ def compared(
     return records(differences(frame))
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.none() | NOMIS, st.none() | DPS), max_size=8))
+@FEW
+@example([])
+@given(st.lists(st.tuples(st.none() | NOMIS, st.none() | DPS), min_size=16, max_size=24))
 def test_mapped_pairs_differ_by_the_plain_rules(
     pairs: list[tuple[NomisAppointment | None, Attendee | None]],
 ) -> None:
@@ -140,8 +144,9 @@ def test_mapped_pairs_differ_by_the_plain_rules(
             )
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(NOMIS, st.booleans()), max_size=8))
+@FEW
+@example([])
+@given(st.lists(st.tuples(NOMIS, st.booleans()), min_size=16, max_size=24))
 def test_unmapped_records_are_duplicates_of_equal_mapped_ones(made: list[tuple[NomisAppointment, bool]]) -> None:
     """Duplicates have the same booking, location, start and category, all of them known.
 

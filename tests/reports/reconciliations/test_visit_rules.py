@@ -16,7 +16,7 @@ from sync.domains.visits.nomis import NomisVisitor, ReferenceCode, VisitDetails
 
 TODAY = date(2026, 8, 21)
 CREATED = datetime.fromisoformat("2026-08-01")
-REFERENCES = ("aa-aa-aa-aa", "bb-bb-bb-bb")
+REFERENCES = tuple("-".join([2 * letter] * 4) for letter in "abcdef")
 ENDED = {"NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE"}
 ROOMS = {
     "HEI-VSIP-MAIN-HALL-SOC": "OPEN",
@@ -32,6 +32,9 @@ starts = st.sampled_from(
     [datetime.fromisoformat(f"2026-08-{each}") for each in ("20T10:00", "21T10:00", "21T10:00:30", "22T10:00")]
 )
 persons = st.lists(st.integers(1, 3), max_size=3, unique=True)
+
+#: Each example is a whole frame, so that few of them are needed.
+FEW = settings(deadline=None, max_examples=20)
 
 
 @st.composite
@@ -81,13 +84,13 @@ def nomis_visits(draw: st.DrawFn, visit_id: int) -> VisitDetails:
 def worlds(draw: st.DrawFn) -> tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]]:
     """The visits of both sides by their ids, and mappings, which may name visits that do not exist."""
     dps = {each: draw(dps_visits(each)) for each in draw(st.sets(st.sampled_from(REFERENCES)))}
-    nomis = {each: draw(nomis_visits(each)) for each in range(1, draw(st.integers(1, 6)))}
+    nomis = {each: draw(nomis_visits(each)) for each in range(1, draw(st.integers(1, 16)))}
     mapped = draw(st.lists(st.sampled_from(REFERENCES), unique=True))
-    ids = draw(st.lists(st.integers(1, 6), min_size=len(mapped), max_size=len(mapped), unique=True))
+    ids = draw(st.lists(st.integers(1, 16), min_size=len(mapped), max_size=len(mapped), unique=True))
     return dps, nomis, dict(zip(mapped, ids, strict=True))
 
 
-@settings(deadline=None, max_examples=60)
+@FEW
 @given(worlds())
 def test_the_comparison_of_visits_equals_a_plain_one(
     world: tuple[dict[str, BookedVisit], dict[int, VisitDetails], dict[str, int]],
@@ -182,8 +185,6 @@ def _named(record: VisitDetails) -> str | None:
 
 letters = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=2, max_size=2)
 references = st.lists(letters, min_size=4, max_size=4).map("-".join)
-#: Each example is a whole frame, so that few of them are needed.
-FEW = settings(deadline=None, max_examples=20)
 
 
 def _references_in(comments: Sequence[str | None]) -> list[str | None]:
