@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness.app import app
 from tests.harness.botocore_caches import forget_clients, share_botocore_caches
+from tests.harness.compiled_statements import share_compiled_statements
 from tests.harness.databases import (
     database,
     database_url,
@@ -32,9 +33,10 @@ __all__ = [
     "unpatched_sandbox",
 ]
 
-# A process of the program makes its AWS clients once; a test worker makes hundreds. Engines cannot share their compiled
-# statements in the same way: a statement with a `SharedDateTime` holds the clock of the database it was compiled for.
+# A process of the program makes its AWS clients and compiles its statements once; a test worker would do so hundreds of
+# times.
 share_botocore_caches()
+share_compiled_statements()
 
 
 def pytest_collection() -> None:

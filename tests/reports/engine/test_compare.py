@@ -28,8 +28,8 @@ RECORD = st.fixed_dictionaries(
     }
 )
 KEYS = st.tuples(st.sampled_from(["MDI", "LEI"]), st.integers(1, 12))
-SIDE = st.just({}) | st.dictionaries(KEYS, RECORD, min_size=1, max_size=3) | st.dictionaries(KEYS, RECORD, min_size=12)
 Side = dict[tuple[str, int], dict[str, Any]]
+SIDE: st.SearchStrategy[Side] = st.dictionaries(KEYS, RECORD, max_size=3) | st.dictionaries(KEYS, RECORD, min_size=12)
 #: Comparing a frame of many rows takes as long as comparing one of few rows.
 FEW = settings(deadline=None, max_examples=25)
 
