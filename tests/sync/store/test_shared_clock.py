@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,25 @@ def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
         connection.execute(insert(leases), {"key": "new", "owner": "me", "expires_at": now() + MINUTE})
         read = connection.execute(select(leases.c.expires_at).where(leases.c.key == "new")).scalar_one()
     assert abs(read - now() - MINUTE) < timedelta(seconds=5)
+
+
+def test_each_database_has_its_own_clock(tmp_path: Path, sqlite_template: Path) -> None:
+    """A process with two databases stores each time by the clock of its database, and reads it by its own clock."""
+    expires_at = now() + MINUTE
+    stored = []
+    for name, set_by in (("now", now()), ("ahead", now() + timedelta(hours=1))):
+        path = Path(shutil.copyfile(sqlite_template, tmp_path / f"{name}.db"))
+        with closing(sqlite3.connect(path)) as file:
+            file.execute("DELETE FROM clocks")
+            file.commit()
+        with time_machine.travel(set_by):
+            Database(f"sqlite:///{path}").ping()
+        database = Database(f"sqlite:///{path}")
+        with database.begin() as connection:
+            connection.execute(insert(leases), {"key": "a", "owner": "me", "expires_at": expires_at})
+            read = connection.execute(select(leases.c.expires_at)).scalar_one()
+            stored.append(
+                datetime.fromisoformat(connection.exec_driver_sql("SELECT expires_at FROM leases").scalar_one())
+            )
+        assert abs(read - expires_at) < timedelta(seconds=5)
+    assert abs(stored[1] - stored[0] - timedelta(hours=1)) < timedelta(seconds=5)
