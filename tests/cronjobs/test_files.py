@@ -101,8 +101,8 @@ def test_each_environment_has_the_address_of_every_service(overlay: str) -> None
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_each_environment_shows_what_one_would_change_there(overlay: str) -> None:
-    """Log level, masking, reports, retention and all exclusions are in each overlay, with the program's defaults."""
+def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
+    """Each overlay has the log level, masking, reports, retention and all exclusions, with the program's defaults."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     shown = {"LOG_LEVEL", "LOGS_MASK_PRISONERS", "ALERTS_MASK_PRISONERS"}
     shown |= {"REPORTS_LOCATION", "REPORTS_URL", "REPORTS_LINK_HOURS", "REPORTS_EMAIL_TO", "REPORTS_EMAIL_FROM"}

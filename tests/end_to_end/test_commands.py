@@ -100,7 +100,7 @@ def test_a_database_without_automatic_upgrades_needs_the_command(bare: App) -> N
 
 
 @pytest.mark.parametrize("upgrading", ["true", "false"])
-def test_a_database_of_a_newer_version_is_left_alone(bare: App, tmp_path: Path, upgrading: str) -> None:
+def test_a_database_of_a_newer_version_is_not_changed(bare: App, tmp_path: Path, upgrading: str) -> None:
     """An older version says which schema it found and what to do, leaves the schema alone and is not ready."""
     settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/newer.db", "DATABASE_AUTO_UPGRADE": upgrading}
     assert bare.run("db", "upgrade", **settings).code == 0

@@ -41,7 +41,7 @@ def interrupted(installed: App, process: ForkedCommand) -> str:
     return str(stopped["id"])
 
 
-def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sandbox: Sandbox) -> None:
+def test_the_planted_mismatches_are_found_and_reported_once(installed: App, sandbox: Sandbox) -> None:
     """A run finds the planted mismatches and delivers its report once. The report can be shown, rendered and resent."""
     sandbox.reset(prisoners=60, mismatches={"4": 2, "8": 1})
     installed.make_queues()

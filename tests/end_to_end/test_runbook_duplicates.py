@@ -161,7 +161,7 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
     assert "duplicate appointment detected" in app.alerts()[0]
     (listed,) = app.read_json("duplicates", "list")
     assert "offenderNo" not in listed["properties"]
-    assert re.fullmatch(r"[A-Z]\d{4}[A-Z]{2}", listed["offenderNo"]), "the days are read from NOMIS"
+    assert re.fullmatch(r"[A-Z]\d{4}[A-Z]{2}", listed["offenderNo"]), "the prisoner number is read from NOMIS"
     first, second = sorted(each["event_id"] for each in sandbox.nomis("appointment"))
     assert f"delete appointment {second}" in resolve(app, finding)
     assert [each["event_id"] for each in sandbox.nomis("appointment")] == [first]

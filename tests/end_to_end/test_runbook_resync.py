@@ -387,7 +387,7 @@ def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
     assert [each["person_ids"] for each in sandbox.nomis("visit")] == [visitors]
 
 
-def test_dry_run_says_what_would_be_done(app: App, sandbox: Sandbox) -> None:
+def test_a_dry_run_shows_the_effect(app: App, sandbox: Sandbox) -> None:
     """A dry run shows both sides, their differences, the effect and the events. Nothing is written or recorded."""
     told = in_step(app, "visit")
     change(sandbox, "visit", told, {"end": "2023-06-02T15:30:00"})

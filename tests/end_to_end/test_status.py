@@ -288,7 +288,7 @@ def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue
     assert needs(app.run("status", "--json").json(), "queues", "visit") == []
 
 
-def test_what_cannot_be_read_hides_nothing_else(app: App) -> None:
+def test_an_unavailable_part_hides_no_other(app: App) -> None:
     """If the database is unavailable, the queues are still shown, and the reverse.
 
     Each cause is shown once, and the exit code is 1.

@@ -100,7 +100,7 @@ print([message.body for message in queue._messages])
 
 
 def test_a_message_sent_during_a_deletion_is_not_lost() -> None:
-    """With unpatched moto, a message sent at the end of another thread's deletion is lost. Here it is not."""
+    """A message that is sent at the end of another thread's deletion arrives. With unpatched moto it is lost."""
     said = {
         way: subprocess.run(
             [sys.executable, "-c", SEND_AND_DELETE, way], capture_output=True, text=True, check=True, timeout=60

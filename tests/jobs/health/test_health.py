@@ -247,7 +247,7 @@ def makes_progress(seconds: Callable[[], float]) -> None:
         before = present
         return times >= 3
 
-    until(started_again, "the drain gets on")
+    until(started_again, "the drain makes progress")
 
 
 def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:

@@ -178,7 +178,7 @@ def test_a_redrive_asks_only_at_a_terminal(app: App) -> None:
     assert json.loads(app.run_ok("dlq", "retry-all", "--dry-run", "--json"))["visit"] == []
 
 
-def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
+def test_an_action_in_a_pod_needs_the_name_of_a_person(app: App) -> None:
     """In a pod an action needs a person's name, from `--as` or OPERATOR: the container's account is not a person."""
     bury(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}

@@ -56,7 +56,7 @@ def test_a_short_outage_costs_no_page(upstream: Sandbox, open_app: OpenApp) -> N
 
 @pytest.mark.parametrize("size", [7, 50, 300])
 def test_every_active_booking_is_listed_once(upstream: Sandbox, open_app: OpenApp, size: int) -> None:
-    """The bookings are in the order of their ids. The list costs one call for each page and at most one more."""
+    """All active bookings are listed in the order of their ids, with one call for each page and at most one more."""
     upstream.reset(prisoners=300)
     listing = list_prisoners(open_app().services.nomis, size)
     found = [each.booking_id for each in listing.prisoners]
@@ -79,7 +79,7 @@ def test_everyone_who_stays_is_listed_while_others_move(upstream: Sandbox, open_
 
 
 def test_a_page_that_fails_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The failed page affects only its own prisoners, and can be read again later."""
+    """A page that cannot be read affects only its own prisoners, and can be read again later."""
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)

@@ -125,7 +125,7 @@ def test_any_other_refusal_of_an_intent_raises(store: CreationStore, database: D
             connection.execute(text("DROP INDEX one_each"))
 
 
-def test_a_mapping_of_another_record_leaves_the_record_alone(store: CreationStore) -> None:
+def test_a_mapping_of_another_record_changes_nothing(store: CreationStore) -> None:
     """A retry message with another NOMIS id neither completes the creation nor makes it a duplicate."""
     other = VISIT.mapping("bq", {"nomisId": 5})
     intend(store)
