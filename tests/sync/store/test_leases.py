@@ -272,7 +272,7 @@ def test_a_release_during_another_threads_commit_is_done(database: Database, dat
         expired = {"key": "b", "owner": "gone", "expires_at": now() - timedelta(hours=1)}
         connection.execute(leases.insert().values(**expired))
         acquiring = in_thread(mine.acquire, "b")
-        until(mine._committing.locked)
+        until(lambda: mine._committing)
         result_of(in_thread(mine.release, "a"))
     assert result_of(acquiring)
     until(partial(other.acquire, "a"))
