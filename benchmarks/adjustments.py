@@ -29,7 +29,6 @@ from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, latest_bookings
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 
 BOOKINGS = 5_000
 IN_FLIGHT = 40
@@ -61,15 +60,15 @@ def whole_run(settings: Settings) -> tuple[float, int]:
 
     database = Database(settings.database_url)
     database.upgrade()
-    transport = Transport(settings)
+    services = Services(settings)
     telemetry = Telemetry(database, structlog.get_logger())
     runner = ReconciliationRunner(
-        settings, database, Services(transport), telemetry, lambda _domain: PendingMessages(), lambda *_told: None, now
+        settings, database, services, telemetry, lambda _domain: PendingMessages(), lambda *_told: None, now
     )
     started = time.perf_counter()
     outcome = runner.run(AdjustmentReconciliation, f"run-{time.time_ns()}", ReconciliationParameters())
     seconds = time.perf_counter() - started
-    transport.close()
+    services.close()
     database.dispose()
     assert outcome.status == "complete"
     assert outcome.result is not None
@@ -78,8 +77,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
 
 def old_schedule_seconds(settings: Settings) -> float:
     """Reads pages of twenty bookings one after another, with the same client. Returns the seconds."""
-    transport = Transport(settings)
-    services = Services(transport)
+    services = Services(settings)
     started = time.perf_counter()
     key, read = 0, 0
     with ThreadPoolExecutor(OLD_PAGE) as pool:
@@ -87,7 +85,7 @@ def old_schedule_seconds(settings: Settings) -> float:
             read += sum(pool.map(lambda each: _old_booking(services, each), page))
             key = page[-1].booking_id
     seconds = time.perf_counter() - started
-    transport.close()
+    services.close()
     assert read == BOOKINGS
     return seconds
 

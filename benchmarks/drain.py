@@ -40,7 +40,6 @@ from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 
 EVENT_TYPE = "benchmark.changed"
 CALLS = 4
@@ -146,7 +145,7 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
     leases = Leases(database, "benchmark", settings.lease_seconds)
     telemetry = Telemetry(database, structlog.get_logger())
     breakers = Breakers(database, telemetry, lambda _name: None)
-    transport = Transport(settings, (breakers,))
+    services = Services(settings, (breakers,))
     queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
     protocol = CreationProtocol(
         CreationStore(database, telemetry),
@@ -158,7 +157,7 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
     context = QueueContext(
         domain=DOMAIN,
         settings=settings,
-        services=Services(transport),
+        services=services,
         creations=protocol,
         leases=leases,
         telemetry=telemetry,
@@ -170,7 +169,7 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
         with Drain(context, queue) as drain:
             yield drain
     finally:
-        transport.close()
+        services.close()
         database.dispose()
 
 

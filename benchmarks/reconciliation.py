@@ -32,7 +32,6 @@ from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, prisoner_page
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 
 PRISONERS = 5_000
 OLD_PAGE = 20
@@ -55,14 +54,13 @@ def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
 
 def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
     """The median duration of fifty calls, one at a time, in milliseconds."""
-    transport = Transport(settings)
-    services = Services(transport)
+    services = Services(settings)
     took = []
     for prisoner in sandbox.prisoners()[:50]:
         started = time.perf_counter()
         current_iep_body(services.nomis, prisoner["bookingId"])
         took.append(time.perf_counter() - started)
-    transport.close()
+    services.close()
     return 1_000 * statistics.median(took)
 
 
@@ -85,8 +83,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
 
     database = Database(settings.database_url)
     database.upgrade()
-    transport = Transport(settings)
-    services = Services(transport)
+    services = Services(settings)
     for name in (UpstreamName.NOMIS, UpstreamName.INCENTIVES, UpstreamName.MAPPING):
         services[name].authenticate()
     telemetry = Telemetry(database, structlog.get_logger())
@@ -96,7 +93,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
     started = time.perf_counter()
     outcome = runner.run(Incentives, f"run-{time.time_ns()}", ReconciliationParameters())
     seconds = time.perf_counter() - started
-    transport.close()
+    services.close()
     database.dispose()
     assert outcome.status == "complete"
     return read_at - started, seconds
@@ -104,15 +101,14 @@ def whole_run(settings: Settings) -> tuple[float, float]:
 
 def old_schedule_seconds(settings: Settings) -> float:
     """Reads both levels by the schedule of the replaced service, with the same client. Returns the seconds."""
-    transport = Transport(settings)
-    services = Services(transport)
+    services = Services(settings)
     started = time.perf_counter()
     total = prisoner_page(services.nomis, 0, 1).total_elements
     with ThreadPoolExecutor(2 * OLD_PAGE) as pool:
         for number in range(total // OLD_PAGE + 1):
             _old_page(services, pool, prisoner_page(services.nomis, number, OLD_PAGE).prisoners)
     seconds = time.perf_counter() - started
-    transport.close()
+    services.close()
     return seconds
 
 

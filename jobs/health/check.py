@@ -12,7 +12,7 @@ from jobs.runtime.cron import schedule_errors
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
 from sync.settings.upstreams import UpstreamName
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 
 #: A part that has not responded within this time counts as down.
 DEADLINE_SECONDS = 15.0
@@ -55,8 +55,8 @@ def run_checks(application: Application) -> list[CheckResult]:
     settings = application.settings
     _check_settings(application)
     quick = settings.model_copy(update={"api_timeout_seconds": min(CALL_SECONDS, settings.api_timeout_seconds)})
-    with closing(Transport(quick)) as transport:
-        asked = [(probe.name, probe.start()) for probe in list_probes(application, transport)]
+    with closing(Services(quick)) as services:
+        asked = [(probe.name, probe.start()) for probe in list_probes(application, services)]
         wait([future for _, future in asked], DEADLINE_SECONDS)
         results = [(name, result_of(future, DEADLINE_SECONDS)) for name, future in asked]
     return [CheckResult(name, result.ok, result.text, result.shared) for name, result in results]

@@ -19,7 +19,7 @@ from jobs.health.probes import CALL_SECONDS, Probe, ProbeResult, list_probes, re
 from jobs.runtime.application import Application
 from jobs.runtime.metrics import breaker_metrics, run_metrics
 from sync.settings.loading import SettingsError
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 
 NAME = "prisoner-to-nomis"
 UP, DOWN = "UP", "DOWN"
@@ -132,8 +132,8 @@ def serve_health(application: Application, jobs: Sequence[str], is_ready: Callab
         metrics.add(lambda: figure_metrics.collect() if is_ready() else ())
         metrics.name_build(version(NAME), settings.environment_name)
     info = {"build": {"name": NAME, "version": version(NAME)}, "environment": settings.environment_name}
-    with closing(Transport(settings)) as transport:
-        page = HealthPage(list_probes(application, transport))
+    with closing(Services(settings)) as services:
+        page = HealthPage(list_probes(application, services))
         render = metrics.render if metrics is not None else bytes
         try:
             server = HealthServer(

@@ -26,7 +26,7 @@ from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 
 #: The limit of one call, in seconds.
 CALL_SECONDS = 5.0
@@ -93,10 +93,10 @@ def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeRe
     return ProbeResult(False, late, {"error": late})
 
 
-def list_probes(application: Application, transport: Transport) -> list[Probe]:
+def list_probes(application: Application, services: Services) -> list[Probe]:
     """Every probe, in the order in which the parts depend on each other.
 
-    `transport` is separate from the application's, so that a ping does not wait for parts that are still to be built.
+    `services` is separate from the application's, so that a ping does not wait for parts that are still to be built.
     """
     settings = application.settings
     probes = [
@@ -106,9 +106,9 @@ def list_probes(application: Application, transport: Transport) -> list[Probe]:
     ]
     probes += [Probe(f"queue {each}", partial(_probe_queue, application, each), f"{each}-health") for each in QUEUES]
     probes += [Probe(f"dlq {each}", partial(_probe_dlq, application, each), f"{each}-health") for each in QUEUES]
-    probes += [Probe(str(name), partial(_probe_upstream, settings, transport, name), name) for name in UpstreamName]
+    probes += [Probe(str(name), partial(_probe_upstream, settings, services, name), name) for name in UpstreamName]
     probes += [
-        Probe(f"credentials {name}", partial(_probe_credentials, settings, transport, name))
+        Probe(f"credentials {name}", partial(_probe_credentials, settings, services, name))
         for name in UpstreamName
         if name is not UpstreamName.OAUTH
     ]
@@ -193,9 +193,9 @@ def _queue_down(application: Application, queue: str, error: QueueUnavailable, d
     return _Down(text, {**details, "error": one_line(error)}, shared)
 
 
-def _probe_upstream(settings: Settings, transport: Transport, name: UpstreamName) -> ProbeResult:
+def _probe_upstream(settings: Settings, services: Services, name: UpstreamName) -> ProbeResult:
     address = settings.upstream(name).base_url
-    reason = transport.ping(name, CALL_SECONDS)
+    reason = services.ping(name, CALL_SECONDS)
     if reason is None:
         return ProbeResult(True, address)
     text = f"{address}/health/ping: {reason}; wait until the service is up, or set {name.address_variable}"
@@ -209,12 +209,12 @@ def _auth_down(settings: Settings) -> str:
     return f"{address} gives no tokens; wait until the service is up, or set {name.address_variable}"
 
 
-def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamName) -> ProbeResult:
+def _probe_credentials(settings: Settings, services: Services, name: UpstreamName) -> ProbeResult:
     upstream = settings.upstream(name)
     if not upstream.client_id:
         raise _Down(f"no credentials: set {' and '.join(name.credential_variables)}")
     try:
-        authorities = transport.client(name).authorities()
+        authorities = services[name].authorities()
     except UpstreamError as error:
         refused = error.status is not None and error.status < 500
         each = f"status {error.status}: no token; check the …_CLIENT_ID and …_CLIENT_SECRET of each, or see HMPPS Auth"

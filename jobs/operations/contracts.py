@@ -26,7 +26,7 @@ from sync.store import outbox
 from sync.store.creations import CreationState
 from sync.store.tables import creations
 from sync.upstream.operation import ContractProbe, Operation
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 
 JOB = "contracts-check"
 ALERT = "contract-drift"
@@ -94,12 +94,12 @@ def check_contracts(
     called = operations(reports.reconciliations)
     results, probed = [], {}
     # No breaker stops these calls, and their outcomes do not open one.
-    with closing(Transport(application.settings)) as transport:
+    with closing(Services(application.settings)) as upstream:
         for service in services:
             check_stop()
-            result = _compared(transport, service, called)
+            result = _compared(upstream, service, called)
             if probe:
-                found, probed[service] = _probed(application, transport, service)
+                found, probed[service] = _probed(application, upstream, service)
                 result = replace(result, findings=(*found, *result.findings))
             results.append(result)
     if notify:
@@ -154,9 +154,9 @@ def _is_unread(result: ServiceResult) -> bool:
     return any(finding.kind == _UNREAD for finding in result.findings)
 
 
-def _compared(transport: Transport, service: UpstreamName, called: Sequence[Operation[Any]]) -> ServiceResult:
+def _compared(upstream: Services, service: UpstreamName, called: Sequence[Operation[Any]]) -> ServiceResult:
     try:
-        return check_service(service, orjson.loads(transport.document(service)), called)
+        return check_service(service, orjson.loads(upstream.document(service)), called)
     except UpstreamError as error:
         reason = str(error)
     except ValueError:
@@ -165,15 +165,15 @@ def _compared(transport: Transport, service: UpstreamName, called: Sequence[Oper
     return ServiceResult(service, "", 0, (finding,))
 
 
-def _probed(application: Application, transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
+def _probed(application: Application, upstream: Services, service: UpstreamName) -> tuple[list[ContractFinding], str]:
     """The findings of a probe, and its result in a few words."""
     probe = probes().get(service)
     if probe is None:
-        return _probed_by_token(transport, service)
+        return _probed_by_token(upstream, service)
     operation = probe.operation
     named = (f"{operation.method} {operation.path}",)
     try:
-        response = operation.read_raw(transport.client(service), *_ids(application, probe), query=probe.query)
+        response = operation.read_raw(upstream[service], *_ids(application, probe), query=probe.query)
     except UpstreamError as error:
         if error.absent:
             return [], "role granted, no record to read"
@@ -186,10 +186,10 @@ def _probed(application: Application, transport: Transport, service: UpstreamNam
     return found, "role granted, format differs" if wrong else "role granted, format as declared"
 
 
-def _probed_by_token(transport: Transport, service: UpstreamName) -> tuple[list[ContractFinding], str]:
+def _probed_by_token(upstream: Services, service: UpstreamName) -> tuple[list[ContractFinding], str]:
     """Probes a service that has no harmless call: the client's token shows whether it has the roles."""
     try:
-        authorities = transport.client(service).authorities()
+        authorities = upstream[service].authorities()
     except UpstreamError as error:
         return _probe_failed(error, ())
     if authorities is None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sync.store.telemetry import Telemetry
     from sync.upstream.breaker import Breakers
     from sync.upstream.services import Services
-    from sync.upstream.transport import CallObserver, Transport
+    from sync.upstream.transport import CallObserver
 
 Part = TypeVar("Part")
 
@@ -130,26 +130,19 @@ class Application:
         """The breakers that stop the calls to a service while most of them fail."""
         from sync.upstream.breaker import Breakers
 
-        return Breakers(self.database, self.telemetry, lambda name: self.transport.reach(name))
+        return Breakers(self.database, self.telemetry, lambda name: self.services.reach(name))
 
     @_Lazy
-    def transport(self) -> "Transport":
-        """HTTP to the upstream services, watched by the breakers."""
-        from sync.upstream.transport import Transport
+    def services(self) -> "Services":
+        """The clients of the upstream services, watched by the breakers."""
+        from sync.upstream.services import Services
 
         observers: tuple[CallObserver, ...] = (self.breakers,)
         if self.metrics is not None:
             observers = (*observers, self.metrics)
-        transport = Transport(self.settings, observers, self.leases.ensure_held)
-        self._closing.callback(transport.close)
-        return transport
-
-    @_Lazy
-    def services(self) -> "Services":
-        """The clients of the upstream services, with the mapping service."""
-        from sync.upstream.services import Services
-
-        return Services(self.transport)
+        services = Services(self.settings, observers, self.leases.ensure_held)
+        self._closing.callback(services.close)
+        return services
 
     @_Lazy
     def aws(self) -> "Aws":

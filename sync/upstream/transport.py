@@ -1,11 +1,9 @@
 """Calls to the upstream services: when a call is repeated, and what a response, or the lack of one, means."""
 
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -13,7 +11,6 @@ import orjson
 from urllib3 import HTTPConnectionPool
 
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
-from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.concurrency_limit import ConcurrencyLimit
@@ -30,20 +27,13 @@ from sync.upstream.http import (
     NotSent,
     TimedOut,
     TooLarge,
-    connection_pool,
-    fetch,
-    ping,
     send,
-    tls_context,
 )
 from sync.upstream.tokens import TokenSource, authorities
 
 #: Statuses that may mean that the service is overloaded, and the statuses for which its `Retry-After` counts.
 _OVERLOADED = frozenset({429, 500, 503})
 _ASKS_TO_WAIT = frozenset({429, 503})
-_DOCUMENT_PATH = "/v3/api-docs"
-#: How long a health ping may take.
-_PING_SECONDS = 5.0
 #: In JSON: an escaped backslash, a pair of escapes for one character (surrogates), and one half of a pair on its own.
 _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -276,82 +266,6 @@ class ServiceClient:
         if none_on_404 and error.absent:
             return None
         raise error
-
-
-class Transport:
-    """The clients of the upstream services, one for each. It must be closed at the end.
-
-    `may_write` is called before each write is sent. It raises `LeaseBusy` if the lease for the write has expired.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        observers: tuple[CallObserver, ...] = (),
-        may_write: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._settings = settings
-        self._observers = observers
-        self._may_write = may_write
-        self._clients: dict[UpstreamName, ServiceClient] = {}
-        self._pools: list[HTTPConnectionPool] = []
-
-    def client(self, name: UpstreamName) -> ServiceClient:
-        """The client of the service `name`. All callers share its connections, its token and its limit."""
-        if name not in self._clients:
-            self._clients.setdefault(name, self._new_client(name))
-        return self._clients[name]
-
-    def ping(self, name: UpstreamName, timeout_seconds: float = _PING_SECONDS) -> str | None:
-        """Sends a health ping. Returns None if the service says that it is up, or else why it counts as down."""
-        base_url = self._settings.upstream(name).base_url
-        return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
-
-    def document(self, name: UpstreamName) -> bytes:
-        """The OpenAPI document that a service publishes, which needs no token. Raises `UpstreamError`."""
-        base_url = self._settings.upstream(name).base_url
-        try:
-            url = base_url.rstrip("/") + _DOCUMENT_PATH
-            response = fetch("GET", url, self._tls_for(base_url), self._settings.api_timeout_seconds)
-        except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
-            raise UpstreamError(name, "GET", _DOCUMENT_PATH, status=None, message=str(error)) from error
-        if response.status != 200:
-            message = parse_error_body(response.data).message
-            raise UpstreamError(name, "GET", _DOCUMENT_PATH, status=response.status, message=message)
-        return response.data
-
-    def reach(self, name: UpstreamName) -> str | None:
-        """Checks whether calls are worth trying: as `ping`, but None if the service does not offer the ping to us."""
-        base_url = self._settings.upstream(name).base_url
-        return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered
-
-    def close(self) -> None:
-        """Closes all connections."""
-        for pool in self._pools:
-            pool.close()
-
-    def _new_client(self, name: UpstreamName) -> ServiceClient:
-        settings = self._settings
-        upstream, oauth_url = settings.upstream(name), settings.upstream(UpstreamName.OAUTH).base_url
-        concurrency, seconds = settings.reconciliation_concurrency, settings.api_timeout_seconds
-        pool = connection_pool(upstream.base_url, self._tls_for(upstream.base_url), concurrency, seconds)
-        self._pools.append(pool)
-        return ServiceClient(
-            name,
-            upstream.base_url,
-            pool,
-            TokenSource(oauth_url, upstream, self._tls_for(oauth_url), seconds),
-            ConcurrencyLimit(name, concurrency),
-            self._observers,
-            self._may_write,
-        )
-
-    def _tls_for(self, base_url: str) -> ssl.SSLContext | None:
-        return self._tls if base_url.startswith("https:") else None
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return tls_context(self._settings.api_ca_bundle)
 
 
 def _query(query: Mapping[str, object] | None) -> str:

@@ -17,7 +17,6 @@ from reports.engine.units import Population, Scope, UnlistedPart, UnreadRecord
 from sandbox import Sandbox
 from sync.settings.loading import load_settings
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 from tests.harness.reads import PlainReads
 
 #: The columns that the comparison adds to the frame.
@@ -86,11 +85,11 @@ def opened(
     """A reconciliation with the services of a sandbox. Further settings are given in lower case."""
     environment = {**sandbox.environment(), "DATABASE_URL": "sqlite://"}
     loaded = load_settings({**environment, **{name.upper(): value for name, value in settings.items()}})
-    transport = Transport(loaded)
+    services = Services(loaded)
     try:
-        yield kind(Services(transport), loaded, scope or Scope())
+        yield kind(services, loaded, scope or Scope())
     finally:
-        transport.close()
+        services.close()
 
 
 def compare(

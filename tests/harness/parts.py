@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.runtime.application import Application
 from sync.settings.declaration import Settings
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 
 
 class _CertainSettings(Settings):
@@ -55,13 +55,13 @@ class Parts(Application):
         return f"message-{len(self.retries)}"
 
     @property
-    def transport(self) -> Transport:
-        """The HTTP transport to the sandbox."""
-        return self.build_once("transport", self._open_transport)
+    def services(self) -> Services:
+        """The upstream services, which the sandbox plays."""
+        return self.build_once("services", self._open_services)
 
-    def _open_transport(self) -> Transport:
+    def _open_services(self) -> Services:
         observers = (self.breakers,) if self._with_breakers else ()
         checked = {"may_write": self.leases.ensure_held} if self._with_checked_writes else {}
-        transport = Transport(self.settings, observers, **checked)
-        self._closing.callback(transport.close)
-        return transport
+        services = Services(self.settings, observers, **checked)
+        self._closing.callback(services.close)
+        return services

@@ -16,7 +16,6 @@ from sandbox import Sandbox
 from sync import clock
 from sync.settings.loading import load_settings
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 from tests.harness.comparisons import Compared, compare
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller
@@ -107,8 +106,8 @@ class World:
 def world(quiet_sandbox: Sandbox) -> Iterator[World]:
     """A world without planted visits."""
     environment = quiet_sandbox.environment()
-    transport = Transport(load_settings(environment))
-    made = World(quiet_sandbox, Caller(quiet_sandbox), Services(transport), environment)
+    services = Services(load_settings(environment))
+    made = World(quiet_sandbox, Caller(quiet_sandbox), services, environment)
     made.reset()
     yield made
-    transport.close()
+    services.close()

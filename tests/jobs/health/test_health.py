@@ -20,7 +20,7 @@ from sync.failures import UpstreamError
 from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 from tests.harness.app import App, application
 from tests.harness.faults import faulty, held
 from tests.harness.waiting import in_thread, result_of, until
@@ -165,11 +165,11 @@ def opened(app: App, **more: str) -> AbstractContextManager[Application]:
 
 def overall(made: Application) -> dict[str, Any]:
     """The status of each part of the program on the health page."""
-    transport = Transport(made.settings)
+    services = Services(made.settings)
     try:
-        return dict(HealthPage(list_probes(made, transport)).overall().body["components"])
+        return dict(HealthPage(list_probes(made, services)).overall().body["components"])
     finally:
-        transport.close()
+        services.close()
 
 
 def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:

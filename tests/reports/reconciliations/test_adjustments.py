@@ -22,7 +22,6 @@ from sync.failures import UpstreamError
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 from tests.harness.comparisons import Compared, compare, explain
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller
@@ -66,16 +65,16 @@ def test_a_difference_says_once_which_side_is_right(cause: Cause) -> None:
 @pytest.fixture
 def make(upstream: Sandbox) -> Iterator[Make]:
     """A function that creates the reconciliation over the sandbox's current world, with further settings."""
-    transports: list[Transport] = []
+    opened: list[Services] = []
 
     def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
         loaded = load_settings({**upstream.environment(), **settings})
-        transports.append(Transport(loaded))
-        return AdjustmentReconciliation(Services(transports[-1]), loaded, scope or Scope())
+        opened.append(Services(loaded))
+        return AdjustmentReconciliation(opened[-1], loaded, scope or Scope())
 
     yield made
-    for transport in transports:
-        transport.close()
+    for services in opened:
+        services.close()
 
 
 def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:

@@ -17,7 +17,6 @@ from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.upstream.prisoners import PrisonerId, latest_bookings
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 from tests.harness.reads import PlainReads
 
 IDS = st.lists(st.integers(1, 3_000), unique=True, max_size=60).map(sorted)
@@ -108,9 +107,9 @@ def test_an_outage_ends_the_listing(error: SyncError) -> None:
 @pytest.fixture
 def services(upstream: Sandbox) -> Iterator[Services]:
     """The services of a world of twenty prisoners."""
-    transport = Transport(load_settings(upstream.environment()))
-    yield Services(transport)
-    transport.close()
+    services = Services(load_settings(upstream.environment()))
+    yield services
+    services.close()
 
 
 def walk_nomis(services: Services, size: int, waits: list[float] | None = None) -> tuple[list[int], list[KeyGap]]:

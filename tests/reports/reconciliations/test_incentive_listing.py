@@ -15,7 +15,6 @@ from sync.settings.upstreams import UpstreamName
 from sync.upstream.breaker import Breakers
 from sync.upstream.prisoners import PrisonerPage, prisoner_page
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 from tests.harness.reconciliations import OpenApp
 
 
@@ -42,9 +41,9 @@ def test_a_short_outage_costs_no_page(upstream: Sandbox, open_app: OpenApp) -> N
         if passed > 20:
             upstream.clear_faults()
 
-    breakers = Breakers(one.database, one.telemetry, lambda name: transport.reach(name), lambda: passed)
-    with closing(Transport(one.settings, (breakers,))) as transport:
-        nomis = Services(transport).nomis
+    breakers = Breakers(one.database, one.telemetry, lambda name: services.reach(name), lambda: passed)
+    with closing(Services(one.settings, (breakers,))) as services:
+        nomis = services.nomis
         for number in range(5):
             with suppress(SyncError):
                 prisoner_page(nomis, number, 20)

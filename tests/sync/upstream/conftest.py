@@ -10,7 +10,6 @@ from sandbox import Sandbox
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 from tests.harness.breakers import Process
 from tests.harness.recorded_calls import RecordedCalls
 
@@ -30,6 +29,6 @@ def recorded() -> RecordedCalls:
 @pytest.fixture
 def services(sandbox: Sandbox, recorded: RecordedCalls) -> Iterator[Services]:
     """The services of the sandbox, with time-outs of one second."""
-    transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (recorded,))
-    yield Services(transport)
-    transport.close()
+    services = Services(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (recorded,))
+    yield services
+    services.close()

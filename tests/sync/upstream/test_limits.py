@@ -20,7 +20,6 @@ from sync.failures import UpstreamError
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 
 
 @contextmanager
@@ -86,15 +85,15 @@ def test_no_response_is_read_beyond_the_size_limit(sandbox: Sandbox, kind: str, 
     """
     with responding(*pieces or (bomb(),)) as address:
         what = "API_BASE_URL_OAUTH" if kind == "token" else "API_BASE_URL_NOMIS"
-        transport = Transport(load_settings({**sandbox.environment(), what: address, "API_TIMEOUT_SECONDS": "20"}))
+        services = Services(load_settings({**sandbox.environment(), what: address, "API_TIMEOUT_SECONDS": "20"}))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if kind == "ping":
-            assert transport.ping(UpstreamName.NOMIS, 20)
+            assert services.ping(UpstreamName.NOMIS, 20)
         else:
             with pytest.raises(UpstreamError) as caught:
-                Services(transport).nomis.call("PUT" if kind == "write" else "GET", "/x")
+                services.nomis.call("PUT" if kind == "write" else "GET", "/x")
             assert (caught.value.status, caught.value.outcome_unknown) == (None, kind == "write")
-        transport.close()
+        services.close()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
 
 
@@ -102,19 +101,19 @@ def test_an_incomplete_compressed_body_is_refused(sandbox: Sandbox) -> None:
     """Part of a compressed body never counts as the whole, even if it has the declared length."""
     body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
     with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as address:
-        transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
+        services = Services(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
         with pytest.raises(UpstreamError) as caught:
-            transport.client(UpstreamName.NOMIS).call("GET", "/x")
+            services[UpstreamName.NOMIS].call("GET", "/x")
         assert (caught.value.status, caught.value.recoverable) == (None, True)
-        transport.close()
+        services.close()
 
 
 def test_a_slow_ping_is_given_up(sandbox: Sandbox) -> None:
     """The time limit applies to the whole ping, both head and body."""
-    transport = Transport(load_settings(sandbox.environment()))
+    services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
-    assert transport.ping(UpstreamName.NOMIS, 0.5) == "timed out"
-    transport.close()
+    assert services.ping(UpstreamName.NOMIS, 0.5) == "timed out"
+    services.close()
 
 
 @pytest.mark.parametrize(
@@ -137,27 +136,27 @@ def test_a_slow_ping_is_given_up(sandbox: Sandbox) -> None:
 )
 def test_only_the_services_own_status_shows_that_it_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
     """A redirect or a foreign page does not show that the service is up, so no call is tried."""
-    transport = Transport(load_settings(sandbox.environment()))
+    services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
-    assert transport.ping(UpstreamName.NOMIS) == reason
-    assert transport.reach(UpstreamName.NOMIS) == reason
-    transport.close()
+    assert services.ping(UpstreamName.NOMIS) == reason
+    assert services.reach(UpstreamName.NOMIS) == reason
+    services.close()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405])
 def test_calls_replace_a_missing_ping(sandbox: Sandbox, status: int) -> None:
     """If a service has no ping, or none that we may call, calls show whether it is up."""
-    transport = Transport(load_settings(sandbox.environment()))
+    services = Services(load_settings(sandbox.environment()))
     sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
-    assert transport.ping(UpstreamName.NOMIS) == f"status {status}"
-    assert transport.reach(UpstreamName.NOMIS) is None
-    transport.close()
+    assert services.ping(UpstreamName.NOMIS) == f"status {status}"
+    assert services.reach(UpstreamName.NOMIS) is None
+    services.close()
 
 
 def test_a_ping_needs_no_token(sandbox: Sandbox) -> None:
     """A service responds to a ping that has no token."""
-    transport = Transport(load_settings(sandbox.environment()))
-    assert transport.ping(UpstreamName.NOMIS) is None
-    assert transport.ping(UpstreamName.OAUTH) is None
+    services = Services(load_settings(sandbox.environment()))
+    assert services.ping(UpstreamName.NOMIS) is None
+    assert services.ping(UpstreamName.OAUTH) is None
     assert sandbox.requests("auth")[0]["path"] == "/auth/health/ping"
-    transport.close()
+    services.close()

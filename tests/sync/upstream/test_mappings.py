@@ -16,7 +16,7 @@ from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import NotUnderstood
 from sync.settings.loading import load_settings
 from sync.upstream.services import Services
-from sync.upstream.transport import ServiceClient, Transport
+from sync.upstream.transport import ServiceClient
 
 VISIT = {"vsipId": "ab-cd", "nomisId": 7, "mappingType": "ONLINE"}
 INCENTIVE = {"incentiveId": 5, "nomisBookingId": 6, "nomisIncentiveSequence": 7}
@@ -56,9 +56,9 @@ NO_MAPPINGS: list[Any] = [{}, [], "ok", 1, True, {"status": "UP"}, {"content": [
 @pytest.fixture
 def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
     """The mapping service of the sandbox."""
-    transport = Transport(load_settings(sandbox.environment()))
-    yield Services(transport).mapping
-    transport.close()
+    services = Services(load_settings(sandbox.environment()))
+    yield services.mapping
+    services.close()
 
 
 def answered(sandbox: Sandbox, body: object) -> None:

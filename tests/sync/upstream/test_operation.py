@@ -11,7 +11,6 @@ from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,11 +25,11 @@ def test_ids_are_quoted_into_the_path() -> None:
 
 def test_a_parameter_that_is_not_declared_is_not_sent(sandbox: Sandbox) -> None:
     """An undeclared parameter raises an error, so that a test reveals the mistake."""
-    transport = Transport(load_settings(sandbox.environment()))
+    services = Services(load_settings(sandbox.environment()))
     with pytest.raises(ValueError, match=r"undeclared parameters .*prisonCode"):
-        SEARCH.page(Services(transport)[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)
+        SEARCH.page(services[UpstreamName.VISITS], query={"prisonCode": "MDI"}, number=0, size=10)
     assert not [each for each in sandbox.requests("visits") if "prisonCode" in each["path"]]
-    transport.close()
+    services.close()
 
 
 def test_every_call_goes_through_its_declaration() -> None:

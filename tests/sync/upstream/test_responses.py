@@ -16,7 +16,6 @@ from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation, unparsed
 from sync.upstream.responses import parse_page
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport
 
 IDS = "/visits/ids"
 LISTING = Operation(UpstreamName.NOMIS, "GET", IDS, unparsed(dict, "page"))
@@ -93,22 +92,22 @@ def test_a_response_that_is_not_a_page_is_refused(sandbox: Sandbox, answer: obje
     with pytest.raises(ValueError, match=r"it|pages"):
         parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
-    transport = Transport(load_settings(sandbox.environment()))
-    nomis = Services(transport).nomis
+    services = Services(load_settings(sandbox.environment()))
+    nomis = services.nomis
     with pytest.raises(NotUnderstood, match=f"^nomis: GET {IDS}: status 200: page 0 cannot be right: ") as caught:
         list(LISTING.pages(nomis, query={}, size=10))
     assert caught.value.recoverable
-    transport.close()
+    services.close()
 
 
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_is_not_a_page(sandbox: Sandbox, text: str) -> None:
     """An empty body does not mean that the list is empty."""
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
-    transport = Transport(load_settings(sandbox.environment()))
+    services = Services(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="the response is empty"):
-        list(LISTING.pages(Services(transport).nomis, query={}))
-    transport.close()
+        list(LISTING.pages(services.nomis, query={}))
+    services.close()
 
 
 @pytest.mark.parametrize(
@@ -124,18 +123,18 @@ def test_a_list_that_changed_between_its_pages_is_refused(sandbox: Sandbox, seco
     first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
-    transport = Transport(load_settings(sandbox.environment()))
+    services = Services(load_settings(sandbox.environment()))
     with pytest.raises(NotUnderstood, match="moved or appeared twice"):
-        list(LISTING.pages(Services(transport).nomis, query={}, size=2))
-    transport.close()
+        list(LISTING.pages(services.nomis, query={}, size=2))
+    services.close()
 
 
 def test_lists_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
     """Every list of the services, which may be empty, is read to its last page."""
-    transport = Transport(load_settings(sandbox.environment()))
-    nomis = Services(transport).nomis
+    services = Services(load_settings(sandbox.environment()))
+    nomis = services.nomis
     prisoners = Operation(UpstreamName.NOMIS, "GET", "/prisoners/ids", unparsed(dict, "page"), query=("active",))
     found = list(prisoners.pages(nomis, query={"active": "true"}, size=30))
     assert sorted(each["offenderNo"] for each in found) == sorted(each["offenderNo"] for each in sandbox.prisoners())
     assert list(nomis_appointments.appointment_ids(nomis, "MDI", "1999-01-01")) == []
-    transport.close()
+    services.close()

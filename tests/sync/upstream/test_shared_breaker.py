@@ -20,7 +20,7 @@ from sync.upstream.breaker import read_breakers
 from sync.upstream.circuit import BreakerState
 from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
 from sync.upstream.prisoners import prisoner_page
-from sync.upstream.transport import Transport
+from sync.upstream.services import Services
 from tests.harness.breakers import MAPPING, NOMIS, Process, open_in
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -41,8 +41,8 @@ def test_a_trial_without_a_call_is_given_to_another_call(database: Database, san
         raise LeaseBusy("visit:a")
 
     settings = load_settings(sandbox.environment())
-    with closing(Transport(settings, (process.breakers,), may_write=too_late)) as transport:
-        nomis = transport.client(NOMIS)
+    with closing(Services(settings, (process.breakers,), may_write=too_late)) as services:
+        nomis = services[NOMIS]
 
         def write() -> None:
             with pytest.raises(LeaseBusy):
@@ -72,8 +72,8 @@ def test_calls_return_a_few_at_a_time(database: Database, sandbox: Sandbox) -> N
     process = Process(database)
     open_in(process)
     process.later(1)
-    with closing(Transport(load_settings(sandbox.environment()), (process.breakers,))) as transport:
-        nomis = transport.client(NOMIS)
+    with closing(Services(load_settings(sandbox.environment()), (process.breakers,))) as services:
+        nomis = services[NOMIS]
         prisoner_page(nomis, 0, 1)
         assert process.state is BreakerState.CLOSED
         sandbox.fault("nomis", kind="timeout_before_write", hold=1, times=FIRST_IN_FLIGHT)

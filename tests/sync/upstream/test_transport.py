@@ -19,7 +19,7 @@ from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners
 from sync.upstream.services import Services
-from sync.upstream.transport import Transport, segment
+from sync.upstream.transport import segment
 from tests.harness.faults import hits
 from tests.harness.recorded_calls import RecordedCalls
 
@@ -99,7 +99,7 @@ def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Service
 
 
 def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> None:
-    """A PUT that lost its connection may still be under way, so the transport does not repeat it."""
+    """A PUT that lost its connection may still be under way, so the client does not repeat it."""
     fault = sandbox.fault("nomis", "PUT", kind="reset_after_write")
     with pytest.raises(UpstreamError) as caught:
         services.nomis.call("PUT", "/activities/1/allocation", body={})
@@ -113,12 +113,11 @@ def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
     def too_late() -> None:
         raise LeaseBusy("visit:a")
 
-    transport = Transport(load_settings(sandbox.environment()), may_write=too_late)
-    services = Services(transport)
+    services = Services(load_settings(sandbox.environment()), may_write=too_late)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
     with pytest.raises(LeaseBusy):
         post_visit(services)
-    transport.close()
+    services.close()
     assert {each["method"] for each in sandbox.requests("nomis")} == {"GET"}
 
 
@@ -147,10 +146,10 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
+    services = Services(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
     with pytest.raises(UpstreamError) as caught:
-        post_visit(Services(transport))
-    transport.close()
+        post_visit(services)
+    services.close()
     assert (caught.value.outcome_unknown, caught.value.recoverable) == (False, True)
     assert str(caught.value) == "nomis: POST /prisoners/A1234BC/visits: no response: connection refused"
 
@@ -354,12 +353,12 @@ def test_a_missing_optional_route_does_not_count_as_an_outage(
 
 def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
     """All callers in a process together have no more calls in flight to a service than the setting allows."""
-    transport = Transport(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
-    drain, reconciliation = Services(transport).nomis, Services(transport).nomis
+    services = Services(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
+    drain, reconciliation = services.nomis, services.nomis
     sandbox.latency(20, "nomis")
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(nomis_prisoners.prisoner_page, [drain, reconciliation] * 20, range(40), repeat(10)))
-    transport.close()
+    services.close()
     # A service sees the end of a call just after its caller does, so one call may briefly count as two.
     assert 1 < sandbox.load()["nomis"] <= 10
 
