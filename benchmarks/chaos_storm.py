@@ -237,7 +237,7 @@ def _kills(victims: list[Victim]) -> int:
 def _send_last_alerts(program: Application) -> None:
     """Sends the alerts that are left, including those that a killed process had claimed.
 
-    Such a claim would expire after five minutes. No other sender is left by now, so it can be ignored.
+    Such a claim would expire after five minutes. No other sender is left, so it can be ignored.
     """
     due_now = update(outbox).where(outbox.c.state == DeliveryState.PENDING).values(next_attempt_at=now())
     with program.database.begin() as connection:

@@ -142,7 +142,7 @@ def _check(items: "Iterable[BulkItem]", counts: "Counter[State]", wording: "Word
     failed = next((item for item in items if item.state is State.FAILED), None)
     if failed is not None:
         left, done = counts[State.READY], f"{counts[State.WRITTEN]:,} {wording.done}"
-        rest = f"; {left:,} not tried: the same command continues with them" if left else ""
+        rest = f"; {left:,} not tried: run the same command again for the rest" if left else ""
         raise WorkError(f"stopped at {failed.target}: {failed.text}; {done}{rest}")
     if counts[State.LEFT]:
         number = "1 record is" if counts[State.LEFT] == 1 else f"{counts[State.LEFT]:,} records are"

@@ -160,7 +160,7 @@ def _settings_of(entry: Entry) -> tuple[str, ...]:
     """The rows of the settings of one reconciliation. Those of incentives are among the other settings."""
     title = entry.title.lower()
     return (
-        _row(entry.schedule_setting, f"`{entry.cron}`", f"cron of the reconciliation of {title}, in `TZ`"),
+        _row(entry.schedule_setting, f"`{entry.cron}`", f"cron expression for the reconciliation of {title}, in `TZ`"),
         _row(
             entry.switch_setting,
             "`SCHEDULER_RECONCILIATION`",

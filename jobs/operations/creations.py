@@ -177,9 +177,9 @@ def check_sending(application: Application, record: CreationRecord) -> None:
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
     """Notes, as `who`, that NOMIS does not have the record, and sends its event again. Returns what was done.
 
-    If the DPS record is mapped by now, there is nothing to create and nothing is sent. The command can be run again
-    after a crash. Raises `WorkError` while the create may still be under way, since nobody can know what NOMIS will
-    have, `LeaseBusy` and `SyncError`.
+    If the DPS record has been mapped meanwhile, there is nothing to create and nothing is sent. The command can be run
+    again after a crash. Raises `WorkError` while the create may still be under way, since nobody can know what NOMIS
+    will have, `LeaseBusy` and `SyncError`.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
@@ -242,7 +242,7 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
         )
     present = mapped_meanwhile(application, record)
     if present is not None and not same_records(present, mapping):
-        raise WorkError(f"{record.domain} {record.dps_id} is mapped to {_nomis_text(record, present)} by now")
+        raise WorkError(f"{record.domain} {record.dps_id} is now mapped to {_nomis_text(record, present)}")
     return Reopening(record, mapping, settled.who)
 
 

@@ -111,7 +111,7 @@ def exporter(application: Application, queue: str, file: Path | None) -> Export:
 def _write_new(file: Path, content: str) -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Creates the file, or fails if another process has created it by now.
+        # Creates the file, or fails if another process has created it meanwhile.
         file.touch(0o600, exist_ok=False)
     except FileExistsError as error:
         raise _exists(file) from error

@@ -113,7 +113,7 @@ def _remove_reports(application: Application, before: datetime, stop_requested: 
             break
         still_expired = select(_RUNS.id).where(_RUNS.id == run.id, expired)
         with application.database.read() as connection:
-            # The list may be old by now: a run that was resumed meanwhile has a new report.
+            # The list may be out of date: a run that was resumed meanwhile has a new report.
             if connection.execute(still_expired).one_or_none() is None:
                 continue
         # The files go first, outside the transaction: a slow removal holds no lock, and after a failure, or the death

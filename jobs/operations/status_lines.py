@@ -167,7 +167,7 @@ def housekeeping_need(
 def _overdue(
     job: ScheduledJob, settings: Settings, ended: datetime | None, moment: datetime, within: timedelta
 ) -> datetime | None:
-    """When a job was due, if it has not succeeded since and should have been caught up by now; None otherwise."""
+    """When a job was due, if it has not succeeded since and that run is overdue; None otherwise."""
     due = job.schedule(settings).latest(moment - job.catch_up, within)
     return None if due is None or (ended is not None and ended >= due) else due
 

@@ -159,9 +159,10 @@ class Reconciliation(ABC):
         """Lists what to read. Raises `SyncError` if that is impossible."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """Relists the population of a resumed run, or one that was `moving`; returns the known and the missed units.
+        """Relists the population of a resumed run, or a `moving` population; returns the known and the missed units.
 
-        A moving population is listed again while its units are read. By default only a list with gaps is read again.
+        A moving population is listed again while its units are read. By default only a list with gaps or unread
+        records is read again.
         """
         return self.population(reads) if population.gaps or population.unread else population
 

@@ -33,7 +33,8 @@ class Asked:
     """The parameters of traffic.
 
     Attributes:
-        events: how many events ordinary sequences have; duplicates, chains, malformed, refused and vanished are extra.
+        events: how many events all ordinary sequences have together; duplicates, chains, malformed, refused and
+            vanished ones are extra.
         seed: the seed of all random choices.
         queues: the queues that receive traffic; all by default.
         duplicates: how many events arrive twice, alternately published twice and delivered twice with the same SNS id.

@@ -122,7 +122,9 @@ class Settings(BaseModel):
     lease_seconds: Seconds = Field(60, description="how long a lease lasts after its holder's last renewal")
 
     tz: TimeZone = Field("Europe/London", description="time zone of the schedules")
-    reconciliation_schedule: str = Field("0 4 * * 1", description="cron of the weekly reconciliation, in `TZ`")
+    reconciliation_schedule: str = Field(
+        "0 4 * * 1", description="cron expression for the weekly reconciliation, in `TZ`"
+    )
     reconciliation_concurrency: int = Field(
         40,
         ge=1,
@@ -227,7 +229,7 @@ class Settings(BaseModel):
         "with 0, or with `ALERTS_MASK_PRISONERS`, the page itself is sent",
     )
 
-    housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")
+    housekeeping_schedule: str = Field("*/10 * * * *", description="cron expression for the DLQ housekeeping, in `TZ`")
     housekeeping_max_returns: int = Field(
         10,
         ge=0,
@@ -242,7 +244,9 @@ class Settings(BaseModel):
     scheduler_housekeeping: bool = Field(
         True, description="whether the scheduler runs the DLQ housekeeping (false: a CronJob does)"
     )
-    contracts_schedule: str = Field("30 6 * * 2", description="cron of the contract check of the services, in `TZ`")
+    contracts_schedule: str = Field(
+        "30 6 * * 2", description="cron expression for the contract check of the services, in `TZ`"
+    )
     scheduler_contracts: bool = Field(
         True, description="whether the scheduler runs the contract check (false: a CronJob does)"
     )

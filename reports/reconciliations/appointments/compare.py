@@ -68,8 +68,8 @@ KINDS: Final[Mapping[str, str]] = {
     DPS_ONLY: "not in NOMIS",
     DIFFERENT: "different",
     DUPLICATE: "twice in NOMIS",
-    WITHOUT_NOMIS: "mapped to one that is not in NOMIS",
-    WITHOUT_DPS: "mapped to one that is not in DPS",
+    WITHOUT_NOMIS: "mapped to a NOMIS appointment that does not exist",
+    WITHOUT_DPS: "mapped to a DPS appointment that does not exist",
 }
 
 #: A NOMIS record with the same values is a copy of the other one.

@@ -172,4 +172,6 @@ def _refusal(location_id: int | None) -> Refusal | None:
     """The refusal that NOMIS sends for every appointment without a location; None if there is a location."""
     if location_id is not None:
         return None
-    return Refusal("given id must not be null", "NOMIS accepts no appointment without a location, as in a cell")
+    return Refusal(
+        "given id must not be null", "NOMIS accepts no appointment without a location, such as one in a cell"
+    )

@@ -91,7 +91,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
         stopped = compared.publish("--cause", NEVER_GOT, "--yes")
     assert (stopped.code, len(compared.published())) == (1, 1)
     assert stopped.errors[-1].startswith(f"prisoner-to-nomis: stopped at {second['target']}: ")
-    assert stopped.errors[-1].endswith("1 published; 1 not tried: the same command continues with them")
+    assert stopped.errors[-1].endswith("1 published; 1 not tried: run the same command again for the rest")
     rest = compared.publish("--cause", NEVER_GOT, "--yes")
     assert (rest.code, len(compared.published())) == (1, 2)
     assert rest.out.splitlines()[-1] == "1 skipped, 1 left, 1 published"

@@ -110,7 +110,7 @@ def test_the_command_stops_at_a_refusal_and_can_be_repeated(compared: Compared) 
         stopped = compared.repair("--yes")
     assert (stopped.code, compared.written()) == (1, 1)
     assert f"stopped at {second['target']}: nomis: POST {path}: status 400" in stopped.errors[-1]
-    assert stopped.errors[-1].endswith("1 written; 3 not tried: the same command continues with them")
+    assert stopped.errors[-1].endswith("1 written; 3 not tried: run the same command again for the rest")
     assert [each["state"] for each in compared.app.read_json("actions")] == ["refused", "done"]
     rest = compared.repair("--yes")
     assert (rest.code, compared.written()) == (1, 4)

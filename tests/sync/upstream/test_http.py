@@ -117,7 +117,7 @@ def test_a_connection_that_ends_with_its_response_is_not_reused(response: bytes)
     ids=["gzip", "deflate", "identity"],
 )
 def test_compressed_bodies_are_decompressed(encoding: str, body: bytes) -> None:
-    """A body is decompressed whether or not compression was requested, with a length or in chunks."""
+    """A body is decompressed even if compression was not requested, whether it has a length or comes in chunks."""
     encoded = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n".encode()
     whole = encoded + b"Content-Length: %d\r\n\r\n" % len(body) + body
     chunked = encoded + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
