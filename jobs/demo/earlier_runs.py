@@ -15,7 +15,7 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRuns, Trigger, scheduled_run_id
 from reports.delivery.archive import open_archive, store_index, store_report
 from reports.engine import checkpoints, runs
-from reports.engine.contract import Reconciliation
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.result import FieldName, KindName, Mismatch, PrisonCount, ReconciliationResult, Resolved, TrendPoint
 from reports.engine.run_registry import ReconciliationParameters
 from reports.engine.runs import key_text

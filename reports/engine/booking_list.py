@@ -15,7 +15,7 @@ from sync.upstream import prisoners as nomis_prisoners
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.key_walk import KeyPage
     from reports.engine.units import Scope
     from sync.upstream.prisoners import PrisonerId

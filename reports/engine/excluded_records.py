@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.recheck import Rechecked
     from reports.engine.result_parts import ResultParts

@@ -16,7 +16,7 @@ from reports.engine.runs import key_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.reconciliation import Reconciliation
 
 #: The columns that every frame has, besides those of its reconciliation.
 COMMON: Mapping[str, str] = {

@@ -17,7 +17,7 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from sync.upstream.prisoners import PrisonerId
 
     #: Reads the first bookings with greater ids than the key: `(key, size)`; fewer than `size` only at the end.

@@ -11,7 +11,7 @@ from sync.failures import BreakerOpen, UpstreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from sync.settings.upstreams import UpstreamName
 
 Id = TypeVar("Id", int, str)

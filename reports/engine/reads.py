@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reports.engine.contract import ServiceTooOld
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
 from sync.failures import SyncError, UpstreamError
 from sync.settings import times

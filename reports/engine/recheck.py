@@ -21,7 +21,7 @@ from sync.failures import SyncError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from reports.engine.contract import Reads, Reconciliation
+    from reports.engine.reconciliation import Reads, Reconciliation
     from reports.engine.history import Baseline
     from reports.engine.pending_messages import FindPendingMessages
     from reports.engine.units import Reading, SideName

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference
     from reports.engine.checkpoints import ReadUnits
-    from reports.engine.contract import Reads, Reconciliation
+    from reports.engine.reconciliation import Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.history import EarlierRuns
     from reports.engine.result import ReconciliationResult, RunStatus, TrendPoint

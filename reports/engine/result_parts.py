@@ -12,7 +12,7 @@ from reports.engine import result as results
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.result import Part
     from reports.engine.units import UnreadRecord
 

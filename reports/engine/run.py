@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusions
     from reports.engine.history import EarlierRuns
     from reports.engine.pending_messages import FindPendingMessages

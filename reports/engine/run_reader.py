@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reports.engine import checkpoints
-from reports.engine.contract import ServiceTooOld
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.plausibility import check_unread_share
@@ -25,7 +25,7 @@ from sync.tracing import TracedThreads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusions
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_registry import AcquiredRun

@@ -12,7 +12,7 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.lists import ListPage
     from reports.engine.units import SideName, UnlistedPart
     from sync.upstream.mappings import MappingIds, Mappings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reports.engine.contract import Reconciliation
+    from reports.engine.reconciliation import Reconciliation
     from sync.settings.declaration import Settings
 
 #: Which days can be chosen: none, one (`--date`), a first and a last one (`--from`, `--to`), or only a first

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.engine.causes import Difference, Explanation
-from reports.engine.contract import Reads, Reconciliation
+from reports.engine.reconciliation import Reads, Reconciliation
 from reports.engine.frame import concatenated, records
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import Population, Scope, UnlistedPart, UnreadRecord

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from reports.engine.causes import Difference, Explanation
-from reports.engine.contract import Reads, Reconciliation
+from reports.engine.reconciliation import Reads, Reconciliation
 from reports.engine.fields import Field
 from reports.engine.frame import records, typed
 from reports.engine.parallel_reader import FailedRead

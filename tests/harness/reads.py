@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from reports.engine.contract import ServiceTooOld
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.parallel_reader import FailedRead, failed_read
 from reports.engine.units import Unit
 from sync.failures import SyncError, UpstreamError
@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 class PlainReads:
-    """Implements `reports.engine.contract.Reads` with one call at a time to the services of a reconciliation.
+    """Implements `reports.engine.reconciliation.Reads` with one call at a time to the services of a reconciliation.
 
     `calls` has the service of each call, in order.
     """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.sender import OutboxSender
 from reports.engine import checkpoints, runs
-from reports.engine.contract import Reconciliation
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.run import ReconciliationOutcome
 from reports.engine.run_registry import ReconciliationParameters

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.causes import Difference
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult
     from reports.engine.telemetry import Event, Events
     from reports.engine.units import Unit

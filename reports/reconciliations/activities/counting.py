@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from reports.engine.causes import Cause, Explanation
-from reports.engine.contract import Reconciliation
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.fields import Field
 from reports.engine.frame import concatenated, typed
 from reports.engine.join import join_sides
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.causes import Difference
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult
 
 

@@ -12,7 +12,7 @@ from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisons
 
 if TYPE_CHECKING:
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from sync.settings.declaration import Settings
     from sync.upstream.services import Services
 

@@ -18,7 +18,7 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.units import Population
     from sync.domains.adjustments.nomis import Category
 

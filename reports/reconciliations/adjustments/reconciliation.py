@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from reports.engine.booking_list import BookingList, ListedBooking, bookings_of, page_of
-from reports.engine.contract import Reconciliation
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.frame import records, typed
 from reports.engine.telemetry import Event, Events
 from reports.engine.unit_reader import UnitReader
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
     from reports.engine.units import UnlistedPart

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import numpy as np
 import pandas as pd
 
-from reports.engine.contract import Reconciliation
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.frame import typed
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
     from reports.reconciliations.appointments.reading import Days

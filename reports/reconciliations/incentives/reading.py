@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.reconciliations.incentives.result import MatrixCell
     from sync.upstream.services import Services
     from sync.upstream.transport import ServiceClient

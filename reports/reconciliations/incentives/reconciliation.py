@@ -15,7 +15,7 @@ import structlog
 
 from reports.engine import result as results
 from reports.engine.causes import Explanation
-from reports.engine.contract import Reconciliation
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.fields import Field
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import FailedRead
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reports.engine.causes import Difference
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.result import ReconciliationResult
 
 _NOT_FOUND = "not among the active prisoners, and no review in DPS"

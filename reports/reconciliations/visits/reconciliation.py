@@ -6,7 +6,7 @@ import math
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from reports.engine.contract import Reconciliation, ServiceTooOld
+from reports.engine.reconciliation import Reconciliation, ServiceTooOld
 from reports.engine.frame import typed
 from reports.engine.plausibility import FEWEST_LISTED, SMALLEST_SHARE
 from reports.engine.result import FieldValues, Mismatch, ReconciliationResult
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.contract import Reads
+    from reports.engine.reconciliation import Reads
     from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Unread
     from reports.engine.units import UnlistedPart

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from reports.engine.contract import Reads
+from reports.engine.reconciliation import Reads
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run_registry import ReconciliationParameters, UnknownRun

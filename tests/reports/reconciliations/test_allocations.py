@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reports.engine.contract import ServiceTooOld
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.frame import records
 from reports.engine.units import Scope, Unit
 from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations

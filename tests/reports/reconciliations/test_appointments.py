@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from reports.engine.causes import Difference
-from reports.engine.contract import ServiceTooOld
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.frame import records
 from reports.engine.units import Scope
 from reports.reconciliations.appointments.reconciliation import Appointments

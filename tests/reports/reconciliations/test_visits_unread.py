@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports.engine.contract import ServiceTooOld
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Scope
 from reports.reconciliations.visits.reconciliation import VisitEvents
 from sync.failures import UpstreamError
