@@ -55,7 +55,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
     """Runs the reconciliation of adjustments once. Returns the seconds and the number of mismatches."""
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
-    from reports.engine.run_registry import ReconciliationParameters
+    from reports.engine.run_start import ReconciliationParameters
     from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 
     database = Database(settings.database_url)

@@ -71,7 +71,7 @@ def whole_run(settings: Settings) -> tuple[float, float]:
     """
     from reports.engine.pending_messages import PendingMessages
     from reports.engine.run import ReconciliationRunner
-    from reports.engine.run_registry import ReconciliationParameters
+    from reports.engine.run_start import ReconciliationParameters
     from reports.reconciliations.incentives.reconciliation import Incentives
 
     read_at = 0.0

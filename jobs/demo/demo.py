@@ -25,7 +25,7 @@ from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.reconciliations.incentives.result import NAME, IncentiveResult
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.loading import forget_proxies, has_display

@@ -17,7 +17,7 @@ from reports.delivery.archive import open_archive, store_index, store_report
 from reports.engine import checkpoints, runs
 from reports.engine.reconciliation import Reconciliation
 from reports.engine.result import FieldName, KindName, Mismatch, PrisonCount, ReconciliationResult, Resolved, TrendPoint
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.engine.runs import key_text
 from reports.engine.units import Population, Unit
 from reports.reconciliations.incentives.result import NAME

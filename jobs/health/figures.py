@@ -257,7 +257,7 @@ def _scheduler(run: JobRun) -> SchedulerFigures:
 
 
 def _read_reconciliation(application: Application, name: str) -> ReconciliationFigures:
-    from reports.engine.run_registry import find_interrupted
+    from reports.engine.run_start import find_interrupted
     from reports.engine.runs import last_runs
 
     with application.database.read() as connection:

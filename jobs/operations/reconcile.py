@@ -18,7 +18,7 @@ from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome
-from reports.engine.run_registry import LAST, ReconciliationParameters, UnknownRun, check_named_run
+from reports.engine.run_start import LAST, ReconciliationParameters, UnknownRun, check_named_run
 from reports.engine.runs import Coverage, find_run, last_runs
 from reports.presentation import summary
 from reports.reconciliations.registry import RECONCILIATIONS, Entry

@@ -20,7 +20,7 @@ from reports.delivery.email import refusals
 from reports.delivery.slack import refused_parts
 from reports.engine import runs
 from reports.engine.result import ReconciliationResult
-from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.engine.run_start import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.reconciliations.registry import Entry
 from reports.reconciliations.results import load_result, newest_results
 from sync import clock

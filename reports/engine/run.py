@@ -18,7 +18,7 @@ from reports.engine import checkpoints, history, runs
 from reports.engine.exclusions import exclusions_of
 from reports.engine.parallel_reader import OUTAGE_SECONDS
 from reports.engine.plausibility import why_emptied
-from reports.engine.run_registry import (
+from reports.engine.run_start import (
     AcquiredRun,
     ReconciliationBusy,
     ReconciliationParameters,

@@ -16,7 +16,7 @@ from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.plausibility import check_unread_share
 from reports.engine.reads import ReadingStopped, SharedReads
-from reports.engine.run_registry import wait_for_lease, write_as_holder
+from reports.engine.run_start import wait_for_lease, write_as_holder
 from reports.engine.telemetry import track_event
 from reports.engine.units import Reading
 from sync.failures import SyncError, UpstreamError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusions
     from reports.engine.run import ReconciliationRunner
-    from reports.engine.run_registry import AcquiredRun
+    from reports.engine.run_start import AcquiredRun
     from reports.engine.units import Population, Unit, UnreadRecord
     from sync.store.leases import Leases
 

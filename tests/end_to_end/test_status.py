@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from jobs.cli.app import PROGRAM
 from jobs.runtime.application import Application
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.engine.runs import create_run
 from sandbox import Sandbox
 from sync.alerting import Severity

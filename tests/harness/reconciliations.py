@@ -18,7 +18,7 @@ from reports.engine import checkpoints, runs
 from reports.engine.reconciliation import Reconciliation
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.run import ReconciliationOutcome
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.engine.units import Scope
 from reports.reconciliations.incentives.reconciliation import Incentives
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
     from jobs.runtime.application import Application
     from reports.engine.result import Mismatch, ReconciliationResult
-    from reports.engine.run_registry import ReconciliationParameters
+    from reports.engine.run_start import ReconciliationParameters
 
 app = typer.Typer(
     name="reconcile", help="Find, explain and fix differences between NOMIS and DPS.", no_args_is_help=True
@@ -125,7 +125,7 @@ def reconcile(
     as_json: _AsJson = False,
 ) -> None:
     """Runs the reconciliation that the command is named after."""
-    from reports.engine.run_registry import ReconciliationParameters
+    from reports.engine.run_start import ReconciliationParameters
 
     entry = RECONCILIATIONS[str(context.command.name)]
     if prisoner and not entry.by_prisoner:
@@ -161,7 +161,7 @@ def _reconcile(
     from jobs.cli.output import live_progress
     from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
-    from reports.engine.run_registry import LAST
+    from reports.engine.run_start import LAST
 
     shards, resume = parameters.shards, parameters.resume
     if parameters.is_partial and resume not in (None, LAST):

@@ -12,7 +12,7 @@ import pytest
 from reports.engine.reconciliation import Reads
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import Mismatch, ReconciliationResult
-from reports.engine.run_registry import ReconciliationParameters, UnknownRun
+from reports.engine.run_start import ReconciliationParameters, UnknownRun
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.views import view_of
 from sandbox import Sandbox

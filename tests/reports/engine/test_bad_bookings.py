@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.presentation import summary
 from reports.presentation.csv import render_csv
 from reports.presentation.email_report import email_report

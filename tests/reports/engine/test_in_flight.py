@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import pytest
 
 from reports.engine.pending_messages import PendingMessages
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.domains.declaration import Domain

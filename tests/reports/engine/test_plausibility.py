@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.store import outbox

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from reports.engine import runs
 from reports.engine.history import read_baseline, read_trend
-from reports.engine.run_registry import LAST, ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.engine.run_start import LAST, ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.engine.runs import Coverage
 from sandbox import Sandbox
 from sync.clock import now

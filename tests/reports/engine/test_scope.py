@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from sandbox import Sandbox
 from tests.harness.reconciliations import (
     OpenApp,

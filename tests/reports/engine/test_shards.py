@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reports.engine import runs
-from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.engine.run_start import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from sandbox import Sandbox
 from tests.harness.processes import exit_codes
 from tests.harness.reconciliations import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reports.engine.result import ReconciliationResult
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations
 from reports.reconciliations.activities.attendances import Attendances
 from reports.reconciliations.activities.counting import CountReconciliation

@@ -13,7 +13,7 @@ import pytest
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome
-from reports.engine.run_registry import ReconciliationParameters
+from reports.engine.run_start import ReconciliationParameters
 from reports.presentation.page import render_report
 from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 from sandbox import Sandbox
