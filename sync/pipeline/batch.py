@@ -1,7 +1,7 @@
 """Handles message groups in parallel, until every message is acknowledged or returned to the queue.
 
 A group is ready, running or parked. Each turn of a group is a future; its result says which tasks ended and which
-remain (`sync.pipeline.groups`). Only the thread that runs the batch decides what happens next.
+remain (`sync.pipeline.group_runner`). Only the thread that runs the batch decides what happens next.
 
 The groups of the next batch join the current batch as soon as threads are free, so that a slow record only holds up its
 own messages. A group that joins waits while an earlier group of the same entity has not ended.
@@ -21,7 +21,7 @@ from typing import Any
 from sync.events.context import Outcome
 from sync.pipeline.acknowledge import Acknowledger, TaskEnd
 from sync.pipeline.coalesce import MessageGroup
-from sync.pipeline.groups import GroupResult, GroupRunner, Missing, Parked
+from sync.pipeline.group_runner import GroupResult, GroupRunner, Missing, Parked
 from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.queues.queue import BATCH

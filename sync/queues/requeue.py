@@ -21,7 +21,7 @@ from sync.settings import times
 class WaitsFor(StrEnum):
     """What a message waits for on the queue. The value names the attribute with the start of the wait, in ISO form.
 
-    `sync.pipeline.groups.Missing` is the counterpart for a message group that waits in a batch.
+    `sync.pipeline.group_runner.Missing` is the counterpart for a message group that waits in a batch.
     """
 
     #: Its record has no mapping yet.

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.events.envelope import write_mapping_retry
-from sync.pipeline import batch, groups, too_early
+from sync.pipeline import batch, too_early
+from sync.pipeline import group_runner as groups
 from sync.pipeline.too_early import seconds_until_old_enough
 from sync.queues.queue import Message
 from tests.harness.clocks import Clock, clock_of

@@ -16,7 +16,7 @@ from sync.events.context import Outcome
 from sync.failures import UpstreamError
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import Drain, UpstreamsUnavailable
-from sync.pipeline.groups import GroupRunner, Missing
+from sync.pipeline.group_runner import GroupRunner, Missing
 from sync.queues.queue import Queue
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName

@@ -66,7 +66,7 @@ class GroupRunner:
     def __init__(self, queue_context: QueueContext, control: DrainControl) -> None:
         self._queue_context = queue_context
         self._control = control
-        self._log = structlog.get_logger("sync.pipeline.groups")
+        self._log = structlog.get_logger("sync.pipeline.group_runner")
 
     def run(self, group: MessageGroup) -> GroupResult:
         """Handles a group until all its tasks have ended, it has to wait, or its turn is over. Never raises."""
