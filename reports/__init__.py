@@ -1,6 +1,6 @@
 """Reconciliations: NOMIS is compared with a DPS service, and people get a report of the differences.
 
-- `engine/`: how any reconciliation works. `run.py` is the course of a run, `contract.py` is what a reconciliation
+- `engine/`: how any reconciliation works. `run.py` is the course of a run, `reconciliation.py` is what a reconciliation
   supplies.
 - `reconciliations/`: what each one compares, and the causes of its differences with their fixes.
 - `presentation/`: how a result is shown. `page.py` makes the report, `index.py` the overview, `email_report.py` the

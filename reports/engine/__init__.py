@@ -1,8 +1,8 @@
-"""The engine that runs any reconciliation, whatever it compares. `contract` defines what a reconciliation supplies.
+"""The engine that runs any reconciliation; `reconciliation` defines what a reconciliation supplies.
 
 A run passes through these modules from top to bottom:
 
-- `run_registry`: starts, joins or resumes a run, and keeps runs apart
+- `run_start`: starts, joins or resumes a run, and keeps runs apart
 - `run`: the steps of a run, from start to result
 - `run_reader`: lists the `units` of a run and reads them in parallel, through `reads` and `parallel_reader`
 - `booking_list`, `key_walk`, `lists` and `unit_reader` help a reconciliation to list and read

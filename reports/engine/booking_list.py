@@ -15,8 +15,8 @@ from sync.upstream import prisoners as nomis_prisoners
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from reports.engine.reconciliation import Reads
     from reports.engine.key_walk import KeyPage
+    from reports.engine.reconciliation import Reads
     from reports.engine.units import Scope
     from sync.upstream.prisoners import PrisonerId
     from sync.upstream.transport import ServiceClient

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.recheck import Rechecked
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.result_parts import ResultParts
     from reports.engine.units import UnreadRecord
 

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
+from reports.engine.reconciliation import ServiceTooOld
 from sync.failures import SyncError, UpstreamError
 from sync.settings import times
 

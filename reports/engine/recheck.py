@@ -21,9 +21,9 @@ from sync.failures import SyncError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from reports.engine.reconciliation import Reads, Reconciliation
     from reports.engine.history import Baseline
     from reports.engine.pending_messages import FindPendingMessages
+    from reports.engine.reconciliation import Reads, Reconciliation
     from reports.engine.units import Reading, SideName
 
 #: How far the clocks of DPS, NOMIS and this machine may differ; a record dated further ahead is not recent.

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from reports.engine.causes import Difference
     from reports.engine.checkpoints import ReadUnits
-    from reports.engine.reconciliation import Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.history import EarlierRuns
+    from reports.engine.reconciliation import Reads, Reconciliation
     from reports.engine.result import ReconciliationResult, RunStatus, TrendPoint
     from reports.engine.runs import RunRecord
     from reports.engine.units import Population, UnlistedPart

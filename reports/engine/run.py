@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from sqlalchemy import Connection
 
-    from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusions
     from reports.engine.history import EarlierRuns
     from reports.engine.pending_messages import FindPendingMessages
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.result import ReconciliationResult
     from sync.settings.declaration import Settings
     from sync.store.database import Database

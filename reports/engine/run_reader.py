@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reports.engine import checkpoints
-from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import failed_read, get_with_heartbeat
 from reports.engine.plausibility import check_unread_share
 from reports.engine.reads import ReadingStopped, SharedReads
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.run_start import wait_for_lease, write_as_holder
 from reports.engine.telemetry import track_event
 from reports.engine.units import Reading
@@ -25,8 +25,8 @@ from sync.tracing import TracedThreads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
-    from reports.engine.reconciliation import Reconciliation
     from reports.engine.exclusions import Exclusions
+    from reports.engine.reconciliation import Reconciliation
     from reports.engine.run import ReconciliationRunner
     from reports.engine.run_start import AcquiredRun
     from reports.engine.units import Population, Unit, UnreadRecord

@@ -12,8 +12,8 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from reports.engine.reconciliation import Reads
     from reports.engine.lists import ListPage
+    from reports.engine.reconciliation import Reads
     from reports.engine.units import SideName, UnlistedPart
     from sync.upstream.mappings import MappingIds, Mappings
     from sync.upstream.services import Services

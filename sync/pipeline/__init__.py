@@ -4,7 +4,7 @@
 - `receive`: receives a batch, and pauses while a service is unavailable
 - `coalesce`: decides which messages form a group, and which updates become one task
 - `batch`: handles the groups of a batch in parallel
-- `groups`: handles the tasks of one group, and decides what a failure means for it
+- `group_runner`: handles the tasks of one group, and decides what a failure means for it
 - `handle`: handles one task according to the rules of its domain
 - `acknowledge`: deletes messages, returns them to the queue, and records failures
 - `outages`: decides what happens while a service or the database is unavailable

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | receive | `receive` | receives a micro-batch; the heartbeat keeps its messages hidden from then on |
 | group | `coalesce` | parses each body (`envelope`) and makes one group for each entity, in the order of its events |
-| handle | `batch`, `groups`, `handle` | handles the groups in parallel, according to the rules of the domain |
+| handle | `batch`, `group_runner`, `handle` | handles the groups in parallel, according to the rules of the domain |
 | acknowledge | `acknowledge` | deletes finished messages, and returns failed ones to the queue after a wait |
 
 `outages` explains what happens while a service or the database is unavailable.

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from reports.engine.causes import Difference, Explanation
-from reports.engine.reconciliation import Reads, Reconciliation
 from reports.engine.frame import concatenated, records
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.reconciliation import Reads, Reconciliation
 from reports.engine.units import Population, Scope, UnlistedPart, UnreadRecord
 from sandbox import Sandbox
 from sync.settings.loading import load_settings

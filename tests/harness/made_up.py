@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from reports.engine.causes import Difference, Explanation
-from reports.engine.reconciliation import Reads, Reconciliation
 from reports.engine.fields import Field
 from reports.engine.frame import records, typed
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.reconciliation import Reads, Reconciliation
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnreadRecord

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.parallel_reader import FailedRead, failed_read
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Unit
 from sync.failures import SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName

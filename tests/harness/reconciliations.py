@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.sender import OutboxSender
 from reports.engine import checkpoints, runs
-from reports.engine.reconciliation import Reconciliation
 from reports.engine.pending_messages import PendingMessages
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.run import ReconciliationOutcome
 from reports.engine.run_start import ReconciliationParameters
 from reports.engine.units import Scope

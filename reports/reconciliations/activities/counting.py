@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from reports.engine.causes import Cause, Explanation
-from reports.engine.reconciliation import Reconciliation
 from reports.engine.fields import Field
 from reports.engine.frame import concatenated, typed
 from reports.engine.join import join_sides
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.result import EvidenceRow
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord

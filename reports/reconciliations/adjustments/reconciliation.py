@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from reports.engine.booking_list import BookingList, ListedBooking, bookings_of, page_of
-from reports.engine.reconciliation import Reconciliation
 from reports.engine.frame import records, typed
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.telemetry import Event, Events
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import Population, Reading, Unit, UnreadRecord
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.reconciliation import Reads
     from reports.engine.parallel_reader import FailedRead
+    from reports.engine.reconciliation import Reads
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
     from reports.engine.units import UnlistedPart
 

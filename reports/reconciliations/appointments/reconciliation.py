@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import numpy as np
 import pandas as pd
 
-from reports.engine.reconciliation import Reconciliation
 from reports.engine.frame import typed
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.appointments.causes import explain
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.reconciliation import Reads
     from reports.engine.parallel_reader import FailedRead
+    from reports.engine.reconciliation import Reads
     from reports.engine.result import Mismatch, ReconciliationResult, Unread
     from reports.reconciliations.appointments.reading import Days
     from sync.domains.appointments.nomis import NomisAppointment

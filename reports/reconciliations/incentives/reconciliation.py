@@ -15,10 +15,10 @@ import structlog
 
 from reports.engine import result as results
 from reports.engine.causes import Explanation
-from reports.engine.reconciliation import Reconciliation
 from reports.engine.fields import Field
 from reports.engine.frame import typed
 from reports.engine.parallel_reader import FailedRead
+from reports.engine.reconciliation import Reconciliation
 from reports.engine.telemetry import Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.incentives import result as own

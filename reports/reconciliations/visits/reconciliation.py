@@ -6,9 +6,9 @@ import math
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from reports.engine.reconciliation import Reconciliation, ServiceTooOld
 from reports.engine.frame import typed
 from reports.engine.plausibility import FEWEST_LISTED, SMALLEST_SHARE
+from reports.engine.reconciliation import Reconciliation, ServiceTooOld
 from reports.engine.result import FieldValues, Mismatch, ReconciliationResult
 from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.engine.causes import Difference, Explanation
-    from reports.engine.reconciliation import Reads
     from reports.engine.parallel_reader import FailedRead
+    from reports.engine.reconciliation import Reads
     from reports.engine.result import Unread
     from reports.engine.units import UnlistedPart
     from sync.settings.declaration import Settings

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from reports.engine.reconciliation import Reads
 from reports.engine.pending_messages import PendingMessages
+from reports.engine.reconciliation import Reads
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run_start import ReconciliationParameters, UnknownRun
 from reports.engine.units import Population, Reading, Unit, UnreadRecord

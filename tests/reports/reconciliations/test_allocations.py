@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.frame import records
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Scope, Unit
 from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY

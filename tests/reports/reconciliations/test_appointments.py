@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import pytest
 
 from reports.engine.causes import Difference
-from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.frame import records
+from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Scope
 from reports.reconciliations.appointments.reconciliation import Appointments
 from sandbox import Sandbox

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.events.envelope import write_mapping_retry
-from sync.pipeline import batch, too_early
-from sync.pipeline import group_runner as groups
+from sync.pipeline import batch, group_runner, too_early
 from sync.pipeline.too_early import seconds_until_old_enough
 from sync.queues.queue import Message
 from tests.harness.clocks import Clock, clock_of
@@ -34,7 +33,7 @@ def settings() -> dict[str, str]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock that measures the age of events."""
-    return clock_of(monkeypatch, too_early, groups, batch)
+    return clock_of(monkeypatch, too_early, group_runner, batch)
 
 
 def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application, clock: Clock) -> None:
