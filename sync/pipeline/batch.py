@@ -54,12 +54,13 @@ class Batch:
         self._ended: list[TaskEnd] = []
         self._acknowledging: Future[Counter[Outcome]] | None = None
         self._acknowledged_at = time.monotonic()
-        self._outcomes: Counter[Outcome] = Counter()
+        #: The outcomes of the messages that are acknowledged or returned.
+        self.outcomes: Counter[Outcome] = Counter()
         #: Whether groups were returned to the queue because an outage lasted too long.
         self.gave_up = False
 
-    def run(self, groups: Iterable[MessageGroup], more: Callable[[], Iterable[MessageGroup]]) -> Counter[Outcome]:
-        """Handles all messages until each is acknowledged or returned to the queue. Returns their number by outcome.
+    def run(self, groups: Iterable[MessageGroup], more: Callable[[], Iterable[MessageGroup]]) -> None:
+        """Handles all messages until each is acknowledged or returned to the queue; `outcomes` counts them.
 
         `more` is called when few groups are ready. It returns the groups of the next batch, or none.
         """
@@ -89,7 +90,6 @@ class Batch:
             for future in self._running:
                 future.cancel()
             workers.close()
-        return self._outcomes
 
     def _takes_more(self) -> bool:
         """Whether the next batch may join: threads would soon be idle, and no group waits for an outage to end."""
@@ -97,8 +97,10 @@ class Batch:
             return False
         if any(each.missing in (Missing.SERVICE, Missing.DATABASE) for each in self._parked):
             return False
-        here = len(self._ready) + len(self._running) + len(self._parked) + sum(map(len, self._followers.values()))
-        return here < self._queue_context.settings.drain_batch_size
+        groups = (*self._ready, *self._running.values(), *(each.group for each in self._parked))
+        here = itertools.chain(groups, *self._followers.values())
+        messages = sum(len(task.messages) for group in here for task in group.tasks)
+        return messages < self._queue_context.settings.drain_batch_size
 
     def _add(self, groups: Iterable[MessageGroup]) -> None:
         # The longest groups start first, so that the batch does not end with one thread still busy with a long group.
@@ -190,7 +192,7 @@ class Batch:
         if self._acknowledging is not None:
             if not self._acknowledging.done():
                 return
-            self._outcomes += self._acknowledging.result()
+            self.outcomes += self._acknowledging.result()
             self._acknowledging = None
         # While groups are running, only full batches of ten are acknowledged, unless the last one was too long ago.
         number = len(self._ended)

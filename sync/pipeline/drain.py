@@ -201,18 +201,19 @@ class Drain:
         before = self._batches
         batch = Batch(self._queue_context, self._acknowledger, self._outage, self._control)
         try:
-            outcomes = batch.run(self._groups(messages), self._more)
+            batch.run(self._groups(messages), self._more)
         except BaseException:
             # No message stays hidden for longer than its visibility timeout.
             self._heartbeat.release_all()
             raise
-        self.summary += BatchSummary(
-            self.queue,
-            received=outcomes.total(),
-            batches=self._batches - before,
-            seconds=monotonic() - started,
-            **{outcome.value: number for outcome, number in outcomes.items()},
-        )
+        finally:
+            self.summary += BatchSummary(
+                self.queue,
+                received=batch.outcomes.total(),
+                batches=self._batches - before,
+                seconds=monotonic() - started,
+                **{outcome.value: number for outcome, number in batch.outcomes.items()},
+            )
         if batch.gave_up:
             raise self._unavailable()
 

@@ -279,6 +279,29 @@ def test_a_release_during_another_threads_commit_is_done(database: Database, dat
     blocker.dispose()
 
 
+@pytest.mark.parametrize("interrupted", ["waiting", "committing"])
+def test_interrupted_thread_keeps_no_other_from_a_lease(
+    database: Database, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    """A thread whose acquisition a signal ends, while it waits or commits, does not stop those of other threads."""
+    mine = Leases(database, "mine", 600)
+
+    def interrupt(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if interrupted == "waiting":
+            mine._committing = True
+            patch.setattr("threading.Event.wait", interrupt)
+        else:
+            patch.setattr(mine, "_commit_together", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            mine.acquire("a")
+    mine._committing = mine._committing and interrupted != "waiting"
+    assert result_of(in_thread(mine.acquire, "b"))
+    assert result_of(in_thread(mine.acquire, "a"))
+
+
 def test_processes_are_distinguished() -> None:
     """The current process is alive. A process that ended, or whose number was reused, is gone. Any other is unknown."""
     mine = this_process()
