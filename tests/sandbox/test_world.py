@@ -69,7 +69,7 @@ def test_few_prisons_can_be_open() -> None:
     assert len(held) == 24
     assert {each.prison_id for each in world.prisoners} <= held
     assert world.rollout.activities < world.rollout.appointments < held
-    with pytest.raises(ValueError, match="from 20 to 120 prisons"):
+    with pytest.raises(ValueError, match="give a number from 20 to 120"):
         Options.read({"prisons": 10})
 
 
