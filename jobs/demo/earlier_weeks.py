@@ -88,7 +88,7 @@ def record_earlier_weeks(
             compared = Counter(str(each["prisonId"]) for each in prisoners)
         else:
             episodes = _episodes(application, entry, planted["reconciliations"][name], others)
-            compared = _spread(prisoners, _RECORDS_EACH[name])
+            compared = _spread(prisoners, _RECORDS_EACH.get(name, 1.0))
         recorded[name] = record_earlier_runs(application, entry, episodes, compared)
     return recorded
 
@@ -153,7 +153,8 @@ def _episodes(
         for number, each in enumerate(reported)
         if number % _NEW_ONE_IN and not daily
     ]
-    for number, ((first, last), each) in enumerate(zip(_OVER, _scattered(others, len(_OVER)), strict=False)):
+    over = _OVER if entry.name in _LOOKED else ()
+    for number, ((first, last), each) in enumerate(zip(over, _scattered(others, len(_OVER)), strict=False)):
         last = first if daily else last
         known = {
             "prison_id": each["prisonId"],

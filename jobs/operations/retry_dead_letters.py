@@ -14,7 +14,7 @@ from jobs.runtime.application import Application
 from reports.presentation.text import count
 from sync.domains.registry import queue_of
 from sync.failures import fingerprint
-from sync.queues.queue import BATCH
+from sync.queues.queue import BATCH, QueueUnavailable
 from sync.repair.dead_letter_queue import RetriedBatch, RetryResult
 from sync.repair.dead_letter_report import not_chosen
 from sync.repair.dead_letters import DeadLetter
@@ -118,7 +118,10 @@ def check_batches(application: Application, queue: str, batches: Sequence[BatchR
     last = batches[-1] if batches else None
     if last is None or last.state is BatchState.HANDLED:
         return
-    others = application.queue_pair(queue).dlq.counts().total
+    try:
+        others = application.queue_pair(queue).dlq.counts().total
+    except QueueUnavailable:
+        others = 0  # Why the retry stopped matters more than how many messages are left.
     stay = f"{count(others, 'message')} {'is' if others == 1 else 'are'} on the dead letter queue"
     stopped = f"stopped, {stay}" if others else "stopped"
     if last.state is BatchState.FAILED:

@@ -161,7 +161,7 @@ def housekeeping_need(
     if due is None:
         return None
     ran = "never ran" if ended is None else f"ran last {age_text((moment - ended).total_seconds())} ago"
-    return Need(f"housekeeping, which sends them back, {ran}", command("dlq", "retry-all"))
+    return Need(f"housekeeping, which sends dead letters back, {ran}", command("dlq", "retry-all"))
 
 
 def _overdue(

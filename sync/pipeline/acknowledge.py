@@ -198,7 +198,8 @@ class Acknowledger:
         ]
         try:
             for task, attempt in failed:
-                self.failures.add(attempt.failure, task.message.message_id)
+                # A copy of a message has another id on the queue.
+                self.failures.add(attempt.failure, task.sns_message_id or task.message.message_id)
                 with traced(task.trace):
                     self._queue_context.telemetry.track("message-failed", attempt.properties())
             self._queue_context.telemetry.flush()

@@ -6,14 +6,9 @@ in NOMIS.
 
 A holder that could not renew a lease in time has lost it. It may not have noticed, because it was stopped or cut off
 from the database. In that case `ensure_held` raises before anything is written.
-
-The name of a process consists of the boot id of its machine, its process namespace (a container has its own), its
-number and its start time. A name is never used again, and any process in the same namespace can find out whether the
-named process still exists.
 """
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +16,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, Interval, TextClause, bindparam, delete, func, select, text, update
@@ -29,6 +23,7 @@ from sqlalchemy import ColumnElement, Connection, Interval, TextClause, bindpara
 from sync.clock import now
 from sync.failures import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
+from sync.store.process_names import process_is_gone, this_process
 from sync.store.tables import leases
 from sync.store.types import SharedDateTime, UtcDateTime
 
@@ -39,7 +34,6 @@ _RENEWALS_IN_A_LEASE = 3
 _COMMIT_SIBLINGS = 32
 _COMMIT_DELAY_SECONDS = 0.005
 _LONGEST_NAME = 80
-_UNKNOWN_PLACE = "?"
 
 #: SQL as text, since SQLAlchemy compiles an INSERT … ON CONFLICT again for each execution. With 64 messages in flight
 #: that took 29% more CPU for each message of a drain on PostgreSQL, and 16% more on SQLite.
@@ -391,37 +385,3 @@ def _acquisition(dialect: str) -> TextClause:
 def holder_is_gone(owner: str) -> bool:
     """Whether the `owner` of a lease is known to be dead: a process on this machine that no longer exists."""
     return process_is_gone(owner.rpartition("|")[0].rpartition("|")[2])
-
-
-def this_process() -> str:
-    """The name of this process in leases, which no other process has or will have."""
-    return f"{_place()}/{os.getpid()}/{_start_of(os.getpid())}"
-
-
-def process_is_gone(name: str) -> bool:
-    """Whether the process called `name` has certainly ended; False if this process cannot know."""
-    place, _, rest = name.partition("/")
-    number, _, start = rest.partition("/")
-    if not number.isdigit() or not start.isdigit() or place == _UNKNOWN_PLACE or place != _place():
-        return False
-    return _start_of(int(number)) != start
-
-
-def _place() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        namespace = Path("/proc/self/ns/pid").readlink().name
-    except OSError:
-        return _UNKNOWN_PLACE
-    return f"{boot[:13]}:{namespace.strip('pid:[]')}"
-
-
-def _start_of(number: int) -> str | None:
-    """When a process started, in ticks since boot; None if there is no such process or it is a zombie."""
-    try:
-        status = Path(f"/proc/{number}/stat").read_text()
-    except OSError:
-        return None
-    # The name in brackets may itself contain spaces and brackets. The state and the numbers follow the last bracket.
-    fields = status.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else fields[19]

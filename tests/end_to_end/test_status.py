@@ -282,7 +282,7 @@ def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue
     )
     (need,) = needs(app.run("status", "--json").json(), "queues", "visit")
     assert need == {
-        "reason": "housekeeping, which sends them back, never ran",
+        "reason": "housekeeping, which sends dead letters back, never ran",
         "command": "prisoner-to-nomis dlq retry-all",
     }
     with opened(app) as made, made.job_runs.run("dlq-housekeeping", {}):

@@ -47,6 +47,17 @@ def test_coalesced_messages_that_fail_are_counted_separately(sandbox: Sandbox, o
     assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
 
 
+def test_message_that_fails_in_two_deliveries_is_counted_once(sandbox: Sandbox, one: Application) -> None:
+    """Copies and second deliveries of a message have other ids on the queue. They are attempts at one message."""
+    put_visit(sandbox, "tw-ce")
+    for _ in range(2):
+        send(one.queue_pair("visit").main, BOOKED, "tw-ce")
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body=REFUSAL)
+    drain = one.open_drain("visit")
+    assert drain.run_batch().failed == 2
+    assert (drain.failures.counts().total(), drain.failures.messages().total()) == (2, 1)
+
+
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application) -> None:
     """The step, service, method, path, status, reason and attempt of a refused create are recorded under both ids."""
     put_visit(sandbox, "aa-aa")

@@ -19,7 +19,8 @@ from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.failures import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
-from sync.store.leases import Leases, process_is_gone, this_process
+from sync.store.leases import Leases
+from sync.store.process_names import process_is_gone, this_process
 from sync.store.tables import leases
 from tests.harness.databases import hold
 from tests.harness.processes import child, exit_codes, kill
