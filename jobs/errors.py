@@ -30,7 +30,7 @@ class StopRequested(BaseException):
 
 def exit_code_for(error: Exception) -> tuple[int, str]:
     """The exit code for `error`, and its text for stderr: one line, or one line for each wrong setting."""
-    from sync.failures import one_line
+    from sync.errors import one_line
     from sync.settings.loading import SettingsError
 
     if isinstance(error, SettingsError):

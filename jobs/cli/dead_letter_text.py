@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
-    from sync.failures import Failure
+    from sync.errors import Failure
     from sync.repair.dead_letter_queue import RetryResult
     from sync.repair.dead_letters import DeadLetter
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from sync.failures import one_line
+from sync.errors import one_line
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

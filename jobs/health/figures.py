@@ -24,7 +24,7 @@ from sync.store import creations, findings, outbox
 from sync.store.database import StoreUnavailable
 from sync.store.telemetry import count_due_events
 from sync.upstream.breaker import read_breakers
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 
 #: Deliveries are tried for fourteen days; one that was given up is shown for another week.
 _GIVEN_UP_SHOWN = timedelta(days=21)

@@ -18,14 +18,14 @@ from reports.engine.exclusions import exclusions_variable, read_exclusions
 from reports.presentation.text import count
 from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types, missing_roles, unknown_switches
-from sync.failures import SyncError, UpstreamError, one_line
+from sync.errors import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_hint
 from sync.queues.queue import QueueUnavailable, is_missing
 from sync.settings.declaration import Settings
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 from sync.upstream.services import Services
 
 #: The limit of one call, in seconds.

@@ -20,7 +20,7 @@ from sync.contracts.check import ContractFinding, ServiceResult, check_service, 
 from sync.contracts.compare import DriftLevel
 from sync.contracts.declared import shape_errors
 from sync.domains.registry import missing_roles, operations, probes
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store import outbox
 from sync.store.creations import CreationState

@@ -12,7 +12,7 @@ from jobs.errors import UsageError, WorkError
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import HOUSEKEEPING_JOB
 from sync import clock
-from sync.failures import SyncError, one_line
+from sync.errors import SyncError, one_line
 from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.repair.dead_letter_report import DeadLetterReport, SameReason, group_by_reason, report_on

@@ -11,7 +11,7 @@ from sync.creation.creation import creation_lease
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
 from sync.domains.repair import RemovingRepair
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.declaration import Settings
 from sync.store import creations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.runtime.signals import breaking_off
-from sync.failures import SyncError, UpstreamError, one_line
+from sync.errors import SyncError, UpstreamError, one_line
 from sync.queues.queue import QueueUnavailable
 from sync.store.actions import ActionState, finish_action, start_action
 from sync.store.database import StoreUnavailable

@@ -14,8 +14,8 @@ from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.domains.registry import resync_kinds
 from sync.domains.repair import Effect, Resync, ResyncPlan
+from sync.errors import SyncError, UpstreamError, describe_failure, one_line
 from sync.events.context import Outcome
-from sync.failures import SyncError, UpstreamError, describe_failure, one_line
 from sync.pipeline.queue_context import QueueContext
 from sync.repair.resync import Handled, carry_out, entity_of, find_creation, find_objections, what_is_left
 from sync.store.actions import actions_on

@@ -13,7 +13,7 @@ from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from reports.presentation.text import count
 from sync.domains.registry import queue_of
-from sync.failures import fingerprint
+from sync.errors import fingerprint
 from sync.queues.queue import BATCH, QueueUnavailable
 from sync.repair.dead_letter_queue import RetriedBatch, RetryResult
 from sync.repair.dead_letter_report import not_chosen

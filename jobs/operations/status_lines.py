@@ -28,7 +28,7 @@ from sync.settings.declaration import Settings
 from sync.store.creations import CreationState, Unsettled
 from sync.store.findings import FindingKind, OpenFindings
 from sync.store.outbox import DeliveryState, Unsent
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 
 #: A failed message waits for up to ten minutes before it is tried again, so a queue may be a little behind.
 _OLDEST_MESSAGE = timedelta(minutes=30)

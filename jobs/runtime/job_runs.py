@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, u
 
 from jobs.errors import UsageError
 from sync import clock
-from sync.failures import one_line
+from sync.errors import one_line
 from sync.store.database import Database
 from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases

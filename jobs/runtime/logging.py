@@ -17,8 +17,8 @@ from structlog.typing import EventDict, Processor
 
 from reports.presentation.masking import UNMASKED, Masking
 from reports.presentation.text import plain
-from sync.failures import one_line
-from sync.outage_log import OutageLog
+from sync.errors import one_line
+from sync.failure_log import FailureLog
 
 #: Libraries that log more than an operator wants to read; their warnings are still logged.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
@@ -155,9 +155,9 @@ def bound(**values: str) -> Iterator[None]:
         yield
 
 
-def failure_log(work: str) -> OutageLog:
+def failure_log(work: str) -> FailureLog:
     """The log for a piece of repeated work; each line names the work, such as `drain of visit`."""
-    return OutageLog(
+    return FailureLog(
         "jobs.runtime.logging",
         "work-failing",
         "work-succeeds-again",
@@ -167,6 +167,6 @@ def failure_log(work: str) -> OutageLog:
     )
 
 
-def log_failure(log: OutageLog, error: Exception) -> None:
+def log_failure(log: FailureLog, error: Exception) -> None:
     """Logs that repeated work failed and will be tried again."""
     log.failed(one_line(error), error=type(error).__name__, exc_info=traces_wanted())

@@ -16,11 +16,11 @@ from prometheus_client.registry import Collector
 
 from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRun, JobRuns
 from sync import clock
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import StoreUnavailable
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 
 PREFIX = "prisoner_to_nomis"
 #: The only count of a run that has its own metric.

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import structlog
 
-from sync.failures import LeaseBusy
-from sync.outage_log import OutageLog
+from sync.errors import LeaseBusy
+from sync.failure_log import FailureLog
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Export, count_due_events, due_events, record_export
@@ -44,7 +44,7 @@ class TelemetryExport:
         self._wait_seconds = 0.0
         self._not_before = 0.0
         self._log = structlog.get_logger("jobs.runtime.telemetry_export")
-        self._outage = OutageLog(
+        self._outage = FailureLog(
             "jobs.runtime.telemetry_export", "telemetry-waits", "telemetry-sent-again", "telemetry-waits"
         )
 

@@ -21,7 +21,7 @@ from reports.presentation.csv import render_csv
 from reports.presentation.index import render_index, run_folder
 from reports.presentation.page import render_report
 from reports.reconciliations.registry import RECONCILIATIONS
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
 

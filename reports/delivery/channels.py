@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.store import outbox
 
 if TYPE_CHECKING:

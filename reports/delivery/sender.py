@@ -19,7 +19,7 @@ from reports.presentation.masking import Masking
 from reports.presentation.slack_report import slack_report
 from reports.reconciliations.results import load_result, newest_results
 from sync.clock import now
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.loading import SettingsError
 from sync.store import outbox
 

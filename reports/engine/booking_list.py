@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports.engine.key_walk import KeyGap, walk_bookings
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import Population, Unit, UnlistedPart, UnreadRecord
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners
 

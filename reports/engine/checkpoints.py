@@ -11,8 +11,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from reports.engine.units import Population, Unit, UnlistedPart, UnreadRecord
 from sync.clock import now
+from sync.store.column_types import written_json
 from sync.store.tables import reconciliation_pages, reconciliation_runs
-from sync.store.types import written_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

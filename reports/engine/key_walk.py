@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sync.failures import BreakerOpen, SyncError, UpstreamError
+from sync.errors import BreakerOpen, SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from sync.failures import BreakerOpen, SyncError, UpstreamError
+from sync.errors import BreakerOpen, SyncError, UpstreamError
 from sync.settings import times
 
 if TYPE_CHECKING:

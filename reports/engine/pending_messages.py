@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from sync.creation.creation import Creation
+from sync.errors import MalformedMessage
 from sync.events.envelope import DomainEvent, read_envelope
-from sync.failures import MalformedMessage
 from sync.repair.dead_letter_report import WORTH_A_RETRY, report_on
 from sync.store.creations import finished_since, list_intents
 from sync.store.failed_attempts import FailedAttempt, failed_since

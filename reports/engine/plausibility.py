@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sync.failures import SyncError
+from sync.errors import SyncError
 
 if TYPE_CHECKING:
     from reports.engine.units import Population

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
 from reports.engine.reconciliation import ServiceTooOld
-from sync.failures import SyncError, UpstreamError
+from sync.errors import SyncError, UpstreamError
 from sync.settings import times
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from reports.engine.pending_messages import PendingMessages
 from reports.engine.units import UnreadRecord
 from sync.alerting import command
 from sync.domains.registry import DOMAINS
-from sync.failures import SyncError
+from sync.errors import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

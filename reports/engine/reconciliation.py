@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, cas
 
 from reports.engine.units import Population, UnreadRecord
 from sync.clock import london_now
-from sync.failures import SyncError
+from sync.errors import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -19,7 +19,7 @@ from reports.engine.recheck import Recheck, Rechecked
 from reports.engine.result_parts import ResultParts, prison_counts
 from reports.engine.runs import Coverage, key_text
 from reports.engine.units import UnreadRecord
-from sync.failures import SyncError
+from sync.errors import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

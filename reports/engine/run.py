@@ -32,7 +32,7 @@ from reports.engine.telemetry import track_event, track_result
 from reports.engine.units import Population
 from sync.alerting import command
 from sync.clock import LONDON
-from sync.failures import LeaseBusy, SyncError
+from sync.errors import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.tracing import trace_of, traced

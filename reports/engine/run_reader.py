@@ -19,7 +19,7 @@ from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.run_start import wait_for_lease, write_as_holder
 from reports.engine.telemetry import track_event
 from reports.engine.units import Reading
-from sync.failures import SyncError, UpstreamError
+from sync.errors import SyncError, UpstreamError
 from sync.tracing import TracedThreads
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from reports.engine import runs
 from sync.alerting import command
 from sync.clock import now
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.store.leases import holder_is_gone
 from sync.store.tables import leases as lease_rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from reports.engine.lists import read_moving_list
+from reports.engine.moving_lists import read_moving_list
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import UnreadRecord
 from sync.settings.upstreams import UpstreamName
@@ -12,7 +12,7 @@ from sync.settings.upstreams import UpstreamName
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from reports.engine.lists import ListPage
+    from reports.engine.moving_lists import ListPage
     from reports.engine.reconciliation import Reads
     from reports.engine.units import SideName, UnlistedPart
     from sync.upstream.mappings import MappingIds, Mappings

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync.creation.creation import Creation, Json
-from sync.failures import NotUnderstood, SyncError, UpstreamError
+from sync.errors import NotUnderstood, SyncError, UpstreamError
 from sync.store.telemetry import as_text
 from sync.upstream.services import Services
 

@@ -28,9 +28,9 @@ from sync import clock
 from sync.creation.conflicts import save_mapping
 from sync.creation.creation import Creation, Json, Prepared, creation_lease
 from sync.creation.store import CreationStore
+from sync.errors import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent, MappingRetry, write_mapping_retry
-from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
 from sync.settings import times
 from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import StoreUnavailable

@@ -13,14 +13,14 @@ from sync.alerting import SHOW_DUPLICATE, Severity, command
 from sync.clock import now
 from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, Json, creation_lease
-from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.errors import BreakerOpen, LeaseBusy, UpstreamError
 from sync.store import findings
+from sync.store.column_types import LARGEST_INTEGER, storable
 from sync.store.creations import OF_DPS_RECORD, CreationRecord, CreationState, find_record, list_intents, mark_mapped
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations
 from sync.store.telemetry import Properties, Telemetry, text_properties
-from sync.store.types import LARGEST_INTEGER, storable
 
 _CONFLICT = "the mapping service has a different mapping for one of the two records"
 _RESOLVER = "prisoner-to-nomis"

@@ -11,9 +11,9 @@ from enum import Enum
 from sync.creation.creation import Creation
 from sync.domains.duplicate_rows import RowKind
 from sync.domains.repair import Advice, Repair, Resync
+from sync.errors import Failure, UpstreamError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
-from sync.failures import Failure, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from sync.alerting import SHOW_DUPLICATE, Severity
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store import findings
+from sync.store.column_types import storable
 from sync.store.findings import Finding, FindingKind, record_finding
 from sync.store.tables import telemetry_events
 from sync.store.telemetry import text_properties
-from sync.store.types import storable
 from sync.upstream.transport import ServiceClient
 
 _SEVERITY = Severity.SERIOUS

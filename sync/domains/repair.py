@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
 from sync.creation.creation import Creation
+from sync.errors import Failure, UpstreamError
 from sync.events.envelope import DomainEvent
-from sync.failures import Failure, UpstreamError
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 
-from sync.failures import LeaseBusy, UpstreamError
+from sync.errors import LeaseBusy, UpstreamError
 from sync.settings import times
 from sync.store.creations import find_record, mark_deleted
 from sync.store.database import Database

@@ -15,7 +15,7 @@ from unicodedata import category
 import orjson
 
 from sync.clock import parse_event_time
-from sync.failures import MalformedMessage
+from sync.errors import MalformedMessage
 from sync.tracing import ATTRIBUTE
 
 #: The Unicode categories of invisible characters: control characters and format marks, such as joiners.

@@ -8,6 +8,6 @@
 - `handle`: handles one task according to the rules of its domain
 - `acknowledge`: deletes messages, returns them to the queue, and records failures
 - `outages`: decides what happens while a service or the database is unavailable
-- `too_early`: decides what happens to an event that comes before its change is committed, or before its record exists
+- `early_events`: decides what happens to an event that comes before its change is committed or its record exists
 - `queue_context`: the services, stores and controls that all of these share
 """

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.domains.registry import queue_of
+from sync.errors import Failure, FailureCounts
 from sync.events.context import Outcome
 from sync.events.envelope import MAPPING_RETRY
-from sync.failures import Failure, FailureCounts
-from sync.outage_log import OutageLog
+from sync.failure_log import FailureLog
 from sync.pipeline.coalesce import Task
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.heartbeat import Heartbeat
@@ -85,10 +85,10 @@ class Acknowledger:
         self._heartbeat = heartbeat
         self.failures = FailureCounts()
         self._max_receives: int | None = None
-        self._reading_policy = self._outage_log("redrive-policy-not-read", "redrive-policy-read-again")
-        self._deleting = self._outage_log("messages-not-deleted", "messages-deleted-again")
-        self._hiding = self._outage_log("visibility-not-changed", "visibility-changed-again")
-        self._copying = self._outage_log("copies-not-sent", "copies-sent-again")
+        self._reading_policy = self._failure_log("redrive-policy-not-read", "redrive-policy-read-again")
+        self._deleting = self._failure_log("messages-not-deleted", "messages-deleted-again")
+        self._hiding = self._failure_log("visibility-not-changed", "visibility-changed-again")
+        self._copying = self._failure_log("copies-not-sent", "copies-sent-again")
         self._log = structlog.get_logger("sync.pipeline.acknowledge")
 
     def return_untried(self, messages: Sequence[Message]) -> None:
@@ -305,8 +305,8 @@ class Acknowledger:
             if messages:
                 _note(self._hiding, self._queue.change_visibility(messages, seconds))
 
-    def _outage_log(self, fails: str, works: str) -> OutageLog:
-        return OutageLog("sync.pipeline.acknowledge", fails, works, queue=self._queue_context.queue)
+    def _failure_log(self, fails: str, works: str) -> FailureLog:
+        return FailureLog("sync.pipeline.acknowledge", fails, works, queue=self._queue_context.queue)
 
 
 def _tasks(end: TaskEnd) -> tuple[Task, ...]:
@@ -321,7 +321,7 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
     return replace(end, outcome=Outcome.FAILED, failure=failure, waits_for=None, is_copied=False)
 
 
-def _note(log: OutageLog, left: Sequence[Message]) -> None:
+def _note(log: FailureLog, left: Sequence[Message]) -> None:
     """Notes whether a call to SQS succeeded; `left` are the messages for which it failed."""
     if left:
         log.failed("SQS did not accept the change", len(left))

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Domain, Update
+from sync.errors import MalformedMessage
 from sync.events.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
-from sync.failures import MalformedMessage
 from sync.queues.queue import Message
 from sync.store.telemetry import Properties
 from sync.tracing import ATTRIBUTE, trace_of

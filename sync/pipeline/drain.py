@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import structlog
 
-from sync.failures import FailureCounts, SyncError
+from sync.errors import FailureCounts, SyncError
 from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.batch import Batch
 from sync.pipeline.coalesce import MessageGroup, coalesce

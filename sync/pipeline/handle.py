@@ -14,12 +14,12 @@ from sync.creation.creation import Creation
 from sync.domains.declaration import Update
 from sync.domains.duplicate_rows import RowKind, free_key, known_rows, recognise, record_duplicate_rows
 from sync.domains.registry import queue_of
+from sync.errors import BreakerOpen, LeaseBusy, MalformedMessage, RuleError, UpstreamError, describe_failure
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent, MappingRetry
-from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, RuleError, UpstreamError, describe_failure
 from sync.pipeline.coalesce import Task
+from sync.pipeline.early_events import CreationAwaited, may_still_be_created
 from sync.pipeline.queue_context import QueueContext
-from sync.pipeline.too_early import CreationAwaited, may_still_be_created
 from sync.store.database import StoreUnavailable
 from sync.store.telemetry import Properties
 

@@ -37,7 +37,7 @@ All these times are in `sync.settings.times`.
 
 import time
 
-from sync.failures import SyncError, UpstreamError
+from sync.errors import SyncError, UpstreamError
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait

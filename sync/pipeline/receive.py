@@ -5,7 +5,7 @@ from time import monotonic
 
 import structlog
 
-from sync.outage_log import OutageLog
+from sync.failure_log import FailureLog
 from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.queues.heartbeat import Heartbeat
@@ -29,7 +29,7 @@ class Receiver:
         self._control = control
         self._threads = ThreadPoolExecutor(_RECEIVERS + 1, thread_name_prefix=f"receive {queue_context.queue}")
         self._paused = False
-        self._failing = OutageLog(
+        self._failing = FailureLog(
             "sync.pipeline.receive", "receive-failed", "receive-works-again", queue=queue_context.queue
         )
         self._log = structlog.get_logger("sync.pipeline.receive")

@@ -11,7 +11,7 @@ from typing import Self
 
 import structlog
 
-from sync.outage_log import OutageLog
+from sync.failure_log import FailureLog
 from sync.queues.queue import BATCH, Message, Queue
 from sync.settings import times
 
@@ -31,7 +31,7 @@ class Heartbeat:
         self._tracked: dict[str, Message] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._renewing = OutageLog(
+        self._renewing = FailureLog(
             "sync.queues.heartbeat", "visibility-not-renewed", "visibility-renewed-again", queue=queue.name
         )
         self._log = structlog.get_logger("sync.queues.heartbeat")

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from sync.clock import now
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings import times
 
 #: The maximum number of entries in a batch call, and of messages in a receive.

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from sync.domains.registry import duplicate_rows_of, row_kinds
-from sync.failures import NON_UNIQUE_TEXT, fingerprint
+from sync.errors import NON_UNIQUE_TEXT, fingerprint
 from sync.repair.dead_letters import UNREADABLE, DeadLetter
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
 from sync.repair.hints import hint, is_awaited_elsewhere, is_missing_mapping

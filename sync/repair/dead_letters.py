@@ -10,8 +10,8 @@ import orjson
 
 from sync.domains.declaration import Domain
 from sync.domains.registry import domain_of_queue, queue_of
+from sync.errors import MalformedMessage
 from sync.events.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
-from sync.failures import MalformedMessage
 from sync.queues.queue import Message
 
 UNREADABLE = "unreadable"

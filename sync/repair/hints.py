@@ -2,8 +2,8 @@
 
 from sync.domains.registry import DOMAINS, queue_of
 from sync.domains.repair import Advice
+from sync.errors import Failure
 from sync.events.envelope import MAPPING_RETRY
-from sync.failures import Failure
 from sync.pipeline.handle import ROUTING_STEP
 
 RECOVERABLE = "another service was unavailable or overloaded: leave the message, since housekeeping sends it back"

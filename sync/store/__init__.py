@@ -1,7 +1,7 @@
 """The database, which keeps everything that is still needed after a process dies.
 
 - `database`: opens the database and runs transactions; `engine` opens the connections
-- `tables`: all tables; `types` has the types of their columns, and `migrations` upgrades a database to this schema
+- `tables`: all tables; `column_types`: the types of their columns; `migrations`: the upgrades to this schema
 - `leases`: one holder at a time for an entity; `shared_clock` measures them, and `process_names` names their holders
 - `creations`: the state of each creation in NOMIS
 - `failed_attempts`: failed attempts to handle messages, and redrives

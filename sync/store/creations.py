@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, case, func, select, update
 
 from sync.clock import now
+from sync.store.column_types import Key
 from sync.store.tables import creations, insert_into
-from sync.store.types import Key
 
 _LISTED = 1000
 _KEY = Key(80)

@@ -14,8 +14,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sync.failures import SyncError
-from sync.outage_log import OutageLog
+from sync.errors import SyncError
+from sync.failure_log import FailureLog
 from sync.settings.loading import SettingsError
 from sync.settings.parsing import parse_database_address, shown_address, without_secrets
 from sync.store.engine import (
@@ -60,7 +60,7 @@ class Database:
             self._engine = postgresql_engine(self._url)
         self._reading_engine = self._engine.execution_options(**{READING: True})
         self._reads, self._writes = (
-            OutageLog("sync.store.database", "database-unavailable", "database-available", transactions=kind)
+            FailureLog("sync.store.database", "database-unavailable", "database-available", transactions=kind)
             for kind in ("reading", "writing")
         )
 
@@ -165,14 +165,14 @@ class Database:
 
     @contextmanager
     def _transaction(
-        self, engine: Engine, turn: AbstractContextManager[None], outage_log: OutageLog
+        self, engine: Engine, turn: AbstractContextManager[None], failure_log: FailureLog
     ) -> Iterator[Connection]:
         began_at = time.monotonic()
         try:
             with turn, engine.begin() as connection:
                 yield connection
         except StoreUnavailable as error:
-            outage_log.failed(str(error))
+            failure_log.failed(str(error))
             raise
         except (DBAPIError, PoolTimeoutError) as error:
             if not is_unavailable(error):
@@ -180,9 +180,9 @@ class Database:
             cause = getattr(error, "orig", None) or error
             reason = without_secrets(str(cause).strip().partition("\n")[0], self._url)
             unavailable = StoreUnavailable(f"database {self.url_without_password}: {reason}")
-            outage_log.failed(str(unavailable))
+            failure_log.failed(str(unavailable))
             raise unavailable from error
-        outage_log.worked(began_at)
+        failure_log.worked(began_at)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

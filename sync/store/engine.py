@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
+from sync.store.column_types import written_json
 from sync.store.shared_clock import shared_clock
-from sync.store.types import written_json
 
 #: How long a writer waits for its turn before the database counts as unavailable. The address of a SQLite database can
 #: set a different limit with the option `timeout`.

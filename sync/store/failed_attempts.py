@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, Connection, Row, delete, func, insert, select
 
 from sync.clock import now
-from sync.failures import Failure
+from sync.errors import Failure
+from sync.store.column_types import Key
 from sync.store.database import Database
 from sync.store.tables import dead_letter_returns, failures, insert_into
-from sync.store.types import Key
 
 _REDRIVES = dead_letter_returns.c
 _KEY = Key(120)

@@ -21,11 +21,11 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, Interval, TextClause, bindparam, delete, func, select, text, update
 
 from sync.clock import now
-from sync.failures import LeaseBusy
+from sync.errors import LeaseBusy
+from sync.store.column_types import SharedDateTime, UtcDateTime
 from sync.store.database import Database, StoreUnavailable
 from sync.store.process_names import process_is_gone, this_process
 from sync.store.tables import leases
-from sync.store.types import SharedDateTime, UtcDateTime
 
 _RENEWALS_IN_A_LEASE = 3
 #: While at least this many leases are held, a commit waits a moment for the requests of other threads, like

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from sync.store.types import Key, SharedDateTime, UtcDateTime, Words
+from sync.store.column_types import Key, SharedDateTime, UtcDateTime, Words
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite

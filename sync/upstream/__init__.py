@@ -8,7 +8,7 @@ A call goes from an `operation` through the `transport` to `http`.
 - `http`: one request and its response; `response_head` parses the head of the response
 - `sockets`: the time limit of a whole request
 - `tokens`: the tokens of HMPPS Auth
-- `breaker`: stops the calls to a service that is down; `circuit` holds the rules for this
+- `breaker`: stops the calls to a service that is down; `breaker_rules` holds the rules for this
 - `concurrency_limit`: how many calls may be in flight to a service
 - `error_bodies`: reads the bodies of failed responses
 - `responses`: the models of bodies, responses and pages

@@ -19,13 +19,13 @@ import structlog
 from sqlalchemy import Connection, select, update
 
 from sync.clock import now
-from sync.failures import BreakerOpen, UpstreamError
+from sync.errors import BreakerOpen, UpstreamError
 from sync.settings import times
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database, StoreUnavailable
 from sync.store.tables import breakers, insert_into
 from sync.store.telemetry import Telemetry
-from sync.upstream.circuit import BreakerState, Circuit
+from sync.upstream.breaker_rules import BreakerState, Circuit
 
 
 class Breakers:

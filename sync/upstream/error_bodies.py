@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import orjson
 
 from sync import clock
-from sync.failures import NON_UNIQUE_TEXT
+from sync.errors import NON_UNIQUE_TEXT
 
 #: How many characters of a message are quoted if it is not JSON.
 _QUOTE_CHARACTERS = 200

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from sync.failures import NotUnderstood, UpstreamError
+from sync.errors import NotUnderstood, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, ResponseSpec, optional, unparsed
 from sync.upstream.responses import RecordNumber, Response, parse_response

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.responses import Body, Model, Page, parse_list, parse_page, parse_response
 from sync.upstream.transport import Refusal, ServiceClient, segment

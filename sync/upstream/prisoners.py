@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, ContractProbe, Operation, rows, unparsed
 from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts

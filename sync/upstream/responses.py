@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel, to_snake
 
 from sync.clock import LONDON
-from sync.failures import NotUnderstood, UpstreamError
+from sync.errors import NotUnderstood, UpstreamError
 from sync.upstream.transport import ServiceClient
 
 Model = TypeVar("Model", bound="Response")

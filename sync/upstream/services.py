@@ -6,7 +6,7 @@ from functools import cached_property
 
 from urllib3 import HTTPConnectionPool
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.concurrency_limit import ConcurrencyLimit

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from sync.failures import NoToken
+from sync.errors import NoToken
 from sync.settings.upstreams import UpstreamName, UpstreamSettings
 from sync.upstream.http import ConnectionLost, NotSent, TimedOut, TooLarge, fetch
 

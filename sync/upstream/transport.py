@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 from urllib3 import HTTPConnectionPool
 
-from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
+from sync.errors import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.concurrency_limit import ConcurrencyLimit

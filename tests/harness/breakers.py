@@ -7,12 +7,12 @@ from collections import Counter
 
 import structlog
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 
 NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
 

@@ -11,9 +11,9 @@ from typing import Any
 from sandbox import Sandbox
 from sync.creation.creation import creation_lease
 from sync.domains.registry import DOMAINS, domain_of_queue
+from sync.errors import LeaseBusy
 from sync.events.context import HandlerContext, Outcome
 from sync.events.envelope import DomainEvent, MappingRetry, read_envelope
-from sync.failures import LeaseBusy
 from sync.settings.loading import load_settings
 from sync.store import creations, findings, outbox
 from sync.store.creations import CreationRecord

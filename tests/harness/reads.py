@@ -8,7 +8,7 @@ from typing import TypeVar
 from reports.engine.parallel_reader import FailedRead, failed_read
 from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Unit
-from sync.failures import SyncError, UpstreamError
+from sync.errors import SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 Item = TypeVar("Item")

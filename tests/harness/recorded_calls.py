@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 

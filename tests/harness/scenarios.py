@@ -12,7 +12,7 @@ from typing import TypeAlias
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from sync.failures import LeaseBusy, SyncError
+from sync.errors import LeaseBusy, SyncError
 from tests.harness.handlers import Harness
 from tests.harness.waiting import until
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.clock import LONDON, parse_event_time
+from sync.errors import MalformedMessage
 from sync.events.envelope import DomainEvent, read_envelope
-from sync.failures import MalformedMessage
 
 #: 10:14:31.204 in London, in summer.
 SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)

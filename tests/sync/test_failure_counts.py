@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.failures import (
+from sync.errors import (
     MOST_REASONS,
     OTHERS,
     BreakerOpen,

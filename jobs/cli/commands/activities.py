@@ -74,7 +74,7 @@ def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator:
 
 
 def _delete_row(what: str, row: int, *, unchecked: bool, dry_run: bool, yes: bool, operator: str | None) -> None:
-    from jobs.operations.surplus_rows import check_row, delete_row, plan_row
+    from jobs.operations.duplicate_rows import check_row, delete_row, plan_row
     from jobs.runtime.application import open_application
 
     with open_application() as application:

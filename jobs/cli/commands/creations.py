@@ -218,7 +218,7 @@ def _show(application: "Application", record: "CreationRecord") -> None:
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:
     """The current mapping of the DPS record. NOMIS may have another record as well."""
     from jobs.operations.creations import mapped_meanwhile
-    from sync.failures import SyncError, one_line
+    from sync.errors import SyncError, one_line
 
     try:
         mapping = mapped_meanwhile(application, record)

@@ -11,8 +11,8 @@ from jobs.cli.output import local_time, print_json, print_pairs, print_statement
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
+    from jobs.operations.duplicate_rows import TwoRows
     from jobs.operations.duplicates import Examination
-    from jobs.operations.surplus_rows import TwoRows
     from jobs.runtime.application import Application
     from sync.store.findings import Finding
 
@@ -113,8 +113,8 @@ def resolve_finding(
     duplicate (the same start, place, type, days and dates, as far as it has them) stays too. With --although-different
     it is removed anyway, and that is recorded.
     """
+    from jobs.operations.duplicate_rows import TwoRows, resolve_rows
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
-    from jobs.operations.surplus_rows import TwoRows, resolve_rows
     from jobs.runtime.application import open_application
 
     with open_application() as application:
@@ -197,8 +197,8 @@ def _question(found: "Examination") -> str:
 
 
 def _examined(application: "Application", finding: "Finding") -> "Examination | TwoRows":
+    from jobs.operations.duplicate_rows import examine_rows
     from jobs.operations.duplicates import examine
-    from jobs.operations.surplus_rows import examine_rows
     from sync.store.findings import FindingKind
 
     return (
@@ -207,7 +207,7 @@ def _examined(application: "Application", finding: "Finding") -> "Examination | 
 
 
 def _show(application: "Application", found: "Examination | TwoRows") -> None:
-    from jobs.operations.surplus_rows import TwoRows
+    from jobs.operations.duplicate_rows import TwoRows
     from sync.repair.finding_text import finding_text
 
     finding = found.finding

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, OffenderNo, Operator, Yes, parse_offender_no, parse_prison_id
-from jobs.cli.bulk import FromRun, OfCause, check_choice, check_json, fix_all
+from jobs.cli.bulk_fixes import FromRun, OfCause, check_choice, check_json, fix_all
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -89,7 +89,7 @@ def received(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
-            from jobs.operations.bulk import PUBLISHING, plan_received_item
+            from jobs.operations.bulk_fixes import PUBLISHING, plan_received_item
 
             plan_item = partial(plan_received_item, who=who, wait_seconds=wait)
             names = ("reconcile", "fix", "received")
@@ -142,7 +142,7 @@ def repair(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
-            from jobs.operations.bulk import WRITING, plan_repair_item
+            from jobs.operations.bulk_fixes import WRITING, plan_repair_item
 
             plan_item = partial(plan_repair_item, who=who, wait_seconds=wait)
             names = ("incentives", "repair")

@@ -47,7 +47,7 @@ def request(
     It is for differences that only NOMIS support can fix. It names the prisoner, the booking, the NOMIS records and
     what to change, with the SQL for records that have to be looked up in NOMIS. It sends nothing.
     """
-    from jobs.operations.bulk import records_of_cause
+    from jobs.operations.bulk_fixes import records_of_cause
     from jobs.operations.report_delivery import find_result
     from jobs.runtime.application import open_application
     from reports.presentation.support_request import request_csv, request_rows, request_text

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
-from jobs.cli.bulk import FromRun, OfCause, check_choice, fix_all
+from jobs.cli.bulk_fixes import FromRun, OfCause, check_choice, fix_all
 from jobs.cli.completion import complete_kinds
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import print_json, print_pairs, say
@@ -65,7 +65,7 @@ def resync(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if from_run is not None:
-            from jobs.operations.bulk import WRITING, plan_resync_item
+            from jobs.operations.bulk_fixes import WRITING, plan_resync_item
 
             plan = partial(plan_resync_item, who=who, unchecked=unchecked)
             fix_all(application, from_run, cause, ("resync",), plan, WRITING, yes=yes, dry_run=dry_run, as_json=as_json)

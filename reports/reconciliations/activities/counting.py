@@ -20,7 +20,7 @@ from reports.engine.telemetry import Event, Events
 from reports.engine.units import Population, Reading, Unit, UnlistedPart, UnreadRecord
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sync.alerting import command
-from sync.failures import RuleError
+from sync.errors import RuleError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import UnlistedPart
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisons
 

@@ -12,7 +12,7 @@ from reports.engine.parallel_reader import FailedRead
 from reports.engine.units import UnlistedPart
 from reports.reconciliations.adjustments.counting import parse_id
 from sync.domains.adjustments import nomis as nomis_adjustments
-from sync.failures import SyncError, UpstreamError
+from sync.errors import SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

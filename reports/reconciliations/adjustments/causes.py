@@ -19,7 +19,7 @@ from sync.alerting import command
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.rules import MAPPINGS
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

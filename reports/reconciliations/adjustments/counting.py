@@ -15,7 +15,7 @@ from sync.clock import LONDON
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.rules import MAPPINGS
-from sync.failures import RuleError
+from sync.errors import RuleError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

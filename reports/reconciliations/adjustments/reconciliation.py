@@ -26,7 +26,7 @@ from reports.reconciliations.adjustments.counting import (
     differing_bookings,
 )
 from sync.domains.adjustments.rules import CREATION
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from reports.engine.lists import ListPage
+from reports.engine.moving_lists import ListPage
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import UnlistedPart
@@ -22,7 +22,7 @@ from reports.reconciliations.appointments.compare import dps_columns, join, nomi
 from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.rules import MAPPINGS
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.mappings import nomis_location
 

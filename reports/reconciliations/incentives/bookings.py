@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from reports.reconciliations.incentives.listing import ListingFailed, PageFailure, list_prisoners
 from sync.domains.incentives import dps as incentives_api
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
 

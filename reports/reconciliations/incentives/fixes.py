@@ -16,7 +16,7 @@ from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import collect_evidence, entities, message_of, read_levels
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
-from sync.failures import RuleError
+from sync.errors import RuleError
 from sync.settings.upstreams import UpstreamName
 from sync.store.actions import ActionState
 from sync.store.creations import CreationState

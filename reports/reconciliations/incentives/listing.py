@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.engine.parallel_reader import failed_read, retry
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.tracing import TracedThreads
 from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
 

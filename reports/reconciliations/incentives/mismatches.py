@@ -24,7 +24,7 @@ from reports.reconciliations.incentives.evidence import (
     read_levels,
 )
 from reports.reconciliations.incentives.result import NAME, IncentiveEvidenceRow, IncentiveMismatch, Side
-from sync.failures import SyncError
+from sync.errors import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

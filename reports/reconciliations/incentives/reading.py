@@ -11,7 +11,7 @@ import structlog
 
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
-from sync.failures import RuleError, SyncError, UpstreamError
+from sync.errors import RuleError, SyncError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 
-from reports.engine.lists import ListPage
+from reports.engine.moving_lists import ListPage
 from reports.engine.parallel_reader import failed_read
 from reports.engine.unit_reader import UnitReader
 from reports.engine.units import UnlistedPart
@@ -18,7 +18,7 @@ from reports.reconciliations.visits import rules
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.rules import MAPPINGS, NOMIS_VISIT_TYPES
-from sync.failures import BreakerOpen, UpstreamError
+from sync.errors import BreakerOpen, UpstreamError
 from sync.settings.upstreams import UpstreamName
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
 from sync.domains.activities.rules import MAPPINGS
 from sync.domains.declaration import Update
 from sync.domains.duplicate_rows import RowKind
+from sync.errors import NeverAccepted, RuleError, UpstreamError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
-from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.operation import MappedValues

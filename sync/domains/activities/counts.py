@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import NonNegativeInt
 
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation, one
 from sync.upstream.responses import RecordNumber, Response

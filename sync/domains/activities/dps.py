@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation, one, rows, unparsed
 from sync.upstream.responses import AlsoRead, LocalDateTime, LocalTime, Response, Since, parse_response

@@ -25,8 +25,8 @@ from sync.domains.repair import (
     read_if_there,
     refused,
 )
+from sync.errors import NON_UNIQUE_TEXT, Failure
 from sync.events.envelope import DomainEvent
-from sync.failures import NON_UNIQUE_TEXT, Failure
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds

@@ -11,9 +11,9 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
 from sync.domains.declaration import Update
+from sync.errors import RuleError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
-from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, one, optional, rows
 from sync.upstream.responses import LocalDateTime, Response

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any, Literal, get_args
 
-from sync.failures import NotUnderstood, RuleError, UpstreamError
+from sync.errors import NotUnderstood, RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, optional, paged, written
 from sync.upstream.responses import Body, Comment, RecordNumber, Response, Since

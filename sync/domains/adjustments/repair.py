@@ -21,8 +21,8 @@ from sync.domains.repair import (
     read_if_there,
     text_or_none,
 )
+from sync.errors import UpstreamError
 from sync.events.envelope import DomainEvent
-from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds

@@ -12,9 +12,9 @@ from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
 from sync.domains.declaration import Coalesce, Update, ignored_if_gone
+from sync.errors import RuleError, UpstreamError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
-from sync.failures import RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId

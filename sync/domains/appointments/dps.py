@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AliasChoices, Field
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, one, optional, rows
 from sync.upstream.responses import Body, LocalDateTime, LocalTime, Response, Since

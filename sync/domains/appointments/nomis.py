@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Annotated, Any
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, paged, unparsed, written
 from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, Since, parse_list, parse_response

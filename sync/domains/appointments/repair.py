@@ -23,8 +23,8 @@ from sync.domains.repair import (
     refused,
     text_or_none,
 )
+from sync.errors import RuleError
 from sync.events.envelope import DomainEvent
-from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds

@@ -11,9 +11,9 @@ from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
 from sync.domains.declaration import Coalesce, Update, ignored_if_gone
+from sync.errors import UpstreamError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
-from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict, cast
 
 from pydantic import BeforeValidator, ValidationError
 
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, one, optional, rows, unparsed
 from sync.upstream.responses import LocalDateTime, Response

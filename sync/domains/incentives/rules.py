@@ -9,9 +9,9 @@ from sync.creation.creation import Creation, Json, Prepared, earliest_creation
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import IepRecord
+from sync.errors import RuleError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
-from sync.failures import RuleError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-from sync.failures import NotUnderstood, UpstreamError
+from sync.errors import NotUnderstood, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import ContractProbe, Operation, one, optional, paged, unparsed
 from sync.upstream.responses import LocalDateTime, Page, Response

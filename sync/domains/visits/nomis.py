@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sync.failures import NotUnderstood, UpstreamError
+from sync.errors import NotUnderstood, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import EMPTY, Operation, optional, paged, unparsed, written
 from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response

@@ -11,8 +11,8 @@ from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.dps import BookedVisit
 from sync.domains.visits.nomis import CancelVisit
 from sync.domains.visits.rules import CREATION, NOMIS_VISIT_TYPES
+from sync.errors import UpstreamError
 from sync.events.envelope import DomainEvent
-from sync.failures import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds

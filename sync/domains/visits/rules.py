@@ -11,9 +11,9 @@ from sync.creation.creation import Creation, Json, Prepared, earliest_creation
 from sync.domains.declaration import Coalesce, Update
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
+from sync.errors import RuleError, UpstreamError
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
-from sync.failures import RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId

@@ -15,7 +15,7 @@ from jobs.cli.arguments import parse_time
 from jobs.cli.output import counts_text, duration_text, live_progress, print_json, print_pairs, print_table, say
 from jobs.errors import BAD_USAGE, WORK_FAILED, UsageError, WorkError, exit_code_for
 from reports.presentation.text import plain
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.loading import SettingsError
 
 LONDON = ZoneInfo("Europe/London")

@@ -15,8 +15,8 @@ from jobs.health.probes import Probe, ProbeResult, list_probes
 from jobs.runtime.application import Application
 from jobs.runtime.metrics import Metrics, breaker_metrics, run_metrics
 from sandbox import Sandbox
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.failures import UpstreamError
 from sync.settings.loading import SettingsError
 from sync.settings.queues import QUEUES
 from sync.settings.upstreams import UpstreamName

@@ -15,7 +15,7 @@ from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.settings.upstreams import UpstreamName
 from sync.store.database import Database
 from sync.upstream.breaker import set_breaker
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 from tests.harness.app import App
 from tests.harness.faults import faulty
 from tests.harness.publishing import schedule_created, visit_booked

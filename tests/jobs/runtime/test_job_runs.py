@@ -22,9 +22,9 @@ from jobs.runtime.job_runs import (
 )
 from sync import clock
 from sync.store import tables
+from sync.store.column_types import Key
 from sync.store.database import Database
 from sync.store.leases import Leases
-from sync.store.types import Key
 from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from jobs.runtime.logging import bound, configure_logging, failure_log, log_failure, traces_wanted
 from reports.presentation.masking import Masking
 from sandbox import Sandbox
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.tracing import trace_of
 from tests.harness.app import App
 from tests.harness.publishing import put_visit

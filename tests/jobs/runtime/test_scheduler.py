@@ -13,7 +13,7 @@ from jobs.runtime.cron import CronSchedule
 from jobs.runtime.job_runs import ActiveRun, JobRuns, RunStatus, Trigger
 from jobs.runtime.scheduler import DueJob, QueueDrain, Scheduler, Workload
 from sync import clock
-from sync.failures import BreakerOpen
+from sync.errors import BreakerOpen
 from sync.pipeline.drain import BatchSummary
 from sync.queues.queue import QueueUnavailable
 from sync.store.database import Database, StoreUnavailable

@@ -17,7 +17,7 @@ from reports.engine.units import Population, Reading, Unit, UnreadRecord
 from reports.reconciliations.views import view_of
 from sandbox import Sandbox
 from sync.clock import now
-from sync.failures import RuleError, UpstreamError
+from sync.errors import RuleError, UpstreamError
 from sync.settings.declaration import Settings
 from sync.settings.upstreams import UpstreamName
 from sync.store.telemetry import read_events

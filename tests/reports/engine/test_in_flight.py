@@ -14,7 +14,7 @@ from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.domains.declaration import Domain
 from sync.domains.incentives import DOMAIN
-from sync.failures import RuleError
+from sync.errors import RuleError
 from tests.harness.reconciliations import (
     OpenApp,
     causes,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reports.engine.lists import ListPage, read_moving_list
-from sync.failures import BreakerOpen, UpstreamError
+from reports.engine.moving_lists import ListPage, read_moving_list
+from sync.errors import BreakerOpen, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from tests.harness.reads import PlainReads
 

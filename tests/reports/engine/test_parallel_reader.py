@@ -11,7 +11,7 @@ from queue import Queue
 import pytest
 
 from reports.engine.parallel_reader import FailedRead, ParallelReader, get_with_heartbeat
-from sync.failures import BreakerOpen, UpstreamError
+from sync.errors import BreakerOpen, UpstreamError
 from sync.upstream.concurrency_limit import BURST, ConcurrencyLimit
 from tests.harness.waiting import in_thread, result_of
 

@@ -15,8 +15,8 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.incentives import DOMAIN, rules
+from sync.errors import Failure
 from sync.events.envelope import write_mapping_retry
-from sync.failures import Failure
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.store.failed_attempts import FailedAttempt, count_redrives, record_failures

@@ -7,7 +7,7 @@ import pytest
 from reports.reconciliations.activities.allocations import Allocations
 from reports.reconciliations.activities.prisons import prisons_with_activities
 from sandbox import Sandbox
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from tests.harness.comparisons import opened
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller

@@ -18,7 +18,7 @@ from reports.reconciliations.adjustments.reconciliation import AdjustmentReconci
 from sandbox import Sandbox
 from sandbox.planted import adjustments as planted
 from sync.clock import london_now
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import Services

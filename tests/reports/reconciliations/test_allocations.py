@@ -15,7 +15,7 @@ from reports.engine.units import Scope, Unit
 from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations
 from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox
-from sync.failures import RuleError, UpstreamError
+from sync.errors import RuleError, UpstreamError
 from tests.harness.activity_counts import answer, respond_with_bookings, respond_with_counts
 from tests.harness.comparisons import compare, opened
 from tests.harness.reads import PlainReads

@@ -14,7 +14,7 @@ from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Scope
 from reports.reconciliations.appointments.reconciliation import Appointments
 from sandbox import Sandbox
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.upstreams import UpstreamName
 from tests.harness.appointments import DAY, PRISON, make_worked_example, put_in_dps, put_in_nomis, room_of
 from tests.harness.comparisons import Compared, compare

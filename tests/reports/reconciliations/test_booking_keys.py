@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reports.engine.key_walk import KeyGap, KeyPage, walk_bookings
 from reports.engine.reads import SharedReads
 from sandbox import Sandbox
-from sync.failures import BreakerOpen, SyncError, UpstreamError
+from sync.errors import BreakerOpen, SyncError, UpstreamError
 from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.upstream.prisoners import PrisonerId, latest_bookings

@@ -13,7 +13,7 @@ from reports.reconciliations.incentives.bookings import UnknownPrisoner
 from reports.reconciliations.incentives.mismatches import explain_prisoner
 from sandbox import Sandbox
 from sync.clock import now
-from sync.failures import RuleError
+from sync.errors import RuleError
 from tests.harness.reconciliations import OpenApp, reconciled
 
 NEAR = timedelta(hours=24)

@@ -10,7 +10,7 @@ import pytest
 from reports.reconciliations.incentives.bookings import ActiveBookingLookup
 from reports.reconciliations.incentives.listing import ListingFailed, list_prisoners
 from sandbox import Sandbox
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from tests.harness.faults import held
 from tests.harness.reconciliations import OpenApp
 from tests.harness.waiting import in_thread, result_of

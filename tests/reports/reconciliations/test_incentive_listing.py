@@ -10,7 +10,7 @@ import pytest
 from reports.engine.parallel_reader import retry
 from reports.reconciliations.incentives.listing import ListingFailed, list_prisoners, relist
 from sandbox import Sandbox
-from sync.failures import SyncError
+from sync.errors import SyncError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.breaker import Breakers
 from sync.upstream.prisoners import PrisonerPage, prisoner_page

@@ -10,7 +10,7 @@ import pytest
 from reports.engine.reconciliation import ServiceTooOld
 from reports.engine.units import Scope
 from reports.reconciliations.visits.reconciliation import VisitEvents
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from tests.harness.reads import PlainReads
 from tests.harness.visits import PRISON, TODAY, World
 

@@ -21,8 +21,8 @@ import time_machine
 
 from sandbox import Sandbox
 from sync.clock import now
+from sync.errors import LeaseBusy
 from sync.events.context import Outcome
-from sync.failures import LeaseBusy
 from sync.store.creations import CreationState
 from tests.harness.creations import (
     Consumer,

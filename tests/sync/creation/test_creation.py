@@ -11,14 +11,14 @@ import pytest
 
 from sandbox import Sandbox
 from sync.clock import now
+from sync.errors import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
 from sync.events.context import Outcome
-from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.store import creations
 from sync.store.creations import CreationState
 from sync.store.database import Database
 from sync.upstream.breaker import set_breaker
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 from tests.harness.creations import (
     Consumer,
     consuming,

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from sandbox import Sandbox
+from sync.errors import LeaseBusy, NotUnderstood, UpstreamError
 from sync.events.context import Outcome
-from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.store import tables
 from tests.harness import activities, adjustments, appointments
 from tests.harness.creations import (

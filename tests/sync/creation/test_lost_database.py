@@ -15,8 +15,8 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.failures import UpstreamError
 from sync.store.database import Database, StoreUnavailable
 from tests.harness.creations import (
     Consumer,

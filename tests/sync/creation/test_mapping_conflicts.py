@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sandbox import Sandbox
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.failures import UpstreamError
 from sync.store.creations import CreationState
 from tests.harness.creations import (
     Consumer,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sandbox import Sandbox
 from sync.creation.creation import Creation
 from sync.domains.registry import DOMAINS
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
 from sync.events.envelope import MappingRetry, read_envelope, write_mapping_retry
-from sync.failures import UpstreamError
 from sync.store.creations import CreationState
 from tests.harness import appointments
 from tests.harness.creations import (

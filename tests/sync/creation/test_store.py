@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sync.creation.conflicts import Conflict
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
-from sync.failures import LeaseBusy, UpstreamError
+from sync.errors import LeaseBusy, UpstreamError
 from sync.store import creations as records
 from sync.store import findings
 from sync.store.creations import CreationRecord, CreationState

@@ -12,8 +12,8 @@ import time_machine
 from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.errors import LeaseBusy, UpstreamError
 from sync.events.context import Outcome
-from sync.failures import LeaseBusy, UpstreamError
 from sync.settings import times
 from sync.store import creations
 from sync.store.creations import CreationState

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from sync.domains.activities.rules import course_description
+from sync.errors import LeaseBusy, RuleError, UpstreamError
 from sync.events.context import Outcome
-from sync.failures import LeaseBusy, RuleError, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from tests.harness.activities import (
     ACTIVITY,

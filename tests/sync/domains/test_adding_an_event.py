@@ -15,7 +15,7 @@ import pytest
 from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS
 from sync.domains.visits import rules as visit
-from sync.failures import LeaseBusy, UpstreamError
+from sync.errors import LeaseBusy, UpstreamError
 from sync.settings.variables import feature_variable
 from tests.harness.handlers import HANDLERS, QUEUES, Harness, Prisoner
 

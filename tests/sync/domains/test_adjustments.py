@@ -12,9 +12,9 @@ from sync.clock import LONDON
 from sync.domains.adjustments import DOMAIN
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import nomis_adjustment
+from sync.errors import MalformedMessage, NotUnderstood, RuleError, UpstreamError
 from sync.events.context import Outcome
 from sync.events.envelope import DomainEvent
-from sync.failures import MalformedMessage, NotUnderstood, RuleError, UpstreamError
 from tests.harness.adjustments import ADJUSTMENT, EVENT, handle, put_adjustment
 from tests.harness.faults import faulty
 from tests.harness.handlers import HANDLERS, Harness, Prisoner

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sync.domains.activities.allocations import booking_activity_lease
-from sync.failures import LeaseBusy, NeverAccepted, RuleError, UpstreamError
+from sync.errors import LeaseBusy, NeverAccepted, RuleError, UpstreamError
 from tests.harness.activities import (
     ACTIVITY,
     ALLOCATION,

@@ -8,8 +8,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.creation.creation import creation_lease
+from sync.errors import LeaseBusy, NeverAccepted, UpstreamError
 from sync.events.context import Outcome
-from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.repair.creations import search_text
 from sync.store import creations
 from tests.harness.appointments import INSTANCE, handle, put_appointment

@@ -9,9 +9,9 @@ import pytest
 from sandbox import Sandbox
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
+from sync.errors import LeaseBusy, UpstreamError
 from sync.events.context import Outcome
 from sync.events.envelope import DomainEvent
-from sync.failures import LeaseBusy, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from tests.harness.faults import faulty
 from tests.harness.handlers import HANDLERS, Harness, Prisoner

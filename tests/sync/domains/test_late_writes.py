@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.failures import LeaseBusy, UpstreamError
+from sync.errors import LeaseBusy, UpstreamError
 from tests.harness.handlers import Harness
 from tests.harness.publishing import (
     DpsEvent,

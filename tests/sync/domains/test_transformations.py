@@ -27,7 +27,7 @@ from sync.domains.appointments.rules import nomis_appointment
 from sync.domains.incentives.nomis import CreateIep
 from sync.domains.visits.dps import Visit
 from sync.domains.visits.rules import NOMIS_OUTCOMES, nomis_outcome, nomis_visit_type, open_closed_status
-from sync.failures import RuleError
+from sync.errors import RuleError
 
 TIMES = st.times()
 LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1))  # noqa: DTZ001 - local

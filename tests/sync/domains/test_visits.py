@@ -10,8 +10,8 @@ import pytest
 from sandbox import Sandbox
 from sync.domains.visits.nomis import CreateVisit, create_visit
 from sync.domains.visits.rules import nomis_outcome, nomis_visit_type
+from sync.errors import LeaseBusy, MalformedMessage, RuleError, UpstreamError
 from sync.events.context import Outcome
-from sync.failures import LeaseBusy, MalformedMessage, RuleError, UpstreamError
 from tests.harness.faults import faulty
 from tests.harness.handlers import Harness, Prisoner
 from tests.harness.publishing import put_visit

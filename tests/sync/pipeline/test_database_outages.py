@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.creation import creation_lease
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.pipeline import outages
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.settings import times

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.events.envelope import write_mapping_retry
-from sync.pipeline import batch, group_runner, too_early
-from sync.pipeline.too_early import seconds_until_old_enough
+from sync.pipeline import batch, group_runner
+from sync.pipeline import early_events as too_early
+from sync.pipeline.early_events import seconds_until_old_enough
 from sync.queues.queue import Message
 from tests.harness.clocks import Clock, clock_of
 from tests.harness.pipeline import BOOKED, send, tracked

@@ -11,8 +11,8 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.errors import Failure
 from sync.events.context import Outcome
-from sync.failures import Failure
 from sync.pipeline.acknowledge import Acknowledger, TaskEnd
 from sync.pipeline.coalesce import Task, read_task
 from sync.queues.heartbeat import Heartbeat

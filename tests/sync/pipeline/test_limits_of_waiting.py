@@ -13,7 +13,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.clock import now
 from sync.creation.creation import creation_lease
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, may_wait
 from sync.settings import times

@@ -10,8 +10,8 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.failures import UpstreamError
 from sync.store.failed_attempts import FailedAttempt, last_failure
 from tests.harness import activities
 from tests.harness.app import application

@@ -12,8 +12,8 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.errors import UpstreamError
 from sync.events.context import Outcome
-from sync.failures import UpstreamError
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import Drain, UpstreamsUnavailable
 from sync.pipeline.group_runner import GroupRunner, Missing

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sync.clock import now
 from sync.domains.registry import DOMAINS
+from sync.errors import Failure
 from sync.events.envelope import write_domain_event
-from sync.failures import Failure
 from sync.queues.queue import Message
 from sync.repair.dead_letter_report import WORTH_A_RETRY, DeadLetterReport, FailureClass
 from sync.repair.dead_letters import read_dead_letter

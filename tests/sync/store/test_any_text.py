@@ -19,16 +19,16 @@ from sync.alerting import Severity
 from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
-from sync.failures import Failure, UpstreamError
+from sync.errors import Failure, UpstreamError
 from sync.store import actions, findings, outbox, tables
 from sync.store import failed_attempts as failures
+from sync.store.column_types import written_json
 from sync.store.creations import CreationState
 from sync.store.database import Database
 from sync.store.failed_attempts import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
-from sync.store.types import written_json
 from sync.upstream import breaker as breakers
 
 VISIT = DOMAINS["visits"].creation

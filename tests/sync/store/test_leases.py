@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from benchmarks.forked_command import CONTEXT
 from sandbox.postgres import PostgresServer
 from sync.clock import now
-from sync.failures import LeaseBusy
+from sync.errors import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.process_names import process_is_gone, this_process

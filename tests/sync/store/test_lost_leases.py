@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.forked_command import CONTEXT
-from sync.failures import LeaseBusy
+from sync.errors import LeaseBusy
 from sync.store.database import Database
 from sync.store.leases import Leases
 from tests.harness.databases import hold

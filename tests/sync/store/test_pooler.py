@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL
 
 from sync.clock import now
-from sync.failures import Failure
+from sync.errors import Failure
 from sync.store.database import Database
 from sync.store.failed_attempts import FailedAttempt, attempts_at, record_failures
 from sync.store.leases import Leases

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from sync.alerting import Severity
 from sync.clock import now
-from sync.failures import Failure
+from sync.errors import Failure
 from sync.store import actions, findings, outbox, tables
 from sync.store import failed_attempts as failures
 from sync.store.actions import ActionState

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
-from sync.failures import BreakerOpen, UpstreamError
+from sync.errors import BreakerOpen, UpstreamError
 from sync.settings import times
-from sync.upstream import circuit
-from sync.upstream.circuit import TRIALS, BreakerState
+from sync.upstream import breaker_rules as circuit
+from sync.upstream.breaker_rules import TRIALS, BreakerState
 from tests.harness.breakers import MAPPING, NOMIS, OAUTH, Process, open_in
 from tests.harness.waiting import failure_of, in_thread, result_of
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sync.failures import NON_UNIQUE_TEXT
+from sync.errors import NON_UNIQUE_TEXT
 from sync.upstream.error_bodies import MESSAGE_CHARACTERS, own_words
 
 COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from sandbox import Sandbox
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.services import Services

@@ -13,7 +13,7 @@ from sync.domains.adjustments.rules import MAPPINGS as ADJUSTMENT_MAPPINGS
 from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.loading import load_settings
 from sync.upstream.services import Services
 from sync.upstream.transport import ServiceClient

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox
 from sync.domains.appointments import nomis as nomis_appointments
-from sync.failures import NotUnderstood
+from sync.errors import NotUnderstood
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream.operation import Operation, unparsed

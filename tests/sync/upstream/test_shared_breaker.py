@@ -10,14 +10,14 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
-from sync.failures import LeaseBusy, UpstreamError
+from sync.errors import LeaseBusy, UpstreamError
 from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.telemetry import read_events
-from sync.upstream import circuit
+from sync.upstream import breaker_rules as circuit
 from sync.upstream.breaker import read_breakers
-from sync.upstream.circuit import BreakerState
+from sync.upstream.breaker_rules import BreakerState
 from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
 from sync.upstream.prisoners import prisoner_page
 from sync.upstream.services import Services

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sandbox import Sandbox
-from sync.failures import NoToken
+from sync.errors import NoToken
 from sync.settings.upstreams import UpstreamName, UpstreamSettings
 from sync.upstream.tokens import TokenSource, authorities
 

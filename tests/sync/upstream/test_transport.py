@@ -14,7 +14,7 @@ from sandbox import Sandbox
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
-from sync.failures import LeaseBusy, UpstreamError, describe_failure
+from sync.errors import LeaseBusy, UpstreamError, describe_failure
 from sync.settings.loading import load_settings
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners

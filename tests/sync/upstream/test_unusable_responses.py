@@ -26,7 +26,7 @@ from sync.domains.registry import DOMAINS
 from sync.domains.visits import dps as visits_api
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
-from sync.failures import NotUnderstood, UpstreamError
+from sync.errors import NotUnderstood, UpstreamError
 from sync.settings.upstreams import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners
 from sync.upstream.services import Services

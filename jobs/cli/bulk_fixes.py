@@ -13,7 +13,7 @@ from jobs.errors import UsageError, WorkError
 from reports.presentation.text import short_moment
 
 if TYPE_CHECKING:
-    from jobs.operations.bulk import BulkItem, ProposedFix, State, Wording
+    from jobs.operations.bulk_fixes import BulkItem, ProposedFix, State, Wording
     from jobs.runtime.application import Application
     from reports.engine.result import ReconciliationResult
 
@@ -67,7 +67,7 @@ def fix_all(
     The fixes are those for which the report of the run proposes the command `names`, limited to one `cause` if given.
     Raises `WorkError` if a fix did not end as expected, or if there is an objection to one.
     """
-    from jobs.operations.bulk import State, carry_out, proposed_fixes
+    from jobs.operations.bulk_fixes import State, carry_out, proposed_fixes
     from jobs.operations.report_delivery import find_result
 
     result = find_result(application, run_id)
@@ -137,7 +137,7 @@ def _counts_text(counts: "Counter[State]", wording: "Wording") -> str:
 
 
 def _check(items: "Iterable[BulkItem]", counts: "Counter[State]", wording: "Wording") -> None:
-    from jobs.operations.bulk import State
+    from jobs.operations.bulk_fixes import State
 
     failed = next((item for item in items if item.state is State.FAILED), None)
     if failed is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.settings import times
 
 #: How many of the most recent calls count, and how many records must have failed among them.

@@ -12,7 +12,7 @@ import structlog
 _MOST_REASONS = 10
 
 
-class OutageLog:
+class FailureLog:
     """Logs the outages of one piece of repeated work. Safe to share between threads.
 
     The events go to `logger`, all with `fields`. `begins` is logged at the first failure of an outage, and `changes`

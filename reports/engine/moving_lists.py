@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from sync.failures import BreakerOpen, UpstreamError
+from sync.errors import BreakerOpen, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

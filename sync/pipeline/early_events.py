@@ -11,7 +11,7 @@ import time
 from urllib.parse import unquote
 
 from sync.clock import now
-from sync.failures import SyncError, UpstreamError, describe_failure
+from sync.errors import SyncError, UpstreamError, describe_failure
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait

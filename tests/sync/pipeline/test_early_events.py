@@ -11,7 +11,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
-from sync.failures import UpstreamError
+from sync.errors import UpstreamError
 from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
 from sync.repair.dead_letter_queue import DeadLetterQueue
