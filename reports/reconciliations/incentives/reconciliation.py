@@ -103,12 +103,10 @@ class Incentives(Reconciliation):
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """The levels of one page of prisoners: NOMIS one by one, DPS in bulk."""
         prisoners = {each.booking_id: each.offender_no for each in _prisoners(unit)}
-        with TracedThreads(1, thread_name_prefix="dps-bulk") as executor:
-            bulk = executor.submit(self._levels.bulk_levels, list(prisoners), reads)
+        with TracedThreads(1, thread_name_prefix="dps-levels") as executor:
+            dps_levels = executor.submit(self._dps_levels, list(prisoners), reads)
             nomis = dict(reads.each(UpstreamName.NOMIS, self._levels.nomis_level, prisoners))
-            dps: dict[int, str | FailedRead | None] = dict(bulk.result())
-        missing = [booking_id for booking_id in prisoners if booking_id not in dps]
-        dps |= reads.each(UpstreamName.INCENTIVES, self._levels.dps_level, missing)
+            dps = dps_levels.result()
         rows, unread = [], []
         for booking_id, offender_no in prisoners.items():
             ours, theirs = nomis[booking_id], dps[booking_id]
@@ -121,6 +119,12 @@ class Incentives(Reconciliation):
         named = dict(zip(("booking_id", "offender_no", "prison_id", "nomis_level", "dps_level"), columns, strict=True))
         frame = typed(self, {name: list(values) for name, values in named.items()})
         return Reading(_with_sides(frame), tuple(unread))
+
+    def _dps_levels(self, bookings: Sequence[int], reads: Reads) -> dict[int, str | FailedRead | None]:
+        """The DPS levels of bookings: in bulk, and then singly those that the bulk call omits."""
+        levels: dict[int, str | FailedRead | None] = dict(self._levels.bulk_levels(bookings, reads))
+        missing = [booking_id for booking_id in bookings if booking_id not in levels]
+        return levels | dict(reads.each(UpstreamName.INCENTIVES, self._levels.dps_level, missing))
 
     def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
         """The prisoners of a page who could not be read."""
