@@ -126,8 +126,8 @@ def _judge_dead_letters(
     unreadable = sum(len(wave["malformed"]) for wave in planned)
     reasons: Counter[str] = Counter()
     for queue in QUEUES:
-        for letter in dead_letter_queue(program, queue).peek(_MOST_DEAD):
-            message = letter.message
+        for dead_letter in dead_letter_queue(program, queue).peek(_MOST_DEAD):
+            message = dead_letter.message
             attempt = last_failure(program.database, queue=queue, message_id=message.message_id)
             reason = _reason(queue, message, attempt, nowhere, doubtful)
             if reason is None:

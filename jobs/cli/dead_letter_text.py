@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sync.errors import Failure
     from sync.repair.dead_letter_queue import RetryResult
-    from sync.repair.dead_letters import DeadLetter
+    from sync.repair.dead_letters import DeadLetterMessage
 
 #: How many reasons are listed for a queue, and how many message ids are shown for a reason.
 _MOST_REASONS = 5
@@ -93,35 +93,35 @@ def say_batch(batch: BatchResult) -> None:
         say(f"{sent}: not handled in time, {count(batch.on_queue, 'message')} on the queue")
 
 
-def say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -> None:
+def say_dry_run(messages: "Sequence[DeadLetterMessage]", what: str, *, as_json: bool) -> None:
     """Prints messages that would be sent back or removed, as `what` says."""
     if as_json:
-        print_json([letter.as_dict() for letter in letters])
+        print_json([message.as_dict() for message in messages])
         return
-    say(f"{count(len(letters), 'message')} {what}")
-    for letter in letters:
-        say(f"  {letter.message.message_id}  {letter.type}  {_ids(letter)}".rstrip())
+    say(f"{count(len(messages), 'message')} {what}")
+    for message in messages:
+        say(f"  {message.message_id}  {message.type}  {_ids(message)}".rstrip())
 
 
 def say_retried(result: "RetryResult") -> None:
     """Prints how many messages were sent back, and why others stay."""
     say(f"{result.queue}: {len(result.retried)} of {count(result.found, 'message')} sent back")
     for each in result.left:
-        say(f"  left {each.dead_letter.message.message_id}  {each.dead_letter.type}: {each.reason}")
+        say(f"  left {each.dead_letter.message_id}  {each.dead_letter.type}: {each.reason}")
 
 
 def show_message(found: DeadLetterReport, zone: "ZoneInfo") -> None:
     """Prints one message: its event and ids, its last failure, how often it was tried, and what to do."""
-    letter = found.dead_letter
-    say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
-    sent = local_time(letter.message.sent_at, zone)
+    message = found.dead_letter
+    say(f"{message.message_id}  {message.type}  {found.failure_class}")
+    sent = local_time(message.sent_at, zone)
     given_up = "; given up by housekeeping" if found.given_up else ""
     attempts, redrives = count(found.attempts, "failed attempt"), count(found.redrives, "time")
     say(f"  sent      {sent}; {attempts}, sent back {redrives}{given_up}")
-    if letter.ids:
-        say(f"  about     {_ids(letter)}")
-    if letter.problem:
-        say(f"  problem   {letter.problem}")
+    if message.ids:
+        say(f"  about     {_ids(message)}")
+    if message.problem:
+        say(f"  problem   {message.problem}")
     if found.failure is not None:
         failure = found.failure.failure
         say(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
@@ -135,9 +135,9 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
     if len(reason.reports) == 1:
         show_message(reason.first, zone)
         return
-    letter, reports = reason.first.dead_letter, reason.reports
-    say(f"{count(len(reports), 'message')}  {letter.type}  {reason.first.failure_class}")
-    oldest, newest = (local_time(each.dead_letter.message.sent_at, zone) for each in (reports[0], reports[-1]))
+    message, reports = reason.first.dead_letter, reason.reports
+    say(f"{count(len(reports), 'message')}  {message.type}  {reason.first.failure_class}")
+    oldest, newest = (local_time(each.dead_letter.sent_at, zone) for each in (reports[0], reports[-1]))
     given_up = sum(each.given_up for each in reports)
     sent = oldest if oldest == newest else f"{oldest} to {newest}"
     say(f"  sent      {sent}{f'; {given_up} given up by housekeeping' if given_up else ''}")
@@ -153,7 +153,7 @@ def show_reason(reason: SameReason, queue: str, zone: "ZoneInfo") -> None:
         say(f"  waits     {len(waiting)} of them until {until} or later; then housekeeping sends them back")
     _say_advice(reason.first)
     for each in reports[:_SAMPLES]:
-        say(f"  {each.dead_letter.message.message_id}  {_ids(each.dead_letter)}".rstrip())
+        say(f"  {each.dead_letter.message_id}  {_ids(each.dead_letter)}".rstrip())
     if len(reports) > _SAMPLES:
         say(f"  and {len(reports) - _SAMPLES} more: prisoner-to-nomis dlq show {queue} --all")
 
@@ -174,5 +174,5 @@ def _where(failure: "Failure") -> str:
     return f"{step}: {called}" if called else step
 
 
-def _ids(letter: "DeadLetter") -> str:
-    return " ".join(f"{name}={value}" for name, value in letter.ids.items() if isinstance(value, str | int | float))
+def _ids(message: "DeadLetterMessage") -> str:
+    return " ".join(f"{name}={value}" for name, value in message.ids.items() if isinstance(value, str | int | float))

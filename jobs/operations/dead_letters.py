@@ -16,7 +16,7 @@ from sync.errors import SyncError, one_line
 from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_queue import DeadLetterQueue
 from sync.repair.dead_letter_report import DeadLetterReport, SameReason, group_by_reason, report_on
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import DeadLetterMessage
 from sync.settings.queues import QUEUES
 
 Result = TypeVar("Result")
@@ -60,12 +60,12 @@ def check_errors(errors: Mapping[str, str]) -> None:
         raise WorkError("; ".join(f"{', '.join(named)}: {reason}" for reason, named in queues.items()))
 
 
-def find_ids(queue: str, letters: Sequence[DeadLetter], named: Collection[str]) -> set[str]:
+def find_ids(queue: str, messages: Sequence[DeadLetterMessage], named: Collection[str]) -> set[str]:
     """The ids of the named messages, each named by its id or by a prefix that no other id has.
 
-    Raises `UsageError` for a name that fits none of `letters`, or several.
+    Raises `UsageError` for a name that fits none of `messages`, or several.
     """
-    return {_find_id(queue, [letter.message.message_id for letter in letters], name) for name in named}
+    return {_find_id(queue, [message.message_id for message in messages], name) for name in named}
 
 
 def _find_id(queue: str, ids: Sequence[str], name: str) -> str:
@@ -129,7 +129,7 @@ class DlqState:
     @property
     def oldest(self) -> datetime | None:
         """When the oldest message that was read was first sent."""
-        sent = (report.dead_letter.message.sent_at for report in self.reports)
+        sent = (report.dead_letter.sent_at for report in self.reports)
         return min((moment for moment in sent if moment is not None), default=None)
 
     @property
@@ -176,14 +176,14 @@ def read_dlq(application: Application, queue: str, most: int | None = None, seco
     """
     dlq = dead_letter_queue(application, queue)
     counts = application.queue_pair(queue).dlq.counts()
-    letters = dlq.peek(most, seconds) if counts.visible else []
-    reports = tuple(report_on(application.database, queue, letters))
+    messages = dlq.peek(most, seconds) if counts.visible else []
+    reports = tuple(report_on(application.database, queue, messages))
     return DlqState(queue, dlq.name, counts, reports, _just_sent_back(application, queue))
 
 
 def find_message(state: DlqState, prefix: str) -> Sequence[DeadLetterReport]:
     """The messages of a queue whose id begins with `prefix`. Raises `UsageError` when there is none."""
-    found = [each for each in state.reports if each.dead_letter.message.message_id.startswith(prefix)]
+    found = [each for each in state.reports if each.dead_letter.message_id.startswith(prefix)]
     if not found:
         raise UsageError(f"the dead letter queue of {state.queue} holds no message {prefix}")
     return found

@@ -16,7 +16,7 @@ from jobs.runtime.logging import bound
 from reports.presentation.text import count
 from sync import clock
 from sync.repair.dead_letter_queue import RetryResult
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import DeadLetterMessage
 from sync.repair.scheduled_redrive import ScheduledRedrive
 from sync.store.failed_attempts import forget_redrives
 from sync.store.findings import resolve_expired
@@ -83,13 +83,13 @@ def housekeep_on_schedule(application: Application, active_run: ActiveRun, stop_
     housekeep(application, active_run, HousekeepingResult(), stop_requested.is_set)
 
 
-def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadLetter]], dict[str, str]]:
+def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadLetterMessage]], dict[str, str]]:
     """What a run would send back, by queue, and the reason for each queue that could not be read."""
 
-    def preview(queue: str) -> list[DeadLetter]:
-        letters = dead_letter_queue(application, queue).peek(_MOST_MESSAGES)
-        left = _rules(application, queue).why_left(letters)
-        return [letter for letter in letters if letter.message.message_id not in left]
+    def preview(queue: str) -> list[DeadLetterMessage]:
+        messages = dead_letter_queue(application, queue).peek(_MOST_MESSAGES)
+        left = _rules(application, queue).why_left(messages)
+        return [message for message in messages if message.message_id not in left]
 
     return for_each_queue(preview)
 

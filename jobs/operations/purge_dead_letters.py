@@ -13,10 +13,10 @@ from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, Folder, open_archive
 from reports.presentation.text import count
 from sync import clock
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import DeadLetterMessage
 from sync.settings.loading import SettingsError
 
-Export = Callable[[Sequence[DeadLetter]], str]
+Export = Callable[[Sequence[DeadLetterMessage]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +30,39 @@ class Purged:
 
 def plan_purge(
     application: Application, queue: str, named: Collection[str], *, include_retries: bool
-) -> tuple[list[DeadLetter], int]:
+) -> tuple[list[DeadLetterMessage], int]:
     """The messages to be removed (all, or the `named` ones), and how many others there are.
 
     Raises `UsageError` when a named message is not there, and for mapping retries unless they are included.
     """
-    letters = dead_letter_queue(application, queue).peek()
-    ids = find_ids(queue, letters, named)
-    chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
-    retries = sum(letter.is_mapping_retry for letter in chosen)
+    messages = dead_letter_queue(application, queue).peek()
+    ids = find_ids(queue, messages, named)
+    chosen = [message for message in messages if not named or message.message_id in ids]
+    retries = sum(message.is_mapping_retry for message in chosen)
     if retries and not include_retries:
         where = "the list of named messages" if named else f"the dead letter queue of {queue}"
         raise UsageError(
             f"{where} holds {_mapping_retries(retries)}: use `dlq retry` when the mapping service is back, purge other "
             "messages by --message, or give --include-retries to lose those mappings"
         )
-    return chosen, len(letters) - len(chosen)
+    return chosen, len(messages) - len(chosen)
 
 
 def _mapping_retries(number: int) -> str:
     return f"{number} mapping {'retry' if number == 1 else 'retries'}"
 
 
-def purge(application: Application, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
-    """Removes `letters`, which were listed before, once `export` has stored them safely.
+def purge(
+    application: Application, queue: str, messages: Sequence[DeadLetterMessage], export: Export, who: str
+) -> Purged:
+    """Removes `messages`, which were listed before, once `export` has stored them safely.
 
     The action is recorded under the name `who`.
 
     Raises `QueueUnavailable`, and whatever `export` raises, in which case nothing is removed.
     """
     stored: list[str] = []
-    ids = {letter.message.message_id for letter in letters}
+    ids = {message.message_id for message in messages}
     dlq = dead_letter_queue(application, queue)
     with recorded_action(application, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as ongoing:
         removed, left = dlq.purge(ids, lambda these: stored.append(export(these)), who)
@@ -94,8 +96,8 @@ def exporter(application: Application, queue: str, file: Path | None) -> Export:
     if file is not None and (file.exists() or file.is_symlink()):
         raise _exists(file)
 
-    def export(letters: Sequence[DeadLetter]) -> str:
-        content = json.dumps([letter.as_export() for letter in letters], ensure_ascii=False, indent=1)
+    def export(messages: Sequence[DeadLetterMessage]) -> str:
+        content = json.dumps([message.as_export() for message in messages], ensure_ascii=False, indent=1)
         # A lone surrogate cannot be written as UTF-8; its escape can, and means the same in JSON.
         content = content.encode(errors="backslashreplace").decode()
         if file is not None:

@@ -17,7 +17,7 @@ from sync.errors import fingerprint
 from sync.queues.queue import BATCH, QueueUnavailable
 from sync.repair.dead_letter_queue import RetriedBatch, RetryResult
 from sync.repair.dead_letter_report import not_chosen
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import DeadLetterMessage
 from sync.settings import times
 from sync.store.failed_attempts import attempts_at, last_number
 
@@ -41,7 +41,7 @@ class BatchResult:
     queue when the wait ended.
     """
 
-    sent: Mapping[str, DeadLetter]
+    sent: Mapping[str, DeadLetterMessage]
     state: BatchState
     failed: Mapping[str, str]
     on_queue: int
@@ -69,12 +69,12 @@ class Choice:
     limit: int | None = None
 
 
-def preview_retry(application: Application, queue: str, choice: Choice) -> list[DeadLetter]:
+def preview_retry(application: Application, queue: str, choice: Choice) -> list[DeadLetterMessage]:
     """What would be sent back. Raises `UsageError` when a named message is not there, and `QueueUnavailable`."""
-    letters = dead_letter_queue(application, queue).peek()
-    ids = find_ids(queue, letters, choice.named)
-    left = not_chosen(application.database, queue, ids, recoverable_only=choice.recoverable_only)(letters)
-    return [letter for letter in letters if letter.message.message_id not in left][: choice.limit]
+    messages = dead_letter_queue(application, queue).peek()
+    ids = find_ids(queue, messages, choice.named)
+    left = not_chosen(application.database, queue, ids, recoverable_only=choice.recoverable_only)(messages)
+    return [message for message in messages if message.message_id not in left][: choice.limit]
 
 
 def retry_messages(application: Application, queue: str, choice: Choice, who: str) -> RetryResult:
@@ -153,7 +153,7 @@ def _retry(
             for batch in batches:
                 result = result.with_batch(batch)
                 ongoing.details |= {
-                    "messages": [letter.message.message_id for letter in result.retried],
+                    "messages": [message.message_id for message in result.retried],
                     "left": len(result.left),
                 }
                 if not go_on(batch):
@@ -162,7 +162,7 @@ def _retry(
         if result.found:
             dlq.track_retry(result)
         ongoing.outcome = f"{len(result.retried)} of {count(result.found, 'message')} sent back"
-    seen = {letter.message.message_id for letter in (*result.retried, *(each.dead_letter for each in result.left))}
+    seen = {message.message_id for message in (*result.retried, *(each.dead_letter for each in result.left))}
     if (missing := ids - seen) and not stopped:
         raise WorkError(f"these messages left the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
     if failed := [each.reason for each in result.left if each.failed]:
@@ -172,7 +172,7 @@ def _retry(
 
 
 def _wait(
-    application: Application, queue: str, sent: Mapping[str, DeadLetter], since: int, seconds: float
+    application: Application, queue: str, sent: Mapping[str, DeadLetterMessage], since: int, seconds: float
 ) -> BatchResult:
     """What happens to messages within `seconds`.
 
@@ -180,9 +180,9 @@ def _wait(
 
     An empty queue counts only once SQS has reported it several times in a row, since its numbers lag behind.
     """
-    by_queue: dict[str, dict[str, DeadLetter]] = {}
-    for message_id, letter in sent.items():
-        by_queue.setdefault(queue_of(letter.type) or queue, {})[message_id] = letter
+    by_queue: dict[str, dict[str, DeadLetterMessage]] = {}
+    for message_id, message in sent.items():
+        by_queue.setdefault(queue_of(message.type) or queue, {})[message_id] = message
     mains = [application.queue_pair(name).main for name in by_queue]
     deadline, times_empty = time.monotonic() + seconds, 0
     while True:
@@ -199,13 +199,13 @@ def _wait(
 
 
 def _failed_since(
-    application: Application, by_queue: Mapping[str, Mapping[str, DeadLetter]], since: int
+    application: Application, by_queue: Mapping[str, Mapping[str, DeadLetterMessage]], since: int
 ) -> dict[str, str]:
     """The messages with a failed attempt after `since`, by their new ids, with the reason."""
     failed: dict[str, str] = {}
     with application.database.read() as connection:
         for name, sent in by_queue.items():
-            ids = ((letter.sns_message_id, message_id) for message_id, letter in sent.items())
+            ids = ((message.sns_message_id, message_id) for message_id, message in sent.items())
             found = attempts_at(connection, name, ids, after=since)
             failed |= {message_id: fingerprint(each.last.failure) for message_id, each in found.items()}
     return failed

@@ -108,11 +108,11 @@ def queue_line(
         # queues.
         reason = str(reading.unknown)
         return unknown_line(queue, f"it cannot be read: {reason.partition(': ')[2] or reason}")
-    letters = None if dead is None else dead.value
+    state = None if dead is None else dead.value
     oldest = ages.get(found.name) if found.main.total else None
     oldest_dead = ages.get(found.dlq_name) if found.dlq.total else None
-    if oldest_dead is None and letters is not None and letters.oldest is not None:
-        oldest_dead = (clock.now() - letters.oldest).total_seconds()
+    if oldest_dead is None and state is not None and state.oldest is not None:
+        oldest_dead = (clock.now() - state.oldest).total_seconds()
     needs = []
     if not found.dlq_attached:
         needs.append(Need("the queue has no redrive policy: failing messages are received again for ever", CHECK))
@@ -120,8 +120,8 @@ def queue_line(
         needs.append(Need(f"the oldest message has waited for {age_text(oldest)}", CHECK))
     if dead is not None and dead.unknown is not None and found.dlq.visible:
         needs.append(Need(dead.unknown, CHECK))
-    if letters is not None:
-        needs += _dead_letter_needs(queue, letters, housekeeping)
+    if state is not None:
+        needs += _dead_letter_needs(queue, state, housekeeping)
     values = {
         "queueName": found.name,
         "waiting": found.main.visible,
@@ -131,22 +131,22 @@ def queue_line(
         "dlqName": found.dlq_name,
         "dead": found.dlq.visible,
         "oldestDeadSeconds": None if oldest_dead is None else round(oldest_dead),
-        "classes": {} if letters is None else dict(letters.classes),
-        "givenUp": 0 if letters is None else _given_up(letters),
-        "sentBack": None if letters is None or letters.sent_back is None else letters.sent_back.as_dict(),
+        "classes": {} if state is None else dict(state.classes),
+        "givenUp": 0 if state is None else _given_up(state),
+        "sentBack": None if state is None or state.sent_back is None else state.sent_back.as_dict(),
     }
     return StatusLine(queue, values, tuple(needs))
 
 
-def _dead_letter_needs(queue: str, letters: DlqState, housekeeping: Need | None) -> list[Need]:
-    stuck = sum(each.given_up or each.failure_class in _HOPELESS for each in letters.reports)
+def _dead_letter_needs(queue: str, state: DlqState, housekeeping: Need | None) -> list[Need]:
+    stuck = sum(each.given_up or each.failure_class in _HOPELESS for each in state.reports)
     if stuck:
         return [Need(f"{count(stuck, 'message')} cannot succeed without you", command("dlq", "show", queue))]
-    return [] if housekeeping is None or not letters.reports else [housekeeping]
+    return [] if housekeeping is None or not state.reports else [housekeeping]
 
 
-def _given_up(letters: DlqState) -> int:
-    return sum(each.given_up for each in letters.reports)
+def _given_up(state: DlqState) -> int:
+    return sum(each.given_up for each in state.reports)
 
 
 def housekeeping_need(

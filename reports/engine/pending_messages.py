@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sync.domains.declaration import Domain
     from sync.queues.setup import QueuePair
     from sync.repair.dead_letter_queue import DeadLetterQueue
-    from sync.repair.dead_letters import DeadLetter
+    from sync.repair.dead_letters import DeadLetterMessage
     from sync.settings.declaration import Settings
     from sync.store.database import Database
 
@@ -81,7 +81,7 @@ def find_pending_messages(
 ) -> PendingMessages:
     """The pending messages of a domain at `moment` (aware). Raises `QueueUnavailable` and `StoreUnavailable`."""
     waiting, hidden_dead = pair.main.counts().total, pair.dlq.counts().in_flight
-    letters = dead_letters.peek(_MOST_DEAD_LETTERS)
+    messages = dead_letters.peek(_MOST_DEAD_LETTERS)
     name = domain.creation.name
     with database.read() as connection:
         failed = list(_failed_and_due(connection, domain, settings, moment))
@@ -90,14 +90,14 @@ def find_pending_messages(
         begun = [each for each in list_intents(connection, name) if each.updated_at > since]
         first = min((each.time for each in failed), default=None)
         finished = frozenset() if first is None else finished_since(connection, name, first)
-    entities = {id(letter): _entity(domain, letter) for letter in letters}
+    entities = {id(message): _entity(domain, message) for message in messages}
     return PendingMessages(
         on_dlq=frozenset(entity for entity in entities.values() if entity is not None),
-        given_up=_given_up(domain, letters, entities, database, settings),
+        given_up=_given_up(domain, messages, entities, database, settings),
         begun=frozenset(f"{name}:{each.dps_id}" for each in begun),
         failed=frozenset(each.entity for each in failed if each.entity),
         finished=frozenset(f"{name}:{dps_id}" for dps_id in finished),
-        doubt=_doubt(domain.queue, waiting, hidden_dead, len(letters)),
+        doubt=_doubt(domain.queue, waiting, hidden_dead, len(messages)),
     )
 
 
@@ -120,14 +120,14 @@ def _longest_wait(domain: Domain, settings: Settings) -> timedelta:
 
 def _given_up(
     domain: Domain,
-    letters: Sequence[DeadLetter],
+    messages: Sequence[DeadLetterMessage],
     entities: Mapping[int, str | None],
     database: Database,
     settings: Settings,
 ) -> dict[str, str]:
     """The entities with a dead-letter message that was refused or has been sent back too often, and the reason."""
     reasons: dict[str, str] = {}
-    for report in report_on(database, domain.queue, [each for each in letters if entities[id(each)] is not None]):
+    for report in report_on(database, domain.queue, [each for each in messages if entities[id(each)] is not None]):
         entity = entities[id(report.dead_letter)]
         if entity is None:
             continue
@@ -156,17 +156,17 @@ def _messages(number: int) -> str:
     return "1 message" if number == 1 else f"{number} messages"
 
 
-def _entity(domain: Domain, letter: DeadLetter) -> str | None:
+def _entity(domain: Domain, dead_letter: DeadLetterMessage) -> str | None:
     """The entity that a dead-letter message is about, or None if it is not about an entity of the domain."""
-    if letter.is_mapping_retry:
-        return _created(domain.creation, letter.ids.get(domain.creation.mappings.dps))
-    handler = domain.handlers.get(letter.type)
+    if dead_letter.is_mapping_retry:
+        return _created(domain.creation, dead_letter.ids.get(domain.creation.mappings.dps))
+    handler = domain.handlers.get(dead_letter.type)
     if handler is None:
         return None
     if isinstance(handler, Creation):
-        return _created(handler, letter.ids.get(handler.event_id))
+        return _created(handler, dead_letter.ids.get(handler.event_id))
     try:
-        event = read_envelope(letter.message.body).content
+        event = read_envelope(dead_letter.message.body).content
         return handler.entity(event) if isinstance(event, DomainEvent) else None
     except MalformedMessage:
         return None

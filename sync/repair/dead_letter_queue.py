@@ -16,21 +16,21 @@ from sync.queues.heartbeat import Browse, browsing
 from sync.queues.queue import BATCH, Queue, QueueUnavailable
 from sync.queues.requeue import attributes_anew
 from sync.queues.setup import QueuePair
-from sync.repair.dead_letters import DeadLetter, read_dead_letter
+from sync.repair.dead_letters import DeadLetterMessage, read_dead_letter
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failed_attempts import count_redrives
 from sync.store.findings import resolve_given_up
 from sync.store.telemetry import Telemetry
 
 #: A function that returns the reasons why messages stay on the dead letter queue, by message id.
-WhyLeft = Callable[[Sequence[DeadLetter]], Mapping[str, str]]
+WhyLeft = Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class KeptMessage:
     """A message that stays on the dead letter queue, with the reason. `failed`: whether an error was the reason."""
 
-    dead_letter: DeadLetter
+    dead_letter: DeadLetterMessage
     reason: str
     failed: bool = False
 
@@ -39,7 +39,7 @@ class KeptMessage:
 class RetriedBatch:
     """One batch of a redrive: the messages that were sent back, by their new SQS ids, and the messages that stay."""
 
-    sent: dict[str, DeadLetter] = field(default_factory=dict)
+    sent: dict[str, DeadLetterMessage] = field(default_factory=dict)
     left: list[KeptMessage] = field(default_factory=list)
 
 
@@ -50,7 +50,7 @@ class RetryResult:
     queue: str
     dlq_name: str
     found: int = 0
-    retried: tuple[DeadLetter, ...] = ()
+    retried: tuple[DeadLetterMessage, ...] = ()
     left: tuple[KeptMessage, ...] = ()
 
     def with_batch(self, batch: RetriedBatch) -> "RetryResult":
@@ -67,7 +67,7 @@ class RetryResult:
             "messagesRetriedCount": len(self.retried),
             "messages": [each.as_dict() for each in self.retried],
             "left": [
-                {"messageId": each.dead_letter.message.message_id, "type": each.dead_letter.type, "reason": each.reason}
+                {"messageId": each.dead_letter.message_id, "type": each.dead_letter.type, "reason": each.reason}
                 for each in self.left
             ],
         }
@@ -100,7 +100,7 @@ class DeadLetterQueue:
         """The name of the dead letter queue in SQS."""
         return self._dlq.name
 
-    def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetter]:
+    def peek(self, most: int | None = None, seconds: float | None = None) -> list[DeadLetterMessage]:
         """Reads the messages, oldest first. All of them are visible again when this returns.
 
         It reads at most `most` messages, for at most `seconds`; None means no limit. Raises `QueueUnavailable`.
@@ -168,7 +168,7 @@ class DeadLetterQueue:
         self._telemetry.flush()
 
     def purge(
-        self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None], who: str
+        self, only: Collection[str], export: Callable[[Sequence[DeadLetterMessage]], None], who: str
     ) -> tuple[int, list[KeptMessage]]:
         """Removes the messages with ids in `only`. Returns the number of removed messages, and the messages that stay.
 
@@ -180,7 +180,7 @@ class DeadLetterQueue:
             for _ in browse.receive():
                 pass
             dead_letters = [read_dead_letter(message) for message in browse.messages.values()]
-            removed = [each for each in dead_letters if _id(each) in only]
+            removed = [each for each in dead_letters if each.message_id in only]
             if removed:
                 export(removed)
                 undeleted = self._delete(browse, removed)
@@ -189,26 +189,28 @@ class DeadLetterQueue:
                 keys = [each.key for each in removed]
                 with self._database.begin() as connection:
                     resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
-        left += [KeptMessage(each, "it arrived after the list") for each in dead_letters if _id(each) not in only]
+        left += [KeptMessage(each, "it arrived after the list") for each in dead_letters if each.message_id not in only]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
             self._telemetry.flush()
         return len(removed), left
 
-    def _stay(self, dead_letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[KeptMessage]:
+    def _stay(
+        self, dead_letters: Sequence[DeadLetterMessage], why_left: WhyLeft, sent_ids: set[str]
+    ) -> list[KeptMessage]:
         """The messages that stay: `why_left` names them, it fails for them, or they have already failed again."""
         # A message that fails again at once may come back while the queue is still being read.
-        again = [KeptMessage(each, "it failed again just now") for each in dead_letters if _id(each) in sent_ids]
+        again = [KeptMessage(each, "it failed again just now") for each in dead_letters if each.message_id in sent_ids]
         dead_letters = _without(dead_letters, again)
         reasons, failed = self._ask(why_left, dead_letters)
         return [
             *again,
-            *(KeptMessage(each, reasons[_id(each)]) for each in dead_letters if _id(each) in reasons),
+            *(KeptMessage(each, reasons[each.message_id]) for each in dead_letters if each.message_id in reasons),
             *failed,
         ]
 
     def _ask(
-        self, why_left: WhyLeft, dead_letters: Sequence[DeadLetter]
+        self, why_left: WhyLeft, dead_letters: Sequence[DeadLetterMessage]
     ) -> tuple[Mapping[str, str], list[KeptMessage]]:
         """The reasons from `why_left`, and the messages for which it fails.
 
@@ -231,14 +233,16 @@ class DeadLetterQueue:
             failed += its_failure
         return reasons, failed
 
-    def _send_back(self, browse: Browse, dead_letters: Sequence[DeadLetter], who: str, batch: RetriedBatch) -> None:
+    def _send_back(
+        self, browse: Browse, dead_letters: Sequence[DeadLetterMessage], who: str, batch: RetriedBatch
+    ) -> None:
         """Sends messages back and deletes them here. Adds each to `batch`, as sent or as left.
 
         Raises `QueueUnavailable` if two in a row cannot be sent, since then the messages are not the cause.
         """
         unrecorded = self._record(dead_letters, who)
         batch.left += unrecorded
-        sent: list[DeadLetter] = []
+        sent: list[DeadLetterMessage] = []
         failed_before = False
         try:
             for dead_letter in _without(dead_letters, unrecorded):
@@ -258,7 +262,7 @@ class DeadLetterQueue:
         finally:
             self._delete(browse, sent)
 
-    def _record(self, dead_letters: Sequence[DeadLetter], who: str) -> list[KeptMessage]:
+    def _record(self, dead_letters: Sequence[DeadLetterMessage], who: str) -> list[KeptMessage]:
         """Records that messages are about to be sent back. Returns the messages that cannot be recorded."""
         if not dead_letters:
             return []
@@ -276,32 +280,28 @@ class DeadLetterQueue:
             return [each for dead_letter in dead_letters for each in self._record([dead_letter], who)]
         return []
 
-    def _home(self, dead_letter: DeadLetter) -> Queue:
+    def _home(self, dead_letter: DeadLetterMessage) -> Queue:
         """The main queue on which a message belongs."""
         owner = queue_of(dead_letter.type)
         if owner is None or owner == self.queue or self._main_queue is None:
             return self._main
         return self._main_queue(owner)
 
-    def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    def _delete(self, browse: Browse, dead_letters: Sequence[DeadLetterMessage]) -> list[DeadLetterMessage]:
         """Deletes messages. Returns the messages that SQS did not delete."""
         undeleted = {
             message.message_id for message in browse.delete([dead_letter.message for dead_letter in dead_letters])
         }
         if undeleted:
             self._log.warning("dead-letters-not-deleted", queue=self.queue, messages=len(undeleted))
-        return [dead_letter for dead_letter in dead_letters if _id(dead_letter) in undeleted]
+        return [dead_letter for dead_letter in dead_letters if dead_letter.message_id in undeleted]
 
 
-def _without(dead_letters: Sequence[DeadLetter], left: Sequence[KeptMessage]) -> list[DeadLetter]:
-    ids = {_id(each.dead_letter) for each in left}
-    return [each for each in dead_letters if _id(each) not in ids]
+def _without(dead_letters: Sequence[DeadLetterMessage], left: Sequence[KeptMessage]) -> list[DeadLetterMessage]:
+    ids = {each.dead_letter.message_id for each in left}
+    return [each for each in dead_letters if each.message_id not in ids]
 
 
-def _id(dead_letter: DeadLetter) -> str:
-    return dead_letter.message.message_id
-
-
-def _age(dead_letter: DeadLetter) -> tuple[bool, float, str]:
-    sent = dead_letter.message.sent_at
-    return sent is None, 0.0 if sent is None else sent.timestamp(), dead_letter.message.message_id
+def _age(dead_letter: DeadLetterMessage) -> tuple[bool, float, str]:
+    sent = dead_letter.sent_at
+    return sent is None, 0.0 if sent is None else sent.timestamp(), dead_letter.message_id

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from sync.domains.registry import duplicate_rows_of, row_kinds
 from sync.errors import NON_UNIQUE_TEXT, fingerprint
-from sync.repair.dead_letters import UNREADABLE, DeadLetter
+from sync.repair.dead_letters import UNREADABLE, DeadLetterMessage
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
 from sync.repair.hints import hint, is_awaited_elsewhere, is_missing_mapping
 from sync.store.creations import CreationState, states_of
@@ -101,7 +101,7 @@ class DeadLetterReport:
     creates, without a mapping. finding: the open finding about two rows in NOMIS that the message waits for.
     """
 
-    dead_letter: DeadLetter
+    dead_letter: DeadLetterMessage
     failure: FailedAttempt | None
     attempts: int
     redrives: int
@@ -199,7 +199,7 @@ class SameReason:
             "class": self.first.failure_class,
             "reason": self.first.reason,
             "hint": self.first.hint,
-            "sampleIds": [each.dead_letter.message.message_id for each in self.reports[:3]],
+            "sampleIds": [each.dead_letter.message_id for each in self.reports[:3]],
         }
 
 
@@ -212,19 +212,19 @@ def group_by_reason(reports: Sequence[DeadLetterReport]) -> list[SameReason]:
     return sorted((SameReason(tuple(group)) for group in groups.values()), key=lambda group: -len(group.reports))
 
 
-def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]) -> list[DeadLetterReport]:
+def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetterMessage]) -> list[DeadLetterReport]:
     """Reports on messages of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
         redrives = redrives_of(connection, queue, (each.key for each in dead_letters))
         given_up = given_up_messages(connection, queue)
         unfinished = _unfinished(connection, dead_letters)
-        ids = ((each.sns_message_id, each.message.message_id) for each in dead_letters)
+        ids = ((each.sns_message_id, each.message_id) for each in dead_letters)
         attempts = attempts_at(connection, queue, ids)
         two_rows = _two_rows(connection)
     return [
         _report(
             each,
-            attempts.get(each.message.message_id),
+            attempts.get(each.message_id),
             redrives=0 if each.key not in redrives else redrives[each.key].number,
             redriven_at=None if each.key not in redrives else redrives[each.key].last,
             given_up=each.key in given_up,
@@ -237,22 +237,22 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]
 
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
-) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
+) -> Callable[[Sequence[DeadLetterMessage]], Mapping[str, str]]:
     """A `WhyLeft` that keeps all messages except `message_ids`, if any are given.
 
     recoverable_only: whether to keep the messages that a retry cannot help as well. The `WhyLeft` raises
     `StoreUnavailable`.
     """
 
-    def why_left(dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+    def why_left(dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
         reasons: dict[str, str] = {}
         if message_ids:
-            others = (each.message.message_id for each in dead_letters)
+            others = (each.message_id for each in dead_letters)
             reasons = {each: "it was not requested" for each in others if each not in message_ids}
         if recoverable_only:
             for each in report_on(database, queue, dead_letters):
                 if each.failure_class not in WORTH_A_RETRY:
-                    reasons[each.dead_letter.message.message_id] = f"it is {each.failure_class}"
+                    reasons[each.dead_letter.message_id] = f"it is {each.failure_class}"
         return reasons
 
     return why_left
@@ -265,7 +265,7 @@ def pause_after(redrives: int) -> timedelta:
 
 
 def _report(
-    dead_letter: DeadLetter,
+    dead_letter: DeadLetterMessage,
     attempts: Attempts | None,
     *,
     redrives: int,
@@ -283,7 +283,7 @@ def _report(
     return replace(report, finding=None)
 
 
-def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetter]) -> dict[str, frozenset[str]]:
+def _unfinished(connection: Connection, dead_letters: Sequence[DeadLetterMessage]) -> dict[str, frozenset[str]]:
     """The ids of the DPS records with an unfinished creation among those that the messages create, by event type.
 
     A message may be on the wrong queue. It is then sent to the right one, and finishes the creation there.

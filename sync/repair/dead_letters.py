@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ _PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterMessage:
     """One dead-letter message, and what it is about.
 
     type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`. ids: the event's
@@ -35,6 +36,16 @@ class DeadLetter:
     ids: Mapping[str, Any]
     sns_message_id: str | None
     problem: str | None = None
+
+    @property
+    def message_id(self) -> str:
+        """The SQS message id, which changes with each redrive."""
+        return self.message.message_id
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When it was last sent to its main queue (aware), or None if SQS does not say."""
+        return self.message.sent_at
 
     @property
     def key(self) -> str:
@@ -81,9 +92,9 @@ class DeadLetter:
 
     def as_export(self) -> dict[str, Any]:
         """The message for an export, with everything that is needed to send it again by hand."""
-        sent = self.message.sent_at
+        sent = self.sent_at
         return {
-            "messageId": self.message.message_id,
+            "messageId": self.message_id,
             "type": self.type,
             "ids": dict(self.ids),
             "sentAt": None if sent is None else sent.isoformat(),
@@ -92,21 +103,23 @@ class DeadLetter:
         }
 
 
-def read_dead_letter(message: Message) -> DeadLetter:
+def read_dead_letter(message: Message) -> DeadLetterMessage:
     """Reads what a message is about. Never raises: a malformed message has a `problem`."""
     try:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:
         kind = MAPPING_RETRY if is_mapping_retry(message.body) else UNREADABLE
-        return DeadLetter(message, kind, {}, None, str(error))
+        return DeadLetterMessage(message, kind, {}, None, str(error))
     content, sns_message_id = envelope.content, envelope.sns_message_id
     if isinstance(content, DomainEvent):
         prisoner = {} if content.prisoner_id is None else {"prisonerId": content.prisoner_id}
-        return DeadLetter(message, content.event_type, {**prisoner, **content.additional_information}, sns_message_id)
+        return DeadLetterMessage(
+            message, content.event_type, {**prisoner, **content.additional_information}, sns_message_id
+        )
     if isinstance(content, MappingRetry):
         ids = {name: value for name, value in content.mapping.items() if value is not None}
-        return DeadLetter(message, MAPPING_RETRY, ids, sns_message_id)
-    return DeadLetter(message, content.message_type, {}, sns_message_id)
+        return DeadLetterMessage(message, MAPPING_RETRY, ids, sns_message_id)
+    return DeadLetterMessage(message, content.message_type, {}, sns_message_id)
 
 
 def _parsed(body: str) -> Any:

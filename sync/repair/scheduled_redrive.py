@@ -8,7 +8,7 @@ import structlog
 
 from sync.alerting import command
 from sync.repair.dead_letter_report import DeadLetterReport, report_on
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import DeadLetterMessage
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import GIVEN_UP_EVENT, GivenUp, given_up_messages, record_given_up
 from sync.store.telemetry import Telemetry, text_properties
@@ -37,10 +37,10 @@ class ScheduledRedrive:
         self._new: list[DeadLetterReport] = []
         self._log = structlog.get_logger("sync.repair.scheduled_redrive")
 
-    def why_left(self, dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+    def why_left(self, dead_letters: Sequence[DeadLetterMessage]) -> Mapping[str, str]:
         """The reasons of the messages that stay, by message id."""
-        reasons = {each.message.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
-        others = [each for each in dead_letters if each.message.message_id not in reasons]
+        reasons = {each.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
+        others = [each for each in dead_letters if each.message_id not in reasons]
         for found in report_on(self._database, self._queue, others):
             reason = self._why_given_up(found)
             if reason is not None:
@@ -49,7 +49,7 @@ class ScheduledRedrive:
             else:
                 reason = self._why_later(found)
             if reason is not None:
-                reasons[found.dead_letter.message.message_id] = reason
+                reasons[found.dead_letter.message_id] = reason
         return reasons
 
     @property
@@ -82,7 +82,7 @@ class ScheduledRedrive:
 
     def _record(self, found: DeadLetterReport, properties: Mapping[str, str], *, alert: bool, alone: bool) -> None:
         message = GivenUp(self._queue, found.dead_letter.key, found.redrives, properties)
-        one = ("--message", found.dead_letter.message.message_id) if alone else ()
+        one = ("--message", found.dead_letter.message_id) if alone else ()
         show = command("dlq", "show", self._queue, *one)
         with self._database.begin() as connection:
             record_given_up(connection, message, show if alert else None)
@@ -112,7 +112,7 @@ def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:
     return text_properties(
         {
             "queue": queue,
-            "messageId": found.dead_letter.message.message_id,
+            "messageId": found.dead_letter.message_id,
             "eventType": found.dead_letter.type,
             "entity": None if failure is None else failure.entity,
             "offenderNo": found.dead_letter.offender_no,

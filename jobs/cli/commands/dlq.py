@@ -151,8 +151,8 @@ def retry_dlq(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         if dry_run:
-            letters = preview_retry(application, parse_queue(queue), choice)
-            say_dry_run(letters, "would be sent back", as_json=as_json)
+            messages = preview_retry(application, parse_queue(queue), choice)
+            say_dry_run(messages, "would be sent back", as_json=as_json)
             return
         parse_queue(queue)
         confirm_on_terminal(_retry_question(queue, choice, batch), yes=yes)
@@ -199,10 +199,10 @@ def retry_all_dlqs(
         if dry_run:
             would_be, errors = preview_housekeeping(application)
             if as_json:
-                print_json({queue: [letter.as_dict() for letter in letters] for queue, letters in would_be.items()})
+                print_json({queue: [message.as_dict() for message in messages] for queue, messages in would_be.items()})
             else:
-                for queue, letters in would_be.items():
-                    say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
+                for queue, messages in would_be.items():
+                    say_dry_run(messages, f"of {queue} would be sent back", as_json=False)
             check_errors(errors)
             return
         confirm_on_terminal(
@@ -253,16 +253,16 @@ def purge_dlq(
     with open_application() as application:
         who = operator_name(application.settings, operator)
         write = exporter(application, parse_queue(queue), export)
-        letters, others = plan_purge(application, queue, message or [], include_retries=include_retries)
-        say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
+        messages, others = plan_purge(application, queue, message or [], include_retries=include_retries)
+        say_dry_run(messages, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
             say(f"{count(others, 'other message')} {'stays' if others == 1 else 'stay'}")
-        if letters:
+        if messages:
             check_export(application, export)
-        question = f"This removes {count(len(letters), 'message')} for good, written to a file first. Continue?"
-        if not letters or not confirm(question, yes=yes, dry_run=dry_run):
+        question = f"This removes {count(len(messages), 'message')} for good, written to a file first. Continue?"
+        if not messages or not confirm(question, yes=yes, dry_run=dry_run):
             return
-        done = purge(application, queue, letters, write, who)
+        done = purge(application, queue, messages, write, who)
     if done.removed == 0:
         raise WorkError("nothing was removed: the messages left the dead letter queue while you were asked")
     say(f"{count(done.removed, 'message')} removed; the export is {done.place}")

@@ -306,14 +306,14 @@ def test_an_interrupted_redrive_loses_no_message(app: App, database: Database) -
     """If the main queue fails midway, the messages that were sent have left the DLQ, and the others are still there."""
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
-    letters = DeadLetterQueue(
+    dlq = DeadLetterQueue(
         "visit",
         QueuePair(Failing(pair.main, 1), pair.dlq),
         database,
         Telemetry(database, structlog.get_logger()),
     )
     with pytest.raises(QueueUnavailable):
-        letters.retry(lambda _: {})
+        dlq.retry(lambda _: {})
     assert app.messages("visit") == 2
     assert len(on_main(app)) == 1
 
@@ -340,8 +340,8 @@ def test_only_a_message_that_cannot_be_sent_stays(app: App, database: Database) 
     bury(app, "visit-1", "visit-2", "visit-3")
     pair = app.queues()["visit"]
     telemetry = Telemetry(database, structlog.get_logger())
-    letters = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
-    result = letters.retry(lambda _: {})
+    dlq = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
+    result = dlq.retry(lambda _: {})
     assert (len(result.retried), app.messages("visit"), len(on_main(app))) == (2, 1, 2)
     ((left, reason),) = [(each.dead_letter.ids["reference"], each.reason) for each in result.left if each.failed]
     assert (left, "InvalidMessageContents" in reason) == ("visit-2", True)

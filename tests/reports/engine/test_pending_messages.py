@@ -147,16 +147,16 @@ def test_dead_letters_that_nothing_sends_back_are_distinguished(
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
-    letters = {each.ids["incentiveId"]: each for each in dead_letters(one).peek()}
+    messages = {each.ids["incentiveId"]: each for each in dead_letters(one).peek()}
     often = one.settings.housekeeping_max_returns + 1
     refusal = Failure("create IEP in NOMIS", "nomis", "POST", "/x", 400, "no such level", recoverable=False)
     for review, failure in ((702, refusal), (703, replace(refusal, status=503, recoverable=True))):
-        message_id = letters[review].message.message_id
+        message_id = messages[review].message_id
         attempt = FailedAttempt(now(), "incentive", message_id, None, "RETRY_CREATE_MAPPING", None, 3, failure)
         with one.database.begin() as connection:
             record_failures(connection, [attempt])
     with one.database.begin() as connection:
-        count_redrives(connection, "incentive", [letters[701].key] * often)
+        count_redrives(connection, "incentive", [messages[701].key] * often)
     waiting = pending(one)
     assert waiting.on_dlq == {f"incentive:{review}" for review in (701, 702, 703)}
     assert waiting.given_up == {

@@ -198,10 +198,10 @@ def test_records_that_nomis_can_never_store_hold_up_nothing(sandbox: Sandbox, on
         return pair.main.counts().total == 0
 
     until(nothing_left, "the queue is empty")
-    letters = pair.dlq.receive()
-    assert len(letters) == 4
-    for letter in letters:
-        failure = last_failure(one.database, queue="appointment", message_id=letter.message_id)
+    messages = pair.dlq.receive()
+    assert len(messages) == 4
+    for message in messages:
+        failure = last_failure(one.database, queue="appointment", message_id=message.message_id)
         assert failure is not None
         assert "accepts no appointment without a location" in failure.failure.reason
         assert not failure.failure.recoverable

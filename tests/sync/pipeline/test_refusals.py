@@ -27,8 +27,8 @@ def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
     pair, drain = made.queue_pair(event.queue), made.open_drain(event.queue)
     event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
-    (letter,) = pair.dlq.receive()
-    found = last_failure(made.database, queue=event.queue, message_id=letter.message_id)
+    (message,) = pair.dlq.receive()
+    found = last_failure(made.database, queue=event.queue, message_id=message.message_id)
     assert found is not None
     return found
 

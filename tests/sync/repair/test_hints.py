@@ -91,9 +91,9 @@ def test_an_attendance_without_its_allocation_is_recoverable() -> None:
     reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
     path = "/activities/2/booking/1/attendance"
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
-    letter = read_dead_letter(Message("one", "", write_domain_event(ATTENDED, {"attendanceId": 1}), 3))
+    message = read_dead_letter(Message("one", "", write_domain_event(ATTENDED, {"attendanceId": 1}), 3))
     attempt = FailedAttempt(now(), "activity", "one", None, ATTENDED, None, 3, refused)
-    assert DeadLetterReport(letter, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
+    assert DeadLetterReport(message, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
     assert "succeeds" in hint(ATTENDED, refused)
 
 
