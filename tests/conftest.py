@@ -33,8 +33,8 @@ __all__ = [
     "unpatched_sandbox",
 ]
 
-# A process of the program makes its AWS clients and compiles its statements once; a test worker would do so hundreds of
-# times.
+# A process of the program makes its AWS clients and compiles its statements once; a test worker would otherwise do so
+# hundreds of times.
 share_botocore_caches()
 share_compiled_statements()
 

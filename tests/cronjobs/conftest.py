@@ -14,7 +14,7 @@ from tests.harness.manifests import VARIANTS, Manifest, render
 def renders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None], list[Manifest]]:
     """A function that renders an overlay, with a component if one is given.
 
-    Each combination is rendered once for all tests of a worker, so a test must only read the result.
+    Each combination is rendered once for all tests of a worker, so a test must not change the result.
     """
     return functools.cache(lambda overlay, component: render(overlay, component, tmp_path_factory.mktemp("rendered")))
 

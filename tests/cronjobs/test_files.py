@@ -102,7 +102,7 @@ def test_each_environment_has_the_address_of_every_service(overlay: str) -> None
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
-    """Each overlay has the log level, masking, reports, retention and all exclusions, with the program's defaults."""
+    """Each overlay sets the log level, masking, reports, retention and all exclusions to the program's defaults."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     shown = {"LOG_LEVEL", "LOGS_MASK_PRISONERS", "ALERTS_MASK_PRISONERS"}
     shown |= {"REPORTS_LOCATION", "REPORTS_URL", "REPORTS_LINK_HOURS", "REPORTS_EMAIL_TO", "REPORTS_EMAIL_FROM"}
@@ -116,7 +116,7 @@ def test_each_overlay_lists_the_settings_to_change(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
-    """If a creating event is off, so are its queue's other events, since they would fail without the mapping."""
+    """If any event of a queue is off, all of its events are off, since without the mapping they would fail."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
     for queue in QUEUES:
@@ -137,7 +137,7 @@ def test_each_environment_synchronises_its_domains(overlay: str, queues: tuple[s
 
 
 def test_the_credentials_come_from_the_existing_secrets() -> None:
-    """The secrets and keys have the names that the replaced service used, with one set for each service and queue."""
+    """The credentials of each service and queue come from the secrets and keys that the replaced service used."""
     scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
     pod = pod_of(scheduler)
     assert pod is not None

@@ -27,7 +27,7 @@ def test_the_account_of_the_image_is_not_a_person() -> None:
 def test_the_program_shows_the_version_that_was_built(tmp_path: Path) -> None:
     """Before the build makes the wheel, it writes its version argument into the package.
 
-    By default that is the version of the project.
+    By default the argument is the version of the project.
     """
     (default,) = re.findall(r"^ARG VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
     project = (PROJECT / "pyproject.toml").read_text()

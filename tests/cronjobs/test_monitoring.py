@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard: each alert fires, clears, and leads to its place in the runbook."""
+"""The alert rules and the dashboard: each alert fires, clears, and leads to its section of the runbook."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_rules_fire_and_clear(tmp_path: Path) -> None:
 
 
 def test_every_reconciliation_has_an_alert_for_a_missed_run() -> None:
-    """One rule expects the weekly reconciliation, and another expects each of the others every day."""
+    """One rule expects the incentives reconciliation weekly, and another expects every other reconciliation daily."""
     weekly = {name for name, entry in RECONCILIATIONS.items() if not entry.cron.endswith("* * *")}
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS}
     assert weekly == {"incentives"}

@@ -1,4 +1,4 @@
-"""Each environment as it would be applied, without components and with each one."""
+"""Each environment as it would be applied, without components and with each component."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_pod_has_the_least_privilege(rendered: list[Manifest]) -> None:
         assert [list(volume) for volume in pod["volumes"]] == [["emptyDir", "name"]]
         for container in (*pod.get("initContainers", ()), *pod["containers"]):
             assert container["securityContext"] == CONTAINER_SECURITY
-            assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - where the volume is
+            assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the volume
             assert container["image"] == "prisoner-to-nomis:1.0.0"
             assert set(container["resources"]["requests"]) == {"cpu", "memory"}
             assert "memory" in container["resources"]["limits"]
@@ -132,7 +132,7 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
     spec = cronjob_of(job, rendered)["spec"]
     assert spec["schedule"] == job.schedule(settings).line
     runs = [job.is_on(settings), not spec.get("suspend", False)]
-    # Either the CronJob or the scheduler runs the job, never both. If its records do not go to NOMIS, neither does.
+    # Either the CronJob or the scheduler runs the job, never both. If its records do not go to NOMIS, neither runs it.
     assert sum(runs) == int(is_live(job, settings))
 
 

@@ -151,7 +151,7 @@ def test_nothing_is_lost_in_a_storm(app: App) -> None:
 
 
 def test_a_killed_process_loses_nothing(app: App) -> None:
-    """The next process resends the events that a killed process was sending, with the same ids."""
+    """The next process resends, with the same ids, the events that a killed process was sending."""
     put_events(app, 1_200)
     app.sandbox.fault("application-insights", kind="delay", until_released=True, skip=1)
     process = app.start("drain", "visit")
@@ -165,7 +165,7 @@ def test_a_killed_process_loses_nothing(app: App) -> None:
 
 
 def test_an_event_that_cannot_be_accepted_delays_no_other(app: App) -> None:
-    """An event that cannot be accepted is recorded as refused, logged once, and not sent again. The others are sent."""
+    """An event that cannot be accepted is recorded as refused, logged once and never resent. Other events are sent."""
     put_events(app, 2)
     put_events(app, 1, "not-accepted")
     put_events(app, 2)

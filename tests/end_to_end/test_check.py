@@ -83,7 +83,7 @@ def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, nam
 def test_switches_are_shown_and_a_mistyped_one_is_reported(installed: App) -> None:
     """`check` names the events that are switched off.
 
-    A switch that names an unknown event is down in `check`, and every drain warns about it.
+    A switch that names an unknown event is shown as down, and every drain warns about it.
     """
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
     checked = installed.run("check", **off)

@@ -155,7 +155,7 @@ def test_an_unavailable_queue_exits_1(bare: App) -> None:
 
 
 def test_missing_aws_keys_are_named(bare: App) -> None:
-    """Without AWS keys, the command says which to set and where it searched for them, without a traceback."""
+    """Without AWS keys, the command names the region and the settings that it needs, without a traceback."""
     ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
     assert "AWS in eu-west-2 rejected the keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error

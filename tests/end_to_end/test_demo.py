@@ -104,7 +104,7 @@ def check_the_weeks_before(folder: Path, report: Path, table: dict[str, str]) ->
 
 
 def check_the_overview(reports: Path) -> None:
-    """Checks that the overview has the trend of every reconciliation, and that all its links lead to a file."""
+    """Checks that the overview has the trend of every reconciliation, and that each of its links leads to a file."""
     overview = (reports / "index.html").read_text("utf-8")
     assert overview.count('class="spark"') == len(RECONCILIATIONS)
     links = re.findall(r'href="([^"#]+)"', overview)

@@ -19,7 +19,7 @@ def said(installed: App, message: str) -> list[dict[str, object]]:
 def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]) -> None:
     """While all services are up, the health page says so, and the figures show what was drained.
 
-    When a service goes down, the page shows this but remains available.
+    When a service goes down, the page shows the outage but remains available.
     """
     installed.make_queues()
     process = running("scheduler")

@@ -173,7 +173,7 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
 
 
 def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -> None:
-    """Each mismatch is explained. A dry run changes nothing; without it the fixes are made, recorded and shown."""
+    """Each mismatch is explained. A dry run changes nothing. A real run makes, records and shows the fixes."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
     missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
@@ -192,7 +192,8 @@ def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -
     elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
     assert (elsewhere.code, ", not at XXX; --force sends it anyway" in elsewhere.error) == (1, True)
     assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
-    # The review that DPS created for the event is still on the queue. The next prisoner's own review is already mapped.
+    # The message about the review that DPS created for the event is still on the queue. The next prisoner's own review
+    # is already mapped.
     repaired = installed.run("incentives", "repair", edited, "--yes")
     assert "both sides have" in repaired.out, repaired.err
     until(lambda: installed.drain("incentive")["received"], "the message of that review")
@@ -217,7 +218,7 @@ def test_stopped_reconciliation_is_resumed(
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
-    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages at work, one waiting, and current calls
+    assert reads(sandbox) <= 120 + 2 * 20 + 4  # two pages being read, one page waiting, and calls in progress
 
 
 @pytest.mark.parametrize("service", ["incentives", "nomis"])
@@ -327,7 +328,7 @@ def test_a_prisoner_who_does_not_exist_is_not_a_failure(installed: App) -> None:
 def test_a_process_that_lost_its_run_ends(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """If another process takes over the run of a suspended process, that process ends with one line when it wakes."""
+    """If another process takes over its run, a suspended process ends with one line when it wakes."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {

@@ -32,7 +32,7 @@ NUMBERS = {
     "appointment": ("appointment", "event_id"),
     "sentencing": ("adjustment", "id"),
 }
-#: NOMIS cannot read courses, and the command says so.
+#: NOMIS has no route that reads courses, so the command cannot check their numbers.
 SURE = {queue: ("--unchecked",) if queue == "activity" else () for queue in MAKERS}
 
 
@@ -49,7 +49,7 @@ def lose(app: App, told: DpsEvent, *, applied: bool) -> None:
 
 
 def ambiguous(app: App) -> dict[str, object]:
-    """Delivers the message again, which cannot settle the creation, and returns the creation as it is listed."""
+    """Delivers the message again, without settling the creation, and returns the creation as it is listed."""
     until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
     (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
@@ -111,7 +111,7 @@ def test_record_that_a_person_did_not_find_is_created(app: App, sandbox: Sandbox
 def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sandbox: Sandbox) -> None:
     """While a create may still be under way, NOMIS may apply it after the person's search.
 
-    The command refuses to declare it missing, and nothing is sent again.
+    The command refuses to declare the record missing, and nothing is sent again.
     """
     told = schedule_created(sandbox)
     told.publish()
@@ -137,7 +137,7 @@ def lose_create_of_mapped_record(app: App, told: DpsEvent, *, applied: bool) -> 
     lose(app, told, applied=applied)
     app.use_new_database("second")
     told.publish()
-    # The message whose create lost its response is received too, and counts as a duplicate now.
+    # The message that sent the create is also received, and now counts as a duplicate.
     assert app.drain("activity")["applied"] == 1
     app.use_database("app")
     told.publish()
@@ -178,7 +178,7 @@ def test_a_creation_with_only_the_mapped_record_is_closed(app: App, sandbox: San
 
 @pytest.mark.parametrize("queue", MAKERS)
 def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
-    """In each domain, a record that a person declares missing is created, and one that a person found is mapped."""
+    """In each domain, a record that a person declares missing is created. A record that a person found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for told, applied in ((first, False), (second, True)):
         lose(app, told, applied=applied)
@@ -217,7 +217,7 @@ def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
 def test_a_number_that_cannot_be_checked_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
     """The command asks twice about a number that it cannot check, and does not claim to have found the record.
 
-    `creations reopen` deletes the mapping of a wrong number, so that the right number can be given.
+    `creations reopen` deletes the mapping to a wrong number, so that the right number can be given.
     """
     told = schedule_created(sandbox)
     lose(app, told, applied=True)
@@ -272,7 +272,7 @@ def change(app: App, queue: str, made: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("queue", ["appointment", "sentencing"])
 def test_a_record_that_differs_from_the_request_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
-    """A record that NOMIS can read, and that differs from the request, is refused. An override is recorded."""
+    """A record that can be read from NOMIS and differs from the request is refused. An override is recorded."""
     lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]
     (made,) = sandbox.nomis(kind)

@@ -20,7 +20,10 @@ def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group
 
 
 def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
-    """Every mapped course is deleted with its mapping and reported. The schedule can then be created again."""
+    """Every mapped course is deleted together with its mapping, and is reported.
+
+    The schedule can then be created again.
+    """
     told = schedule_created(sandbox)
     told.publish()
     app.drain("activity")
@@ -38,7 +41,7 @@ def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
 def test_delete_all_continues_after_errors(app: App, sandbox: Sandbox) -> None:
     """A course that cannot be deleted keeps its mapping and is reported.
 
-    The others are deleted, and the exit code is 1.
+    The other courses are deleted, and the exit code is 1.
     """
     for told in (appointment_created(sandbox), appointment_created(sandbox)):
         told.publish()

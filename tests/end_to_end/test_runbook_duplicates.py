@@ -48,7 +48,7 @@ def plant(app: App, told: DpsEvent) -> int:
 def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     """The unmapped visit is cancelled as an administrative error.
 
-    It is read again to verify this, and the action is recorded.
+    The visit is read again to verify the cancellation, and the action is recorded.
     """
     told = visit_booked(sandbox)
     finding = plant(app, told)
@@ -145,7 +145,7 @@ def test_adjustment_that_is_not_a_proven_duplicate_stays(app: App, sandbox: Sand
 
 
 def test_adjustment_that_changes_before_the_confirmation_stays(app: App, sandbox: Sandbox) -> None:
-    """Both records are compared again after the confirmation, so an adjustment that changed meanwhile stays."""
+    """Both records are compared again after the confirmation, so an adjustment that has since changed stays."""
     finding = str(plant(app, adjustment_inserted(sandbox)))
     both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
 
@@ -168,7 +168,7 @@ def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
 
 
 def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, sandbox: Sandbox) -> None:
-    """A response 400 of the mapping service is recognised as a duplicate, and the unmapped course is deleted."""
+    """A 400 response from the mapping service is recognised as a duplicate, and the unmapped course is deleted."""
     finding = plant(app, schedule_created(sandbox))
     assert "duplicate activity detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("course"))
@@ -277,7 +277,7 @@ def test_a_mapping_from_before_a_refresh_can_be_replaced(app: App, sandbox: Sand
 
 
 def test_a_duplicate_that_another_operator_resolved_is_left(app: App, sandbox: Sandbox) -> None:
-    """Everything is read again after the confirmation, so there is one deletion and one recorded action."""
+    """Everything is read again after the confirmation, so there is only one deletion and one recorded action."""
     finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 

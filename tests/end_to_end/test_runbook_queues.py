@@ -13,7 +13,7 @@ from tests.harness.waiting import until
 def test_the_housekeeping_retries_a_recoverable_failure(app: App, sandbox: Sandbox) -> None:
     """A message that fails while a service is down becomes a dead letter with its cause.
 
-    After the next redrive it succeeds.
+    The message succeeds after the next redrive.
     """
     told = visit_booked(sandbox)
     told.publish()
@@ -67,9 +67,9 @@ def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox
 
 
 def test_mapping_retries_survive_a_purge(app: App, sandbox: Sandbox) -> None:
-    """A purge leaves mapping retries out.
+    """A purge leaves mapping retries on the queue.
 
-    Once the mapping service is back, they save the mapping of the only record.
+    Once the mapping service is back, they save the mapping of the record that exists.
     """
     told = visit_booked(sandbox)
     told.publish()

@@ -116,7 +116,7 @@ def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None
 
 @pytest.mark.parametrize("kind", TRACKED)
 def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
-    """A resync tracks the event that the replaced service tracked, as well as those of every handled event."""
+    """A resync tracks the telemetry event of the replaced service, as well as those that a handled message tracks."""
     told = in_step(app, kind) if kind in MAPPED else row(app, kind)
     app.run_ok("resync", kind, told.dps_id, "--yes")
     name, field = TRACKED[kind]
@@ -127,7 +127,7 @@ def test_resyncs_track_the_events_of_the_replaced_service(app: App, sandbox: San
 
 
 def row(app: App, kind: str) -> DpsEvent:
-    """An unsent event of an allocation, or of an attendance whose allocation is in NOMIS, on a mapped schedule."""
+    """An unsent event about an allocation to a mapped schedule, or about an attendance whose allocation is in NOMIS."""
     schedule = in_step(app, "activity")
     allocation = allocated(app.sandbox, schedule)
     if kind == "allocation":
@@ -138,7 +138,7 @@ def row(app: App, kind: str) -> DpsEvent:
 
 
 def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> None:
-    """NOMIS cannot read allocations, so the command reports whether NOMIS created or updated the row."""
+    """NOMIS has no route that reads allocations, so the command shows "create or update" and the id from NOMIS."""
     told = row(app, "allocation")
     said = app.run_ok("resync", "allocation", told.dps_id, "--yes")
     (made,) = sandbox.nomis("allocation")
@@ -152,7 +152,7 @@ def test_a_resync_writes_and_ends_an_allocation(app: App, sandbox: Sandbox) -> N
 
 
 def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
-    """The status in NOMIS shows whether the attendance was created or updated."""
+    """Before the write, the command reads whether NOMIS has the attendance, so it can say "create" or "update"."""
     told = row(app, "attendance")
     created = app.read_json("resync", "attendance", told.dps_id, "--yes")
     change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
@@ -166,7 +166,7 @@ def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_paid_attendance_is_refused(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS refuses permanently, the command fails, quotes NOMIS and says that there is nothing left to do."""
+    """If NOMIS refuses permanently, the command fails, quotes NOMIS and says that nothing is left to synchronise."""
     told = row(app, "attendance")
     said = app.run_ok("resync", "attendance", told.dps_id, "--yes")
     assert "read again: its status is correct; NOMIS shows neither its outcome nor its pay" in said
@@ -233,7 +233,7 @@ def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> 
 
 
 def test_a_cancelled_visit_is_never_created(app: App, sandbox: Sandbox) -> None:
-    """A visit that was cancelled in DPS before it reached NOMIS is not written there."""
+    """A visit that was cancelled in DPS before it reached NOMIS is not written to NOMIS."""
     told = visit_booked(sandbox)
     change(sandbox, "visit", told, {"status": "CANCELLED"})
     assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", told.dps_id)
@@ -317,7 +317,7 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
-    """If another process died between create and mapping, the command searches NOMIS and maps the record it finds."""
+    """If another process died between the create and the mapping, the command finds the record in NOMIS and maps it."""
     make, noun, domain = MAPPED[kind]
     told = make(sandbox)
     told.publish()
@@ -332,7 +332,7 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
 
 
 def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
-    """If NOMIS has an unmapped adjustment of the same type and days, it may be the same, so the command asks twice."""
+    """An unmapped NOMIS adjustment of the same type and days may be the same adjustment, so the command asks twice."""
     told, who = adjustment_inserted(sandbox), person(sandbox)
     body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
     path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
@@ -368,7 +368,7 @@ def test_services_of_2023_are_enough_for_a_resync(app: App, sandbox: Sandbox) ->
 
 
 def test_a_difference_after_the_write_is_a_failure(app: App, sandbox: Sandbox) -> None:
-    """If the sides still differ after the write, such as in the prison of a visit, the command says so and fails."""
+    """If the sides still differ after the write, as in the prison of a visit, the command says so and fails."""
     told = in_step(app, "visit")
     other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
     change(sandbox, "visit", told, {"prison_id": other})

@@ -105,7 +105,7 @@ def test_a_row_that_another_operator_deleted_is_left(app: App, sandbox: Sandbox)
 
 
 def test_a_second_row_in_the_telemetry_is_proposed(app: App, sandbox: Sandbox) -> None:
-    """If this program created both rows, the command proposes and deletes the newer one and keeps the older one."""
+    """If this program created both rows, the command proposes and deletes the newer row and keeps the older row."""
     told = plant_two_rows(app, allocated, "allocation")
     (finding,) = app.read_json("duplicates", "list")
     first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))

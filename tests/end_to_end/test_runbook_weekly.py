@@ -44,7 +44,7 @@ def test_a_review_on_the_dead_letter_queue_is_sent_back(app: App, sandbox: Sandb
 
 
 def test_an_arrival_that_dps_missed_is_published(app: App, sandbox: Sandbox) -> None:
-    """The command of the diagnosis publishes the prisoner-received event, and the resulting review reaches NOMIS."""
+    """The command in the diagnosis publishes the prisoner-received event, and the resulting review reaches NOMIS."""
     offender_no = planted(app, 4)
     app.run_ok("reconcile", "fix", "received", offender_no, "--yes")
     # The publisher does not wait until the topic has the event.

@@ -89,7 +89,7 @@ def test_scheduled_reconciliation_runs_once_for_two_schedulers(
 ) -> None:
     """Two schedulers on one database run a scheduled reconciliation once, and deliver its report once."""
     sandbox.reset(prisoners=50)
-    # The scheduled time was an hour ago and the next is 23 hours away, so no second one can come during the test.
+    # The last scheduled time was an hour ago and the next is 23 hours away, so no other run is due during the test.
     schedule = (datetime.now(UTC) - timedelta(hours=1)).strftime("%M %H * * *")
     settings = {"SCHEDULER_RECONCILIATION": "true", "RECONCILIATION_SCHEDULE": schedule, "TZ": "UTC"}
     # Other reconciliations may have missed their scheduled times too.

@@ -197,7 +197,7 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
     assert [need["reason"] for need in line["needs"]] == ["the last run was interrupted"]
     with opened(app) as made, made.database.begin() as connection:
         connection.execute(reconciliation_runs.update().values(started_at=now() - timedelta(days=8)))
-    # A run within an hour of the scheduled time counts as that of a CronJob, so the schedule is on another day.
+    # A run within an hour of the scheduled time counts as a CronJob's run, so the schedule is on another day.
     on_another_day = {"RECONCILIATION_SCHEDULE": f"0 4 * * {(now().isoweekday() + 3) % 7}"}
     forgotten = app.run("status", "--json", SCHEDULER_RECONCILIATION="false", **on_another_day).json()
     assert needs(forgotten, "reconciliations", "incentives") == []
@@ -210,7 +210,7 @@ def test_an_interrupted_run_is_shown_until_it_is_resumed(app: App, sandbox: Sand
 def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App, sandbox: Sandbox) -> None:
     """If the switch is off, another run is expected after a run by a CronJob, but not after a run by a person.
 
-    A person may also create a Job from a CronJob, whose command is the same, or type the command that resumes.
+    A person may also create a Job from a CronJob, whose command is the same, or type the command that resumes a run.
     """
     sandbox.reset(prisoners=40)
     app.forget_queues()
@@ -244,7 +244,7 @@ def test_a_switched_off_reconciliation_is_expected_only_from_a_cronjob(app: App,
         assert expected(afternoon, by_hand) == (False, [])
     for by_cronjob in (
         f"prisoner-to-nomis-incentives-reconciliation-{minute}-x7k2p",
-        # A pod of an Indexed Job, and one with a name that Kubernetes had to shorten.
+        # A pod of an Indexed Job, and a pod with a name that Kubernetes had to shorten.
         f"prisoner-to-nomis-incentives-reconciliation-{minute}-3",
         f"prisoner-to-nomis-reconcile-suspended-allocations-{minute}x7k2p",
     ):
@@ -291,7 +291,7 @@ def test_a_recoverable_dead_letter_needs_a_person_if_the_housekeeping_is_overdue
 
 
 def test_an_unavailable_part_hides_no_other(app: App) -> None:
-    """If the database is unavailable, the queues are still shown, and the reverse.
+    """If the database is unavailable, the queues are still shown, and vice versa.
 
     Each cause is shown once, and the exit code is 1.
     """
@@ -337,7 +337,7 @@ def test_age_of_the_oldest_message_comes_from_cloudwatch(app: App, sandbox: Sand
 
 
 def test_a_drain_that_gave_up_needs_a_person_until_one_succeeds(app: App) -> None:
-    """If nothing but `drain` drains the queues and the last one failed, `status` says so, with the run to read."""
+    """If no scheduler runs and the last `drain` failed, `status` says so and gives the command that shows the run."""
     app.drain("visit")
     assert app.run("drain", "visit", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1").code == 1
     with opened(app) as made:

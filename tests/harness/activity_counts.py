@@ -38,7 +38,7 @@ def respond_with_counts(
 
 
 def respond_with_bookings(upstream: Sandbox, **locations: str) -> None:
-    """Makes NOMIS return these bookings, each of a different prisoner. An argument is `b1204417="LEI"`."""
+    """Makes NOMIS return these bookings, each of a different prisoner. An example argument is `b1204417="LEI"`."""
     bookings = [
         {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
         for number, location in ((int(name[1:]), location) for name, location in locations.items())
@@ -54,7 +54,7 @@ def respond_with_attendances(
 ) -> None:
     """Makes both sides return these attendance counts for Moorland on the example's day.
 
-    No other prison has any. NOMIS returns these bookings with their prisoners and prisons.
+    No other prison has attendances. NOMIS returns these bookings with their prisoners and prisons.
     """
     nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
     shared: dict[str, object] = {"date": DAY.isoformat()}

@@ -44,7 +44,7 @@ COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
 
 #: The tests need not wait: a failed message is redelivered at once, and the sandbox commits each record before it
-#: publishes.
+#: publishes the event.
 QUICK = {
     "EVENT_MINIMUM_AGE_SECONDS": "0",
     "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
@@ -160,7 +160,7 @@ class App:
 
     def drain_out(self, queue: str, **more: str) -> None:
         """Drains a queue until it is empty and every failing message is on its dead letter queue."""
-        # Batch by batch, since `drain --until-empty` waits a second for more messages after each.
+        # Batch by batch, since `drain --until-empty` waits a second for more messages after each batch.
         for _ in range(20):
             if self.drain(queue, **more)["received"] == 0:
                 return

@@ -93,8 +93,8 @@ def put_in_nomis(
 def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
     """Creates the worked example, with four appointments on each side.
 
-    One agrees, one has no end in NOMIS, and one starts at another time there. One in NOMIS is an unmapped duplicate,
-    and one is only in DPS.
+    One pair agrees, one has no end time in NOMIS, and one starts at different times. One appointment in NOMIS is an
+    unmapped duplicate, and one in DPS is missing from NOMIS.
     """
     for number, start, end in (
         (71, "09:00", "10:00"),

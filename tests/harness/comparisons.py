@@ -47,7 +47,7 @@ class Compared:
 
     @property
     def ignored(self) -> dict[Any, str]:
-        """The reason why each other row is not reported, by key."""
+        """The reason why each of the other rows is not reported, by key."""
         return {self._key(row): row["ignored"] for row in records(self.rows[self.rows["ignored"].notna()])}
 
     @property
@@ -60,7 +60,7 @@ class Compared:
         return {tuple(row[name] for name in columns) for row in self.differing}
 
     def explained(self) -> dict[Any, Explanation]:
-        """The explanation of each difference by its key. Each difference must have one."""
+        """The explanation of each difference by its key. Each difference must have an explanation."""
         found = {}
         explanations = self.reconciliation.explain(self.differences, self.reads)
         for difference, explanation in zip(self.differences, explanations, strict=True):
@@ -101,7 +101,7 @@ def compare(
 ) -> Compared:
     """Reads all units. With `again`, reads the differences again.
 
-    `given_up` has the reasons why messages were given up, by entity.
+    `given_up` has the reasons why the program gave up on messages, by entity.
     """
     reads = reads or PlainReads()
     population = reconciliation.population(reads)

@@ -12,14 +12,14 @@ from sqlalchemy.util import LRUCache
 #: The parts of a compiled statement that belong to its engine: they hold the clock of that engine's database.
 _OF_ENGINE = ("_bind_processors", "_inserted_primary_key_from_lastrowid_getter", "_cached_metadata")
 
-#: More than the program has statements, for both kinds of database.
+#: More than the number of the program's statements, for both kinds of database.
 _MOST = 2_000
 
 _shared: LRUCache[tuple[Any, ...], SQLCompiler] = LRUCache(_MOST)
 
 
 class _Statements(LRUCache[Any, Any]):
-    """The statements of an engine. One that another engine has compiled is adapted instead of compiled again."""
+    """The statements of an engine. A statement that another engine has compiled is adapted, not compiled again."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The statement, or `default` if no engine with a dialect of this name has compiled it."""

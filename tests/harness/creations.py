@@ -1,4 +1,4 @@
-"""One process that handles events by the creation protocol against the sandbox, and the outcomes."""
+"""One process that handles events against the sandbox by the creation protocol, and the outcomes of the events."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Consumer:
     """Handles deliveries as one process does, by the creation protocol of the composition root.
 
     `grace_seconds` is the grace period of the protocol. `call_seconds` is the longest time that a call may continue
-    after its process died. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`,
+    after its process has died. Leases are not renewed, so a lease of `lease_seconds` ends by itself. With `breakers`,
     circuit breakers watch the calls. With `checked_writes`, a write is sent only while its lease is held.
     """
 

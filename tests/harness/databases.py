@@ -153,7 +153,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]]:
-    """Empty databases with the current schema on the server, which earlier tests no longer use."""
+    """Empty databases on the server, with the current schema, that earlier tests no longer use."""
     spare: list[URL] = []
     yield spare
     for url in spare:

@@ -62,7 +62,7 @@ def held(
     times: int | None = 1,
     skip: int = 0,
 ) -> Iterator[Hold]:
-    """Keeps requests waiting with a fault of this kind, at the latest until the end of the block.
+    """Keeps requests waiting with a fault of this kind until they are released or the block ends.
 
     `delay` keeps them from the service, and `timeout_after_write` holds their responses back. A test that resets the
     sandbox, or clears its faults, releases them too.

@@ -32,7 +32,7 @@ HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, h
 
 
 class Harness:
-    """Handles events and mapping retries one at a time, by the handlers of the composition root.
+    """Handles events and mapping retries one at a time, with the handlers of the composition root.
 
     `retries` has the mapping retries that the handlers sent to the queues. `step` is the last step of the last message.
     """

@@ -61,7 +61,7 @@ class MadeUp(Reconciliation):
         return Reading(typed(type(self), given))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:  # noqa: ARG002
-        """Returns all rows again. Those of a prison whose unit cannot be read are unread."""
+        """Returns all rows again. The rows of a prison whose unit cannot be read are unread."""
         given = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
         failed = {name: str(unit) for name, unit in self.units.items() if isinstance(unit, Exception)}
         unread = [

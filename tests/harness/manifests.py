@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2] / "cronjobs"
 EXAMPLES = ROOT / "examples"
 OVERLAYS = ("dev", "preprod", "prod")
 COMPONENTS = ("monitoring", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
-#: Each overlay without a component, and with each one.
+#: Each overlay without a component, and with each component.
 VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
 
 Manifest = dict[str, Any]
-#: The C loader is as safe and faster, but needs libyaml.
+#: The C loader is just as safe, and faster, but it needs libyaml.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -8,11 +8,11 @@ from sync.upstream.services import Services
 
 
 class _CertainSettings(Settings):
-    """Settings with which a lost call counts as ended at once, so that a test knows its outcome."""
+    """Settings that treat a lost call as ended at once, so that a test knows its outcome."""
 
     @classmethod
     def of(cls, settings: Settings) -> _CertainSettings:
-        """A copy of the settings that treats lost calls in this way."""
+        """A copy of the settings that treats a lost call as ended at once."""
         return cls.model_construct(**dict(settings)).with_environment(settings._environment)
 
     @property
@@ -27,10 +27,11 @@ class _CertainSettings(Settings):
 
 
 class Parts(Application):
-    """The program without queues. It collects mapping retries in `retries`, and has breakers only `with_breakers`.
+    """The program without queues.
 
-    If `sending_fails` is set, it is raised instead of keeping a retry. A lost call counts as ended at once unless
-    `calls_may_linger`. A write is sent even if its lease has expired, as some tests need, unless `with_checked_writes`.
+    It collects mapping retries in `retries`, and has breakers only if `with_breakers` is set. If `sending_fails` is
+    set, a retry raises it and is not kept. A lost call counts as ended at once unless `calls_may_linger`. A write is
+    sent even if its lease has expired, as some tests need, unless `with_checked_writes` is set.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Parts(Application):
 
     @property
     def services(self) -> Services:
-        """The upstream services, which the sandbox plays."""
+        """The upstream services, which the sandbox simulates."""
         return self.build_once("services", self._open_services)
 
     def _open_services(self) -> Services:

@@ -56,7 +56,7 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
 
 @contextmanager
 def draining(made: Application, name: str) -> Iterator[None]:
-    """A drain that continues batch by batch, as the scheduler's does, even if a batch fails."""
+    """A drain that continues with the next batch even if a batch fails, as the scheduler's drain does."""
     over = threading.Event()
     drain = made.open_drain(name)
 

@@ -1,4 +1,4 @@
-"""Reconciliations by the composition root against a sandbox without queues."""
+"""Reconciliations that run, with the parts of the composition root, against a sandbox without queues."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
-    """The result of an incentives run, which must have one."""
+    """The result of an incentives run. The run must have a result."""
     assert isinstance(outcome.result, IncentiveResult)
     return outcome.result
 
@@ -183,7 +183,7 @@ def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveR
 
 
 def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
-    """The planted differences that are in the decision table, with the number of their row."""
+    """The planted differences that are in the decision table, each with the number of its row."""
     return [each for each in upstream.planted()["mismatches"] if isinstance(each["cause"], int)]
 
 

@@ -13,7 +13,7 @@ class RecordedCalls:
         self.calls: list[tuple[UpstreamName, str, int | str | None]] = []
 
     def before_call(self, _service: UpstreamName) -> bool:
-        """Allows every call. Returns that no call is the first after an outage."""
+        """Allows every call, and never reports a call as the first after an outage."""
         return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:

@@ -40,7 +40,7 @@ class Caller:
         return self._session.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
 
     def token(self, service: str) -> str:
-        """Returns a token for a service. Repeated calls return the same one."""
+        """Returns a token for a service. Repeated calls return the same token."""
         if service not in self._tokens:
             self._tokens[service] = self.ask_token(service).json()["access_token"]
         return self._tokens[service]

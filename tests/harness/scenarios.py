@@ -92,8 +92,8 @@ def play(
 ) -> set[int]:
     """Plays a scenario, then redelivers the events that failed until two rounds in a row change nothing.
 
-    Two rounds are needed, since a failing attempt may still settle what an earlier one in the round waited for. Returns
-    the changes whose events never succeeded. Every event is delivered at least once after its change.
+    Two rounds are needed, since a failing attempt may still settle what an earlier attempt in the round waited for.
+    Returns the changes whose events never succeeded. Every event is delivered at least once after its change.
     """
     steps, last = scenario
     pending = set(range(len(changes)))

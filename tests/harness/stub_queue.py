@@ -34,7 +34,7 @@ class Clock:
         return self._seconds
 
     def time(self) -> float:
-        """The real time, with which messages are sent."""
+        """The real time, which messages have as their sending time."""
         return time.time()
 
 
@@ -49,7 +49,7 @@ class Stubbed:
 
     def renew_and_forward(self, seconds: float, entries: int = 1) -> None:
         """Waits until all messages in flight (at most `entries`) have been renewed, then moves the clock forward."""
-        # Two rounds are needed, since the first may already be under way.
+        # Two rounds are needed, since the first round may already be under way.
         enough = self.sqs.entries[RENEWAL] + 2 * entries
         until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")
         self.clock.forward(seconds)

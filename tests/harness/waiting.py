@@ -1,6 +1,6 @@
 """Waits for events that the test does not cause directly.
 
-It polls often, and gives up so late that only a fault can be the cause.
+The functions poll often, and give up so late that only a fault can be the cause.
 """
 
 from __future__ import annotations
