@@ -24,7 +24,7 @@ class TwoRows:
     rows: tuple[int, ...]
 
     @property
-    def surplus(self) -> int | None:
+    def row_to_delete(self) -> int | None:
         """The row to delete: the newer of the two, or None unless both are known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
@@ -37,8 +37,8 @@ class TwoRows:
     def proposal(self) -> str:
         """What to do about it, on one line that begins with a verb."""
         what = self.duplicate_rows.kind.what
-        if self.surplus is not None:
-            return f"delete {what} {self.surplus} and keep the older {what} {self.rows[0]}"
+        if self.row_to_delete is not None:
+            return f"delete {what} {self.row_to_delete} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
             f"look up both rows in the NOMIS database, or have the support team do it, with this SQL (known: {known}); "
@@ -48,7 +48,7 @@ class TwoRows:
     @property
     def resolvable(self) -> bool:
         """Whether `duplicates resolve` can delete a row: both are known."""
-        return self.finding.status == "open" and self.surplus is not None
+        return self.finding.status == "open" and self.row_to_delete is not None
 
     def as_dict(self) -> dict[str, Any]:
         """The pair as JSON shows it."""
@@ -57,7 +57,7 @@ class TwoRows:
             "what": self.duplicate_rows.kind.what,
             "pair": dict(self.duplicate_rows.key),
             "rows": list(self.rows),
-            "surplus": self.surplus,
+            "surplus": self.row_to_delete,
             "proposal": self.proposal,
             "sql": list(self.duplicate_rows.sql),
         }
@@ -80,9 +80,9 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
     Raises `UsageError` if the row to delete is not known, `WorkError` if the pair has changed, `LeaseBusy` when another
     operator is doing the same, and `SyncError`.
     """
-    if seen.surplus is None:
+    if seen.row_to_delete is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
-    plan = plan_row(application, seen.duplicate_rows.kind.what, seen.surplus)
+    plan = plan_row(application, seen.duplicate_rows.kind.what, seen.row_to_delete)
     check_row(plan)
     if plan.pair is None or plan.pair.as_dict() != seen.as_dict():
         raise WorkError(

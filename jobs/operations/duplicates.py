@@ -30,7 +30,7 @@ ACTION = "duplicates resolve"
 DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
-    Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
+    Verdict.DUPLICATE: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: (
         "two DPS records claim one NOMIS record: delete nothing, investigate. If the existing mapping is older "
         "than a refresh of the data, have it deleted and the event published again, which saves the refused mapping"
@@ -76,13 +76,13 @@ class Examination:
     def gone(self) -> bool:
         """Whether the duplicate is seen to be gone or cancelled; False if NOMIS cannot read it."""
         view = self.view
-        return view is not None and view.readable and self.repair.is_gone(view.surplus)
+        return view is not None and view.readable and self.repair.is_gone(view.duplicate)
 
     @property
     def request(self) -> str | None:
         """The text to send to the NOMIS support team, if only that team can delete the record."""
         existing, repair = self.duplicate.existing, self.repair
-        if not isinstance(repair, AdvisingRepair) or self.verdict is not Verdict.SURPLUS or existing is None:
+        if not isinstance(repair, AdvisingRepair) or self.verdict is not Verdict.DUPLICATE or existing is None:
             return None
         return repair.support_request(self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo"))
 
@@ -96,7 +96,7 @@ class Examination:
         if self.gone:
             return f"{_target(self)} no longer does any harm"
         if isinstance(self.repair, AdvisingRepair) and self.view is not None:
-            return self.repair.advice(self.view.surplus, self.view.mapped)
+            return self.repair.advice(self.view.duplicate, self.view.mapped)
         return None
 
     @property
@@ -130,7 +130,7 @@ class Examination:
             "mappedDpsId": None if existing is None else existing.dps_id,
             "verdict": self.verdict,
             "meaning": self.meaning,
-            "surplus": None if view is None or view.surplus is None else dict(view.surplus),
+            "surplus": None if view is None or view.duplicate is None else dict(view.duplicate),
             "mapped": None if view is None or view.mapped is None else dict(view.mapped),
             "obstacles": [*self.obstacles, *self.unproved],
             "unproved": list(self.unproved),
@@ -220,14 +220,14 @@ def examine(application: Application, finding: Finding) -> Examination:
     elif mapping_of_nomis is not None:
         existing = mappings.ids(mapping_of_nomis)
     duplicate = replace(recorded, existing=existing)
-    if existing is None or duplicate.verdict is not Verdict.SURPLUS:
+    if existing is None or duplicate.verdict is not Verdict.DUPLICATE:
         objection = () if duplicate.verdict is Verdict.SAME else (_MEANINGS[duplicate.verdict],)
         return Examination(finding, duplicate, None, objection)
     view = NomisView(
-        surplus=repair.read(services, pair),
+        duplicate=repair.read(services, pair),
         mapped=repair.read(services, existing),
         readable=repair.readable,
-        surplus_belongs_to=None if mapping_of_nomis is None else mappings.ids(mapping_of_nomis).dps_id,
+        duplicate_belongs_to=None if mapping_of_nomis is None else mappings.ids(mapping_of_nomis).dps_id,
     )
     objections = tuple(obstacles(repair, pair, existing, view))
     return Examination(finding, duplicate, view, objections, tuple(unproved(repair, pair, existing, view)))
@@ -304,7 +304,7 @@ def _remove(application: Application, found: Examination) -> str:
         return f"nothing done: {found.harmless or found.proposal}"
     assert view is not None
     assert existing is not None
-    repair.remove(application.services, pair, view.surplus)
+    repair.remove(application.services, pair, view.duplicate)
     if repair.readable:
         try:
             now, kept = repair.read(application.services, pair), repair.read(application.services, existing)

@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     """The relation between the refused pair of ids and the existing one."""
 
     #: One DPS record has two NOMIS records, and the refused one is the duplicate.
-    SURPLUS = "surplus"
+    DUPLICATE = "surplus"
     #: Two DPS records claim one NOMIS record. Nothing may be deleted, and a person has to investigate.
     TWO_CLAIMS = "two claims"
     #: Both ids are equal, so there is no duplicate.
@@ -43,7 +43,7 @@ class Duplicate:
         same_dps = self.duplicate.dps_id == self.existing.dps_id
         same_nomis = self.duplicate.nomis_ids == self.existing.nomis_ids
         if same_dps:
-            return Verdict.SAME if same_nomis else Verdict.SURPLUS
+            return Verdict.SAME if same_nomis else Verdict.DUPLICATE
         return Verdict.TWO_CLAIMS if same_nomis else Verdict.UNRELATED
 
 
@@ -69,42 +69,44 @@ def pair_in(mappings: Mappings, properties: Mapping[str, str], prefix: str) -> M
 class NomisView:
     """The current state of both NOMIS records, and the DPS record to which the refused one is mapped.
 
-    surplus: the refused record. mapped: the record with the existing mapping. Each is None if NOMIS does not have it,
-    or if no service can read such records (`readable` is False). surplus_belongs_to: the id of the DPS record, or None
-    if the refused record is not mapped.
+    duplicate: the refused record. mapped: the record with the existing mapping. Each is None if NOMIS does not have it,
+    or if no service can read such records (`readable` is False). duplicate_belongs_to: the id of the DPS record to
+    which the refused record is mapped, or None if it is not mapped.
     """
 
-    surplus: Record | None
+    duplicate: Record | None
     mapped: Record | None
     readable: bool
-    surplus_belongs_to: str | None
+    duplicate_belongs_to: str | None
 
 
 def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
     """Sentences that say why the refused record must never be removed, or why this program cannot remove it."""
     found = [*_reasons_to_keep(repair, duplicate, existing, view)]
-    is_gone = view.readable and repair.is_gone(view.surplus)
-    if found or is_gone or not isinstance(repair, AdvisingRepair) or repair.is_harmless(view.surplus, view.mapped):
+    is_gone = view.readable and repair.is_gone(view.duplicate)
+    if found or is_gone or not isinstance(repair, AdvisingRepair) or repair.is_harmless(view.duplicate, view.mapped):
         return found
-    advice = repair.advice(view.surplus, view.mapped)
+    advice = repair.advice(view.duplicate, view.mapped)
     what = f"this program cannot remove {repair.noun} {duplicate.nomis_text}"
     return [f"{what}: {advice}. When there is nothing more to do, close the finding with --by-hand"]
 
 
 def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
     noun, found = repair.noun, []
-    if view.surplus_belongs_to is not None:
-        found.append(f"{noun} {duplicate.nomis_text} is mapped to {view.surplus_belongs_to}, so it is not surplus")
+    if view.duplicate_belongs_to is not None:
+        found.append(
+            f"{noun} {duplicate.nomis_text} is mapped to {view.duplicate_belongs_to}, so it is not a duplicate"
+        )
     if not view.readable:
         return found
     if view.mapped is None:
         found.append(f"NOMIS has no {noun} {existing.nomis_text}, so the other may be the only one: investigate")
-    if view.surplus is not None and view.mapped is not None:
-        whose, owner = view.surplus.get(repair.owner), view.mapped.get(repair.owner)
+    if view.duplicate is not None and view.mapped is not None:
+        whose, owner = view.duplicate.get(repair.owner), view.mapped.get(repair.owner)
         if whose is None or whose != owner:
             found.append(f"the two do not have the same {repair.owner} ({whose} and {owner}): investigate")
-    if view.surplus is not None:
-        found.extend(repair.objections(duplicate, view.surplus))
+    if view.duplicate is not None:
+        found.extend(repair.objections(duplicate, view.duplicate))
     return found
 
 
@@ -113,24 +115,24 @@ def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: 
 
     A person may know better, since the mapped record may have been changed in the meantime.
     """
-    if view.surplus is None or view.mapped is None or not isinstance(repair, RemovingRepair):
+    if view.duplicate is None or view.mapped is None or not isinstance(repair, RemovingRepair):
         return []
-    if repair.is_gone(view.surplus):
+    if repair.is_gone(view.duplicate):
         return []
     found = []
     for name, required in repair.proof.items():
-        surplus, mapped = view.surplus.get(name), view.mapped.get(name)
-        if surplus != mapped:
-            found.append(f"the two differ in {name} ({surplus} and {mapped})")
-        elif required and surplus is None:
+        value, mapped = view.duplicate.get(name), view.mapped.get(name)
+        if value != mapped:
+            found.append(f"the two differ in {name} ({value} and {mapped})")
+        elif required and value is None:
             found.append(f"neither has a {name}")
-    return [*found, *repair.doubts(duplicate, view.surplus), *repair.doubts(existing, view.mapped)]
+    return [*found, *repair.doubts(duplicate, view.duplicate), *repair.doubts(existing, view.mapped)]
 
 
 def differences(view: NomisView) -> dict[str, tuple[str | None, str | None]]:
-    """The fields in which the two records differ, each with its two values (surplus, mapped)."""
-    if view.surplus is None or view.mapped is None:
+    """The fields in which the two records differ, each with its two values (duplicate, mapped)."""
+    if view.duplicate is None or view.mapped is None:
         return {}
-    names = dict.fromkeys((*view.surplus, *view.mapped))
-    pairs = {name: (view.surplus.get(name), view.mapped.get(name)) for name in names}
+    names = dict.fromkeys((*view.duplicate, *view.mapped))
+    pairs = {name: (view.duplicate.get(name), view.mapped.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -42,7 +42,7 @@ def _duplicate(domain: Domain, properties: Properties) -> str:
             f"The mapping service refused to map {new}{who} to {domain.noun} {duplicate.dps_id} of DPS, and does "
             f"not name the other mapping. {repair.harm}"
         )
-    if verdict is Verdict.SURPLUS:
+    if verdict is Verdict.DUPLICATE:
         return (
             f"NOMIS has two records of {domain.noun} {duplicate.dps_id}{who}{_when(repair.time_of, properties)}: "
             f"{repair.noun} {existing.nomis_text} is mapped, {new} is one too many. {repair.harm}"

@@ -147,17 +147,17 @@ def lose_create_of_mapped_record(app: App, told: DpsEvent, *, applied: bool) -> 
     return str(creation["id"])
 
 
-def test_a_surplus_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
+def test_a_second_record_of_a_mapping_becomes_a_duplicate(app: App, sandbox: Sandbox) -> None:
     """If a person finds a second record as well as the mapped one, it becomes a finding for `duplicates resolve`."""
     told = schedule_created(sandbox)
     creation = lose_create_of_mapped_record(app, told, applied=True)
-    surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
+    duplicate, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
     assert f"nomisCourseActivityId={mapped}" in app.run_ok("creations", "settle", creation)
-    said = app.run_ok("creations", "settle", creation, "--nomis-id", str(surplus), "--yes", "--unchecked")
+    said = app.run_ok("creations", "settle", creation, "--nomis-id", str(duplicate), "--yes", "--unchecked")
     assert "is a duplicate of the mapped record" in said
     assert app.read_json("creations", "list") == []
     (finding,) = app.read_json("duplicates", "list")
-    assert finding["properties"]["duplicateNomisCourseActivityId"] == str(surplus)
+    assert finding["properties"]["duplicateNomisCourseActivityId"] == str(duplicate)
     app.run_ok("duplicates", "resolve", str(finding["id"]), "--yes")
     assert [each["id"] for each in sandbox.nomis("course")] == [mapped]
     assert [each[0] for each in app.actions()] == ["creations settle", "duplicates resolve"]

@@ -55,7 +55,7 @@ def test_second_row_is_deleted_by_its_number(
     assert (message["class"], message["attempts"]) == ("repairable", 3)
     assert f"activities delete-{kind}" in message["hint"]
     (finding,) = app.read_json("duplicates", "list")
-    kept, surplus = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
+    kept, duplicate = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
     shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
     (statement, *_) = shown["sql"]
@@ -66,15 +66,15 @@ def test_second_row_is_deleted_by_its_number(
     assert (message["finding"], message["sql"]) == (finding["id"], shown["sql"])
     unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
-    assert "not checked" in app.run_ok("activities", f"delete-{kind}", str(surplus), "--dry-run")
+    assert "not checked" in app.run_ok("activities", f"delete-{kind}", str(duplicate), "--dry-run")
     assert len(sandbox.nomis(kind)) == 2
-    unsure = app.run("activities", f"delete-{kind}", str(surplus), "--yes")
+    unsure = app.run("activities", f"delete-{kind}", str(duplicate), "--yes")
     assert (unsure.code, "add --unchecked" in unsure.error, len(sandbox.nomis(kind))) == (2, True, 2)
-    said = app.run_ok("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    said = app.run_ok("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
     assert "but it accepts unknown numbers too" in said
-    again = app.run("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    again = app.run("activities", f"delete-{kind}", str(duplicate), "--yes", "--unchecked")
     assert (again.code, "was deleted by" in again.error) == (1, True)
-    app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
+    app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {duplicate}", "--yes")
     assert [each[number] for each in sandbox.nomis(kind)] == [kept]
     app.run_ok("dlq", "retry-all")
     assert app.drain("activity")["applied"] == 1

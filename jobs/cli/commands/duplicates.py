@@ -131,7 +131,7 @@ def resolve_finding(
         found = _examined(application, finding)
         _show(application, found)
         if isinstance(found, TwoRows):
-            if found.surplus is None:
+            if found.row_to_delete is None:
                 raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
             if confirm(f"This will {found.proposal} in NOMIS. Continue?", yes=yes, dry_run=dry_run):
                 say(resolve_rows(application, found, who))
@@ -223,7 +223,7 @@ def _show(application: "Application", found: "Examination | TwoRows") -> None:
     if isinstance(found, TwoRows):
         pair = " ".join(f"{name}={value}" for name, value in found.duplicate_rows.key.items())
         print_pairs({"pair": f"{found.duplicate_rows.kind.what} {pair}", "to do": found.proposal})
-        if found.surplus is None:
+        if found.row_to_delete is None:
             print_statements(found.duplicate_rows.sql)
     else:
         _show_records(found)
@@ -241,9 +241,9 @@ def _show_records(found: "Examination") -> None:
         }
     )
     if view is not None and view.readable:
-        surplus, mapped = view.surplus or {}, view.mapped or {}
-        names = dict.fromkeys((*mapped, *surplus))
-        rows = [(name, surplus.get(name), mapped.get(name)) for name in names]
+        duplicate, mapped = view.duplicate or {}, view.mapped or {}
+        names = dict.fromkeys((*mapped, *duplicate))
+        rows = [(name, duplicate.get(name), mapped.get(name)) for name in names]
         print_table(("", "REFUSED", "MAPPED"), rows or [("NOMIS has neither", None, None)])
     print_pairs({"to do": found.proposal, **({"request": found.request} if found.request else {})})
 

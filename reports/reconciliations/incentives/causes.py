@@ -42,7 +42,7 @@ CAUSES: Mapping[int, Cause] = {
     5: Cause(
         "the prisoner was received twice in NOMIS",
         "DPS",
-        "Ask NOMIS support to delete the surplus record.",
+        "Ask NOMIS support to delete the duplicate record.",
         who="NOMIS support",
     ),
     6: Cause(
@@ -99,7 +99,7 @@ def repair(pair: PrisonerLevels) -> tuple[str, ...]:
     return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 
-def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str | None = None) -> str:
+def support_request(pair: PrisonerLevels, duplicates: Sequence[IepRecord], why: str | None = None) -> str:
     """The text of a request to the NOMIS support team to delete IEP records, which only they can do.
 
     why: where the records come from, if NOMIS did not make them itself.
@@ -107,9 +107,9 @@ def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str
     records = "; ".join(
         f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "
         f"{each.prison_id}, made by {each.audit_module or 'an unknown module'})"
-        for each in sorted(surplus, key=lambda each: each.incentive_sequence)
+        for each in sorted(duplicates, key=lambda each: each.incentive_sequence)
     )
-    noun, them = ("IEP record", "it") if len(surplus) == 1 else ("IEP records", "them")
+    noun, them = ("IEP record", "it") if len(duplicates) == 1 else ("IEP records", "them")
     level = pair.dps_level or "none"
     return (
         f"To {SUPPORT_CHANNEL}: please delete the following {noun} of prisoner {pair.offender_no}, booking "

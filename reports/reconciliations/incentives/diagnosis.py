@@ -137,12 +137,12 @@ def _received_twice(case: Case) -> IncentiveDiagnosis | None:
     made_by_dps = case.record_of(review)
     if made_by_dps is None or made_by_dps.incentive_sequence >= nomis.incentive_sequence:
         return None
-    surplus = [
+    duplicates = [
         each
         for each in case.evidence.records
         if each.incentive_sequence > made_by_dps.incentive_sequence and each.audit_module not in LEGITIMATE
     ]
-    numbers = ", ".join(str(each.incentive_sequence) for each in surplus)
+    numbers = ", ".join(str(each.incentive_sequence) for each in duplicates)
     return _found(
         5,
         confidence="high",
@@ -152,8 +152,8 @@ def _received_twice(case: Case) -> IncentiveDiagnosis | None:
         ),
         action=f"Ask NOMIS support to delete sequence {numbers}.",
         commands=(causes.reconcile_again(case.evidence.pair),),
-        request=causes.support_request(case.evidence.pair, surplus),
-        nomis_ids=tuple(each.incentive_sequence for each in surplus),
+        request=causes.support_request(case.evidence.pair, duplicates),
+        nomis_ids=tuple(each.incentive_sequence for each in duplicates),
     )
 
 

@@ -160,7 +160,7 @@ def is_reference(text: str) -> bool:
 
 
 def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmapped: pd.DataFrame) -> pd.DataFrame:
-    """The rows to compare, one for each visit and one for each surplus NOMIS visit.
+    """The rows to compare, one for each visit and one for each duplicate NOMIS visit.
 
     dps, nomis: the frames of `dps_frame` and `nomis_frame`. mappings: the `reference` and `visit_id` of each mapping.
     unmapped: the same columns for NOMIS visits without a mapping, with the reference in their comment, or NA. A
@@ -174,10 +174,10 @@ def join(dps: pd.DataFrame, nomis: pd.DataFrame, mappings: pd.DataFrame, unmappe
     first = named[~named["reference"].isin(mappings["reference"])].drop_duplicates("reference")
     linked = pd.concat([mappings.assign(mapped=True), first.assign(mapped=False)])
     owners = linked[["reference", "visit_id"]].rename(columns={"visit_id": "duplicate_of"})
-    surplus = named.drop(first.index).assign(surplus=True).merge(owners, how="left", on="reference")
-    surplus = surplus.merge(dps, how="left", on="reference")
+    duplicates = named.drop(first.index).assign(surplus=True).merge(owners, how="left", on="reference")
+    duplicates = duplicates.merge(dps, how="left", on="reference")
     on_screen = unmapped[unmapped["reference"].isna()]
-    rows = pd.concat([dps.merge(linked, how="outer", on="reference"), surplus, on_screen])
+    rows = pd.concat([dps.merge(linked, how="outer", on="reference"), duplicates, on_screen])
     rows = rows.astype({"visit_id": "Int64", "reference": "string"}).merge(nomis, how="left", on="visit_id")
     for name in ("in_dps", "in_nomis", "mapped", "surplus"):
         rows[name] = is_true(rows.get(name, pd.Series(index=rows.index, dtype="boolean")))
@@ -196,9 +196,9 @@ def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
     """
     unequal = compare.differing(frame, FIELDS, ("", "", ""), _same(frame, today))["differs"]
     both = is_true(frame["in_dps"]) & is_true(frame["in_nomis"])
-    surplus, mapped = is_true(frame["surplus"]), is_true(frame["mapped"])
-    rows = frame[frame.index.isin(unequal.index) | surplus | (both & ~mapped)].copy()
-    both, surplus, mapped = both[rows.index], surplus[rows.index], mapped[rows.index]
+    duplicate, mapped = is_true(frame["surplus"]), is_true(frame["mapped"])
+    rows = frame[frame.index.isin(unequal.index) | duplicate | (both & ~mapped)].copy()
+    both, duplicate, mapped = both[rows.index], duplicate[rows.index], mapped[rows.index]
     in_dps, in_nomis = is_true(rows["in_dps"]), is_true(rows["in_nomis"])
     rows["differs"] = [
         names if pair and isinstance(names, tuple) else ()
@@ -209,8 +209,8 @@ def differing(frame: pd.DataFrame, today: date) -> pd.DataFrame:
     return with_kinds(
         rows,
         [
-            ("", surplus & nomis_cancelled),
-            ("nomis-duplicate", surplus),
+            ("", duplicate & nomis_cancelled),
+            ("nomis-duplicate", duplicate),
             ("dps-visit-gone", in_nomis & ~in_dps & rows["reference"].notna()),
             ("nomis-visit-gone", in_dps & ~in_nomis & mapped),
             ("nomis-visit-missing", in_dps & ~in_nomis & booked),

@@ -56,7 +56,7 @@ def settle(app: App) -> list[str]:
 
 
 def resolve(app: App) -> list[str]:
-    """The resolution of a duplicate appointment, which deletes the surplus record."""
+    """The resolution of a duplicate appointment, which deletes the duplicate."""
     event = appointment_created(app.sandbox)
     event.publish()
     app.drain("appointment")

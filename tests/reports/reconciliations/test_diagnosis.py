@@ -204,7 +204,7 @@ def test_the_missed_received_event_is_proposed() -> None:
     )
 
 
-def test_only_the_surplus_records_are_to_be_deleted() -> None:
+def test_only_the_duplicate_records_are_to_be_deleted() -> None:
     """If a prisoner was received twice, the request names only the sequences above the one that DPS wrote."""
     found = diagnose(TWICE)
     assert found.request is not None

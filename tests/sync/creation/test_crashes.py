@@ -176,7 +176,7 @@ def _busy_elsewhere(consumer: Consumer, booking: DpsEvent) -> bool:
 
 
 def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> None:
-    """If the lease and the grace period end too early, NOMIS gets two records, and a finding names the surplus one."""
+    """If the lease and the grace period end too early, NOMIS gets two records, and a finding names the duplicate."""
     booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
@@ -191,8 +191,8 @@ def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> N
         assert result_of(delivery) is Outcome.DUPLICATE
         first, second = visits_of(upstream, booking)
         [finding] = hasty.findings()
-        surplus, kept = finding.properties["duplicateNomisId"], finding.properties["existingNomisId"]
-        assert {int(surplus), int(kept)} == {first, second}
+        duplicate, kept = finding.properties["duplicateNomisId"], finding.properties["existingNomisId"]
+        assert {int(duplicate), int(kept)} == {first, second}
         assert mapped_to(upstream, booking) == int(kept)
         assert hasty.record(booking).nomis_ids == {"nomisId": int(kept)}
 

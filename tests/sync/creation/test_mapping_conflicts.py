@@ -1,4 +1,4 @@
-"""If the mapping service refuses a mapping, NOMIS has a surplus record, and a finding says so."""
+"""If the mapping service refuses a mapping, NOMIS has a duplicate record, and a finding says so."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
     assert consumer.parts.retries[0][0] == "activity"
 
 
-def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """If our create had no response and another record was mapped meanwhile, a finding names the surplus record."""
+def test_a_duplicate_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
+    """If our create had no response and another record was mapped meanwhile, a finding names the duplicate record."""
     booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

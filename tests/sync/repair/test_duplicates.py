@@ -1,4 +1,4 @@
-"""The rules about duplicates: which record is surplus, and what prevents its removal."""
+"""The rules about duplicates: which record is the duplicate, and what prevents its removal."""
 
 from datetime import UTC, datetime
 
@@ -30,22 +30,22 @@ def finding(domain: str, **properties: str) -> Finding:
 @pytest.mark.parametrize(
     ("existing", "verdict"),
     [
-        (MappingIds("dps-1", ("12",)), Verdict.SURPLUS),
+        (MappingIds("dps-1", ("12",)), Verdict.DUPLICATE),
         (MappingIds("dps-2", ("11",)), Verdict.TWO_CLAIMS),
         (MappingIds("dps-1", ("11",)), Verdict.SAME),
         (MappingIds("dps-2", ("12",)), Verdict.UNRELATED),
         (None, Verdict.NOT_MAPPED),
     ],
 )
-def test_only_different_nomis_ids_make_a_surplus_record(existing: MappingIds | None, verdict: Verdict) -> None:
-    """A record is surplus only if the DPS ids are equal and the NOMIS ids differ."""
+def test_only_different_nomis_ids_make_a_duplicate(existing: MappingIds | None, verdict: Verdict) -> None:
+    """A record is a duplicate only if the DPS ids are equal and the NOMIS ids differ."""
     assert Duplicate(ONE, existing).verdict is verdict
 
 
 def test_the_same_number_in_two_families_is_two_records() -> None:
     """The same number in both families of adjustments means two records."""
     one, other = MappingIds("a", ("33012", "SENTENCE")), MappingIds("a", ("33012", "KEY-DATE"))
-    assert Duplicate(one, other).verdict is Verdict.SURPLUS
+    assert Duplicate(one, other).verdict is Verdict.DUPLICATE
 
 
 #: The properties of findings. They are text, in which `null` stands for a missing id.
@@ -109,43 +109,43 @@ APPOINTMENT: dict[str, str | None] = {
         ("appointment", APPOINTMENT, {"type": "GYM"}),
     ],
 )
-@pytest.mark.parametrize("which", ["surplus", "mapped"])
+@pytest.mark.parametrize("which", ["duplicate", "mapped"])
 def test_a_record_that_differs_is_not_a_proven_duplicate(
     domain: str, record: dict[str, str | None], changes: dict[str, str | None], which: str
 ) -> None:
     """Each field that the runbook requires to be equal is compared on both sides."""
     repair, other = domain_of_record(domain).repair, {**record, **changes}
-    sides = (other, record) if which == "surplus" else (record, other)
-    view = NomisView(*sides, readable=True, surplus_belongs_to=None)
+    sides = (other, record) if which == "duplicate" else (record, other)
+    view = NomisView(*sides, readable=True, duplicate_belongs_to=None)
     assert obstacles(repair, ONE, OTHER, view) == []
     assert len(unproved(repair, ONE, OTHER, view)) == 1
-    assert unproved(repair, ONE, OTHER, NomisView(record, record, readable=True, surplus_belongs_to=None)) == []
+    assert unproved(repair, ONE, OTHER, NomisView(record, record, readable=True, duplicate_belongs_to=None)) == []
 
 
 def test_missing_values_on_both_sides_prove_nothing() -> None:
     """Two records that both lack a start are not equal because of that."""
     record = {**APPOINTMENT, "start": None}
-    view = NomisView(record, dict(record), readable=True, surplus_belongs_to=None)
+    view = NomisView(record, dict(record), readable=True, duplicate_belongs_to=None)
     assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither has a start"]
 
 
 def test_a_cancelled_visit_needs_no_proof() -> None:
     """A visit that is already cancelled is not removed, so it needs no proof."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
-    view = NomisView(cancelled, VISIT, readable=True, surplus_belongs_to=None)
+    view = NomisView(cancelled, VISIT, readable=True, duplicate_belongs_to=None)
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
 
 
 def test_a_proven_duplicate_has_no_objection() -> None:
     """A duplicate is proven if both visits have one offender, the mapped visit exists and the other is not mapped."""
-    view = NomisView(VISIT, dict(VISIT), readable=True, surplus_belongs_to=None)
+    view = NomisView(VISIT, dict(VISIT), readable=True, duplicate_belongs_to=None)
     assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert differences(view) == {}
 
 
 @pytest.mark.parametrize(
-    ("surplus", "mapped", "belongs_to", "word"),
+    ("duplicate", "mapped", "belongs_to", "word"),
     [
         ({"offenderNo": "A1234BC"}, {"offenderNo": "A1234BC"}, "dps-9", "is mapped to dps-9"),
         ({"offenderNo": "A1234BC"}, None, None, "may be the only one"),
@@ -154,10 +154,10 @@ def test_a_proven_duplicate_has_no_objection() -> None:
     ],
 )
 def test_a_record_that_may_be_needed_is_never_removed(
-    surplus: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
+    duplicate: dict[str, str | None], mapped: dict[str, str | None] | None, belongs_to: str | None, word: str
 ) -> None:
     """Whatever a person confirms, a record that is mapped, is the only one, or is another prisoner's stays."""
-    view = NomisView(surplus, mapped, readable=True, surplus_belongs_to=belongs_to)
+    view = NomisView(duplicate, mapped, readable=True, duplicate_belongs_to=belongs_to)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
 
@@ -167,13 +167,13 @@ IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
 
 def test_equal_iep_records_may_stay() -> None:
     """Two equal IEP records of one level do no harm, so their finding can be closed."""
-    view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, surplus_belongs_to=None)
+    view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, duplicate_belongs_to=None)
     assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
 
 
 def test_a_duplicate_that_stays_is_not_resolved() -> None:
     """A harmful duplicate that this program cannot remove is left to a person, with the advice of the domain."""
-    view = NomisView({**IEP_RECORD, "level": "ENH"}, IEP_RECORD, readable=True, surplus_belongs_to=None)
+    view = NomisView({**IEP_RECORD, "level": "ENH"}, IEP_RECORD, readable=True, duplicate_belongs_to=None)
     (obstacle,) = obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view)
     assert "cannot remove IEP record 11: the records differ in level" in obstacle
     assert "--by-hand" in obstacle
@@ -191,9 +191,9 @@ def test_a_repair_needs_a_removal_or_advice(base: type[Repair]) -> None:
 def test_a_person_closes_findings_about_unreadable_records() -> None:
     """Only a person can say that an unreadable record has been deleted. A mapped record must never be deleted."""
     repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
-    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to=None))
+    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, duplicate_belongs_to=None))
     assert "--by-hand" in obstacle
-    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to="dps-9"))
+    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, duplicate_belongs_to="dps-9"))
     assert "is mapped to dps-9" in obstacle
 
 
