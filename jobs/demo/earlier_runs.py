@@ -18,8 +18,7 @@ from reports.engine import checkpoints, runs
 from reports.engine.reconciliation import Reconciliation
 from reports.engine.result import FieldName, KindName, Mismatch, PrisonCount, ReconciliationResult, Resolved, TrendPoint
 from reports.engine.run_start import ReconciliationParameters
-from reports.engine.runs import key_text
-from reports.engine.units import Population, Unit
+from reports.engine.units import Population, Unit, key_text
 from reports.reconciliations.incentives.result import NAME
 from reports.reconciliations.registry import Entry
 from reports.reconciliations.results import newest_results

@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.demo.earlier_runs import EarlierRuns
 from reports.engine.result import ReconciliationResult, Record
-from reports.engine.runs import key_text
+from reports.engine.units import key_text
 from reports.reconciliations.incentives.result import IncentiveResult
 
 #: Identifies a record: the values of the key columns, None for a column that it lacks.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.engine import result as results
 from reports.engine.frame import keys_of, records
-from reports.engine.runs import key_text
+from reports.engine.units import key_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 from pydantic.alias_generators import to_snake
 
-from reports.engine.runs import key_text
+from reports.engine.units import key_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

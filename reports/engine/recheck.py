@@ -214,7 +214,7 @@ def _by_key(
     reading: Reading, candidates: pd.DataFrame, wanted: list[str], reconciliation: Reconciliation
 ) -> dict[str, UnreadRecord]:
     """The records that could not be read again, by key. A failure without a key counts for every missing record."""
-    from reports.engine.runs import key_text
+    from reports.engine.units import key_text
 
     unread = {key_text(each.key): each for each in reading.unread if each.key}
     whole = next((each for each in reading.unread if not each.key), None)

@@ -17,8 +17,8 @@ from reports.engine.parallel_reader import FailedRead, failed_read
 from reports.engine.plausibility import why_suspicious
 from reports.engine.recheck import Recheck, Rechecked
 from reports.engine.result_parts import ResultParts, prison_counts
-from reports.engine.runs import Coverage, key_text
-from reports.engine.units import UnreadRecord
+from reports.engine.runs import Coverage
+from reports.engine.units import UnreadRecord, key_text
 from sync.errors import SyncError
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from pydantic.alias_generators import to_camel
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_, select, update
 
 from reports.engine.checkpoints import list_again_on_resume
-from reports.engine.units import Scope
+from reports.engine.units import Scope, key_text
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 
@@ -273,11 +272,6 @@ def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str,
         "differences": [part.model_dump(by_alias=True) for part in mismatch.differences],
         "cause": None if mismatch.diagnosis is None else mismatch.diagnosis.known_as,
     }
-
-
-def key_text(key: Mapping[str, Any]) -> str:
-    """The key of a record as text: JSON with camelCase names in the order of the columns, omitting None."""
-    return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()
 
 
 def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:

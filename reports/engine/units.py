@@ -1,4 +1,4 @@
-"""What a run covers, the units that it reads, and the reading of each unit."""
+"""What a run covers, the units that it reads, the reading of each unit, and the key of a record as text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+from pydantic.alias_generators import to_camel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,3 +114,8 @@ class Reading:
     rows: pd.DataFrame
     unread: tuple[UnreadRecord, ...] = ()
     gaps: tuple[UnlistedPart, ...] = ()
+
+
+def key_text(key: Mapping[str, Any]) -> str:
+    """The key of a record as text: JSON with camelCase names in the order of the columns, omitting None."""
+    return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()

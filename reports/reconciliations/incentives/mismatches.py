@@ -12,7 +12,7 @@ from reports.engine.causes import Explanation
 from reports.engine.history import read_baseline
 from reports.engine.parallel_reader import failed_read
 from reports.engine.pending_messages import PendingMessages
-from reports.engine.runs import key_text
+from reports.engine.units import key_text
 from reports.reconciliations.incentives.bookings import active_booking
 from reports.reconciliations.incentives.causes import explain
 from reports.reconciliations.incentives.diagnosis import diagnose
